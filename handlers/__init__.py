@@ -1,0 +1,1 @@
+"""The node handlers of this deployment, registered by dotted path in `flowcraft.yaml`."""

@@ -1,0 +1,120 @@
+"""Names of every key in Redis. All keys of a partition share one hash tag, so one script reaches them in Cluster too."""
+
+from dataclasses import dataclass, field
+
+PROTOCOL_VERSION = "1"
+DEFAULT_NAMESPACE = "flowcraft"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key names of one partition of a namespace.
+
+    Args:
+        namespace: the deployment's `name`; many may share one Redis.
+        partition: number of the partition; fixed for the life of a run.
+    """
+
+    namespace: str = DEFAULT_NAMESPACE
+    partition: int = 0
+    base: str = field(init=False)
+    clock: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        base = f"fc:{{{self.namespace}.{self.partition}}}:"
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "clock", base + "clock")
+
+    def run(self, run_id: str) -> str:
+        """Hash with everything small of a run."""
+        return f"{self.base}run:{run_id}"
+
+    def events(self, run_id: str) -> str:
+        """List with the history of a run."""
+        return f"{self.base}run:{run_id}:events"
+
+    def batch(self, run_id: str, owner: str) -> str:
+        """Hash with the items and results of a batch, by the node that scatters it."""
+        return f"{self.base}run:{run_id}:batch:{owner}"
+
+    def channel(self, run_id: str) -> str:
+        """Channel on which something is said whenever the run has changed."""
+        return f"{self.base}run:{run_id}"
+
+    def plan(self, plan_hash: str) -> str:
+        """Hash with a compiled plan."""
+        return f"{self.base}plan:{plan_hash}"
+
+    def ready(self, queue: str) -> str:
+        """Sorted set of the nodes that are ready, by the time since when."""
+        return f"{self.base}ready:{queue}"
+
+    def wake(self, queue: str) -> str:
+        """Huey's list: wake-up messages for sleeping workers."""
+        return f"{self.base}q:{queue}"
+
+    def worker(self, worker_id: str) -> str:
+        """Hash that describes a live worker."""
+        return f"{self.base}worker:{worker_id}"
+
+    def index_status(self, status: str) -> str:
+        """Sorted set of run ids in a status, by creation time."""
+        return f"{self.base}idx:st:{status}"
+
+    def index_blueprint(self, blueprint_id: str) -> str:
+        """Sorted set of run ids of a blueprint, by creation time."""
+        return f"{self.base}idx:bp:{blueprint_id}"
+
+    def index_tag(self, tag: str) -> str:
+        """Sorted set of run ids with a tag, by creation time."""
+        return f"{self.base}idx:tag:{tag}"
+
+    @property
+    def index_all(self) -> str:
+        """Sorted set of all run ids, by creation time."""
+        return self.base + "idx:all"
+
+    @property
+    def blueprints(self) -> str:
+        """Hash: blueprint id -> hash of its current plan."""
+        return self.base + "blueprints"
+
+    @property
+    def control(self) -> str:
+        """Channel of stop notices to workers: `run|why`."""
+        return self.base + "control"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set of running nodes, by the time at which their worker is taken for dead."""
+        return self.base + "leases"
+
+    @property
+    def timers(self) -> str:
+        """Sorted set of retries, sleeps, deadlines and grace periods, by due time."""
+        return self.base + "timers"
+
+    @property
+    def dead(self) -> str:
+        """Sorted set of nodes that killed their worker too often."""
+        return self.base + "dead"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set of worker ids, by when they were last heard of."""
+        return self.base + "workers"
+
+    @property
+    def settings(self) -> str:
+        """Hash of the deployment's settings that scripts need."""
+        return self.base + "settings"
+
+    @property
+    def stats(self) -> str:
+        """Hash of counters."""
+        return self.base + "stats"
+
+    @property
+    def protocol(self) -> str:
+        """The version of this protocol that the deployment speaks."""
+        return self.base + "protocol"

@@ -1,0 +1,18 @@
+-- Asks a run and its children to stop.
+-- KEYS clock
+-- ARGV run reason grace_ms (0: end it now, whatever still runs)
+-- RETURNS {1, status}: cancellation is in force | {0, status}: the run had ended | {missing}
+--@include run graph ending
+
+local r = load_run(ARGV[1])
+if not r then return {'missing'} end
+if TERMINAL[r.st] then return {0, r.st} end
+local grace = tonumber(ARGV[3])
+if not r.stop then
+  put(r, 'cx', cjson.encode({reason = ARGV[2], at = NOW, grace = grace}))
+  event(r, 'X', '', ARGV[2])
+  stop_run(r, 'cancel', grace)
+end
+if grace == 0 then force_stop(r) end
+commit()
+return {1, r.st}

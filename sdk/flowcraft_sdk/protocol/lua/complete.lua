@@ -1,0 +1,70 @@
+-- Records a node's outcome and everything that follows from it, and claims the worker's next node, in one commit.
+-- KEYS clock
+-- ARGV run inst fence worker lease_ms how queues state action decisions writes deletes values output, then
+--   `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
+--   how: q|n|- (see next_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
+--   action: '' for none;
+--   decisions: one char (t taken, d dead) for each outgoing edge in plan order
+-- RETURNS {ok|stale|already, status of the run, next claim or nil}
+--@include run graph ending claiming batch
+
+local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local r, n = held(id, inst, tonumber(ARGV[3]))
+if not r then
+  local claim = how == 'q' and claim_next(queues, worker, lease)
+  commit()
+  return {n, '', claim}
+end
+
+local action, decisions = ARGV[9], ARGV[10]
+local e = entry(r, inst)
+local owner, index = string.match(inst, '^(.+)%[(%d+)%]$')
+
+local at = 15
+for _ = 1, tonumber(ARGV[11]) do
+  put(r, 'c:' .. ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[12]) do
+  put(r, 'c:' .. ARGV[at], false)
+  at = at + 1
+end
+for _ = 1, tonumber(ARGV[13]) do
+  put(r, 'x:' .. inst .. '>' .. ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+
+redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+local its = iterations(r, e)
+event(r, 'c', its ~= '' and (inst .. '#' .. its) or inst, action)
+if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
+add_live(r, e, -1)
+
+if owner then
+  item_done(r, owner, index, ARGV[14])
+else
+  put_node(r, inst, n, ARGV[8])
+  if ARGV[8] == 'K' then
+    put(r, 's:' .. inst, ARGV[14])
+    put(r, 'o:' .. inst, 'null')
+  else
+    put(r, 'o:' .. inst, ARGV[14])
+  end
+  for i, edge in ipairs(e[3]) do decide(r, edge, string.sub(decisions, i, i)) end
+  if e[6].fallback and ARGV[8] == 'C' then decide(r, e[6].fallback, 'd') end
+  if e[6].gather then open_items(r, inst) end
+  if e[6].fallbackOf then
+    put(r, 'a:' .. inst, action)
+    for _, source in ipairs(e[6].fallbackOf) do
+      local waiting = node_state(r, source)
+      if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
+        ready_with(r, source, waiting, {'fallback', inst, action})
+      end
+    end
+  end
+end
+
+maybe_finish(r)
+local claim = next_claim(r, how, queues, worker, lease)
+commit()
+return {'ok', r.st, claim}

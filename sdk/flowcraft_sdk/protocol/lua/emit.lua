@@ -1,0 +1,17 @@
+-- Adds events of a running node to the run's history: progress and custom events.
+-- KEYS clock
+-- ARGV run inst fence, then kind (g progress | e custom) rest ...
+-- RETURNS 1, or 0 when the node is no longer the caller's
+--@include run graph ending claiming
+
+local r, n = held(ARGV[1], ARGV[2], tonumber(ARGV[3]))
+if not r then
+  commit()
+  return 0
+end
+for i = 4, #ARGV, 2 do
+  event(r, ARGV[i], ARGV[2], ARGV[i + 1])
+  if ARGV[i] == 'g' then put(r, 'p:' .. ARGV[2], ARGV[i + 1]) end
+end
+commit()
+return 1

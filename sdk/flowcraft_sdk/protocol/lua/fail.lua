@@ -1,0 +1,50 @@
+-- Records a failed attempt: to be retried, failed for good, or given up because the run stops.
+-- KEYS clock
+-- ARGV run inst fence worker lease_ms how queues verdict delay_ms failure input
+--   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
+--   failure: JSON ('' for cancelled);
+--   input: JSON that a fallback node is to get
+-- RETURNS {ok|stale|already, status of the run, next claim or nil}
+--@include run graph ending claiming batch failing
+
+local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
+local r, n = held(id, inst, tonumber(ARGV[3]))
+if not r then
+  local claim = how == 'q' and claim_next(queues, worker, lease)
+  commit()
+  return {n, '', claim}
+end
+
+redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+if r.stop and verdict == 'retry' then verdict = 'cancelled' end
+if verdict == 'cancelled' then
+  if failure ~= '' then put(r, 'f:' .. inst, failure) end
+  cancel_node(r, inst, n)
+  maybe_finish(r)
+elseif verdict == 'retry' then
+  put(r, 'f:' .. inst, failure)
+  n.attempt = n.attempt + 1
+  event(r, 'r', inst, n.attempt .. '|' .. delay)
+  if delay > 0 then
+    put_node(r, inst, n, 'T', entry(r, inst)[5])
+    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. inst)
+  else
+    put_node(r, inst, n, 'R', entry(r, inst)[5])
+    r.fired[#r.fired + 1] = {inst = inst, queue = entry(r, inst)[5]}
+  end
+else
+  local owner, index = string.match(inst, '^(.+)%[(%d+)%]$')
+  if owner and entry(r, inst)[6].collect then
+    event(r, 'f', inst, n.attempt)
+    add_live(r, entry(r, inst), -1)
+    item_done(r, owner, index, '{"error":' .. failure .. '}')
+    maybe_finish(r)
+  else
+    fail_node(r, inst, n, failure, ARGV[11], verdict == 'fatal')
+  end
+end
+
+local claim = next_claim(r, how, queues, worker, lease)
+commit()
+return {'ok', r.st, claim}

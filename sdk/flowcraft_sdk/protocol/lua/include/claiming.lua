@@ -1,0 +1,101 @@
+-- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
+-- Reply: {run, inst, plan, blueprint, attempt, fence, crashes, iterations, position, attached, edge value, value of each `reads`}
+--   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
+
+local function brought_by(r, node, e)
+  local ins = e[2]
+  if #ins == 0 then return 0, false end
+  local position = 1
+  if #ins > 1 or e[6].header then
+    local j = get(r, 'j:' .. node) or ''
+    position = 0
+    for i = #ins, 1, -1 do
+      if string.sub(j, i, i) == 't' then position = i; break end
+    end
+    if position == 0 then return 0, false end
+  end
+  local field = ins[position]
+  local first = string.sub(field, 1, 1)
+  if first == '?' then
+    local rest = string.sub(field, 2)
+    local source = string.match(rest, '^(.*)>')
+    return position, get(r, 'x:' .. rest) or get(r, 's:' .. source) or get(r, 'o:' .. source)
+  end
+  if e[6].inputs and first == 'o' then return position, false end
+  return position, get(r, field)
+end
+
+local function iterations(r, e)
+  local list = {}
+  for _, loop in ipairs(e[6].loops or {}) do list[#list + 1] = loop_record(r, loop).iteration end
+  return table.concat(list, '.')
+end
+
+local function claim_instance(r, inst, n, worker, lease)
+  local e = entry(r, inst)
+  n.claims = n.claims + 1
+  put_node(r, inst, n, 'L')
+  redis.call('ZADD', B .. 'leases', NOW + lease, r.id .. '|' .. inst)
+  local its = iterations(r, e)
+  event(r, 's', its ~= '' and (inst .. '#' .. its) or inst, n.attempt .. '|' .. worker)
+  if r.st == 'queued' then
+    set_status(r, 'running')
+    put(r, 'sr', NOW)
+  end
+  local position, value = 0, false
+  local owner, index = string.match(inst, '^(.+)%[(%d+)%]$')
+  if owner then
+    value = redis.call('HGET', r.k .. ':batch:' .. owner, 'i:' .. index)
+  else
+    position, value = brought_by(r, inst, e)
+  end
+  local reply = {r.id, inst, r.plan, r.bp, n.attempt, n.claims, n.crashes, its, position, get(r, 'r:' .. inst), value}
+  if #e[4] > 0 and not owner then
+    local values = redis.call('HMGET', r.k, unpack(e[4]))
+    for i = 1, #e[4] do
+      local w = r.w[e[4][i]]
+      reply[11 + i] = w or (w == nil and values[i]) or false
+    end
+  end
+  return reply
+end
+
+-- Pops ready nodes until one can be claimed; what is no longer ready is dropped on the way.
+local function claim_next(queues, worker, lease)
+  for queue in string.gmatch(queues, '[^,]+') do
+    for _ = 1, 32 do
+      local popped = redis.call('ZPOPMIN', B .. 'ready:' .. queue)
+      if not popped[1] then break end
+      local id, inst = string.match(popped[1], '^([^|]+)|(.+)$')
+      local r = load_run(id)
+      local n = r and not TERMINAL[r.st] and not r.stop and node_state(r, inst)
+      if n and n.s == 'R' then return claim_instance(r, inst, n, worker, lease) end
+    end
+  end
+  return false
+end
+
+-- The next node for a worker that just finished one: a successor of its own if it has one in its queues, else from the queue.
+-- how: 'q' own successors, then the queue; 'n' own successors only; '-' none.
+local function next_claim(r, how, queues, worker, lease)
+  if how == '-' then return false end
+  for _, f in ipairs(r.fired) do
+    local n = not f.claimed and node_state(r, f.inst)
+    if n and n.s == 'R' and string.find(',' .. queues .. ',', ',' .. f.queue .. ',', 1, true) then
+      f.claimed = true
+      return claim_instance(r, f.inst, n, worker, lease)
+    end
+  end
+  if how == 'n' then return false end
+  return claim_next(queues, worker, lease)
+end
+
+-- The node that the caller holds under `fence`, or nil and why not: 'stale' or 'already' (its own earlier call was applied).
+local function held(id, inst, fence)
+  local r = load_run(id)
+  local n = r and node_state(r, inst)
+  if n and n.s == 'L' and n.claims == fence and not TERMINAL[r.st] then return r, n end
+  if n and n.claims == fence and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
+  count('stale')
+  return nil, 'stale'
+end

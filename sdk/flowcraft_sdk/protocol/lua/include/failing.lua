@@ -1,0 +1,68 @@
+-- A node that failed for good: to its fallback, or to the end of the run.
+
+local function end_failed(r, inst, n)
+  put_node(r, inst, n, 'F')
+  put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
+  if not get(r, 'f1') then put(r, 'f1', inst) end
+  add_live(r, entry(r, inst), -1)
+  if plan_field(r, 'meta').onFailure == 'continue' then
+    r.work[#r.work + 1] = {string.match(inst, '^([^%[]+)'), 'f'}
+  else
+    stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
+  end
+end
+
+-- A failed item fails the `map` that waits for it; items that have not begun are cancelled, running ones finish unheard.
+local function fail_map(r, owner, fail)
+  local n = node_state(r, owner)
+  if not n or n.s ~= 'W' or n.more ~= 'batch' then return end
+  local prefix = owner .. '['
+  each_node(r, function(inst, item)
+    if string.sub(inst, 1, #prefix) == prefix and (item.s == 'R' or item.s == 'T') then cancel_node(r, inst, item) end
+  end)
+  local b = batch_record(r, owner)
+  b.limit = 0
+  put_batch(r, owner, b)
+  r.park = r.park - 1
+  fail(owner, n)
+end
+
+-- `input` is what the fallback gets as its own input; `alone`: no fallback, whatever the plan says.
+local fail_node
+fail_node = function(r, inst, n, failure, input, alone)
+  local e = entry(r, inst)
+  put(r, 'f:' .. inst, failure)
+  event(r, 'f', inst, n.attempt)
+  local owner = string.match(inst, '^(.+)%[%d+%]$')
+  if owner and not r.stop and not e[6].gather then
+    put_node(r, inst, n, 'F')
+    add_live(r, e, -1)
+    fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, input, alone) end)
+    return maybe_finish(r)
+  end
+  local edge = e[6].fallback
+  if edge and not alone and not r.stop and not owner then
+    local fb = node_state(r, edge[1])
+    if not fb or fb.s ~= 'F' then
+      put_node(r, inst, n, 'W', 'fallback')
+      r.park = r.park + 1
+      put(r, 'x:' .. inst .. '>fallback', input)
+      if fb and fb.s == 'C' then
+        ready_with(r, inst, {s = 'W', more = 'fallback', attempt = n.attempt, claims = n.claims, crashes = n.crashes},
+                   {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
+      else
+        decide(r, edge, 't')
+      end
+      return maybe_finish(r)
+    end
+  end
+  end_failed(r, inst, n)
+  for _, source in ipairs(e[6].fallbackOf or {}) do
+    local waiting = node_state(r, source)
+    if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
+      r.park = r.park - 1
+      end_failed(r, source, waiting)
+    end
+  end
+  maybe_finish(r)
+end

@@ -1,0 +1,177 @@
+-- What follows a decision: edges, joins, skips, loops. A plan entry (JSON in `plan:HASH`, field `n:<node>`) is
+-- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, kind, loop, enters}:
+--   position: which of the target's incoming edges it is; j0: the target's undecided join string, one char an edge;
+--   kind '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that the edge leads into.
+-- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
+
+local entries = {}
+
+local function plan_field(r, field)
+  local key = r.plan .. field
+  local e = entries[key]
+  if e == nil then
+    local text = redis.call('HGET', B .. 'plan:' .. r.plan, field)
+    e = text and cjson.decode(text) or false
+    entries[key] = e
+  end
+  return e
+end
+
+-- The plan entry of an instance; items of a batch (`node[7]`) share the entry of their node.
+local function entry(r, inst)
+  return plan_field(r, 'n:' .. (string.match(inst, '^([^%[]+)%[') or inst))
+end
+
+local function loop_record(r, loop)
+  local iteration, live, back, closed = string.match(get(r, 'l:' .. loop) or '0|0|0|', '^(%d+)|(%-?%d+)|(%d+)|(.*)$')
+  return {iteration = tonumber(iteration), live = tonumber(live), back = tonumber(back), closed = closed}
+end
+
+local function put_loop(r, loop, l)
+  put(r, 'l:' .. loop, l.iteration .. '|' .. l.live .. '|' .. l.back .. '|' .. l.closed)
+end
+
+-- Counts live nodes of the run and of every loop around the node.
+local function add_live(r, e, by)
+  r.live = r.live + by
+  for _, loop in ipairs(e[6].loops or {}) do
+    local l = loop_record(r, loop)
+    l.live = l.live + by
+    put_loop(r, loop, l)
+    r.touched[loop] = true
+  end
+end
+
+-- Makes a node ready, once per iteration. In a stopping run nothing starts: the node is cancelled instead.
+local function fire(r, node)
+  local n = node_state(r, node)
+  if n and n.s ~= 'P' then return end
+  local fresh = {attempt = 1, claims = n and n.claims or 0, crashes = 0}
+  if r.stop then
+    put_node(r, node, fresh, 'X')
+    put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
+    return
+  end
+  local e = entry(r, node)
+  put_node(r, node, fresh, 'R', e[5])
+  add_live(r, e, 1)
+  r.fired[#r.fired + 1] = {inst = node, queue = e[5]}
+end
+
+-- Skips a node; `mark` (d or f) is what its own edges become.
+local function skip(r, node, mark)
+  local n = node_state(r, node)
+  if n and n.s ~= 'P' then return end
+  put(r, 'n:' .. node, 'S|0|' .. (n and n.claims or 0) .. '|0|' .. (NOW - r.cr))
+  event(r, 'k', node)
+  r.work[#r.work + 1] = {node, mark}
+end
+
+local function decide_join(r, edge, mark)
+  local target, position, field = edge[1], edge[2], 'j:' .. edge[1]
+  local j = get(r, field) or edge[3]
+  if string.sub(j, position, position) ~= 'u' then return end
+  j = string.sub(j, 1, position - 1) .. mark .. string.sub(j, position + 1)
+  put(r, field, j)
+  if edge[4] == 'any' then
+    if mark == 't' then return fire(r, target) end
+    if string.find(j, '[ut]') then return end
+    return skip(r, target, string.find(j, 'f', 1, true) and 'f' or 'd')
+  end
+  if string.find(j, 'u', 1, true) then return end
+  if string.find(j, 'f', 1, true) then return skip(r, target, 'f') end
+  if string.find(j, 't', 1, true) then return fire(r, target) end
+  return skip(r, target, 'd')
+end
+
+local function decide(r, edge, mark)
+  local kind, loop = edge[5], edge[6]
+  if kind == 'b' then
+    if mark == 't' then
+      local l = loop_record(r, loop)
+      if edge[2] > l.back then l.back = edge[2]; put_loop(r, loop, l) end
+      r.touched[loop] = true
+    end
+    return
+  end
+  if kind == 'x' and mark == 'd' then return end -- dead only when the loop is over
+  for _, entered in ipairs(edge[7] or {}) do r.touched[entered] = true end
+  if #edge[3] > 1 then return decide_join(r, edge, mark) end
+  if mark == 't' then return fire(r, edge[1]) end
+  skip(r, edge[1], mark)
+end
+
+-- All edges of a node that did not run take the same mark; so do its fallback edge and its batch edge.
+local function decide_all(r, node, mark)
+  local e = entry(r, node)
+  for _, edge in ipairs(e[3]) do decide(r, edge, mark) end
+  if e[6].fallback then decide(r, e[6].fallback, mark == 'f' and 'd' or mark) end
+  if e[6].gather then decide(r, e[6].gather, mark) end
+end
+
+-- The next iteration of a loop: its nodes, joins and inner loops start over, then its header fires.
+local function iterate(r, loop, l)
+  local meta = plan_field(r, 'l:' .. loop)
+  for _, node in ipairs(meta.nodes) do
+    local n = node_state(r, node)
+    if n then put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0') end
+  end
+  for node, mask in pairs(meta.joins) do
+    local j, fresh = get(r, 'j:' .. node), {}
+    if j then
+      for i = 1, #mask do
+        local m = string.sub(mask, i, i)
+        fresh[i] = m == 'k' and string.sub(j, i, i) or m
+      end
+      put(r, 'j:' .. node, table.concat(fresh))
+    end
+  end
+  for _, inner in ipairs(meta.inner) do put(r, 'l:' .. inner, false) end
+  for _, field in ipairs(meta.clear) do put(r, field, false) end
+  put(r, 'j:' .. loop, string.rep('b', l.back - 1) .. 't' .. string.rep('b', meta.indegree - l.back))
+  l.iteration, l.back = l.iteration + 1, 0
+  put_loop(r, loop, l)
+  fire(r, loop)
+end
+
+-- A loop that has nothing live ends, and its untaken exits are dead; unless a back edge was taken or a way in is undecided.
+local function settle_loop(r, loop)
+  local l = loop_record(r, loop)
+  if l.live > 0 or l.closed ~= '' then return end
+  if l.back > 0 and not r.stop then return iterate(r, loop, l) end
+  local meta = plan_field(r, 'l:' .. loop)
+  for _, way_in in ipairs(meta.entries) do
+    local j = get(r, 'j:' .. way_in[1])
+    if not j or string.sub(j, way_in[2], way_in[2]) == 'u' then return end
+  end
+  l.closed = 'c'
+  put_loop(r, loop, l)
+  for _, edge in ipairs(meta.exits) do
+    decide(r, {edge[1], edge[2], edge[3], edge[4], '', '', edge[7]}, 'd')
+  end
+end
+
+-- The touched loop that lies deepest: an outer loop is over only when its inner ones are settled.
+local function deepest(r)
+  local found, depth
+  for loop in pairs(r.touched) do
+    local d = plan_field(r, 'l:' .. loop).depth
+    if not found or d > depth then found, depth = loop, d end
+  end
+  return found
+end
+
+-- Works off everything that follows from the decisions taken so far in this call.
+local function settle(r)
+  repeat
+    while #r.work > 0 do
+      local item = table.remove(r.work)
+      decide_all(r, item[1], item[2])
+    end
+    local loop = deepest(r)
+    if loop then
+      r.touched[loop] = nil
+      settle_loop(r, loop)
+    end
+  until not loop and #r.work == 0
+end

@@ -1,0 +1,131 @@
+-- The runs one call touches: read once, changed in memory, written back together by `save_all`.
+-- B is the key prefix of the partition (from KEYS[1], the clock key, which also pins the slot); NOW is milliseconds.
+
+local B = string.sub(KEYS[1], 1, -6)
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('GET', KEYS[1]) or 0)
+
+local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
+local runs, run_order = {}, {}
+
+-- Loads a run, or nil when there is none.
+local function load_run(id)
+  local r = runs[id]
+  if r then return r end
+  local k = B .. 'run:' .. id
+  local v = redis.call('HMGET', k, 'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h')
+  if not v[1] then return nil end
+  r = {id = id, k = k, st = v[1], plan = v[2], cr = tonumber(v[3]), live = tonumber(v[4] or 0), park = tonumber(v[5] or 0),
+       stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', w = {}, order = {}, ev = {}, fired = {}, work = {}, touched = {}}
+  r.live0, r.park0, r.st0 = r.live, r.park, r.st
+  runs[id] = r
+  run_order[#run_order + 1] = r
+  return r
+end
+
+-- A field of the run hash as this call sees it (false when absent).
+local function get(r, field)
+  local v = r.w[field]
+  if v == nil then
+    v = redis.call('HGET', r.k, field)
+    r.w[field] = v
+  end
+  return v
+end
+
+local function put(r, field, value)
+  if r.order[field] == nil then
+    r.order[field] = true
+    r.order[#r.order + 1] = field
+  end
+  r.w[field] = value
+end
+
+local function event(r, kind, inst, rest)
+  if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. (NOW - r.cr) .. '|' .. inst .. '|' .. (rest or '') end
+end
+
+-- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation.
+local function node_state(r, inst)
+  local v = get(r, 'n:' .. inst)
+  if not v then return nil end
+  local s, attempt, claims, crashes, since, more = string.match(v, '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|?(.*)$')
+  return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}
+end
+
+local function put_node(r, inst, n, s, more)
+  local v = s .. '|' .. n.attempt .. '|' .. n.claims .. '|' .. n.crashes .. '|'
+  if s == 'C' or s == 'K' or s == 'F' or s == 'X' then
+    v = v .. (n.since or (NOW - r.cr)) .. '|' .. (NOW - r.cr)
+  else
+    v = v .. (NOW - r.cr)
+    if more then v = v .. '|' .. more end
+  end
+  put(r, 'n:' .. inst, v)
+end
+
+local function count(name, by)
+  redis.call('HINCRBY', B .. 'stats', name, by or 1)
+end
+
+local function set_status(r, st)
+  if r.st == st then return end
+  redis.call('ZREM', B .. 'idx:st:' .. r.st, r.id)
+  redis.call('ZADD', B .. 'idx:st:' .. st, r.cr, r.id)
+  r.st = st
+  put(r, 'st', st)
+end
+
+local function setting(name, default)
+  return redis.call('HGET', B .. 'settings', name) or default
+end
+
+-- Puts a ready node where workers find it, and wakes one that sleeps. The message is a hint: losing it loses no work.
+local function enqueue(r, inst, queue, due)
+  redis.call('ZADD', B .. 'ready:' .. queue, due or NOW, r.id .. '|' .. inst)
+  local wake = B .. 'q:' .. queue
+  if redis.call('LLEN', wake) < 64 then
+    redis.call('LPUSH', wake, cjson.encode({r.id .. '/' .. inst, 'flowcraft.work', {r.id, inst, 0}}))
+  end
+end
+
+local function write_fields(r)
+  local pairs_, gone = {}, {}
+  for _, field in ipairs(r.order) do
+    local v = r.w[field]
+    if v == false then gone[#gone + 1] = field else pairs_[#pairs_ + 1] = field; pairs_[#pairs_ + 1] = v end
+    if #pairs_ >= 2000 then redis.call('HSET', r.k, unpack(pairs_)); pairs_ = {} end
+    if #gone >= 2000 then redis.call('HDEL', r.k, unpack(gone)); gone = {} end
+  end
+  if #pairs_ > 0 then redis.call('HSET', r.k, unpack(pairs_)) end
+  if #gone > 0 then redis.call('HDEL', r.k, unpack(gone)) end
+end
+
+local function write_events(r)
+  if #r.ev > 0 then
+    local key, length = r.k .. ':events', 0
+    for from = 1, #r.ev, 2000 do
+      length = redis.call('RPUSH', key, unpack(r.ev, from, math.min(from + 1999, #r.ev)))
+    end
+    local cap = tonumber(length > 1000 and setting('events', '10000') or 10000)
+    if length > cap then
+      redis.call('LTRIM', key, length - cap, -1)
+      redis.call('HINCRBY', r.k, 'ev0', length - cap)
+    end
+  end
+end
+
+local function save_all()
+  for _, r in ipairs(run_order) do
+    if r.live ~= r.live0 then put(r, 'live', r.live) end
+    if r.park ~= r.park0 then put(r, 'park', r.park) end
+    write_fields(r)
+    write_events(r)
+    for _, f in ipairs(r.fired) do
+      if not f.claimed then enqueue(r, f.inst, f.queue) end
+    end
+    if #r.ev > 0 or r.st ~= r.st0 then
+      redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')
+    end
+  end
+end

@@ -1,0 +1,27 @@
+-- Parks a claimed node until something outside it happens: a signal, a time, the items of its batch.
+-- KEYS clock
+-- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON)
+-- RETURNS {ok} | {stale|already} | {stopping}
+--@include run graph ending claiming batch
+
+local id, inst, kind = ARGV[1], ARGV[2], ARGV[4]
+local r, n = held(id, inst, tonumber(ARGV[3]))
+if not r then
+  commit()
+  return {n}
+end
+redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+if r.stop then
+  cancel_node(r, inst, n)
+  maybe_finish(r)
+  commit()
+  return {'stopping'}
+end
+put_node(r, inst, n, 'W', kind)
+r.park = r.park + 1
+put(r, 'w:' .. inst, ARGV[6])
+event(r, 'w', inst, kind)
+if ARGV[5] ~= '' then redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV[5]), 'W|' .. id .. '|' .. inst) end
+if kind == 'batch' then open_items(r, inst) end
+commit()
+return {'ok'}

@@ -1,0 +1,26 @@
+-- Hands a claimed node back unrun, so that another worker (or this one, later) takes it. Counts as no attempt.
+-- KEYS clock
+-- ARGV run inst fence delay_ms
+-- RETURNS {ok} | {stale|already}
+--@include run graph ending claiming
+
+local id, inst, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local r, n = held(id, inst, tonumber(ARGV[3]))
+if not r then
+  commit()
+  return {n}
+end
+redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+local queue = entry(r, inst)[5]
+if r.stop then
+  cancel_node(r, inst, n)
+  maybe_finish(r)
+elseif delay > 0 then
+  put_node(r, inst, n, 'T', queue)
+  redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. inst)
+else
+  put_node(r, inst, n, 'R', queue)
+  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+end
+commit()
+return {'ok'}

@@ -1,0 +1,22 @@
+-- Renews the leases of the nodes that a worker really runs, and says which of them to give up.
+-- KEYS clock
+-- ARGV worker lease_ms, then run inst fence ...
+-- RETURNS a list of run, inst, lost|stopping for the nodes that are no longer the worker's or whose run stops
+--@include run
+
+local told = {}
+redis.call('ZADD', B .. 'workers', NOW, ARGV[1])
+for i = 3, #ARGV, 3 do
+  local id, inst = ARGV[i], ARGV[i + 1]
+  local v = redis.call('HMGET', B .. 'run:' .. id, 'n:' .. inst, 'stop')
+  local s, claims = string.match(v[1] or '', '^(%a)|%d+|(%d+)')
+  if s == 'L' and claims == ARGV[i + 2] then
+    redis.call('ZADD', B .. 'leases', NOW + tonumber(ARGV[2]), id .. '|' .. inst)
+    if v[2] then
+      told[#told + 1] = id; told[#told + 1] = inst; told[#told + 1] = 'stopping'
+    end
+  else
+    told[#told + 1] = id; told[#told + 1] = inst; told[#told + 1] = 'lost'
+  end
+end
+return told

@@ -1,0 +1,43 @@
+-- Records a run and makes its first nodes ready, in one commit.
+-- KEYS clock
+-- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth, then key value ...
+--   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''
+-- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint}
+--   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
+--   The same token again answers as the first time: a call that redis-py re-sent is applied once.
+--@include run graph ending creating
+
+local token, id, blueprint, version, digest, on_conflict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local start_at, timeout = tonumber(ARGV[7]) or 0, tonumber(ARGV[8])
+
+local there = redis.call('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
+if there[1] then
+  if there[3] == token then return {'started', there[2]} end
+  if on_conflict == 'raise' then return {'conflict', 'exists', there[4]} end
+  if there[4] ~= blueprint or (version ~= '' and version ~= there[2]) then return {'conflict', 'different_blueprint', there[4]} end
+  if (there[5] or '') ~= digest then return {'conflict', 'different_input', there[4]} end
+  return {'attached', there[1], there[2]}
+end
+
+local plan = version
+if plan == '' then plan = redis.call('HGET', B .. 'blueprints', blueprint) end
+if not plan then return {'no-blueprint'} end
+local meta = redis.call('HGET', B .. 'plan:' .. plan, 'meta')
+if not meta then return {'no-version'} end
+if cjson.decode(meta).id ~= blueprint then return {'no-version'} end
+
+local options = {id = id, blueprint = blueprint, plan = plan, token = token, digest = digest, tags = ARGV[9], memo = ARGV[10],
+                 start_at = start_at, deadline = timeout and (NOW + timeout) or 0, depth = 0}
+if ARGV[11] ~= '' then
+  local p = redis.call('HMGET', B .. 'run:' .. ARGV[11], 'st', 'root', 'dep', 'dl')
+  if not p[1] then return {'no-parent'} end
+  options.root = p[2] or ARGV[11]
+  options.depth = tonumber(p[3] or 0) + 1
+  if options.depth > tonumber(ARGV[12]) then return {'too-deep'} end
+  if p[4] and (options.deadline == 0 or tonumber(p[4]) < options.deadline) then options.deadline = tonumber(p[4]) end
+end
+
+local r = create_run(options, 13)
+if r.st == 'queued' then begin_run(r) end
+commit()
+return {'started', plan}

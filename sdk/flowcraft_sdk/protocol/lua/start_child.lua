@@ -1,0 +1,38 @@
+-- Starts a child run for a subflow node and parks the node until the child ends, in one commit.
+-- KEYS clock
+-- ARGV run inst fence blueprint max_depth, then key value ... of the child's context
+-- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled with its run)
+--@include run graph ending claiming creating
+
+local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
+local r, n = held(id, inst, tonumber(ARGV[3]))
+if not r then
+  commit()
+  return {n}
+end
+local plan = redis.call('HGET', B .. 'blueprints', blueprint)
+if not plan then return {'no-blueprint'} end
+local up = redis.call('HMGET', r.k, 'root', 'dep', 'dl', 'kids')
+local depth = tonumber(up[2] or 0) + 1
+if depth > tonumber(ARGV[5]) then return {'too-deep'} end
+
+redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+if r.stop then
+  cancel_node(r, inst, n)
+  maybe_finish(r)
+  commit()
+  return {'stopping'}
+end
+local number = tonumber(up[4] or 0) + 1
+local child_id = id .. '.' .. number
+put(r, 'kids', number)
+put(r, 'k:' .. child_id, inst)
+put(r, 'w:' .. inst, child_id)
+put_node(r, inst, n, 'W', 'subflow')
+event(r, 'w', inst, 'subflow')
+local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
+                          parent = id, parent_node = inst, root = up[1] or id, depth = depth,
+                          deadline = tonumber(up[3]) or 0, start_at = 0}, 6)
+begin_run(child)
+commit()
+return {'ok', child_id}

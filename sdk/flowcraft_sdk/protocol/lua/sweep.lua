@@ -1,0 +1,84 @@
+-- What time brings: expired leases are taken over, due timers fall, sleeping workers are woken for ready nodes.
+-- Any process may run it at any time; a bounded slice of the work is done per call.
+-- KEYS clock
+-- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
+-- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
+--@include run graph ending claiming batch failing creating
+
+local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local done, taken_over = 0, 0
+
+local function requeue(r, inst, n)
+  local queue = entry(r, inst)[5]
+  put_node(r, inst, n, 'R', queue)
+  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+end
+
+local function worker_lost(r, inst, n)
+  n.crashes = n.crashes + 1
+  taken_over = taken_over + 1
+  event(r, 't', inst, n.crashes)
+  if r.stop then
+    cancel_node(r, inst, n)
+    return maybe_finish(r)
+  end
+  if n.crashes < max_crashes then return requeue(r, inst, n) end
+  redis.call('ZADD', B .. 'dead', NOW, r.id .. '|' .. inst)
+  local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
+    message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node (executor.maxCrashes)'})
+  fail_node(r, inst, n, failure, 'null')
+end
+
+local due = redis.call('ZRANGEBYSCORE', B .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
+for _, member in ipairs(due) do
+  redis.call('ZREM', B .. 'leases', member)
+  local id, inst = string.match(member, '^([^|]+)|(.+)$')
+  local r = load_run(id)
+  local n = r and not TERMINAL[r.st] and node_state(r, inst)
+  if n and n.s == 'L' then worker_lost(r, inst, n) end
+  done = done + 1
+end
+
+local timers = redis.call('ZRANGEBYSCORE', B .. 'timers', '-inf', NOW, 'LIMIT', 0, limit)
+for _, member in ipairs(timers) do
+  redis.call('ZREM', B .. 'timers', member)
+  local kind, id, inst = string.match(member, '^(%a)|([^|]+)|(.*)$')
+  local r = load_run(id)
+  if r and not TERMINAL[r.st] then
+    local n = inst ~= '' and node_state(r, inst)
+    if kind == 'T' and n and n.s == 'T' then
+      requeue(r, inst, n)
+    elseif kind == 'W' and n and n.s == 'W' then
+      ready_with(r, inst, n, {'timer'})
+    elseif kind == 'b' and r.st == 'scheduled' then
+      set_status(r, 'queued')
+      begin_run(r)
+    elseif kind == 'd' then
+      stop_run(r, 'timeout', grace)
+    elseif kind == 'g' then
+      force_stop(r)
+    end
+  end
+  done = done + 1
+end
+commit()
+
+for queue in string.gmatch(ARGV[4], '[^,]+') do
+  if redis.call('LLEN', B .. 'q:' .. queue) == 0 then
+    local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
+    if first then
+      local id, inst = string.match(first, '^([^|]+)|(.+)$')
+      redis.call('LPUSH', B .. 'q:' .. queue, cjson.encode({first, 'flowcraft.work', {id, inst, 0}}))
+    end
+  end
+end
+
+local wait = -1
+for _, key in ipairs({'leases', 'timers'}) do
+  local head = redis.call('ZRANGE', B .. key, 0, 0, 'WITHSCORES')
+  if head[2] then
+    local ms = math.max(0, tonumber(head[2]) - NOW)
+    if wait < 0 or ms < wait then wait = ms end
+  end
+end
+return {done, wait, taken_over}

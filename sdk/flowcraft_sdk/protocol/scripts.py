@@ -1,0 +1,204 @@
+"""Typed wrappers of the Lua scripts. Every change of a run is one of these calls.
+
+A script file opens with its contract (KEYS, ARGV, RETURNS) and names the library files it needs (`--@include`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from flowcraft_sdk.protocol.keys import Keys
+
+Argument = str | bytes | int
+Field = str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script as Redis knows it: its source and the SHA-1 it is called by."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """One call of a script, ready to be sent with EVALSHA."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[Argument, ...]
+
+
+@cache
+def load(name: str) -> Script:
+    """The script `name`, its includes in front."""
+    folder = files("flowcraft_sdk.protocol") / "lua"
+    text = (folder / f"{name}.lua").read_text("utf-8")
+    head = next(line for line in text.splitlines() if line.startswith("--@include "))
+    includes = [(folder / "include" / f"{part}.lua").read_text("utf-8") for part in head.split()[1:]]
+    source = "\n".join([*includes, text])
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _call(name: str, keys: Keys, *args: Argument) -> ScriptCall:
+    return ScriptCall(load(name), (keys.clock,), args)
+
+
+def _flat(pairs: Iterable[tuple[Field, Field]]) -> list[Argument]:
+    return [part for pair in pairs for part in pair]
+
+
+def start(
+    keys: Keys,
+    *,
+    token: str,
+    run_id: str,
+    blueprint_id: str,
+    version: str = "",
+    digest: str,
+    on_conflict: str = "attach",
+    start_at_ms: int | None = None,
+    run_timeout_ms: int | None = None,
+    tags_json: str = "",
+    memo_json: str | bytes = "",
+    parent: str = "",
+    max_depth: int = 16,
+    context: Mapping[str, bytes],
+) -> ScriptCall:
+    """Record a run and make its first nodes ready. `context` maps keys to wire JSON."""
+    return _call(
+        "start", keys, token, run_id, blueprint_id, version, digest, on_conflict,
+        "" if start_at_ms is None else start_at_ms, "" if run_timeout_ms is None else run_timeout_ms,
+        tags_json, memo_json, parent, max_depth, *_flat(context.items()),
+    )  # fmt: skip
+
+
+def cancel(keys: Keys, *, run_id: str, reason: str, grace_ms: int) -> ScriptCall:
+    """Ask a run and its children to stop; 0 ends it at once."""
+    return _call("cancel", keys, run_id, reason, grace_ms)
+
+
+def signal(
+    keys: Keys, *, run_id: str, inst: str = "", signal_id: str, action: str = "", payload: bytes = b"null"
+) -> ScriptCall:
+    """Give a waiting node its answer."""
+    return _call("signal", keys, run_id, inst, signal_id, action, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Who asks for work, and how: sent along with every call that may bring the next claim.
+
+    Attributes:
+        worker: id of the worker process.
+        lease_ms: how long a claim holds without renewal.
+        queues: comma-separated queue names, served in this order.
+        how: `q` own successors, then the queue; `n` own successors only; `-` no claim.
+    """
+
+    worker: str
+    lease_ms: int
+    queues: str
+    how: str = "q"
+
+
+def claim(keys: Keys, seat: Seat, count: int = 1) -> ScriptCall:
+    """Claim up to `count` ready nodes."""
+    return _call("claim", keys, seat.worker, seat.lease_ms, seat.queues, count)
+
+
+def complete(
+    keys: Keys,
+    seat: Seat,
+    *,
+    run_id: str,
+    inst: str,
+    fence: int,
+    state: str,
+    action: str,
+    decisions: str,
+    output: bytes,
+    writes: Sequence[tuple[str, bytes]] = (),
+    deletes: Sequence[str] = (),
+    values: Sequence[tuple[str, bytes]] = (),
+) -> ScriptCall:
+    """Record an outcome with all that follows from it; `values` are edge values by edge index."""
+    return _call(
+        "complete", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues, state, action,
+        decisions, len(writes), len(deletes), len(values), output, *_flat(writes), *deletes, *_flat(values),
+    )  # fmt: skip
+
+
+def fail(
+    keys: Keys,
+    seat: Seat,
+    *,
+    run_id: str,
+    inst: str,
+    fence: int,
+    verdict: str,
+    delay_ms: int = 0,
+    failure: bytes = b"",
+    input_json: bytes = b"null",
+) -> ScriptCall:
+    """Record a failed attempt; verdict is retry, final, fatal (final without fallback) or cancelled."""
+    return _call(
+        "fail", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues,
+        verdict, delay_ms, failure, input_json,
+    )  # fmt: skip
+
+
+def start_child(
+    keys: Keys, *, run_id: str, inst: str, fence: int, blueprint_id: str, max_depth: int, context: Mapping[str, bytes]
+) -> ScriptCall:
+    """Start a child run for a subflow node and park the node until the child has ended."""
+    return _call("start_child", keys, run_id, inst, fence, blueprint_id, max_depth, *_flat(context.items()))
+
+
+def park(
+    keys: Keys, *, run_id: str, inst: str, fence: int, kind: str, due_ms: int | None = None, details: bytes = b"null"
+) -> ScriptCall:
+    """Park a node until a signal, a time or its batch; kind is signal, timer, webhook or batch."""
+    return _call("park", keys, run_id, inst, fence, kind, "" if due_ms is None else due_ms, details)
+
+
+def store_items(
+    keys: Keys, *, run_id: str, inst: str, fence: int, total: int, limit: int, first: int, items: Sequence[bytes]
+) -> ScriptCall:
+    """Store a slice of a batch's items beside the run; `limit` bounds how many are live at once."""
+    return _call("store_items", keys, run_id, inst, fence, total, limit, first, *items)
+
+
+def release(keys: Keys, *, run_id: str, inst: str, fence: int, delay_ms: int = 0) -> ScriptCall:
+    """Hand a claimed node back unrun."""
+    return _call("release", keys, run_id, inst, fence, delay_ms)
+
+
+def renew(keys: Keys, *, worker: str, lease_ms: int, held: Sequence[tuple[str, str, int]]) -> ScriptCall:
+    """Renew leases; `held` lists (run id, instance, fence) of what really runs."""
+    return _call("renew", keys, worker, lease_ms, *[part for entry in held for part in entry])
+
+
+def emit(keys: Keys, *, run_id: str, inst: str, fence: int, events: Sequence[tuple[str, bytes]]) -> ScriptCall:
+    """Add progress (`g`) and custom (`e`) events of a running node."""
+    return _call("emit", keys, run_id, inst, fence, *_flat(events))
+
+
+def sweep(keys: Keys, *, limit: int, max_crashes: int, grace_ms: int, queues: str) -> ScriptCall:
+    """Take over expired leases and fire due timers."""
+    return _call("sweep", keys, limit, max_crashes, grace_ms, queues)
+
+
+def expire(keys: Keys, *, status: str, age_ms: int, limit: int, offset: int = 0) -> ScriptCall:
+    """Remove ended runs of a status that are older than `age_ms`."""
+    return _call("expire", keys, status, age_ms, limit, offset)
+
+
+ALL = (
+    "start", "cancel", "signal", "claim", "complete", "fail", "start_child", "park", "store_items", "release", "renew",
+    "emit", "sweep", "expire",
+)  # fmt: skip

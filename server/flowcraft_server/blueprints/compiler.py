@@ -1,0 +1,276 @@
+"""Blueprint -> plan. Pure: the same blueprint gives the same plan and the same hash on every machine."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flowcraft_server.blueprints.expressions import Expression, compile_expression
+from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
+from flowcraft_server.blueprints.model import Blueprint, Edge, Node
+from flowcraft_server.blueprints.plan import Plan, PlanEdge, PlanNode, value_fields
+
+PLAN_FORMAT = 1
+"""Raised when the stored form changes: old and new servers then never share a plan by mistake."""
+
+DEFAULT_QUEUE = "default"
+
+
+def compile_blueprint(blueprint: Blueprint, handler_queues: Mapping[str, str] | None = None) -> Plan:
+    """Compile a blueprint that the linter found free of errors.
+
+    Args:
+        blueprint: the model.
+        handler_queues: queue of each `uses` that has one of its own.
+
+    Raises:
+        ExpressionError: a condition or transform does not parse.
+    """
+    return _Compiler(blueprint, handler_queues or {}).plan()
+
+
+class _Compiler:
+    def __init__(self, blueprint: Blueprint, queues: Mapping[str, str]) -> None:
+        self.blueprint = blueprint
+        self.nodes = {node.id: node for node in blueprint.nodes}
+        self.queues = queues
+        self.out: dict[str, list[Edge]] = {node_id: [] for node_id in self.nodes}
+        self.incoming: dict[str, list[tuple[str, str, int]]] = {node_id: [] for node_id in self.nodes}
+        self.gather: dict[str, str] = {}
+        for edge in blueprint.edges:
+            self.incoming[edge.target].append((edge.source, "edge", len(self.out[edge.source])))
+            self.out[edge.source].append(edge)
+        self._add_implied_edges()
+        self.position = {
+            (source, kind, index): (node_id, place)
+            for node_id, edges in self.incoming.items()
+            for place, (source, kind, index) in enumerate(edges, start=1)
+        }
+        self.forest = self._loops()
+        self.start_nodes = self.starts()
+
+    def _add_implied_edges(self) -> None:
+        """A failing node leads to its fallback; a scatter's items lead to its gather."""
+        for node in self.blueprint.nodes:
+            if node.config.fallback in self.nodes:
+                self.incoming[node.config.fallback].append((node.id, "fallback", 0))
+        for node in self.blueprint.nodes:
+            target = node.params.get("gatherNodeId") if node.uses == "batch-scatter" else None
+            if target in self.nodes:
+                self.gather[node.id] = target
+                self.incoming[target].append((node.id, "batch", 0))
+
+    def _loops(self) -> LoopForest:
+        links = [
+            Link(source, target, self._decides(source, kind, index), kind != "edge")
+            for target, edges in self.incoming.items()
+            for source, kind, index in edges
+        ]
+        uses = {node.id: node.uses for node in self.blueprint.nodes}
+        return find_loops(uses, links, self.blueprint.cycle_entry_points)
+
+    def _decides(self, source: str, kind: str, index: int) -> bool:
+        if kind != "edge":
+            return True
+        edge = self.out[source][index]
+        return edge.action is not None or edge.condition is not None
+
+    def starts(self) -> tuple[str, ...]:
+        """Nodes that nothing leads to; and the header of a cycle that can only be entered by starting in it."""
+        starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
+        for header, loop in self.forest.loops.items():
+            if loop.parent is None and all(source in loop.region for node in loop.region for source, _, _ in self.incoming[node]):
+                starts.append(header)
+        return tuple(starts)
+
+    def plan(self) -> Plan:
+        doc = self.blueprint.to_plain()
+        meta = {"id": self.blueprint.id, "starts": self.start_nodes, "onFailure": self.blueprint.on_failure}
+        nodes = {node_id: self._node(node) for node_id, node in self.nodes.items()}
+        fields = {"doc": _canonical(doc), "meta": _canonical(meta)}
+        for node_id, node in nodes.items():
+            fields[f"n:{node_id}"] = _canonical(self._entry(node))
+        for header in self.forest.loops:
+            fields[f"l:{header}"] = _canonical(self._loop_meta(header))
+        digest = hashlib.sha256(f"{PLAN_FORMAT}\n{_canonical(fields)}".encode()).hexdigest()[:24]
+        terminals = tuple(node_id for node_id, node in nodes.items() if node.terminal)
+        return Plan(digest, self.blueprint, nodes, self.start_nodes, terminals, fields)
+
+    def _node(self, node: Node) -> PlanNode:
+        edges = tuple(
+            PlanEdge(i, e.source, e.target, e.action, _expression(e.condition), _expression(e.transform))
+            for i, e in enumerate(self.out[node.id])
+        )
+        condition = None
+        if node.uses == LOOP_CONTROLLER and isinstance(node.params.get("condition"), str):
+            condition = _expression(node.params["condition"])
+        keys, whole = self._context_keys(edges, condition)
+        fields = dict.fromkeys(self._input_fields(node))
+        for key in keys:
+            fields.update(dict.fromkeys(value_fields(self.nodes, key)))
+        transform_sources = {edge.index: name for edge in edges if (name := self._transform_source(edge)) is not None}
+        for name in transform_sources.values():
+            fields.update(dict.fromkeys(value_fields(self.nodes, f"_outputs.{name}")))
+        fallback_of = tuple(source for source, kind, _ in self.incoming[node.id] if kind == "fallback")
+        fields.update(dict.fromkeys(f"f:{source}" for source in fallback_of))
+        return PlanNode(
+            node=node,
+            edges=edges,
+            reads=tuple(fields),
+            incoming=tuple(self.incoming[node.id]),
+            context_keys=keys,
+            whole_context=whole,
+            condition=condition,
+            loops=self.forest.chain[node.id],
+            fallback_of=fallback_of,
+            gathers=next((source for source, kind, _ in self.incoming[node.id] if kind == "batch"), None),
+            transform_sources=transform_sources,
+            terminal=not edges and node.id not in self.gather and not fallback_of,
+        )
+
+    def _context_keys(self, edges: tuple[PlanEdge, ...], condition: Expression | None) -> tuple[tuple[str, ...], bool]:
+        """Context keys that conditions and transforms read; bare names in a condition are context keys too."""
+        keys: dict[str, None] = {}
+        whole = False
+        for expression in [condition, *[e.condition for e in edges], *[e.transform for e in edges]]:
+            if expression is None:
+                continue
+            for path in expression.reads:
+                if path[0] == "context":
+                    whole = whole or len(path) == 1
+                    if len(path) > 1:
+                        keys[_context_key(path[1:])] = None
+                elif path[0] != "result":
+                    keys[_context_key(path)] = None
+        return tuple(keys), whole
+
+    def _transform_source(self, edge: PlanEdge) -> str | None:
+        """A target whose `inputs` names another node has that node's output transformed, not the source's."""
+        named = self.nodes[edge.target].inputs if edge.transform is not None else None
+        return named if isinstance(named, str) and named in self.nodes and named != edge.source else None
+
+    def _input_fields(self, node: Node) -> list[str]:
+        if node.inputs is None:
+            return [f"c:_inputs.{node.id}"] if node.id in self.start_nodes else []
+        values = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
+        return [field for value in values for field in input_fields(self.nodes, value)]
+
+    def _entry(self, plan_node: PlanNode) -> list[Any]:
+        """What the scripts know of a node; its shape is told at the head of graph.lua."""
+        node = plan_node.node
+        opts: dict[str, Any] = {}
+        if plan_node.loops:
+            opts["loops"] = plan_node.loops
+        if node.id in self.forest.loops:
+            opts["header"] = 1
+        if node.config.fallback in self.nodes:
+            opts["fallback"] = self._edge(node.id, "fallback", 0)
+        if plan_node.fallback_of:
+            opts["fallbackOf"] = plan_node.fallback_of
+        if node.id in self.gather:
+            opts["gather"] = self._edge(node.id, "batch", 0)
+        if node.inputs is not None:
+            opts["inputs"] = 1
+        if node.config.on_item_error == "collect":
+            opts["collect"] = 1
+        outs = [self._edge(node.id, "edge", i) for i in range(len(plan_node.edges))]
+        ins = [self._brings(*origin) for origin in self.incoming[node.id]]
+        queue = node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
+        return [self._join(node.id), ins, outs, plan_node.reads, queue, opts]
+
+    def _join(self, node_id: str) -> str:
+        kinds = {kind for _, kind, _ in self.incoming[node_id]}
+        if "batch" in kinds:
+            return "all"
+        return "any" if "fallback" in kinds else (self.nodes[node_id].config.join or "all")
+
+    def _brings(self, source: str, kind: str, index: int) -> str:
+        """The run-hash field with the value that an incoming edge brings; `?` marks one that may be a fallback's."""
+        if kind == "fallback":
+            return f"x:{source}>fallback"
+        if kind == "edge" and self.out[source][index].transform is not None:
+            return f"x:{source}>{index}"
+        if kind == "edge" and self.nodes[source].config.fallback in self.nodes:
+            return f"?{source}>{index}"
+        return f"o:{source}"
+
+    def _edge(self, source: str, kind: str, index: int) -> list[Any]:
+        target, place = self.position[(source, kind, index)]
+        mask = "".join("b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target])
+        edge: list[Any] = [target, place, mask, self._join(target), "", ""]
+        if (source, target) in self.forest.back:
+            edge[4:] = ["b", target]
+            return edge
+        left, entered = self._crossing(source, target)
+        if left:
+            edge[4:] = ["x", left[0]]
+        if entered:
+            edge.append(entered)
+        return edge
+
+    def _crossing(self, source: str, target: str) -> tuple[list[str], list[str]]:
+        """Headers of the loops that an edge leaves and enters, outermost first."""
+        inside, into = self.forest.chain[source], self.forest.chain[target]
+        return [h for h in inside if h not in into], [h for h in into if h not in inside]
+
+    def _loop_meta(self, header: str) -> dict[str, Any]:
+        region = self.forest.loops[header].region
+        ordered = [node_id for node_id in self.nodes if node_id in region]
+        joins, entries, exits, clear = {}, [], [], []
+        for node_id in ordered:
+            edges = self.incoming[node_id]
+            if len(edges) > 1 or node_id in self.forest.loops:
+                joins[node_id] = "".join(self._mask(origin, node_id, region) for origin, _, _ in edges)
+            entries += [[node_id, i] for i, (origin, _, _) in enumerate(edges, start=1) if origin not in region]
+            kinds = [("edge", i) for i in range(len(self.out[node_id]))]
+            kinds += [("fallback", 0)] if self.nodes[node_id].config.fallback in self.nodes else []
+            kinds += [("batch", 0)] if node_id in self.gather else []
+            for kind, index in kinds:
+                edge = self._edge(node_id, kind, index)
+                if edge[4] == "x" and edge[5] == header:
+                    exits.append(edge)
+            if self.nodes[node_id].config.fallback in self.nodes:
+                clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]
+        return {
+            "nodes": ordered,
+            "joins": joins,
+            "inner": [h for h, loop in self.forest.loops.items() if h != header and loop.header in region],
+            "clear": clear,
+            "entries": entries,
+            "exits": exits,
+            "indegree": len(self.incoming[header]),
+            "depth": len(self.forest.chain[header]),
+        }
+
+    def _mask(self, origin: str, node_id: str, region: set[str]) -> str:
+        if origin not in region:
+            return "k"
+        return "b" if (origin, node_id) in self.forest.back else "u"
+
+
+def input_fields(nodes: Mapping[str, Node], name: str) -> list[str]:
+    """Run-hash fields that a declared input may come from, the first present one counts (blueprint semantics 2.5)."""
+    if name in nodes:
+        stand_in = [f"s:{name}"] if nodes[name].config.fallback in nodes else []
+        return [*stand_in, f"c:_outputs.{name}", f"o:{name}", f"c:{name}"]
+    if name.startswith("_"):
+        return list(value_fields(nodes, name))
+    base, dot, _ = name.partition(".")
+    if dot:
+        return input_fields(nodes, base)[:-1] if base in nodes else [f"c:_outputs.{base}"]
+    return [f"c:_outputs.{name}", f"c:{name}"]
+
+
+def _context_key(path: tuple[str, ...]) -> str:
+    """`context._outputs.a` and `context["_outputs.a"]` are the same key."""
+    if path[0] in ("_outputs", "_inputs") and len(path) > 1:
+        return f"{path[0]}.{path[1]}"
+    return path[0]
+
+
+def _expression(source: str | None) -> Expression | None:
+    return compile_expression(source) if source is not None else None
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

@@ -1,0 +1,82 @@
+"""The compiled form of a blueprint: what a worker knows of it, and what the scripts read from Redis."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowcraft_server.blueprints.expressions import Expression
+from flowcraft_server.blueprints.model import Blueprint, Node
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEdge:
+    """An outgoing edge with its expressions parsed. `index` is its place among the source's edges."""
+
+    index: int
+    source: str
+    target: str
+    action: str | None
+    condition: Expression | None
+    transform: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNode:
+    """A node as a worker runs it.
+
+    Attributes:
+        node: the blueprint's node.
+        edges: outgoing edges in plan order; decisions are sent in this order.
+        reads: run-hash fields that a claim returns, in order.
+        incoming: for each incoming edge, in position order, (source, kind, index); kind is edge, fallback or batch, index
+            the edge's place among the source's edges.
+        context_keys: keys of the context that its inputs and expressions read.
+        whole_context: an expression reads the context as a whole.
+        condition: a loop-controller's condition.
+        loops: headers of the loops around it, outermost first.
+        fallback_of: nodes whose fallback it is.
+        gathers: the scatter node whose results it gathers.
+        transform_sources: by edge index, the node whose output an edge's transform is given in place of this node's.
+    """
+
+    node: Node
+    edges: tuple[PlanEdge, ...]
+    reads: tuple[str, ...]
+    incoming: tuple[tuple[str, str, int], ...]
+    context_keys: tuple[str, ...]
+    whole_context: bool
+    condition: Expression | None
+    loops: tuple[str, ...]
+    fallback_of: tuple[str, ...]
+    gathers: str | None
+    transform_sources: Mapping[int, str]
+    terminal: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled blueprint.
+
+    Attributes:
+        hash: content hash; runs are pinned to it.
+        fields: the hash stored in Redis under `plan:<hash>`: `doc`, `meta`, `n:<node>`, `l:<loop>`.
+    """
+
+    hash: str
+    blueprint: Blueprint
+    nodes: Mapping[str, PlanNode]
+    starts: tuple[str, ...]
+    terminals: tuple[str, ...]
+    fields: Mapping[str, str]
+
+    def value_fields(self, key: str) -> tuple[str, ...]:
+        """Run-hash fields that may hold the context key, the first present one counts. `_inputs.*` is not among them."""
+        return value_fields(self.nodes, key)
+
+
+def value_fields(nodes: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """See `Plan.value_fields`."""
+    if key.startswith("_outputs."):
+        node = key[len("_outputs.") :]
+        return (f"c:{key}", f"o:{node}") if node in nodes else (f"c:{key}",)
+    return (f"c:{key}", f"o:{key}") if key in nodes else (f"c:{key}",)

@@ -1,0 +1,1 @@
+"""The commands: `flowcraft-server` runs processes, `flowcraft` works with runs."""

@@ -1,0 +1,1 @@
+"""Configuration: `flowcraft.yaml`, its environment and its handlers, all mistakes reported together with their place."""

@@ -1,0 +1,221 @@
+"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is told, not raised."""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flowcraft_sdk.node import HandlerSpec
+
+from .model import RegisteredHandler
+from .sections import HandlerEntry
+
+BUILT_IN = frozenset(
+    {"subflow", "loop-controller", "batch-scatter", "batch-gather", "wait", "sleep", "webhook", "map"}
+)
+"""`uses` names that the engine serves itself."""
+
+
+class HandlerError(Exception):
+    """A handler cannot be used; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A handler or handler module that cannot be used.
+
+    Attributes:
+        path: where it is named: `("handlers", name)` or `("handlerModules", index)`.
+        message: one line.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+def register_handlers(
+    entries: Mapping[str, HandlerEntry], modules: tuple[str, ...], folder: Path
+) -> tuple[dict[str, RegisteredHandler], list[Refusal]]:
+    """Import all handlers of a deployment.
+
+    Args:
+        entries: handlers by name.
+        modules: modules whose decorated functions are handlers.
+        folder: where `flowcraft.yaml` is; its modules can be imported afterwards, after all others.
+
+    Returns:
+        The usable handlers by name, and what is wrong with the others.
+    """
+    make_importable(folder)
+    handlers: dict[str, RegisteredHandler] = {}
+    refusals = []
+    for name, entry in entries.items():
+        try:
+            handlers[name] = _register(name, entry, folder)
+        except HandlerError as error:
+            refusals.append(Refusal(("handlers", name), str(error)))
+    for index, module_name in enumerate(modules):
+        try:
+            for found in _declared_in(import_module(module_name, folder)):
+                _add(handlers, found, module_name)
+        except HandlerError as error:
+            refusals.append(Refusal(("handlerModules", index), str(error)))
+    return handlers, refusals
+
+
+def make_importable(folder: Path) -> None:
+    """Put a folder at the end of the import path: a file in it never takes the place of an installed module."""
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.append(place)
+        importlib.invalidate_caches()
+
+
+def import_module(name: str, folder: Path) -> ModuleType:
+    """Import a module of a deployment and make sure that it is the one its author means.
+
+    Raises:
+        HandlerError: it cannot be imported, or a module of the same name stands before it.
+    """
+    own = _file_in(folder, name)
+    try:
+        module = importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if own is not None and isinstance(error, ModuleNotFoundError) and error.name and _leads_to(error.name, name):
+            raise HandlerError(_shadowed(name, own, folder)) from error
+        raise HandlerError(f"cannot import '{name}' ({_described(error)}){_raised_in(error, folder)}") from error
+    origin = Path(module.__file__).resolve() if getattr(module, "__file__", None) else None
+    if own is not None and origin != own.resolve():
+        raise HandlerError(_shadowed(name, own, folder))
+    return module
+
+
+def check_function(function: Any, path: str) -> bool:
+    """Check that something can be called as a handler; returns whether it is a coroutine function.
+
+    Args:
+        path: its dotted path, for the message.
+
+    Raises:
+        HandlerError: it cannot.
+    """
+    if inspect.isclass(function):
+        raise HandlerError(f"'{path}' is a class; name a function that takes one argument, the context")
+    if not callable(function):
+        raise HandlerError(f"'{path}' is of type {type(function).__name__}, not a function")
+    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise HandlerError(f"'{path}' is a generator; a handler returns its output")
+    try:
+        inspect.signature(function).bind(object())
+    except TypeError:
+        shown = inspect.signature(function)
+        raise HandlerError(f"'{path}{shown}' must take exactly one argument, the context") from None
+    except ValueError:  # written in C, without a signature to look at: calling it will tell
+        pass
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _register(name: str, entry: HandlerEntry, folder: Path) -> RegisteredHandler:
+    if name in BUILT_IN:
+        raise HandlerError(f"'{name}' is built in; choose another name")
+    module_name, _, attribute = entry.path.partition(":")
+    function = _attribute(import_module(module_name, folder), module_name, attribute)
+    is_async = check_function(function, entry.path)
+    spec: HandlerSpec | None = getattr(function, "__flowcraft_handler__", None)
+    timeout = entry.timeout if entry.timeout is not None else spec.timeout if spec else None
+    return RegisteredHandler(name, function, is_async, spec, timeout, entry.queue, entry.params)
+
+
+def _attribute(module: ModuleType, module_name: str, attribute: str) -> Any:
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            known = [name for name, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
+            near = get_close_matches(part, known, n=1)
+            raise HandlerError(f"'{module_name}' has no '{attribute}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        found = getattr(found, part)
+    return found
+
+
+def _declared_in(module: ModuleType) -> Iterator[RegisteredHandler]:
+    for attribute, function in vars(module).items():
+        spec = getattr(function, "__flowcraft_handler__", None)
+        if not isinstance(spec, HandlerSpec):
+            continue
+        is_async = check_function(function, f"{module.__name__}:{attribute}")
+        name = spec.name or attribute
+        if name in BUILT_IN:
+            raise HandlerError(f"'{module.__name__}:{attribute}': '{name}' is built in; choose another name")
+        yield RegisteredHandler(name, function, is_async, spec, spec.timeout)
+
+
+def _add(handlers: dict[str, RegisteredHandler], found: RegisteredHandler, module_name: str) -> None:
+    known = handlers.setdefault(found.name, found)
+    if known.function is not found.function:
+        first, second = _place(known.function), _place(found.function)
+        raise HandlerError(f"'{module_name}': handler '{found.name}' ({second}) is there already ({first})")
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def _file_in(folder: Path, name: str) -> Path | None:
+    """The file of the deployment's folder that a module name means, if there is one."""
+    base = folder.joinpath(*name.split("."))
+    for file in (base / "__init__.py", base.with_name(base.name + ".py")):
+        if file.is_file():
+            return file
+    return None
+
+
+def _leads_to(missing: str, name: str) -> bool:
+    return name == missing or name.startswith(missing + ".")
+
+
+def _shadowed(name: str, own: Path, folder: Path) -> str:
+    top = name.partition(".")[0]
+    for candidate in (name, top):
+        module = sys.modules.get(candidate)
+        origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        if module is not None and (origin is None or not Path(origin).resolve().is_relative_to(folder.resolve())):
+            what = origin or "a module that is built into Python"
+            return f"'{name}' means {_shown(own, folder)}, but {what} is found first; rename yours"
+    return f"'{name}' means {_shown(own, folder)}, but Python finds another module first; rename yours"
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _raised_in(error: BaseException, folder: Path) -> str:
+    """The innermost line of the deployment's own code that led to an error."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f", in {_shown(Path(error.filename), folder)}:{error.lineno}" + (
+            f" `{error.text.strip()}`" if error.text else ""
+        )
+    place = folder.resolve()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_absolute() and file.resolve().is_relative_to(place) and "site-packages" not in file.parts:
+            return f", raised in {_shown(file, folder)}:{frame.lineno} `{frame.line}`"
+    return ""
+
+
+def _shown(file: Path, folder: Path) -> str:
+    try:
+        return str(file.resolve().relative_to(folder.resolve()))
+    except ValueError:
+        return str(file)

@@ -1,0 +1,91 @@
+"""The whole of `flowcraft.yaml` as one frozen record, and what loading it gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from flowcraft_sdk.node import HandlerSpec
+from pydantic import Field
+from pydantic.alias_generators import to_camel
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .sections import (
+    BlueprintsSection,
+    DefaultsSection,
+    ExecutorSection,
+    HandlerEntry,
+    HistorySection,
+    LimitsSection,
+    LLMSection,
+    LoggingSection,
+    RedisSection,
+    RetentionSection,
+)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Made by `load_config` from files and environment, or by code from its arguments alone.
+
+    Attributes:
+        name: namespace of all keys in Redis, so that many deployments may share one.
+        handlers: what blueprints' `uses` names stand for.
+        handler_modules: modules whose decorated functions are handlers too.
+    """
+
+    model_config = SettingsConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        nested_model_default_partial_update=False,
+    )
+
+    version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "flowcraft"
+    handlers: dict[str, HandlerEntry] = Field(default_factory=dict)
+    handler_modules: tuple[str, ...] = ()
+    blueprints: BlueprintsSection = BlueprintsSection()
+    redis: RedisSection = RedisSection()
+    executor: ExecutorSection = ExecutorSection()
+    defaults: DefaultsSection = DefaultsSection()
+    limits: LimitsSection = LimitsSection()
+    retention: RetentionSection = RetentionSection()
+    history: HistorySection = HistorySection()
+    llm: LLMSection = LLMSection()
+    logging: LoggingSection = LoggingSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the arguments: files and environment are read by `load_config`, which knows their places."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredHandler:
+    """A handler that was imported and found callable.
+
+    Attributes:
+        name: what blueprints call it in `uses`.
+        function: the function, called with one context.
+        is_async: whether it is a coroutine function.
+        spec: what its decorator declared, None when it has none.
+        timeout: seconds, for nodes that set none.
+        queue: queue for nodes that name none.
+        params: defaults for nodes' params.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    spec: HandlerSpec | None = None
+    timeout: float | None = None
+    queue: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)

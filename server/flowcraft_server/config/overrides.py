@@ -1,0 +1,89 @@
+"""Single values from the environment (`FLOWCRAFT__EXECUTOR__WORKERS=8`) and the command line, on top of the file."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import shape
+from .environment import OVERRIDE_PREFIX
+from .keys import suggestion
+from .tree import Origin, Path, Tree
+
+Problems = list[tuple[str, str]]
+"""Name of the variable or option, and what is wrong with it."""
+
+
+def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Problems]:
+    """The values that the environment sets.
+
+    Names are matched whatever their case, with or without underscores: `DRAIN_TIMEOUT` is `drainTimeout`. An empty
+    variable sets nothing, as containers often pass on variables that nobody set.
+
+    Args:
+        below: the file's values, whose handlers and providers can be named.
+    """
+    tree, problems = Tree(), []
+    for name, text in sorted(environ.items()):
+        if not name.upper().startswith(OVERRIDE_PREFIX) or not text:
+            continue
+        try:
+            path = _resolve(name[len(OVERRIDE_PREFIX) :].split("__"), below)
+        except KeyError as error:
+            problems.append((name, str(error.args[0])))
+            continue
+        tree.put(path, _items(path, text, below), Origin(f"environment variable {name}"))
+    return tree, problems
+
+
+def from_command_line(values: Mapping[str, Any]) -> Tree:
+    """The values that options set, by dotted path such as `executor.workers`."""
+    tree = Tree()
+    for name, value in values.items():
+        tree.put(tuple(name.split(".")), value, Origin(f"option for {name}"))
+    return tree
+
+
+def _resolve(parts: list[str], below: Tree) -> Path:
+    path: Path = ()
+    place = shape.ROOT
+    for part in parts:
+        value = below.get(path)
+        known = _known(place, value)
+        if known is None:
+            raise KeyError(f"{part!r} cannot be set, there is nothing below '{'.'.join(map(str, path))}'")
+        matching = [key for key in known if _plain(key) == _plain(part)]
+        if not matching and not shape.is_mapping(place):
+            raise KeyError(f"unknown key '{part}'{suggestion(part, known)}")
+        key = matching[0] if matching else part.lower()
+        path, place = (*path, key), shape.child_of(place, key, value)
+    if shape.section_of(place, below.get(path)) is not None or shape.is_mapping(place):
+        raise KeyError(f"'{'.'.join(map(str, path))}' is a section; name one of its keys after another '__'")
+    return path
+
+
+def _known(place: shape.Shape, value: Any) -> list[str] | None:
+    section = shape.section_of(place, value)
+    if section is not None:
+        return shape.keys_of(section)
+    if shape.is_mapping(place):
+        return [str(key) for key in value] if isinstance(value, dict) else []
+    return None
+
+
+def _items(path: Path, text: str, below: Tree) -> Any:
+    """A list is written `a, b`; what else stands in a variable is left to the model to read."""
+    place = shape.ROOT
+    for depth, key in enumerate(path):
+        place = shape.child_of(place, key, below.get(path[:depth]))
+    if shape.is_list(place):
+        return list(_split(text))
+    return text
+
+
+def _split(text: str) -> Iterator[str]:
+    for item in text.removeprefix("[").removesuffix("]").split(","):
+        yield item.strip().strip("\"'")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]", "", name).lower()

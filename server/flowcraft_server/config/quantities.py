@@ -1,0 +1,112 @@
+"""Durations and sizes as they are written in `flowcraft.yaml`, and as numbers in code."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)")
+
+_written: ContextVar[bool] = ContextVar("written", default=False)
+
+
+@contextmanager
+def values_as_written() -> Iterator[None]:
+    """Within this, values come from a file or the environment, where a number without a unit is a mistake.
+
+    Elsewhere numbers are seconds and bytes.
+    """
+    token = _written.set(True)
+    try:
+        yield
+    finally:
+        _written.reset(token)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as `30s`, `500ms` or `1h30m`.
+
+    Raises:
+        ValueError: it is not one; the message says how to write it.
+    """
+    rest = text.strip()
+    if not rest or _DURATION_PART.sub("", rest).strip():
+        raise ValueError(f"expected a duration, got {text!r}; write 30s or 500ms")
+    return sum(float(amount) * SECONDS[unit] for amount, unit in _DURATION_PART.findall(rest))
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `64KiB` or `16MiB`.
+
+    Raises:
+        ValueError: it is not one; the message says how to write it.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"expected a size, got {text!r}; write 64KiB or 16MiB")
+    return int(float(found[1]) * BYTES[found[2]])
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as it may be written: `30s`, `500ms`, `7d`."""
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        amount = seconds / SECONDS[unit]
+        if unit != "w" and amount >= 1 and abs(amount - round(amount)) < 1e-9:
+            return f"{round(amount)}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def format_size(size: int) -> str:
+    """A size as it may be written: `64KiB`, `16MiB`."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % BYTES[unit] == 0:
+            return f"{size // BYTES[unit]}{unit}"
+    return f"{size}B"
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str) and not (_written.get() and _is_number(value)):
+        return _checked(parse_duration, value)
+    if _written.get():
+        raise _needs_unit(value, "a duration", "write 30s or 500ms")
+    return value
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str) and not (_written.get() and _is_number(value)):
+        return _checked(parse_size, value)
+    if _written.get():
+        raise _needs_unit(value, "a size", "write 64KiB or 16MiB")
+    return value
+
+
+def _checked(parse: Any, value: str) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise PydanticCustomError("quantity", "{why}", {"why": str(error)}) from None
+
+
+def _needs_unit(value: Any, what: str, how: str) -> PydanticCustomError:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) or isinstance(value, str):
+        return PydanticCustomError("quantity", "{why}", {"why": f"{value} has no unit; {how}"})
+    return PydanticCustomError("quantity", "{why}", {"why": f"expected {what}; {how}"})
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*[-+]?\d+(?:\.\d+)?\s*", text) is not None
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+"""Seconds in code; written with a unit."""
+
+Size = Annotated[int, BeforeValidator(_size)]
+"""Bytes in code; written with a unit."""

@@ -1,0 +1,270 @@
+"""The sections of `flowcraft.yaml`. Attributes are snake_case, keys camelCase; times are seconds, sizes bytes."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from .quantities import Duration, Size, format_duration
+
+EMBEDDED = "embedded:"
+"""The `redis.url` that stands for a server of our own."""
+
+AUTO = "auto"
+"""The `llm.default` that leaves the choice to the server."""
+
+REDIS_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+
+Amount = Annotated[int, Field(ge=1)]
+Seconds = Annotated[Duration, Field(gt=0)]
+SecondsOrNone = Annotated[Duration, Field(ge=0)]
+QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+def mistake(message: str, **context: Any) -> PydanticCustomError:
+    """A mistake in a value; `message` is the sentence a user reads."""
+    return PydanticCustomError("mistake", "{why}", {"why": message, **context})
+
+
+class Section(BaseModel):
+    """What all sections share: unknown keys are mistakes, and nothing changes once it is loaded.
+
+    A bare value in the place of a section stands for the section's key `short_form`, if it has one.
+    """
+
+    short_form: ClassVar[str | None] = None
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        if cls.short_form is None or isinstance(value, (dict, BaseModel)):
+            return value
+        return {cls.short_form: value}
+
+
+class HandlerEntry(Section):
+    """A handler by name; the short form is the dotted path alone.
+
+    Attributes:
+        path: `package.module:attribute`.
+        timeout: default for the nodes that use it.
+        queue: queue of the nodes that use it and name none.
+        params: defaults for the nodes' params.
+    """
+
+    short_form = "path"
+
+    path: str
+    timeout: Seconds | None = None
+    queue: QueueName | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("path")
+    @classmethod
+    def _is_dotted(cls, path: str) -> str:
+        module, colon, attribute = path.partition(":")
+        if not colon or not attribute or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
+            raise mistake(f"expected 'package.module:function', got '{path}'")
+        return path
+
+
+class BlueprintsSection(Section):
+    """Where blueprints are: folders, relative to `flowcraft.yaml`."""
+
+    dirs: tuple[str, ...] = ()
+
+
+class RedisSection(Section):
+    """Where Redis is. `data_dir` and `fsync` are for the embedded server."""
+
+    url: str = Field(default=EMBEDDED, repr=False)
+    data_dir: str = ".flowcraft/data"
+    fsync: Literal["always", "everysec"] = "everysec"
+    require_no_eviction: bool = True
+    connect_timeout: Seconds = 5.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_known(cls, url: str) -> str:
+        if url == EMBEDDED:
+            return url
+        scheme, rest = url.partition(":")[::2]
+        if scheme not in REDIS_SCHEMES or not rest.startswith("//"):
+            raise mistake(f"expected redis://, rediss://, unix:// or {EMBEDDED}")
+        try:
+            urlsplit(url).port  # noqa: B018  (a property that raises)
+        except ValueError:
+            raise mistake("the port is not a number from 0 to 65535") from None
+        return "redis" + url.removeprefix("valkey") if scheme in ("valkey", "valkeys") else url
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the server is one of our own."""
+        return self.url == EMBEDDED
+
+
+class ExecutorSection(Section):
+    """How nodes are run.
+
+    Attributes:
+        queues: what this process works on.
+        lease: how long a dead worker can hold a node.
+        heartbeat: how often leases are renewed; three tenths of the lease when it is not set.
+        drain_timeout: how long running nodes may take to finish at a shutdown.
+        cancel_grace: how long the running nodes of a cancelled run may take to give up.
+        max_crashes: after how many crashed workers a node is given up.
+    """
+
+    queues: Annotated[tuple[QueueName, ...], Field(min_length=1, alias="queue")] = ("default",)
+    workers: Amount = 4
+    worker_type: Literal["thread", "process"] = "thread"
+    async_concurrency: Amount = 1000
+    lease: Annotated[Duration, Field(ge=0.1)] = 10.0
+    heartbeat: Seconds = Field(default_factory=lambda values: values.get("lease", 10.0) * 0.3, validate_default=True)
+    drain_timeout: SecondsOrNone = 25.0
+    cancel_grace: SecondsOrNone = 30.0
+    max_crashes: Amount = 3
+
+    @field_validator("queues", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("queues")
+    @classmethod
+    def _once_each(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(queues))
+
+    @field_validator("heartbeat")
+    @classmethod
+    def _under_half_of_lease(cls, heartbeat: float, info: ValidationInfo) -> float:
+        lease = info.data.get("lease")
+        if lease is not None and heartbeat >= lease / 2:
+            written = format_duration(heartbeat)
+            raise mistake(
+                f"{written} must be less than half of lease ({format_duration(lease)}{{related}})",
+                related=("executor", "lease"),
+            )
+        return heartbeat
+
+
+class RetryDelaySection(Section):
+    """A pause before a further attempt: `initial * factor ** failures`, at most `max`, spread by `jitter` (0 to 1)."""
+
+    short_form = "initial"
+
+    initial: SecondsOrNone
+    factor: Annotated[float, Field(ge=1)] = 1.0
+    max: Seconds | None = None
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class DefaultsSection(Section):
+    """What nodes get that say nothing else. `max_retries` counts all attempts, the first one too."""
+
+    max_retries: Amount = 1
+    retry_delay: RetryDelaySection | None = None
+    timeout: Seconds | None = None
+    join_strategy: Literal["all", "any"] = "all"
+
+
+class LimitsSection(Section):
+    """Bounds against mistakes: how deep subflows nest, how many bytes one stored value may have."""
+
+    subflow_depth: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_value: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 16 * 1024 * 1024
+
+
+class KeepSection(Section):
+    """How long runs are kept after their end; None for ever, written `forever`."""
+
+    age: Seconds | None = 7 * 86_400.0
+
+    @field_validator("age", mode="before")
+    @classmethod
+    def _for_ever(cls, value: Any) -> Any:
+        return None if value == "forever" else value
+
+
+class RetentionSection(Section):
+    """How long ended runs are kept, by how they ended; a run that timed out counts as failed."""
+
+    completed: KeepSection = KeepSection()
+    failed: KeepSection = KeepSection(age=30 * 86_400.0)
+    cancelled: KeepSection = KeepSection()
+
+
+class HistorySection(Section):
+    """Whether the events of a run are kept, and how many of the newest. `on` and `off` are short for the first."""
+
+    short_form = "enabled"
+
+    enabled: bool = True
+    events: Annotated[int, Field(ge=10)] = 10_000
+
+
+class LLMRetriesSection(Section):
+    """Which failed calls are made again, and how many calls there are in all."""
+
+    max_retries: Amount = 4
+    on: tuple[int | Literal["5xx", "4xx", "timeout"], ...] = (429, "5xx", "timeout")
+
+
+class OpenAIProviderSection(Section):
+    """An endpoint that speaks OpenAI's chat protocol."""
+
+    type: Literal["openai-compatible"]
+    base_url: str = "https://api.openai.com/v1"
+    api_key: SecretStr = SecretStr("")
+    model: str
+    timeout: Seconds = 60.0
+    max_concurrent: Amount = 8
+    retries: LLMRetriesSection = LLMRetriesSection()
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise mistake(f"expected an http:// or https:// address, got {url!r}")
+        return url
+
+
+class ScriptedProviderSection(Section):
+    """Replies out of a file, for demonstrations and tests; the path is relative to `flowcraft.yaml`."""
+
+    type: Literal["scripted"]
+    file: str
+
+
+ProviderSection = Annotated[OpenAIProviderSection | ScriptedProviderSection, Field(discriminator="type")]
+
+
+class LLMSection(Section):
+    """Language models for handlers, by name. Without a `default`, or with `auto`, the server takes one that can be used."""
+
+    default: str | None = None
+    providers: dict[str, ProviderSection] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Self:
+        if self.default not in (None, AUTO, *self.providers):
+            known = ", ".join([AUTO, *self.providers])
+            raise mistake(f"no provider '{self.default}'; known: {known}", at="default")
+        return self
+
+
+class LoggingSection(Section):
+    """What is logged, and whether for people or for machines; `auto` asks whether the output is a terminal."""
+
+    level: Literal["trace", "debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["auto", "pretty", "json"] = "auto"

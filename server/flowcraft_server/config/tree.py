@@ -1,0 +1,136 @@
+"""Values with the places they come from, by path; merged so that each value keeps its own place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowcraft_server.blueprints.model import Mark
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from.
+
+    Attributes:
+        label: a place of a file, the name of a variable or of an option.
+        key: where its key stands, for values in a file.
+        value: where it stands itself, for values in a file.
+        written: what stands there, if variables were filled in.
+    """
+
+    label: str
+    key: Mark | None = None
+    value: Mark | None = None
+    written: str | None = None
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the value stands in a file."""
+        return self.value is not None
+
+
+@dataclass
+class Tree:
+    """A mapping of plain values, and the origin of each of them."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[Path, Origin] = field(default_factory=dict)
+
+    def get(self, path: Path) -> Any:
+        """The value at a path, None when there is none."""
+        found: Any = self.data
+        for key in path:
+            if isinstance(found, dict) and key in found:
+                found = found[key]
+            elif isinstance(found, list) and isinstance(key, int) and key < len(found):
+                found = found[key]
+            else:
+                return None
+        return found
+
+    def put(self, path: Path, value: Any, origin: Origin) -> None:
+        """Set one value; mappings on the way are made."""
+        into = self.data
+        for key in path[:-1]:
+            into = into.setdefault(str(key), {})
+        into[str(path[-1])] = value
+        self.origins[path] = origin
+
+    def replace(self, path: Path, value: Any) -> None:
+        """Put another value where there is one; its origin stays."""
+        into: Any = self.get(path[:-1])
+        into[path[-1]] = value
+
+    def remove(self, path: Path) -> None:
+        """Take a value out, with all below it."""
+        into = self.get(path[:-1])
+        if isinstance(into, dict):
+            into.pop(path[-1], None)
+        elif isinstance(into, list) and isinstance(path[-1], int) and path[-1] < len(into):
+            into[path[-1]] = None
+        self._forget(path)
+
+    def origin_of(self, path: Path) -> Origin | None:
+        """The origin of a value, or of what it stands in when it is nowhere written itself."""
+        while path:
+            if path in self.origins:
+                return self.origins[path]
+            path = path[:-1]
+        return self.origins.get(())
+
+    def subtree(self, path: Path) -> "Tree":
+        """A mapping within this one, as a tree of its own."""
+        value = self.get(path)
+        cut = len(path)
+        origins = {place[cut:]: origin for place, origin in self.origins.items() if place[:cut] == path}
+        return Tree(value if isinstance(value, dict) else {}, origins)
+
+    def merge(self, over: "Tree") -> None:
+        """Lay another tree over this one: mappings are merged, everything else is replaced."""
+        for path, value in over.leaves():
+            for depth in range(1, len(path)):
+                if self.get(path[:depth]) is not None and not isinstance(self.get(path[:depth]), dict):
+                    self.remove(path[:depth])
+            self._forget(path)
+            for place, origin in over.origins.items():
+                if place[: len(path)] == path:
+                    self.origins[place] = origin
+                elif place == path[: len(place)]:
+                    self.origins.setdefault(place, origin)
+            self.put(path, value, over.origin_of(path) or Origin(""))
+
+    def leaves(self, path: Path = (), value: Any = None) -> Iterator[tuple[Path, Any]]:
+        """All values that are no mappings, with their paths; an empty mapping counts as a value, a list as one value."""
+        value = self.data if not path else value
+        for key, item in list(value.items()):
+            if isinstance(item, dict) and item:
+                yield from self.leaves((*path, key), item)
+            else:
+                yield (*path, key), item
+
+    def scalars(self) -> Iterator[tuple[Path, Any]]:
+        """All values that are neither mappings nor lists, with their paths."""
+        pending: list[tuple[Path, Any]] = [((), self.data)]
+        while pending:
+            path, value = pending.pop()
+            if isinstance(value, dict):
+                pending.extend(((*path, key), item) for key, item in value.items())
+            elif isinstance(value, list):
+                pending.extend(((*path, index), item) for index, item in enumerate(value))
+            else:
+                yield path, value
+
+    def _forget(self, path: Path) -> None:
+        cut = len(path)
+        for place in [place for place in self.origins if place[:cut] == path]:
+            del self.origins[place]
+
+
+def written_path(path: Path) -> str:
+    """A path as it is shown to people: `llm.providers.main.retries.on[0]`."""
+    shown = ""
+    for key in path:
+        shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else str(key)
+    return shown

@@ -1,0 +1,1 @@
+"""The engine: a claimed node in, a script call out. Claim, run, plan, complete."""

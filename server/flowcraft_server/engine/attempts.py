@@ -1,0 +1,252 @@
+"""One attempt at one node, from its claim to the script call that records how it ended."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowcraft_sdk.node import HandlerSpec, NodeResult
+from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.engine.claims import Claim
+from flowcraft_server.engine.failures import Failure, describe
+from flowcraft_server.engine.inputs import resolve_input
+from flowcraft_server.engine.retry import ExecutionDefaults, delay_ms, is_retryable
+from flowcraft_server.engine.routing import Scope, route
+from flowcraft_server.engine.values import MISSING, NodeValues
+from flowcraft_server.store.link import StoreLink
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableHandler:
+    """A handler as the engine calls it.
+
+    Attributes:
+        timeout: seconds, for nodes that set none of their own.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    spec: HandlerSpec | None = None
+    timeout: float | None = None
+    params: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A claimed node with everything needed to run it and to record its outcome.
+
+    Attributes:
+        stop: set when the handler should give up.
+        stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
+        over: set once the outcome was handed in; whoever comes second drops his.
+        deadline: monotonic seconds at which the node has taken too long.
+    """
+
+    claim: Claim
+    plan: Plan
+    node: PlanNode
+    values: NodeValues
+    handler: RunnableHandler | None
+    input: Any
+    params: Mapping[str, Any]
+    timeout: float | None
+    stop: threading.Event
+    stop_reason: str = ""
+    over: bool = False
+    deadline: float | None = None
+    interrupt: Callable[[], None] | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Run id and instance."""
+        return self.claim.run_id, self.claim.inst
+
+    def request_stop(self, reason: str) -> None:
+        """Tell the handler to give up; the first reason counts."""
+        if not self.stop.is_set():
+            self.stop_reason = reason
+            self.stop.set()
+            if self.interrupt is not None:
+                self.interrupt()
+
+
+class Engine:
+    """Turns claims into attempts and outcomes into script calls. Holds no state of a run."""
+
+    def __init__(
+        self,
+        link: StoreLink,
+        keys: Keys,
+        *,
+        defaults: ExecutionDefaults | None = None,
+        max_value: int | None = None,
+        max_depth: int = 16,
+    ) -> None:
+        self.link = link
+        self.keys = keys
+        self.defaults = defaults or ExecutionDefaults()
+        self.max_value = max_value
+        self.max_depth = max_depth
+
+    def open(self, claim: Claim, plan: Plan, handler: RunnableHandler | None) -> Attempt:
+        """Make an attempt of a claim. The input is resolved by `prepare`, which may raise."""
+        node = plan.nodes[claim.node_id]
+        timeout_ms = node.node.config.timeout_ms
+        timeout = timeout_ms / 1000 if timeout_ms is not None else None
+        if timeout is None and handler is not None:
+            timeout = handler.timeout
+        params = {**(handler.params or {}), **_params(node, claim)} if handler else node.node.params
+        return Attempt(
+            claim=claim,
+            plan=plan,
+            node=node,
+            values=NodeValues(plan, node, claim, self.max_value),
+            handler=handler,
+            input=None,
+            params=params,
+            timeout=timeout if timeout is not None else self.defaults.timeout,
+            stop=threading.Event(),
+        )
+
+    def prepare(self, attempt: Attempt) -> None:
+        """Resolve the attempt's input."""
+        attempt.input = resolve_input(attempt.values)
+
+    def completed(self, attempt: Attempt, seat: Seat, output: Any, action: str | None, *, caught: bool = False) -> ScriptCall:
+        """The call that records a result and what follows from it.
+
+        Args:
+            caught: the output is that of the node's fallback.
+
+        Raises:
+            SerializationError: output that cannot be stored, or is too large.
+            UnmatchedAction: no edge takes the action.
+        """
+        claim, values = attempt.claim, attempt.values
+        encoded = wire.dumps(output, path=f"output of node '{claim.inst}'", limit=self.max_value)
+        decisions, carried = "", ()
+        if attempt.node.edges and claim.item is None:
+            plain = wire.loads(encoded) if _has_expressions(attempt.node) else None
+            values.output = plain if not caught else None
+            scope = Scope(plain, action, attempt.input, self._getter(attempt), lambda: self.whole_context(attempt))
+            routing = route(attempt.node, scope)
+            decisions = routing.decisions
+            carried = tuple(
+                (str(index), wire.dumps(value, path=f"edge {index} of node '{claim.inst}'", limit=self.max_value))
+                for index, value in routing.values
+            )
+        return scripts.complete(
+            self.keys,
+            seat,
+            run_id=claim.run_id,
+            inst=claim.inst,
+            fence=claim.fence,
+            state="K" if caught else "C",
+            action=action or "",
+            decisions=decisions,
+            output=encoded,
+            writes=tuple(values.writes.items()),
+            deletes=tuple(values.deletes),
+            values=carried,
+        )
+
+    def failed(self, attempt: Attempt, seat: Seat, failure: Failure) -> ScriptCall:
+        """The call that records a failed attempt: to be retried, or for good."""
+        claim, config = attempt.claim, attempt.node.node.config
+        limit = config.max_retries if config.max_retries is not None else self.defaults.max_attempts
+        pause = config.retry_delay if config.retry_delay is not None else self.defaults.retry_delay
+        verdict = "final"
+        if claim.attached is not None and claim.attached[0] == "fallback":
+            verdict = "fatal"
+        elif claim.attempt < limit and is_retryable(failure.names, config, failure.retryable):
+            verdict = "retry"
+        return self._fail(attempt, seat, verdict, failure, delay_ms(pause, claim.attempt) if verdict == "retry" else 0)
+
+    def cancelled(self, attempt: Attempt, seat: Seat, error: BaseException | None = None) -> ScriptCall:
+        """The call that records that a handler gave up because its run stops."""
+        return self._fail(attempt, seat, "cancelled", describe(error) if error is not None else None, 0)
+
+    def _fail(self, attempt: Attempt, seat: Seat, verdict: str, failure: Failure | None, pause: int) -> ScriptCall:
+        claim = attempt.claim
+        try:
+            input_json = wire.dumps(attempt.input) if attempt.node.node.config.fallback else b"null"
+        except (TypeError, ValueError):
+            input_json = b"null"
+        return scripts.fail(
+            self.keys,
+            seat,
+            run_id=claim.run_id,
+            inst=claim.inst,
+            fence=claim.fence,
+            verdict=verdict,
+            delay_ms=pause,
+            failure=failure.to_json(claim.inst, claim.attempt) if failure is not None else b"",
+            input_json=input_json,
+        )
+
+    def read(self, attempt: Attempt, keys: list[str]) -> dict[str, Any]:
+        """Context keys as the node sees them, `MISSING` where absent; one round trip for those the claim did not bring."""
+        found: dict[str, Any] = {}
+        ask: dict[str, tuple[str, ...]] = {}
+        for key in keys:
+            own = attempt.values.own(key)
+            if own is not MISSING or key in attempt.values.deletes:
+                found[key] = own
+                continue
+            fields = attempt.values.fields(key)
+            if attempt.values.knows(fields):
+                found[key] = attempt.values.known(key)
+            else:
+                ask[key] = fields
+        if ask:
+            wanted = list(dict.fromkeys(field for fields in ask.values() for field in fields))
+            got = dict(zip(wanted, self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted), strict=True))
+            found.update({key: attempt.values.pick(key, got) for key in ask})
+        return found
+
+    def _getter(self, attempt: Attempt) -> Callable[[str], Any]:
+        return lambda key: self.read(attempt, [key])[key]
+
+    def whole_context(self, attempt: Attempt) -> dict[str, Any]:
+        """The context as one object: for an expression that uses it as a value. Costs a read of the whole run."""
+        fields = self.link.read_hash(self.keys.run(attempt.claim.run_id))
+        context: dict[str, Any] = {}
+        for field, raw in fields.items():
+            name = field.decode()
+            if name.startswith("o:"):
+                context[name[2:]] = context[f"_outputs.{name[2:]}"] = wire.loads(raw)
+        for field, raw in fields.items():
+            if field.startswith(b"c:"):
+                context[field[2:].decode()] = wire.loads(raw)
+        for key in attempt.values.deletes:
+            context.pop(key, None)
+        return context | {key: wire.loads(raw) for key, raw in attempt.values.writes.items()}
+
+
+def unpack_result(returned: Any) -> tuple[Any, str | None]:
+    """Output and action of what a handler returned.
+
+    Raises:
+        TypeError: the action is not text.
+    """
+    if not isinstance(returned, NodeResult):
+        return returned, None
+    if returned.action is not None and not isinstance(returned.action, str):
+        raise TypeError(f"NodeResult.action must be text or None, got {returned.action!r}")
+    return returned.output, returned.action
+
+
+def _has_expressions(node: PlanNode) -> bool:
+    return any(edge.condition is not None or edge.transform is not None for edge in node.edges)
+
+
+def _params(node: PlanNode, claim: Claim) -> Mapping[str, Any]:
+    """Items of a batch have the parameters that their scatter declares for them."""
+    if claim.item is None:
+        return node.node.params
+    params = node.node.params.get("params")
+    return params if isinstance(params, Mapping) else {}

@@ -1,0 +1,201 @@
+"""The node kinds that the engine itself runs: no handler is called for them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_server.blueprints.expressions import truthy
+from flowcraft_server.blueprints.loops import LOOP_CONTROLLER
+from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.failures import InvalidNodeInput, LoopLimitExceeded, NodeTimeout
+from flowcraft_server.engine.routing import Scope, context_object
+from flowcraft_server.engine.subflows import child_outcome, start_child
+from flowcraft_server.engine.values import MISSING
+
+MAX_ITERATIONS = 10_000
+LIVE_ITEMS = 256
+ITEMS_A_CALL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The node is done: its output and action are to be recorded."""
+
+    output: Any
+    action: str | None = None
+    caught: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The node waits for something outside of it: the call that parks it."""
+
+    call: ScriptCall
+
+
+Outcome = Done | Parked
+Builtin = Callable[[Engine, Attempt, Any], Outcome]
+
+
+def check_iterations(attempt: Attempt) -> None:
+    """Stop a loop that goes round without end.
+
+    Raises:
+        LoopLimitExceeded: at the header's iteration number `maxIterations`.
+    """
+    claim = attempt.claim
+    if not attempt.node.loops or attempt.node.loops[-1] != claim.node_id:
+        return
+    limit = attempt.node.node.params.get("maxIterations", MAX_ITERATIONS)
+    if claim.iteration > limit:
+        raise LoopLimitExceeded(f"loop '{claim.node_id}' went round {limit} times (maxIterations)")
+
+
+def _subflow(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    if attempt.claim.attached is None:
+        return Parked(start_child(engine, attempt, plans))
+    _, child_id, status = attempt.claim.attached
+    return Done(child_outcome(engine, attempt, plans, child_id, status))
+
+
+def _loop_controller(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    condition = attempt.node.condition
+    if condition is None:
+        raise InvalidNodeInput(f"loop-controller '{attempt.claim.node_id}' needs params.condition, an expression")
+
+    def get(key: str) -> Any:
+        return engine.read(attempt, [key])[key]
+
+    scope = Scope(None, None, attempt.input, get, lambda: engine.whole_context(attempt))
+    names: dict[str, Any] = {}
+    for name in condition.names:
+        value = context_object(condition, scope) if name == "context" else get(name)
+        if value is MISSING and name == "input":
+            value = attempt.input
+        if value is not MISSING:
+            names[name] = value
+    return Done(None, "continue" if truthy(condition.evaluate(names)) else "break")
+
+
+def _store_items(engine: Engine, attempt: Attempt) -> None:
+    """Store the batch's items beside the run, a bounded slice a call; the commit that follows opens them. Null is no items."""
+    items = [] if attempt.input is None else attempt.input
+    if not isinstance(items, list):
+        kind = type(items).__name__
+        raise InvalidNodeInput(f"node '{attempt.claim.node_id}' scatters a list; its input is of type {kind}")
+    claim = attempt.claim
+    limit = attempt.params.get("chunkSize") or attempt.params.get("maxLive") or LIVE_ITEMS
+    encoded = [wire.dumps(item, path=f"item {i}", limit=engine.max_value) for i, item in enumerate(items)]
+    for first in range(0, max(1, len(encoded)), ITEMS_A_CALL):
+        part = encoded[first : first + ITEMS_A_CALL]
+        reply = engine.link.call(
+            scripts.store_items(
+                engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence,
+                total=len(encoded), limit=limit, first=first, items=part,
+            )  # fmt: skip
+        )
+        if reply[0] != b"ok":
+            return
+
+
+def _scatter(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    _store_items(engine, attempt)
+    return Done({"gatherNodeId": attempt.params.get("gatherNodeId"), "hasMore": False})
+
+
+def gathered(engine: Engine, attempt: Attempt, owner: str) -> list[Any]:
+    """The results of a batch in the order of its items, read a page at a time."""
+    run_id = attempt.claim.run_id
+    record = engine.link.read_fields(engine.keys.run(run_id), [f"b:{owner}"])[0]
+    total = int(record.split(b"|")[0]) if record else 0
+    results: list[Any] = []
+    for first in range(0, total, ITEMS_A_CALL):
+        fields = [f"r:{i}" for i in range(first, min(total, first + ITEMS_A_CALL))]
+        page = engine.link.read_fields(engine.keys.batch(run_id, owner), fields)
+        results += [None if raw is None else wire.loads(raw) for raw in page]
+    return results
+
+
+def _gather(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    if attempt.node.gathers is None:
+        raise InvalidNodeInput(f"no batch-scatter names '{attempt.claim.node_id}' as its params.gatherNodeId")
+    results = gathered(engine, attempt, attempt.node.gathers)
+    key = attempt.params.get("outputKey")
+    if isinstance(key, str) and key != attempt.claim.node_id:
+        attempt.values.set(key, results)
+    return Done(results)
+
+
+def _map(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    if attempt.claim.attached is not None:
+        results = gathered(engine, attempt, attempt.claim.node_id)
+        key = attempt.params.get("outputKey")
+        if isinstance(key, str):
+            attempt.values.set(key, results)
+        return Done(results)
+    _store_items(engine, attempt)
+    return Parked(_park(engine, attempt, "batch"))
+
+
+def _sleep(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    if attempt.claim.attached is not None:
+        return Done(attempt.input)
+    due = _duration(attempt, "duration")
+    if due is None:
+        raise InvalidNodeInput(f"sleep '{attempt.claim.node_id}' needs params.duration, such as 30s or 5m")
+    return Parked(_park(engine, attempt, "timer", due, {"duration": due}))
+
+
+def _wait(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
+    attached = attempt.claim.attached
+    if attached is None:
+        details = {name: attempt.params[name] for name in ("prompt", "schema", "actions") if name in attempt.params}
+        kind = "webhook" if attempt.node.node.uses == "webhook" else "signal"
+        return Parked(_park(engine, attempt, kind, _duration(attempt, "timeout"), details))
+    if attached[0] == "timer":
+        action = attempt.params.get("onTimeout")
+        if isinstance(action, str):
+            return Done(None, action)
+        raise NodeTimeout(f"no signal came for '{attempt.claim.node_id}' within params.timeout")
+    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"v:{attempt.claim.inst}"])[0]
+    return Done(None if raw is None else wire.loads(raw), attached[1] or None)
+
+
+def _duration(attempt: Attempt, name: str) -> int | None:
+    """A parameter that is a duration, in ms."""
+    from flowcraft_server.blueprints.model import parse_duration_ms
+
+    value = attempt.params.get(name)
+    return None if value is None else parse_duration_ms(value)
+
+
+def _park(
+    engine: Engine, attempt: Attempt, kind: str, due: int | None = None, details: Mapping[str, Any] | None = None
+) -> ScriptCall:
+    claim = attempt.claim
+    return scripts.park(
+        engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, kind=kind, due_ms=due,
+        details=wire.dumps(details),
+    )  # fmt: skip
+
+
+def caught(engine: Engine, attempt: Attempt) -> Done:
+    """The outcome of a node whose fallback has run: the fallback's output and action stand for its own."""
+    assert attempt.claim.attached is not None
+    _, fallback, action = attempt.claim.attached
+    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{fallback}"])[0]
+    return Done(None if raw is None else wire.loads(raw), action or None, caught=True)
+
+
+BUILTINS: Mapping[str, Builtin] = {
+    "subflow": _subflow,
+    LOOP_CONTROLLER: _loop_controller,
+    "batch-scatter": _scatter,
+    "batch-gather": _gather,
+    "map": _map,
+    "sleep": _sleep,
+    "wait": _wait,
+    "webhook": _wait,
+}

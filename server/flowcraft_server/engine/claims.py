@@ -1,0 +1,74 @@
+"""A claim: a node that this process holds under a lease, with the inputs that came along."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowcraft_sdk.protocol import wire
+
+_ITEM = re.compile(r"^(.*)\[(\d+)\]$")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the claim scripts reply (see include/claiming.lua).
+
+    Attributes:
+        fence: fencing token; grows with every claim of the node.
+        iterations: iteration of each loop around the node, outermost first.
+        position: which incoming edge brought the input, from 1; 0 for none.
+        attached: the outcome of what the node waited for, if it did.
+        brought: the value that the edge (or the batch) brought, as wire JSON.
+        values: value of each field the plan says the node reads, as wire JSON or None.
+    """
+
+    run_id: str
+    inst: str
+    node_id: str
+    item: int | None
+    plan_hash: str
+    blueprint_id: str
+    attempt: int
+    fence: int
+    crashes: int
+    iterations: tuple[int, ...]
+    position: int
+    attached: tuple[str, ...] | None
+    brought: bytes | None
+    values: tuple[bytes | None, ...]
+
+    @property
+    def iteration(self) -> int:
+        """Iteration of the innermost loop, 0 outside of loops."""
+        return self.iterations[-1] if self.iterations else 0
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at this node in this iteration, for calls to the outside."""
+        suffix = "#" + ".".join(map(str, self.iterations)) if self.iterations else ""
+        return f"{self.run_id}:{self.inst}{suffix}"
+
+
+def parse_claim(reply: Sequence[Any]) -> Claim:
+    """Read a claim from a script's reply."""
+    run_id, inst, plan, blueprint = (part.decode() for part in reply[:4])
+    item = _ITEM.match(inst)
+    its = reply[7].decode()
+    attached = reply[9]
+    return Claim(
+        run_id=run_id,
+        inst=inst,
+        node_id=item[1] if item else inst,
+        item=int(item[2]) if item else None,
+        plan_hash=plan,
+        blueprint_id=blueprint,
+        attempt=int(reply[4]),
+        fence=int(reply[5]),
+        crashes=int(reply[6]),
+        iterations=tuple(map(int, its.split("."))) if its else (),
+        position=int(reply[8]),
+        attached=tuple(wire.loads(attached)) if attached else None,
+        brought=reply[10],
+        values=tuple(reply[11:]),
+    )

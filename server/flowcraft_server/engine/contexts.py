@@ -1,0 +1,135 @@
+"""The `ctx` that handlers get: plain calls in a function, awaited ones in a coroutine."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from flowcraft_sdk.node import AsyncNodeContext, AsyncRunContext, NodeCancelled, NodeContext, RunContext
+from flowcraft_sdk.protocol import wire
+from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.values import MISSING
+
+Emit = Callable[[Attempt, str, bytes], None]
+AsyncRead = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
+
+
+class BlockingContext(RunContext):
+    """The run's context for a plain function."""
+
+    def __init__(self, engine: Engine, attempt: Attempt) -> None:
+        self._engine = engine
+        self._attempt = attempt
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self._engine.read(self._attempt, [key])[key]
+        return default if value is MISSING else value
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        found = self._engine.read(self._attempt, list(keys))
+        return {key: value for key, value in found.items() if value is not MISSING}
+
+    def has(self, key: str) -> bool:
+        return self._engine.read(self._attempt, [key])[key] is not MISSING
+
+    def set(self, key: str, value: Any) -> None:
+        self._attempt.values.set(key, value)
+
+    def delete(self, key: str) -> None:
+        self._attempt.values.delete(key)
+
+
+class AwaitedContext(AsyncRunContext):
+    """The run's context for a coroutine: reads do not hold up the loop."""
+
+    def __init__(self, run_key: str, attempt: Attempt, read: AsyncRead) -> None:
+        self._run_key = run_key
+        self._values = attempt.values
+        self._read = read
+
+    async def _find(self, keys: list[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        ask: dict[str, tuple[str, ...]] = {}
+        for key in keys:
+            own = self._values.own(key)
+            if own is not MISSING or key in self._values.deletes:
+                found[key] = own
+            elif self._values.knows(self._values.fields(key)):
+                found[key] = self._values.known(key)
+            else:
+                ask[key] = self._values.fields(key)
+        if ask:
+            wanted = list(dict.fromkeys(field for fields in ask.values() for field in fields))
+            got = dict(zip(wanted, await self._read(self._run_key, wanted), strict=True))
+            found.update({key: self._values.pick(key, got) for key in ask})
+        return found
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        value = (await self._find([key]))[key]
+        return default if value is MISSING else value
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: value for key, value in (await self._find(list(keys))).items() if value is not MISSING}
+
+    async def has(self, key: str) -> bool:
+        return (await self._find([key]))[key] is not MISSING
+
+    async def set(self, key: str, value: Any) -> None:
+        self._values.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        self._values.delete(key)
+
+
+class _Shared:
+    """What both kinds of context have in common."""
+
+    def __init__(self, attempt: Attempt, logger: Any, emit: Emit) -> None:
+        claim = attempt.claim
+        self.input = attempt.input
+        self.params: Mapping[str, Any] = attempt.params
+        self.run_id = claim.run_id
+        self.node_id = claim.node_id
+        self.blueprint_id = claim.blueprint_id
+        self.attempt = claim.attempt
+        self.iteration = claim.iteration
+        self.item = claim.item
+        self.idempotency_key = claim.idempotency_key
+        self.fencing_token = claim.fence
+        self.logger = logger
+        self._attempt = attempt
+        self._emit = emit
+
+    @property
+    def cancelled(self) -> bool:
+        return self._attempt.stop.is_set()
+
+    def check_cancelled(self) -> None:
+        if self._attempt.stop.is_set():
+            raise NodeCancelled(f"node '{self.node_id}' of run {self.run_id} is to stop: {self._attempt.stop_reason}")
+
+    def progress(self, fraction: float | None, message: str = "") -> None:
+        if fraction is not None and not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"progress is a fraction from 0 to 1, got {fraction!r}")
+        self._emit(self._attempt, "g", wire.dumps([fraction, message]))
+
+    def emit(self, name: str, data: Any = None) -> None:
+        if "|" in name or not name:
+            raise ValueError(f"an event name is text without '|', got {name!r}")
+        self._emit(self._attempt, "e", name.encode() + b"|" + wire.dumps(data, path=f"event '{name}'", limit=65_536))
+
+
+class BlockingNodeContext(_Shared, NodeContext):
+    """The `ctx` of a plain function."""
+
+    def __init__(self, engine: Engine, attempt: Attempt, logger: Any, emit: Emit, llm: Any) -> None:
+        _Shared.__init__(self, attempt, logger, emit)
+        self.context = BlockingContext(engine, attempt)
+        self.llm = llm
+
+
+class AwaitedNodeContext(_Shared, AsyncNodeContext):
+    """The `ctx` of a coroutine."""
+
+    def __init__(self, run_key: str, attempt: Attempt, logger: Any, emit: Emit, llm: Any, read: AsyncRead) -> None:
+        _Shared.__init__(self, attempt, logger, emit)
+        self.context = AwaitedContext(run_key, attempt, read)
+        self.llm = llm

@@ -1,0 +1,120 @@
+"""A failure as data: what the run records of an exception. Never the exception itself."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from flowcraft_sdk.errors import SerializationError
+from flowcraft_sdk.node import NonRetryableError
+from flowcraft_sdk.protocol import wire
+
+MAX_TRACEBACK = 8_000
+MAX_MESSAGE = 4_000
+
+
+class NodeTimeout(Exception):
+    """A node took longer than its `timeout`."""
+
+
+class UnmatchedAction(Exception):
+    """A node returned an action that no edge takes, and there is no edge without an action."""
+
+
+class HandlerNotFound(Exception):
+    """No handler is registered under the name that the node `uses`."""
+
+
+class InvalidNodeInput(Exception):
+    """A built-in node was given an input or parameters that it cannot work with."""
+
+
+class SubflowFailed(Exception):
+    """A child run did not complete. `details` holds the child's own failure."""
+
+    def __init__(self, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class LoopLimitExceeded(NonRetryableError):
+    """A loop went round more often than its `maxIterations`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt. `names` are the exception's class and bases, bare and dotted, for `nonRetryable`."""
+
+    type: str
+    message: str
+    traceback: str
+    details: Any
+    retryable: bool
+    names: tuple[str, ...]
+
+    def to_json(self, node: str, attempt: int) -> bytes:
+        """Wire JSON of the failure; details that cannot be stored are replaced by a note."""
+        record = {
+            "type": self.type,
+            "message": self.message,
+            "node": node,
+            "attempt": attempt,
+            "traceback": self.traceback,
+            "details": self.details,
+            "retryable": self.retryable,
+            "at": int(time.time() * 1000),
+        }
+        try:
+            return wire.dumps(record)
+        except SerializationError as error:
+            record["details"] = f"not stored: {error}"
+            record["message"] = _storable(self.message)
+            record["traceback"] = _storable(self.traceback)
+            return wire.dumps(record)
+
+
+def describe(error: BaseException) -> Failure:
+    """Turn an exception into data; the traceback starts in the handler's own code."""
+    classes = [cls for cls in type(error).__mro__ if cls not in (object, BaseException, Exception)]
+    names = tuple(name for cls in classes for name in (cls.__name__, _dotted(cls)))
+    text = "".join(traceback.format_exception(type(error), error, _own_frames(error)))
+    return Failure(
+        type=_dotted(type(error)),
+        message=_message(error),
+        traceback=_clip(text, MAX_TRACEBACK),
+        details=getattr(error, "details", None),
+        retryable=not isinstance(error, NonRetryableError),
+        names=names,
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return _clip(text or type(error).__name__, MAX_MESSAGE)
+
+
+def _dotted(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _own_frames(error: BaseException) -> Any:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        if not frame.tb_frame.f_globals.get("__name__", "").startswith("flowcraft_server.e"):
+            break
+        frame = frame.tb_next
+    return frame
+
+
+def _clip(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - limit} characters left out ...\n{text[-half:]}"
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

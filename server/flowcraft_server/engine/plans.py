@@ -1,0 +1,55 @@
+"""Plans by hash, loaded from Redis once per process: a worker runs plans that it has never seen a file of."""
+
+import json
+import threading
+from dataclasses import replace
+
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.plan import Plan
+from flowcraft_server.store.link import StoreLink
+
+
+class PlanNotFound(LookupError):
+    """A run is pinned to a plan that is no longer in Redis."""
+
+
+class PlanCache:
+    """Compiled plans of this process. Thread-safe."""
+
+    def __init__(self, link: StoreLink, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+        self._plans: dict[str, Plan] = {}
+        self._lock = threading.Lock()
+
+    def get(self, plan_hash: str) -> Plan:
+        """The plan with this hash.
+
+        Raises:
+            PlanNotFound: it is not in Redis.
+        """
+        plan = self._plans.get(plan_hash)
+        if plan is None:
+            plan = self._load(plan_hash)
+            with self._lock:
+                self._plans[plan_hash] = plan
+        return plan
+
+    def current(self, blueprint_id: str) -> Plan | None:
+        """The plan that a new run of the blueprint would get, or None if the blueprint is not published."""
+        found = self._link.read_fields(self._keys.blueprints, [blueprint_id])[0]
+        return None if found is None else self.get(found.decode())
+
+    def _load(self, plan_hash: str) -> Plan:
+        fields = {k.decode(): v.decode() for k, v in self._link.read_hash(self._keys.plan(plan_hash)).items()}
+        if "doc" not in fields:
+            raise PlanNotFound(f"plan {plan_hash} is not in Redis")
+        compiled = compile_blueprint(Blueprint.from_plain(json.loads(fields["doc"])))
+        # What a claim returns is laid down by the stored entry, which another release may have compiled.
+        nodes = {
+            node_id: replace(node, reads=tuple(json.loads(fields[f"n:{node_id}"])[3]))
+            for node_id, node in compiled.nodes.items()
+        }
+        return replace(compiled, hash=plan_hash, nodes=nodes, fields=fields)

@@ -1,0 +1,100 @@
+"""Subflows: a child run in its own right, and its outcome as the parent node's (blueprint semantics 2.13)."""
+
+from typing import Any
+
+from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_server.blueprints.plan import Plan
+from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
+from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.engine.values import MISSING
+
+
+def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCall:
+    """The call that starts the child run with its inputs.
+
+    Raises:
+        InvalidNodeInput: no blueprint is named, or it is not published.
+    """
+    claim, params = attempt.claim, attempt.params
+    blueprint_id = params.get("blueprintId")
+    if not isinstance(blueprint_id, str | int) or isinstance(blueprint_id, bool):
+        raise InvalidNodeInput(f"subflow '{claim.node_id}' needs params.blueprintId, the id of a blueprint")
+    plan = plans.current(str(blueprint_id))
+    if plan is None:
+        raise InvalidNodeInput(f"subflow '{claim.node_id}': no blueprint '{blueprint_id}' is published")
+    return scripts.start_child(
+        engine.keys,
+        run_id=claim.run_id,
+        inst=claim.inst,
+        fence=claim.fence,
+        blueprint_id=str(blueprint_id),
+        max_depth=engine.max_depth,
+        context=_child_context(engine, attempt, plan),
+    )
+
+
+def _child_context(engine: Engine, attempt: Attempt, plan: Plan) -> dict[str, bytes]:
+    """The mapped keys; without a mapping, the node's input as the input of each of the child's start nodes."""
+    mapping = attempt.params.get("inputs")
+    if not mapping:
+        encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.inst}'", limit=engine.max_value)
+        return {f"_inputs.{node}": encoded for node in plan.starts}
+    wanted = [key for source in mapping.values() for key in (source, f"_outputs.{source}")]
+    found = engine.read(attempt, wanted)
+    context = {}
+    for name, source in mapping.items():
+        value = found[source] if found[source] is not MISSING else found[f"_outputs.{source}"]
+        if value is not MISSING:
+            context[name] = wire.dumps(value, path=f"{attempt.claim.inst}.inputs.{name}", limit=engine.max_value)
+    return context
+
+
+def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: str, status: str) -> Any:
+    """The node's output once its child has ended; with `outputs`, the mapped keys are written to the parent's context.
+
+    Raises:
+        SubflowFailed: the child did not complete.
+    """
+    key = engine.keys.run(child_id)
+    if status != "completed":
+        raise _failure(engine, attempt, child_id, status)
+    plan_hash = engine.link.read_fields(key, ["plan"])[0]
+    if plan_hash is None:
+        raise SubflowFailed(f"child run {child_id} is gone")
+    plan = plans.get(plan_hash.decode())
+    mapping = attempt.params.get("outputs")
+    if not mapping:
+        return _terminal_outputs(engine, key, plan)
+    fields = {name: (f"o:{source}", f"c:{source}") for name, source in mapping.items()}
+    wanted = list(dict.fromkeys(field for pair in fields.values() for field in pair))
+    got = dict(zip(wanted, engine.link.read_fields(key, wanted), strict=True))
+    mapped = {}
+    for name, pair in fields.items():
+        raw = next((got[field] for field in pair if got[field] is not None), None)
+        mapped[name] = None if raw is None else wire.loads(raw)
+        attempt.values.set(name, mapped[name])
+    return next(iter(mapped.values())) if len(mapped) == 1 else mapped
+
+
+def _terminal_outputs(engine: Engine, key: str, plan: Plan) -> Any:
+    raw = engine.link.read_fields(key, [f"o:{node}" for node in plan.terminals])
+    outputs = {
+        node: wire.loads(value) for node, value in zip(plan.terminals, raw, strict=True) if value is not None
+    }
+    if len(plan.terminals) == 1:
+        return outputs.get(plan.terminals[0])
+    return outputs
+
+
+def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> SubflowFailed:
+    first = engine.link.read_fields(engine.keys.run(child_id), ["f1", "cx"])
+    blueprint_id = attempt.params.get("blueprintId")
+    what = f"subflow '{blueprint_id}' (run {child_id}) {'was ' if status == 'cancelled' else ''}{status}"
+    if first[0] is None:
+        return SubflowFailed(what.replace("_", " "))
+    inner = engine.link.read_fields(engine.keys.run(child_id), [f"f:{first[0].decode()}"])[0]
+    details = None if inner is None else wire.loads(inner)
+    said = f": node '{details['node']}': {details['message']}" if isinstance(details, dict) else ""
+    return SubflowFailed(what + said, {"run_id": child_id, "failure": details})

@@ -1,0 +1,109 @@
+"""The context as one running node sees it: what came with its claim, its own writes on top. No I/O."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from flowcraft_sdk.protocol import wire
+from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.engine.claims import Claim
+
+MISSING: Final = object()
+"""What a look-up gives for a key that is nowhere; None is an ordinary value."""
+
+
+class NodeValues:
+    """Claimed values, decoded on first use, and the writes that become visible when the node completes."""
+
+    def __init__(self, plan: Plan, plan_node: PlanNode, claim: Claim, max_value: int | None = None) -> None:
+        self.plan = plan
+        self.plan_node = plan_node
+        self.claim = claim
+        self.max_value = max_value
+        self.writes: dict[str, bytes] = {}
+        self.deletes: set[str] = set()
+        self.output: Any = MISSING
+        self._fields: dict[str, bytes | None] = {}
+        if claim.item is None:
+            self._fields = dict(zip(plan_node.reads, claim.values, strict=False))
+        self._decoded: dict[str, Any] = {}
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a context key. Encoded at once, so that a value that cannot be stored fails where it is set."""
+        self.writes[key] = wire.dumps(value, path=f"context.{key}", limit=self.max_value)
+        self.deletes.discard(key)
+
+    def delete(self, key: str) -> None:
+        """Delete a context key."""
+        self.writes.pop(key, None)
+        self.deletes.add(key)
+
+    def own(self, key: str) -> Any:
+        """What this node itself wrote or put out under the key; `MISSING` if nothing."""
+        if key in self.writes:
+            return wire.loads(self.writes[key])
+        if self.output is not MISSING and key in (self.claim.node_id, f"_outputs.{self.claim.node_id}"):
+            return self.output
+        return MISSING
+
+    def fields(self, key: str) -> tuple[str, ...]:
+        """Run-hash fields that decide the key's value, besides the node's own writes."""
+        if key.startswith("_inputs."):
+            node = self.plan.nodes.get(key[len("_inputs.") :])
+            if node is not None:
+                return (f"c:{key}", f"j:{node.node.id}", *[name for names in input_sources(self.plan, node) for name in names])
+        return self.plan.value_fields(key)
+
+    def knows(self, fields: Sequence[str]) -> bool:
+        """Whether the claim brought all of these fields."""
+        return all(field in self._fields for field in fields)
+
+    def claimed(self, field: str) -> bytes | None:
+        """A field's value as the claim brought it."""
+        return self._fields.get(field)
+
+    def known(self, key: str) -> Any:
+        """The key's value from writes and claimed fields alone (those must be known)."""
+        own = self.own(key)
+        if own is not MISSING or key in self.deletes:
+            return own
+        if key not in self._decoded:
+            self._decoded[key] = self.pick(key, self._fields)
+        return self._decoded[key]
+
+    def pick(self, key: str, fields: Mapping[str, bytes | None]) -> Any:
+        """The key's value, given the fields that decide it."""
+        if key.startswith("_inputs.") and fields.get(f"c:{key}") is None:
+            node = self.plan.nodes.get(key[len("_inputs.") :])
+            raw = brought_value(self.plan, node, fields) if node is not None else None
+            return MISSING if raw is None else wire.loads(raw)
+        for field in self.plan.value_fields(key):
+            raw = fields.get(field)
+            if raw is not None:
+                return wire.loads(raw)
+        return MISSING
+
+
+def input_sources(plan: Plan, node: PlanNode) -> list[tuple[str, ...]]:
+    """For each incoming edge, the fields that may hold the value it brings, the first present one counts."""
+    sources = []
+    for source, kind, index in node.incoming:
+        if kind == "fallback":
+            sources.append((f"x:{source}>fallback",))
+        elif kind == "edge" and plan.nodes[source].edges[index].transform is not None:
+            sources.append((f"x:{source}>{index}",))
+        else:
+            sources.append((f"s:{source}", f"o:{source}"))
+    return sources
+
+
+def brought_value(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> bytes | None:
+    """The value that the last taken edge into a node brought, as the claim would have it."""
+    sources = input_sources(plan, node)
+    joined = (fields.get(f"j:{node.node.id}") or b"").decode()
+    taken = [i for i, mark in enumerate(joined) if mark == "t"] if joined else list(range(len(sources)))[-1:]
+    for position in reversed(taken):
+        for field in sources[position]:
+            raw = fields.get(field)
+            if raw is not None:
+                return raw
+    return None

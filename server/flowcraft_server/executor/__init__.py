@@ -1,0 +1,1 @@
+"""What runs nodes in a worker process: Huey's consumer, the event loop, leases, timers."""

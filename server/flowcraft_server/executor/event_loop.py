@@ -1,0 +1,148 @@
+"""The process's event loop: coroutines run here, and hold no worker thread while they wait."""
+
+import asyncio
+import threading
+from typing import Any
+
+import redis.asyncio as aioredis
+from loguru import logger
+from redis.backoff import NoBackoff
+from redis.asyncio.retry import Retry
+
+from flowcraft_sdk.node import NodeCancelled
+from flowcraft_server.engine.attempts import Attempt, unpack_result
+from flowcraft_server.engine.builtins import BUILTINS, Done
+from flowcraft_server.engine.contexts import AwaitedNodeContext
+from flowcraft_server.engine.failures import NodeTimeout
+from flowcraft_server.executor.runner import NodeRunner
+from flowcraft_server.store.link import SOCKET_TIMEOUT, StoreUnavailable
+
+CONTEXT_CONNECTIONS = 16
+
+
+class EventLoop:
+    """A thread with an asyncio loop, bounded by `async_concurrency`."""
+
+    def __init__(self, runner: NodeRunner, url: str, stopping: threading.Event) -> None:
+        self._runner = runner
+        self._url = url
+        self._stopping = stopping
+        self._room = threading.Semaphore(runner.settings.async_concurrency)
+        self._loop = asyncio.new_event_loop()
+        self._redis: Any = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Start the loop and wait until it runs."""
+        self._thread.start()
+        self._started.wait()
+
+    def has_room(self, timeout: float) -> bool:
+        """Wait until another coroutine may be taken on; False when the time is up first."""
+        if self._room.acquire(timeout=timeout):
+            self._room.release()
+            return True
+        return False
+
+    def submit(self, attempt: Attempt) -> None:
+        """Take on an attempt's coroutine. Waits while the loop is full."""
+        self._room.acquire()
+        self._loop.call_soon_threadsafe(self._begin, attempt)
+
+    def close(self, timeout: float) -> None:
+        """Cancel what still runs and end the loop."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        pool = aioredis.BlockingConnectionPool.from_url(
+            self._url,
+            max_connections=CONTEXT_CONNECTIONS,
+            timeout=SOCKET_TIMEOUT,
+            socket_timeout=SOCKET_TIMEOUT,
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._redis = aioredis.Redis(connection_pool=pool)
+        self._loop.call_soon(self._started.set)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _shut_down(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+        self._loop.stop()
+
+    def _begin(self, attempt: Attempt) -> None:
+        task = self._loop.create_task(self._execute(attempt))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        attempt.interrupt = lambda: self._loop.call_soon_threadsafe(task.cancel) and None
+        if attempt.stop.is_set():
+            task.cancel()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def _execute(self, attempt: Attempt) -> None:
+        runner = self._runner
+        handler = attempt.handler
+        assert handler is not None
+        error: BaseException
+        try:
+            context = self._context(attempt)
+            with logger.contextualize(run=attempt.claim.run_id, node=attempt.claim.inst):
+                async with asyncio.timeout(attempt.timeout) as limit:
+                    returned = await handler.function(context)
+            output, action = unpack_result(returned)
+        except TimeoutError as raised:
+            error = raised
+            if limit.expired():
+                error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
+        except asyncio.CancelledError as raised:
+            error = NodeCancelled("cancelled") if attempt.stop.is_set() else raised
+        except Exception as raised:
+            error = raised
+        else:
+            done = Done(output, action)
+            seat = runner.seat(self._handover(attempt))
+            runner.commit_later(attempt, lambda: runner.conclude(attempt, done, seat))
+            return
+        failed = error
+        runner.commit_later(attempt, lambda: runner.conclude_error(attempt, failed, runner.seat("-")))
+
+    def _context(self, attempt: Attempt) -> AwaitedNodeContext:
+        runner = self._runner
+        key = runner.engine.keys.run(attempt.claim.run_id)
+        return AwaitedNodeContext(
+            key, attempt, runner.logger(attempt), runner.emit, runner.llm(awaited=True), self._read_fields
+        )
+
+    async def _read_fields(self, key: str, fields: list[str]) -> list[bytes | None]:
+        try:
+            return list(await self._redis.hmget(key, fields))
+        except (aioredis.ConnectionError, aioredis.TimeoutError) as error:
+            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+
+    def _handover(self, attempt: Attempt) -> str:
+        """Take the node's successor along with its commit if that is a coroutine as well: then it starts here at once."""
+        if self._stopping.is_set() or attempt.claim.item is not None:
+            return "-" if self._stopping.is_set() else "n"
+        for edge in attempt.node.edges:
+            uses = attempt.plan.nodes[edge.target].node.uses
+            handler = self._runner.handlers.get(uses)
+            if uses in BUILTINS or handler is None or not handler.is_async:
+                return "-"
+        return "n" if attempt.node.edges else "-"
+
+

@@ -1,0 +1,73 @@
+"""The nodes this process holds: what is renewed, what is told to stop, what a shutdown hands back."""
+
+import threading
+import time
+from collections import OrderedDict
+
+from flowcraft_server.engine.attempts import Attempt
+
+REMEMBERED_STOPS = 1_000
+
+
+class HeldNodes:
+    """Attempts under way in this process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[tuple[str, str], Attempt] = {}
+        self._stops: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+        self._empty = threading.Condition(self._lock)
+
+    def add(self, attempt: Attempt) -> None:
+        """Hold an attempt. A stop notice that overtook the claim's reply is given to it at once."""
+        with self._lock:
+            if attempt.timeout is not None:
+                attempt.deadline = time.monotonic() + attempt.timeout
+            self._attempts[attempt.key] = attempt
+            reason = self._stops.get(attempt.claim.run_id)
+        if reason is not None:
+            attempt.request_stop(reason)
+
+    def remove(self, attempt: Attempt) -> None:
+        """Let go of an attempt whose outcome has been recorded, or is nobody's any more."""
+        with self._lock:
+            if self._attempts.get(attempt.key) is attempt:
+                del self._attempts[attempt.key]
+            if not self._attempts:
+                self._empty.notify_all()
+
+    def take_over(self, attempt: Attempt) -> bool:
+        """Whether the caller is the first to hand in the attempt's outcome."""
+        with self._lock:
+            if attempt.over:
+                return False
+            attempt.over = True
+            return True
+
+    def stop_run(self, run_id: str, reason: str) -> int:
+        """Tell every node of a run to give up; returns how many there were."""
+        with self._lock:
+            self._stops[run_id] = reason
+            while len(self._stops) > REMEMBERED_STOPS:
+                self._stops.popitem(last=False)
+            told = [attempt for key, attempt in self._attempts.items() if key[0] == run_id]
+        for attempt in told:
+            attempt.request_stop(reason)
+        return len(told)
+
+    def get(self, run_id: str, inst: str) -> Attempt | None:
+        """The attempt at an instance, if this process holds it."""
+        return self._attempts.get((run_id, inst))
+
+    def all(self) -> list[Attempt]:
+        """Everything held now."""
+        with self._lock:
+            return list(self._attempts.values())
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until nothing is held; False when the time is up first."""
+        with self._lock:
+            return self._empty.wait_for(lambda: not self._attempts, timeout)

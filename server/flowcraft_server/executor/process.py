@@ -1,0 +1,159 @@
+"""A worker process: everything that runs nodes, started and stopped as one."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from loguru import logger
+
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.engine.attempts import Engine, RunnableHandler
+from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.event_loop import EventLoop
+from flowcraft_server.executor.held import HeldNodes
+from flowcraft_server.executor.huey_app import build_consumer
+from flowcraft_server.executor.runner import NodeRunner
+from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
+from flowcraft_server.executor.work_loop import WorkLoop
+from flowcraft_server.store.link import StoreLink, StoreUnavailable
+
+
+class WorkerProcess:
+    """Runs nodes from the queues of a namespace until it is drained or stopped.
+
+    Args:
+        url: of the Redis that holds the runs.
+        namespace: the deployment's `name`.
+        handlers: by the name that nodes `use`.
+        models: language models handed to handlers as `ctx.llm`, or None.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        handlers: Mapping[str, RunnableHandler],
+        settings: WorkerSettings | None = None,
+        models: Any = None,
+    ) -> None:
+        self.settings = settings or WorkerSettings()
+        self.keys = Keys(namespace)
+        self._draining = threading.Event()
+        self._stopping = threading.Event()
+        self._link = StoreLink(url)
+        self.held = HeldNodes()
+        self._committer = Committer(self._link, self._stopping)
+        engine = Engine(
+            self._link,
+            self.keys,
+            defaults=self.settings.defaults,
+            max_value=self.settings.max_value,
+            max_depth=self.settings.max_depth,
+        )
+        plans = PlanCache(self._link, self.keys)
+        self.runner = NodeRunner(engine, plans, handlers, self.held, self._committer, self.settings, models)
+        self._loop = EventLoop(self.runner, url, self._draining)
+        self.runner.bridge = self._loop
+        keeper = LeaseKeeper(self._link, self.runner, self.keys, self.settings)
+        listener = StopListener(url, self.runner, self.keys, self._stopping)
+        sweeper = Sweeper(self._link, self.keys, self.settings)
+        self._threads = {
+            "lease keeper": Periodic("lease keeper", keeper.step, self._stopping),
+            "stop listener": Periodic("stop listener", listener.step, self._stopping),
+            "sweeper": Periodic("sweeper", sweeper.step, self._stopping),
+        }
+        self._sweeper = sweeper
+        self.runner.poke_sweeper = self._poke_sweeper
+        work = WorkLoop(self.runner, self._loop, self._link, self._draining, self._stopping)
+        wake_keys = [self.keys.wake(queue) for queue in self.settings.queues]
+        self._consumer = build_consumer(url, wake_keys, self.settings.threads, work.run)
+
+    def start(self) -> None:
+        """Begin to claim nodes. Redis must answer."""
+        self._link.load_scripts()
+        self._announce()
+        self._committer.start()
+        self._loop.start()
+        for thread in self._threads.values():
+            thread.start()
+        self._consumer.start()
+
+    def check_health(self) -> None:
+        """Replace worker threads that died. To be called now and then."""
+        self._consumer.check_worker_health()
+
+    def wake(self) -> None:
+        """Have leases and timers looked at now."""
+        for thread in self._threads.values():
+            thread.wake()
+
+    def drain(self, timeout: float) -> bool:
+        """Claim nothing more and let what runs finish; False when the time is up first. `stop` follows in any case."""
+        self._draining.set()
+        self._consumer.stop_flag.set()
+        return self.held.wait_empty(timeout)
+
+    def stop(self) -> None:
+        """Hand back what still runs, at once, and end all threads."""
+        self._draining.set()
+        self._consumer.stop_flag.set()
+        self._hand_back()
+        self._committer.close(2.0)
+        self._stopping.set()
+        self._consumer.end(0.5)
+        self._loop.close(3.0)
+        self.wake()
+        for thread in self._threads.values():
+            thread.join(2.0)
+        self._withdraw()
+        self._link.close()
+
+    def sever(self) -> None:
+        """Cut the worker off from Redis without any clean-up, as a killed process would be. For tests."""
+        self._link.sever()
+        self._stopping.set()
+        self._draining.set()
+        self._consumer.end(0.0)
+        self.wake()
+
+    def _hand_back(self) -> None:
+        """Give up the leases of nodes that did not finish, so that another worker takes them without waiting."""
+        for attempt in self.held.all():
+            if not self.held.take_over(attempt):
+                continue
+            claim = attempt.claim
+            attempt.request_stop("shutdown")
+            call = scripts.release(self.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence)
+            logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.inst)
+            self._committer.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
+
+    def _poke_sweeper(self, seconds: float) -> None:
+        self._sweeper.expect(seconds)
+        self._threads["sweeper"].wake()
+
+    def _announce(self) -> None:
+        worker = self.settings.worker_id
+        self._link.redis.hset(
+            self.keys.worker(worker),
+            mapping={
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started": int(time.time() * 1000),
+                "concurrency": self.settings.threads,
+                "queues": ",".join(self.settings.queues),
+            },
+        )
+        self._link.redis.expire(self.keys.worker(worker), 86_400)
+
+    def _withdraw(self) -> None:
+        try:
+            self._link.redis.zrem(self.keys.workers, self.settings.worker_id)
+            self._link.redis.delete(self.keys.worker(self.settings.worker_id))
+        except (StoreUnavailable, OSError, Exception) as error:
+            logger.debug("could not sign off: {}", error)

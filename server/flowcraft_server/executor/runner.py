@@ -1,0 +1,221 @@
+"""Runs claimed nodes: the claim, the handler, the outcome, the script call. Shared by worker threads and the event loop."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import redis
+from loguru import logger
+
+from flowcraft_sdk.node import NodeCancelled
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
+from flowcraft_server.engine.builtins import BUILTINS, Done, Outcome, Parked, caught, check_iterations
+from flowcraft_server.engine.claims import Claim, parse_claim
+from flowcraft_server.engine.contexts import BlockingNodeContext
+from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
+from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.held import HeldNodes
+from flowcraft_server.executor.settings import WorkerSettings
+
+
+class Bridge(Protocol):
+    """Where coroutines go."""
+
+    def submit(self, attempt: Attempt) -> None:
+        """Run an attempt's coroutine; its outcome is committed from there."""
+
+
+class NodeRunner:
+    """Everything of a worker process that running one node takes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plans: PlanCache,
+        handlers: Mapping[str, RunnableHandler],
+        held: HeldNodes,
+        committer: Committer,
+        settings: WorkerSettings,
+        models: Any = None,
+    ) -> None:
+        self.engine = engine
+        self.plans = plans
+        self.handlers = handlers
+        self.held = held
+        self.committer = committer
+        self.settings = settings
+        self.models = models
+        self.bridge: Bridge | None = None
+        self.poke_sweeper: Callable[[float], None] = lambda _seconds: None
+        self._missing: dict[tuple[str, str], float] = {}
+
+    def seat(self, how: str = "q") -> Seat:
+        """Who asks for the next claim, and how."""
+        return Seat(self.settings.worker_id, self.settings.lease_ms, ",".join(self.settings.queues), how)
+
+    def run(self, claim: Claim, how: str) -> ScriptCall | None:
+        """Run a claimed node; None when a coroutine was handed to the event loop, which commits by itself."""
+        attempt = self.open(claim)
+        self.held.add(attempt)
+        try:
+            outcome = self._outcome(attempt)
+        except Exception as error:
+            return self.conclude_error(attempt, error, self.seat(how))
+        return None if outcome is None else self.conclude(attempt, outcome, self.seat(how))
+
+    def open(self, claim: Claim) -> Attempt:
+        """An attempt of a claim, with the handler of this deployment."""
+        plan = self.plans.get(claim.plan_hash)
+        return self.engine.open(claim, plan, self.handlers.get(self._uses(plan.nodes[claim.node_id].node, claim)))
+
+    @staticmethod
+    def _uses(node: Any, claim: Claim) -> str:
+        if claim.item is None:
+            return str(node.uses)
+        return str(node.params.get("workerUsesKey") or node.params.get("uses"))
+
+    def _outcome(self, attempt: Attempt) -> Outcome | None:
+        claim = attempt.claim
+        self.engine.prepare(attempt)
+        check_iterations(attempt)
+        if claim.attached is not None and claim.attached[0] == "fallback":
+            return caught(self.engine, attempt)
+        builtin = BUILTINS.get(attempt.node.node.uses) if claim.item is None else None
+        if builtin is not None:
+            return builtin(self.engine, attempt, self.plans)
+        if attempt.handler is None:
+            return self._missing_handler(attempt)
+        if attempt.handler.is_async:
+            assert self.bridge is not None
+            self.bridge.submit(attempt)
+            return None
+        context = BlockingNodeContext(self.engine, attempt, self.logger(attempt), self.emit, self.llm(awaited=False))
+        with logger.contextualize(run=claim.run_id, node=claim.inst):
+            output, action = unpack_result(attempt.handler.function(context))
+        return Done(output, action)
+
+    def _missing_handler(self, attempt: Attempt) -> Outcome:
+        """During a rolling deploy another worker may have it: hand the node back for a while, then fail it."""
+        claim = attempt.claim
+        name = self._uses(attempt.node.node, claim)
+        since = self._missing.setdefault(attempt.key, time.monotonic())
+        if time.monotonic() - since < self.settings.missing_handler_patience:
+            logger.warning("run {} node {}: no handler '{}' here, handing it back", claim.run_id, claim.inst, name)
+            self.poke_sweeper(0.5)
+            return Parked(self._release(attempt, 500))
+        del self._missing[attempt.key]
+        known = ", ".join(sorted(self.handlers)) or "none"
+        raise HandlerNotFound(f"no worker has a handler '{name}'; known here: {known}")
+
+    def _release(self, attempt: Attempt, delay_ms: int) -> ScriptCall:
+        claim = attempt.claim
+        return scripts.release(
+            self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, delay_ms=delay_ms
+        )
+
+    def conclude(self, attempt: Attempt, outcome: Outcome, seat: Seat) -> ScriptCall | None:
+        """The call for an outcome; None if somebody else handed in the attempt's outcome before."""
+        if isinstance(outcome, Parked):
+            return outcome.call if self.held.take_over(attempt) else None
+        try:
+            call = self.engine.completed(attempt, seat, outcome.output, outcome.action, caught=outcome.caught)
+        except Exception as error:
+            return self.conclude_error(attempt, error, seat)
+        return call if self.held.take_over(attempt) else None
+
+    def conclude_error(self, attempt: Attempt, error: BaseException, seat: Seat) -> ScriptCall | None:
+        """The call for an attempt that raised; None if its outcome was handed in before."""
+        if not self.held.take_over(attempt):
+            return None
+        claim = attempt.claim
+        stopping = attempt.stop.is_set() and attempt.stop_reason != "node-timeout"
+        if stopping and isinstance(error, NodeCancelled):
+            return self.engine.cancelled(attempt, seat)
+        failure = describe(error)
+        call = self.engine.failed(attempt, seat, failure)
+        pause = int(call.args[8])
+        if pause:
+            self.poke_sweeper(pause / 1000)
+        logger.bind(run=claim.run_id, node=claim.inst).warning(
+            "attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message
+        )
+        return call
+
+    def settled(self, attempt_key: tuple[str, str], fence: int, call: ScriptCall, reply: Any) -> Claim | None:
+        """Take note of the reply to an attempt's call; returns the next claim if it brought one."""
+        attempt = self.held.get(*attempt_key)
+        if attempt is not None and attempt.claim.fence == fence:
+            self.held.remove(attempt)
+        if isinstance(reply, redis.exceptions.ResponseError):
+            logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt_key, reply)
+            return None
+        code = reply[0]
+        if code == b"stale":
+            logger.warning("run {} node {}: outcome refused, another worker has taken over", *attempt_key)
+        elif code in (b"no-blueprint", b"too-deep"):
+            self._refused_child(attempt, code)
+        return parse_claim(reply[2]) if len(reply) > 2 and reply[2] else None
+
+    def _refused_child(self, attempt: Attempt | None, code: bytes) -> None:
+        if attempt is None:
+            return
+        limit = self.settings.max_depth
+        why = (
+            f"subflows nest deeper than {limit} (limits.subflowDepth)"
+            if code == b"too-deep"
+            else f"no blueprint '{attempt.params.get('blueprintId')}' is published"
+        )
+        error = InvalidNodeInput(f"subflow '{attempt.claim.node_id}': {why}")
+        attempt.over = False
+        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat("-")))
+
+    def commit_later(self, attempt: Attempt, make: Callable[[], ScriptCall | None]) -> None:
+        """Have the committer record an attempt's outcome; a node that the reply brings is run from there."""
+        sent: list[ScriptCall] = []
+
+        def build() -> ScriptCall | None:
+            call = make()
+            if call is not None:
+                sent.append(call)
+            return call
+
+        def heard(reply: Any) -> None:
+            claim = self.settled(attempt.key, attempt.claim.fence, sent[0], reply)
+            if claim is not None:
+                self.run_async(claim)
+
+        self.committer.put(build, heard)
+
+    def run_async(self, claim: Claim) -> None:
+        """Run a claim that is known to be a coroutine's, from the committer's thread."""
+        call = self.run(claim, "-")
+        if call is not None:
+            made = call
+            attempt = self.held.get(claim.run_id, claim.inst)
+            if attempt is not None:
+                self.commit_later(attempt, lambda: made)
+
+    def timed_out(self, attempt: Attempt) -> None:
+        """A node took too long: fail it now, whatever its thread still does."""
+        attempt.request_stop("node-timeout")
+        error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
+        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat("-")))
+
+    def emit(self, attempt: Attempt, kind: str, rest: bytes) -> None:
+        """Queue a progress or custom event of a running node."""
+        claim = attempt.claim
+        call = scripts.emit(
+            self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
+        )
+        self.committer.put(lambda: None if attempt.over else call, lambda _reply: None)
+
+    def logger(self, attempt: Attempt) -> Any:
+        """A logger that names the run and the node on each line."""
+        return logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst)
+
+    def llm(self, *, awaited: bool) -> Any:
+        """The language model handed to handlers, or None when the deployment configures none."""
+        return None if self.models is None else self.models.for_handler(awaited=awaited)

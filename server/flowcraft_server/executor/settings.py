@@ -1,0 +1,54 @@
+"""What a worker process needs to be told."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flowcraft_server.engine.retry import ExecutionDefaults
+
+DAY = 86_400.0
+
+
+def new_worker_id() -> str:
+    """Short, as it stands in every started event."""
+    return "w" + secrets.token_hex(3)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Settings of one worker process; times in seconds.
+
+    Attributes:
+        queues: names of the queues it serves, the first one first.
+        threads: how many plain functions run at once.
+        async_concurrency: how many coroutines run at once.
+        lease: how long a claim holds without renewal.
+        heartbeat: how often leases are renewed; less than half of `lease`.
+        cancel_grace: how long the siblings of a failed node, and nodes of a run that timed out, may take to give up.
+        max_crashes: after how many crashes a node goes to the dead letters.
+        max_value: bytes that one stored value may have.
+        max_depth: how deep subflows may nest.
+        missing_handler_patience: how long a node waits for a worker that has its handler.
+        retention: how long ended runs are kept, by status; None for ever.
+    """
+
+    queues: tuple[str, ...] = ("default",)
+    threads: int = 4
+    async_concurrency: int = 1000
+    lease: float = 10.0
+    heartbeat: float = 3.0
+    cancel_grace: float = 30.0
+    max_crashes: int = 3
+    max_value: int = 16 * 1024 * 1024
+    max_depth: int = 16
+    missing_handler_patience: float = 30.0
+    defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
+    retention: Mapping[str, float | None] = field(
+        default_factory=lambda: {"completed": 7 * DAY, "failed": 30 * DAY, "cancelled": 7 * DAY, "timed_out": 30 * DAY}
+    )
+    worker_id: str = field(default_factory=new_worker_id)
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in ms."""
+        return int(self.lease * 1000)

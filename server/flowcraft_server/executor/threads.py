@@ -1,0 +1,175 @@
+"""The threads beside the workers: lease renewal, stop notices, timers and retention."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+from loguru import logger
+
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.executor.runner import NodeRunner
+from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.store.link import StoreLink, StoreUnavailable, connect
+
+RENEWED_AT_ONCE = 200
+DEADLINE_TICK = 0.05
+SWEPT_AT_ONCE = 100
+LONGEST_SWEEP_PAUSE = 1.0
+RETENTION_PAUSE = 60.0
+
+
+class Periodic:
+    """A daemon thread that calls `step` again and again, `step()` saying how many seconds to pause."""
+
+    def __init__(self, name: str, step: Callable[[], float], stopping: threading.Event) -> None:
+        self._step = step
+        self._stopping = stopping
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the next step taken now."""
+        self._wake.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, which `stopping` and a `wake` bring about."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        quiet = True
+        while not self._stopping.is_set():
+            try:
+                pause = self._step()
+                quiet = True
+            except (StoreUnavailable, redis.exceptions.RedisError) as error:
+                if quiet:
+                    logger.warning("{}: {}", self._name, error)
+                quiet, pause = False, 0.5
+            except Exception:
+                logger.exception("{} met an error of its own", self._name)
+                pause = 0.5
+            self._wake.wait(pause)
+            self._wake.clear()
+
+
+class LeaseKeeper:
+    """Renews the leases of what really runs, in a thread of its own, so that a busy handler is not taken for dead."""
+
+    def __init__(self, link: StoreLink, runner: NodeRunner, keys: Keys, settings: WorkerSettings) -> None:
+        self._link = link
+        self._runner = runner
+        self._keys = keys
+        self._settings = settings
+        self._next_renewal = 0.0
+
+    def step(self) -> float:
+        """Fail what is past its time-out, renew what is due; returns the pause in seconds."""
+        now = time.monotonic()
+        watched = False
+        for attempt in self._runner.held.all():
+            if attempt.deadline is None or attempt.over or (attempt.handler is not None and attempt.handler.is_async):
+                continue
+            watched = True
+            if now >= attempt.deadline:
+                self._runner.timed_out(attempt)
+        if now >= self._next_renewal:
+            self._renew()
+            self._next_renewal = now + self._settings.heartbeat
+        pause = max(0.0, self._next_renewal - time.monotonic())
+        return min(pause, DEADLINE_TICK) if watched else min(pause, 0.5)
+
+    def _renew(self) -> None:
+        held = [(a.claim.run_id, a.claim.inst, a.claim.fence) for a in self._runner.held.all()]
+        for first in range(0, max(1, len(held)), RENEWED_AT_ONCE):
+            part = held[first : first + RENEWED_AT_ONCE]
+            call = scripts.renew(
+                self._keys, worker=self._settings.worker_id, lease_ms=self._settings.lease_ms, held=part
+            )
+            told = [item.decode() for item in self._link.call(call)]
+            for run_id, inst, what in zip(told[::3], told[1::3], told[2::3], strict=True):
+                self._told(run_id, inst, what)
+
+    def _told(self, run_id: str, inst: str, what: str) -> None:
+        attempt = self._runner.held.get(run_id, inst)
+        if attempt is None or attempt.over:
+            return
+        if what == "lost":
+            logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, inst)
+        attempt.request_stop("lost" if what == "lost" else "the run stops")
+
+
+class StopListener:
+    """Hears which runs stop, over one connection, and tells their nodes here."""
+
+    def __init__(self, url: str, runner: NodeRunner, keys: Keys, stopping: threading.Event) -> None:
+        self._redis = connect(url)
+        self._runner = runner
+        self._keys = keys
+        self._stopping = stopping
+
+    def step(self) -> float:
+        """Listen until the connection breaks or the process stops."""
+        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.subscribe(self._keys.control)
+            while not self._stopping.is_set():
+                message = pubsub.get_message(timeout=1.0)
+                if message is not None and message["type"] == "message":
+                    run_id, _, why = message["data"].decode().partition("|")
+                    self._runner.held.stop_run(run_id, why)
+        return 0.0
+
+
+class Sweeper:
+    """Takes over what dead workers left and fires timers. Every process has one; none is the leader."""
+
+    def __init__(self, link: StoreLink, keys: Keys, settings: WorkerSettings) -> None:
+        self._link = link
+        self._keys = keys
+        self._settings = settings
+        self._soon = float("inf")
+        self._next_retention = time.monotonic() + 5.0
+
+    def expect(self, seconds: float) -> None:
+        """Something falls due that early: do not sleep past it."""
+        self._soon = min(self._soon, time.monotonic() + seconds)
+
+    def step(self) -> float:
+        """Sweep once; returns the pause in seconds."""
+        settings = self._settings
+        self._soon = float("inf")
+        call = scripts.sweep(
+            self._keys,
+            limit=SWEPT_AT_ONCE,
+            max_crashes=settings.max_crashes,
+            grace_ms=int(settings.cancel_grace * 1000),
+            queues=",".join(settings.queues),
+        )
+        done, wait_ms, taken_over = (int(part) for part in self._link.call(call))
+        if taken_over:
+            logger.warning("took over {} nodes whose worker had died or stalled", taken_over)
+        if time.monotonic() >= self._next_retention:
+            self._expire()
+            self._next_retention = time.monotonic() + RETENTION_PAUSE
+        if done >= SWEPT_AT_ONCE:
+            return 0.0
+        pause = LONGEST_SWEEP_PAUSE if wait_ms < 0 else min(LONGEST_SWEEP_PAUSE, wait_ms / 1000 + 0.001)
+        return max(0.0, min(pause, self._soon - time.monotonic()))
+
+    def _expire(self) -> None:
+        for status, age in self._settings.retention.items():
+            offset = 0
+            while age is not None:
+                call = scripts.expire(
+                    self._keys, status=status, age_ms=int(age * 1000), limit=SWEPT_AT_ONCE, offset=offset
+                )
+                removed, kept = (int(part) for part in self._link.call(call))
+                offset += kept
+                if removed + kept < SWEPT_AT_ONCE:
+                    break

@@ -1,0 +1,198 @@
+"""Calls any endpoint that speaks the OpenAI chat-completions protocol."""
+
+import asyncio
+import importlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from loguru import logger
+
+from .concurrency import ConcurrencyLimit
+from .errors import LLMAuthError, LLMError, LLMSettingsError
+from .provider import Provider
+from .retrying import RetryPolicy
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how a provider is called.
+
+    Args:
+        base_url: address up to and without `/chat/completions`.
+        api_key: bearer token; never shown in messages.
+        model: model used when a call names none.
+        timeout: seconds that one call may take.
+        max_concurrent: calls under way at a time in this process.
+        retries: what is repeated, and how often.
+    """
+
+    base_url: str
+    api_key: str = field(repr=False)
+    model: str
+    timeout: float = 60.0
+    max_concurrent: int = 8
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+class OpenAICompatible(Provider):
+    """A model behind an OpenAI-compatible endpoint. Needs the `llm` extra, which is loaded by the first call."""
+
+    def __init__(self, name: str, endpoint: Endpoint) -> None:
+        super().__init__(name)
+        self.endpoint = endpoint
+        self._limit = ConcurrencyLimit(endpoint.max_concurrent)
+        self._lock = threading.Lock()
+        self._client: OpenAI | None = None
+        # The connections of an asynchronous client belong to the event loop that opened them.
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+
+    @property
+    def warning(self) -> str | None:
+        """Says that the key is empty, if it is."""
+        return None if self.endpoint.api_key else self._empty_key()
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        """See `Provider.complete`."""
+        request = self._request(prompt, system, model, temperature, max_tokens)
+        client = self._sync_client()
+        attempt = 1
+        while True:
+            try:
+                with self._limit.held():
+                    completion = client.chat.completions.create(**request)
+                return self._text(completion)
+            except Exception as error:
+                failure = self._failure(error)
+                delay = self._delay(attempt, failure)
+                if delay is None:
+                    raise failure from error
+            time.sleep(delay)
+            attempt += 1
+
+    async def acomplete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        """See `Provider.acomplete`."""
+        request = self._request(prompt, system, model, temperature, max_tokens)
+        client = await self._async_client()
+        attempt = 1
+        while True:
+            try:
+                async with self._limit.aheld(), asyncio.timeout(self.endpoint.timeout):
+                    completion = await client.chat.completions.create(**request)
+                return self._text(completion)
+            except Exception as error:
+                failure = self._failure(error)
+                delay = self._delay(attempt, failure)
+                if delay is None:
+                    raise failure from error
+            await asyncio.sleep(delay)
+            attempt += 1
+
+    def close(self) -> None:
+        """See `Provider.close`."""
+        with self._lock:
+            client, self._client = self._client, None
+            self._async_clients.clear()
+        if client is not None:
+            client.close()
+
+    def _request(
+        self, prompt: str, system: str | None, model: str | None, temperature: float | None, max_tokens: int | None
+    ) -> dict[str, Any]:
+        if not self.endpoint.api_key:
+            raise LLMAuthError(self._empty_key(), provider=self.name)
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": prompt})
+        request: dict[str, Any] = {"model": model or self.endpoint.model, "messages": messages}
+        if temperature is not None:
+            request["temperature"] = temperature
+        if max_tokens is not None:
+            request["max_tokens"] = max_tokens  # the name that compatible servers share; OpenAI's newer one is not
+        return request
+
+    def _sync_client(self) -> "OpenAI":
+        with self._lock:
+            if self._client is None:
+                self._client = self._load().OpenAI(**self._client_options())
+            return self._client
+
+    async def _async_client(self) -> "AsyncOpenAI":
+        loop = asyncio.get_running_loop()
+        client = self._async_clients.get(loop)
+        if client is None:
+            module = await asyncio.to_thread(self._load)  # the import takes half a second
+            client = module.AsyncOpenAI(**self._client_options())
+            with self._lock:
+                client = self._async_clients.setdefault(loop, client)
+        return client
+
+    def _client_options(self) -> dict[str, Any]:
+        endpoint = self.endpoint
+        # max_retries=0: repeating is ours, so that places are freed while a call waits for its next try.
+        return {
+            "base_url": endpoint.base_url,
+            "api_key": endpoint.api_key,
+            "timeout": endpoint.timeout,
+            "max_retries": 0,
+        }
+
+    def _load(self) -> Any:
+        try:
+            return importlib.import_module("openai")
+        except ModuleNotFoundError as error:
+            if error.name != "openai":
+                raise
+            raise LLMSettingsError(
+                f"llm.providers.{self.name}: type openai-compatible needs the extra [llm]; "
+                "install it with: pip install 'flowcraft-server[llm]'",
+                provider=self.name,
+            ) from None
+
+    def _text(self, completion: Any) -> str:
+        from .openai_failures import reply_text
+
+        return reply_text(completion, provider=self.name)
+
+    def _failure(self, error: Exception) -> LLMError:
+        if isinstance(error, LLMError):
+            return error
+        from .openai_failures import failure_of
+
+        endpoint = self.endpoint
+        failure = failure_of(error, provider=self.name, timeout=endpoint.timeout, base_url=endpoint.base_url)
+        # Some endpoints quote the key they refuse.
+        failure.args = (str(failure).replace(endpoint.api_key, "********"),)
+        return failure
+
+    def _delay(self, attempt: int, failure: LLMError) -> float | None:
+        delay = self.endpoint.retries.delay_after(attempt, failure)
+        if delay is not None:
+            logger.info("{}; call {} follows in {:.1f}s", failure, attempt + 1, delay)
+        return delay
+
+    def _empty_key(self) -> str:
+        return (
+            f"llm.providers.{self.name}.apiKey is empty: set it (for example by the environment variable it is "
+            "written with), or choose another provider with llm.default"
+        )

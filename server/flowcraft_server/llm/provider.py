@@ -1,0 +1,83 @@
+"""What every language model provider offers, to plain and to coroutine handlers alike."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from flowcraft_sdk.node import AsyncLanguageModel
+
+
+class Provider(ABC):
+    """A configured language model. It is a `LanguageModel` itself; `asynchronous` is its `AsyncLanguageModel`.
+
+    Args:
+        name: the provider's name in `llm.providers`, used in messages.
+    """
+
+    #: True for a provider that makes its replies up without calling a model.
+    scripted: ClassVar[bool] = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asynchronous: AsyncLanguageModel = _AsyncView(self)
+
+    @abstractmethod
+    def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        """Send `prompt`, wait for the reply and return its text. Blocks the calling thread.
+
+        Args:
+            system: system message sent before the prompt.
+            model: model name, in place of the provider's own.
+            temperature: sampling temperature; the model's default if None.
+            max_tokens: upper bound of the reply's length in tokens.
+
+        Raises:
+            LLMError: or one of its subclasses.
+        """
+
+    @abstractmethod
+    async def acomplete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        """As `complete`, without holding up the event loop; cancelling the task ends the call."""
+
+    @property
+    def warning(self) -> str | None:
+        """What somebody who relies on this provider should be told, or None."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  (most providers have nothing to close)
+        """Close idle connections. The provider opens new ones when it is used again."""
+
+
+class _AsyncView:
+    """A provider seen through the `AsyncLanguageModel` protocol."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        return await self._provider.acomplete(
+            prompt, system=system, model=model, temperature=temperature, max_tokens=max_tokens
+        )

@@ -1,0 +1,51 @@
+"""Whether a deployment is alive: Redis answers, and a worker was heard of lately."""
+
+import redis
+
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.config.model import Settings
+from flowcraft_server.store.embedded import running_url
+
+from .redis_gate import shown_url, wait_for_redis
+
+BEATS_MISSED = 4
+SHORTEST_SILENCE = 5.0
+
+
+class Unhealthy(Exception):
+    """Something that must run does not; the message says what."""
+
+
+def check_health(settings: Settings, url: str | None) -> str:
+    """Check that Redis answers and that some worker renewed its leases lately; returns a line that says so.
+
+    Args:
+        url: of Redis; None when the embedded store does not run.
+
+    Raises:
+        Unhealthy: not so.
+        RedisUnusable: Redis does not answer.
+    """
+    if url is None:
+        raise Unhealthy("the embedded store does not run")
+    client = wait_for_redis(url, 0.0)
+    keys = Keys(settings.name)
+    limit = max(SHORTEST_SILENCE, BEATS_MISSED * settings.executor.heartbeat)
+    try:
+        newest = client.zrange(keys.workers, 0, 0, desc=True, withscores=True)
+        seconds, micros = client.time()
+        offset = float(client.get(keys.clock) or 0)
+    except redis.exceptions.RedisError as error:
+        raise Unhealthy(f"{shown_url(url)} refuses to answer: {error}") from None
+    if not newest:
+        raise Unhealthy(f"{shown_url(url)} answers, but no worker has ever served '{settings.name}'")
+    worker, seen = newest[0]
+    silent = (seconds * 1000 + micros / 1000 + offset - float(seen)) / 1000
+    if silent > limit:
+        raise Unhealthy(f"{shown_url(url)} answers, but no worker was heard of for {silent:.0f} s (the last: {worker})")
+    return f"healthy: worker {worker} was heard of {max(0.0, silent):.1f} s ago"
+
+
+def known_url(settings: Settings, data_dir: str) -> str | None:
+    """The address of the deployment's Redis; None when it is an embedded store that does not run."""
+    return running_url(data_dir) if settings.redis.embedded else settings.redis.url

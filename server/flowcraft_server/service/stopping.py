@@ -1,0 +1,65 @@
+"""Stop signals: the first asks to finish what runs, the second to hand it back at once."""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequests:
+    """How often a stop was asked for.
+
+    A pipe and not `threading.Event`, whose lock a signal handler may find held by the very thread it interrupts.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+
+    @property
+    def drain(self) -> bool:
+        """Whether to take nothing more and to finish what runs."""
+        return self._count >= 1
+
+    @property
+    def now(self) -> bool:
+        """Whether to hand back at once what runs."""
+        return self._count >= 2
+
+    def request(self) -> None:
+        """Ask for a stop, or ask again. May be called from a signal handler and from any thread."""
+        self._count += 1
+        try:
+            os.write(self._writing, b"!")
+        except BlockingIOError:  # the pipe is full of requests
+            return
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until another stop is asked for, `seconds` at most; returns whether one ever was."""
+        if select.select([self._reading], [], [], seconds)[0]:
+            os.read(self._reading, 4096)
+        return self.drain
+
+    @contextmanager
+    def on_signals(self) -> Iterator["StopRequests"]:
+        """Take SIGTERM and SIGINT for requests within this block. Only in the main thread."""
+        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def close(self) -> None:
+        """Give the pipe back. Nothing may be asked or waited for afterwards."""
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self.request()

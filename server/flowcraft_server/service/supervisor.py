@@ -1,0 +1,131 @@
+"""Several worker processes, each a program of its own: started, started again when they die, stopped with this one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from loguru import logger
+
+from .stopping import StopRequests
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+STEADY = 60.0
+"""Seconds after which a process that dies is no longer taken to be failing from its start."""
+
+KILL_AFTER = 10.0
+"""Seconds beyond the drain time-out after which a process that does not end is killed."""
+
+TICK = 0.25
+
+
+@dataclass
+class _Child:
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    restart_at: float = 0.0
+
+
+class Supervisor:
+    """Keeps a number of processes running.
+
+    Args:
+        command: the program and its arguments; the number of a pipe that ends with this process follows them.
+        count: how many.
+        environ: their environment.
+    """
+
+    def __init__(self, command: Sequence[str], count: int, environ: Mapping[str, str]) -> None:
+        self._command = list(command)
+        self._environ = dict(environ)
+        self._children = [_Child(number) for number in range(1, count + 1)]
+        self._pipe, self._held_open = os.pipe()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the processes that run."""
+        return [child.process.pid for child in self._children if child.process and child.process.poll() is None]
+
+    def serve(self, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
+        """Keep the processes running until a stop is asked for; returns whether all of them ended well.
+
+        Args:
+            drain_timeout: seconds that each process may take to finish what it runs.
+            tick: called now and then, to look after whatever else is served.
+        """
+        try:
+            while not stop.wait(TICK):
+                for child in self._children:
+                    self._look_after(child)
+                tick()
+            return self._end(stop, drain_timeout)
+        finally:
+            self._kill()
+            os.close(self._pipe)
+            os.close(self._held_open)
+
+    def _look_after(self, child: _Child) -> None:
+        now = time.monotonic()
+        if child.process is not None:
+            code = child.process.poll()
+            if code is None:
+                return
+            lived = now - child.started
+            child.failures = 0 if lived > STEADY else child.failures + 1
+            pause = min(FIRST_PAUSE * 2 ** max(0, child.failures - 1), LONGEST_PAUSE)
+            logger.error("worker {} {} after {:.0f} s; starting it again in {:g} s", child.number, _end_of(code), lived, pause)
+            child.process, child.restart_at = None, now + pause
+        if now >= child.restart_at:
+            self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        child.process = subprocess.Popen(
+            [*self._command, str(self._pipe)],
+            env=self._environ,
+            pass_fds=(self._pipe,),
+            stdin=subprocess.DEVNULL,
+            # Ctrl-C goes to the whole foreground group: here it goes to us, and we pass it on once.
+            start_new_session=True,
+        )
+        child.started = time.monotonic()
+        logger.info("worker {} is process {}", child.number, child.process.pid)
+
+    def _end(self, stop: StopRequests, drain_timeout: float) -> bool:
+        running = [child.process for child in self._children if child.process is not None]
+        deadline = time.monotonic() + drain_timeout + KILL_AFTER
+        _signal(running)
+        told_twice = False
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            if stop.now and not told_twice:
+                _signal(running)
+                told_twice = True
+            stop.wait(0.02)
+        return all(process.poll() == 0 for process in running)
+
+    def _kill(self) -> None:
+        for child in self._children:
+            if child.process is not None and child.process.poll() is None:
+                logger.error("worker {} does not end, killing it", child.number)
+                child.process.kill()
+                child.process.wait()
+
+
+def child_command(*arguments: str) -> list[str]:
+    """The command line of this very program, as installed, with other arguments."""
+    return [sys.executable, "-m", "flowcraft_server.cli.server", *arguments]
+
+
+def _signal(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+
+
+def _end_of(code: int) -> str:
+    return f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"

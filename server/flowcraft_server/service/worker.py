@@ -1,0 +1,104 @@
+"""One worker in this process: built from the configuration, served until a stop is asked for, drained."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from loguru import logger
+
+from flowcraft_server.blueprints.model import RetryDelay
+from flowcraft_server.config.model import RegisteredHandler, Settings
+from flowcraft_server.config.sections import RetryDelaySection
+from flowcraft_server.engine.attempts import RunnableHandler
+from flowcraft_server.engine.retry import ExecutionDefaults
+from flowcraft_server.executor.process import WorkerProcess
+from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.llm.models import LanguageModels, build_models
+
+from .stopping import StopRequests
+
+TICK = 1.0
+"""Seconds between looks at the health of what is served."""
+
+
+def build_worker(
+    url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path
+) -> tuple[WorkerProcess, LanguageModels]:
+    """A worker, not yet started, and the language models its handlers get.
+
+    Args:
+        url: of Redis.
+        folder: what paths in the settings are relative to.
+
+    Raises:
+        LLMSettingsError: a scripted provider's file is missing or wrong.
+    """
+    models = build_models(settings.llm, base=folder)
+    runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
+    return WorkerProcess(url, settings.name, runnable, worker_settings(settings), models), models
+
+
+def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
+    """Run a worker until a stop is asked for; returns whether all that ran could finish.
+
+    Args:
+        worker: not yet started.
+        stop: when to stop: once to finish what runs, twice to hand it back.
+        drain_timeout: seconds that running nodes may take to finish.
+        tick: called every second, to look after whatever else is served.
+    """
+    worker.start()
+    while not stop.wait(TICK):
+        worker.check_health()
+        tick()
+    logger.info("stopping: what runs may finish within {:g} s; asked again, it is handed back at once", drain_timeout)
+    finished = worker.drain(0)
+    deadline = time.monotonic() + drain_timeout
+    while not finished and not stop.now and time.monotonic() < deadline:
+        stop.wait(0.02)
+        finished = worker.drain(0)
+    if not finished:
+        logger.warning("handing back what still runs; another worker takes it from its beginning")
+    worker.stop()
+    return finished
+
+
+def worker_settings(settings: Settings) -> WorkerSettings:
+    """The part of the configuration that a worker is told."""
+    executor, retention = settings.executor, settings.retention
+    return WorkerSettings(
+        queues=executor.queues,
+        threads=executor.workers,
+        async_concurrency=executor.async_concurrency,
+        lease=executor.lease,
+        heartbeat=executor.heartbeat,
+        cancel_grace=executor.cancel_grace,
+        max_crashes=executor.max_crashes,
+        max_value=settings.limits.max_value,
+        max_depth=settings.limits.subflow_depth,
+        defaults=ExecutionDefaults(
+            max_attempts=settings.defaults.max_retries,
+            retry_delay=_retry_delay(settings.defaults.retry_delay),
+            timeout=settings.defaults.timeout,
+        ),
+        retention={
+            "completed": retention.completed.age,
+            "failed": retention.failed.age,
+            "cancelled": retention.cancelled.age,
+            "timed_out": retention.failed.age,
+        },
+    )
+
+
+def runnable_handler(handler: RegisteredHandler) -> RunnableHandler:
+    """A registered handler as the engine calls it."""
+    return RunnableHandler(
+        handler.name, handler.function, handler.is_async, handler.spec, handler.timeout, handler.params
+    )
+
+
+def _retry_delay(section: RetryDelaySection | None) -> RetryDelay | None:
+    if section is None:
+        return None
+    longest = None if section.max is None else round(section.max * 1000)
+    return RetryDelay(round(section.initial * 1000), section.factor, longest, section.jitter)

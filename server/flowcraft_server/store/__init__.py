@@ -1,0 +1,1 @@
+"""Where state lives: the embedded server, the connection to Redis, the publishing of plans."""

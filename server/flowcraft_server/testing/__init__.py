@@ -1,0 +1,5 @@
+"""Testing kit: the real engine and scripts on a private embedded server, with a clock that tests move."""
+
+from flowcraft_server.testing.environment import TestClock, TestEnvironment
+
+__all__ = ["TestClock", "TestEnvironment"]

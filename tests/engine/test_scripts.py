@@ -1,0 +1,395 @@
+"""Each Lua script by itself, through its typed wrapper."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_server.engine.claims import Claim, parse_claim
+from flowcraft_server.testing import TestEnvironment
+
+SEAT = Seat("w1", 10_000, "default")
+ALONE = Seat("w1", 10_000, "default", "-")
+
+
+def chain(*names: str, **extra: Any) -> dict[str, Any]:
+    return {
+        "id": "chain",
+        "nodes": [{"id": name, "uses": "x"} for name in names],
+        "edges": [{"source": a, "target": b} for a, b in zip(names, names[1:], strict=False)],
+        **extra,
+    }
+
+
+class Bench:
+    """An environment without workers: the test is the worker."""
+
+    def __init__(self, env: TestEnvironment) -> None:
+        self.env = env
+        self.keys = env.keys
+
+    def call(self, call: scripts.ScriptCall) -> Any:
+        return self.env.link.call(call)
+
+    def start(self, blueprint: str = "chain", run_id: str = "r", **options: Any) -> Any:
+        options = {"token": "t", "digest": "d", "context": {}, **options}
+        return self.call(scripts.start(self.keys, run_id=run_id, blueprint_id=blueprint, **options))
+
+    def claim(self, seat: Seat = SEAT) -> Claim | None:
+        reply = self.call(scripts.claim(self.keys, seat))
+        return parse_claim(reply[0]) if reply else None
+
+    def complete(self, claim: Claim, seat: Seat = ALONE, decisions: str = "", **options: Any) -> Any:
+        options = {"state": "C", "action": "", "output": b"1", **options}
+        return self.call(
+            scripts.complete(
+                self.keys, seat, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, decisions=decisions, **options
+            )
+        )
+
+    def fail(self, claim: Claim, verdict: str, delay_ms: int = 0) -> Any:
+        return self.call(
+            scripts.fail(
+                self.keys, ALONE, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
+                delay_ms=delay_ms, failure=b'{"message":"boom"}',
+            )  # fmt: skip
+        )
+
+    def sweep(self, max_crashes: int = 3) -> Any:
+        return self.call(
+            scripts.sweep(self.keys, limit=100, max_crashes=max_crashes, grace_ms=1000, queues="default")
+        )
+
+    def fields(self, run_id: str = "r") -> dict[str, str]:
+        return {k.decode(): v.decode() for k, v in self.env.link.read_hash(self.keys.run(run_id)).items()}
+
+    def status(self, run_id: str = "r") -> str:
+        return self.fields(run_id)["st"]
+
+    def ready(self) -> list[str]:
+        return [m.decode() for m in self.env.link.redis.zrange(self.keys.ready("default"), 0, -1)]
+
+
+@pytest.fixture
+def bench(environment: Callable[..., TestEnvironment]) -> Bench:
+    wait = {"id": "wait", "nodes": [{"id": "w", "uses": "wait"}], "edges": []}
+    sub = {
+        "id": "sub",
+        "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": "chain"}}],
+        "edges": [],
+    }
+    return Bench(environment(workers=0, blueprints=[chain("a", "b"), wait, sub]))
+
+
+class TestStart:
+    def test_records_the_run_and_queues_its_first_node(self, bench: Bench) -> None:
+        assert bench.start(context={"k": b"1"})[0] == b"started"
+        assert bench.fields()["c:k"] == "1"
+        assert bench.status() == "queued"
+        assert bench.ready() == ["r|a"]
+
+    def test_the_same_token_again_is_the_same_start(self, bench: Bench) -> None:
+        assert bench.start() == bench.start()
+        assert bench.ready() == ["r|a"]
+
+    def test_attaches_to_the_same_input_and_refuses_another(self, bench: Bench) -> None:
+        bench.start()
+        assert bench.start(token="u")[:2] == [b"attached", b"queued"]
+        assert bench.start(token="u", digest="other") == [b"conflict", b"different_input", b"chain"]
+        assert bench.start("wait", token="u") == [b"conflict", b"different_blueprint", b"chain"]
+        assert bench.start(token="u", on_conflict="raise") == [b"conflict", b"exists", b"chain"]
+
+    def test_unknown_blueprint_version_and_parent(self, bench: Bench) -> None:
+        assert bench.start("nope") == [b"no-blueprint"]
+        assert bench.start(version="nope") == [b"no-version"]
+        assert bench.start(parent="nope") == [b"no-parent"]
+        assert bench.fields() == {}
+
+    def test_a_wrong_blueprint_for_a_version_is_refused(self, bench: Bench) -> None:
+        plan = bench.start()[1].decode()
+        assert bench.start("wait", run_id="r2", version=plan) == [b"no-version"]
+
+    def test_scheduled_runs_begin_when_the_time_has_come(self, bench: Bench) -> None:
+        now = int(bench.env.clock.now().timestamp() * 1000)
+        bench.start(start_at_ms=now + 60_000)
+        assert bench.status() == "scheduled"
+        bench.sweep()
+        assert bench.ready() == []
+        bench.env.clock.advance(61)
+        bench.sweep()
+        assert bench.status() == "queued"
+        assert bench.ready() == ["r|a"]
+
+    def test_a_blueprint_without_nodes_is_completed_at_once(self, bench: Bench) -> None:
+        bench.env.publish({"id": "empty", "nodes": [], "edges": []})
+        bench.start("empty")
+        assert bench.status() == "completed"
+
+
+class TestClaimAndComplete:
+    def test_a_claim_brings_the_input_and_a_growing_fence(self, bench: Bench) -> None:
+        bench.start()
+        first = bench.claim()
+        assert first is not None and (first.inst, first.fence, first.attempt) == ("a", 1, 1)
+        assert bench.claim() is None
+        bench.complete(first, decisions="t", output=b'{"x":1}')
+        second = bench.claim()
+        assert second is not None and second.brought == b'{"x":1}'
+
+    def test_complete_hands_over_the_successor(self, bench: Bench) -> None:
+        bench.start()
+        first = bench.claim()
+        assert first is not None
+        reply = bench.complete(first, Seat("w1", 10_000, "default", "n"), "t")
+        assert parse_claim(reply[2]).inst == "b"
+        assert bench.ready() == []
+
+    def test_complete_takes_the_next_run_when_it_made_none_ready(self, bench: Bench) -> None:
+        bench.start()
+        first = bench.claim()
+        assert first is not None
+        bench.complete(first, decisions="t")
+        second = bench.claim()
+        bench.start(run_id="r2", token="t2")
+        assert second is not None
+        reply = bench.complete(second, SEAT)
+        assert (reply[1], parse_claim(reply[2]).run_id) == (b"completed", "r2")
+
+    def test_a_second_finisher_is_refused(self, bench: Bench) -> None:
+        bench.start()
+        claim = bench.claim()
+        assert claim is not None
+        assert bench.complete(claim, decisions="t")[0] == b"ok"
+        before = bench.fields()
+        assert bench.complete(claim, decisions="t", output=b'"other"')[0] == b"already"
+        assert bench.fields() == before
+
+    def test_writes_and_deletes_become_visible_with_the_completion(self, bench: Bench) -> None:
+        bench.start(context={"old": b"1"})
+        claim = bench.claim()
+        assert claim is not None
+        bench.complete(claim, decisions="d", writes=[("new", b"2")], deletes=["old"])
+        fields = bench.fields()
+        assert fields["c:new"] == "2" and "c:old" not in fields
+        assert fields["n:b"].startswith("S")
+        assert fields["st"] == "completed"
+
+
+class TestFail:
+    def test_a_retry_keeps_the_node_and_counts_the_attempt(self, bench: Bench) -> None:
+        bench.start()
+        claim = bench.claim()
+        assert claim is not None
+        bench.fail(claim, "retry", 5_000)
+        assert bench.claim() is None
+        bench.env.clock.advance(5.1)
+        bench.sweep()
+        again = bench.claim()
+        assert again is not None and (again.attempt, again.fence) == (2, 2)
+        bench.complete(again, decisions="d")
+
+    def test_a_final_failure_fails_the_run(self, bench: Bench) -> None:
+        bench.start()
+        claim = bench.claim()
+        assert claim is not None
+        bench.fail(claim, "final")
+        assert bench.status() == "failed"
+        assert json.loads(bench.fields()["f:a"])["message"] == "boom"
+
+
+class TestSweep:
+    def test_takes_over_after_the_lease_and_fences_the_late_finisher(self, bench: Bench) -> None:
+        bench.start()
+        lost = bench.claim()
+        assert lost is not None
+        bench.env.clock.advance(9)
+        assert bench.sweep()[2] == 0
+        bench.env.clock.advance(2)
+        assert bench.sweep()[2] == 1
+        taken = bench.claim()
+        assert taken is not None and (taken.inst, taken.crashes, taken.attempt) == ("a", 1, 1)
+        assert bench.complete(lost, decisions="t")[0] == b"stale"
+        assert bench.complete(taken, decisions="d")[0] == b"ok"
+        assert bench.env.link.redis.hget(bench.keys.stats, "stale") == b"1"
+
+    def test_a_node_that_kills_its_workers_goes_to_the_dead_letters(self, bench: Bench) -> None:
+        bench.start()
+        for _ in range(2):
+            assert bench.claim() is not None
+            bench.env.clock.advance(11)
+            bench.sweep(max_crashes=2)
+        assert bench.status() == "failed"
+        assert bench.env.link.redis.zrange(bench.keys.dead, 0, -1) == [b"r|a"]
+        assert "maxCrashes" in json.loads(bench.fields()["f:a"])["message"]
+
+    def test_wakes_a_worker_for_a_ready_node_whose_message_was_lost(self, bench: Bench) -> None:
+        bench.start()
+        bench.env.link.redis.delete(bench.keys.wake("default"))
+        bench.sweep()
+        assert bench.env.link.redis.llen(bench.keys.wake("default")) == 1
+
+    def test_a_deadline_ends_the_run(self, bench: Bench) -> None:
+        bench.start(run_timeout_ms=5_000)
+        bench.env.clock.advance(5.1)
+        bench.sweep()
+        assert bench.status() == "timed_out"
+
+
+class TestRenew:
+    def test_renews_what_is_held_and_tells_what_is_lost_or_stopping(self, bench: Bench) -> None:
+        bench.start()
+        claim = bench.claim()
+        assert claim is not None
+        held = [("r", "a", claim.fence)]
+        bench.env.clock.advance(9)
+        assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == []
+        bench.env.clock.advance(9)
+        assert bench.sweep()[2] == 0
+        bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=60_000))
+        assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == [b"r", b"a", b"stopping"]
+        wrong = [("r", "a", claim.fence + 1)]
+        assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=wrong)) == [b"r", b"a", b"lost"]
+        bench.fail(claim, "cancelled")
+        assert bench.status() == "cancelled"
+
+
+class TestCancel:
+    def test_a_queued_run_is_cancelled_at_once(self, bench: Bench) -> None:
+        bench.start()
+        assert bench.call(scripts.cancel(bench.keys, run_id="r", reason="why", grace_ms=1000)) == [1, b"cancelled"]
+        assert bench.ready() == []
+        assert json.loads(bench.fields()["cx"])["reason"] == "why"
+
+    def test_a_running_node_has_the_grace_and_is_then_fenced(self, bench: Bench) -> None:
+        bench.start()
+        claim = bench.claim()
+        assert claim is not None
+        assert bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=1000)) == [1, b"cancelling"]
+        bench.env.clock.advance(1.1)
+        bench.sweep()
+        assert bench.status() == "cancelled"
+        assert bench.complete(claim, decisions="t")[0] == b"stale"
+
+    def test_no_run_and_an_ended_run(self, bench: Bench) -> None:
+        assert bench.call(scripts.cancel(bench.keys, run_id="nope", reason="", grace_ms=0)) == [b"missing"]
+        bench.start()
+        bench.call(scripts.cancel(bench.keys, run_id="r", reason="first", grace_ms=0))
+        assert bench.call(scripts.cancel(bench.keys, run_id="r", reason="second", grace_ms=0)) == [0, b"cancelled"]
+        assert json.loads(bench.fields()["cx"])["reason"] == "first"
+
+    def test_children_are_cancelled_with_their_parent(self, bench: Bench) -> None:
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        reply = bench.call(
+            scripts.start_child(
+                bench.keys, run_id="r", inst="s", fence=parent.fence, blueprint_id="chain", max_depth=16, context={}
+            )
+        )
+        assert reply == [b"ok", b"r.1"]
+        bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=1000))
+        assert (bench.status(), bench.status("r.1")) == ("cancelled", "cancelled")
+
+
+class TestStartChild:
+    def test_the_child_s_end_makes_the_parent_s_node_ready(self, bench: Bench) -> None:
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {"k": b"1"}}
+        call = scripts.start_child(bench.keys, blueprint_id="chain", max_depth=16, **options)
+        assert bench.call(call) == [b"ok", b"r.1"]
+        assert bench.call(call) == [b"already"]
+        for decisions in ("t", ""):
+            claim = bench.claim()
+            assert claim is not None and claim.run_id == "r.1"
+            bench.complete(claim, decisions=decisions)
+        back = bench.claim()
+        assert back is not None and back.attached == ("child", "r.1", "completed")
+        bench.complete(back)
+        assert bench.status() == "completed"
+
+    def test_refuses_an_unknown_blueprint_and_too_deep_a_nesting(self, bench: Bench) -> None:
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {}}
+        assert bench.call(scripts.start_child(bench.keys, blueprint_id="nope", max_depth=16, **options)) == [b"no-blueprint"]
+        assert bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=0, **options)) == [b"too-deep"]
+
+
+class TestParkAndSignal:
+    def test_a_signal_is_applied_once(self, bench: Bench) -> None:
+        bench.start("wait")
+        claim = bench.claim()
+        assert claim is not None
+        park = scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal")
+        assert bench.call(park) == [b"ok"]
+        assert bench.status() == "waiting"
+        answer = scripts.signal(bench.keys, run_id="r", signal_id="s1", action="yes", payload=b'{"by":"bob"}')
+        assert bench.call(answer) == [b"ok", b"w"]
+        assert bench.call(answer) == [b"duplicate", b"w"]
+        again = scripts.signal(bench.keys, run_id="r", signal_id="s2")
+        assert bench.call(again) == [b"not-waiting"]
+        back = bench.claim()
+        assert back is not None and back.attached == ("signal", "yes")
+        bench.complete(back)
+        assert bench.call(again) == [b"ended", b"completed"]
+        assert bench.call(scripts.signal(bench.keys, run_id="nope", signal_id="s")) == [b"missing"]
+
+    def test_a_timer_makes_the_node_ready(self, bench: Bench) -> None:
+        bench.start("wait")
+        claim = bench.claim()
+        assert claim is not None
+        bench.call(scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="timer", due_ms=1000))
+        bench.env.clock.advance(1.1)
+        bench.sweep()
+        back = bench.claim()
+        assert back is not None and back.attached == ("timer",)
+        bench.complete(back)
+
+
+def test_release_hands_a_node_back_unrun(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    assert bench.call(scripts.release(bench.keys, run_id="r", inst="a", fence=claim.fence)) == [b"ok"]
+    again = bench.claim()
+    assert again is not None and (again.attempt, again.crashes, again.fence) == (1, 0, 2)
+    bench.complete(again, decisions="d")
+
+
+def test_store_items_is_refused_to_a_late_worker(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    options: dict[str, Any] = {"run_id": "r", "inst": "a", "total": 2, "limit": 1, "first": 0, "items": [b"1", b"2"]}
+    assert bench.call(scripts.store_items(bench.keys, fence=claim.fence, **options)) == [b"ok"]
+    assert bench.env.link.redis.hgetall(bench.keys.batch("r", "a")) == {b"i:0": b"1", b"i:1": b"2"}
+    assert bench.call(scripts.store_items(bench.keys, fence=claim.fence + 1, **options)) == [b"stale"]
+    bench.complete(claim, decisions="d")
+
+
+def test_emit_adds_events_of_the_holder_only(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    options: dict[str, Any] = {"run_id": "r", "inst": "a", "events": [("g", b'[0.5,"half"]')]}
+    assert bench.call(scripts.emit(bench.keys, fence=claim.fence, **options)) == 1
+    assert bench.call(scripts.emit(bench.keys, fence=claim.fence + 1, **options)) == 0
+    assert bench.fields()["p:a"] == '[0.5,"half"]'
+    bench.complete(claim, decisions="d")
+
+
+def test_expire_removes_a_run_with_all_its_keys(bench: Bench) -> None:
+    bench.start(tags_json='["blue"]')
+    bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
+    options: dict[str, Any] = {"status": "cancelled", "limit": 10}
+    bench.env.clock.advance(10)
+    assert bench.call(scripts.expire(bench.keys, age_ms=60_000, **options)) == [0, 0]
+    assert bench.call(scripts.expire(bench.keys, age_ms=5_000, **options)) == [1, 0]
+    left = {key.decode().removeprefix(bench.keys.base) for key in bench.env.link.redis.scan_iter(match=bench.keys.base + "*")}
+    assert not [name for name in left if name.startswith(("run:", "idx:"))]

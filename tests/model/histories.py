@@ -1,0 +1,266 @@
+"""Random blueprints and random histories: each step is taken by the scripts and by the model, which must agree."""
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.loops import Link, find_loops
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.engine.claims import Claim, parse_claim
+from flowcraft_server.store.link import StoreLink
+from tests.model.run_model import TERMINAL, ModelEdge, RunModel
+
+LETTERS = {
+    "P": "pending", "R": "ready", "L": "running", "T": "retrying", "W": "waiting", "C": "completed", "F": "failed",
+    "K": "caught", "S": "skipped", "X": "cancelled",
+}  # fmt: skip
+LEASE = 10_000
+LONG = 10**9
+
+
+@st.composite
+def blueprints(draw: st.DrawFn) -> dict[str, Any]:
+    """A plain blueprint: forward edges, some edges back, both joins, fallbacks, either failure policy."""
+    count = draw(st.integers(1, 8))
+    names = [f"n{i}" for i in range(count)]
+    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    edges = draw(st.lists(st.sampled_from(pairs), max_size=12)) if pairs else []
+    loops = draw(st.lists(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1)), max_size=3))
+    plain_edges = [
+        {"source": names[i], "target": names[j], **({"action": "go"} if draw(st.booleans()) else {})} for i, j in edges
+    ]
+    plain_edges += [
+        {"source": names[max(pair)], "target": names[min(pair)], "action": "again"} for pair in dict.fromkeys(loops)
+    ]
+    targets = {edge["target"] for edge in plain_edges}
+    nodes: list[dict[str, Any]] = []
+    free = [name for name in names[1:] if name not in targets]
+    for name in names:
+        config: dict[str, Any] = {}
+        if draw(st.booleans()):
+            config["joinStrategy"] = draw(st.sampled_from(["any", "all"]))
+        usable = [other for other in free if other != name]
+        if usable and name not in free and draw(st.integers(0, 2)) == 0:
+            config["fallback"] = draw(st.sampled_from(usable))
+        nodes.append({"id": name, "uses": "x", **({"config": config} if config else {})})
+    return {
+        "id": "history",
+        "nodes": nodes,
+        "edges": plain_edges,
+        "onFailure": draw(st.sampled_from(["stop", "continue"])),
+    }
+
+
+def model_of(blueprint: Blueprint) -> RunModel:
+    """The model of a run of a blueprint."""
+    counts: dict[str, int] = {}
+    edges = []
+    links = []
+    for edge in blueprint.edges:
+        index = counts.get(edge.source, 0)
+        counts[edge.source] = index + 1
+        edges.append(ModelEdge(edge.source, edge.target, index))
+        links.append(Link(edge.source, edge.target, edge.action is not None))
+    for node in blueprint.nodes:
+        if node.config.fallback:
+            edges.append(ModelEdge(node.id, node.config.fallback, 0, "fallback"))
+            links.append(Link(node.id, node.config.fallback, True, True))
+    stands_in = {edge.target for edge in edges if edge.kind == "fallback"}
+    plan = compile_blueprint(blueprint)
+    forest = find_loops({node.id: node.uses for node in blueprint.nodes}, links)
+    # A fallback that leads back to what it stands in for, with no other way in, is refused by the linter.
+    assume(not any(edge.kind == "fallback" and (edge.source, edge.target) in forest.back for edge in edges))
+    return RunModel(
+        nodes=[node.id for node in blueprint.nodes],
+        edges=edges,
+        joins={n.id: "any" if n.id in stands_in else (n.config.join or "all") for n in blueprint.nodes},
+        forest=forest,
+        starts=plan.starts,
+        continue_on_failure=blueprint.on_failure == "continue",
+    )
+
+
+@dataclass
+class History:
+    """One run, driven step by step on both sides."""
+
+    link: StoreLink
+    keys: Keys
+    blueprint: Blueprint
+    run_id: str = field(default_factory=lambda: secrets.token_hex(6))
+    held: list[Claim] = field(default_factory=list)
+    spent: list[Claim] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    model: RunModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        plan = compile_blueprint(self.blueprint)
+        pipe = self.link.redis.pipeline()
+        pipe.hset(self.keys.plan(plan.hash), mapping=dict(plan.fields))
+        pipe.hset(self.keys.blueprints, self.blueprint.id, plan.hash)
+        pipe.execute()
+        self.model = model_of(self.blueprint)
+
+    def begin(self) -> None:
+        call = scripts.start(
+            self.keys, token="t", run_id=self.run_id, blueprint_id=self.blueprint.id, digest="", context={}
+        )
+        assert self.link.call(call)[0] == b"started"
+        assert self.link.call(call)[0] == b"started", "a start that was sent twice"
+        self.model.begin()
+        self.check()
+
+    def seat(self, how: str) -> Seat:
+        return Seat("w", LEASE, "default", how)
+
+    def take(self, reply: Any) -> None:
+        """Note a claim that a script brought."""
+        claim = parse_claim(reply)
+        assert self.model.state[claim.inst] == "ready", f"claimed {claim.inst}, which is {self.model.state[claim.inst]}"
+        assert (claim.attached is not None) == (claim.inst in self.model.attached)
+        self.model.state[claim.inst] = "running"
+        self.held.append(claim)
+
+    def step(self, choice: int, bits: int) -> None:
+        """Take one of the steps that are possible now."""
+        steps = [self.claim, self.late, self.lease_runs_out]
+        if self.held:
+            steps += [self.complete, self.complete, self.complete, self.fail, self.retry]
+        if choice % 23 == 0:
+            steps = [self.cancel]
+        steps[choice % len(steps)](bits)
+        self.check()
+
+    def claim(self, bits: int) -> None:
+        self.log.append("claim")
+        for reply in self.link.call(scripts.claim(self.keys, self.seat("q"), 1 + bits % 2)):
+            self.take(reply)
+
+    def complete(self, bits: int) -> None:
+        claim = self.held.pop(bits % len(self.held))
+        out = self.model.out(claim.inst)
+        taken = {edge.index for edge in out if bits >> (edge.index + 3) & 1}
+        decisions = "".join("t" if edge.index in taken else "d" for edge in out)
+        self.log.append(f"complete {claim.inst} {decisions}")
+        how = "q" if bits & 1 else "-"
+        caught = claim.attached is not None
+        call = self.completion(claim, decisions, how, caught)
+        was_running = self.model.state[claim.inst] == "running"
+        assert was_running
+        self.model.complete(claim.inst, taken)
+        reply = self.link.call(call)
+        assert reply[0] == b"ok", reply
+        if reply[2]:
+            self.take(reply[2])
+        self.spent.append(claim)
+
+    def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> scripts.ScriptCall:
+        return scripts.complete(
+            self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence,
+            state="K" if caught else "C", action="", decisions=decisions, output=b"1",
+        )  # fmt: skip
+
+    def late(self, bits: int) -> None:
+        """Somebody who lost the node, or had his call sent twice, hands in an outcome: nothing may change."""
+        if not self.spent:
+            return
+        claim = self.spent[bits % len(self.spent)]
+        self.log.append(f"late {claim.inst}")
+        decisions = "t" * len(self.model.out(claim.inst))
+        assert self.link.call(self.completion(claim, decisions, "-", False))[0] in (b"stale", b"already")
+
+    def fail(self, bits: int) -> None:
+        claim = self.held.pop(bits % len(self.held))
+        self.log.append(f"fail {claim.inst}")
+        verdict = "fatal" if claim.attached is not None else "final"
+        call = self.failure(claim, verdict)
+        self.model.fail(claim.inst)
+        assert self.link.call(call)[0] == b"ok"
+        self.spent.append(claim)
+
+    def retry(self, bits: int) -> None:
+        claim = self.held.pop(bits % len(self.held))
+        self.log.append(f"retry {claim.inst}")
+        if self.model.stop:
+            self.model.give_up(claim.inst)
+        else:
+            self.model.state[claim.inst] = "retrying" if bits & 1 else "ready"
+        assert self.link.call(self.failure(claim, "retry", 50 if bits & 1 else 0))[0] == b"ok"
+        self.spent.append(claim)
+
+    def failure(self, claim: Claim, verdict: str, delay: int = 0) -> scripts.ScriptCall:
+        return scripts.fail(
+            self.keys, self.seat("-"), run_id=self.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
+            delay_ms=delay, failure=b'{"message":"x"}',
+        )  # fmt: skip
+
+    def lease_runs_out(self, bits: int) -> None:
+        """All workers are silent for longer than a lease; retries fall due."""
+        self.log.append("lease")
+        self.link.redis.incrby(self.keys.clock, LEASE + 1)
+        for node, state in list(self.model.state.items()):
+            if state == "running" and self.model.stop:
+                self.model.state[node] = "cancelled"
+                self.model.undone = True
+            elif state in ("running", "retrying"):
+                self.model.state[node] = "ready"
+        self.model.settle()
+        self.link.call(scripts.sweep(self.keys, limit=100, max_crashes=1000, grace_ms=LONG, queues="default"))
+        self.spent += self.held
+        self.held = []
+
+    def cancel(self, bits: int) -> None:
+        grace = 0 if bits & 1 else LONG
+        self.log.append(f"cancel {grace}")
+        ended = self.model.status in TERMINAL
+        if not ended:
+            self.model.stop_run("cancel")
+            self.model.settle()
+            if grace == 0:
+                self.model.force()
+        reply = self.link.call(scripts.cancel(self.keys, run_id=self.run_id, reason="because", grace_ms=grace))
+        assert reply[0] == (0 if ended else 1)
+        if grace == 0 and not ended:
+            self.spent += self.held
+            self.held = []
+
+    def check(self) -> None:
+        """The scripts and the model must agree on everything."""
+        fields = {k.decode(): v.decode() for k, v in self.link.redis.hgetall(self.keys.run(self.run_id)).items()}
+        states = {k[2:]: LETTERS[v[0]] for k, v in fields.items() if k.startswith("n:")}
+        model = {node: state for node, state in self.model.state.items() if state != "pending"}
+        told = f"\n{self.blueprint.to_plain()}\n{self.log}"
+        assert {n: s for n, s in states.items() if s != "pending"} == model, told
+        assert int(fields["live"]) == len(self.model.live()), told
+        status = fields["st"]
+        assert (status if status in TERMINAL else "live") == (
+            self.model.status if self.model.status in TERMINAL else "live"
+        ), told
+        mine = self.run_id.encode() + b"|"
+        ready = {m for m in self.link.redis.zrange(self.keys.ready("default"), 0, -1) if m.startswith(mine)}
+        assert ready == {mine + n.encode() for n, s in model.items() if s == "ready"}, told
+        leases = {m for m in self.link.redis.zrange(self.keys.leases, 0, -1) if m.startswith(mine)}
+        assert leases == {mine + n.encode() for n, s in model.items() if s == "running"}, told
+
+    def finish(self) -> None:
+        """Let everything that is live succeed: the run must end, and leave nothing behind."""
+        for _ in range(200):
+            if self.model.status in TERMINAL:
+                break
+            if "retrying" in self.model.state.values() or (not self.held and "running" in self.model.state.values()):
+                self.lease_runs_out(0)
+            self.claim(0)
+            if self.held:
+                self.complete(0)
+            self.check()
+        assert self.model.status in TERMINAL, f"the run does not end: {self.blueprint.to_plain()} {self.log}"
+        for key in (self.keys.leases, self.keys.timers, self.keys.ready("default")):
+            left = [m for m in self.link.redis.zrange(key, 0, -1) if self.run_id.encode() in m]
+            assert not left, f"{key} keeps {left}"
