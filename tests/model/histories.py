@@ -58,6 +58,18 @@ def blueprints(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+def leads_to(edges: list[ModelEdge], source: str, target: str) -> bool:
+    """Whether there is a way from one node to another. A fallback that leads back is refused by the linter."""
+    seen, queue = {source}, [source]
+    while queue:
+        node = queue.pop()
+        for edge in edges:
+            if edge.source == node and edge.target not in seen:
+                seen.add(edge.target)
+                queue.append(edge.target)
+    return target in seen
+
+
 def model_of(blueprint: Blueprint) -> RunModel:
     """The model of a run of a blueprint."""
     counts: dict[str, int] = {}
@@ -75,8 +87,7 @@ def model_of(blueprint: Blueprint) -> RunModel:
     stands_in = {edge.target for edge in edges if edge.kind == "fallback"}
     plan = compile_blueprint(blueprint)
     forest = find_loops({node.id: node.uses for node in blueprint.nodes}, links)
-    # A fallback that leads back to what it stands in for, with no other way in, is refused by the linter.
-    assume(not any(edge.kind == "fallback" and (edge.source, edge.target) in forest.back for edge in edges))
+    assume(not any(edge.kind == "fallback" and leads_to(edges, edge.target, edge.source) for edge in edges))
     return RunModel(
         nodes=[node.id for node in blueprint.nodes],
         edges=edges,
@@ -186,6 +197,8 @@ class History:
         self.spent.append(claim)
 
     def retry(self, bits: int) -> None:
+        if self.held[bits % len(self.held)].attached is not None:
+            return self.fail(bits)
         claim = self.held.pop(bits % len(self.held))
         self.log.append(f"retry {claim.inst}")
         if self.model.stop:

@@ -81,7 +81,8 @@ class RunModel:
     def fail(self, node: str) -> None:
         caught = [e for e in self.edges if e.source == node and e.kind == "fallback"]
         fallback_failed = caught and self.state.get(caught[0].target) == "failed"
-        if caught and not self.stop and self.attached.pop(node, "") != "fallback" and not fallback_failed:
+        was_caught = self.attached.pop(node, "") == "fallback"
+        if caught and not self.stop and not was_caught and not fallback_failed:
             self.state[node] = "waiting"
             if self.state.get(caught[0].target) == "completed":
                 self.state[node] = "ready"
@@ -224,6 +225,8 @@ class RunModel:
             self.state[node] = "pending"
         for edge in [e for e in self.decided if e.source in region and e.target in region]:
             del self.decided[edge]
+        for edge in [e for e in self.decided if e.target in region and self.joins[e.target] == "any"]:
+            self.decided[edge] = "b"
         for inner, loop in self.forest.loops.items():
             if inner != header and loop.header in region:
                 self.closed.discard(inner)

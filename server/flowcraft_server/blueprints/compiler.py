@@ -238,13 +238,12 @@ class _Compiler:
             "clear": clear,
             "entries": entries,
             "exits": exits,
-            "indegree": len(self.incoming[header]),
             "depth": len(self.forest.chain[header]),
         }
 
     def _mask(self, origin: str, node_id: str, region: set[str]) -> str:
         if origin not in region:
-            return "k"
+            return "a" if self._join(node_id) == "any" else "k"
         return "b" if (origin, node_id) in self.forest.back else "u"
 
 

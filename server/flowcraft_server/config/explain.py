@@ -1,15 +1,17 @@
 """What the model finds wrong with a value, in words for the person who wrote it."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from flowcraft_server.blueprints.marks import Path
+from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.observability.redaction import is_secret_name
 
 from . import shape
-from .tree import Path, Tree
+from .keys import place_of
+from .tree import Tree
 
 _PLAIN = {
     "int_type": "expected a whole number",
@@ -36,9 +38,13 @@ def mistakes_of(error: ValidationError, tree: Tree) -> Iterator[tuple[Path, str]
     """
     told: set[Path] = set()
     for found in error.errors(include_url=False):
+        if found["type"] == "default_factory_not_called":  # a default that depends on what is wrong itself
+            continue
         path = _path_of(found["loc"], tree)
         context = found.get("ctx", {})
-        if found["type"] == "mistake" and "at" in context:
+        if found["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            path = (*path, "type")
+        elif found["type"] == "mistake" and "at" in context:
             path = (*path, context["at"])
         if path in told:  # each form that a value might have had complains by itself
             continue
@@ -48,12 +54,12 @@ def mistakes_of(error: ValidationError, tree: Tree) -> Iterator[tuple[Path, str]
 
 def _sentence(kind: str, context: Mapping[str, Any], path: Path, tree: Tree) -> str:
     value = tree.get(path)
-    got = _shown(value, path)
+    got = _shown(value, path) + _written(path, tree)
     if kind in ("mistake", "quantity"):
-        return str(context["why"]).replace("{related}", _related(context.get("related"), tree))
+        return str(context["why"]).replace("{related}", _related(context.get("related"), tree)) + _written(path, tree)
     if kind == "missing":
         return "is required"
-    if value is None:
+    if value is None and kind != "union_tag_not_found":
         return "has no value; write one, or take the key out"
     if kind in _PLAIN:
         return _PLAIN[kind] + got
@@ -65,7 +71,7 @@ def _sentence(kind: str, context: Mapping[str, Any], path: Path, tree: Tree) -> 
     if kind in ("literal_error", "union_tag_invalid"):
         return _one_of(str(context.get("expected") or context.get("expected_tags")), value, got)
     if kind == "union_tag_not_found":
-        return f"'type' is required: {_types_at(path)}"
+        return "is required: openai-compatible or scripted"
     if kind == "string_pattern_mismatch":
         return f"has characters that are not allowed here (allowed: {context['pattern']}){got}"
     if kind == "too_short":
@@ -75,12 +81,8 @@ def _sentence(kind: str, context: Mapping[str, Any], path: Path, tree: Tree) -> 
 
 def _one_of(expected: str, value: Any, got: str) -> str:
     options = [option.strip(" '\"") for option in expected.replace(" or ", ",").split(",")]
-    near = get_close_matches(str(value), options, n=1)
-    return f"expected {' or '.join(options)}{got}" + (f"; did you mean '{near[0]}'?" if near else "")
-
-
-def _types_at(path: Path) -> str:
-    return "openai-compatible or scripted" if path[:2] == ("llm", "providers") else "see the documentation"
+    expected = options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
+    return f"expected {expected}{got}" + did_you_mean(str(value), options)
 
 
 def _path_of(location: tuple[int | str, ...], tree: Tree) -> Path:
@@ -98,16 +100,13 @@ def _path_of(location: tuple[int | str, ...], tree: Tree) -> Path:
 
 
 def _is_key(path: Path, key: int | str, tree: Tree) -> bool:
-    place = shape.ROOT
-    for depth, part in enumerate(path):
-        place = shape.child_of(place, part, tree.get(path[:depth]))
-    section = shape.section_of(place, tree.get(path))
+    section = shape.section_of(place_of(path, tree), tree.get(path))
     return section is not None and key in shape.keys_of(section)
 
 
 def _related(path: Path | None, tree: Tree) -> str:
     origin = tree.origins.get(path) if path else None
-    return f", line {origin.value.line}" if origin is not None and origin.value is not None else ""
+    return f", line {origin.mark.line}" if origin is not None and origin.mark is not None else ""
 
 
 def _shown(value: Any, path: Path) -> str:
@@ -118,6 +117,13 @@ def _shown(value: Any, path: Path) -> str:
         return ""
     text = str(value)
     return f", got '{text}'" if len(text) <= 80 else f", got '{text[:77]}...'"
+
+
+def _written(path: Path, tree: Tree) -> str:
+    origin = tree.origins.get(path)
+    if origin is None or origin.mark is None:
+        return f" (from {origin.label})" if origin is not None else ""
+    return f" (written as {origin.written})" if origin.written else ""
 
 
 def _number(value: float) -> str:

@@ -6,20 +6,17 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.marks import Path as Place
+from flowcraft_server.blueprints.model import BUILTIN_USES
+from flowcraft_server.blueprints.near import did_you_mean
 
 from .model import RegisteredHandler
 from .sections import HandlerEntry
-
-BUILT_IN = frozenset(
-    {"subflow", "loop-controller", "batch-scatter", "batch-gather", "wait", "sleep", "webhook", "map"}
-)
-"""`uses` names that the engine serves itself."""
 
 
 class HandlerError(Exception):
@@ -35,7 +32,7 @@ class Refusal:
         message: one line.
     """
 
-    path: tuple[str | int, ...]
+    path: Place
     message: str
 
 
@@ -92,7 +89,8 @@ def import_module(name: str, folder: Path) -> ModuleType:
         if own is not None and isinstance(error, ModuleNotFoundError) and error.name and _leads_to(error.name, name):
             raise HandlerError(_shadowed(name, own, folder)) from error
         raise HandlerError(f"cannot import '{name}' ({_described(error)}){_raised_in(error, folder)}") from error
-    origin = Path(module.__file__).resolve() if getattr(module, "__file__", None) else None
+    file = getattr(module, "__file__", None)
+    origin = Path(file).resolve() if file else None
     if own is not None and origin != own.resolve():
         raise HandlerError(_shadowed(name, own, folder))
     return module
@@ -125,7 +123,7 @@ def check_function(function: Any, path: str) -> bool:
 
 
 def _register(name: str, entry: HandlerEntry, folder: Path) -> RegisteredHandler:
-    if name in BUILT_IN:
+    if name in BUILTIN_USES:
         raise HandlerError(f"'{name}' is built in; choose another name")
     module_name, _, attribute = entry.path.partition(":")
     function = _attribute(import_module(module_name, folder), module_name, attribute)
@@ -139,9 +137,10 @@ def _attribute(module: ModuleType, module_name: str, attribute: str) -> Any:
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            known = [name for name, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
-            near = get_close_matches(part, known, n=1)
-            raise HandlerError(f"'{module_name}' has no '{attribute}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            known = (
+                [name for name, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
+            )
+            raise HandlerError(f"'{module_name}' has no '{attribute}'{did_you_mean(part, known)}")
         found = getattr(found, part)
     return found
 
@@ -153,7 +152,7 @@ def _declared_in(module: ModuleType) -> Iterator[RegisteredHandler]:
             continue
         is_async = check_function(function, f"{module.__name__}:{attribute}")
         name = spec.name or attribute
-        if name in BUILT_IN:
+        if name in BUILTIN_USES:
             raise HandlerError(f"'{module.__name__}:{attribute}': '{name}' is built in; choose another name")
         yield RegisteredHandler(name, function, is_async, spec, spec.timeout)
 

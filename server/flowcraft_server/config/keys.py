@@ -1,11 +1,18 @@
 """Keys: the unknown ones are mistakes with a suggestion, and bare values are put where their short form says."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
+from flowcraft_server.blueprints.marks import Mark, Path
+from flowcraft_server.blueprints.near import nearest
+
 from . import shape
-from .tree import Path, Tree
+from .tree import Tree
+
+PROFILES = "profiles"
+
+LIKENESS = 0.7
+"""How alike an unknown key must be to one that exists, from 0 to 1: no feature is to be taken for another."""
 
 EXTENSION = "x-"
 """Keys at the top that begin so are for whoever wrote them, such as a place for anchors."""
@@ -14,10 +21,7 @@ EXTENSION = "x-"
 def write_out_short_forms(tree: Tree) -> None:
     """Replace bare values that stand for a section by that section, so that files can be merged key by key."""
     for path, value in list(tree.scalars()):
-        place = shape.ROOT
-        for depth, key in enumerate(path):
-            place = shape.child_of(place, key, tree.get(path[:depth]))
-        section = shape.section_of(place, value)
+        section = shape.section_of(place_of(path, tree), value)
         key = shape.short_form_of(section) if section else None
         if key is not None and path:
             origin = tree.origin_of(path)
@@ -26,19 +30,40 @@ def write_out_short_forms(tree: Tree) -> None:
                 tree.origins[(*path, key)] = origin
 
 
-def remove_unknown_keys(tree: Tree) -> list[tuple[Path, str]]:
-    """Take out all keys that no section knows; returns their paths and what to say about each."""
+def remove_unknown_keys(tree: Tree) -> list[tuple[Path, Mark | None, str]]:
+    """Take out all keys that no section knows; returns their paths, their places and what to say about each."""
     found = list(_unknown((), shape.ROOT, tree.data))
-    for path, _ in found:
+    told = []
+    for path, message in found:
+        origin = tree.origin_of(path)
+        told.append((path, origin.key if origin else None, message))
         tree.remove(path)
-    return found
+    return told
 
 
-def suggestion(key: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` if one of the known keys is near, else nothing."""
-    plain = key.replace("_", "").replace("-", "").lower()
-    near = [name for name in known if name.lower() == plain] or get_close_matches(key, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+def remove_empty_sections(tree: Tree) -> None:
+    """Take out sections that are there without a value, as when all their keys are commented out."""
+    for path, value in list(tree.scalars()):
+        if value is None and path and not isinstance(path[-1], int):
+            place = place_of(path, tree)
+            section = shape.section_of(place, {})
+            has_keys = section is not None and shape.short_form_of(section) is None
+            if has_keys or shape.is_mapping(place) or shape.is_list(place):
+                tree.remove(path)
+
+
+def place_of(path: Path, tree: Tree) -> shape.Shape:
+    """What may stand at a path."""
+    place = shape.ROOT
+    for depth, key in enumerate(path):
+        place = shape.child_of(place, key, tree.get(path[:depth]))
+    return place
+
+
+def hint_for(key: str, known: list[str]) -> str:
+    """The known key that was probably meant, or else all of them."""
+    meant = nearest(key, known, LIKENESS)
+    return f"; did you mean '{meant}'?" if meant else f"; known: {', '.join(known)}"
 
 
 def _unknown(path: Path, place: Any, value: Any) -> Iterator[tuple[Path, str]]:
@@ -53,7 +78,6 @@ def _unknown(path: Path, place: Any, value: Any) -> Iterator[tuple[Path, str]]:
     known = shape.keys_of(section) if section is not None else None
     for key, item in value.items():
         if known is not None and key not in known:
-            hint = suggestion(str(key), known) or f"; known: {', '.join(known)}"
-            yield (*path, key), f"unknown key{hint}"
+            yield (*path, key), f"unknown key{hint_for(key, known if path else [*known, PROFILES])}"
         else:
             yield from _unknown((*path, key), shape.child_of(place, key, value), item)

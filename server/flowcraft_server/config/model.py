@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from flowcraft_sdk.node import HandlerSpec
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from flowcraft_sdk.node import HandlerSpec
 
 from .sections import (
     BlueprintsSection,
@@ -20,7 +21,11 @@ from .sections import (
     LoggingSection,
     RedisSection,
     RetentionSection,
+    mistake,
 )
+
+FORMAT_VERSION = 1
+"""The version of the file's format; a version that is not known is refused, never guessed."""
 
 
 class Settings(BaseSettings):
@@ -41,7 +46,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=False,
     )
 
-    version: Literal[1] = 1
+    version: int = FORMAT_VERSION
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "flowcraft"
     handlers: dict[str, HandlerEntry] = Field(default_factory=dict)
     handler_modules: tuple[str, ...] = ()
@@ -54,6 +59,13 @@ class Settings(BaseSettings):
     history: HistorySection = HistorySection()
     llm: LLMSection = LLMSection()
     logging: LoggingSection = LoggingSection()
+
+    @field_validator("version")
+    @classmethod
+    def _is_read_here(cls, version: int) -> int:
+        if version != FORMAT_VERSION:
+            raise mistake(f"this server reads version {FORMAT_VERSION} of the file, not {version}")
+        return version
 
     @classmethod
     def settings_customise_sources(

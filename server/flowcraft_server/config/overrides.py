@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flowcraft_server.blueprints.marks import Path
+
 from . import shape
 from .environment import OVERRIDE_PREFIX
-from .keys import suggestion
-from .tree import Origin, Path, Tree
+from .keys import hint_for, place_of
+from .tree import Origin, Tree
 
 Problems = list[tuple[str, str]]
 """Name of the variable or option, and what is wrong with it."""
@@ -53,7 +55,7 @@ def _resolve(parts: list[str], below: Tree) -> Path:
             raise KeyError(f"{part!r} cannot be set, there is nothing below '{'.'.join(map(str, path))}'")
         matching = [key for key in known if _plain(key) == _plain(part)]
         if not matching and not shape.is_mapping(place):
-            raise KeyError(f"unknown key '{part}'{suggestion(part, known)}")
+            raise KeyError(f"unknown key '{part}'{hint_for(part, known)}")
         key = matching[0] if matching else part.lower()
         path, place = (*path, key), shape.child_of(place, key, value)
     if shape.section_of(place, below.get(path)) is not None or shape.is_mapping(place):
@@ -72,10 +74,7 @@ def _known(place: shape.Shape, value: Any) -> list[str] | None:
 
 def _items(path: Path, text: str, below: Tree) -> Any:
     """A list is written `a, b`; what else stands in a variable is left to the model to read."""
-    place = shape.ROOT
-    for depth, key in enumerate(path):
-        place = shape.child_of(place, key, below.get(path[:depth]))
-    if shape.is_list(place):
+    if shape.is_list(place_of(path, below)):
         return list(_split(text))
     return text
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -61,7 +61,8 @@ def format_duration(seconds: float) -> str:
         amount = seconds / SECONDS[unit]
         if unit != "w" and amount >= 1 and abs(amount - round(amount)) < 1e-9:
             return f"{round(amount)}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+    milliseconds = f"{seconds * 1000:.6f}".rstrip("0").rstrip(".")
+    return f"{milliseconds}ms" if seconds else "0s"
 
 
 def format_size(size: int) -> str:
@@ -105,8 +106,8 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"\s*[-+]?\d+(?:\.\d+)?\s*", text) is not None
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration, when_used="json")]
 """Seconds in code; written with a unit."""
 
-Size = Annotated[int, BeforeValidator(_size)]
+Size = Annotated[int, BeforeValidator(_size), PlainSerializer(format_size, when_used="json")]
 """Bytes in code; written with a unit."""

@@ -3,7 +3,16 @@
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -11,6 +20,8 @@ from .quantities import Duration, Size, format_duration
 
 EMBEDDED = "embedded:"
 """The `redis.url` that stands for a server of our own."""
+
+FOREVER = "forever"
 
 AUTO = "auto"
 """The `llm.default` that leaves the choice to the server."""
@@ -21,6 +32,10 @@ Amount = Annotated[int, Field(ge=1)]
 Seconds = Annotated[Duration, Field(gt=0)]
 SecondsOrNone = Annotated[Duration, Field(ge=0)]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+def _three_tenths_of_lease(values: dict[str, Any]) -> Any:
+    return f"{values.get('lease', 10.0) * 0.3:.6f}s"  # written out, as all durations that are validated
 
 
 def mistake(message: str, **context: Any) -> PydanticCustomError:
@@ -130,7 +145,7 @@ class ExecutorSection(Section):
     worker_type: Literal["thread", "process"] = "thread"
     async_concurrency: Amount = 1000
     lease: Annotated[Duration, Field(ge=0.1)] = 10.0
-    heartbeat: Seconds = Field(default_factory=lambda values: values.get("lease", 10.0) * 0.3, validate_default=True)
+    heartbeat: Seconds = Field(default_factory=_three_tenths_of_lease, validate_default=True)
     drain_timeout: SecondsOrNone = 25.0
     cancel_grace: SecondsOrNone = 30.0
     max_crashes: Amount = 3
@@ -190,10 +205,14 @@ class KeepSection(Section):
 
     age: Seconds | None = 7 * 86_400.0
 
+    @field_serializer("age", when_used="json")
+    def _as_written(self, age: float | None) -> str:
+        return FOREVER if age is None else format_duration(age)
+
     @field_validator("age", mode="before")
     @classmethod
     def _for_ever(cls, value: Any) -> Any:
-        return None if value == "forever" else value
+        return None if value == FOREVER else value
 
 
 class RetentionSection(Section):

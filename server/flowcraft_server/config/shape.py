@@ -19,7 +19,7 @@ def section_of(shape: Shape, value: Any) -> type[BaseModel] | None:
     shape = _bare(shape)
     if isinstance(shape, type) and issubclass(shape, BaseModel):
         return shape
-    if get_origin(shape) in (Union, types.UnionType):
+    if _origin(shape) in (Union, types.UnionType):
         sections = [section for option in get_args(shape) if (section := section_of(option, value)) is not None]
         if len(sections) <= 1:
             return sections[0] if sections else None
@@ -35,9 +35,9 @@ def child_of(shape: Shape, key: str | int, value: Any) -> Shape:
         return next((field.annotation for field in section.model_fields.values() if field.alias == key), None)
     shape = _bare(shape)
     arguments = get_args(shape)
-    if get_origin(shape) is dict:
+    if _origin(shape) is dict:
         return arguments[1]
-    if get_origin(shape) in (list, tuple) and arguments:
+    if _origin(shape) in (list, tuple) and arguments:
         return arguments[0]
     return None
 
@@ -49,12 +49,12 @@ def keys_of(section: type[BaseModel]) -> list[str]:
 
 def is_mapping(shape: Shape) -> bool:
     """Whether any key may stand there."""
-    return get_origin(_bare(shape)) is dict
+    return _origin(_bare(shape)) is dict
 
 
 def is_list(shape: Shape) -> bool:
     """Whether several values may stand there."""
-    return get_origin(_bare(shape)) in (list, tuple)
+    return _origin(_bare(shape)) in (list, tuple)
 
 
 def short_form_of(section: type[BaseModel]) -> str | None:
@@ -63,9 +63,9 @@ def short_form_of(section: type[BaseModel]) -> str | None:
 
 
 def _bare(shape: Shape) -> Shape:
-    while get_origin(shape) is Annotated:
+    while _origin(shape) is Annotated:
         shape = get_args(shape)[0]
-    if get_origin(shape) in (Union, types.UnionType):
+    if _origin(shape) in (Union, types.UnionType):
         options = [option for option in get_args(shape) if option is not types.NoneType]
         if len(options) == 1:
             return _bare(options[0])
@@ -74,4 +74,8 @@ def _bare(shape: Shape) -> Shape:
 
 def _types(section: type[BaseModel]) -> tuple[Any, ...]:
     field = section.model_fields.get("type")
-    return get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
+    return get_args(field.annotation) if field is not None and _origin(field.annotation) is Literal else ()
+
+
+def _origin(shape: Shape) -> Any:
+    return get_origin(shape)

@@ -1,12 +1,11 @@
 """Values with the places they come from, by path; merged so that each value keeps its own place."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_server.blueprints.model import Mark
-
-Path = tuple[str | int, ...]
+from flowcraft_server.blueprints.marks import Mark, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +15,14 @@ class Origin:
     Attributes:
         label: a place of a file, the name of a variable or of an option.
         key: where its key stands, for values in a file.
-        value: where it stands itself, for values in a file.
+        mark: where it stands itself, for values in a file.
         written: what stands there, if variables were filled in.
     """
 
     label: str
     key: Mark | None = None
-    value: Mark | None = None
+    mark: Mark | None = None
     written: str | None = None
-
-    @property
-    def from_file(self) -> bool:
-        """Whether the value stands in a file."""
-        return self.value is not None
 
 
 @dataclass
@@ -38,16 +32,18 @@ class Tree:
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[Path, Origin] = field(default_factory=dict)
 
+    def copy(self) -> "Tree":
+        """A tree of its own with the same values."""
+        return Tree(deepcopy(self.data), dict(self.origins))
+
     def get(self, path: Path) -> Any:
         """The value at a path, None when there is none."""
         found: Any = self.data
         for key in path:
-            if isinstance(found, dict) and key in found:
-                found = found[key]
-            elif isinstance(found, list) and isinstance(key, int) and key < len(found):
-                found = found[key]
-            else:
+            inside = key in found if isinstance(found, dict) else isinstance(found, list) and key in range(len(found))
+            if not inside:
                 return None
+            found = found[key]
         return found
 
     def put(self, path: Path, value: Any, origin: Origin) -> None:
@@ -126,11 +122,3 @@ class Tree:
         cut = len(path)
         for place in [place for place in self.origins if place[:cut] == path]:
             del self.origins[place]
-
-
-def written_path(path: Path) -> str:
-    """A path as it is shown to people: `llm.providers.main.retries.on[0]`."""
-    shown = ""
-    for key in path:
-        shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else str(key)
-    return shown

@@ -97,7 +97,8 @@ def _message(error: BaseException) -> str:
 
 
 def _dotted(cls: type) -> str:
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    ours = cls.__module__ == "builtins" or cls.__module__.startswith("flowcraft_")
+    return cls.__qualname__ if ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _own_frames(error: BaseException) -> Any:

@@ -154,7 +154,7 @@ class NodeRunner:
             return None
         code = reply[0]
         if code == b"stale":
-            logger.warning("run {} node {}: outcome refused, another worker has taken over", *attempt_key)
+            logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt_key)
         elif code in (b"no-blueprint", b"too-deep"):
             self._refused_child(attempt, code)
         return parse_claim(reply[2]) if len(reply) > 2 and reply[2] else None

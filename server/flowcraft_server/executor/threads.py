@@ -119,7 +119,7 @@ class StopListener:
         with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
             pubsub.subscribe(self._keys.control)
             while not self._stopping.is_set():
-                message = pubsub.get_message(timeout=1.0)
+                message = pubsub.get_message(timeout=0.25)
                 if message is not None and message["type"] == "message":
                     run_id, _, why = message["data"].decode().partition("|")
                     self._runner.held.stop_run(run_id, why)

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from flowcraft_sdk.node import AsyncLanguageModel, LanguageModel
-from flowcraft_server.config.sections import LLMSection, OpenAIProviderSection, ScriptedProviderSection
+from flowcraft_server.config.sections import AUTO, LLMSection, OpenAIProviderSection, ScriptedProviderSection
 
 from .errors import LLMSettingsError
 from .openai_compatible import Endpoint, OpenAICompatible
@@ -13,16 +13,13 @@ from .provider import Provider
 from .retrying import RetryPolicy
 from .scripted import Scripted
 
-#: `llm.default` that takes the first endpoint with a key, else the first scripted provider.
-AUTO = "auto"
-
 
 class LanguageModels:
     """The configured providers.
 
     Args:
         providers: by name, in the order of the file.
-        default: name of the one that `ctx.llm` is, or `auto`.
+        default: name of the one that `ctx.llm` is, or `auto`: the first endpoint with a key, else the first scripted one.
 
     Raises:
         LLMSettingsError: `default` names none of the providers.

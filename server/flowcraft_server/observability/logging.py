@@ -42,10 +42,11 @@ def configure_logging(
     _route_standard_logging(level)
 
 
-class _PrettyLines:
-    _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m", "DEBUG": "\x1b[2m"}
-    _DIM, _RESET = "\x1b[2m", "\x1b[0m"
+_COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m", "DEBUG": "\x1b[2m"}
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
+
+class _PrettyLines:
     def __init__(self, stream: TextIO, redactor: Redactor, colours: bool) -> None:
         self._stream = stream
         self._redactor = redactor
@@ -60,9 +61,9 @@ class _PrettyLines:
         if record["exception"] is not None:
             text += "\n" + _traceback(record).rstrip()
         if self._colours:
-            time = f"{self._DIM}{time}{self._RESET}"
-            context = f"{self._DIM}{context}{self._RESET}" if context else ""
-            text = f"{self._COLOURS[name]}{text}{self._RESET}" if name in self._COLOURS else text
+            time = f"{_DIM}{time}{_RESET}"
+            context = f"{_DIM}{context}{_RESET}" if context else ""
+            text = f"{_COLOURS[name]}{text}{_RESET}" if name in _COLOURS else text
         line = f"{time} {name.lower():<8} {text}" + (f"  {context}" if context else "")
         self._stream.write(self._redactor.clean(line) + "\n")
         self._stream.flush()

@@ -1,5 +1,7 @@
 """Whether a deployment is alive: Redis answers, and a worker was heard of lately."""
 
+from typing import Any
+
 import redis
 
 from flowcraft_sdk.protocol.keys import Keys
@@ -32,7 +34,7 @@ def check_health(settings: Settings, url: str | None) -> str:
     keys = Keys(settings.name)
     limit = max(SHORTEST_SILENCE, BEATS_MISSED * settings.executor.heartbeat)
     try:
-        newest = client.zrange(keys.workers, 0, 0, desc=True, withscores=True)
+        newest: Any = client.zrange(keys.workers, 0, 0, desc=True, withscores=True)
         seconds, micros = client.time()
         offset = float(client.get(keys.clock) or 0)
     except redis.exceptions.RedisError as error:

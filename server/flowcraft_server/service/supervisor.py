@@ -79,7 +79,9 @@ class Supervisor:
             lived = now - child.started
             child.failures = 0 if lived > STEADY else child.failures + 1
             pause = min(FIRST_PAUSE * 2 ** max(0, child.failures - 1), LONGEST_PAUSE)
-            logger.error("worker {} {} after {:.0f} s; starting it again in {:g} s", child.number, _end_of(code), lived, pause)
+            logger.error(
+                "worker {} {} after {:.0f} s; starting it again in {:g} s", child.number, _end_of(code), lived, pause
+            )
             child.process, child.restart_at = None, now + pause
         if now >= child.restart_at:
             self._start(child)

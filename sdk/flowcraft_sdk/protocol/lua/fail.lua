@@ -17,6 +17,7 @@ if not r then
 end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end -- a further attempt waits anew
 if r.stop and verdict == 'retry' then verdict = 'cancelled' end
 if verdict == 'cancelled' then
   if failure ~= '' then put(r, 'f:' .. inst, failure) end

@@ -5,15 +5,15 @@
 local function brought_by(r, node, e)
   local ins = e[2]
   if #ins == 0 then return 0, false end
-  local position = 1
-  if #ins > 1 or e[6].header then
+  local position = e[6].header and tonumber(get(r, 'i:' .. node) or 0) or 1
+  if #ins > 1 and not (e[6].header and position > 0) then
     local j = get(r, 'j:' .. node) or ''
     position = 0
     for i = #ins, 1, -1 do
       if string.sub(j, i, i) == 't' then position = i; break end
     end
-    if position == 0 then return 0, false end
   end
+  if position == 0 then return 0, false end
   local field = ins[position]
   local first = string.sub(field, 1, 1)
   if first == '?' then

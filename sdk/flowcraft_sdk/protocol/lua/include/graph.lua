@@ -109,7 +109,8 @@ local function decide_all(r, node, mark)
   if e[6].gather then decide(r, e[6].gather, mark) end
 end
 
--- The next iteration of a loop: its nodes, joins and inner loops start over, then its header fires.
+-- The next iteration of a loop (mask chars: k keep the decision, an edge from outside; a the same for an `any` join,
+-- where a decision counts for one iteration only; u and b as above): its nodes, joins and inner loops start over, then its header fires.
 local function iterate(r, loop, l)
   local meta = plan_field(r, 'l:' .. loop)
   for _, node in ipairs(meta.nodes) do
@@ -120,15 +121,18 @@ local function iterate(r, loop, l)
     local j, fresh = get(r, 'j:' .. node), {}
     if j then
       for i = 1, #mask do
-        local m = string.sub(mask, i, i)
-        fresh[i] = m == 'k' and string.sub(j, i, i) or m
+        local m, was = string.sub(mask, i, i), string.sub(j, i, i)
+        if m == 'k' or (m == 'a' and was == 'u') then fresh[i] = was else fresh[i] = m == 'a' and 'b' or m end
       end
       put(r, 'j:' .. node, table.concat(fresh))
     end
   end
-  for _, inner in ipairs(meta.inner) do put(r, 'l:' .. inner, false) end
+  for _, inner in ipairs(meta.inner) do
+    put(r, 'l:' .. inner, false)
+    put(r, 'i:' .. inner, false)
+  end
   for _, field in ipairs(meta.clear) do put(r, field, false) end
-  put(r, 'j:' .. loop, string.rep('b', l.back - 1) .. 't' .. string.rep('b', meta.indegree - l.back))
+  put(r, 'i:' .. loop, l.back)
   l.iteration, l.back = l.iteration + 1, 0
   put_loop(r, loop, l)
   fire(r, loop)

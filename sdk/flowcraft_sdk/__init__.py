@@ -1,0 +1,62 @@
+"""The Flowcraft SDK: start runs, hold a handle, write handlers."""
+
+from flowcraft_sdk.client import Client
+from flowcraft_sdk.connection import ClientSettings
+from flowcraft_sdk.errors import (
+    BackendUnavailableError,
+    BlueprintNotFoundError,
+    ConfigurationError,
+    FlowcraftError,
+    InvalidInputError,
+    PayloadTooLargeError,
+    ProtocolMismatchError,
+    RemoteError,
+    RunCancelledError,
+    RunConflictError,
+    RunFailedError,
+    RunNotFoundError,
+    RunTimedOutError,
+    RunUnsuccessfulError,
+    SerializationError,
+    WaitTimeoutError,
+)
+from flowcraft_sdk.handle import Handle
+from flowcraft_sdk.node import (
+    AsyncLanguageModel,
+    AsyncNodeContext,
+    AsyncRunContext,
+    HandlerSpec,
+    LanguageModel,
+    NodeCancelled,
+    NodeContext,
+    NodeResult,
+    NonRetryableError,
+    RunContext,
+    handler,
+)
+from flowcraft_sdk.records import (
+    BlueprintInfo,
+    CancelInfo,
+    NodeFailure,
+    NodeSnapshot,
+    NodeStatus,
+    Progress,
+    RunEvent,
+    RunSnapshot,
+    RunStatus,
+    RunSummary,
+    ServerInfo,
+    WaitPoint,
+    WorkerInfo,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    "AsyncLanguageModel", "AsyncNodeContext", "AsyncRunContext", "BackendUnavailableError", "BlueprintInfo",
+    "BlueprintNotFoundError", "CancelInfo", "Client", "ClientSettings", "ConfigurationError", "FlowcraftError", "Handle",
+    "HandlerSpec", "InvalidInputError", "LanguageModel", "NodeCancelled", "NodeContext", "NodeFailure", "NodeResult",
+    "NodeSnapshot", "NodeStatus", "NonRetryableError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError",
+    "RemoteError", "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunFailedError",
+    "RunNotFoundError", "RunSnapshot", "RunStatus", "RunSummary", "RunTimedOutError", "RunUnsuccessfulError",
+    "SerializationError", "ServerInfo", "WaitPoint", "WaitTimeoutError", "WorkerInfo", "handler",
+]  # fmt: skip

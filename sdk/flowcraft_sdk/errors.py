@@ -1,0 +1,195 @@
+"""Everything the SDK raises. Failures of runs are data; exceptions are never sent over the wire."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowcraft_sdk.records import NodeFailure, RunSnapshot
+
+
+class FlowcraftError(Exception):
+    """Base of all. `code` is a stable name; `str()` is one line."""
+
+    code = "error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[FlowcraftError], args: tuple[Any, ...], state: dict[str, Any]) -> FlowcraftError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(FlowcraftError, ValueError):
+    """A bad address, file or option."""
+
+    code = "configuration"
+
+
+class BackendUnavailableError(FlowcraftError, ConnectionError):
+    """Redis did not answer. `maybe_applied`: the call may have taken effect; repeating it is safe."""
+
+    code = "backend_unavailable"
+
+    def __init__(self, message: str, *, operation: str = "", maybe_applied: bool = False) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.maybe_applied = maybe_applied
+
+
+class ProtocolMismatchError(FlowcraftError):
+    """Client and deployment speak different versions of the protocol."""
+
+    code = "protocol_mismatch"
+
+    def __init__(self, client_version: str, server_version: str) -> None:
+        super().__init__(f"this SDK speaks protocol {client_version}, the deployment {server_version}: use one release for both")
+        self.client_version = client_version
+        self.server_version = server_version
+
+
+class SerializationError(FlowcraftError, TypeError):
+    """A value that cannot be stored. `path` says where, such as `ctx.order.items[3].price`."""
+
+    code = "serialization"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+
+
+class PayloadTooLargeError(SerializationError):
+    """A value over the limit; `size` and `limit` in bytes."""
+
+    code = "payload_too_large"
+
+    def __init__(self, path: str, size: int, limit: int) -> None:
+        super().__init__(f"{size} bytes are over the limit of {limit} (limits.maxValue)", path)
+        self.size = size
+        self.limit = limit
+
+
+class BlueprintNotFoundError(FlowcraftError, LookupError):
+    """No such blueprint is published. `known` holds near matches."""
+
+    code = "blueprint_not_found"
+
+    def __init__(self, blueprint_id: str, version: str | None = None, known: Sequence[str] = ()) -> None:
+        what = f"no blueprint '{blueprint_id}'" + (f" in version {version}" if version else "") + " is published"
+        hint = f"; did you mean {' or '.join(repr(k) for k in known)}?" if known else "; is the server running?"
+        super().__init__(what + hint)
+        self.blueprint_id = blueprint_id
+        self.version = version
+        self.known = tuple(known)
+
+
+class InvalidInputError(FlowcraftError, ValueError):
+    """The context does not fit the blueprint's `inputs`. `errors` lists every misfit."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, errors: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
+
+
+class RunNotFoundError(FlowcraftError, LookupError):
+    """No such run."""
+
+    code = "run_not_found"
+
+    def __init__(self, run_id: str, message: str | None = None) -> None:
+        super().__init__(message or f"no run {run_id}")
+        self.run_id = run_id
+
+
+class RunConflictError(FlowcraftError):
+    """The run id is taken. `reason`: exists, different_input or different_blueprint; `existing` is its handle."""
+
+    code = "run_conflict"
+
+    def __init__(self, run_id: str, reason: str, existing: Any = None) -> None:
+        said = {
+            "exists": "exists already",
+            "different_input": "exists with another context",
+            "different_blueprint": "exists for another blueprint or version",
+        }
+        super().__init__(f"run {run_id} {said.get(reason, reason)}")
+        self.run_id = run_id
+        self.reason = reason
+        self.existing = existing
+
+
+class WaitTimeoutError(FlowcraftError, TimeoutError):
+    """The wait is over, the run goes on: `handle` reaches it. `waited` in seconds."""
+
+    code = "wait_timeout"
+
+    def __init__(self, run_id: str, status: str, waited: float, handle: Any = None, live_workers: int | None = None) -> None:
+        idle = "; no worker is alive" if live_workers == 0 else ""
+        super().__init__(f"run {run_id} is {status} after {waited:.1f} s{idle}; it goes on")
+        self.run_id = run_id
+        self.status = status
+        self.waited = waited
+        self.handle = handle
+        self.live_workers = live_workers
+
+
+class RemoteError(Exception):
+    """The cause of a failed run: the traceback text of the handler's exception."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}" if self.args else ""
+
+
+class RunUnsuccessfulError(FlowcraftError):
+    """The run ended without a result. `snapshot` tells how."""
+
+    code = "run_unsuccessful"
+
+    def __init__(self, message: str, snapshot: "RunSnapshot") -> None:
+        super().__init__(message)
+        self.snapshot = snapshot
+        self.run_id = snapshot.run_id
+        self.blueprint_id = snapshot.blueprint_id
+
+
+class RunFailedError(RunUnsuccessfulError):
+    """A node failed for good. `failure` is the first failure, `failures` are all."""
+
+    code = "run_failed"
+
+    def __init__(self, snapshot: "RunSnapshot") -> None:
+        first: NodeFailure | None = snapshot.failures[0] if snapshot.failures else None
+        why = f"node '{first.node_id}': {first.message}" if first else "no failure is recorded"
+        super().__init__(f"run {snapshot.run_id} failed: {why}".replace("\n", " "), snapshot)
+        self.failure = first
+        self.failures = list(snapshot.failures)
+        if first is not None and first.traceback:
+            self.__cause__ = RemoteError(first.traceback)
+
+
+class RunCancelledError(RunUnsuccessfulError):
+    """The run was cancelled. `forced`: a node still ran when the grace was over."""
+
+    code = "run_cancelled"
+
+    def __init__(self, snapshot: "RunSnapshot") -> None:
+        cancel = snapshot.cancel
+        self.reason = cancel.reason if cancel else ""
+        super().__init__(f"run {snapshot.run_id} was cancelled" + (f": {self.reason}" if self.reason else ""), snapshot)
+        self.requested_at = cancel.requested_at if cancel else None
+        self.forced = cancel.forced if cancel else False
+
+
+class RunTimedOutError(RunUnsuccessfulError):
+    """The run's own deadline passed. Not a builtin TimeoutError: that means the wait."""
+
+    code = "run_timed_out"
+
+    def __init__(self, snapshot: "RunSnapshot") -> None:
+        super().__init__(f"run {snapshot.run_id} passed its deadline", snapshot)
+        self.deadline = snapshot.deadline

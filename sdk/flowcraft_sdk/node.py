@@ -1,0 +1,208 @@
+"""What handlers import: the context they get, what they may return and raise, and the decorator that names them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """An output together with the action that chooses the outgoing edges."""
+
+    output: Any = None
+    action: str | None = None
+
+
+class NonRetryableError(Exception):
+    """Raised by a handler whose failure no further attempt can mend.
+
+    Args:
+        message: what went wrong, recorded with the run.
+        details: JSON value recorded beside it.
+    """
+
+    def __init__(self, message: str, *, details: Any = None) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class NodeCancelled(Exception):
+    """Raised by `ctx.check_cancelled()` when the run is to stop. Let it through."""
+
+
+class LanguageModel(Protocol):
+    """A language model for plain functions."""
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        """The model's answer to a prompt."""
+        ...
+
+
+class AsyncLanguageModel(Protocol):
+    """A language model for coroutines."""
+
+    async def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        """The model's answer to a prompt."""
+        ...
+
+
+class RunContext(ABC):
+    """The run's context for a plain function. Writes become visible to others when the node completes."""
+
+    @abstractmethod
+    def get(self, key: str, default: Any = None) -> Any:
+        """Value of a key, or `default`."""
+
+    @abstractmethod
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Values of those of the keys that are there, in one round trip."""
+
+    @abstractmethod
+    def has(self, key: str) -> bool:
+        """Whether the key is there; null is a value."""
+
+    @abstractmethod
+    def set(self, key: str, value: Any) -> None:
+        """Write a key. Raises SerializationError for a value that cannot be stored."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete a key."""
+
+
+class AsyncRunContext(ABC):
+    """The run's context for a coroutine: the same, awaited."""
+
+    @abstractmethod
+    async def get(self, key: str, default: Any = None) -> Any:
+        """Value of a key, or `default`."""
+
+    @abstractmethod
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Values of those of the keys that are there, in one round trip."""
+
+    @abstractmethod
+    async def has(self, key: str) -> bool:
+        """Whether the key is there; null is a value."""
+
+    @abstractmethod
+    async def set(self, key: str, value: Any) -> None:
+        """Write a key. Raises SerializationError for a value that cannot be stored."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Delete a key."""
+
+
+class BaseNodeContext:
+    """What plain functions and coroutines get alike.
+
+    Attributes:
+        input: the node's resolved input.
+        params: the node's `params`.
+        attempt: 1 for the first attempt; grows with each failed one.
+        iteration: number of the round in the innermost loop, from 0.
+        item: index of the item in a batch, None outside of one.
+        idempotency_key: the same for every attempt at this node in this iteration, for calls to the outside.
+        fencing_token: grows with each take-over of the node.
+        logger: names run and node on each line.
+    """
+
+    input: Any
+    params: Mapping[str, Any]
+    run_id: str
+    node_id: str
+    blueprint_id: str
+    attempt: int
+    iteration: int
+    item: int | None
+    idempotency_key: str
+    fencing_token: int
+    logger: Any
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler is to stop."""
+        raise AttributeError("a node context comes from the engine")
+
+    def check_cancelled(self) -> None:
+        """Raise NodeCancelled if the handler is to stop."""
+        raise AttributeError("a node context comes from the engine")
+
+    def progress(self, fraction: float | None, message: str = "") -> None:
+        """Report progress from 0 to 1 (None: unknown) with a short text."""
+        raise AttributeError("a node context comes from the engine")
+
+    def emit(self, name: str, data: Any = None) -> None:
+        """Add an event of your own to the run's history (64 KiB at most)."""
+        raise AttributeError("a node context comes from the engine")
+
+
+class NodeContext(BaseNodeContext):
+    """The `ctx` of a handler that is a plain function."""
+
+    context: RunContext
+    llm: LanguageModel
+
+
+class AsyncNodeContext(BaseNodeContext):
+    """The `ctx` of a handler that is a coroutine function."""
+
+    context: AsyncRunContext
+    llm: AsyncLanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSpec:
+    """What a handler declares of itself; the linter checks blueprints against it.
+
+    Attributes:
+        name: the name that nodes `use`; None: given in flowcraft.yaml.
+        actions: every action it can return; None: not declared.
+        params: pydantic model that the nodes' `params` must fit.
+        timeout: seconds, for nodes that set none.
+    """
+
+    name: str | None = None
+    actions: tuple[str, ...] | None = None
+    params: "type[BaseModel] | None" = None
+    timeout: float | None = None
+
+
+def handler(
+    name: str | None = None,
+    *,
+    actions: Sequence[str] | None = None,
+    params: "type[BaseModel] | None" = None,
+    timeout: float | None = None,
+) -> Callable[[Function], Function]:
+    """Declare a function or coroutine function to be a handler. See `HandlerSpec` for the arguments."""
+    spec = HandlerSpec(name, None if actions is None else tuple(actions), params, timeout)
+
+    def declare(function: Function) -> Function:
+        function.__flowcraft_handler__ = spec  # type: ignore[attr-defined]
+        return function
+
+    return declare

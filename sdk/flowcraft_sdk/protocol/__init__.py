@@ -1,0 +1,1 @@
+"""The protocol: key names, wire format, the Lua scripts and their typed wrappers."""

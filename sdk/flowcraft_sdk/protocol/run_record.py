@@ -1,0 +1,290 @@
+"""Reading a run's hash: from Redis fields to records. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.records import (
+    CancelInfo,
+    NodeFailure,
+    NodeSnapshot,
+    NodeStatus,
+    Progress,
+    RunEvent,
+    RunSnapshot,
+    RunStatus,
+    RunSummary,
+    WaitPoint,
+)
+
+SUMMARY_FIELDS = ("bp", "plan", "st", "cr", "sr", "en", "tags", "par")
+_STATES = {
+    "P": NodeStatus.PENDING,
+    "R": NodeStatus.READY,
+    "L": NodeStatus.RUNNING,
+    "T": NodeStatus.RETRYING,
+    "W": NodeStatus.WAITING,
+    "C": NodeStatus.COMPLETED,
+    "F": NodeStatus.FAILED,
+    "K": NodeStatus.FAILED,
+    "S": NodeStatus.SKIPPED,
+    "X": NodeStatus.CANCELLED,
+}
+_DONE = {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
+_EVENTS = {
+    "B": "run_started",
+    "s": "node_started",
+    "c": "node_completed",
+    "r": "node_retrying",
+    "f": "node_failed",
+    "k": "node_skipped",
+    "w": "node_waiting",
+    "x": "node_cancelled",
+    "t": "node_taken_over",
+    "g": "node_progress",
+    "e": "custom",
+    "i": "signal_received",
+    "X": "cancel_requested",
+    "E": "run_ended",
+}
+
+
+def moment(ms: float | str) -> datetime:
+    """A time in ms as a datetime in UTC."""
+    return datetime.fromtimestamp(float(ms) / 1000, UTC)
+
+
+def _maybe(fields: Mapping[str, str], name: str) -> datetime | None:
+    return moment(fields[name]) if fields.get(name) else None
+
+
+class RunRecord:
+    """A run's hash, all fields as text, and the plain blueprint its plan was made of.
+
+    Args:
+        run_id: the run.
+        fields: the whole hash, or at least `SUMMARY_FIELDS` for `summary`.
+        doc: the plan's `doc`; needed for everything but `summary`.
+    """
+
+    def __init__(self, run_id: str, fields: Mapping[str, str], doc: Mapping[str, Any] | None = None) -> None:
+        self.run_id = run_id
+        self.fields = fields
+        self.doc = doc or {"nodes": [], "edges": []}
+        self.created_ms = float(fields["cr"])
+
+    @property
+    def status(self) -> RunStatus:
+        """The run's state."""
+        return RunStatus(self.fields["st"])
+
+    def _common(self) -> dict[str, Any]:
+        fields = self.fields
+        return {
+            "run_id": self.run_id,
+            "blueprint_id": fields["bp"],
+            "blueprint_version": fields["plan"],
+            "status": self.status,
+            "created_at": moment(self.created_ms),
+            "started_at": _maybe(fields, "sr"),
+            "ended_at": _maybe(fields, "en"),
+            "tags": tuple(json.loads(fields["tags"])) if fields.get("tags") else (),
+            "parent_run_id": fields.get("par"),
+        }
+
+    def summary(self) -> RunSummary:
+        """The run as it stands in a list."""
+        return RunSummary(**self._common())
+
+    def snapshot(self, *, ctx: bool = False, outputs: bool = False) -> RunSnapshot:
+        """The whole picture; payloads only when asked for."""
+        fields = self.fields
+        nodes = {node["id"]: self._node(node["id"], outputs) for node in self.doc["nodes"]}
+        for field in fields:
+            if field.startswith("n:") and "[" in field:
+                nodes[field[2:]] = self._node(field[2:], False)
+        graph = [nodes[node["id"]] for node in self.doc["nodes"]]
+        completed = self.status is RunStatus.COMPLETED
+        return RunSnapshot(
+            **self._common(),
+            deadline=_maybe(fields, "dl"),
+            memo=wire.loads(fields["memo"]) if fields.get("memo") else None,
+            nodes=nodes,
+            waiting=tuple(self._waiting(nodes)),
+            progress=Progress(done=sum(node.status in _DONE for node in graph), total=len(graph)),
+            cancel=self._cancel(),
+            failures=tuple(self.failures()),
+            children=tuple(field[2:] for field in fields if field.startswith("k:")),
+            ctx=self.context() if ctx else None,
+            output=self.result() if outputs and completed else None,
+        )
+
+    def _node(self, inst: str, with_output: bool) -> NodeSnapshot:
+        raw = self.fields.get(f"n:{inst}")
+        if raw is None:
+            return NodeSnapshot(status=NodeStatus.PENDING)
+        letter, attempt, claims, crashes, *rest = raw.split("|")
+        status = _STATES.get(letter, NodeStatus.UNKNOWN)
+        if letter in "PS" and int(claims) > 0:
+            status = NodeStatus.COMPLETED  # it ran in an earlier iteration of its loop
+        failure = self.fields.get(f"f:{inst}")
+        progress = wire.loads(self.fields[f"p:{inst}"]) if f"p:{inst}" in self.fields else [None, ""]
+        ran = letter in "LCKFX" and rest
+        return NodeSnapshot(
+            status=status,
+            attempts=int(attempt) if int(claims) else 0,
+            crashes=int(crashes),
+            caught_by_fallback=letter == "K",
+            started_at=moment(self.created_ms + float(rest[0])) if ran else None,
+            ended_at=moment(self.created_ms + float(rest[1])) if letter in "CKFX" and len(rest) > 1 else None,
+            waiting_for=rest[1] if letter == "W" and len(rest) > 1 else None,
+            child_run_id=self._child(inst),
+            progress=progress[0],
+            message=progress[1],
+            error=_failure(inst, failure) if failure else None,
+            output=self._output(inst) if with_output else None,
+        )
+
+    def _child(self, inst: str) -> str | None:
+        children = [field[2:] for field, owner in self.fields.items() if field.startswith("k:") and owner == inst]
+        return max(children, key=len) if children else None
+
+    def _output(self, node_id: str) -> Any:
+        raw = self.fields.get(f"o:{node_id}")
+        return None if raw is None else wire.loads(raw)
+
+    def _waiting(self, nodes: Mapping[str, NodeSnapshot]) -> Iterator[WaitPoint]:
+        for inst, node in nodes.items():
+            if node.status is not NodeStatus.WAITING or node.waiting_for not in ("signal", "timer", "webhook", "subflow"):
+                continue
+            raw = self.fields.get(f"w:{inst}")
+            details = wire.loads(raw) if raw and node.waiting_for != "subflow" else None
+            details = details if isinstance(details, dict) else {}
+            yield WaitPoint(
+                node_id=inst,
+                kind=node.waiting_for,  # type: ignore[arg-type]
+                since=moment(self.created_ms + float(self.fields[f"n:{inst}"].split("|")[4])),
+                prompt=details.get("prompt"),
+                actions=details.get("actions"),
+                child_run_id=node.child_run_id,
+            )
+
+    def _cancel(self) -> CancelInfo | None:
+        raw = self.fields.get("cx")
+        if raw is None:
+            return None
+        request = json.loads(raw)
+        return CancelInfo(
+            reason=request.get("reason", ""),
+            requested_at=moment(request["at"]),
+            grace=request.get("grace", 0) / 1000,
+            forced=self.fields.get("forced") == "1",
+        )
+
+    def failures(self) -> list[NodeFailure]:
+        """Failures for good, the first one first."""
+        failed = [f[2:] for f, v in self.fields.items() if f.startswith("n:") and v.startswith("F")]
+        failed = [inst for inst in failed if f"f:{inst}" in self.fields]
+        records = [_failure(inst, self.fields[f"f:{inst}"]) for inst in failed]
+        first = self.fields.get("f1")
+        return sorted(records, key=lambda record: (record.node_id != first, record.at or moment(0)))
+
+    def context(self) -> dict[str, Any]:
+        """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`."""
+        context: dict[str, Any] = {}
+        for node in self.doc["nodes"]:
+            raw = self.fields.get(f"o:{node['id']}")
+            if raw is not None:
+                context[node["id"]] = context[f"_outputs.{node['id']}"] = wire.loads(raw)
+        context.update(self._inputs())
+        for field, raw in self.fields.items():
+            if field.startswith("c:"):
+                context[field[2:]] = wire.loads(raw)
+        return context
+
+    def _inputs(self) -> Iterator[tuple[str, Any]]:
+        """What the last taken edge brought each node."""
+        brought: dict[str, list[tuple[str, ...]]] = {}
+        counts: dict[str, int] = {}
+        for edge in self.doc["edges"]:
+            index = counts.get(edge["source"], 0)
+            counts[edge["source"]] = index + 1
+            place = (f"x:{edge['source']}>{index}",) if "transform" in edge else (f"s:{edge['source']}", f"o:{edge['source']}")
+            brought.setdefault(edge["target"], []).append(place)
+        for node_id, places in brought.items():
+            if not self.fields.get(f"n:{node_id}", "S").startswith(("L", "C", "K", "F")):
+                continue
+            marks = self.fields.get(f"j:{node_id}", "t" * len(places))
+            for place, mark in reversed(list(zip(places, marks, strict=False))):
+                raw = next((self.fields[field] for field in place if field in self.fields), None)
+                if mark == "t" and raw is not None:
+                    yield f"_inputs.{node_id}", wire.loads(raw)
+                    break
+
+    def result(self) -> Any:
+        """The blueprint's `outputs`, else every context key that does not start with an underscore."""
+        context = self.context()
+        outputs = self.doc.get("outputs")
+        if outputs is None:
+            return {key: value for key, value in context.items() if not key.startswith("_")}
+        return {name: _follow(context, path) for name, path in outputs.items()}
+
+
+def _follow(context: Mapping[str, Any], path: str) -> Any:
+    if path in context:
+        return context[path]
+    base, _, rest = path.partition(".")
+    value = context.get(base)
+    for part in rest.split(".") if rest else ():
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def _failure(inst: str, raw: str) -> NodeFailure:
+    data = wire.loads(raw)
+    return NodeFailure(
+        node_id=data.get("node", inst),
+        attempt=data.get("attempt", 1),
+        type=data.get("type", ""),
+        message=data.get("message", ""),
+        traceback=data.get("traceback", ""),
+        details=data.get("details"),
+        retryable=data.get("retryable", True),
+        at=moment(data["at"]) if data.get("at") else None,
+    )
+
+
+def parse_event(event_id: int, text: str, created_ms: float) -> RunEvent:
+    """One entry of a run's history."""
+    letter, ms, inst, rest = text.split("|", 3)
+    return RunEvent(
+        id=str(event_id),
+        type=_EVENTS.get(letter, "unknown"),
+        at=moment(created_ms + float(ms)),
+        node_id=inst or None,
+        data=_event_data(letter, rest),
+    )
+
+
+def _event_data(letter: str, rest: str) -> dict[str, Any]:
+    first, _, second = rest.partition("|")
+    if letter == "s":
+        return {"attempt": int(first), "worker": second}
+    if letter == "c":
+        return {"action": rest or None}
+    if letter == "r":
+        return {"attempt": int(first), "delay": float(second) / 1000}
+    if letter == "g":
+        fraction, message = wire.loads(rest)
+        return {"fraction": fraction, "message": message}
+    if letter == "e":
+        return {"name": first, "data": wire.loads(second)}
+    named = {"f": "attempt", "w": "kind", "t": "crashes", "i": "action", "X": "reason", "E": "status"}
+    return {named[letter]: rest} if letter in named else {}

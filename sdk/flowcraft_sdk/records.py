@@ -1,0 +1,216 @@
+"""What the SDK tells of runs: frozen records."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RunStatus(StrEnum):
+    """State of a run; UNKNOWN is one that a newer server invented."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended; a terminal state never changes."""
+        return self in _TERMINAL
+
+    @classmethod
+    def _missing_(cls, value: object) -> "RunStatus":
+        return cls.UNKNOWN
+
+
+_TERMINAL = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT}
+
+
+class NodeStatus(StrEnum):
+    """State of a node."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "NodeStatus":
+        return cls.UNKNOWN
+
+
+class Record(BaseModel):
+    """Base of all records: frozen."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class NodeFailure(Record):
+    """A failed attempt of a node.
+
+    Attributes:
+        type: dotted name of the exception's class.
+        traceback: text, never an object.
+        details: what the exception carried as `details`.
+        retryable: whether a further attempt might have helped.
+    """
+
+    node_id: str
+    attempt: int = 1
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    details: Any = None
+    retryable: bool = True
+    at: datetime | None = None
+
+
+class NodeSnapshot(Record):
+    """A node of a run.
+
+    Attributes:
+        attempts: attempts so far.
+        crashes: how often its worker was lost.
+        caught_by_fallback: it failed, and its fallback's output stands for its own.
+        progress: fraction from 0 to 1 that the handler reported, and its message.
+        output: only when asked for.
+    """
+
+    status: NodeStatus
+    attempts: int = 0
+    crashes: int = 0
+    caught_by_fallback: bool = False
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    waiting_for: str | None = None
+    child_run_id: str | None = None
+    progress: float | None = None
+    message: str = ""
+    error: NodeFailure | None = None
+    output: Any = None
+
+
+class WaitPoint(Record):
+    """A node that waits: for a signal, a time or a child run."""
+
+    node_id: str
+    kind: Literal["signal", "timer", "webhook", "subflow"]
+    since: datetime
+    prompt: Any = None
+    actions: Any = None
+    child_run_id: str | None = None
+
+
+class CancelInfo(Record):
+    """A cancel request. `forced`: something still ran when the grace was over."""
+
+    reason: str = ""
+    requested_at: datetime | None = None
+    grace: float = 0.0
+    forced: bool = False
+
+
+class Progress(Record):
+    """How many of the graph's nodes are done; skipped ones count."""
+
+    done: int
+    total: int
+
+
+class RunSummary(Record):
+    """A run in a list, without payloads."""
+
+    run_id: str
+    blueprint_id: str
+    blueprint_version: str
+    status: RunStatus
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    tags: tuple[str, ...] = ()
+    parent_run_id: str | None = None
+
+
+class RunSnapshot(RunSummary):
+    """A consistent picture of a run, read at once.
+
+    Attributes:
+        nodes: by instance: every node of the graph, and items of batches that are under way (`node[7]`).
+        ctx: the full context, only when asked for.
+        output: the result, only when asked for and completed.
+    """
+
+    deadline: datetime | None = None
+    memo: Any = None
+    nodes: Mapping[str, NodeSnapshot] = {}
+    waiting: tuple[WaitPoint, ...] = ()
+    progress: Progress = Progress(done=0, total=0)
+    cancel: CancelInfo | None = None
+    failures: tuple[NodeFailure, ...] = ()
+    children: tuple[str, ...] = ()
+    ctx: Mapping[str, Any] | None = None
+    output: Any = None
+
+
+class RunEvent(Record):
+    """Something that happened in a run.
+
+    Attributes:
+        id: position in the history; `events(after=id)` goes on behind it.
+        type: run_started, node_started, node_completed, node_retrying, node_failed, node_skipped, node_waiting,
+            node_cancelled, node_taken_over, node_progress, custom, signal_received, cancel_requested, run_ended,
+            events_truncated or unknown.
+        node_id: the node's instance, with the iteration in loops (`node#2`).
+        data: what the type tells besides.
+    """
+
+    id: str
+    type: str
+    at: datetime
+    node_id: str | None = None
+    data: Mapping[str, Any] = {}
+
+
+class BlueprintInfo(Record):
+    """A published blueprint."""
+
+    id: str
+    version: str
+    description: str = ""
+    node_count: int = 0
+    inputs: Mapping[str, Any] | None = None
+
+
+class WorkerInfo(Record):
+    """A worker that was heard of lately."""
+
+    id: str
+    host: str = ""
+    pid: int = 0
+    concurrency: int = 0
+    last_seen: datetime
+
+
+class ServerInfo(Record):
+    """What `ping` found."""
+
+    namespace: str
+    protocol: str
+    redis_version: str
+    blueprints: int
+    workers: int

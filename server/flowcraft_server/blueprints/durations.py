@@ -1,0 +1,32 @@
+"""Durations in a node's `config` and `params`: numbers of milliseconds, or texts with a unit."""
+
+import math
+import re
+from typing import Any
+
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_LONGEST_MS = 2**53
+_EXPECTED = "expected a duration such as 500ms, 30s, 5m, 2h or 1d, or a whole number of milliseconds"
+
+
+def parse_duration_ms(value: Any) -> int:
+    """Milliseconds of a duration: a number is milliseconds, a text has a unit (`500ms`, `30s`, `5m`, `2h`, `1d`).
+
+    Raises:
+        ValueError: it is neither, or it is negative or not finite; the message says how to write it.
+    """
+    amount: float = math.nan
+    if isinstance(value, str):
+        found = _DURATION.fullmatch(value.strip())
+        amount = float(found[1]) * _UNITS[found[2]] if found else math.nan
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        amount = value
+    if not 0 <= amount <= _LONGEST_MS:  # not a number is never between
+        raise ValueError(f"{_EXPECTED}; got {_shown(value)}")
+    return round(amount)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,140 @@
+"""Reads blueprints from YAML and JSON, in all the forms that people write them in, into the model.
+
+Everything that is wrong with a file is found in one pass. A blueprint that comes with errors is what could be read of
+it: the linter can find further mistakes in it, but it is not to be run.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from flowcraft_server.blueprints.loader_blueprint import read_blueprint
+from flowcraft_server.blueprints.loader_include import Includes
+from flowcraft_server.blueprints.loader_json import read_json
+from flowcraft_server.blueprints.loader_reading import Reading, is_null
+from flowcraft_server.blueprints.loader_yaml import read_yaml
+from flowcraft_server.blueprints.marks import Mark
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.problems import Problem
+
+Format = Literal["yaml", "json"]
+FORMATS: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a blueprint file."""
+
+
+def load_file(path: str | Path) -> tuple[Blueprint | None, list[Problem]]:
+    """Read a blueprint file; its id is its `id:` or else the file's name without its ending.
+
+    Returns:
+        The blueprint, None when nothing of it could be read, and all that is wrong with it. With an error among the
+        problems the blueprint is incomplete and not to be run.
+    """
+    path = Path(path)
+    start = Mark(str(path), 1, 1)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        return None, [Problem("error", start, "", f"a blueprint file ends in {', '.join(FORMATS)}")]
+    try:
+        if path.stat().st_size > LARGEST:
+            return None, [Problem("error", start, "", f"larger than {LARGEST // 2**20} MiB")]
+        raw = path.read_bytes()
+    except OSError as error:
+        return None, [Problem("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return None, [Problem("error", _place(raw, error.start, str(path)), "", _not_utf8(raw, error))]
+    return _load(text, str(path), path.stem, form, Includes(path.parent))
+
+
+def load_text(
+    text: str, file: str = "blueprint.yaml", default_id: str = "blueprint", format: Format = "yaml"
+) -> tuple[Blueprint | None, list[Problem]]:
+    """Read a blueprint from a text.
+
+    Args:
+        file: what the text is called in problems.
+        default_id: the blueprint's id when the text names none.
+
+    Returns:
+        As `load_file`.
+    """
+    return _load(text.removeprefix("\ufeff"), file, default_id, format, Includes(None))
+
+
+def load_dirs(dirs: Iterable[str | Path]) -> tuple[list[Blueprint], list[Problem]]:
+    """Read all blueprint files of these folders, in the order of their names; files may be named too.
+
+    Returns:
+        What could be read, and all that is wrong: of two files with one id the first counts.
+    """
+    blueprints: dict[str, Blueprint] = {}
+    problems: list[Problem] = []
+    for path in _files(dirs, problems):
+        blueprint, found = load_file(path)
+        problems += found
+        if blueprint is None:
+            continue
+        other = blueprints.setdefault(blueprint.id, blueprint)
+        if other is not blueprint:
+            mark = blueprint.marks.of(("id",)) or Mark(str(path), 1, 1)
+            place = other.marks.of(("id",)) or other.file
+            message = f"the id '{blueprint.id}' is taken by {place}; every blueprint needs an id of its own"
+            problems.append(Problem("error", mark, "id", message))
+    return list(blueprints.values()), problems
+
+
+def _files(dirs: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for name in dirs:
+        path = Path(name)
+        if path.is_file():
+            found[path] = None
+            continue
+        try:
+            inside = sorted(path.iterdir())
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            problems.append(Problem("error", None, "", f"folder '{path}' cannot be read: {reason}"))
+            continue
+        for file in inside:
+            if file.suffix.lower() in FORMATS and not file.name.startswith(".") and file.is_file():
+                found[file] = None
+    return list(found)
+
+
+def _load(
+    text: str, file: str, default_id: str, form: Format, includes: Includes
+) -> tuple[Blueprint | None, list[Problem]]:
+    start = Mark(file, 1, 1)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return None, [
+            Problem("error", start, "", f"not valid text: half of a surrogate pair at character {error.start}")
+        ]
+    if not text.strip():
+        return None, [Problem("error", start, "", "the file is empty; a blueprint needs nodes")]
+    tree, problems = read_json(text, file) if form == "json" else read_yaml(text, file, includes)
+    reading = Reading(file, lenient=form == "json")
+    if tree is None or (is_null(tree) and not problems):
+        empty = [Problem("error", start, "", "the file holds nothing; a blueprint needs nodes")]
+        return None, problems or empty
+    blueprint = read_blueprint(reading, tree, default_id)
+    return blueprint, sorted([*problems, *reading.problems], key=_order)
+
+
+def _order(problem: Problem) -> tuple[int, int]:
+    return (problem.mark.line, problem.mark.column) if problem.mark is not None else (0, 0)
+
+
+def _place(raw: bytes, at: int, file: str) -> Mark:
+    before = raw[:at].decode("utf-8-sig", "replace")
+    return Mark(file, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+
+
+def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "not UTF-8 text but UTF-16; save it as UTF-8"
+    return f"not UTF-8 text: byte {raw[error.start]:#04x}; save it as UTF-8"

@@ -1,0 +1,114 @@
+"""Puts a blueprint together from the values of a file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowcraft_server.blueprints.loader_config import read_config, with_defaults
+from flowcraft_server.blueprints.loader_contract import read_contract, read_outputs
+from flowcraft_server.blueprints.loader_keys import (
+    BLUEPRINT_KEYS,
+    DEFAULTS_KEYS,
+    EDITOR_BLUEPRINT_KEYS,
+    EDITOR_JSON_KEYS,
+)
+from flowcraft_server.blueprints.loader_links import Link, check_forms, read_edges
+from flowcraft_server.blueprints.loader_nodes import NodeDraft, read_nodes
+from flowcraft_server.blueprints.loader_reading import Reading
+from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Tree, kind_of
+from flowcraft_server.blueprints.marks import Mark, Marks
+from flowcraft_server.blueprints.model import Blueprint, Edge, Node
+from flowcraft_server.blueprints.node_config import NodeConfig
+
+
+def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint | None:
+    """The blueprint that a file holds, as far as it can be read; None if the file is no mapping."""
+    if not isinstance(tree, Fields):
+        reading.error(tree.mark, "", f"expected a blueprint, a mapping with nodes and edges; got {kind_of(tree)}")
+        return None
+    ignored = EDITOR_BLUEPRINT_KEYS | EDITOR_JSON_KEYS if reading.lenient else EDITOR_BLUEPRINT_KEYS
+    entries = reading.fields(tree, (), BLUEPRINT_KEYS, ignored)
+    reading.marks.put((), tree.mark)
+    for key, entry in entries.items():
+        reading.marks.put((key,), entry.value.mark, entry.key_mark)
+    said = _top(reading, tree, entries, default_id)
+    defaults = NodeConfig()
+    if "defaults" in entries:
+        defaults = read_config(reading, entries["defaults"].value, ("defaults",), DEFAULTS_KEYS)
+    drafts: list[NodeDraft] = []
+    if "nodes" in entries:
+        drafts = read_nodes(reading, entries["nodes"].value)
+    else:
+        reading.error(tree.mark, "nodes", "a blueprint needs nodes")
+    links = [link for draft in drafts for link in draft.links]
+    links += read_edges(reading, entries["edges"].value) if "edges" in entries else []
+    check_forms(reading, links)
+    return Blueprint(
+        nodes=tuple(_node(draft, defaults) for draft in drafts),
+        edges=tuple(_edge(reading, index, link) for index, link in enumerate(links)),
+        file=reading.file,
+        marks=Marks(reading.marks.keys, reading.marks.values),
+        **said,
+    )
+
+
+def _top(reading: Reading, tree: Fields, entries: Mapping[str, Entry], default_id: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"id": default_id}
+    if "id" in entries:
+        said["id"] = reading.identifier(entries["id"].value, ("id",), "blueprint") or default_id
+    else:
+        reading.check_identifier(default_id, tree.mark, ("id",), "blueprint")
+    if "description" in entries:
+        said["description"] = reading.text(entries["description"].value, ("description",)) or ""
+    if "inputs" in entries:
+        said["inputs_contract"] = read_contract(reading, entries["inputs"].value)
+    if "outputs" in entries:
+        said["outputs"] = read_outputs(reading, entries["outputs"].value)
+    if "onFailure" in entries:
+        said["on_failure"] = reading.choice(entries["onFailure"].value, ("onFailure",), ("stop", "continue")) or "stop"
+    if "metadata" in entries:
+        said |= _metadata(reading, entries["metadata"].value)
+    if "tests" in entries:
+        said["tests"] = _tests(reading, entries["tests"].value)
+    return said
+
+
+def _metadata(reading: Reading, tree: Tree) -> dict[str, Any]:
+    metadata = reading.data(tree, ("metadata",)) if isinstance(tree, Fields) else {}
+    entries = reading.any_fields(tree, ("metadata",), "anything")
+    metadata.pop("cycleEntryPoints", None)
+    entry_points: tuple[str, ...] = ()
+    if "cycleEntryPoints" in entries:
+        place = ("metadata", "cycleEntryPoints")
+        found = reading.texts(entries["cycleEntryPoints"].value, place, "the id of a node")
+        entry_points = tuple(name for name, _ in found)
+    return {"metadata": metadata, "cycle_entry_points": entry_points}
+
+
+def _tests(reading: Reading, tree: Tree) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(tree, Items):
+        reading.error(tree.mark, "tests", f"expected a list of test cases; got {kind_of(tree)}")
+        return ()
+    cases = []
+    for index, item in enumerate(tree.items):
+        if isinstance(item, Fields):
+            cases.append(reading.data(item, ("tests", index)))
+        else:
+            message = f"expected a mapping with name, input, expect; got {kind_of(item)}"
+            reading.error(item.mark, ("tests", index), message)
+    return tuple(cases)
+
+
+def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
+    config = draft.config
+    if draft.join is not None:
+        config = with_defaults(config, NodeConfig(join="any" if draft.join == "any" else "all"))
+    return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults), draft.mark)
+
+
+def _edge(reading: Reading, index: int, link: Link) -> Edge:
+    for part, mark in link.marks.items():
+        reading.marks.put(("edges", index, part), mark)
+    reading.marks.put(("edges", index), link.mark)
+    return Edge(
+        link.source, link.target, link.action, link.condition, link.transform, mark=link.mark, place=link.place
+    )

@@ -1,0 +1,105 @@
+"""Reads a node's `config` and a blueprint's `defaults`."""
+
+import re
+from collections.abc import Collection
+from dataclasses import fields, replace
+from typing import Any
+
+from flowcraft_server.blueprints.loader_keys import RETRY_DELAY_KEYS
+from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loader_tree import Fields, Tree
+from flowcraft_server.blueprints.marks import Path
+from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
+
+_QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def read_config(reading: Reading, tree: Tree, path: Path, known: Collection[str]) -> NodeConfig:
+    """The config that a mapping lays down."""
+    entries = reading.fields(tree, path, known)
+    said: dict[str, Any] = {}
+    for key, entry in entries.items():
+        reading.marks.put((*path, key), entry.value.mark, entry.key_mark)
+        name, value = _setting(reading, key, entry.value, (*path, key))
+        if value is not None:
+            said[name] = value
+    return NodeConfig(**said)
+
+
+def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
+    """The config, completed by the blueprint's defaults."""
+    missing = {}
+    for field in fields(NodeConfig):
+        if getattr(config, field.name) in (None, ()):
+            missing[field.name] = getattr(defaults, field.name)
+    return replace(config, **missing)
+
+
+def _setting(reading: Reading, key: str, tree: Tree, path: Path) -> tuple[str, Any]:
+    if key == "maxRetries":
+        return "max_retries", reading.whole_number(tree, path, 1)
+    if key == "retryDelay":
+        return "retry_delay", _retry_delay(reading, tree, path)
+    if key == "timeout":
+        return "timeout_ms", _timeout(reading, tree, path)
+    if key == "joinStrategy":
+        return "join", reading.choice(tree, path, ("all", "any"))
+    if key == "onItemError":
+        return "on_item_error", reading.choice(tree, path, ("fail", "collect"))
+    if key == "fallback":
+        return "fallback", reading.text(tree, path, "the id of a node")
+    if key == "queue":
+        return "queue", _queue(reading, tree, path)
+    return "non_retryable", _error_names(reading, tree, path)
+
+
+def _timeout(reading: Reading, tree: Tree, path: Path) -> int | None:
+    duration = reading.duration(tree, path)
+    if duration == 0:
+        reading.error(tree.mark, path, "a timeout is longer than 0; leave it out for the deployment's default")
+        return None
+    return duration
+
+
+def _retry_delay(reading: Reading, tree: Tree, path: Path) -> RetryDelay | None:
+    if not isinstance(tree, Fields):
+        fixed = reading.duration(tree, path)
+        return None if fixed is None else RetryDelay(fixed)
+    entries = reading.fields(tree, path, RETRY_DELAY_KEYS)
+    if "initial" not in entries:
+        reading.error(tree.mark, path, "needs 'initial', the first pause, such as 1s")
+    said: dict[str, Any] = {"initial_ms": 0}
+    for key, entry in entries.items():
+        place = (*path, key)
+        reading.marks.put(place, entry.value.mark, entry.key_mark)
+        if key in ("initial", "max"):
+            value: float | None = reading.duration(entry.value, place)
+        elif key == "factor":
+            value = reading.number(entry.value, place, 1)
+        else:
+            value = reading.number(entry.value, place, 0, 1)
+        if value is not None:
+            said[key if key in ("factor", "jitter") else f"{key}_ms"] = value
+    delay = RetryDelay(**said)
+    if delay.max_ms is not None and delay.max_ms < delay.initial_ms:
+        reading.error(entries["max"].value.mark, (*path, "max"), "is shorter than 'initial'")
+    return delay
+
+
+def _queue(reading: Reading, tree: Tree, path: Path) -> str | None:
+    name = reading.text(tree, path, "the name of a queue")
+    if name is not None and not _QUEUE.fullmatch(name):
+        reading.error(tree.mark, path, f"{kind_or_text(tree)} is no name for a queue; use letters, digits, - _ and .")
+        return None
+    return name
+
+
+def _error_names(reading: Reading, tree: Tree, path: Path) -> tuple[str, ...]:
+    names = []
+    for name, mark in reading.texts(tree, path, "the name of an error type") if not is_null(tree) else []:
+        if _ERROR_NAME.fullmatch(name):
+            names.append(name)
+        else:
+            reading.error(mark, path, f"'{name}' is no name of an error type; write ValueError or package.module.Name")
+    return tuple(dict.fromkeys(names))

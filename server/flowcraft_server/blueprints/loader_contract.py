@@ -1,0 +1,105 @@
+"""Reads what a run is started with and what it returns: `inputs` and `outputs` of a blueprint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowcraft_server.blueprints.loader_keys import CONTRACT_KEYS
+from flowcraft_server.blueprints.loader_reading import Reading
+from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of
+from flowcraft_server.blueprints.marks import Path
+
+INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any")
+_PYTHON: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+}
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Whether a JSON value is of one of `INPUT_TYPES`."""
+    if kind == "any":
+        return True
+    return isinstance(value, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+
+def read_contract(reading: Reading, tree: Tree, path: Path = ("inputs",)) -> dict[str, dict[str, Any]]:
+    """What a run is started with, by name: `name: type`, `name: {type, default, ...}` or a list of names."""
+    reading.marks.put(path, tree.mark)
+    if isinstance(tree, Items):
+        return {name: {"type": "any"} for name, _ in reading.texts(tree, path, "a name")}
+    contract = {}
+    for name, entry in reading.any_fields(tree, path, "names to types").items():
+        reading.marks.put((*path, name), entry.value.mark, entry.key_mark)
+        if name.startswith("_") or not name.strip():
+            reading.error(entry.key_mark, (*path, name), "names that are empty or begin with _ are the engine's own")
+            continue
+        contract[name] = _read_input(reading, entry.value, (*path, name))
+    return contract
+
+
+def _read_input(reading: Reading, tree: Tree, path: Path) -> dict[str, Any]:
+    if not isinstance(tree, Fields):
+        return {"type": "any" if _is_nothing(tree) else reading.choice(tree, path, INPUT_TYPES) or "any"}
+    entries = reading.fields(tree, path, CONTRACT_KEYS)
+    kind = reading.choice(entries["type"].value, (*path, "type"), INPUT_TYPES) if "type" in entries else "any"
+    said: dict[str, Any] = {"type": kind or "any"}
+    if "default" in tree.entries:  # null is a default like any other
+        said["default"] = _checked_default(reading, tree.entries["default"], said["type"], (*path, "default"))
+    if "required" in entries:
+        said["required"] = _flag(reading, entries["required"].value, (*path, "required"))
+    if "description" in entries:
+        said["description"] = reading.text(entries["description"].value, (*path, "description"))
+    if "enum" in entries:
+        said["enum"] = _allowed(reading, entries["enum"].value, said["type"], (*path, "enum"))
+    if said.get("required") is True and "default" in said:
+        reading.error(tree.mark, path, "is required and has a default; one of them cannot be meant")
+    return {name: value for name, value in said.items() if value is not None or name == "default"}
+
+
+def _checked_default(reading: Reading, entry: Entry, kind: str, path: Path) -> Any:
+    value = reading.data(entry.value, path)
+    if value is not None and not fits(value, kind):
+        reading.error(entry.value.mark, path, f"expected a value of type {kind}, got {kind_of(entry.value)}")
+    return value
+
+
+def _allowed(reading: Reading, tree: Tree, kind: str, path: Path) -> list[Any] | None:
+    if not isinstance(tree, Items) or not tree.items:
+        reading.error(tree.mark, path, f"expected a list of allowed values; got {kind_of(tree)}")
+        return None
+    values = []
+    for index, item in enumerate(tree.items):
+        value = reading.data(item, (*path, index))
+        if not fits(value, kind):
+            reading.error(item.mark, (*path, index), f"expected a value of type {kind}, got {kind_of(item)}")
+        values.append(value)
+    return values
+
+
+def _flag(reading: Reading, tree: Tree, path: Path) -> bool | None:
+    if isinstance(tree, Scalar) and isinstance(tree.value, bool):
+        return tree.value
+    reading.error(tree.mark, path, f"expected true or false; got {kind_of(tree)}")
+    return None
+
+
+def read_outputs(reading: Reading, tree: Tree, path: Path = ("outputs",)) -> dict[str, str]:
+    """What a run returns: `name: path`, or a list of names that are paths themselves."""
+    reading.marks.put(path, tree.mark)
+    if isinstance(tree, Items):
+        return {name: name for name, _ in reading.texts(tree, path, "a name")}
+    outputs = {}
+    for name, entry in reading.any_fields(tree, path, "names to paths").items():
+        reading.marks.keys[(*path, name)] = entry.key_mark
+        text = reading.strict_text(entry.value, (*path, name), "the path of a value")
+        if text is not None:
+            outputs[name] = text
+    return outputs
+
+
+def _is_nothing(tree: Tree) -> bool:
+    return isinstance(tree, Scalar) and tree.value is None

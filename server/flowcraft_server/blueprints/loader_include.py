@@ -1,0 +1,43 @@
+"""Text files that a blueprint takes in with `!include`."""
+
+from pathlib import Path
+
+LARGEST = 1024 * 1024
+"""Bytes of an included file."""
+
+
+class Includes:
+    """Reads the files beside a blueprint.
+
+    Args:
+        folder: the blueprint's folder; None for a blueprint that stands in no file.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def read(self, name: str) -> str:
+        """The text of a file in the blueprint's folder or below it.
+
+        Raises:
+            ValueError: it cannot be read, or may not be; the message says why.
+        """
+        if self.folder is None:
+            raise ValueError("!include works in blueprint files only: this text has no folder")
+        if not name.strip():
+            raise ValueError("!include needs the name of a file")
+        try:
+            folder = self.folder.resolve()
+            path = (folder / name).resolve()
+            if not path.is_relative_to(folder):
+                raise ValueError(f"!include '{name}' is outside of the blueprint's folder")
+            if not path.is_file():
+                raise ValueError(f"!include '{name}': there is no such file in the blueprint's folder")
+            if path.stat().st_size > LARGEST:
+                raise ValueError(f"!include '{name}': larger than 1 MiB")
+            return path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError(f"!include '{name}': not UTF-8 text") from None
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise ValueError(f"!include '{name}': cannot be read ({reason})") from None

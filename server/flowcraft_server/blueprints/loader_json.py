@@ -1,0 +1,176 @@
+"""JSON text as a tree of values with their places."""
+
+import json
+import re
+from bisect import bisect_right
+from typing import NoReturn
+
+from flowcraft_server.blueprints.loader_scalars import number
+from flowcraft_server.blueprints.loader_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
+from flowcraft_server.blueprints.marks import Mark
+from flowcraft_server.blueprints.problems import Problem
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]+|\\.)*')
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORDS = {"true": True, "false": False, "null": None}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Stop(Exception):
+    """The text is no JSON from here on."""
+
+
+def read_json(text: str, file: str) -> tuple[Tree | None, list[Problem]]:
+    """Read one JSON value.
+
+    Returns:
+        The value, None if the text cannot be read, and what is wrong with it.
+    """
+    scanner = _Scanner(text, file)
+    try:
+        return scanner.document(), scanner.problems
+    except _Stop:
+        return None, scanner.problems
+
+
+class _Scanner:
+    def __init__(self, text: str, file: str) -> None:
+        self.text = text
+        self.file = file
+        self.problems: list[Problem] = []
+        self._at = 0
+        self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def document(self) -> Tree:
+        tree = self._value(0)
+        self._skip()
+        if self._at < len(self.text):
+            self._stop("expected the end of the file")
+        return tree
+
+    def _mark(self, at: int) -> Mark:
+        line = bisect_right(self._lines, at)
+        return Mark(self.file, line, at - self._lines[line - 1] + 1)
+
+    def _refuse(self, at: int, message: str) -> None:
+        self.problems.append(Problem("error", self._mark(at), "", message))
+
+    def _stop(self, message: str) -> NoReturn:
+        found = shown(self.text[self._at : self._at + 1])
+        self._refuse(self._at, f"not valid JSON: {message}, found {found}")
+        raise _Stop
+
+    def _skip(self) -> None:
+        found = _SPACE.match(self.text, self._at)
+        self._at = found.end() if found else self._at
+        if self.text.startswith(("//", "/*"), self._at):
+            self._stop("comments are not allowed in JSON (in a .yaml file they are, with #)")
+
+    def _next(self) -> str:
+        self._skip()
+        return self.text[self._at : self._at + 1]
+
+    def _value(self, depth: int) -> Tree:
+        char = self._next()
+        start = self._at
+        if depth > DEEPEST:
+            self._refuse(start, f"nested more than {DEEPEST} levels deep")
+            raise _Stop
+        if char == "{":
+            return self._mapping(depth)
+        if char == "[":
+            return self._list(depth)
+        if char == '"':
+            value = self._string()
+            return Scalar(value, value, self._mark(start))
+        return self._plain(start)
+
+    def _plain(self, start: int) -> Scalar:
+        digits, word = _NUMBER.match(self.text, start), _WORD.match(self.text, start)
+        if digits:
+            self._at = digits.end()
+            return self._number(digits[0], start)
+        if word and word[0] in _WORDS:
+            self._at = word.end()
+            return Scalar(_WORDS[word[0]], word[0], self._mark(start))
+        self._stop("expected a value" + (" (texts stand in double quotes)" if word or self._next() == "'" else ""))
+
+    def _number(self, text: str, start: int) -> Scalar:
+        try:
+            return Scalar(number(text), text, self._mark(start))
+        except ValueError as error:
+            self._refuse(start, str(error))
+            return Scalar(0, text, self._mark(start))
+
+    def _string(self) -> str:
+        start = self._at
+        found = _STRING.match(self.text, start)
+        end = found.end() if found else start
+        if not self.text.startswith('"', end):
+            self._at = end
+            self._stop("expected the closing quote of a text")
+        try:
+            value = str(json.loads(self.text[start : end + 1]))
+        except json.JSONDecodeError as error:
+            self._at = start + error.pos
+            self._stop("expected a valid escape such as \\n or \\u00e9 (a backslash itself is written \\\\)")
+        self._at = end + 1
+        if _SURROGATE.search(value):
+            self._refuse(start, "a text with half of a \\u pair; such a text cannot be stored")
+            value = _SURROGATE.sub("\ufffd", value)
+        return value
+
+    def _list(self, depth: int) -> Tree:
+        mark = self._mark(self._at)
+        self._at += 1
+        items: list[Tree] = []
+        if self._next() == "]":
+            self._at += 1
+            return make_items(items, mark)
+        while True:
+            items.append(self._value(depth + 1))
+            if self._separator("]"):
+                return make_items(items, mark)
+
+    def _mapping(self, depth: int) -> Tree:
+        mark = self._mark(self._at)
+        self._at += 1
+        entries: dict[str, Entry] = {}
+        if self._next() == "}":
+            self._at += 1
+            return make_fields(entries, mark)
+        while True:
+            if self._next() != '"':
+                self._stop("expected a key in double quotes")
+            key_mark = self._mark(self._at)
+            key = self._string()
+            if self._next() != ":":
+                self._stop("expected ':' after the key")
+            self._at += 1
+            value = self._value(depth + 1)
+            if key in entries:
+                first = entries[key].key_mark
+                place = f"line {first.line}, column {first.column}"
+                self.problems.append(Problem("error", key_mark, "", f"duplicate key '{key}' (first at {place})"))
+            entries.setdefault(key, Entry(key_mark, value))
+            if self._separator("}"):
+                return make_fields(entries, mark)
+
+    def _separator(self, closing: str) -> bool:
+        """Whether the list or mapping ends here; else a comma and something after it."""
+        char = self._next()
+        if char not in (",", closing) or not char:
+            self._stop(f"expected ',' or '{closing}'")
+        self._at += 1
+        if char == "," and self._next() == closing:
+            self._stop("expected a value after ',' (no comma stands before a closing bracket)")
+        return char == closing
+
+
+def shown(char: str) -> str:
+    """A character as an error names it."""
+    if not char:
+        return "the end of the file"
+    return f"'{char}'" if char.isprintable() else f"the character {ord(char):#04x}"

@@ -1,0 +1,166 @@
+"""Reads edges: the list `edges` in its long and short forms, and `needs` and `next` of nodes."""
+
+import re
+from dataclasses import dataclass, field
+
+from flowcraft_server.blueprints.loader_keys import EDGE_KEYS, EDITOR_EDGE_KEYS
+from flowcraft_server.blueprints.loader_reading import Reading, is_blank, is_null
+from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
+from flowcraft_server.blueprints.marks import Mark, Path, written_path
+
+_ARROW = re.compile(r"\s*-\[(?P<action>[^\]]*)\]->\s*|\s*->\s*")
+ANY_ACTION = "*"
+
+
+@dataclass(slots=True)
+class Link:
+    """An edge as it was written.
+
+    Attributes:
+        form: which way: `edges`, `needs` or `next`.
+        place: its path in the file.
+        marks: where its parts stand, by the part's name.
+    """
+
+    form: str
+    source: str
+    target: str
+    mark: Mark
+    place: str
+    action: str | None = None
+    condition: str | None = None
+    transform: str | None = None
+    marks: dict[str, Mark] = field(default_factory=dict)
+
+
+def read_needs(reading: Reading, node_id: str, tree: Tree, path: Path, links: list[Link]) -> str | None:
+    """`needs: a`, `needs: [a, b]` or `needs: {any: [a, b]}`: edges to this node; returns the join that it names."""
+    join = None
+    if isinstance(tree, Fields):
+        if len(tree.entries) != 1 or not set(tree.entries) <= {"any", "all"}:
+            reading.error(tree.mark, path, "expected ids, or {any: [ids]} or {all: [ids]}")
+            return None
+        join, entry = next(iter(tree.entries.items()))
+        tree, path = entry.value, (*path, join)
+    seen = set()
+    for source, mark in reading.texts(tree, path, "the id of a node"):
+        if source in seen:
+            reading.error(mark, path, f"'{source}' is named twice")
+            continue
+        seen.add(source)
+        links.append(Link("needs", source, node_id, mark, written_path(path), marks={"source": mark}))
+    return join
+
+
+def read_next(reading: Reading, node_id: str, tree: Tree, path: Path, links: list[Link]) -> None:
+    """`next: b`, `next: [b, c]`, or by action `next: {yes: b, "*": c}`: edges from this node."""
+    if not isinstance(tree, Fields):
+        _add_next(reading, node_id, None, tree, path, links)
+        return
+    for action, entry in tree.entries.items():
+        named = None if action == ANY_ACTION else action
+        if named == "":
+            reading.error(entry.key_mark, path, 'an action is not empty; for any other action write "*"')
+            continue
+        _add_next(reading, node_id, named, entry.value, (*path, action), links, entry.key_mark)
+
+
+def _add_next(
+    reading: Reading,
+    node_id: str,
+    action: str | None,
+    tree: Tree,
+    path: Path,
+    links: list[Link],
+    key: Mark | None = None,
+) -> None:
+    for target, mark in reading.texts(tree, path, "the id of a node"):
+        link = Link("next", node_id, target, mark, written_path(path), action, marks={"target": mark})
+        if action is not None and key is not None:
+            link.marks["action"] = key
+        links.append(link)
+
+
+def read_edges(reading: Reading, tree: Tree, path: Path = ("edges",)) -> list[Link]:
+    """The edges of a list, or of a mapping by id as graph editors keep it."""
+    links: list[Link] = []
+    reading.marks.put(path, tree.mark)
+    if isinstance(tree, Fields):
+        items = [entry.value for entry in tree.entries.values()]
+    elif isinstance(tree, Items):
+        items = list(tree.items)
+    else:
+        reading.error(tree.mark, path, f"expected a list of edges; got {kind_of(tree)}")
+        return []
+    for index, item in enumerate(items):
+        place = (*path, index)
+        if isinstance(item, Fields):
+            link = _long_form(reading, item, place)
+            links += [link] if link is not None else []
+        elif isinstance(item, Scalar) and not is_null(item):
+            links += _short_form(reading, item, place)
+        else:
+            got = kind_of(item)
+            reading.error(item.mark, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
+    return links
+
+
+def _long_form(reading: Reading, tree: Fields, path: Path) -> Link | None:
+    entries = reading.fields(tree, path, EDGE_KEYS, EDITOR_EDGE_KEYS)
+    said: dict[str, str | None] = {}
+    for key in EDGE_KEYS:
+        if key in entries:
+            said[key] = _edge_text(reading, key, entries[key], path)
+        elif key in ("source", "target"):
+            reading.error(tree.mark, path, f"an edge needs '{key}', the id of a node")
+    source, target = said.get("source"), said.get("target")
+    if source is None or target is None:
+        return None
+    marks = {key: entries[key].value.mark for key in said}
+    words = (said.get("action"), said.get("condition"), said.get("transform"))
+    return Link("edges", source, target, tree.mark, written_path(path), *words, marks)
+
+
+def _edge_text(reading: Reading, key: str, entry: Entry, path: Path) -> str | None:
+    place = (*path, key)
+    if key in ("source", "target"):
+        return reading.text(entry.value, place, "the id of a node")
+    if is_blank(entry.value):  # graph editors write "" for an edge without it
+        return None
+    if key == "action":
+        return reading.text(entry.value, place, "an action")
+    return reading.text(entry.value, place, "an expression")
+
+
+def _short_form(reading: Reading, tree: Scalar, path: Path) -> list[Link]:
+    """`a -> b`, `a -[action]-> b`, and chains of them."""
+    parts = _ARROW.split(tree.text.strip())
+    ids, actions = parts[0::2], parts[1::2]
+    if len(ids) < 2 or not all(part.strip() for part in ids):
+        shape = "expected an edge such as 'a -> b', 'a -[action]-> b' or 'a -> b -> c'"
+        reading.error(tree.mark, path, f"{shape}; got {shortened(tree.text)}")
+        return []
+    links = []
+    for source, action, target in zip(ids, actions, ids[1:], strict=False):
+        named = action.strip() if action is not None else None
+        if named == "":
+            reading.error(tree.mark, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one")
+            named = None
+        links.append(Link("edges", source, target, tree.mark, written_path(path), named))
+    return links
+
+
+def check_forms(reading: Reading, links: list[Link]) -> None:
+    """Note edges that are written in two ways: nobody could tell which one counts."""
+    needed = {(link.source, link.target): link for link in links if link.form == "needs"}
+    by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
+    for link in links:
+        other = needed.get((link.source, link.target)) if link.form != "needs" else None
+        if other is None and link.form == "edges":
+            other = by_action.get((link.source, link.target, link.action))
+        if other is not None:
+            where = f"{other.place} (line {other.mark.line})"
+            message = (
+                f"the edge '{link.source}' -> '{link.target}' is there already by {where}; write it in one of the ways"
+            )
+            reading.error(link.mark, link.place, message)

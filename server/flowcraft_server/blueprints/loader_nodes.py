@@ -1,0 +1,189 @@
+"""Reads the nodes of a blueprint, in all the forms that they may be written in."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowcraft_server.blueprints.loader_config import read_config
+from flowcraft_server.blueprints.loader_keys import CONFIG_KEYS, EDITOR_NODE_KEYS, NODE_KEYS, OLDER_NODE_KEYS
+from flowcraft_server.blueprints.loader_links import Link, read_needs, read_next
+from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of
+from flowcraft_server.blueprints.marks import Mark, Path
+from flowcraft_server.blueprints.node_config import NodeConfig
+
+_OLDER_SUBFLOW = ("sub-workflow", "subflow")
+
+
+@dataclass(slots=True)
+class NodeDraft:
+    """A node as far as it is read, and the edges that were written with it."""
+
+    id: str
+    mark: Mark
+    uses: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    inputs: str | Mapping[str, str] | None = None
+    config: NodeConfig = field(default_factory=NodeConfig)
+    join: str | None = None
+    links: list[Link] = field(default_factory=list)
+
+
+def read_nodes(reading: Reading, tree: Tree, path: Path = ("nodes",)) -> list[NodeDraft]:
+    """The nodes of a list or of a mapping by id."""
+    drafts: dict[str, NodeDraft] = {}
+    reading.marks.put(path, tree.mark)
+    for node_id, mark, fields in _identified(reading, tree, path):
+        if node_id in drafts:
+            first = drafts[node_id].mark
+            place = f"line {first.line}, column {first.column}"
+            reading.error(mark, (*path, node_id), f"a second node '{node_id}' (first at {place})")
+            continue
+        draft = NodeDraft(node_id, mark)
+        drafts[node_id] = draft
+        reading.marks.put((*path, node_id), fields.mark, mark)
+        reading.marks.put((*path, node_id, "id"), mark)
+        _read_node(reading, fields, draft, (*path, node_id))
+    if not drafts and not reading.problems:
+        reading.error(tree.mark, path, "a blueprint needs at least one node")
+    return list(drafts.values())
+
+
+def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str, Mark, Fields]]:
+    """The nodes that have an id, each with its id and where that stands."""
+    if isinstance(tree, Fields):
+        for name, entry in tree.entries.items():
+            if name.startswith("x-") and not isinstance(entry.value, Fields):
+                continue
+            reading.check_identifier(name, entry.key_mark, (*path, name), "node")
+            if not isinstance(entry.value, Fields):
+                got = kind_of(entry.value)
+                reading.error(entry.value.mark, (*path, name), f"expected a mapping with uses, inputs, ...; got {got}")
+                continue
+            _check_own_id(reading, name, entry.value, path)
+            yield name, entry.key_mark, entry.value
+    elif isinstance(tree, Items):
+        for index, item in enumerate(tree.items):
+            if not isinstance(item, Fields):
+                reading.error(item.mark, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}")
+                continue
+            own = item.entries.get("id")
+            node_id = reading.identifier(own.value, (*path, index, "id"), "node") if own else None
+            if own is None:
+                reading.error(item.mark, (*path, index), "a node needs an 'id'")
+            if own is not None and node_id is not None:
+                yield node_id, own.value.mark, item
+    else:
+        reading.error(tree.mark, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}")
+
+
+def _check_own_id(reading: Reading, name: str, fields: Fields, path: Path) -> None:
+    own = fields.entries.get("id")
+    if own is not None and isinstance(own.value, Scalar) and not is_null(own.value) and own.value.text != name:
+        reading.error(
+            own.value.mark, (*path, name, "id"), f"'{own.value.text}' is not the key '{name}' it stands under"
+        )
+
+
+def _read_node(reading: Reading, fields: Fields, draft: NodeDraft, path: Path) -> None:
+    older = "uses" not in fields.entries and "call" not in fields.entries and "type" in fields.entries
+    ignored = EDITOR_NODE_KEYS - {"type", "data"} if older else EDITOR_NODE_KEYS
+    entries = reading.fields(fields, path, OLDER_NODE_KEYS if older else NODE_KEYS, ignored)
+    for key, entry in entries.items():
+        reading.marks.put((*path, key), entry.value.mark, entry.key_mark)
+    if "config" in entries:
+        draft.config = read_config(reading, entries["config"].value, (*path, "config"), CONFIG_KEYS)
+    if "call" in entries:
+        _read_call(reading, entries, draft, path)
+    else:
+        _read_plain(reading, entries, draft, path, older)
+    if "needs" in entries:
+        draft.join = read_needs(reading, draft.id, entries["needs"].value, (*path, "needs"), draft.links)
+        _check_join(reading, draft, entries["needs"].value, (*path, "needs"))
+    if "next" in entries:
+        read_next(reading, draft.id, entries["next"].value, (*path, "next"), draft.links)
+
+
+def _read_plain(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft, path: Path, older: bool) -> None:
+    uses, params = ("type", "data") if older else ("uses", "params")
+    if uses in entries:
+        draft.uses = reading.text(entries[uses].value, (*path, "uses"), "the name of a handler") or ""
+    else:
+        reading.error(draft.mark, path, "a node needs 'uses', the name of its handler (or 'call', a blueprint's id)")
+    if params in entries:
+        draft.params = _params(reading, entries[params], draft, path, older)
+    if "inputs" in entries:
+        draft.inputs = _inputs(reading, entries["inputs"].value, (*path, "inputs"))
+    if "outputs" in entries:
+        message = "'outputs' goes with 'call'; with 'uses: subflow' it stands in 'params'"
+        reading.error(entries["outputs"].key_mark, (*path, "outputs"), message)
+
+
+def _params(reading: Reading, entry: Entry, draft: NodeDraft, path: Path, older: bool) -> dict[str, Any]:
+    place = (*path, "params")
+    if not isinstance(entry.value, Fields):
+        reading.error(entry.value.mark, place, f"expected a mapping; got {kind_of(entry.value)}")
+        return {}
+    fields = entry.value
+    if older and draft.uses in _OLDER_SUBFLOW:
+        draft.uses = "subflow"
+        renamed = {"blueprintId" if name == "workflowId" else name: item for name, item in fields.entries.items()}
+        fields = Fields(renamed, fields.mark)
+    reading.marks.put(place, fields.mark, entry.key_mark)
+    params: dict[str, Any] = reading.data(fields, place)
+    called = fields.entries.get("blueprintId")
+    if draft.uses == "subflow" and called is not None and isinstance(called.value, Scalar):
+        params["blueprintId"] = None if is_null(called.value) else called.value.text
+    return params
+
+
+def _inputs(reading: Reading, tree: Tree, path: Path) -> str | dict[str, str] | None:
+    if not isinstance(tree, Fields):
+        return _input(reading, tree, path)
+    found = {}
+    for name, entry in tree.entries.items():
+        text = _input(reading, entry.value, (*path, name))
+        reading.marks.keys[(*path, name)] = entry.key_mark
+        if text is not None:
+            found[name] = text
+    return found
+
+
+def _input(reading: Reading, tree: Tree, path: Path) -> str | None:
+    value = tree.value if isinstance(tree, Scalar) else None
+    if isinstance(value, str) and value.strip():
+        reading.marks.put(path, tree.mark)
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):  # nodes may be called 1, 2, 3
+        return reading.text(tree, path)
+    hint = "the path of a value, such as the id of a node or a key of the context; fixed values belong in 'params'"
+    reading.error(tree.mark, path, f"expected {hint}; got {kind_or_text(tree)}")
+    return None
+
+
+def _read_call(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft, path: Path) -> None:
+    """`call: id` with `inputs` and `outputs` is a subflow node."""
+    draft.uses = "subflow"
+    for other in ("uses", "params"):
+        if other in entries:
+            reading.error(entries[other].key_mark, (*path, other), f"'call' and '{other}' do not go together")
+    place = (*path, "params")
+    called = reading.identifier(entries["call"].value, (*place, "blueprintId"), "blueprint")
+    if called is not None:
+        draft.params["blueprintId"] = called
+    for name in ("inputs", "outputs"):
+        if name not in entries:
+            continue
+        tree = entries[name].value
+        if name == "inputs" and not isinstance(tree, Fields):
+            draft.inputs = _input(reading, tree, (*path, name))
+            continue
+        reading.any_fields(tree, (*path, name), "names to paths")
+        reading.marks.put((*place, name), tree.mark, entries[name].key_mark)
+        mapped = _inputs(reading, tree, (*place, name)) if isinstance(tree, Fields) else {}
+        draft.params[name] = mapped
+
+
+def _check_join(reading: Reading, draft: NodeDraft, tree: Tree, path: Path) -> None:
+    if draft.join is not None and draft.config.join not in (None, draft.join):
+        reading.error(tree.mark, path, f"says '{draft.join}', but config.joinStrategy says '{draft.config.join}'")

@@ -1,0 +1,179 @@
+"""Reading single values of a tree: each is checked, and what is wrong is noted with its place."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
+from flowcraft_server.blueprints.marks import Mark, Path, written_path
+from flowcraft_server.blueprints.near import did_you_mean, listed
+from flowcraft_server.blueprints.problems import Problem
+
+LONGEST_ID = 200
+_NOT_IN_IDS = frozenset("#[]|>")
+
+
+class Reading:
+    """One file on its way to a blueprint.
+
+    Args:
+        file: its name as people see it.
+        lenient: keys that nobody knows are passed over with a warning, as in the JSON of graph editors, unless they look
+            like a misspelt one.
+    """
+
+    def __init__(self, file: str, *, lenient: bool) -> None:
+        self.file = file
+        self.lenient = lenient
+        self.problems: list[Problem] = []
+        self.marks = MarkTable()
+
+    def error(self, mark: Mark, path: Path | str, message: str) -> None:
+        """Note a mistake."""
+        self._note(Problem("error", mark, path if isinstance(path, str) else written_path(path), message))
+
+    def warning(self, mark: Mark, path: Path | str, message: str) -> None:
+        """Note something that is probably not meant so."""
+        self._note(Problem("warning", mark, path if isinstance(path, str) else written_path(path), message))
+
+    def _note(self, problem: Problem) -> None:
+        if problem not in self.problems[-20:]:  # an aliased value is read once for each alias
+            self.problems.append(problem)
+
+    def fields(
+        self, tree: Tree, path: Path, known: Collection[str], ignored: Collection[str] = ()
+    ) -> Mapping[str, Entry]:
+        """The entries of a mapping that has none but these keys; keys that begin with `x-` are ignored."""
+        if not isinstance(tree, Fields):
+            if not is_null(tree):
+                self.error(tree.mark, path, f"expected a mapping with {listed(known)}; got {kind_of(tree)}")
+            return {}
+        for name, entry in tree.entries.items():
+            if name not in known and name not in ignored and not name.startswith("x-"):
+                self._unknown_key(name, entry.key_mark, path, known)
+        return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
+
+    def _unknown_key(self, name: str, mark: Mark, path: Path, known: Collection[str]) -> None:
+        meant = did_you_mean(name, known)
+        where = written_path((*path, name))
+        if self.lenient and not meant:
+            self.warning(mark, where, "unknown key, ignored")
+        else:
+            self.error(mark, where, f"unknown key{meant or '; known: ' + listed(known)}")
+
+    def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:
+        """The entries of a mapping with any keys."""
+        if isinstance(tree, Fields):
+            return tree.entries
+        if not is_null(tree):
+            self.error(tree.mark, path, f"expected a mapping of {what}; got {kind_of(tree)}")
+        return {}
+
+    def text(self, tree: Tree, path: Path, what: str = "a text") -> str | None:
+        """A text; numbers and truth values count as the text they were written as."""
+        if isinstance(tree, Scalar) and tree.value is not None:
+            self.marks.put(path, tree.mark)
+            return tree.value if isinstance(tree.value, str) else tree.text
+        self.error(tree.mark, path, f"expected {what}; got {kind_of(tree)}")
+        return None
+
+    def strict_text(self, tree: Tree, path: Path, what: str) -> str | None:
+        """A text; anything else is a mistake."""
+        if isinstance(tree, Scalar) and isinstance(tree.value, str):
+            self.marks.put(path, tree.mark)
+            return tree.value
+        self.error(tree.mark, path, f"expected {what}; got {kind_of(tree)}")
+        return None
+
+    def texts(self, tree: Tree, path: Path, what: str) -> list[tuple[str, Mark]]:
+        """A text or a list of texts, with their places."""
+        if not isinstance(tree, Items):
+            text = self.text(tree, path, f"{what} or a list of them")
+            return [] if text is None else [(text, tree.mark)]
+        found = []
+        for index, item in enumerate(tree.items):
+            text = self.text(item, (*path, index), what)
+            if text is not None:
+                found.append((text, item.mark))
+        return found
+
+    def identifier(self, tree: Tree, path: Path, what: str) -> str | None:
+        """The id of a node or blueprint."""
+        text = self.text(tree, path, f"the id of a {what}")
+        if text is not None:
+            self.check_identifier(text, tree.mark, path, what)
+        return text
+
+    def check_identifier(self, text: str, mark: Mark, path: Path, what: str) -> None:
+        """Note an id that cannot be one."""
+        wrong = ""
+        if not text.strip():
+            wrong = "is empty"
+        elif len(text) > LONGEST_ID:
+            wrong = f"is longer than {LONGEST_ID} characters"
+        elif text != text.strip() or not text.isprintable():
+            wrong = "begins or ends with a space, or holds a character that cannot be printed"
+        elif _NOT_IN_IDS & set(text):
+            wrong = "holds one of # [ ] | >"
+        if wrong:
+            shape = "letters, digits, - and _ are best"
+            self.error(mark, path, f"{shortened(text)} is no id for a {what}: it {wrong}; {shape}")
+
+    def choice(self, tree: Tree, path: Path, options: tuple[str, ...]) -> str | None:
+        """One of a few words."""
+        text = self.text(tree, path, " or ".join(f"'{option}'" for option in options))
+        if text is None or text in options:
+            return text
+        known = " or ".join(f"'{option}'" for option in options)
+        self.error(tree.mark, path, f"expected {known}, got {shortened(text)}{did_you_mean(text, options)}")
+        return None
+
+    def number(self, tree: Tree, path: Path, least: float, most: float | None = None) -> float | None:
+        """A number within bounds."""
+        self.marks.put(path, tree.mark)
+        value = tree.value if isinstance(tree, Scalar) else None
+        usable = isinstance(value, int | float) and not isinstance(value, bool)
+        if usable and least <= value and (most is None or value <= most):
+            return value
+        bounds = f"of {least:g} or more" if most is None else f"from {least:g} to {most:g}"
+        self.error(tree.mark, path, f"expected a number {bounds}, got {kind_or_text(tree)}")
+        return None
+
+    def whole_number(self, tree: Tree, path: Path, least: int) -> int | None:
+        """A whole number that is not too small."""
+        self.marks.put(path, tree.mark)
+        value = tree.value if isinstance(tree, Scalar) else None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+            return value
+        self.error(tree.mark, path, f"expected a whole number of {least} or more, got {kind_or_text(tree)}")
+        return None
+
+    def duration(self, tree: Tree, path: Path) -> int | None:
+        """Milliseconds of a duration."""
+        self.marks.put(path, tree.mark)
+        try:
+            return parse_duration_ms(tree.value if isinstance(tree, Scalar) else [])
+        except ValueError as error:
+            self.error(tree.mark, path, str(error).partition("; got")[0] + f"; got {kind_or_text(tree)}")
+            return None
+
+    def data(self, tree: Tree, path: Path) -> Any:
+        """Any value, as plain data."""
+        return self.marks.data(tree, path)
+
+
+def is_null(tree: Tree) -> bool:
+    """Whether there is nothing, or `null`."""
+    return isinstance(tree, Scalar) and tree.value is None
+
+
+def is_blank(tree: Tree) -> bool:
+    """Whether there is nothing, `null`, or a text of no characters (graph editors write it for "not set")."""
+    return isinstance(tree, Scalar) and tree.value in (None, "")
+
+
+def kind_or_text(tree: Tree) -> str:
+    """A scalar as it was written, or else what kind of value it is."""
+    return shortened(tree.text) if isinstance(tree, Scalar) and tree.value is not None else kind_of(tree)

@@ -1,0 +1,120 @@
+"""What a file holds, before it is known to be a blueprint: values, each with the place where it stands."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowcraft_server.blueprints.marks import Mark, Path
+
+DEEPEST = 100
+"""Levels of nesting that are read; more than that is no blueprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A text, number, truth value or null, and the text it was written as."""
+
+    value: str | int | float | bool | None
+    text: str
+    mark: Mark
+
+    @property
+    def size(self) -> int:
+        """Values in it."""
+        return 1
+
+    @property
+    def depth(self) -> int:
+        """Levels of nesting."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: tuple["Tree", ...]
+    mark: Mark
+    size: int = 1
+    depth: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value under a key, and where the key stands."""
+
+    key_mark: Mark
+    value: "Tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A mapping, its keys as they were written."""
+
+    entries: Mapping[str, Entry]
+    mark: Mark
+    size: int = 1
+    depth: int = 1
+
+
+Tree = Scalar | Items | Fields
+
+
+@dataclass(slots=True)
+class MarkTable:
+    """Collects the places of keys and values while a blueprint is put together."""
+
+    keys: dict[Path, Mark] = field(default_factory=dict)
+    values: dict[Path, Mark] = field(default_factory=dict)
+
+    def put(self, path: Path, value: Mark, key: Mark | None = None) -> None:
+        """Note where a value stands, and its key."""
+        self.values[path] = value
+        if key is not None:
+            self.keys[path] = key
+
+    def data(self, tree: Tree, path: Path) -> Any:
+        """A tree as plain data; the places of all that is in it are noted below `path`."""
+        self.values[path] = tree.mark
+        if isinstance(tree, Scalar):
+            return tree.value
+        if isinstance(tree, Items):
+            return [self.data(item, (*path, index)) for index, item in enumerate(tree.items)]
+        plain = {}
+        for name, entry in tree.entries.items():
+            self.keys[(*path, name)] = entry.key_mark
+            plain[name] = self.data(entry.value, (*path, name))
+        return plain
+
+
+def make_items(items: list[Tree], mark: Mark) -> Items:
+    """A list of these values."""
+    return Items(tuple(items), mark, 1 + sum(item.size for item in items), 1 + _deepest(items))
+
+
+def make_fields(entries: dict[str, Entry], mark: Mark) -> Fields:
+    """A mapping of these entries."""
+    values = [entry.value for entry in entries.values()]
+    return Fields(entries, mark, 1 + sum(value.size for value in values), 1 + _deepest(values))
+
+
+def kind_of(tree: Tree) -> str:
+    """What a value is, in words for people."""
+    if isinstance(tree, Fields):
+        return "a mapping"
+    if isinstance(tree, Items):
+        return "a list"
+    if tree.value is None:
+        return "nothing"
+    return "a text" if isinstance(tree.value, str) else shortened(tree.text)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text in quotes, cut to a length that fits a line."""
+    flat = " ".join(text.split()) if "\n" in text else text
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in flat)
+    return f"'{printable}'" if len(printable) <= most else f"'{printable[: most - 1]}…'"
+
+
+def _deepest(trees: Iterable[Tree]) -> int:
+    return max((tree.depth for tree in trees), default=0)

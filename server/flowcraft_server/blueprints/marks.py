@@ -1,0 +1,47 @@
+"""Where things stand in a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Path = tuple[str | int, ...]
+"""A place within nested mappings and lists: keys and indexes from the outside in."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A place in a file; line and column count from 1, the column in characters."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Places of keys and values by their paths."""
+
+    keys: Mapping[Path, Mark] = field(default_factory=dict)
+    values: Mapping[Path, Mark] = field(default_factory=dict)
+
+    def of(self, path: Path) -> Mark | None:
+        """Where the value at `path` stands, or of what it would stand in; None if not even that is known."""
+        while path not in self.values:
+            if not path:
+                return None
+            path = path[:-1]
+        return self.values[path]
+
+    def of_key(self, path: Path) -> Mark | None:
+        """Where the key at the end of `path` stands; for an item of a list, where the item stands."""
+        return self.keys.get(path) or self.of(path)
+
+
+def written_path(path: Path) -> str:
+    """A path as it is shown to people: `nodes.a.params.list[0]`."""
+    shown = ""
+    for key in path:
+        shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else key
+    return shown

@@ -1,0 +1,204 @@
+"""A blueprint as data: nodes, edges and what they are set to. Nothing in here changes after it is made.
+
+Files in any form are read into this model by the loader; `Blueprint.to_plain` gives the one plain form that is shown,
+hashed and stored, in the words of flowcraft's JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_server.blueprints.marks import Mark, Marks, Path
+from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
+from flowcraft_server.blueprints.problems import Problem
+
+__all__ = [
+    "BUILTIN_USES",
+    "Blueprint",
+    "Edge",
+    "Mark",
+    "Marks",
+    "Node",
+    "NodeConfig",
+    "Path",
+    "Problem",
+    "RetryDelay",
+    "parse_duration_ms",
+]
+
+BUILTIN_USES = ("subflow", "loop-controller", "batch-scatter", "batch-gather", "wait", "sleep", "webhook", "map")
+"""What nodes may `use` without a handler: the engine runs these itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node.
+
+    Attributes:
+        id: unique in its blueprint.
+        uses: name of a handler, or one of `BUILTIN_USES`.
+        params: settings for the handler.
+        inputs: where its input comes from: a path, or paths by name; None for what its incoming edge brings.
+        mark: where its id stands.
+    """
+
+    id: str
+    uses: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    inputs: str | Mapping[str, str] | None = None
+    config: NodeConfig = field(default_factory=NodeConfig)
+    mark: Mark | None = field(default=None, compare=False)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The node in the words of the JSON form."""
+        plain: dict[str, Any] = {"id": self.id, "uses": self.uses}
+        if self.params:
+            plain["params"] = _copied(self.params)
+        if self.inputs is not None:
+            plain["inputs"] = _copied(self.inputs)
+        config = self.config.to_plain()
+        if config:
+            plain["config"] = config
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of `to_plain`.
+
+        Raises:
+            KeyError: `id` or `uses` is missing.
+            ValueError: a duration cannot be read.
+        """
+        return cls(
+            id=plain["id"],
+            uses=plain["uses"],
+            params=_copied(plain.get("params") or {}),
+            inputs=_copied(plain.get("inputs")),
+            config=NodeConfig.from_plain(plain.get("config") or {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An edge.
+
+    Attributes:
+        action: taken when the source returns this action; None for any.
+        condition: taken when this expression holds; None for always.
+        transform: expression for what the target gets; None for the source's output.
+        mark: where it stands.
+        place: its path in the file it was read from, such as `edges[2]` or `nodes.a.next.x`.
+    """
+
+    source: str
+    target: str
+    action: str | None = None
+    condition: str | None = None
+    transform: str | None = None
+    mark: Mark | None = field(default=None, compare=False)
+    place: str = field(default="", compare=False)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The edge in the words of the JSON form."""
+        said = {
+            "source": self.source,
+            "target": self.target,
+            "action": self.action,
+            "condition": self.condition,
+            "transform": self.transform,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of `to_plain`.
+
+        Raises:
+            KeyError: `source` or `target` is missing.
+        """
+        words = (plain.get("action"), plain.get("condition"), plain.get("transform"))
+        return cls(plain["source"], plain["target"], *words)
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A graph of nodes and edges.
+
+    Attributes:
+        nodes: in the order of the file.
+        edges: in the order of the file.
+        inputs_contract: what a run must be started with, by name: `{"type", "default", "required", "description", "enum"}`;
+            None when nothing is laid down.
+        outputs: what a run's result holds, by name the path it comes from; None for its whole context.
+        on_failure: a node that fails for good stops the run, or lets other branches go on first.
+        cycle_entry_points: where cycles that nothing leads into begin.
+        metadata: free, e.g. `version`.
+        file: the file it was read from.
+        tests: the file's test cases, as they stand there.
+        marks: where each value stands, by its path in the plain form; nodes by id, edges by index.
+    """
+
+    id: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...] = ()
+    description: str = ""
+    inputs_contract: Mapping[str, Mapping[str, Any]] | None = None
+    outputs: Mapping[str, str] | None = None
+    on_failure: Literal["stop", "continue"] = "stop"
+    cycle_entry_points: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    file: str | None = field(default=None, compare=False)
+    tests: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    marks: Marks = field(default_factory=Marks, compare=False, repr=False)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The plain form: JSON values only, always the same for the same blueprint; what was not said is left out."""
+        plain: dict[str, Any] = {"id": self.id}
+        if self.description:
+            plain["description"] = self.description
+        if self.inputs_contract is not None:
+            plain["inputs"] = _copied(self.inputs_contract)
+        if self.outputs is not None:
+            plain["outputs"] = _copied(self.outputs)
+        if self.on_failure != "stop":
+            plain["onFailure"] = self.on_failure
+        metadata = _copied(self.metadata)
+        if self.cycle_entry_points:
+            metadata["cycleEntryPoints"] = list(self.cycle_entry_points)
+        if metadata:
+            plain["metadata"] = metadata
+        plain["nodes"] = [node.to_plain() for node in self.nodes]
+        plain["edges"] = [edge.to_plain() for edge in self.edges]
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of `to_plain`, for data that was checked before; the loader reads what people write.
+
+        Raises:
+            KeyError: a required key is missing.
+            ValueError: a duration cannot be read.
+        """
+        metadata = _copied(plain.get("metadata") or {})
+        entry_points = tuple(metadata.pop("cycleEntryPoints", None) or ())
+        return cls(
+            id=plain["id"],
+            nodes=tuple(Node.from_plain(node) for node in plain["nodes"]),
+            edges=tuple(Edge.from_plain(edge) for edge in plain.get("edges") or ()),
+            description=plain.get("description", ""),
+            inputs_contract=_copied(plain.get("inputs")),
+            outputs=_copied(plain.get("outputs")),
+            on_failure=plain.get("onFailure", "stop"),
+            cycle_entry_points=entry_points,
+            metadata=metadata,
+        )
+
+
+def _copied(value: Any) -> Any:
+    """A copy down to the leaves, of dicts and lists: what was given may be changed later without harm."""
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    return value

@@ -1,0 +1,103 @@
+"""What is laid down about the running of a node: attempts, pauses, limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from flowcraft_server.blueprints.durations import parse_duration_ms
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDelay:
+    """Pause before a further attempt: `initial_ms * factor ** failures`, at most `max_ms`, spread by `jitter` (0 to 1)."""
+
+    initial_ms: int
+    factor: float = 1.0
+    max_ms: int | None = None
+    jitter: float = 0.0
+
+    def to_plain(self) -> int | dict[str, Any]:
+        """Milliseconds when the pause is fixed, else a mapping."""
+        if self.factor == 1.0 and self.max_ms is None and self.jitter == 0.0:
+            return self.initial_ms
+        plain: dict[str, Any] = {"initial": self.initial_ms, "factor": self.factor}
+        if self.max_ms is not None:
+            plain["max"] = self.max_ms
+        if self.jitter:
+            plain["jitter"] = self.jitter
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Self:
+        """The pause of a number, a text or a mapping.
+
+        Raises:
+            ValueError: a duration cannot be read.
+        """
+        if not isinstance(plain, Mapping):
+            return cls(parse_duration_ms(plain))
+        longest = plain.get("max")
+        return cls(
+            parse_duration_ms(plain.get("initial", 0)),
+            float(plain.get("factor", 1.0)),
+            None if longest is None else parse_duration_ms(longest),
+            float(plain.get("jitter", 0.0)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """How a node is run. None stands for "not said": the deployment's default counts.
+
+    Attributes:
+        max_retries: attempts in all, the first one too.
+        retry_delay: pause before each further attempt.
+        timeout_ms: how long one attempt may take.
+        fallback: node that runs in place of this one when it fails for good.
+        join: with several incoming edges, run when all are decided, or on the first one taken.
+        queue: queue that its work is served from.
+        non_retryable: names of error types that are not tried again.
+        on_item_error: what a failing item of a batch does: fails the batch, or leaves its error among the results.
+    """
+
+    max_retries: int | None = None
+    retry_delay: RetryDelay | None = None
+    timeout_ms: int | None = None
+    fallback: str | None = None
+    join: Literal["all", "any"] | None = None
+    queue: str | None = None
+    non_retryable: tuple[str, ...] = ()
+    on_item_error: Literal["fail", "collect"] | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """What was said, in the words of the JSON form."""
+        said = {
+            "maxRetries": self.max_retries,
+            "retryDelay": None if self.retry_delay is None else self.retry_delay.to_plain(),
+            "timeout": self.timeout_ms,
+            "fallback": self.fallback,
+            "joinStrategy": self.join,
+            "queue": self.queue,
+            "nonRetryable": list(self.non_retryable) or None,
+            "onItemError": self.on_item_error,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of `to_plain`; durations may have units.
+
+        Raises:
+            ValueError: a duration cannot be read.
+        """
+        delay, timeout = plain.get("retryDelay"), plain.get("timeout")
+        return cls(
+            max_retries=plain.get("maxRetries"),
+            retry_delay=None if delay is None else RetryDelay.from_plain(delay),
+            timeout_ms=None if timeout is None else parse_duration_ms(timeout),
+            fallback=plain.get("fallback"),
+            join=plain.get("joinStrategy"),
+            queue=plain.get("queue"),
+            non_retryable=tuple(plain.get("nonRetryable") or ()),
+            on_item_error=plain.get("onItemError"),
+        )

@@ -1,0 +1,32 @@
+"""What is wrong with a blueprint."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flowcraft_server.blueprints.marks import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a blueprint, in words for the person who wrote it.
+
+    Attributes:
+        severity: an error keeps the blueprint from being used; a warning does not.
+        mark: where; None when no file is at hand.
+        path: what it is about, such as `nodes.a.uses`.
+        message: what is wrong and what to do, one line.
+        excerpt: lines to show below it, such as an expression with a caret.
+    """
+
+    severity: Literal["error", "warning"]
+    mark: Mark | None
+    path: str
+    message: str
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.mark}   " if self.mark is not None else ""
+        about = f"{self.path}: " if self.path else ""
+        warning = "   [warning]" if self.severity == "warning" else ""
+        below = f"\n{self.excerpt}" if self.excerpt else ""
+        return f"{where}{about}{self.message}{warning}{below}"

@@ -1,0 +1,253 @@
+"""`flowcraft-server`: runs and checks a deployment."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowcraft_server import __version__
+from flowcraft_server.config.environment import CONFIG_VARIABLE, environment_of
+from flowcraft_server.config.load import LoadResult, load_config, load_settings
+from flowcraft_server.config.model import Settings
+
+from .server_output import FORMATS, print_problems, print_settings, print_started, print_verdict
+
+EXIT_FAILED = 1
+EXIT_INVALID = 2
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="flowcraft-server")
+def main() -> None:
+    """Run and check a Flowcraft deployment."""
+    # The first process of a container has no default for SIGTERM: until the workers handle it, it just ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which deployment is meant."""
+    command = click.option("--profile", metavar="NAME", help="Profile of the file; by default $FLOWCRAFT_PROFILE.")(
+        command
+    )
+    return click.option(
+        "--config",
+        "-c",
+        "file",
+        envvar=CONFIG_VARIABLE,
+        default="flowcraft.yaml",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help=f"The deployment's file; ${CONFIG_VARIABLE} names it too.",
+    )(command)
+
+
+def _working(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that set values for this start only."""
+    for option in (
+        click.option("--log-level", metavar="LEVEL", help="In place of logging.level."),
+        click.option(
+            "--queue", "-q", multiple=True, metavar="NAME", help="In place of executor.queue; may be repeated."
+        ),
+        click.option("--workers", "-w", metavar="N", help="In place of executor.workers."),
+        click.option("--redis", "redis_url", metavar="URL", help="In place of redis.url."),
+    ):
+        command = option(command)
+    return _common(command)
+
+
+def _overrides(
+    redis_url: str | None, workers: str | None, queue: tuple[str, ...], log_level: str | None
+) -> dict[str, Any]:
+    said = {
+        "redis.url": redis_url,
+        "executor.workers": workers,
+        "executor.queue": list(queue) or None,
+        "logging.level": log_level,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+@main.command()
+@_working
+def dev(file: Path, profile: str | None, **options: Any) -> None:
+    """Run everything here: a Redis of our own unless redis.url names one, the workers, the blueprints."""
+    from flowcraft_server.service.launch import Deployment, run_deployment
+    from flowcraft_server.service.stopping import StopRequests
+    from flowcraft_server.store.embedded import EmbeddedStore
+
+    loaded, settings = _load_or_exit(file, profile, _overrides(**options))
+    with _errors_told(), StopRequests().on_signals() as stop:
+        store = None
+        if settings.redis.embedded:
+            store = EmbeddedStore(loaded.place(settings.redis.data_dir), settings.redis.fsync)
+        url = settings.redis.url if store is None else store.start()
+        try:
+            deployment = Deployment(loaded, settings, url)
+            finished = run_deployment(
+                deployment,
+                stop,
+                lenient=True,
+                started=lambda hashes: print_started(loaded, settings, url, hashes, store),
+                store=store,
+            )
+        finally:
+            if store is not None:
+                store.stop()
+    sys.exit(0 if finished else EXIT_FAILED)
+
+
+@main.command()
+@_working
+def run(file: Path, profile: str | None, **options: Any) -> None:
+    """Run for production on an external Redis: publish the blueprints and work."""
+    from flowcraft_server.service.launch import Deployment, run_deployment
+    from flowcraft_server.service.stopping import StopRequests
+
+    loaded, settings = _load_or_exit(file, profile, _overrides(**options))
+    with _errors_told(), StopRequests().on_signals() as stop:
+        finished = run_deployment(Deployment(loaded, settings, _external_url(loaded, settings)), stop)
+    sys.exit(0 if finished else EXIT_FAILED)
+
+
+@main.command()
+@_working
+@click.option("--single", is_flag=True, hidden=True, help="One of several processes of a supervisor.")
+@click.option("--parent-pipe", type=int, hidden=True, help="Descriptor that ends with the supervisor.")
+def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | None, **options: Any) -> None:
+    """Run workers only, for scaling out; the blueprints are published elsewhere."""
+    from flowcraft_server.service.launch import Deployment, run_deployment
+    from flowcraft_server.service.parentage import end_with_parent
+    from flowcraft_server.service.stopping import StopRequests
+
+    parent = os.getppid()
+    overrides = _overrides(**options)
+    if single:
+        overrides |= {"executor.workerType": "thread", "executor.workers": 1}
+    stop = StopRequests()
+    with _errors_told(), stop.on_signals():
+        if parent_pipe is not None:
+            end_with_parent(parent, parent_pipe, stop.request)
+        loaded, settings = _load_or_exit(file, profile, overrides, blueprints=False)
+        deployment = Deployment(loaded, settings, _external_url(loaded, settings))
+        finished = run_deployment(deployment, stop, publish=False)
+    sys.exit(0 if finished else EXIT_FAILED)
+
+
+@main.command()
+@_common
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--offline", is_flag=True, help="Do not look at Redis.")
+def check(file: Path, profile: str | None, format_: str, offline: bool) -> None:
+    """Check the file, its handlers, its blueprints and its Redis. Exit code 2: one of the files is wrong, 1: Redis is."""
+    loaded = load_config(file, profile=profile)
+    print_problems(loaded.problems, format_)
+    if loaded.settings is None:
+        print_verdict(loaded, format_)
+        sys.exit(EXIT_INVALID)
+    with _errors_told():
+        about_redis = "not looked at" if offline else _check_redis(loaded, loaded.settings)
+    print_verdict(loaded, format_, about_redis)
+
+
+@main.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command("show")
+@_common
+@click.option("--origin", is_flag=True, help="Say where each value comes from.")
+def config_show(file: Path, profile: str | None, origin: bool) -> None:
+    """Print the settings that count, secrets masked."""
+    loaded = load_settings(file, profile=profile)
+    print_settings(loaded, _settings_or_exit(loaded), origin)
+
+
+@main.command()
+@_common
+def health(file: Path, profile: str | None) -> None:
+    """Exit 0 if Redis answers and a worker was heard of lately: for the health check of a container."""
+    from flowcraft_server.service.health import check_health
+    from flowcraft_server.store.embedded import running_url
+
+    loaded = load_settings(file, profile=profile)
+    settings = _settings_or_exit(loaded)
+    url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
+    with _errors_told():
+        click.echo(check_health(settings, url or _redis_variable(loaded)))
+
+
+def _load_or_exit(
+    file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
+) -> tuple[LoadResult, Settings]:
+    """Load a deployment and set up logging; tell what is wrong and exit if anything is."""
+    from flowcraft_server.observability.logging import configure_logging
+
+    loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints)
+    settings = _settings_or_exit(loaded)
+    configure_logging(settings.logging.level, settings.logging.format, secrets=loaded.secrets)
+    return loaded, settings
+
+
+def _settings_or_exit(loaded: LoadResult) -> Settings:
+    if loaded.problems:
+        print_problems(loaded.problems, "text")
+    if loaded.settings is None:
+        print_verdict(loaded, "text")
+        sys.exit(EXIT_INVALID)
+    return loaded.settings
+
+
+def _external_url(loaded: LoadResult, settings: Settings) -> str:
+    """The address of a Redis that is not ours: redis.url, or REDIS_URL where the file names none."""
+    if not settings.redis.embedded:
+        return settings.redis.url
+    url = _redis_variable(loaded)
+    if url is None:
+        raise click.ClickException(
+            "this needs a Redis of its own: set redis.url, REDIS_URL or --redis (`flowcraft-server dev` brings one)"
+        )
+    return url
+
+
+def _redis_variable(loaded: LoadResult) -> str | None:
+    return environment_of(loaded.folder, os.environ).get("REDIS_URL") or None
+
+
+def _check_redis(loaded: LoadResult, settings: Settings) -> str:
+    from flowcraft_server.service.redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+    from flowcraft_server.store.binary import find_server
+
+    if settings.redis.embedded:
+        return f"embedded, by {find_server()}"
+    url = settings.redis.url
+    complaints = complaints_about(wait_for_redis(url, settings.redis.connect_timeout), url)
+    if complaints and settings.redis.require_no_eviction:
+        raise RedisUnusable("; ".join(complaints))
+    return shown_url(url)
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """What a user can mend is told in one line; exit code 1."""
+    from flowcraft_server.llm.errors import LLMSettingsError
+    from flowcraft_server.service.health import Unhealthy
+    from flowcraft_server.service.redis_gate import RedisUnusable
+    from flowcraft_server.store.binary import NoServerBinary
+    from flowcraft_server.store.link import StoreUnavailable
+    from flowcraft_server.store.server_process import StoreError
+
+    try:
+        yield
+    except (RedisUnusable, Unhealthy, StoreError, StoreUnavailable, NoServerBinary, LLMSettingsError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

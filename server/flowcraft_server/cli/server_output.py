@@ -1,0 +1,125 @@
+"""What `flowcraft-server` prints: problems, settings, what was started."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import yaml
+
+from flowcraft_server.blueprints.problems import Problem
+from flowcraft_server.config.load import LoadResult
+from flowcraft_server.config.model import Settings
+from flowcraft_server.config.quantities import format_duration
+from flowcraft_server.config.show import plain_settings, with_origins
+from flowcraft_server.service.redis_gate import shown_url
+from flowcraft_server.store.embedded import EmbeddedStore
+
+FORMATS = ("text", "json", "github")
+
+
+def print_problems(problems: Sequence[Problem], format: str) -> None:
+    """Print problems: `text` on standard error, `json` and `github` (annotations) on standard output."""
+    if format == "json":
+        click.echo(json.dumps([_plain(problem) for problem in problems], indent=2, ensure_ascii=False))
+        return
+    for problem in problems:
+        if format == "github":
+            click.echo(_annotation(problem))
+        else:
+            click.secho(str(problem), fg="yellow" if problem.severity == "warning" else "red", err=True)
+
+
+def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> None:
+    """Print, for people, how it went in one line."""
+    if format == "json":
+        return
+    errors = len(loaded.errors)
+    warnings = len(loaded.problems) - errors
+    counts = _counted(errors, "error") + (f", {_counted(warnings, 'warning')}" if warnings else "")
+    if errors:
+        click.echo(f"{counts}: nothing was started", err=True)
+        return
+    handlers, blueprints = _counted(len(loaded.handlers), "handler"), _counted(len(loaded.blueprints), "blueprint")
+    also = f" ({_counted(warnings, 'warning')})" if warnings else ""
+    click.echo(f"{loaded.path.name} is right{also}: {handlers}, {blueprints}, Redis {about_redis}")
+
+
+def print_settings(loaded: LoadResult, settings: Settings, origin: bool) -> None:
+    """Print the settings that count as YAML, or each with where it comes from."""
+    plain = plain_settings(settings, loaded.secrets)
+    if not origin:
+        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
+        return
+    rows = [
+        (path, json.dumps(value, ensure_ascii=False), place)
+        for path, value, place in with_origins(plain, loaded.values)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for path, value, place in rows:
+        click.echo(f"{path:<{widths[0]}}  {value:<{widths[1]}}  {place}")
+
+
+def print_started(
+    loaded: LoadResult, settings: Settings, url: str, hashes: Mapping[str, str], store: EmbeddedStore | None
+) -> None:
+    """Tell what runs now, where its state lies, and what to type next."""
+    executor = settings.executor
+    first = next(iter(hashes), None)
+    kind = "processes" if executor.worker_type == "process" else "threads"
+    queues = ", ".join(executor.queues)
+    rows = [
+        ("store", _store_line(url, store)),
+        ("blueprints", _listed(list(hashes))),
+        ("handlers", _listed(list(loaded.handlers))),
+        (
+            "workers",
+            f"{executor.workers} {kind}, up to {executor.async_concurrency} coroutines each process, queue {queues}",
+        ),
+    ]
+    click.secho(f"flowcraft · {settings.name}", bold=True)
+    for name, line in rows:
+        click.echo(f"  {name:<11}{line}")
+    click.echo(
+        f"Start a run:  flowcraft start {first} --follow"
+        if first
+        else "No blueprints yet: put one into a folder of blueprints.dirs"
+    )
+    grace = format_duration(executor.drain_timeout)
+    click.echo(f"Ctrl-C ends this; what runs may finish within {grace}. All state stays.")
+
+
+def _store_line(url: str, store: EmbeddedStore | None) -> str:
+    if store is None:
+        return shown_url(url)
+    how = "joined the server that runs already" if store.attached else "a server of our own"
+    return f"{store.data_dir} ({how}, process {store.pid})"
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    mark = problem.mark
+    return {
+        "severity": problem.severity,
+        "file": mark.file if mark else None,
+        "line": mark.line if mark else None,
+        "column": mark.column if mark else None,
+        "path": problem.path,
+        "message": problem.message,
+    }
+
+
+def _annotation(problem: Problem) -> str:
+    place = f" file={problem.mark.file},line={problem.mark.line},col={problem.mark.column}" if problem.mark else ""
+    text = f"{problem.path}: {problem.message}" if problem.path else problem.message
+    return f"::{problem.severity}{place}::{text.replace('%', '%25').replace(chr(10), '%0A')}"

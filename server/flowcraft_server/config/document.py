@@ -1,0 +1,46 @@
+"""The YAML of `flowcraft.yaml` as values with their places; read as blueprints are, by the rules of YAML 1.2."""
+
+from typing import Any
+
+from flowcraft_server.blueprints.loader_include import Includes
+from flowcraft_server.blueprints.loader_tree import Fields, Items, Scalar, kind_of
+from flowcraft_server.blueprints.loader_tree import Tree as Written
+from flowcraft_server.blueprints.loader_yaml import read_yaml
+from flowcraft_server.blueprints.marks import Mark, Path
+from flowcraft_server.blueprints.problems import Problem
+
+from .tree import Origin, Tree
+
+
+def read_document(text: str, file: str) -> tuple[Tree, list[Problem]]:
+    """Read a YAML mapping.
+
+    Args:
+        text: the YAML.
+        file: its name as shown to people.
+
+    Returns:
+        What could be read, and what is wrong with the rest.
+    """
+    written, problems = read_yaml(text, file, _NoIncludes(None))
+    tree = Tree()
+    if isinstance(written, Fields):
+        tree.data = _value(tree, (), written, written.mark)
+    elif written is not None and not (isinstance(written, Scalar) and written.value is None):
+        problems.append(Problem("error", written.mark, "", f"expected a mapping (key: value), got {kind_of(written)}"))
+    return tree, problems
+
+
+class _NoIncludes(Includes):
+    def read(self, name: str) -> str:
+        raise ValueError(f"!include works in blueprints; here write ${{file:{name}}}")
+
+
+def _value(tree: Tree, path: Path, written: Written, key: Mark) -> Any:
+    mark = written.mark
+    tree.origins[path] = Origin(f"{mark.file}:{mark.line}", key, mark)
+    if isinstance(written, Scalar):
+        return written.value
+    if isinstance(written, Items):
+        return [_value(tree, (*path, index), item, item.mark) for index, item in enumerate(written.items)]
+    return {name: _value(tree, (*path, name), entry.value, entry.key_mark) for name, entry in written.entries.items()}

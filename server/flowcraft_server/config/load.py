@@ -1,0 +1,236 @@
+"""Loads a deployment: its settings, handlers and blueprints, and everything that is wrong with any of them, at once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linter import lint
+from flowcraft_server.blueprints.loader import load_dirs
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Problem
+
+from .explain import mistakes_of
+from .handlers import register_handlers
+from .model import RegisteredHandler, Settings
+from .reading import Reading, read_configuration
+from .source import make_settings
+from .tree import Tree
+
+MOST_ROUNDS = 20
+
+
+@dataclass
+class LoadResult:
+    """A loaded deployment.
+
+    Attributes:
+        settings: None if anything is wrong.
+        problems: errors and warnings, by file and line; those of `flowcraft.yaml` first.
+        handlers: by the name that nodes `use`.
+        blueprints: in the order of their files.
+        path: the file.
+        profile: name of the profile that was laid over it.
+        values: what was written where, without defaults.
+        secrets: texts that must not be logged.
+    """
+
+    settings: Settings | None
+    problems: list[Problem]
+    path: Path
+    handlers: dict[str, RegisteredHandler] = field(default_factory=dict)
+    blueprints: list[Blueprint] = field(default_factory=list)
+    profile: str | None = None
+    values: Tree = field(default_factory=Tree)
+    secrets: frozenset[str] = frozenset()
+
+    @property
+    def folder(self) -> Path:
+        """What the paths in the file are relative to."""
+        return self.path.parent
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that keep the deployment from being started."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    def place(self, name: str) -> Path:
+        """A path of the file, absolute."""
+        return self.folder / name
+
+
+def load_config(
+    path: str | Path,
+    *,
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    with_blueprints: bool = True,
+) -> LoadResult:
+    """Load a deployment: read its file, import its handlers, read and check its blueprints.
+
+    Args:
+        path: of `flowcraft.yaml`.
+        profile: name of a profile in it; FLOWCRAFT_PROFILE if None.
+        overrides: values that count before all others, by dotted path such as `executor.workers`.
+        environ: the environment; the process's own if None.
+        with_blueprints: False for a process that runs what others publish.
+    """
+    reading, settings, good = _load(path, profile, overrides, environ)
+    handlers: dict[str, RegisteredHandler] = {}
+    blueprints: list[Blueprint] = []
+    if good is not None:
+        handlers, all_known = _load_handlers(reading, good)
+        if with_blueprints:
+            blueprints = _load_blueprints(reading, good, handlers if all_known else None)
+        _check_purpose(reading)
+        _warn(reading, good)
+    return _result(reading, settings, handlers, blueprints)
+
+
+def load_settings(
+    path: str | Path,
+    *,
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> LoadResult:
+    """Load the settings alone, without importing or reading anything they name. Arguments as in `load_config`."""
+    reading, settings, _ = _load(path, profile, overrides, environ)
+    return _result(reading, settings, {}, [])
+
+
+def _load(
+    path: str | Path, profile: str | None, overrides: Mapping[str, Any] | None, environ: Mapping[str, str] | None
+) -> tuple[Reading, Settings | None, Settings | None]:
+    """The reading, the settings if they are right, and else what remains of them without their mistakes."""
+    reading = read_configuration(Path(path), profile, overrides or {}, os.environ if environ is None else environ)
+    if not reading.layers:
+        return reading, None, None
+    try:
+        settings = make_settings(*reading.layers)
+    except ValidationError as error:
+        for place, message in mistakes_of(error, reading.merged):
+            if not any(place == path or (place and place == path[:-1]) for path in reading.unfilled):
+                reading.complain(place, message)
+        return reading, None, _without_mistakes(reading.merged.copy())
+    return reading, settings, settings
+
+
+def _without_mistakes(tree: Tree) -> Settings | None:
+    """Settings of the values that are right, so that handlers and blueprints can be checked along with the rest."""
+    for _ in range(MOST_ROUNDS):
+        try:
+            return make_settings(tree)
+        except ValidationError as error:
+            for place, _message in mistakes_of(error, tree):
+                while place and tree.get(place) is None:  # what is missing spoils the section that it is missing in
+                    place = place[:-1]
+                if any(isinstance(key, int) for key in place):
+                    place = place[: next(index for index, key in enumerate(place) if isinstance(key, int))]
+                if not place:
+                    return None
+                tree.remove(place)
+    return None
+
+
+def _load_handlers(reading: Reading, settings: Settings) -> tuple[dict[str, RegisteredHandler], bool]:
+    """The handlers, and whether every name that a blueprint may use is known."""
+    handlers, refusals = register_handlers(settings.handlers, settings.handler_modules, reading.folder)
+    for refusal in refusals:
+        path = (*refusal.path, "path") if refusal.path[0] == "handlers" else refusal.path
+        origin = reading.merged.origin_of(path)
+        reading.complain(refusal.path, refusal.message, at=origin.mark if origin else None)
+    return handlers, not any(refusal.path[0] == "handlerModules" for refusal in refusals)
+
+
+def _load_blueprints(
+    reading: Reading, settings: Settings, handlers: dict[str, RegisteredHandler] | None
+) -> list[Blueprint]:
+    folders = []
+    for index, name in enumerate(settings.blueprints.dirs):
+        folder = reading.folder / name
+        if folder.is_dir():
+            folders.append(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
+        else:
+            reading.complain(("blueprints", "dirs", index), f"no folder '{name}' beside {reading.shown}")
+    blueprints, problems = load_dirs(folders)
+    if settings.defaults.join_strategy != "all":
+        blueprints = [_with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
+    by_id = {blueprint.id: blueprint for blueprint in blueprints}
+    specs = None if handlers is None else _specs(reading, handlers)
+    for blueprint in blueprints:
+        problems.extend(lint(blueprint, handlers=specs, blueprints=by_id))
+    reading.problems.extend(problem for problem in problems if problem not in reading.problems)
+    return blueprints
+
+
+def _specs(reading: Reading, handlers: dict[str, RegisteredHandler]) -> dict[str, HandlerSpec]:
+    """What handlers declare, by name; those that could not be imported are known by name all the same."""
+    named = reading.merged.get(("handlers",))
+    specs = dict.fromkeys(named if isinstance(named, dict) else (), HandlerSpec())
+    specs.update((name, handler.spec or HandlerSpec()) for name, handler in handlers.items())
+    return specs
+
+
+def _with_join(blueprint: Blueprint, join: Any) -> Blueprint:
+    """The blueprint with the deployment's join strategy in the nodes that name none."""
+    nodes = tuple(
+        node
+        if node.config.join is not None or node.uses in BUILTIN_USES
+        else replace(node, config=replace(node.config, join=join))
+        for node in blueprint.nodes
+    )
+    return replace(blueprint, nodes=nodes)
+
+
+def _check_purpose(reading: Reading) -> None:
+    if not any(reading.merged.data.get(key) for key in ("handlers", "handlerModules", "blueprints")):
+        message = "there is nothing to serve: name handlers, handlerModules or blueprints"
+        reading.complain((), message, at=reading.start)
+
+
+def _warn(reading: Reading, settings: Settings) -> None:
+    name = settings.llm.default
+    provider = settings.llm.providers.get(name or "")
+    key = getattr(provider, "api_key", None)
+    if isinstance(key, SecretStr) and not key.get_secret_value():
+        path = ("llm", "providers", str(name), "apiKey")
+        reading.complain(path, "is empty; nodes that call this provider will fail", severity="warning")
+
+
+def _result(
+    reading: Reading, settings: Settings | None, handlers: dict[str, RegisteredHandler], blueprints: list[Blueprint]
+) -> LoadResult:
+    failed = any(problem.severity == "error" for problem in reading.problems)
+    return LoadResult(
+        settings=None if failed else settings,
+        problems=sorted(reading.problems, key=lambda problem: _rank(problem, reading.shown)),
+        path=reading.path,
+        handlers=handlers,
+        blueprints=blueprints,
+        profile=reading.profile,
+        values=reading.merged,
+        secrets=frozenset(reading.secrets | (_secrets_in(settings) if settings is not None else set())),
+    )
+
+
+def _rank(problem: Problem, shown: str) -> tuple[bool, bool, str, int, int]:
+    mark = problem.mark
+    if mark is None:
+        return True, True, "", 0, 0
+    return False, mark.file != shown, mark.file, mark.line, mark.column
+
+
+def _secrets_in(model: BaseModel) -> set[str]:
+    found = set()
+    for value in dict(model).values():
+        for item in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(item, SecretStr):
+                found.add(item.get_secret_value())
+            elif isinstance(item, BaseModel):
+                found |= _secrets_in(item)
+    return found - {""}

@@ -1,0 +1,155 @@
+"""`flowcraft.yaml` as one tree of values: profile laid over it, environment and options on top, variables filled in."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from flowcraft_server.blueprints.marks import Mark, written_path
+from flowcraft_server.blueprints.marks import Path as Place
+from flowcraft_server.blueprints.near import did_you_mean, listed
+from flowcraft_server.blueprints.problems import Problem
+
+from .document import read_document
+from .environment import PROFILE_VARIABLE, environment_of
+from .interpolation import Interpolation, InterpolationError
+from .keys import EXTENSION, PROFILES, remove_empty_sections, remove_unknown_keys, write_out_short_forms
+from .overrides import from_command_line, from_environment
+from .tree import Tree
+
+
+@dataclass
+class Reading:
+    """What was read, and what is wrong with it.
+
+    Attributes:
+        path: the file.
+        shown: its name as people are told it.
+        profile: name of the profile that was laid over it.
+        layers: the values by where they were set, what counts most first: options, environment, file.
+        merged: all of them together, with the origin of each.
+        secrets: texts that must never be shown.
+        unfilled: paths of values whose variables could not be filled in; what else is wrong with them is not known.
+    """
+
+    path: Path
+    shown: str
+    profile: str | None = None
+    layers: tuple[Tree, ...] = ()
+    merged: Tree = field(default_factory=Tree)
+    problems: list[Problem] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
+    unfilled: set[Place] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        """What all paths in the file are relative to."""
+        return self.path.parent
+
+    def complain(
+        self, path: Place, message: str, *, at: Mark | None = None, severity: Literal["error", "warning"] = "error"
+    ) -> None:
+        """Add a problem with the value at a path, or at a place of its own."""
+        origin = self.merged.origin_of(path) if path else None
+        problem = Problem(severity, at or (origin.mark if origin else None), written_path(path), message)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    @property
+    def start(self) -> Mark:
+        """The beginning of the file."""
+        return Mark(self.shown, 1, 1)
+
+
+def read_configuration(
+    path: Path, profile: str | None, overrides: Mapping[str, Any], environ: Mapping[str, str]
+) -> Reading:
+    """Read the file and all that is laid over it; nothing is checked yet but keys and variables."""
+    path = Path(os.path.abspath(path))
+    reading = Reading(path, _shown(path))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        environment = environment_of(path.parent, environ)
+    except FileNotFoundError:
+        reading.complain((), f"{reading.shown}: no such file; name another with --config, or make one")
+        return reading
+    except UnicodeDecodeError as error:
+        reading.complain(
+            (), f"{error.reason} at byte {error.start}: the file, or .env beside it, is not UTF-8", at=reading.start
+        )
+        return reading
+    except OSError as error:
+        reading.complain((), f"{error.filename}: cannot be read: {error.strerror}")
+        return reading
+    file, problems = read_document(text, reading.shown)
+    reading.problems += problems
+    reading.merged = file
+    _apply_profile(reading, file, profile or environment.get(PROFILE_VARIABLE))
+    _lay_over(reading, file, overrides, environment)
+    _fill_in(reading, file, Interpolation(environment, path.parent, reading.secrets))
+    return reading
+
+
+def _apply_profile(reading: Reading, file: Tree, name: str | None) -> None:
+    """Take the profiles out of the file, and lay one of them over the rest."""
+    profiles = file.subtree((PROFILES,))
+    written = file.get((PROFILES,))
+    if written is not None and not isinstance(written, dict):
+        reading.complain((PROFILES,), "expected a mapping of profiles by name")
+    for profile in profiles.data:
+        tree = profiles.subtree((profile,))
+        _tidy(reading, tree, (PROFILES, profile))
+        if profile == name:
+            reading.profile, chosen = profile, tree
+    file.remove((PROFILES,))
+    _tidy(reading, file, ())
+    if reading.profile is not None:
+        file.merge(chosen)
+    elif name:
+        hint = did_you_mean(name, profiles.data) or f"; known: {listed(profiles.data) or 'none'}"
+        reading.complain((), f"no profile '{name}'{hint}")
+
+
+def _tidy(reading: Reading, tree: Tree, below: Place) -> None:
+    """Take out what is nobody's, and bring what is left into its one long form."""
+    for key in [key for key in tree.data if key.startswith(EXTENSION)]:
+        tree.remove((key,))
+    for path, mark, message in remove_unknown_keys(tree):
+        reading.complain((*below, *path), message, at=mark)
+    remove_empty_sections(tree)
+    write_out_short_forms(tree)
+
+
+def _lay_over(reading: Reading, file: Tree, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    variables, refused = from_environment(environ, file)
+    for name, message in refused:
+        reading.complain((), f"environment variable {name}: {message}")
+    options = from_command_line(overrides)
+    reading.layers = (options, variables, file)
+    reading.merged = file.copy()
+    reading.merged.merge(variables)
+    reading.merged.merge(options)
+
+
+def _fill_in(reading: Reading, file: Tree, interpolation: Interpolation) -> None:
+    """Fill variables into the values of the file that still count: what is overridden may name what nobody set."""
+    for path, value in list(reading.merged.scalars()):
+        origin = reading.merged.origins.get(path)
+        if not isinstance(value, str) or "$" not in value or origin is None or origin.mark is None:
+            continue
+        try:
+            filled = interpolation.fill(value)
+        except InterpolationError as error:
+            reading.complain(path, str(error))
+            reading.unfilled.add(path)
+            continue
+        for tree in (reading.merged, file):
+            tree.replace(path, filled)
+            tree.origins[path] = replace(origin, written=value)
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

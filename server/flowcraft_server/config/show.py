@@ -1,0 +1,47 @@
+"""The settings that count, as they would be written, secrets masked."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import SecretStr
+
+from flowcraft_server.blueprints.marks import Path, written_path
+from flowcraft_server.observability.redaction import MASK, Redactor
+
+from .model import Settings
+from .tree import Tree
+
+
+def plain_settings(settings: Settings, secrets: Iterable[str] = ()) -> dict[str, Any]:
+    """All settings by their keys, as JSON values, with durations and sizes as they are written.
+
+    Args:
+        secrets: texts to mask besides those that are known to be secret.
+    """
+    plain = settings.model_dump(mode="json", by_alias=True)
+    masked = str(SecretStr("x"))
+    shown: dict[str, Any] = _as_written(Redactor(secrets).clean_value(plain), masked)
+    return shown
+
+
+def with_origins(plain: dict[str, Any], values: Tree) -> Iterator[tuple[str, Any, str]]:
+    """Each value of `plain_settings` with its path and where it comes from."""
+    for path, value in Tree(plain).leaves():
+        yield written_path(path), value, _origin(path, values)
+
+
+def _origin(path: Path, values: Tree) -> str:
+    if values.get(path) is None:
+        return "default"
+    origin = values.origin_of(path)
+    if origin is None:
+        return "default"
+    return f"{origin.label} ({origin.written})" if origin.written else origin.label
+
+
+def _as_written(value: Any, masked: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_written(item, masked) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_as_written(item, masked) for item in value]
+    return MASK if value == masked else value

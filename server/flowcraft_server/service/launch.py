@@ -1,0 +1,152 @@
+"""Starts a deployment on a Redis: checks it, publishes the blueprints, runs the workers until a stop is asked for."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import redis
+from loguru import logger
+
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.config.load import LoadResult
+from flowcraft_server.config.model import Settings
+from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.store.publish import publish_blueprints, publish_settings
+
+from .redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+from .stopping import StopRequests
+from .supervisor import Supervisor, child_command
+from .worker import build_worker, serve
+
+URL_VARIABLE = "FLOWCRAFT__REDIS__URL"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A loaded deployment and the Redis it is to run on.
+
+    Attributes:
+        loaded: without errors.
+        settings: of `loaded`.
+        url: of Redis.
+    """
+
+    loaded: LoadResult
+    settings: Settings
+    url: str
+
+    def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
+        """Wait for Redis and check it.
+
+        Args:
+            lenient: whether a Redis that may lose data is only warned about.
+
+        Raises:
+            RedisUnusable: it does not answer, or may lose data.
+        """
+        client = wait_for_redis(self.url, self.settings.redis.connect_timeout, stop.wait)
+        for complaint in complaints_about(client, self.url):
+            if not lenient and self.settings.redis.require_no_eviction:
+                raise RedisUnusable(f"{complaint}; or set redis.requireNoEviction: off and accept the loss")
+            logger.warning(complaint)
+        return client
+
+    def publish(self, client: "redis.Redis") -> dict[str, str]:
+        """Publish blueprints and settings; returns the hash of each blueprint's plan.
+
+        Raises:
+            RedisUnusable: Redis refused.
+        """
+        keys, settings = Keys(self.settings.name), self.settings
+        queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
+        try:
+            hashes = publish_blueprints(client, keys, self.loaded.blueprints, queues)
+            publish_settings(
+                client,
+                keys,
+                history=settings.history.enabled,
+                max_events=settings.history.events,
+                cancel_grace_ms=round(settings.executor.cancel_grace * 1000),
+            )
+        except redis.exceptions.RedisError as error:
+            raise RedisUnusable(f"{shown_url(self.url)}: the blueprints could not be published: {error}") from error
+        return hashes
+
+    def work(self, stop: StopRequests, tick: Callable[[], None]) -> bool:
+        """Run workers until a stop is asked for; returns whether all that ran could finish.
+
+        Args:
+            tick: called every second or so.
+
+        Raises:
+            LLMSettingsError: the language models cannot be set up.
+        """
+        executor = self.settings.executor
+        if executor.worker_type == "process":
+            supervisor = Supervisor(self._child_command(), executor.workers, self._child_environ(os.environ))
+            return supervisor.serve(stop, executor.drain_timeout, tick)
+        worker, models = build_worker(self.url, self.settings, self.loaded.handlers, self.loaded.folder)
+        for warning in models.warnings:
+            logger.warning("{}", warning)
+        try:
+            return serve(worker, stop, executor.drain_timeout, tick)
+        finally:
+            models.close()
+
+    def _child_command(self) -> list[str]:
+        arguments = [
+            "worker",
+            "--config",
+            str(self.loaded.path),
+            "--log-level",
+            self.settings.logging.level,
+            "--single",
+        ]
+        if self.loaded.profile:
+            arguments += ["--profile", self.loaded.profile]
+        for queue in self.settings.executor.queues:
+            arguments += ["--queue", queue]
+        return child_command(*arguments, "--parent-pipe")
+
+    def _child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        # By the environment and not by an argument, which everybody on the machine can read.
+        inherited = {name: value for name, value in environ.items() if name.upper() != URL_VARIABLE}
+        return {**inherited, URL_VARIABLE: self.url}
+
+
+def run_deployment(
+    deployment: Deployment,
+    stop: StopRequests,
+    *,
+    publish: bool = True,
+    lenient: bool = False,
+    started: Callable[[Mapping[str, str]], None] = lambda _hashes: None,
+    store: EmbeddedStore | None = None,
+) -> bool:
+    """Run a deployment until a stop is asked for; returns whether all that ran could finish.
+
+    Args:
+        publish: whether the blueprints are to be published, or others do that.
+        lenient: whether a Redis that may lose data is only warned about.
+        started: called with the hash of each published plan when Redis is ready.
+        store: the embedded store, if the deployment runs on it; it is started again should it die.
+
+    Raises:
+        RedisUnusable: Redis does not answer, may lose data, or refuses us.
+        LLMSettingsError: the language models cannot be set up.
+        StoreError: the embedded store died and does not start again.
+    """
+
+    def look_after_store() -> None:
+        if store is not None and store.ensure_running():
+            logger.warning("the embedded store had died; it was started again with all that it had answered")
+
+    settings = deployment.settings
+    client = deployment.open_redis(stop, lenient=lenient)
+    hashes = deployment.publish(client) if publish else {}
+    client.close()
+    started(hashes)
+    logger.info("serving '{}' on queue {}", settings.name, ", ".join(settings.executor.queues))
+    finished = deployment.work(stop, look_after_store)
+    logger.info("stopped{}", "" if finished else "; what had not finished was handed back")
+    return finished

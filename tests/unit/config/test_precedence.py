@@ -1,0 +1,214 @@
+"""Which value counts: option, environment, profile, file, default; and where each comes from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowcraft_server.config.load import LoadResult, load_config, load_settings
+from flowcraft_server.config.show import plain_settings, with_origins
+
+Load = Callable[..., LoadResult]
+Told = Callable[..., list[str]]
+
+BASE = """
+handlers: {h: 'json:dumps'}
+executor: {workers: 1, lease: 5s}
+redis: {url: "${REDIS_URL:-embedded:}"}
+profiles:
+  prod:
+    executor: {workers: 2}
+    redis: {url: "${REDIS_URL:?}"}
+  ci: {logging: {level: error}}
+x-note: {anything: [goes]}
+"""
+
+
+def workers(result: LoadResult) -> int:
+    assert result.settings is not None, result.problems
+    return result.settings.executor.workers
+
+
+def test_each_level_counts_before_the_next(load: Load) -> None:
+    environ = {"REDIS_URL": "redis://h"}
+    override = {"FLOWCRAFT__EXECUTOR__WORKERS": "3"}
+    assert workers(load(BASE)) == 1
+    assert workers(load(BASE, profile="prod", environ=environ)) == 2
+    assert workers(load(BASE, profile="prod", environ=environ | override)) == 3
+    assert workers(load(BASE, profile="prod", environ=environ | override, overrides={"executor.workers": 4})) == 4
+
+
+def test_a_profile_is_merged_not_put_in_place(load: Load) -> None:
+    result = load(BASE, profile="prod", environ={"REDIS_URL": "redis://h"})
+    assert result.settings is not None
+    assert result.settings.executor.lease == 5
+    assert result.profile == "prod"
+
+
+def test_the_environment_names_the_profile_and_an_option_another(load: Load) -> None:
+    environ = {"FLOWCRAFT_PROFILE": "prod", "REDIS_URL": "redis://h"}
+    assert load(BASE, environ=environ).profile == "prod"
+    assert load(BASE, environ=environ, profile="ci").profile == "ci"
+
+
+def test_variables_of_a_profile_that_is_not_used_are_not_needed(told: Told) -> None:
+    assert told(BASE) == []
+    assert "REDIS_URL is not set" in told(BASE, profile="prod")[0]
+
+
+def test_variables_of_a_value_that_is_overridden_are_not_needed(load: Load) -> None:
+    assert load(BASE, profile="prod", overrides={"redis.url": "redis://h"}).settings is not None
+    assert load(BASE, profile="prod", environ={"FLOWCRAFT__REDIS__URL": "redis://h"}).settings is not None
+
+
+def test_unknown_profiles_and_typing_errors_in_any_of_them(told: Told) -> None:
+    assert told(BASE, profile="prd") == ["no profile 'prd'; did you mean 'prod'?"]
+    assert told(BASE, profile="x") == ["no profile 'x'; known: prod, ci"]
+    assert told(BASE + "  wrong: 1\n".replace("  ", "")) == [
+        "flowcraft.yaml:11:1   wrong: unknown key; known: version, name, handlers, handlerModules, blueprints, redis, "
+        "executor, defaults, limits, retention, history, llm, logging, profiles"
+    ]
+    assert (
+        "profiles.p.executor.worker: unknown key; did you mean 'workers'?"
+        in told("handlers: {h: 'json:dumps'}\nprofiles: {p: {executor: {worker: 1}}}\n")[0]
+    )
+    assert "profiles: expected a mapping" in told("handlers: {h: 'json:dumps'}\nprofiles: [a]\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path", "value"),
+    [
+        ("FLOWCRAFT__EXECUTOR__DRAIN_TIMEOUT", "3s", ("executor", "drain_timeout"), 3),
+        ("FLOWCRAFT__EXECUTOR__DRAINTIMEOUT", "3s", ("executor", "drain_timeout"), 3),
+        ("flowcraft__executor__drainTimeout", "3s", ("executor", "drain_timeout"), 3),
+        ("FLOWCRAFT__EXECUTOR__QUEUE", "a, b", ("executor", "queues"), ("a", "b")),
+        ("FLOWCRAFT__EXECUTOR__QUEUE", "[a]", ("executor", "queues"), ("a",)),
+        ("FLOWCRAFT__REDIS__REQUIRE_NO_EVICTION", "off", ("redis", "require_no_eviction"), False),
+        ("FLOWCRAFT__NAME", "123", ("name",), "123"),
+        ("FLOWCRAFT__DEFAULTS__RETRY_DELAY__INITIAL", "1s", ("defaults", "retry_delay", "initial"), 1),
+        ("FLOWCRAFT__HISTORY__EVENTS", "20", ("history", "events"), 20),
+    ],
+)
+def test_the_environment_can_set_any_value(load: Load, name: str, text: str, path: tuple[str, ...], value: Any) -> None:
+    result = load(BASE, environ={name: text})
+    found: Any = result.settings
+    assert found is not None, result.problems
+    for part in path:
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_the_environment_reaches_into_handlers_and_providers(load: Load) -> None:
+    text = (
+        "handlers: {my-handler: 'json:dumps'}\n"
+        "llm: {providers: {main: {type: openai-compatible, model: m}}}\nhistory: off\n"
+    )
+    environ = {
+        "FLOWCRAFT__HANDLERS__MY_HANDLER__TIMEOUT": "9s",
+        "FLOWCRAFT__LLM__PROVIDERS__MAIN__API_KEY": "sk-12345",
+        "FLOWCRAFT__HISTORY__EVENTS": "99",
+    }
+    result = load(text, environ=environ)
+    assert result.settings is not None, result.problems
+    assert result.handlers["my-handler"].timeout == 9
+    assert result.settings.history.events == 99
+    assert not result.settings.history.enabled
+    assert result.secrets == {"sk-12345"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("FLOWCRAFT__EXECUTOR__WORKRES", "unknown key 'WORKRES'; did you mean 'workers'?"),
+        ("FLOWCRAFT__EXECUTOR", "'executor' is a section; name one of its keys after another '__'"),
+        ("FLOWCRAFT__EXECUTOR__WORKERS__MAX", "'MAX' cannot be set, there is nothing below 'executor.workers'"),
+    ],
+)
+def test_mistakes_in_names_of_the_environment(told: Told, name: str, said: str) -> None:
+    assert told(BASE, environ={name: "1"}) == [f"environment variable {name}: {said}"]
+
+
+def test_a_wrong_value_says_which_variable_it_comes_from(told: Told) -> None:
+    assert told(BASE, environ={"FLOWCRAFT__EXECUTOR__WORKERS": "x"}) == [
+        "executor.workers: expected a whole number, got 'x' (from environment variable FLOWCRAFT__EXECUTOR__WORKERS)"
+    ]
+    assert told(BASE, environ={"FLOWCRAFT__EXECUTOR__LEASE": "10"}) == [
+        "executor.lease: 10 has no unit; write 30s or 500ms (from environment variable FLOWCRAFT__EXECUTOR__LEASE)"
+    ]
+    assert "(from option for executor.workers)" in told(BASE, overrides={"executor.workers": "x"})[0]
+
+
+def test_empty_variables_set_nothing(load: Load) -> None:
+    assert workers(load(BASE, environ={"FLOWCRAFT__EXECUTOR__WORKERS": ""})) == 1
+
+
+def test_a_file_of_variables_beside_the_file(folder: Path, load: Load) -> None:
+    (folder / ".env").write_text("N=5\nQUOTED='a b'\nFLOWCRAFT__NAME=shop\n# comment\nEMPTY\n")
+    text = "handlers: {h: 'json:dumps'}\nexecutor: {workers: '${N}'}\n"
+    result = load(text)
+    assert workers(result) == 5
+    assert result.settings is not None
+    assert result.settings.name == "shop"
+    assert workers(load(text, environ={"N": "6"})) == 6
+
+
+def test_a_handlers_short_form_and_a_profiles_long_one_meet(load: Load) -> None:
+    text = "handlers: {h: 'json:dumps'}\nprofiles: {p: {handlers: {h: {timeout: 3s}}}}\n"
+    assert load(text, profile="p").handlers["h"].timeout == 3
+
+
+def test_files_that_cannot_be_read(folder: Path) -> None:
+    (missing,) = load_config(folder / "nowhere.yaml", environ={}).problems
+    assert str(missing) == "nowhere.yaml: no such file; name another with --config, or make one"
+    (folder / "binary.yaml").write_bytes(b"a: \xff\n")
+    (binary,) = load_config(folder / "binary.yaml", environ={}).problems
+    assert "is not UTF-8" in str(binary)
+    (folder / "folder.yaml").mkdir()
+    (folder_itself,) = load_config(folder / "folder.yaml", environ={}).problems
+    assert "cannot be read" in str(folder_itself)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(folder: Path) -> None:
+    (folder / "bom.yaml").write_bytes(b"\xef\xbb\xbfhandlers: {h: 'json:dumps'}\n")
+    assert load_config(folder / "bom.yaml", environ={}).settings is not None
+
+
+def test_settings_alone_import_nothing(folder: Path) -> None:
+    (folder / "flowcraft.yaml").write_text("handlers: {h: 'nowhere_at_all:x'}\nblueprints: {dirs: [missing]}\n")
+    result = load_settings("flowcraft.yaml", environ={})
+    assert result.settings is not None
+    assert result.problems == []
+
+
+def test_what_is_shown_names_its_origin(load: Load) -> None:
+    result = load(BASE, environ={"FLOWCRAFT__EXECUTOR__LEASE": "7s"}, overrides={"logging.level": "debug"})
+    assert result.settings is not None
+    rows = {
+        path: (value, origin) for path, value, origin in with_origins(plain_settings(result.settings), result.values)
+    }
+    assert rows["executor.workers"] == (1, "flowcraft.yaml:3")
+    assert rows["executor.lease"] == ("7s", "environment variable FLOWCRAFT__EXECUTOR__LEASE")
+    assert rows["logging.level"] == ("debug", "option for logging.level")
+    assert rows["executor.drainTimeout"] == ("25s", "default")
+    assert rows["redis.url"] == ("embedded:", "flowcraft.yaml:4 (${REDIS_URL:-embedded:})")
+    assert rows["retention.failed.age"] == ("30d", "default")
+    assert rows["limits.maxValue"] == ("16MiB", "default")
+
+
+def test_what_is_shown_can_be_loaded_again_and_holds_no_secret(folder: Path, load: Load) -> None:
+    (folder / "token").write_text("from-a-file\n")
+    result = load(
+        "handlers: {h: {path: 'json:dumps', params: {authToken: t0ken, url: 'http://x/?${file:token}'}}}\n"
+        "redis: {url: 'redis://:hidden@h'}\n"
+        "retention: {failed: {age: forever}}\n"
+        "llm: {providers: {a: {type: openai-compatible, model: m, apiKey: sk-12345}}}\n"
+    )
+    assert result.settings is not None
+    plain = plain_settings(result.settings, result.secrets)
+    assert not any(secret in str(plain) for secret in ("t0ken", "from-a-file", "hidden", "sk-12345"))
+    assert plain["redis"]["url"] == "redis://:********@h"
+    again = load(__import__("yaml").safe_dump(plain))
+    assert again.settings is not None, again.problems
+    assert again.settings.retention == result.settings.retention
+    assert again.settings.executor == result.settings.executor

@@ -1,0 +1,263 @@
+"""Values: defaults, units, and what is said about wrong ones and unknown keys."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from flowcraft_server.config.load import LoadResult
+from flowcraft_server.config.model import Settings
+from flowcraft_server.config.sections import ExecutorSection, OpenAIProviderSection, RedisSection
+
+Load = Callable[..., LoadResult]
+Told = Callable[..., list[str]]
+
+MODULE = "handlers: {h: 'json:dumps'}\n"  # something importable, so that there is something to serve
+
+
+def settings(load: Load, text: str, **options: Any) -> Settings:
+    result = load(MODULE + text, **options)
+    assert result.settings is not None, result.problems
+    return result.settings
+
+
+def test_defaults(load: Load) -> None:
+    found = settings(load, "")
+    assert found.name == "flowcraft"
+    assert found.redis.embedded
+    assert found.redis.data_dir == ".flowcraft/data"
+    assert found.executor.queues == ("default",)
+    assert found.executor.async_concurrency == 1000
+    assert (found.executor.lease, found.executor.heartbeat) == (10, 3)
+    assert (found.executor.drain_timeout, found.executor.cancel_grace, found.executor.max_crashes) == (25, 30, 3)
+    assert (found.limits.subflow_depth, found.limits.max_value) == (16, 16 * 1024**2)
+    assert found.retention.failed.age == 30 * 86400
+    assert found.history.enabled
+    assert found == Settings(handlers=found.handlers)
+
+
+def test_everything_can_be_set(load: Load) -> None:
+    found = settings(
+        load,
+        """
+version: 1
+name: shop.eu-1
+handlerModules: []
+blueprints: {dirs: []}
+redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms}
+executor: {queue: [a, b, a], workers: 2, workerType: process, asyncConcurrency: 5, lease: 4s, drainTimeout: 0s,
+           cancelGrace: 1m, maxCrashes: 1}
+defaults: {maxRetries: 3, retryDelay: {initial: 1s, factor: 2, max: 1m, jitter: 0.2}, timeout: 5m, joinStrategy: any}
+limits: {subflowDepth: 3, maxValue: 64KiB}
+retention: {completed: {age: 1h}, failed: {age: forever}, cancelled: {age: 2w}}
+history: {events: 50}
+llm:
+  default: main
+  providers:
+    main: {type: openai-compatible, apiKey: k, model: m, timeout: 5s, retries: {maxRetries: 2, on: [429, 5xx]}}
+    demo: {type: scripted, file: replies.yaml}
+logging: {level: debug, format: json}
+""",
+    )
+    assert found.redis.url == "rediss://u:p@h:6380/2"
+    assert not found.redis.require_no_eviction
+    assert found.executor.queues == ("a", "b")
+    assert found.executor.heartbeat == pytest.approx(1.2)
+    assert found.defaults.retry_delay is not None
+    assert (found.defaults.retry_delay.max, found.defaults.retry_delay.jitter) == (60, 0.2)
+    assert found.retention.failed.age is None
+    assert found.retention.cancelled.age == 14 * 86400
+    main = found.llm.providers["main"]
+    assert isinstance(main, OpenAIProviderSection)
+    assert main.api_key.get_secret_value() == "k"
+    assert main.retries.on == (429, "5xx")
+
+
+@pytest.mark.parametrize(
+    ("written", "enabled"), [("on", True), ("off", False), ("true", True), ("{enabled: off}", False)]
+)
+def test_history_has_a_short_form(load: Load, written: str, enabled: bool) -> None:
+    assert settings(load, f"history: {written}\n").history.enabled is enabled
+
+
+def test_a_fixed_retry_delay_has_a_short_form(load: Load) -> None:
+    delay = settings(load, "defaults: {retryDelay: 2s}\n").defaults.retry_delay
+    assert delay is not None
+    assert (delay.initial, delay.factor) == (2, 1)
+
+
+def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load) -> None:
+    found = settings(load, "executor:\n  # workers: 4\nblueprints:\n  dirs:\nhandlerModules:\n")
+    assert found.executor.workers == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("executor: {workers: many}", "2:21   executor.workers: expected a whole number, got 'many'"),
+        ("executor: {workers: 1.5}", "executor.workers: expected a whole number, got '1.5'"),
+        ("executor: {workers: 0}", "executor.workers: must be at least 1, got '0'"),
+        ("executor: {workers: [1]}", "executor.workers: expected a whole number, got a list"),
+        ("executor: {workers: }", "executor.workers: has no value; write one, or take the key out"),
+        ("executor: 4", "2:11   executor: expected a mapping (key: value), got '4'"),
+        ("executor: {lease: 30}", "executor.lease: 30 has no unit; write 30s or 500ms"),
+        ("executor: {lease: '30'}", "executor.lease: 30 has no unit; write 30s or 500ms"),
+        ("executor: {lease: soon}", "executor.lease: expected a duration, got 'soon'; write 30s or 500ms"),
+        ("executor: {lease: true}", "executor.lease: expected a duration; write 30s or 500ms"),
+        ("executor: {lease: 0s}", "executor.lease: must be at least 0.1, got '0s'"),
+        ("executor: {workerType: threads}", "expected thread or process, got 'threads'; did you mean 'thread'?"),
+        ("executor: {workerType: greenlet}", "expected thread or process, got 'greenlet'"),
+        ("executor: {queue: []}", "executor.queue: needs at least one entry"),
+        ("executor: {queue: [ok, 'not ok']}", "executor.queue[1]: has characters that are not allowed here"),
+        ("name: 'a:b'", "name: has characters that are not allowed here"),
+        ("limits: {maxValue: 5}", "limits.maxValue: 5 has no unit; write 64KiB or 16MiB"),
+        ("limits: {maxValue: 5TB}", "limits.maxValue: expected a size, got '5TB'; write 64KiB or 16MiB"),
+        ("defaults: {retryDelay: 5}", "defaults.retryDelay.initial: 5 has no unit; write 30s or 500ms"),
+        ("defaults: {retryDelay: {factor: 2}}", "defaults.retryDelay.initial: is required"),
+        ("defaults: {joinStrategy: some}", "defaults.joinStrategy: expected all or any, got 'some'"),
+        ("history: maybe", "2:10   history.enabled: expected on or off, got 'maybe'"),
+        ("retention: {completed: {age: 7}}", "retention.completed.age: 7 has no unit; write 30s or 500ms"),
+        ("redis: {url: localhost:6379}", "redis.url: expected redis://, rediss://, unix:// or embedded:"),
+        ("redis: {url: 'redis://h:x'}", "redis.url: the port is not a number from 0 to 65535"),
+        ("redis: {fsync: sometimes}", "redis.fsync: expected always or everysec, got 'sometimes'"),
+        ("version: 2", "version: this server reads version 1 of the file, not 2"),
+        ("version: one", "version: expected a whole number, got 'one'"),
+        (
+            "logging: {level: loud}",
+            "logging.level: expected trace, debug, info, warning, error or critical, got 'loud'",
+        ),
+        ("llm: {default: x}", "llm.default: no provider 'x'; known: auto"),
+        (
+            "llm: {providers: {a: {type: gpt}}}",
+            "llm.providers.a.type: expected openai-compatible or scripted, got 'gpt'",
+        ),
+        ("llm: {providers: {a: {model: m}}}", "llm.providers.a.type: is required: openai-compatible or scripted"),
+        ("llm: {providers: {a: {type: openai-compatible}}}", "llm.providers.a.model: is required"),
+        (
+            "llm: {providers: {a: {type: scripted, file: f, model: m}}}",
+            "llm.providers.a.model: unknown key; known: type, file",
+        ),
+        (
+            "llm: {providers: {a: {type: openai-compatible, model: m, baseUrl: host}}}",
+            "llm.providers.a.baseUrl: expected an http:// or https:// address, got 'host'",
+        ),
+        (
+            "llm: {providers: {a: {type: openai-compatible, model: m, retries: {on: [429, sometimes]}}}}",
+            "llm.providers.a.retries.on[1]: ",
+        ),
+        ("handlers2: {}", "2:1   handlers2: unknown key; did you mean 'handlers'?"),
+        ("profile: {}", "profile: unknown key; did you mean 'profiles'?"),
+        ("executor: {drain_timeout: 3s}", "executor.drain_timeout: unknown key; did you mean 'drainTimeout'?"),
+        ("executor: {recycleAfter: 3}", "executor.recycleAfter: unknown key; known: queue, workers, workerType"),
+        ("schedules: {}", "schedules: unknown key; known: version, name, handlers"),
+        ("retention: {completed: {count: 3}}", "retention.completed.count: unknown key; known: age"),
+    ],
+)
+def test_mistakes(told: Told, text: str, said: str) -> None:
+    problems = told(MODULE + text + "\n")
+    assert len(problems) == 1, problems
+    assert problems[0].startswith("flowcraft.yaml:2:")
+    assert said in problems[0]
+
+
+def test_a_heartbeat_that_is_too_slow_names_the_lease_and_its_line(told: Told) -> None:
+    text = MODULE + "executor:\n  lease: 30s\n  heartbeat: 20s\n"
+    assert told(text) == ["flowcraft.yaml:4:14   executor.heartbeat: 20s must be less than half of lease (30s, line 3)"]
+
+
+def test_a_heartbeat_is_measured_against_the_default_lease_too(told: Told) -> None:
+    assert told(MODULE + "executor: {heartbeat: 5s}\n") == [
+        "flowcraft.yaml:2:23   executor.heartbeat: 5s must be less than half of lease (10s)"
+    ]
+
+
+def test_every_mistake_is_told_at_once_by_line(told: Told) -> None:
+    problems = told(
+        "version: 1\n"
+        "handlers: {a: nowhere_at_all:x}\n"
+        "executor: {workers: x, lease: 3, wrong: 1}\n"
+        "redis: {url: '${NOT_SET}'}\n"
+        "redis: {}\n"
+        "blueprints: {dirs: [missing]}\n"
+    )
+    assert [problem.partition("   ")[0] for problem in problems] == [
+        "flowcraft.yaml:2:15",
+        "flowcraft.yaml:3:21",
+        "flowcraft.yaml:3:31",
+        "flowcraft.yaml:3:34",
+        "flowcraft.yaml:4:14",
+        "flowcraft.yaml:5:1",
+        "flowcraft.yaml:6:21",
+    ]
+
+
+def test_an_unset_variable_is_not_complained_about_twice(told: Told) -> None:
+    text = MODULE + "llm: {providers: {a: {type: openai-compatible, model: '${M}'}}}\nexecutor: {queue: ['${Q}']}\n"
+    assert [problem.partition("   ")[2] for problem in told(text)] == [
+        "llm.providers.a.model: environment variable M is not set (written as ${M})",
+        "executor.queue[0]: environment variable Q is not set (written as ${Q})",
+    ]
+
+
+def test_a_wrong_value_out_of_a_variable_says_how_it_was_written(told: Told) -> None:
+    problems = told(MODULE + "executor: {workers: '${N:-four}'}\n")
+    assert problems == [
+        "flowcraft.yaml:2:21   executor.workers: expected a whole number, got 'four' (written as ${N:-four})"
+    ]
+
+
+def test_a_variable_for_a_number_is_a_number(load: Load) -> None:
+    text = "executor: {workers: '${N}', lease: '${L}'}\nhistory: '${H}'\n"
+    found = settings(load, text, environ={"N": "8", "L": "4s", "H": "off"})
+    assert found.executor.workers == 8
+    assert found.executor.lease == 4
+    assert not found.history.enabled
+
+
+def test_variables_stay_text_in_params(load: Load) -> None:
+    text = "handlers: {h: {path: 'json:dumps', params: {n: '${N}', list: [1, '$$x']}}}\n"
+    result = load(text, environ={"N": "8"})
+    assert result.handlers["h"].params == {"n": "8", "list": [1, "$x"]}
+
+
+def test_secrets_do_not_show(told: Told, load: Load) -> None:
+    text = MODULE + "llm: {providers: {a: {type: openai-compatible, model: m, apiKey: [sk-1]}}}\n"
+    assert "sk-1" not in "".join(told(text))
+    result = load(
+        MODULE
+        + "redis: {url: 'redis://:hidden@h'}\n"
+        + "llm: {providers: {a: {type: openai-compatible, model: m, apiKey: sk-1}}}\n"
+    )
+    assert "sk-1" not in repr(result.settings)
+    assert "hidden" not in repr(result.settings)
+    assert result.secrets == {"sk-1"}
+
+
+def test_a_default_provider_without_a_key_is_a_warning(load: Load) -> None:
+    text = "llm: {default: a, providers: {a: {type: openai-compatible, model: m, apiKey: ''}}}\n"
+    result = load(MODULE + text)
+    assert [str(problem) for problem in result.problems] == [
+        "flowcraft.yaml:2:78   llm.providers.a.apiKey: is empty; nodes that call this provider will fail   [warning]"
+    ]
+    assert result.settings is not None
+
+
+def test_a_file_that_serves_nothing(told: Told) -> None:
+    assert told("name: x\n") == [
+        "flowcraft.yaml:1:1   there is nothing to serve: name handlers, handlerModules or blueprints"
+    ]
+
+
+def test_settings_made_by_code_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAME", "elsewhere")
+    monkeypatch.setenv("VERSION", "9")
+    assert Settings().name == "flowcraft"
+    assert Settings(executor=ExecutorSection(lease=1, workers=2)).executor.heartbeat == pytest.approx(0.3)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().executor.workers = 3
+    with pytest.raises(ValidationError):
+        RedisSection(url="embedded:").url = "x"
