@@ -1,5 +1,6 @@
 """The four agents on the real engine, with scripted replies in place of a model: every branch of each."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from flowcraft_server.testing import TestEnvironment
 from handlers import llm
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT.parent / "shared" / "reference" / "blueprints"
 HANDLERS = {
     "llm-process": llm.process,
     "llm-condition": llm.condition,
@@ -135,8 +135,6 @@ def test_a_subflow_is_a_run_of_its_own(agents: TestEnvironment) -> None:
 
 
 def test_an_action_that_no_edge_has_runs_none_of_the_branches() -> None:
-    reply = Rule(Scripted.from_file("s", ROOT / "handlers" / "scripted_replies.yaml").script.rules[0].patterns, Reply("", 0))
-    del reply
     script = _script_where("You decide what happens to a post", "action_shrug")
     with TestEnvironment(blueprints=ROOT / "blueprints", handlers=HANDLERS, models=scripted(script)) as env:
         handle = env.client.start("content-moderation", {"userId": "u", "userPost": "Nice weather."})
@@ -150,7 +148,7 @@ def test_an_action_that_no_edge_has_runs_none_of_the_branches() -> None:
         assert snapshot.status is RunStatus.FAILED
         branches = ("ban_user_branch", "redact_post_branch", "delete_spam_branch", "approve_post_branch", "final_log")
         assert all(snapshot.nodes[name].started_at is None for name in branches)
-        assert snapshot.children == []
+        assert snapshot.children == ()
 
 
 def test_an_unclear_reply_is_asked_again_and_then_fails_the_run() -> None:
@@ -165,7 +163,5 @@ def test_an_unclear_reply_is_asked_again_and_then_fails_the_run() -> None:
 
 def _script_where(prompt: str, answer: str) -> Script:
     """The shipped rules, but one prompt gets another answer."""
-    import re
-
     shipped = Scripted.from_file("scripted", ROOT / "handlers" / "scripted_replies.yaml").script
     return Script((Rule((re.compile(re.escape(prompt)),), Reply(answer, 0.0)), *shipped.rules), shipped.default)

@@ -8,6 +8,7 @@ import pytest
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
 
@@ -124,7 +125,7 @@ class TestStart:
         assert bench.ready() == ["r|a"]
 
     def test_a_blueprint_without_nodes_is_completed_at_once(self, bench: Bench) -> None:
-        bench.env.publish({"id": "empty", "nodes": [], "edges": []})
+        bench.env.publish(Blueprint("empty", (), ()))  # the loader would refuse it
         bench.start("empty")
         assert bench.status() == "completed"
 

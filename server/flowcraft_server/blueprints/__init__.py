@@ -1,1 +1,1 @@
-"""Blueprints: reading them, checking them, and compiling them into plans. Pure, but for the loader's reading of files."""
+"""Blueprints: reading them, checking them, and compiling them into plans. Only the loader touches files."""

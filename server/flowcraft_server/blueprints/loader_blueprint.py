@@ -15,7 +15,7 @@ from flowcraft_server.blueprints.loader_links import Link, check_forms, read_edg
 from flowcraft_server.blueprints.loader_nodes import NodeDraft, read_nodes
 from flowcraft_server.blueprints.loader_reading import Reading
 from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Tree, kind_of
-from flowcraft_server.blueprints.marks import Mark, Marks
+from flowcraft_server.blueprints.marks import Marks
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 from flowcraft_server.blueprints.node_config import NodeConfig
 
@@ -109,6 +109,4 @@ def _edge(reading: Reading, index: int, link: Link) -> Edge:
     for part, mark in link.marks.items():
         reading.marks.put(("edges", index, part), mark)
     reading.marks.put(("edges", index), link.mark)
-    return Edge(
-        link.source, link.target, link.action, link.condition, link.transform, mark=link.mark, place=link.place
-    )
+    return Edge(link.source, link.target, link.action, link.condition, link.transform, mark=link.mark, place=link.place)

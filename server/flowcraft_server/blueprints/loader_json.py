@@ -3,7 +3,6 @@
 import json
 import re
 from bisect import bisect_right
-from typing import NoReturn
 
 from flowcraft_server.blueprints.loader_scalars import number
 from flowcraft_server.blueprints.loader_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
@@ -47,7 +46,7 @@ class _Scanner:
         tree = self._value(0)
         self._skip()
         if self._at < len(self.text):
-            self._stop("expected the end of the file")
+            raise self._stop("expected the end of the file")
         return tree
 
     def _mark(self, at: int) -> Mark:
@@ -57,16 +56,17 @@ class _Scanner:
     def _refuse(self, at: int, message: str) -> None:
         self.problems.append(Problem("error", self._mark(at), "", message))
 
-    def _stop(self, message: str) -> NoReturn:
+    def _stop(self, message: str) -> _Stop:
+        """Note what is wrong here; to be raised."""
         found = shown(self.text[self._at : self._at + 1])
         self._refuse(self._at, f"not valid JSON: {message}, found {found}")
-        raise _Stop
+        return _Stop()
 
     def _skip(self) -> None:
         found = _SPACE.match(self.text, self._at)
         self._at = found.end() if found else self._at
         if self.text.startswith(("//", "/*"), self._at):
-            self._stop("comments are not allowed in JSON (in a .yaml file they are, with #)")
+            raise self._stop("comments are not allowed in JSON (in a .yaml file they are, with #)")
 
     def _next(self) -> str:
         self._skip()
@@ -95,7 +95,8 @@ class _Scanner:
         if word and word[0] in _WORDS:
             self._at = word.end()
             return Scalar(_WORDS[word[0]], word[0], self._mark(start))
-        self._stop("expected a value" + (" (texts stand in double quotes)" if word or self._next() == "'" else ""))
+        hint = " (texts stand in double quotes)" if word or self._next() == "'" else ""
+        raise self._stop(f"expected a value{hint}")
 
     def _number(self, text: str, start: int) -> Scalar:
         try:
@@ -110,12 +111,12 @@ class _Scanner:
         end = found.end() if found else start
         if not self.text.startswith('"', end):
             self._at = end
-            self._stop("expected the closing quote of a text")
+            raise self._stop("expected the closing quote of a text")
         try:
             value = str(json.loads(self.text[start : end + 1]))
         except json.JSONDecodeError as error:
             self._at = start + error.pos
-            self._stop("expected a valid escape such as \\n or \\u00e9 (a backslash itself is written \\\\)")
+            raise self._stop("expected a valid escape such as \\n or \\u00e9 (a backslash itself is written \\\\)") from None
         self._at = end + 1
         if _SURROGATE.search(value):
             self._refuse(start, "a text with half of a \\u pair; such a text cannot be stored")
@@ -143,11 +144,11 @@ class _Scanner:
             return make_fields(entries, mark)
         while True:
             if self._next() != '"':
-                self._stop("expected a key in double quotes")
+                raise self._stop("expected a key in double quotes")
             key_mark = self._mark(self._at)
             key = self._string()
             if self._next() != ":":
-                self._stop("expected ':' after the key")
+                raise self._stop("expected ':' after the key")
             self._at += 1
             value = self._value(depth + 1)
             if key in entries:
@@ -162,10 +163,10 @@ class _Scanner:
         """Whether the list or mapping ends here; else a comma and something after it."""
         char = self._next()
         if char not in (",", closing) or not char:
-            self._stop(f"expected ',' or '{closing}'")
+            raise self._stop(f"expected ',' or '{closing}'")
         self._at += 1
         if char == "," and self._next() == closing:
-            self._stop("expected a value after ',' (no comma stands before a closing bracket)")
+            raise self._stop("expected a value after ',' (no comma stands before a closing bracket)")
         return char == closing
 
 

@@ -32,8 +32,9 @@ CONTRACT_KEYS = ("type", "default", "required", "description", "enum")
 _NOTES = frozenset({"_sourceLocation", "metadata", "description", "label", "title", "comment", "notes", "tags"})
 _DRAWING = frozenset(
     {
-        "ariaLabel", "class", "className", "color", "data", "deletable", "domAttributes", "events", "focusable", "hidden",
-        "icon", "interactionWidth", "label", "name", "selectable", "selected", "style", "type", "ui", "zIndex",
+        "ariaLabel", "class", "className", "color", "data", "deletable", "domAttributes", "events", "focusable",
+        "hidden", "icon", "interactionWidth", "label", "name", "selectable", "selected", "style", "type", "ui",
+        "zIndex",
     }
 )  # fmt: skip
 
@@ -47,18 +48,18 @@ EDITOR_NODE_KEYS = (
     _NOTES
     | _DRAWING
     | {
-        "computedPosition", "connectable", "dimensions", "dragHandle", "draggable", "dragging", "expandParent", "extent",
-        "handleBounds", "handles", "height", "initialHeight", "initialWidth", "initialized", "internals", "isParent",
-        "measured", "origin", "parent", "parentId", "parentNode", "position", "positionAbsolute", "resizing",
-        "sourcePosition", "targetPosition", "width", "x", "y",
+        "computedPosition", "connectable", "dimensions", "dragHandle", "draggable", "dragging", "expandParent",
+        "extent", "handleBounds", "handles", "height", "initialHeight", "initialWidth", "initialized", "internals",
+        "isParent", "measured", "origin", "parent", "parentId", "parentNode", "position", "positionAbsolute",
+        "resizing", "sourcePosition", "targetPosition", "width", "x", "y",
     }
 )  # fmt: skip
 EDITOR_EDGE_KEYS = (
     _NOTES
     | _DRAWING
     | {
-        "animated", "curvature", "id", "labelBgBorderRadius", "labelBgPadding", "labelBgStyle", "labelShowBg", "labelStyle",
-        "markerEnd", "markerStart", "pathOptions", "reconnectable", "sourceHandle", "sourceNode", "sourceX", "sourceY",
-        "targetHandle", "targetNode", "targetX", "targetY", "updatable",
+        "animated", "curvature", "id", "labelBgBorderRadius", "labelBgPadding", "labelBgStyle", "labelShowBg",
+        "labelStyle", "markerEnd", "markerStart", "pathOptions", "reconnectable", "sourceHandle", "sourceNode",
+        "sourceX", "sourceY", "targetHandle", "targetNode", "targetX", "targetY", "updatable",
     }
 )  # fmt: skip

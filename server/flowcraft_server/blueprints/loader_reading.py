@@ -18,8 +18,8 @@ class Reading:
 
     Args:
         file: its name as people see it.
-        lenient: keys that nobody knows are passed over with a warning, as in the JSON of graph editors, unless they look
-            like a misspelt one.
+        lenient: unknown keys are passed over with a warning, as in the JSON of graph editors, unless they look like a
+            misspelt one.
     """
 
     def __init__(self, file: str, *, lenient: bool) -> None:
@@ -132,8 +132,7 @@ class Reading:
         """A number within bounds."""
         self.marks.put(path, tree.mark)
         value = tree.value if isinstance(tree, Scalar) else None
-        usable = isinstance(value, int | float) and not isinstance(value, bool)
-        if usable and least <= value and (most is None or value <= most):
+        if isinstance(value, int | float) and not isinstance(value, bool) and _within(value, least, most):
             return value
         bounds = f"of {least:g} or more" if most is None else f"from {least:g} to {most:g}"
         self.error(tree.mark, path, f"expected a number {bounds}, got {kind_or_text(tree)}")
@@ -177,3 +176,7 @@ def is_blank(tree: Tree) -> bool:
 def kind_or_text(tree: Tree) -> str:
     """A scalar as it was written, or else what kind of value it is."""
     return shortened(tree.text) if isinstance(tree, Scalar) and tree.value is not None else kind_of(tree)
+
+
+def _within(value: float, least: float, most: float | None) -> bool:
+    return least <= value and (most is None or value <= most)

@@ -128,8 +128,8 @@ class Blueprint:
     Attributes:
         nodes: in the order of the file.
         edges: in the order of the file.
-        inputs_contract: what a run must be started with, by name: `{"type", "default", "required", "description", "enum"}`;
-            None when nothing is laid down.
+        inputs_contract: what a run must be started with, by name `{"type", "default", "required", "description",
+            "enum"}`; None when nothing is laid down.
         outputs: what a run's result holds, by name the path it comes from; None for its whole context.
         on_failure: a node that fails for good stops the run, or lets other branches go on first.
         cycle_entry_points: where cycles that nothing leads into begin.

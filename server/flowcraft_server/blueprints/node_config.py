@@ -9,7 +9,7 @@ from flowcraft_server.blueprints.durations import parse_duration_ms
 
 @dataclass(frozen=True, slots=True)
 class RetryDelay:
-    """Pause before a further attempt: `initial_ms * factor ** failures`, at most `max_ms`, spread by `jitter` (0 to 1)."""
+    """Pause before a further attempt: `initial_ms * factor ** failures`, up to `max_ms`, spread by `jitter` (0..1)."""
 
     initial_ms: int
     factor: float = 1.0

@@ -144,14 +144,14 @@ def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | Non
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--offline", is_flag=True, help="Do not look at Redis.")
 def check(file: Path, profile: str | None, format_: str, offline: bool) -> None:
-    """Check the file, its handlers, its blueprints and its Redis. Exit code 2: one of the files is wrong, 1: Redis is."""
+    """Check the file, its handlers, its blueprints and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
     loaded = load_config(file, profile=profile)
     print_problems(loaded.problems, format_)
     if loaded.settings is None:
         print_verdict(loaded, format_)
         sys.exit(EXIT_INVALID)
     with _errors_told():
-        about_redis = "not looked at" if offline else _check_redis(loaded, loaded.settings)
+        about_redis = "not looked at" if offline else _check_redis(loaded.settings)
     print_verdict(loaded, format_, about_redis)
 
 
@@ -217,10 +217,11 @@ def _external_url(loaded: LoadResult, settings: Settings) -> str:
 
 
 def _redis_variable(loaded: LoadResult) -> str | None:
-    return environment_of(loaded.folder, os.environ).get("REDIS_URL") or None
+    environ = environment_of(loaded.folder, os.environ)
+    return environ.get("FLOWCRAFT_REDIS_URL") or environ.get("REDIS_URL") or None
 
 
-def _check_redis(loaded: LoadResult, settings: Settings) -> str:
+def _check_redis(settings: Settings) -> str:
     from flowcraft_server.service.redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
     from flowcraft_server.store.binary import find_server
 

@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Made by `load_config` from files and environment, or by code from its arguments alone.
+    """Everything that can be set: made by `load_config` from file and environment, or by code from arguments alone.
 
     Attributes:
         name: namespace of all keys in Redis, so that many deployments may share one.
@@ -70,11 +70,10 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,  # noqa: ARG003
+        **more: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only the arguments: files and environment are read by `load_config`, which knows their places."""
         return (init_settings,)

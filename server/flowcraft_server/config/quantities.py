@@ -97,7 +97,7 @@ def _checked(parse: Any, value: str) -> Any:
 
 
 def _needs_unit(value: Any, what: str, how: str) -> PydanticCustomError:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
         return PydanticCustomError("quantity", "{why}", {"why": f"{value} has no unit; {how}"})
     return PydanticCustomError("quantity", "{why}", {"why": f"expected {what}; {how}"})
 

@@ -1,0 +1,146 @@
+"""A blueprint's nodes and edges with their look-ups, for analysis, drawing and checks.
+
+Besides the edges that are written there are implied ones: from a node to its fallback, and from a batch-scatter to its
+batch-gather. Edges that lead to or from nowhere are left out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, LoopForest, find_loops, strongly_connected
+from flowcraft_server.blueprints.loops import Link as LoopLink
+from flowcraft_server.blueprints.model import Blueprint, Edge, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """An edge between two nodes that exist.
+
+    Attributes:
+        index: its place among the blueprint's edges, -1 for an implied one.
+        kind: `edge`, `fallback` or `batch`.
+    """
+
+    index: int
+    kind: str
+    edge: Edge
+
+    @property
+    def source(self) -> str:
+        """Id of the node it leads from."""
+        return self.edge.source
+
+    @property
+    def target(self) -> str:
+        """Id of the node it leads to."""
+        return self.edge.target
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is taken only sometimes, by what is written on it."""
+        return self.kind != "edge" or self.edge.action is not None or self.edge.condition is not None
+
+
+class Graph:
+    """Look-ups over a blueprint.
+
+    Attributes:
+        nodes: by id; of two nodes with one id the first.
+        outgoing: arcs by the id of their source.
+        incoming: arcs by the id of their target.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+        self.nodes: dict[str, Node] = {}
+        for node in blueprint.nodes:
+            self.nodes.setdefault(node.id, node)
+        self.outgoing: dict[str, list[Arc]] = {node_id: [] for node_id in self.nodes}
+        self.incoming: dict[str, list[Arc]] = {node_id: [] for node_id in self.nodes}
+        for index, edge in enumerate(blueprint.edges):
+            if edge.source in self.nodes and edge.target in self.nodes:
+                self._put(Arc(index, "edge", edge))
+        for node in self.nodes.values():
+            if node.config.fallback in self.nodes:
+                self._put(Arc(-1, "fallback", Edge(node.id, node.config.fallback)))
+        for node in self.nodes.values():
+            gather = gather_of(node)
+            if gather in self.nodes:
+                self._put(Arc(-1, "batch", Edge(node.id, gather)))
+
+    def _put(self, arc: Arc) -> None:
+        self.outgoing[arc.source].append(arc)
+        self.incoming[arc.target].append(arc)
+
+    def edges_from(self, node_id: str) -> list[Arc]:
+        """The written edges that lead from a node."""
+        return [arc for arc in self.outgoing[node_id] if arc.kind == "edge"]
+
+    def edges_to(self, node_id: str) -> list[Arc]:
+        """The written edges that lead to a node."""
+        return [arc for arc in self.incoming[node_id] if arc.kind == "edge"]
+
+    def loops(self) -> LoopForest:
+        """Its loops."""
+        links = [
+            LoopLink(arc.source, arc.target, arc.decides, arc.kind != "edge")
+            for arcs in self.incoming.values()
+            for arc in arcs
+        ]
+        uses = {node_id: node.uses for node_id, node in self.nodes.items()}
+        return find_loops(uses, links, self.blueprint.cycle_entry_points)
+
+    def components(self, arcs: Iterable[Arc] | None = None) -> list[list[str]]:
+        """The strongly connected parts that hold a cycle, of all arcs or of these."""
+        successors: dict[str, list[str]] = {node_id: [] for node_id in self.nodes}
+        for arc in self.all_arcs() if arcs is None else arcs:
+            successors[arc.source].append(arc.target)
+        parts = strongly_connected(list(self.nodes), successors)
+        return [part for part in parts if len(part) > 1 or part[0] in successors[part[0]]]
+
+    def all_arcs(self) -> Iterable[Arc]:
+        """All arcs, by source."""
+        return (arc for arcs in self.outgoing.values() for arc in arcs)
+
+    def starts(self) -> tuple[str, ...]:
+        """Nodes that run first: those that nothing leads to, and one of each cycle that nothing leads into."""
+        starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
+        return (*starts, *self.unentered_cycles())
+
+    def unentered_cycles(self) -> dict[str, list[str]]:
+        """Cycles that nothing leads into: by the node where each begins, its nodes."""
+        found: dict[str, list[str]] = {}
+        parts = self.components()
+        closed = [
+            part for part in parts if all(arc.source in set(part) for node in part for arc in self.incoming[node])
+        ]
+        if closed:
+            headers = self.loops().loops
+            for part in closed:
+                header = next((node for node in headers if node in part and headers[node].parent is None), part[0])
+                found[header] = part
+        return found
+
+    def always_taken(self, arc: Arc) -> bool:
+        """Whether an edge is taken whenever its source completes."""
+        if arc.decides or self.nodes[arc.source].uses == LOOP_CONTROLLER:
+            return False
+        return all(other.edge.action is None for other in self.edges_from(arc.source))
+
+    def reached(self, starts: Iterable[str], arcs: Mapping[str, Sequence[Arc]] | None = None) -> set[str]:
+        """Nodes that can be reached from these, themselves included, over all arcs or over these by source."""
+        arcs = self.outgoing if arcs is None else arcs
+        seen = set(starts)
+        pending = list(seen)
+        while pending:
+            for arc in arcs.get(pending.pop(), ()):
+                if arc.target not in seen:
+                    seen.add(arc.target)
+                    pending.append(arc.target)
+        return seen
+
+
+def gather_of(node: Node) -> str | None:
+    """The id of the node that gathers a batch-scatter's results."""
+    target = node.params.get("gatherNodeId") if node.uses == "batch-scatter" else None
+    return target if isinstance(target, str) else None

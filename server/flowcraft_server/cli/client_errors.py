@@ -1,0 +1,70 @@
+"""What goes wrong with `flowcraft`, as one line and an exit code."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_FOUND = 3
+EXIT_TIMEOUT = 4
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
+
+
+class Commands(click.Group):
+    """A group whose commands tell every error in one line on standard error, with the exit code that it stands for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                raise
+            line, code = told(error)
+            click.echo(line, err=True)
+            ctx.exit(code)
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error, and the exit code."""
+    from flowcraft_sdk.errors import (
+        BlueprintNotFoundError,
+        FlowcraftError,
+        RunNotFoundError,
+        RunUnsuccessfulError,
+        WaitTimeoutError,
+    )
+
+    line = " ".join(str(error).split())
+    if isinstance(error, RunUnsuccessfulError):
+        return line, EXIT_FAILED
+    if isinstance(error, (RunNotFoundError, BlueprintNotFoundError)):
+        return line, EXIT_NOT_FOUND
+    if isinstance(error, WaitTimeoutError):
+        return line, EXIT_TIMEOUT
+    if isinstance(error, FlowcraftError):
+        return line, EXIT_USAGE
+    return f"{type(error).__name__}: {line} (a bug; {DEBUG_VARIABLE}=1 shows where)", EXIT_BUG
+
+
+@contextmanager
+def run_goes_on(run_id: str) -> Iterator[None]:
+    """While waiting: an interrupt ends the waiting, and says that it did not end the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\ninterrupted; the run goes on: flowcraft result {run_id}", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None

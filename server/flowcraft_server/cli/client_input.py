@@ -1,0 +1,104 @@
+"""What `flowcraft` reads from its command line: a start context, spans of time, and where the deployment is."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from flowcraft_sdk import Client
+
+CONFIG_FILE = "flowcraft.yaml"
+CONFIG_VARIABLE = "FLOWCRAFT_CONFIG"
+
+
+class Span(click.ParamType[float]):
+    """A span of time: `30s`, `500ms`, `1h30m`, or a number of seconds."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the span in seconds."""
+        from flowcraft_server.config.quantities import parse_duration
+
+        try:
+            seconds = float(value)
+        except ValueError:
+            try:
+                seconds = parse_duration(value)
+            except ValueError as error:
+                self.fail(f"{error}", param, ctx)
+        if not 0 <= seconds < float("inf"):
+            self.fail(f"expected a span of time such as 30s, got {value!r}", param, ctx)
+        return seconds
+
+
+def start_context(pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
+    """Put a start context together: the object in `file`, and over it the pairs `key=value`.
+
+    A value is read as JSON if it is JSON, else it is text: `n=3` is a number, `n="3"` and `name=Ada` are texts.
+
+    Raises:
+        click.UsageError: the file does not hold a JSON object, or a pair has no `=`.
+    """
+    context: dict[str, Any] = {}
+    if file is not None:
+        try:
+            loaded = json.load(file)
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise click.UsageError(f"{file.name}: not JSON: {error}") from None
+        if not isinstance(loaded, Mapping):
+            raise click.UsageError(f"{file.name}: a start context is a JSON object, this is a {type(loaded).__name__}")
+        context.update(loaded)
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"-i {pair}: expected key=value")
+        context[key] = _value(text)
+    return context
+
+
+def open_client(config: Path | None, url: str | None, namespace: str | None) -> "Client":
+    """Make a client of the deployment that is meant. Opens no connection.
+
+    Args:
+        config: the deployment's file.
+        url: address of Redis; it counts before any file.
+        namespace: the deployment's name, where no file says it.
+
+    Without either, the nearest `flowcraft.yaml` from the current folder upwards says where Redis is; without one,
+    the environment does (`FLOWCRAFT_REDIS_URL`, `REDIS_URL`).
+
+    Raises:
+        FlowcraftError: the file or the address cannot be used.
+    """
+    from flowcraft_sdk import Client
+
+    if url is None:
+        found = config or _nearest_config()
+        if found is not None:
+            return Client.from_config(found)
+    return Client(url, namespace=namespace)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _nearest_config() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    places = (folder / CONFIG_FILE for folder in (here, *here.parents))
+    return next((place for place in places if place.is_file()), None)

@@ -1,0 +1,132 @@
+"""What `flowcraft` prints: for people on a terminal, plain in a pipe, JSON for machines."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flowcraft_sdk import RunEvent, RunSnapshot, RunSummary
+
+PIPE_WIDTH = 240
+_STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "timed_out": "red",
+    "cancelled": "yellow",
+    "cancelling": "yellow",
+    "running": "cyan",
+    "retrying": "magenta",
+}
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; what JSON has no form for (a decimal, a date) as its text."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_output(output: Any) -> None:
+    """Print a result: a text as it is, anything else as JSON."""
+    if isinstance(output, str):
+        click.echo(output)
+    else:
+        print_json(output)
+
+
+def outcome(snapshot: "RunSnapshot") -> dict[str, Any]:
+    """How a run ended, as JSON values."""
+    plain = snapshot.model_dump(mode="json", include={"run_id", "blueprint_id", "status", "failures", "cancel"})
+    return {**plain, "output": snapshot.output}
+
+
+def print_runs(runs: Iterable["RunSummary"]) -> None:
+    """Print a table of runs."""
+    from rich.table import Table
+
+    table = Table("run", "blueprint", "status", "created", "took", box=None, pad_edge=False, header_style="bold")
+    for run in runs:
+        took = _took(run.started_at, run.ended_at)
+        table.add_row(run.run_id, run.blueprint_id, _status(run.status), _time(run.created_at), took)
+    _console().print(table)
+
+
+def print_run(run: "RunSnapshot") -> None:
+    """Print a run: its record, its nodes, its failures, and its context if it is there."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    for name, value in _facts(run).items():
+        console.print(Text.assemble((f"{name:<11}", "bold"), value))
+    table = Table("node", "status", "attempts", "took", "", box=None, pad_edge=False, header_style="bold")
+    for node_id, node in run.nodes.items():
+        about = node.error.message if node.error is not None else node.message or node.child_run_id or ""
+        took = _took(node.started_at, node.ended_at)
+        table.add_row(Text(node_id), _status(node.status), str(node.attempts or ""), took, Text(_line(about)))
+    console.print()
+    console.print(table)
+    for failure in run.failures:
+        console.print(Text(f"\n{failure.node_id} failed: {failure.message}", style="red"))
+        if failure.traceback:
+            console.print(Text(failure.traceback.rstrip(), style="dim"))
+    if run.ctx is not None:
+        console.print()
+        print_json(dict(run.ctx))
+
+
+def event_line(event: "RunEvent") -> str:
+    """An event as one line: when, which node, what."""
+    what = event.type.removeprefix("node_").replace("_", " ")
+    about = ", ".join(f"{key} {_line(value)}" for key, value in event.data.items() if value not in (None, ""))
+    return f"{event.at.astimezone():%H:%M:%S.%f}"[:-3] + f"  {event.node_id or '(run)':<28} {what:<16} {about}".rstrip()
+
+
+def _facts(run: "RunSnapshot") -> Mapping[str, Any]:
+    facts: dict[str, Any] = {
+        "run": run.run_id,
+        "blueprint": f"{run.blueprint_id} ({run.blueprint_version[:12]})",
+        "status": _status(run.status),
+        "created": _time(run.created_at),
+        "took": _took(run.started_at, run.ended_at),
+        "progress": f"{run.progress.done} of {run.progress.total} nodes",
+    }
+    if run.parent_run_id:
+        facts["parent"] = run.parent_run_id
+    if run.children:
+        facts["children"] = ", ".join(run.children)
+    if run.tags:
+        facts["tags"] = ", ".join(run.tags)
+    if run.cancel is not None:
+        facts["cancel"] = run.cancel.reason or "asked for"
+    return facts
+
+
+def _status(status: str) -> Any:
+    from rich.text import Text
+
+    return Text(str(status), style=_STYLES.get(str(status), ""))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=False)
+    # In a pipe there is no width to fit into, and an id that is cut off is of no use.
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=PIPE_WIDTH)
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
+
+
+def _took(start: datetime | None, end: datetime | None) -> str:
+    return f"{(end - start).total_seconds():.2f} s" if start is not None and end is not None else ""
+
+
+def _line(value: Any, most: int = 120) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,0 +1,59 @@
+"""Blueprints as a part of a deployment: found, checked against its handlers, reported with the rest."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowcraft_server.config.load import LoadResult
+
+Load = Callable[..., LoadResult]
+Told = Callable[..., list[str]]
+
+FILE = "handlers: {dump: 'json:dumps'}\nblueprints: {dirs: [flows]}\n"
+
+
+@pytest.fixture
+def flows(folder: Path) -> Path:
+    place = folder / "flows"
+    place.mkdir()
+    (place / "good.yaml").write_text("nodes:\n  a: {uses: dump}\n  b: {uses: dump, needs: [a]}\n")
+    return place
+
+
+def test_blueprints_are_loaded(flows: Path, load: Load) -> None:
+    result = load(FILE)
+    assert result.problems == []
+    assert [blueprint.id for blueprint in result.blueprints] == ["good"]
+    assert result.folder == flows.parent
+
+
+def test_their_mistakes_follow_those_of_the_file(flows: Path, told: Told) -> None:
+    (flows / "bad.yaml").write_text("nodes:\n  a: {uses: dumb}\nedges:\n  - {source: a, target: anylyze}\n")
+    problems = told(FILE + "executor: {workers: x}\n")
+    assert problems[0].startswith("flowcraft.yaml:3:21   executor.workers")
+    assert [problem.partition(":")[0] for problem in problems[1:]] == ["flows/bad.yaml"] * len(problems[1:])
+    assert any("did you mean 'dump'?" in problem for problem in problems)
+
+
+def test_a_handler_that_cannot_be_imported_is_not_unknown_to_its_blueprints(flows: Path, told: Told) -> None:
+    (flows / "more.yaml").write_text("nodes:\n  a: {uses: other}\n")
+    problems = told("handlers: {dump: 'json:dumps', other: 'deployed_nowhere:f'}\nblueprints: {dirs: [flows]}\n")
+    assert len(problems) == 1
+    assert "cannot import" in problems[0]
+
+
+def test_a_folder_that_is_not_there(told: Told) -> None:
+    assert told(FILE) == ["flowcraft.yaml:2:21   blueprints.dirs[0]: no folder 'flows' beside flowcraft.yaml"]
+
+
+def test_a_worker_needs_no_blueprints(load: Load) -> None:
+    assert load(FILE, with_blueprints=False).problems == []
+
+
+@pytest.mark.usefixtures("flows")
+def test_the_default_join_reaches_the_nodes_that_name_none(load: Load) -> None:
+    (blueprint,) = load(FILE + "defaults: {joinStrategy: any}\n").blueprints
+    assert {node.config.join for node in blueprint.nodes} == {"any"}
+    (blueprint,) = load(FILE).blueprints
+    assert {node.config.join for node in blueprint.nodes} == {None}

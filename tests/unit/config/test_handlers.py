@@ -1,0 +1,229 @@
+"""Handlers: imported by dotted path, checked, and everything that is wrong with one said in one line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowcraft_server.config.load import LoadResult
+
+Load = Callable[..., LoadResult]
+Told = Callable[..., list[str]]
+
+USER_CODE = """
+import functools
+from flowcraft_sdk import handler
+from pydantic import BaseModel
+
+class Params(BaseModel):
+    limit: int = 3
+
+def plain(ctx): return 1
+async def coroutine(ctx): return 1
+def optional(ctx, depth=3): return 1
+def none(): return 1
+def two(ctx, other): return 1
+def stream(ctx): yield 1
+async def async_stream(ctx): yield 1
+value = {}
+class Kind:
+    def __init__(self, ctx): pass
+class Callable_:
+    def __call__(self, ctx): return 1
+class AsyncCallable:
+    async def __call__(self, ctx): return 1
+class Group:
+    @staticmethod
+    def inside(ctx): return 1
+instance = Callable_()
+async_instance = AsyncCallable()
+partial = functools.partial(two, other=1)
+
+@handler("fetch", actions=["hit", "miss"], params=Params, timeout=5.0)
+def fetch(ctx): return 1
+
+@handler()
+async def ask(ctx): return 1
+"""
+
+
+@pytest.fixture
+def deployed(folder: Path) -> Path:
+    """A package of handlers beside `flowcraft.yaml`."""
+    package = folder / "deployed_handlers"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "code.py").write_text(USER_CODE)
+    return package
+
+
+def one(name: str) -> str:
+    return f"handlers:\n  h: deployed_handlers.code:{name}\n"
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("name", "is_async"),
+    [
+        ("plain", False),
+        ("coroutine", True),
+        ("optional", False),
+        ("instance", False),
+        ("async_instance", True),
+        ("partial", False),
+        ("Group.inside", False),
+        ("fetch", False),
+        ("ask", True),
+    ],
+)
+def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
+    result = load(one(name))
+    assert result.problems == []
+    assert result.handlers["h"].is_async is is_async
+    assert callable(result.handlers["h"].function)
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("plan", "'deployed_handlers.code' has no 'plan'; did you mean 'plain'?"),
+        ("zzz", "'deployed_handlers.code' has no 'zzz'"),
+        ("Group.insid", "has no 'Group.insid'; did you mean 'inside'?"),
+        ("value", "'deployed_handlers.code:value' is of type dict, not a function"),
+        ("Kind", "'deployed_handlers.code:Kind' is a class; name a function"),
+        ("none", "'deployed_handlers.code:none()' must take exactly one argument, the context"),
+        ("two", "'deployed_handlers.code:two(ctx, other)' must take exactly one argument, the context"),
+        ("stream", "is a generator; a handler returns its output"),
+        ("async_stream", "is a generator; a handler returns its output"),
+    ],
+)
+def test_what_can_not(told: Told, name: str, said: str) -> None:
+    (problem,) = told(one(name))
+    assert problem.startswith("flowcraft.yaml:2:6   handlers.h: ")
+    assert said in problem
+
+
+@pytest.mark.parametrize("path", ["module", "module.function", ":f", "m:", "a b:c", "m:f:g", "1m:f"])
+def test_what_is_no_dotted_path(told: Told, path: str) -> None:
+    (problem,) = told(f"handlers:\n  h: '{path}'\n")
+    assert problem == f"flowcraft.yaml:2:6   handlers.h.path: expected 'package.module:function', got '{path}'"
+
+
+def test_names_of_the_engine_are_taken(told: Told) -> None:
+    assert told("handlers: {sleep: 'json:dumps'}\n") == [
+        "flowcraft.yaml:1:19   handlers.sleep: 'sleep' is built in; choose another name"
+    ]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_what_a_handler_declares_and_what_the_file_says_of_it(load: Load) -> None:
+    result = load(
+        "handlers:\n"
+        "  a: deployed_handlers.code:fetch\n"
+        "  b: {path: deployed_handlers.code:fetch, timeout: 9s, queue: io, params: {limit: 5}}\n"
+        "  c: deployed_handlers.code:plain\n"
+    )
+    a, b, c = (result.handlers[name] for name in "abc")
+    assert a.spec is not None
+    assert a.spec.actions == ("hit", "miss")
+    assert (a.timeout, a.queue, dict(a.params)) == (5.0, None, {})
+    assert (b.timeout, b.queue, b.params) == (9.0, "io", {"limit": 5})
+    assert (c.timeout, c.spec) == (None, None)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_module_brings_all_handlers_that_it_declares(load: Load) -> None:
+    result = load("handlerModules: [deployed_handlers.code]\n")
+    assert result.problems == []
+    assert sorted(result.handlers) == ["ask", "fetch"]
+    assert result.handlers["fetch"].timeout == 5.0
+
+
+def test_two_functions_of_one_name(deployed: Path, told: Told, load: Load) -> None:
+    (deployed / "more.py").write_text("from flowcraft_sdk import handler\n@handler('fetch')\ndef other(ctx): pass\n")
+    (problem,) = told("handlerModules: [deployed_handlers.code, deployed_handlers.more]\n")
+    assert problem == (
+        "flowcraft.yaml:1:42   handlerModules[1]: 'deployed_handlers.more': handler 'fetch' "
+        "(deployed_handlers.more:other) is there already (deployed_handlers.code:fetch)"
+    )
+    again = load("handlers: {fetch: 'deployed_handlers.code:fetch'}\nhandlerModules: [deployed_handlers.code]\n")
+    assert again.problems == []
+
+
+def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Path, told: Told) -> None:
+    (deployed / "broken.py").write_text("import os\n\nimport httpz\n")
+    (deployed / "outer.py").write_text("from . import broken\n")
+    for module, place in (("broken", "broken.py:3 `import httpz`"), ("outer", "broken.py:3 `import httpz`")):
+        (problem,) = told(f"handlers:\n  h: deployed_handlers.{module}:f\n")
+        assert problem == (
+            f"flowcraft.yaml:2:6   handlers.h: cannot import 'deployed_handlers.{module}' "
+            f"(ModuleNotFoundError: No module named 'httpz'), raised in deployed_handlers/{place}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("x = (\n", "(SyntaxError: '(' was never closed), in deployed_handlers/bad.py:1 `x = (`"),
+        ("1 / 0\n", "(ZeroDivisionError: division by zero), raised in deployed_handlers/bad.py:1 `1 / 0`"),
+        ("import json\njson.loads('x')\n", "deployed_handlers/bad.py:2 `json.loads('x')`"),
+        ("raise SystemExit(3)\n", "(SystemExit: 3), raised in deployed_handlers/bad.py:1"),
+        ("raise ValueError('two\\nlines')\n", "(ValueError: two lines)"),
+        ("raise KeyError\n", "(KeyError)"),
+    ],
+)
+def test_whatever_happens_in_an_import_is_one_line(deployed: Path, told: Told, code: str, said: str) -> None:
+    (deployed / "bad.py").write_text(code)
+    (problem,) = told("handlers:\n  h: deployed_handlers.bad:f\n")
+    assert said in problem
+    assert "\n" not in problem
+
+
+def test_a_module_that_is_not_there(told: Told) -> None:
+    (problem,) = told("handlers:\n  h: deployed_nowhere.at_all:f\n")
+    assert (
+        "cannot import 'deployed_nowhere.at_all' (ModuleNotFoundError: No module named 'deployed_nowhere')" in problem
+    )
+
+
+def test_the_folder_comes_last_on_the_import_path(folder: Path, load: Load) -> None:
+    (folder / "deployed_single.py").write_text("def f(ctx): pass\n")
+    assert load("handlers: {h: 'deployed_single:f'}\n").problems == []
+    assert sys.path[-1] == str(folder.resolve())
+    load("handlers: {h: 'deployed_single:f'}\n")
+    assert sys.path.count(str(folder.resolve())) == 1
+
+
+def test_a_file_named_like_a_standard_module_is_named_not_taken(folder: Path, told: Told) -> None:
+    (folder / "json.py").write_text("def f(ctx): pass\n")
+    (problem,) = told("handlers:\n  h: json:f\n")
+    assert "'json' means json.py, but " in problem
+    assert "json/__init__.py is found first; rename yours" in problem
+
+
+def test_a_package_that_hides_behind_another(folder: Path, told: Told) -> None:
+    (folder / "email").mkdir()
+    (folder / "email" / "send.py").write_text("def f(ctx): pass\n")
+    (problem,) = told("handlers:\n  h: email.send:f\n")
+    assert "'email.send' means email/send.py, but " in problem
+    assert "email/__init__.py is found first; rename yours" in problem
+
+
+def test_a_module_built_into_python(folder: Path, told: Told) -> None:
+    (folder / "time.py").write_text("def f(ctx): pass\n")
+    (problem,) = told("handlers:\n  h: time:f\n")
+    assert "a module that is built into Python is found first" in problem
+
+
+def test_folders_without_init_files_are_packages_too(folder: Path, load: Load) -> None:
+    (folder / "deployed_space").mkdir()
+    (folder / "deployed_space" / "code.py").write_text("def f(ctx): pass\n")
+    assert load("handlers: {h: 'deployed_space.code:f'}\n").problems == []
+
+
+def test_handlers_are_checked_beside_other_mistakes(told: Told) -> None:
+    problems = told("handlers: {h: 'deployed_nowhere:f'}\nexecutor: {workers: x}\n")
+    assert len(problems) == 2
+    assert "cannot import 'deployed_nowhere'" in problems[0]
