@@ -206,9 +206,9 @@ class TestSweep:
         bench.start()
         lost = bench.claim()
         assert lost is not None
-        bench.env.clock.advance(9)
+        bench.env.clock.advance(9, keep_leases=False)
         assert bench.sweep()[2] == 0
-        bench.env.clock.advance(2)
+        bench.env.clock.advance(2, keep_leases=False)
         assert bench.sweep()[2] == 1
         taken = bench.claim()
         assert taken is not None and (taken.inst, taken.crashes, taken.attempt) == ("a", 1, 1)
@@ -220,7 +220,7 @@ class TestSweep:
         bench.start()
         for _ in range(2):
             assert bench.claim() is not None
-            bench.env.clock.advance(11)
+            bench.env.clock.advance(11, keep_leases=False)
             bench.sweep(max_crashes=2)
         assert bench.status() == "failed"
         assert bench.env.link.redis.zrange(bench.keys.dead, 0, -1) == [b"r|a"]
@@ -245,9 +245,9 @@ class TestRenew:
         claim = bench.claim()
         assert claim is not None
         held = [("r", "a", claim.fence)]
-        bench.env.clock.advance(9)
+        bench.env.clock.advance(9, keep_leases=False)
         assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == []
-        bench.env.clock.advance(9)
+        bench.env.clock.advance(9, keep_leases=False)
         assert bench.sweep()[2] == 0
         bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=60_000))
         assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == [b"r", b"a", b"stopping"]

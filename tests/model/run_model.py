@@ -90,20 +90,17 @@ class RunModel:
             else:
                 self.decide(caught[0], "t")
         else:
-            self._end_failed(node)
-            for source in self._waiting_for(node):
-                self._end_failed(source)
+            failed = [node, *self._waiting_for(node)]
+            for one in failed:
+                self.state[one] = "failed"
+                self.failures += 1
+            if not self.continue_on_failure:
+                self.stop_run("fail")
+            for one in failed if self.continue_on_failure else ():
+                for edge in self.out(one):
+                    self.decide(edge, "f")
+                self._decide_kind(one, "fallback", "d")
         self.settle()
-
-    def _end_failed(self, node: str) -> None:
-        self.state[node] = "failed"
-        self.failures += 1
-        if self.continue_on_failure:
-            for edge in self.out(node):
-                self.decide(edge, "f")
-            self._decide_kind(node, "fallback", "d")
-        else:
-            self.stop_run("fail")
 
     def _waiting_for(self, fallback: str) -> list[str]:
         return [

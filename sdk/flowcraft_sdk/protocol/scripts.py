@@ -198,7 +198,12 @@ def expire(keys: Keys, *, status: str, age_ms: int, limit: int, offset: int = 0)
     return _call("expire", keys, status, age_ms, limit, offset)
 
 
+def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
+    """Move the test clock forward."""
+    return _call("advance", keys, ms, int(keep_leases))
+
+
 ALL = (
     "start", "cancel", "signal", "claim", "complete", "fail", "start_child", "park", "store_items", "release", "renew",
-    "emit", "sweep", "expire",
+    "emit", "sweep", "expire", "advance",
 )  # fmt: skip

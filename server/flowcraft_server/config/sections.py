@@ -269,7 +269,7 @@ ProviderSection = Annotated[OpenAIProviderSection | ScriptedProviderSection, Fie
 
 
 class LLMSection(Section):
-    """Language models for handlers, by name. Without a `default`, or with `auto`, the server takes one that can be used."""
+    """Language models for handlers, by name. Without a `default`, or with `auto`, one is chosen that can be used."""
 
     default: str | None = None
     providers: dict[str, ProviderSection] = Field(default_factory=dict)

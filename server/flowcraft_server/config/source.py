@@ -37,7 +37,7 @@ def make_settings(*trees: Tree) -> Settings:
     class FromTrees(Settings):
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *args: Any, **kwargs: Any
+            cls, settings_cls: type[BaseSettings], *_others: Any, **_more: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return tuple(TreeSource(settings_cls, tree) for tree in trees)
 

@@ -98,7 +98,7 @@ class Tree:
             self.put(path, value, over.origin_of(path) or Origin(""))
 
     def leaves(self, path: Path = (), value: Any = None) -> Iterator[tuple[Path, Any]]:
-        """All values that are no mappings, with their paths; an empty mapping counts as a value, a list as one value."""
+        """All values but mappings with something in them, with their paths; a list is one value."""
         value = self.data if not path else value
         for key, item in list(value.items()):
             if isinstance(item, dict) and item:

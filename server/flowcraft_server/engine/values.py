@@ -41,9 +41,21 @@ class NodeValues:
         """What this node itself wrote or put out under the key; `MISSING` if nothing."""
         if key in self.writes:
             return wire.loads(self.writes[key])
+        if key == "_catch_error" and self.plan_node.fallback_of:
+            return self._caught()
         if self.output is not MISSING and key in (self.claim.node_id, f"_outputs.{self.claim.node_id}"):
             return self.output
         return MISSING
+
+    def _caught(self) -> Any:
+        """What a fallback sees of the failure that it stands in for."""
+        source, kind, _ = self.plan_node.incoming[max(self.claim.position, 1) - 1]
+        raw = self.claimed(f"f:{source}") if kind == "fallback" else None
+        if raw is None:
+            return MISSING
+        failure = wire.loads(raw)
+        names = ("type", "message", "node", "details", "traceback")
+        return {name: failure.get(name) for name in names} | {"attempts": failure.get("attempt")}
 
     def fields(self, key: str) -> tuple[str, ...]:
         """Run-hash fields that decide the key's value, besides the node's own writes."""

@@ -1,4 +1,4 @@
-"""Logging: lines for people on a terminal, JSON lines elsewhere, run and node on each, everybody's logs in one place."""
+"""Logging: lines to read on a terminal, JSON lines elsewhere, run and node on each, everybody's logs in one place."""
 
 import json
 import logging

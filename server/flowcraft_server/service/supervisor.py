@@ -20,6 +20,7 @@ STEADY = 60.0
 KILL_AFTER = 10.0
 """Seconds beyond the drain time-out after which a process that does not end is killed."""
 
+SIGNAL_PAUSE = 0.1
 TICK = 0.25
 
 
@@ -87,7 +88,7 @@ class Supervisor:
             self._start(child)
 
     def _start(self, child: _Child) -> None:
-        child.process = subprocess.Popen(
+        child.process = subprocess.Popen(  # noqa: S603  (our own program)
             [*self._command, str(self._pipe)],
             env=self._environ,
             pass_fds=(self._pipe,),
@@ -102,13 +103,15 @@ class Supervisor:
         running = [child.process for child in self._children if child.process is not None]
         deadline = time.monotonic() + drain_timeout + KILL_AFTER
         _signal(running)
-        told_twice = False
+        told = time.monotonic()
         while any(process.poll() is None for process in running) and time.monotonic() < deadline:
-            if stop.now and not told_twice:
-                _signal(running)
-                told_twice = True
             stop.wait(0.02)
-        return all(process.poll() == 0 for process in running)
+            # Again and again, as two signals that come close together are delivered as one.
+            if stop.now and time.monotonic() - told > SIGNAL_PAUSE:
+                _signal(running)
+                told = time.monotonic()
+        # One that was told before it could listen had nothing to finish.
+        return all(process.poll() in (0, -signal.SIGTERM) for process in running)
 
     def _kill(self) -> None:
         for child in self._children:

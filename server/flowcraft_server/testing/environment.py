@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flowcraft_sdk import Client
+from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.loader import load_dirs, load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
@@ -60,12 +61,16 @@ class TestClock:
         offset = int(self._link.redis.get(self._keys.clock) or 0)
         return datetime.fromtimestamp(seconds + micros / 1e6, UTC) + timedelta(milliseconds=offset)
 
-    def advance(self, by: timedelta | float) -> None:
-        """Move the clock forward by a timedelta or seconds; what falls due is done by the workers at once."""
+    def advance(self, by: timedelta | float, *, keep_leases: bool = True) -> None:
+        """Move the clock forward by a timedelta or seconds; what falls due is done by the workers at once.
+
+        Args:
+            keep_leases: running nodes stay their workers', as if renewed meanwhile; False: all workers were silent.
+        """
         seconds = by.total_seconds() if isinstance(by, timedelta) else float(by)
         if seconds < 0:
             raise ValueError("time does not go back")
-        self._link.redis.incrby(self._keys.clock, int(seconds * 1000))
+        self._link.call(scripts.advance(self._keys, ms=int(seconds * 1000), keep_leases=keep_leases))
         self._moved()
 
 

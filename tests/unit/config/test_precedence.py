@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.show import plain_settings, with_origins
@@ -65,10 +66,8 @@ def test_variables_of_a_value_that_is_overridden_are_not_needed(load: Load) -> N
 def test_unknown_profiles_and_typing_errors_in_any_of_them(told: Told) -> None:
     assert told(BASE, profile="prd") == ["no profile 'prd'; did you mean 'prod'?"]
     assert told(BASE, profile="x") == ["no profile 'x'; known: prod, ci"]
-    assert told(BASE + "  wrong: 1\n".replace("  ", "")) == [
-        "flowcraft.yaml:11:1   wrong: unknown key; known: version, name, handlers, handlerModules, blueprints, redis, "
-        "executor, defaults, limits, retention, history, llm, logging, profiles"
-    ]
+    (problem,) = told(BASE + "wrong: 1\n")
+    assert problem.startswith("flowcraft.yaml:11:1   wrong: unknown key; known: version, name, handlers, ")
     assert (
         "profiles.p.executor.worker: unknown key; did you mean 'workers'?"
         in told("handlers: {h: 'json:dumps'}\nprofiles: {p: {executor: {worker: 1}}}\n")[0]
@@ -208,7 +207,7 @@ def test_what_is_shown_can_be_loaded_again_and_holds_no_secret(folder: Path, loa
     plain = plain_settings(result.settings, result.secrets)
     assert not any(secret in str(plain) for secret in ("t0ken", "from-a-file", "hidden", "sk-12345"))
     assert plain["redis"]["url"] == "redis://:********@h"
-    again = load(__import__("yaml").safe_dump(plain))
+    again = load(yaml.safe_dump(plain))
     assert again.settings is not None, again.problems
     assert again.settings.retention == result.settings.retention
     assert again.settings.executor == result.settings.executor

@@ -1,15 +1,18 @@
 -- A node that failed for good: to its fallback, or to the end of the run.
 
-local function end_failed(r, inst, n)
+local function mark_failed(r, inst, n)
   put_node(r, inst, n, 'F')
   put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
   if not get(r, 'f1') then put(r, 'f1', inst) end
   add_live(r, entry(r, inst), -1)
-  if plan_field(r, 'meta').onFailure == 'continue' then
-    r.work[#r.work + 1] = {string.match(inst, '^([^%[]+)'), 'f'}
-  else
-    stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
+end
+
+-- What failed nodes do to their run: it stops, or their edges are failed and other branches go on.
+local function fail_run(r, failed)
+  if plan_field(r, 'meta').onFailure ~= 'continue' then
+    return stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
   end
+  for _, inst in ipairs(failed) do r.work[#r.work + 1] = {string.match(inst, '^([^%[]+)'), 'f'} end
 end
 
 -- A failed item fails the `map` that waits for it; items that have not begun are cancelled, running ones finish unheard.
@@ -56,13 +59,16 @@ fail_node = function(r, inst, n, failure, input, alone)
       return maybe_finish(r)
     end
   end
-  end_failed(r, inst, n)
-  for _, source in ipairs(e[6].fallbackOf or {}) do
+  mark_failed(r, inst, n)
+  local failed = {inst}
+  for _, source in ipairs(e[6].fallbackOf or {}) do -- what it was to stand in for has failed as well
     local waiting = node_state(r, source)
     if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
       r.park = r.park - 1
-      end_failed(r, source, waiting)
+      mark_failed(r, source, waiting)
+      failed[#failed + 1] = source
     end
   end
+  fail_run(r, failed)
   maybe_finish(r)
 end

@@ -1,0 +1,115 @@
+"""Runs the demonstration. Exit code 0 if every run ended as it was to, 1 if not."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowcraft_sdk import Client, FlowcraftError, RunStatus
+from flowcraft_server.config.load import load_settings
+from flowcraft_server.llm import LLMSettingsError, build_models
+
+from .agents import RUNS, SLOW_RUN, AgentRun
+from .progress import Follower, watch, went_as_planned
+from .server import DemoServer, ServerFailed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PATIENCE = 60.0
+CANCEL_AFTER = 0.8
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", "-c", type=click.Path(exists=True, dir_okay=False, path_type=Path), default="flowcraft.yaml"
+)
+@click.option("--llm", default="scripted", show_default=True, help="Provider of llm.providers to ask; or auto.")
+def main(config: Path, llm: str) -> None:
+    """Run all four agents on a server that is started for it, and print what they say."""
+    from rich.console import Console
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as with Ctrl-C, the server is not left behind
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    config = config.resolve()
+    name, scripted = _deployment(config, llm)
+    begin = time.monotonic()
+    server = DemoServer(config, name, llm)
+    try:
+        with server, server.connect() as client:
+            console.print(f"A server is up after {time.monotonic() - begin:.1f} s; {len(RUNS) + 1} runs begin.\n")
+            followers = _run_all(client, console)
+            _print_outputs(followers, console)
+            failed = [follower for follower in followers if not went_as_planned(follower)]
+            if failed:
+                raise ServerFailed("not as planned: " + ", ".join(follower.run_.label for follower in failed))
+    except (ServerFailed, FlowcraftError) as error:
+        raise click.ClickException(f"{error}\nThe server's log: {server.log}") from None
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    if scripted:
+        console.print("Scripted replies, no model was called.")
+    ends = [str(follower.run_.ends) for follower in followers]
+    counts = ", ".join(f"{ends.count(status)} {status}" for status in dict.fromkeys(ends))
+    console.print(f"{len(ends)} runs: {counts}. All in {time.monotonic() - begin:.1f} s; nothing is left running.")
+
+
+def _deployment(config: Path, llm: str) -> tuple[str, bool]:
+    """The deployment's name, and whether the provider's replies are scripted."""
+    loaded = load_settings(config, overrides={"llm.default": llm})
+    if loaded.settings is None:
+        raise click.UsageError("\n".join(str(problem) for problem in loaded.errors))
+    try:
+        models = build_models(loaded.settings.llm, base=loaded.folder)
+    except LLMSettingsError as error:
+        raise click.UsageError(str(error)) from None
+    return loaded.settings.name, models.default.scripted
+
+
+def _run_all(client: Client, console: "Console") -> list[Follower]:
+    """Start all runs at once, show them, cancel the slow one on the way."""
+    begin = time.monotonic()
+    lines = None if console.is_terminal else console
+
+    def begin_run(run: AgentRun) -> Follower:
+        return Follower(run, client.start(run.blueprint, run.context, tags=["demo"]), lines, begin)
+
+    followers = [begin_run(run) for run in (*RUNS, SLOW_RUN)]
+    for follower in followers:
+        follower.start()
+    cancelling = threading.Timer(CANCEL_AFTER, followers[-1].handle.cancel, ["shown to be cancelled"])
+    cancelling.start()
+    watch(followers, console, begin, PATIENCE)
+    cancelling.join()
+    return followers
+
+
+def _print_outputs(followers: Sequence[Follower], console: "Console") -> None:
+    for follower in followers:
+        snapshot = follower.snapshot
+        console.print(f"\n── {follower.run_.label} ", end="")
+        console.print("─" * (60 - len(follower.run_.label)), style="dim")
+        if follower.error is not None or snapshot is None:
+            console.print(f"cannot be followed: {follower.error}", style="red")
+        elif snapshot.status is RunStatus.COMPLETED:
+            console.print(_final_output(snapshot.output))
+        elif snapshot.cancel is not None:
+            console.print(f"{snapshot.status}: {snapshot.cancel.reason}")
+        else:
+            why = snapshot.failures[0].message if snapshot.failures else "it has not ended"
+            console.print(f"{snapshot.status}: {why}", style="red")
+    console.print()
+
+
+def _final_output(output: Any) -> str:
+    return str(output.get("final_output", output)) if isinstance(output, dict) else str(output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""`flowcraft-server` as its users run it: real processes, a real store, signals, kills."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from flowcraft_sdk import Client
+from flowcraft_server.store.embedded import EmbeddedStore, running_url
+from tests.acceptance.server_program import (
+    FILE,
+    Server,
+    alive,
+    eventually,
+    run_command,
+    write_deployment,
+)
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_deployment(tmp_path / "app")
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Iterator[str]:
+    """A Redis that is not the server's own."""
+    with EmbeddedStore(tmp_path / "external", durable=False) as store:
+        yield store.url
+
+
+def client_of(folder: Path) -> Client:
+    url = running_url(folder / ".flowcraft" / "data")
+    assert url is not None
+    return Client(url, namespace="acceptance")
+
+
+def pids_of_slow_nodes(folder: Path) -> list[int]:
+    began = folder / "began"
+    return [int(line) for line in began.read_text().split()] if began.exists() else []
+
+
+def started(folder: Path, *arguments: str, **environ: str) -> Server:
+    server = Server(folder, *arguments, environ=environ)
+    server.wait_for("serving 'acceptance'")
+    return server
+
+
+def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
+    server = started(folder, "dev")
+    for text in ("flowcraft · acceptance", ".flowcraft/data", "chain, long", "echo, slow, sleepy", "flowcraft start chain"):
+        assert text in server.said
+    with client_of(folder) as client:
+        assert client.start("chain", {"x": 3}).result(timeout=PATIENCE)["b"] == "slept"
+    health = run_command(folder, "health")
+    assert health.returncode == 0, health.stderr
+    assert "healthy" in health.stdout
+    url = running_url(folder / ".flowcraft" / "data")
+    assert url is not None
+    store = int(redis.Redis.from_url(url).info("server")["process_id"])
+    server.signal(signal.SIGINT)
+    assert server.ends() == 0, server.said
+    assert not alive(store)
+    health = run_command(folder, "health")
+    assert health.returncode == 1
+    assert "the embedded store does not run" in health.stderr
+
+
+def test_a_drain_lets_what_runs_finish(folder: Path) -> None:
+    server = started(folder, "dev")
+    with client_of(folder) as client:
+        handle = client.start("long", {}, run_id="r1")
+        assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
+        server.signal(signal.SIGTERM)
+        server.wait_for("what runs may finish")
+        (folder / "go").touch()
+        assert server.ends() == 0, server.said
+    again = started(folder, "dev")
+    with client_of(folder) as client:
+        assert client.get("r1").result(timeout=PATIENCE)["a"] == server.process.pid
+    assert len(pids_of_slow_nodes(folder)) == 1
+    assert handle.run_id == "r1"
+    again.signal(signal.SIGTERM)
+    assert again.ends() == 0
+
+
+def test_a_second_signal_hands_back_at_once(folder: Path) -> None:
+    server = started(folder, "dev")
+    with client_of(folder) as client:
+        client.start("long", {}, run_id="r1")
+        assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
+    server.signal(signal.SIGTERM)
+    server.wait_for("what runs may finish")
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 1, server.said
+    assert "handed back" in server.said
+    again = started(folder, "dev")
+    assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2, 5)
+    (folder / "go").touch()
+    with client_of(folder) as client:
+        assert client.get("r1").result(timeout=PATIENCE)["a"] == again.process.pid
+    again.signal(signal.SIGTERM)
+    assert again.ends() == 0
+
+
+def test_after_a_kill_the_next_one_takes_everything_over(folder: Path) -> None:
+    server = started(folder, "dev")
+    with client_of(folder) as client:
+        client.start("long", {}, run_id="r1")
+        assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
+    server.process.kill()
+    server.process.wait()
+    (folder / "go").touch()
+    again = started(folder, "dev")
+    assert "joined the server that runs already" in again.said
+    with client_of(folder) as client:
+        assert client.get("r1").result(timeout=PATIENCE)["a"] == again.process.pid
+    again.signal(signal.SIGTERM)
+    assert again.ends() == 0
+    assert running_url(folder / ".flowcraft" / "data") is None
+
+
+def test_a_store_that_dies_is_started_again_under_the_workers(folder: Path) -> None:
+    server = started(folder, "dev")
+    with client_of(folder) as client:
+        assert client.start("chain", {"x": 1}, run_id="before").result(timeout=PATIENCE)["b"] == "slept"
+    url = running_url(folder / ".flowcraft" / "data")
+    assert url is not None
+    import os
+
+    os.kill(int(redis.Redis.from_url(url).info("server")["process_id"]), signal.SIGKILL)
+    server.wait_for("it was started again")
+    with client_of(folder) as client:
+        assert client.get("before").result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0
+
+
+def test_worker_processes(folder: Path) -> None:
+    server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process")
+    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    with client_of(folder) as client:
+        client.start("long", {}, run_id="r1")
+        assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
+        (first,) = pids_of_slow_nodes(folder)
+        assert first != server.process.pid
+        import os
+
+        os.kill(first, signal.SIGKILL)
+        assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2)
+        server.wait_for("was killed by SIGKILL")
+        (folder / "go").touch()
+        assert client.get("r1").result(timeout=PATIENCE)["a"] == pids_of_slow_nodes(folder)[1]
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0, server.said
+
+
+def test_worker_processes_end_with_a_killed_parent(folder: Path) -> None:
+    server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process")
+    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    workers = [int(text.split()[0].rstrip('",}')) for text in server.said.split("is process ")[1:]]
+    assert len(workers) == 2
+    server.process.kill()
+    server.process.wait()
+    assert eventually(lambda: not any(alive(pid) for pid in workers))
+    again = started(folder, "dev")
+    again.signal(signal.SIGTERM)
+    assert again.ends() == 0
+
+
+def test_run_and_worker_on_an_external_redis(folder: Path, external: str) -> None:
+    server = started(folder, "run", REDIS_URL=external)
+    worker = started(folder, "worker", "--queue", "other", REDIS_URL=external)
+    assert "on queue other" in worker.said
+    with Client(external, namespace="acceptance") as client:
+        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+    assert run_command(folder, "health", REDIS_URL=external).returncode == 0
+    for process in (server, worker):
+        process.signal(signal.SIGTERM)
+        assert process.ends() == 0, process.said
+
+
+def test_run_needs_a_redis_that_answers(folder: Path, tmp_path: Path) -> None:
+    result = run_command(folder, "run", REDIS_URL=f"unix://{tmp_path}/none.sock")
+    assert result.returncode == 1
+    assert "does not answer, 0.3 s were waited" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_run_needs_a_redis_at_all(folder: Path) -> None:
+    result = run_command(folder, "run")
+    assert result.returncode == 1
+    assert "this needs a Redis of its own: set redis.url" in result.stderr
+
+
+def test_run_refuses_a_redis_that_evicts_and_dev_warns(folder: Path, external: str) -> None:
+    redis.Redis.from_url(external).config_set("maxmemory-policy", "allkeys-lru")
+    result = run_command(folder, "run", REDIS_URL=external)
+    assert result.returncode == 1
+    assert "maxmemory-policy allkeys-lru" in result.stderr
+    server = started(folder, "dev", REDIS_URL=external)
+    assert "maxmemory-policy allkeys-lru" in server.said
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0
+    allowed = started(folder, "run", REDIS_URL=external, FLOWCRAFT__REDIS__REQUIRE_NO_EVICTION="off")
+    allowed.signal(signal.SIGTERM)
+    assert allowed.ends() == 0
+
+
+def test_nothing_is_started_of_a_deployment_with_mistakes(folder: Path) -> None:
+    (folder / "flowcraft.yaml").write_text(FILE + "executer: {}\nlogging: {level: loud}\n")
+    for command in ("dev", "run", "worker"):
+        result = run_command(folder, command)
+        assert result.returncode == 2
+        assert "executer: unknown key; did you mean 'executor'?" in result.stderr
+        assert result.stderr.splitlines()[-1] == "2 errors: nothing was started"
+        assert "Traceback" not in result.stderr
+    assert not (folder / ".flowcraft").exists()
+
+
+def test_check(folder: Path, external: str, tmp_path: Path) -> None:
+    right = run_command(folder, "check")
+    assert right.returncode == 0, right.stderr
+    assert "flowcraft.yaml is right: 3 handlers, 2 blueprints, Redis embedded, by " in right.stdout
+    assert run_command(folder, "check", REDIS_URL=external).returncode == 0
+    assert run_command(folder, "check", REDIS_URL=f"unix://{tmp_path}/none.sock").returncode == 1
+    assert run_command(folder, "check", "--offline", REDIS_URL=f"unix://{tmp_path}/none.sock").returncode == 0
+    (folder / "flowcraft.yaml").write_text(FILE + "executor: {}\n")
+    wrong = run_command(folder, "check")
+    assert wrong.returncode == 2
+    assert "duplicate key 'executor'" in wrong.stderr
+    found: Any = json.loads(run_command(folder, "check", "--format", "json").stdout)
+    assert [(problem["severity"], problem["line"], problem["column"]) for problem in found] == [("error", 11, 1)]
+    annotated = run_command(folder, "check", "--format", "github").stdout
+    assert annotated.startswith("::error file=flowcraft.yaml,line=11,col=1::duplicate key")
+
+
+def test_the_file_can_be_elsewhere_and_is_named_in_the_environment(folder: Path, tmp_path: Path) -> None:
+    assert run_command(tmp_path, "check").returncode == 2
+    assert run_command(tmp_path, "check", "-c", "app/flowcraft.yaml").returncode == 0
+    assert run_command(tmp_path, "check", FLOWCRAFT_CONFIG=str(folder / "flowcraft.yaml")).returncode == 0
+
+
+def test_config_show(folder: Path) -> None:
+    shown = run_command(folder, "config", "show", "--origin", FLOWCRAFT__EXECUTOR__LEASE="2s", REDIS_URL="redis://:pw12@h")
+    assert shown.returncode == 0, shown.stderr
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in shown.stdout.splitlines()}
+    assert rows["executor.lease"] == '"2s" environment variable FLOWCRAFT__EXECUTOR__LEASE'
+    assert rows["executor.workers"] == "2 flowcraft.yaml:8"
+    assert rows["logging.level"] == '"info" default'
+    assert rows["redis.url"] == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:})'
+    plain = run_command(folder, "config", "show")
+    assert "lease: 1s" in plain.stdout
+
+
+def test_logs_are_json_when_nobody_watches(folder: Path) -> None:
+    server = started(folder, "dev")
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0
+    lines = [json.loads(line) for line in server.said.splitlines() if line.startswith("{")]
+    assert lines
+    assert all({"time", "level", "message", "logger"} <= set(line) for line in lines)

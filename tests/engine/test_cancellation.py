@@ -1,0 +1,138 @@
+"""Cancellation: what is told, what is fenced, what a caller hears."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk import AsyncNodeContext, NodeContext, RunCancelledError, RunNotFoundError, RunStatus
+from flowcraft_server.testing import TestEnvironment
+from tests.engine.test_failures import graph
+
+Make = Callable[..., TestEnvironment]
+
+
+class Gate:
+    """A handler that says when it began and obeys, or does not, when it is told to stop."""
+
+    def __init__(self, obeys: bool = True) -> None:
+        self.begun = threading.Event()
+        self.release = threading.Event()
+        self.obeys = obeys
+
+    def __call__(self, ctx: NodeContext) -> str:
+        self.begun.set()
+        while not self.release.is_set():
+            if self.obeys:
+                ctx.check_cancelled()
+            time.sleep(0.001)
+        return "late"
+
+
+def test_a_cooperative_function_ends_the_run_with_the_reason(environment: Make) -> None:
+    gate, ran = Gate(), []
+    env = environment(
+        handlers={"gate": gate.__call__, "after": lambda ctx: ran.append(1)},
+        blueprints=graph({"a": "gate", "b": "after"}, ["a b"]),
+    )
+    run = env.client.start("g")
+    assert gate.begun.wait(5)
+    assert run.cancel("no longer wanted") is True
+    with pytest.raises(RunCancelledError, match="no longer wanted") as caught:
+        run.result(timeout=10)
+    assert (caught.value.reason, caught.value.forced) == ("no longer wanted", False)
+    assert ran == []
+    assert run.cancel("again") is False
+
+
+def test_a_coroutine_is_cancelled_at_its_next_await(environment: Make) -> None:
+    begun, seen = threading.Event(), []
+
+    async def sleeps(ctx: AsyncNodeContext) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            seen.append("told")
+            raise
+
+    env = environment(handlers={"sleeps": sleeps}, blueprints=graph({"a": "sleeps"}))
+    run = env.client.start("g")
+    assert begun.wait(5)
+    run.cancel()
+    assert run.wait(timeout=5).status is RunStatus.CANCELLED
+    assert seen == ["told"]
+
+
+def test_a_handler_that_ignores_it_is_fenced_when_the_grace_is_over(environment: Make) -> None:
+    gate = Gate(obeys=False)
+    env = environment(handlers={"gate": gate.__call__}, blueprints=graph({"a": "gate"}))
+    run = env.client.start("g")
+    assert gate.begun.wait(5)
+    assert run.cancel("now", grace=60)
+    assert run.status() is RunStatus.CANCELLING
+    env.clock.advance(61)
+    snapshot = run.wait(timeout=10)
+    assert (snapshot.status, snapshot.cancel.forced) == (RunStatus.CANCELLED, True)
+    gate.release.set()
+    env.run_until_idle()
+    assert "a" not in run.describe(ctx=True).ctx
+
+
+def test_no_grace_ends_it_at_once(environment: Make) -> None:
+    gate = Gate(obeys=False)
+    env = environment(handlers={"gate": gate.__call__}, blueprints=graph({"a": "gate"}))
+    run = env.client.start("g")
+    assert gate.begun.wait(5)
+    run.cancel(grace=0)
+    assert run.status() is RunStatus.CANCELLED
+    gate.release.set()
+
+
+def test_queued_and_scheduled_runs_end_at_once(environment: Make) -> None:
+    env = environment(workers=0, blueprints=graph({"a": "x"}))
+    for options in ({}, {"delay": 3600}):
+        run = env.client.start("g", **options)
+        assert run.cancel("why") is True
+        assert run.status() is RunStatus.CANCELLED
+
+
+def test_the_first_reason_is_kept(environment: Make) -> None:
+    gate = Gate(obeys=False)
+    env = environment(handlers={"gate": gate.__call__}, blueprints=graph({"a": "gate"}))
+    run = env.client.start("g")
+    assert gate.begun.wait(5)
+    assert run.cancel("first") and run.cancel("second", grace=0)
+    with pytest.raises(RunCancelledError, match="first"):
+        run.result(timeout=5)
+    gate.release.set()
+
+
+def test_it_reaches_subflows_two_levels_down(environment: Make) -> None:
+    gate = Gate()
+
+    def subflow(name: str, child: str) -> dict[str, Any]:
+        return {"id": name, "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": child}}], "edges": []}
+
+    env = environment(
+        handlers={"gate": gate.__call__},
+        blueprints=[graph({"a": "gate"}) | {"id": "leaf"}, subflow("middle", "leaf"), subflow("top", "middle")],
+    )
+    run = env.client.start("top")
+    assert gate.begun.wait(5)
+    run.cancel("all of it")
+    assert run.wait(timeout=10).status is RunStatus.CANCELLED
+    child = run.describe().children[0]
+    leaf = env.client.get_handle(child).describe().children[0]
+    assert env.client.get_handle(child).status() is RunStatus.CANCELLED
+    assert env.client.get_handle(leaf).status() is RunStatus.CANCELLED
+
+
+def test_an_unknown_run(environment: Make) -> None:
+    env = environment(workers=0)
+    for call in ("cancel", "status", "result", "describe", "wait"):
+        with pytest.raises(RunNotFoundError):
+            getattr(env.client.get_handle("nope"), call)()

@@ -1,0 +1,101 @@
+"""What Redis must be like: it answers, lets us in, and throws nothing away."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowcraft_server.service.redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+from flowcraft_server.store.embedded import EmbeddedStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    with EmbeddedStore(tmp_path / "data", durable=False) as store:
+        yield store
+
+
+def test_a_redis_as_it_should_be(store: EmbeddedStore) -> None:
+    assert complaints_about(wait_for_redis(store.url, 1), store.url) == []
+
+
+def test_a_redis_that_evicts(store: EmbeddedStore) -> None:
+    client = wait_for_redis(store.url, 1)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    (complaint,) = complaints_about(client, store.url)
+    assert "maxmemory-policy allkeys-lru" in complaint
+    assert "set it to noeviction" in complaint
+
+
+def test_the_policy_is_found_out_without_config_get(store: EmbeddedStore) -> None:
+    client = wait_for_redis(store.url, 1)
+    client.config_set("maxmemory-policy", "volatile-lru")
+    client.execute_command("ACL", "SETUSER", "managed", "on", ">word", "~*", "+@all", "-config")
+    url = store.url.replace("unix://", "unix://managed:word@")
+    assert "volatile-lru" in complaints_about(wait_for_redis(url, 1), url)[0]
+
+
+def test_a_redis_that_tells_nothing_is_not_refused(store: EmbeddedStore) -> None:
+    client = wait_for_redis(store.url, 1)
+    client.execute_command("ACL", "SETUSER", "mute", "on", ">word", "~*", "+@all", "-info")
+    url = store.url.replace("unix://", "unix://mute:word@")
+    assert complaints_about(wait_for_redis(url, 1), url) == []
+
+
+def test_a_replica(store: EmbeddedStore) -> None:
+    client = wait_for_redis(store.url, 1)
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    assert "is a read-only replica" in complaints_about(client, store.url)[0]
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(RedisUnusable) as raised:
+        wait_for_redis(f"unix://{tmp_path}/none.sock", 0.3)
+    assert time.monotonic() - began < 5
+    assert "does not answer, 0.3 s were waited (" in str(raised.value)
+    assert "is redis.url right, and Redis running?" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wait_can_be_given_up(tmp_path: Path) -> None:
+    with pytest.raises(RedisUnusable, match="stopped while waiting"):
+        wait_for_redis(f"unix://{tmp_path}/none.sock", 60, lambda _seconds: True)
+
+
+def test_one_that_comes_late_is_met(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "data", durable=False)
+
+    def start_it(_seconds: float) -> bool:
+        store.start()
+        return False
+
+    assert wait_for_redis(f"unix://{tmp_path}/data/store.sock", 20, start_it).ping()
+    store.stop()
+
+
+def test_a_wrong_password_is_not_waited_for_and_not_shown(store: EmbeddedStore) -> None:
+    wait_for_redis(store.url, 1).execute_command("ACL", "SETUSER", "known", "on", ">right", "~*", "+@all")
+    began = time.monotonic()
+    with pytest.raises(RedisUnusable) as raised:
+        wait_for_redis(store.url.replace("unix://", "unix://known:wrong@"), 60)
+    assert time.monotonic() - began < 10
+    assert "is the password right?" in str(raised.value)
+    assert "wrong@" not in str(raised.value)
+
+
+def test_a_database_that_is_not_there(store: EmbeddedStore) -> None:
+    with pytest.raises(RedisUnusable, match="refuses us"):
+        wait_for_redis(store.url + "?db=99", 60)
+
+
+def test_no_address() -> None:
+    with pytest.raises(RedisUnusable, match="is no address of a Redis"):
+        wait_for_redis("http://example.org", 1)
+
+
+def test_addresses_are_shown_without_passwords() -> None:
+    assert shown_url("rediss://user:secret@host:6379/1") == "rediss://user:********@host:6379/1"
+    assert shown_url("redis://:secret@host") == "redis://:********@host"
+    assert shown_url("unix:///tmp/x.sock") == "unix:///tmp/x.sock"

@@ -1,0 +1,187 @@
+"""Child processes: started, started again, stopped, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flowcraft_server.service import supervisor as supervising
+from flowcraft_server.service.stopping import StopRequests
+from flowcraft_server.service.supervisor import Supervisor
+
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from flowcraft_server.service.parentage import end_with_parent
+from flowcraft_server.service.stopping import StopRequests
+place, mode = Path(sys.argv[1]), sys.argv[2]
+stop = StopRequests()
+with stop.on_signals():
+    end_with_parent(os.getppid(), int(sys.argv[3]), stop.request)
+    (place / str(os.getpid())).write_text("began")
+    if mode == "stubborn":
+        while True: time.sleep(1)
+    if mode == "failing": sys.exit(3)
+    while not stop.wait(10): pass
+    if mode == "twice":
+        while not stop.now: stop.wait(10)
+    (place / str(os.getpid())).write_text("ended well")
+"""
+
+PARENT = """
+import sys
+from flowcraft_server.service.stopping import StopRequests
+from flowcraft_server.service.supervisor import Supervisor
+import os
+Supervisor(sys.argv[1:], 2, os.environ).serve(StopRequests(), 5, lambda: None)
+"""
+
+
+def command(place: Path, mode: str = "obedient") -> list[str]:
+    return [sys.executable, "-c", CHILD, str(place), mode]
+
+
+ENVIRON = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def eventually(condition: object, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    assert callable(condition)
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+class Served:
+    """A supervisor that serves in a thread."""
+
+    def __init__(self, place: Path, mode: str = "obedient", count: int = 2, drain_timeout: float = 10) -> None:
+        self.place = place
+        self.stop = StopRequests()
+        self.supervisor = Supervisor(command(place, mode), count, ENVIRON)
+        self.result: list[bool] = []
+        self.ticks = 0
+        self.thread = threading.Thread(target=self._serve, args=(drain_timeout,))
+        self.thread.start()
+
+    def _serve(self, drain_timeout: float) -> None:
+        self.result.append(self.supervisor.serve(self.stop, drain_timeout, self._tick))
+
+    def _tick(self) -> None:
+        self.ticks += 1
+
+    def began(self, count: int) -> list[int]:
+        assert eventually(lambda: len(list(self.place.iterdir())) >= count)
+        return [int(path.name) for path in self.place.iterdir()]
+
+    def ends(self) -> bool:
+        self.thread.join(30)
+        self.stop.close()
+        return self.result[0]
+
+
+def test_children_run_until_a_stop_and_end_well(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    pids = served.began(2)
+    assert sorted(served.supervisor.pids) == sorted(pids)
+    served.stop.request()
+    assert served.ends()
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"ended well"}
+    assert served.ticks > 0
+
+
+def test_a_child_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "FIRST_PAUSE", 0.01)
+    served = Served(tmp_path)
+    first, second = served.began(2)
+    os.kill(first, signal.SIGKILL)
+    pids = served.began(3)
+    assert eventually(lambda: len(served.supervisor.pids) == 2)
+    assert second in served.supervisor.pids
+    assert first not in served.supervisor.pids
+    assert len(pids) == 3
+    served.stop.request()
+    assert served.ends()
+
+
+def test_one_that_fails_at_once_is_started_ever_more_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "FIRST_PAUSE", 60.0)
+    served = Served(tmp_path, "failing", count=1)
+    served.began(1)
+    assert eventually(lambda: not served.supervisor.pids)
+    ticks = served.ticks
+    assert eventually(lambda: served.ticks >= ticks + 2)
+    assert len(list(tmp_path.iterdir())) == 1
+    served.stop.request()
+    assert served.ends()
+
+
+def test_a_second_stop_is_passed_on(tmp_path: Path) -> None:
+    served = Served(tmp_path, "twice")
+    served.began(2)
+    served.stop.request()
+    assert eventually(lambda: served.ticks > 0)
+    assert len(served.supervisor.pids) == 2
+    served.stop.request()
+    assert served.ends()
+
+
+def test_one_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "KILL_AFTER", 0.2)
+    served = Served(tmp_path, "stubborn", count=1, drain_timeout=0.0)
+    (pid,) = served.began(1)
+    served.stop.request()
+    assert not served.ends()
+    assert not alive(pid)
+
+
+def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, *command(tmp_path)], env=ENVIRON)
+    assert eventually(lambda: len(list(tmp_path.iterdir())) == 2)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    parent.kill()
+    parent.wait()
+    assert eventually(lambda: not any(alive(pid) for pid in pids))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"ended well"}
+
+
+def test_the_pipe_does_where_the_kernel_does_not() -> None:
+    from flowcraft_server.service import parentage
+
+    reading, writing = os.pipe()
+    told = threading.Event()
+    asked = parentage._ask_kernel
+    try:
+        parentage._ask_kernel = lambda: False
+        parentage.end_with_parent(os.getppid(), reading, told.set)
+        assert not told.wait(0.02)
+        os.close(writing)
+        assert told.wait(10)
+    finally:
+        parentage._ask_kernel = asked
+        os.close(reading)
+
+
+def test_a_parent_that_died_before_the_child_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowcraft_server.service import parentage
+
+    monkeypatch.setattr(parentage, "_ask_kernel", lambda: True)
+    told = threading.Event()
+    parentage.end_with_parent(-1, 0, told.set)
+    assert told.is_set()
