@@ -28,9 +28,13 @@ def run_graph(link: StoreLink, keys: Keys, blueprint: str, runs: int) -> dict[st
         link.send(
             [
                 scripts.start(
-                    keys, token=secrets.token_hex(4), run_id=secrets.token_hex(13), blueprint_id=blueprint,
-                    digest="", context={},
-                )  # fmt: skip
+                    keys,
+                    token=secrets.token_hex(4),
+                    run_id=secrets.token_hex(13),
+                    blueprint_id=blueprint,
+                    digest="",
+                    context={},
+                )
                 for _ in range(min(50, runs - first))
             ]
         )
@@ -72,7 +76,12 @@ def main() -> None:
                 calls = statistics.median(row["calls"] / runs / nodes for row in ours[name])
                 size = statistics.median(row["bytes"] for row in ours[name])
                 table.add_row(
-                    f"{name} x {runs}", str(processes), f"{rate:,.0f}", f"{rate / huey:.1f}", f"{calls:.2f}", f"{size:,.0f}"
+                    f"{name} x {runs}",
+                    str(processes),
+                    f"{rate:,.0f}",
+                    f"{rate / huey:.1f}",
+                    f"{calls:.2f}",
+                    f"{size:,.0f}",
                 )
     Console().print(table)
 

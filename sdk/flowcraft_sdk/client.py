@@ -61,7 +61,22 @@ class Client:
         return cls(url, namespace=namespace)
 
     @overload
-    def start(self, blueprint_id: str, ctx: Any = None, *, result_type: type[T], **options: Any) -> Handle[T]: ...
+    def start(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        run_id: str | None = None,
+        on_conflict: Literal["attach", "raise"] = "attach",
+        delay: Seconds | None = None,
+        start_at: datetime | None = None,
+        run_timeout: Seconds | None = None,
+        tags: Iterable[str] = (),
+        memo: Mapping[str, Any] | None = None,
+        version: str | None = None,
+        parent: "Handle[Any] | str | None" = None,
+        result_type: type[T],
+    ) -> Handle[T]: ...
 
     @overload
     def start(
@@ -87,7 +102,7 @@ class Client:
         ctx: Any = None,
         *,
         run_id: str | None = None,
-        on_conflict: str = "attach",
+        on_conflict: Literal["attach", "raise"] = "attach",
         delay: Seconds | None = None,
         start_at: datetime | None = None,
         run_timeout: Seconds | None = None,
@@ -229,7 +244,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

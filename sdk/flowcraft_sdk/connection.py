@@ -45,7 +45,9 @@ def resolve_url(url: str | None) -> str:
     if found.startswith("valkey"):
         found = "redis" + found.removeprefix("valkey")
     if urlsplit(found).scheme not in SCHEMES:
-        raise ConfigurationError(f"expected an address such as redis://host:6379/0, rediss:// or unix://, got {hidden(found)}")
+        raise ConfigurationError(
+            f"expected an address such as redis://host:6379/0, rediss:// or unix://, got {hidden(found)}"
+        )
     return found
 
 

@@ -51,7 +51,9 @@ def as_context(ctx: Any) -> dict[str, Any]:
     if hasattr(ctx, "model_dump") and hasattr(type(ctx), "model_fields"):
         return dict(ctx.model_dump())
     if not isinstance(ctx, Mapping):
-        raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {type(ctx).__name__}", "ctx")
+        raise SerializationError(
+            f"a context is a mapping, a dataclass or a pydantic model, got {type(ctx).__name__}", "ctx"
+        )
     for key in ctx:
         if not isinstance(key, str):
             raise SerializationError(f"the key {key!r} is no text", "ctx")

@@ -46,7 +46,9 @@ class ProtocolMismatchError(FlowcraftError):
     code = "protocol_mismatch"
 
     def __init__(self, client_version: str, server_version: str) -> None:
-        super().__init__(f"this SDK speaks protocol {client_version}, the deployment {server_version}: use one release for both")
+        super().__init__(
+            f"this SDK speaks protocol {client_version}, the deployment {server_version}: use one release for both"
+        )
         self.client_version = client_version
         self.server_version = server_version
 
@@ -128,7 +130,9 @@ class WaitTimeoutError(FlowcraftError, TimeoutError):
 
     code = "wait_timeout"
 
-    def __init__(self, run_id: str, status: str, waited: float, handle: Any = None, live_workers: int | None = None) -> None:
+    def __init__(
+        self, run_id: str, status: str, waited: float, handle: Any = None, live_workers: int | None = None
+    ) -> None:
         idle = "; no worker is alive" if live_workers == 0 else ""
         super().__init__(f"run {run_id} is {status} after {waited:.1f} s{idle}; it goes on")
         self.run_id = run_id

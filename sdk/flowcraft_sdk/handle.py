@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowcraft_sdk import operations
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
-from flowcraft_sdk.steps import clock
+from flowcraft_sdk.steps import Operation, clock
 from flowcraft_sdk.typed import convert
 
 if TYPE_CHECKING:
     from flowcraft_sdk.client import Client
 
 T = TypeVar("T")
+V = TypeVar("V")
 Seconds = float | timedelta
 
 
@@ -124,6 +125,6 @@ class Handle(Generic[T]):
     def _deployment(self) -> operations.Deployment:
         return self._client.deployment
 
-    def _drive(self, operation: Any, *, listen: bool = False) -> Any:
+    def _drive(self, operation: Operation[V], *, listen: bool = False) -> V:
         channel = self._deployment.keys.channel(self.run_id) if listen else None
         return self._client.driver.run(operation, channel=channel)

@@ -54,9 +54,7 @@ class Filter:
 
 def run_page(deployment: Deployment, wanted: Filter, offset: int) -> Operation[tuple[list[RunSummary], int]]:
     """Runs of one slice of the index, newest first, and the next offset (-1: that was the last)."""
-    ids = yield command(
-        "ZREVRANGEBYSCORE", wanted.index(deployment), wanted.high, wanted.low, "LIMIT", offset, INDEXED
-    )
+    ids = yield command("ZREVRANGEBYSCORE", wanted.index(deployment), wanted.high, wanted.low, "LIMIT", offset, INDEXED)
     found = []
     for raw in ids:
         run_id = raw.decode()

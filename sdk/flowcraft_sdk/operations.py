@@ -116,7 +116,7 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, options: StartOpt
         raise ConfigurationError(f"run {options.parent} is nested too deep to have a child")
     if code == "conflict":
         raise RunConflictError(run_id, reply[1].decode())
-    return code == "attached"
+    return bool(code == "attached")
 
 
 def _current_doc(deployment: Deployment, blueprint_id: str, version: str | None) -> Operation[Mapping[str, Any] | None]:
@@ -243,7 +243,11 @@ def event_page(deployment: Deployment, run_id: str, after: int) -> Operation[tup
     raw = yield command("LRANGE", keys.events(run_id), first, first + EVENTS_A_PAGE - 1)
     events = [parse_event(trimmed + first + i + 1, text.decode(), created) for i, text in enumerate(raw)]
     if after < trimmed:
-        lost = RunEvent(id=str(trimmed), type="events_truncated", at=events[0].at, data={"count": trimmed - after}) if events else None
+        lost = (
+            RunEvent(id=str(trimmed), type="events_truncated", at=events[0].at, data={"count": trimmed - after})
+            if events
+            else None
+        )
         events = [lost, *events] if lost else events
     return events, ended and len(raw) < EVENTS_A_PAGE
 

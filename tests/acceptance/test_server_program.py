@@ -54,7 +54,13 @@ def started(folder: Path, *arguments: str, **environ: str) -> Server:
 
 def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
     server = started(folder, "dev")
-    for text in ("flowcraft · acceptance", ".flowcraft/data", "chain, long", "echo, slow, sleepy", "flowcraft start chain"):
+    for text in (
+        "flowcraft · acceptance",
+        ".flowcraft/data",
+        "chain, long",
+        "echo, slow, sleepy",
+        "flowcraft start chain",
+    ):
         assert text in server.said
     with client_of(folder) as client:
         assert client.start("chain", {"x": 3}).result(timeout=PATIENCE)["b"] == "slept"
@@ -249,7 +255,9 @@ def test_the_file_can_be_elsewhere_and_is_named_in_the_environment(folder: Path,
 
 
 def test_config_show(folder: Path) -> None:
-    shown = run_command(folder, "config", "show", "--origin", FLOWCRAFT__EXECUTOR__LEASE="2s", REDIS_URL="redis://:pw12@h")
+    shown = run_command(
+        folder, "config", "show", "--origin", FLOWCRAFT__EXECUTOR__LEASE="2s", REDIS_URL="redis://:pw12@h"
+    )
     assert shown.returncode == 0, shown.stderr
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in shown.stdout.splitlines()}
     assert rows["executor.lease"] == '"2s" environment variable FLOWCRAFT__EXECUTOR__LEASE'

@@ -42,7 +42,9 @@ class TestRetries:
                 raise OSError("not yet")
             return "done"
 
-        env = environment(handlers={"flaky": flaky}, blueprints=graph({"a": {"uses": "flaky", "config": {"maxRetries": 3}}}))
+        env = environment(
+            handlers={"flaky": flaky}, blueprints=graph({"a": {"uses": "flaky", "config": {"maxRetries": 3}}})
+        )
         assert env.client.execute("g", timeout=10)["a"] == "done"
         assert calls == [1, 2, 3]
 
@@ -72,7 +74,9 @@ class TestRetries:
             calls.append(1)
             raise NonRetryableError("no such account", details={"account": 7})
 
-        env = environment(handlers={"never": never}, blueprints=graph({"a": {"uses": "never", "config": {"maxRetries": 5}}}))
+        env = environment(
+            handlers={"never": never}, blueprints=graph({"a": {"uses": "never", "config": {"maxRetries": 5}}})
+        )
         with pytest.raises(RunFailedError) as caught:
             env.client.execute("g", timeout=10)
         assert calls == [1]
@@ -194,7 +198,9 @@ class TestFailedRun:
         def nan(ctx: NodeContext) -> Any:
             return {"items": [1.0, float("nan")]}
 
-        env = environment(handlers={"nan": nan, "echo": echo}, blueprints=[graph({"a": "nan"}), graph({"a": "echo"}) | {"id": "ok"}])
+        env = environment(
+            handlers={"nan": nan, "echo": echo}, blueprints=[graph({"a": "nan"}), graph({"a": "echo"}) | {"id": "ok"}]
+        )
         with pytest.raises(RunFailedError, match=r"output of node 'a'\.items\[1\]"):
             env.client.execute("g", timeout=10)
         assert env.client.execute("ok", timeout=10) == {"a": None}
@@ -203,7 +209,9 @@ class TestFailedRun:
         def big(ctx: NodeContext) -> str:
             return "x" * 2000
 
-        env = environment(handlers={"big": big}, blueprints=graph({"a": "big"}), settings=WorkerSettings(max_value=1000))
+        env = environment(
+            handlers={"big": big}, blueprints=graph({"a": "big"}), settings=WorkerSettings(max_value=1000)
+        )
         with pytest.raises(RunFailedError, match=r"node 'a'.*2002 bytes.*1000.*limits\.maxValue"):
             env.client.execute("g", timeout=10)
 
@@ -238,12 +246,18 @@ class TestFallback:
             seen["input"] = ctx.input
             return "saved"
 
-        env = environment(handlers={"boom": boom, "rescue": rescue, "echo": echo}, blueprints=self.blueprint(maxRetries=2))
+        env = environment(
+            handlers={"boom": boom, "rescue": rescue, "echo": echo}, blueprints=self.blueprint(maxRetries=2)
+        )
         run = env.client.start("g")
         assert run.result(timeout=10) == {"a": None, "fb": "saved", "z": "saved", "own": "saved"}
         snapshot = run.describe()
         assert snapshot.nodes["a"].caught_by_fallback
-        assert (seen["error"]["node"], seen["error"]["attempts"], seen["error"]["message"]) == ("a", 2, "payment declined")
+        assert (seen["error"]["node"], seen["error"]["attempts"], seen["error"]["message"]) == (
+            "a",
+            2,
+            "payment declined",
+        )
         assert seen["error"]["type"] == "ValueError"
 
     def test_it_is_no_start_node(self, environment: Make) -> None:

@@ -1,5 +1,6 @@
 """Each Lua script by itself, through its typed wrapper."""
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ def chain(*names: str, **extra: Any) -> dict[str, Any]:
     return {
         "id": "chain",
         "nodes": [{"id": name, "uses": "x"} for name in names],
-        "edges": [{"source": a, "target": b} for a, b in zip(names, names[1:], strict=False)],
+        "edges": [{"source": a, "target": b} for a, b in itertools.pairwise(names)],
         **extra,
     }
 
@@ -54,15 +55,19 @@ class Bench:
     def fail(self, claim: Claim, verdict: str, delay_ms: int = 0) -> Any:
         return self.call(
             scripts.fail(
-                self.keys, ALONE, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
-                delay_ms=delay_ms, failure=b'{"message":"boom"}',
-            )  # fmt: skip
+                self.keys,
+                ALONE,
+                run_id=claim.run_id,
+                inst=claim.inst,
+                fence=claim.fence,
+                verdict=verdict,
+                delay_ms=delay_ms,
+                failure=b'{"message":"boom"}',
+            )
         )
 
     def sweep(self, max_crashes: int = 3) -> Any:
-        return self.call(
-            scripts.sweep(self.keys, limit=100, max_crashes=max_crashes, grace_ms=1000, queues="default")
-        )
+        return self.call(scripts.sweep(self.keys, limit=100, max_crashes=max_crashes, grace_ms=1000, queues="default"))
 
     def fields(self, run_id: str = "r") -> dict[str, str]:
         return {k.decode(): v.decode() for k, v in self.env.link.read_hash(self.keys.run(run_id)).items()}
@@ -250,7 +255,11 @@ class TestRenew:
         bench.env.clock.advance(9, keep_leases=False)
         assert bench.sweep()[2] == 0
         bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=60_000))
-        assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == [b"r", b"a", b"stopping"]
+        assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == [
+            b"r",
+            b"a",
+            b"stopping",
+        ]
         wrong = [("r", "a", claim.fence + 1)]
         assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=wrong)) == [b"r", b"a", b"lost"]
         bench.fail(claim, "cancelled")
@@ -318,8 +327,12 @@ class TestStartChild:
         parent = bench.claim()
         assert parent is not None
         options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {}}
-        assert bench.call(scripts.start_child(bench.keys, blueprint_id="nope", max_depth=16, **options)) == [b"no-blueprint"]
-        assert bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=0, **options)) == [b"too-deep"]
+        assert bench.call(scripts.start_child(bench.keys, blueprint_id="nope", max_depth=16, **options)) == [
+            b"no-blueprint"
+        ]
+        assert bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=0, **options)) == [
+            b"too-deep"
+        ]
 
 
 class TestParkAndSignal:
@@ -392,5 +405,8 @@ def test_expire_removes_a_run_with_all_its_keys(bench: Bench) -> None:
     bench.env.clock.advance(10)
     assert bench.call(scripts.expire(bench.keys, age_ms=60_000, **options)) == [0, 0]
     assert bench.call(scripts.expire(bench.keys, age_ms=5_000, **options)) == [1, 0]
-    left = {key.decode().removeprefix(bench.keys.base) for key in bench.env.link.redis.scan_iter(match=bench.keys.base + "*")}
+    left = {
+        key.decode().removeprefix(bench.keys.base)
+        for key in bench.env.link.redis.scan_iter(match=bench.keys.base + "*")
+    }
     assert not [name for name in left if name.startswith(("run:", "idx:"))]

@@ -207,6 +207,7 @@ class History:
             self.model.state[claim.inst] = "retrying" if bits & 1 else "ready"
         assert self.link.call(self.failure(claim, "retry", 50 if bits & 1 else 0))[0] == b"ok"
         self.spent.append(claim)
+        return None
 
     def failure(self, claim: Claim, verdict: str, delay: int = 0) -> scripts.ScriptCall:
         return scripts.fail(

@@ -130,7 +130,7 @@ class RunRecord:
         if letter in "PS" and int(claims) > 0:
             status = NodeStatus.COMPLETED  # it ran in an earlier iteration of its loop
         failure = self.fields.get(f"f:{inst}")
-        progress = wire.loads(self.fields[f"p:{inst}"]) if f"p:{inst}" in self.fields else [None, ""]
+        progress: list[Any] = wire.loads(self.fields[f"p:{inst}"]) if f"p:{inst}" in self.fields else [None, ""]
         ran = letter in "LCKFX" and rest
         return NodeSnapshot(
             status=status,
@@ -157,7 +157,12 @@ class RunRecord:
 
     def _waiting(self, nodes: Mapping[str, NodeSnapshot]) -> Iterator[WaitPoint]:
         for inst, node in nodes.items():
-            if node.status is not NodeStatus.WAITING or node.waiting_for not in ("signal", "timer", "webhook", "subflow"):
+            if node.status is not NodeStatus.WAITING or node.waiting_for not in (
+                "signal",
+                "timer",
+                "webhook",
+                "subflow",
+            ):
                 continue
             raw = self.fields.get(f"w:{inst}")
             details = wire.loads(raw) if raw and node.waiting_for != "subflow" else None
@@ -208,10 +213,15 @@ class RunRecord:
         """What the last taken edge brought each node."""
         brought: dict[str, list[tuple[str, ...]]] = {}
         counts: dict[str, int] = {}
+        place: tuple[str, ...]
         for edge in self.doc["edges"]:
             index = counts.get(edge["source"], 0)
             counts[edge["source"]] = index + 1
-            place = (f"x:{edge['source']}>{index}",) if "transform" in edge else (f"s:{edge['source']}", f"o:{edge['source']}")
+            place = (
+                (f"x:{edge['source']}>{index}",)
+                if "transform" in edge
+                else (f"s:{edge['source']}", f"o:{edge['source']}")
+            )
             brought.setdefault(edge["target"], []).append(place)
         for node_id, places in brought.items():
             if not self.fields.get(f"n:{node_id}", "S").startswith(("L", "C", "K", "F")):

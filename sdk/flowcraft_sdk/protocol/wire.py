@@ -8,7 +8,7 @@ import base64
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -197,7 +197,7 @@ def _tag(value: Any, path: str) -> dict[str, Any] | None:
     return None
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[Any], Any]] = {
     "$datetime": datetime.fromisoformat,
     "$decimal": Decimal,
     "$date": date.fromisoformat,

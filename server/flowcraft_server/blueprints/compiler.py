@@ -79,7 +79,9 @@ class _Compiler:
         """Nodes that nothing leads to; and the header of a cycle that can only be entered by starting in it."""
         starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
         for header, loop in self.forest.loops.items():
-            if loop.parent is None and all(source in loop.region for node in loop.region for source, _, _ in self.incoming[node]):
+            if loop.parent is None and all(
+                source in loop.region for node in loop.region for source, _, _ in self.incoming[node]
+            ):
                 starts.append(header)
         return tuple(starts)
 

@@ -8,7 +8,7 @@ from flowcraft_server.blueprints.loader_reading import Reading
 from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of
 from flowcraft_server.blueprints.marks import Path
 
-INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any")
+INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any", "list")
 _PYTHON: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "number": (int, float),
@@ -16,6 +16,7 @@ _PYTHON: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "object": (dict,),
     "array": (list,),
+    "list": (list,),
 }
 
 

@@ -116,7 +116,9 @@ class _Scanner:
             value = str(json.loads(self.text[start : end + 1]))
         except json.JSONDecodeError as error:
             self._at = start + error.pos
-            raise self._stop("expected a valid escape such as \\n or \\u00e9 (a backslash itself is written \\\\)") from None
+            raise self._stop(
+                "expected a valid escape such as \\n or \\u00e9 (a backslash itself is written \\\\)"
+            ) from None
         self._at = end + 1
         if _SURROGATE.search(value):
             self._refuse(start, "a text with half of a \\u pair; such a text cannot be stored")

@@ -154,7 +154,9 @@ def _choose_header(
         for link in links
         if link.target in cycle and link.source not in cycle and (link.source, link.target) not in back
     } | (cycle & starts)
-    stands_in = {link.target for link in links if link.side}  # a fallback or a gather begins no iteration if it can be helped
+    stands_in = {
+        link.target for link in links if link.side
+    }  # a fallback or a gather begins no iteration if it can be helped
     candidates = [node for node in component if node in entered - stands_in]
     candidates = candidates or [node for node in component if node not in stands_in] or component
     for wanted in (

@@ -70,10 +70,10 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        *others: PydanticBaseSettingsSource,  # noqa: ARG003
-        **more: PydanticBaseSettingsSource,  # noqa: ARG003
+        *others: PydanticBaseSettingsSource,
+        **more: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only the arguments: files and environment are read by `load_config`, which knows their places."""
         return (init_settings,)

@@ -116,7 +116,9 @@ class Engine:
         """Resolve the attempt's input."""
         attempt.input = resolve_input(attempt.values)
 
-    def completed(self, attempt: Attempt, seat: Seat, output: Any, action: str | None, *, caught: bool = False) -> ScriptCall:
+    def completed(
+        self, attempt: Attempt, seat: Seat, output: Any, action: str | None, *, caught: bool = False
+    ) -> ScriptCall:
         """The call that records a result and what follows from it.
 
         Args:
@@ -128,7 +130,8 @@ class Engine:
         """
         claim, values = attempt.claim, attempt.values
         encoded = wire.dumps(output, path=f"output of node '{claim.inst}'", limit=self.max_value)
-        decisions, carried = "", ()
+        decisions = ""
+        carried: tuple[tuple[str, bytes], ...] = ()
         if attempt.node.edges and claim.item is None:
             plain = wire.loads(encoded) if _has_expressions(attempt.node) else None
             values.output = plain if not caught else None

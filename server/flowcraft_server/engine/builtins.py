@@ -92,9 +92,15 @@ def _store_items(engine: Engine, attempt: Attempt) -> None:
         part = encoded[first : first + ITEMS_A_CALL]
         reply = engine.link.call(
             scripts.store_items(
-                engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence,
-                total=len(encoded), limit=limit, first=first, items=part,
-            )  # fmt: skip
+                engine.keys,
+                run_id=claim.run_id,
+                inst=claim.inst,
+                fence=claim.fence,
+                total=len(encoded),
+                limit=limit,
+                first=first,
+                items=part,
+            )
         )
         if reply[0] != b"ok":
             return

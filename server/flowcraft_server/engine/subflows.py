@@ -80,9 +80,7 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
 
 def _terminal_outputs(engine: Engine, key: str, plan: Plan) -> Any:
     raw = engine.link.read_fields(key, [f"o:{node}" for node in plan.terminals])
-    outputs = {
-        node: wire.loads(value) for node, value in zip(plan.terminals, raw, strict=True) if value is not None
-    }
+    outputs = {node: wire.loads(value) for node, value in zip(plan.terminals, raw, strict=True) if value is not None}
     if len(plan.terminals) == 1:
         return outputs.get(plan.terminals[0])
     return outputs

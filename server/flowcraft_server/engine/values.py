@@ -62,7 +62,11 @@ class NodeValues:
         if key.startswith("_inputs."):
             node = self.plan.nodes.get(key[len("_inputs.") :])
             if node is not None:
-                return (f"c:{key}", f"j:{node.node.id}", *[name for names in input_sources(self.plan, node) for name in names])
+                return (
+                    f"c:{key}",
+                    f"j:{node.node.id}",
+                    *[name for names in input_sources(self.plan, node) for name in names],
+                )
         return self.plan.value_fields(key)
 
     def knows(self, fields: Sequence[str]) -> bool:
@@ -97,7 +101,7 @@ class NodeValues:
 
 def input_sources(plan: Plan, node: PlanNode) -> list[tuple[str, ...]]:
     """For each incoming edge, the fields that may hold the value it brings, the first present one counts."""
-    sources = []
+    sources: list[tuple[str, ...]] = []
     for source, kind, index in node.incoming:
         if kind == "fallback":
             sources.append((f"x:{source}>fallback",))

@@ -14,7 +14,17 @@ from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 MOST_AT_ONCE = 64
 LONGEST_PAUSE = 2.0
-PASSING_TROUBLE = ("OOM", "READONLY", "LOADING", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS")
+PASSING_TROUBLE = (
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MISCONF",
+    "BUSY",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "NOREPLICAS",
+)
 
 
 class GaveUp(Exception):

@@ -6,8 +6,8 @@ from typing import Any
 
 import redis.asyncio as aioredis
 from loguru import logger
-from redis.backoff import NoBackoff
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_server.engine.attempts import Attempt, unpack_result
@@ -86,7 +86,11 @@ class EventLoop:
         task = self._loop.create_task(self._execute(attempt))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        attempt.interrupt = lambda: self._loop.call_soon_threadsafe(task.cancel) and None
+
+        def interrupt() -> None:
+            self._loop.call_soon_threadsafe(task.cancel)
+
+        attempt.interrupt = interrupt
         if attempt.stop.is_set():
             task.cancel()
 
@@ -108,7 +112,9 @@ class EventLoop:
         except TimeoutError as raised:
             error = raised
             if limit.expired():
-                error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
+                error = NodeTimeout(
+                    f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s"
+                )
         except asyncio.CancelledError as raised:
             error = NodeCancelled("cancelled") if attempt.stop.is_set() else raised
         except Exception as raised:
@@ -144,5 +150,3 @@ class EventLoop:
             if uses in BUILTINS or handler is None or not handler.is_async:
                 return "-"
         return "n" if attempt.node.edges else "-"
-
-

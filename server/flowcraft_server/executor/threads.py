@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import redis
 from loguru import logger
@@ -116,7 +117,8 @@ class StopListener:
 
     def step(self) -> float:
         """Listen until the connection breaks or the process stops."""
-        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with pubsub:
             pubsub.subscribe(self._keys.control)
             while not self._stopping.is_set():
                 message = pubsub.get_message(timeout=0.25)

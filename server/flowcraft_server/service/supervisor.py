@@ -88,7 +88,7 @@ class Supervisor:
             self._start(child)
 
     def _start(self, child: _Child) -> None:
-        child.process = subprocess.Popen(  # noqa: S603  (our own program)
+        child.process = subprocess.Popen(
             [*self._command, str(self._pipe)],
             env=self._environ,
             pass_fds=(self._pipe,),

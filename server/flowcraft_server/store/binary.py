@@ -55,8 +55,8 @@ def find_server(environ: Mapping[str, str] | None = None) -> Path:
 def server_version(program: Path) -> tuple[int, ...] | None:
     """Version of a server program, or None when it does not run or does not say."""
     try:
-        command = [program, "--version"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+        command = [str(program), "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r"\bv=(\d+(?:\.\d+)*)", said)

@@ -29,9 +29,7 @@ def publish_blueprints(
     return hashes
 
 
-def publish_settings(
-    redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int
-) -> None:
+def publish_settings(redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int) -> None:
     """Publish what the scripts need to know of the deployment's configuration."""
     redis.hset(
         keys.settings,

@@ -51,7 +51,7 @@ class ServerProcess:
         try:
             with self.log.open(mode) as log:
                 self._log_start = log.tell()
-                self._popen = subprocess.Popen(  # noqa: S603  (found by `find_server`)
+                self._popen = subprocess.Popen(
                     command,
                     cwd=data_dir,
                     stdin=subprocess.DEVNULL if survives else subprocess.PIPE,

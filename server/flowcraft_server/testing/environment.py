@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol import scripts
@@ -210,11 +210,13 @@ def read_blueprints(sources: BlueprintSource | Iterable[BlueprintSource]) -> Ite
         yield from _checked(*loaded)
     elif isinstance(sources, Mapping):
         if "nodes" in sources:
-            yield from _checked(*load_text(json.dumps(sources), "blueprint.json", sources.get("id", "blueprint"), "json"))
+            yield from _checked(
+                *load_text(json.dumps(sources), "blueprint.json", sources.get("id", "blueprint"), "json")
+            )
         else:
             for blueprint_id, source in sources.items():
                 text = source if isinstance(source, str) else json.dumps(source)
-                form = "yaml" if isinstance(source, str) else "json"
+                form: Literal["yaml", "json"] = "yaml" if isinstance(source, str) else "json"
                 yield from _checked(*load_text(text, f"{blueprint_id}.{form}", blueprint_id, form))
     elif isinstance(sources, str):
         yield from _checked(*load_text(sources, "blueprint.yaml", "blueprint", "yaml"))

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
 
 KNOWN = (

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
 from flowcraft_server.blueprints.expressions.functions import FUNCTIONS
 

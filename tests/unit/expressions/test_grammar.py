@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import compile_expression
 
 SCOPE: dict[str, Any] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
 
 WORST_LEVEL = "n ?? n || 1 && 1 == 1 + 1 * abs("

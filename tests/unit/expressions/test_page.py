@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression, limits
 from flowcraft_server.blueprints.expressions.functions import FUNCTIONS
 

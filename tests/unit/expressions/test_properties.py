@@ -4,9 +4,10 @@ import json
 import math
 from typing import Any
 
-from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
 
 NAMES = ("a", "b", "my-node")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -72,7 +73,7 @@ def reference(tree: Any, scope: dict[str, Any]) -> Any:
     if tree[0] in ("and", "or"):
         return b if is_true(a) == (tree[0] == "and") else a
     if tree[0] in ("==", "!="):
-        alike = number(a) and number(b) or type(a) is type(b)
+        alike = (number(a) and number(b)) or type(a) is type(b)
         return (alike and a == b) == (tree[0] == "==")
     texts = isinstance(a, str) and isinstance(b, str)
     if tree[0] in ("<", "<=", ">", ">="):

@@ -1,6 +1,7 @@
 """The static report of what an expression reads."""
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import compile_expression
 
 

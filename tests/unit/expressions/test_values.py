@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from flowcraft_server.blueprints.expressions import compile_expression, truthy
 
 

@@ -47,7 +47,7 @@ class NodeContext:
         self.llm = Model(reply)
 
     def run(self, handler: Any) -> Any:
-        return asyncio.run(handler(cast(AsyncNodeContext, self)))
+        return asyncio.run(handler(cast("AsyncNodeContext", self)))
 
 
 def test_process_fills_the_prompt_in_one_read_and_returns_the_reply() -> None:

@@ -1,0 +1,56 @@
+"""Finds what is wrong with a blueprint before it runs.
+
+Each family of mistakes has a module of its own; this one calls them. An error is something that would fail a run or was
+surely not meant; a warning is something that runs, though perhaps not as it was meant.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from flowcraft_server.blueprints.linter_actions import check_actions
+from flowcraft_server.blueprints.linter_builtins import check_builtins
+from flowcraft_server.blueprints.linter_cycles import check_cycles
+from flowcraft_server.blueprints.linter_expressions import check_expressions
+from flowcraft_server.blueprints.linter_findings import Findings
+from flowcraft_server.blueprints.linter_handlers import check_handlers
+from flowcraft_server.blueprints.linter_inputs import check_inputs
+from flowcraft_server.blueprints.linter_joins import check_joins
+from flowcraft_server.blueprints.linter_references import check_references
+from flowcraft_server.blueprints.linter_subflows import check_subflows
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.problems import Problem
+
+if TYPE_CHECKING:
+    from flowcraft_sdk.node import HandlerSpec
+
+_CHECKS = (
+    check_references,
+    check_handlers,
+    check_builtins,
+    check_subflows,
+    check_expressions,
+    check_actions,
+    check_inputs,
+    check_cycles,
+    check_joins,
+)
+
+
+def lint(
+    blueprint: Blueprint, *, handlers: "Mapping[str, HandlerSpec] | None", blueprints: Mapping[str, Blueprint]
+) -> list[Problem]:
+    """All that is wrong with a blueprint, in the order of its lines.
+
+    Args:
+        handlers: what handlers declare, by the name that nodes `use`; None when they are not known, which leaves out
+            what depends on them.
+        blueprints: the blueprints that subflows may call, by id.
+    """
+    findings = Findings(blueprint, handlers, blueprints)
+    for check in _CHECKS:
+        check(findings)
+    return sorted(dict.fromkeys(findings.problems), key=_order)
+
+
+def _order(problem: Problem) -> tuple[int, int]:
+    return (problem.mark.line, problem.mark.column) if problem.mark is not None else (0, 0)

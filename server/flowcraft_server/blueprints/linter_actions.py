@@ -1,0 +1,46 @@
+"""Actions that no edge takes, and edges for actions that are never returned."""
+
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.model import BUILTIN_USES, Node
+from flowcraft_server.blueprints.near import did_you_mean, listed
+
+
+def check_actions(findings: Findings) -> None:
+    """Check the actions of every node, as far as they are known."""
+    for node in findings.graph.nodes.values():
+        actions = findings.actions_of(node)
+        if actions is not None:
+            _check_edges(findings, node, actions)
+            _check_untaken(findings, node, actions)
+
+
+def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> None:
+    for arc in findings.graph.edges_from(node.id):
+        action = arc.edge.action
+        if action is None or action in actions:
+            continue
+        what = f"'{node.id}' ({node.uses})"
+        if not actions:
+            kind = "a batch or a pause" if node.uses in BUILTIN_USES and node.uses != "subflow" else "it"
+            message = f"{what} returns no action: {kind} goes on by edges without one; a condition can choose"
+        else:
+            returned = listed(f"'{name}'" for name in sorted(actions))
+            message = f"{what} never returns '{action}'; it returns {returned}{did_you_mean(action, actions)}"
+        findings.error(("edges", arc.index, "action"), message)
+
+
+def _check_untaken(findings: Findings, node: Node, actions: frozenset[str]) -> None:
+    edges = findings.graph.edges_from(node.id)
+    if not edges or any(arc.edge.action is None for arc in edges):
+        return
+    taken = {arc.edge.action for arc in edges}
+    untaken = sorted(actions - taken)
+    if not untaken:
+        return
+    names = listed(f"'{name}'" for name in untaken)
+    advice = 'add an edge for it, or one without an action ("*" in next)'
+    message = f"may return {names}, which no edge takes: the node would fail; {advice}"
+    if node.uses == "loop-controller":
+        findings.error(node_path(node), f"a loop-controller needs an edge for {names} ('continue' and 'break')")
+    elif node.uses not in BUILTIN_USES or node.params.get("actions"):
+        findings.warning(node_path(node), message)

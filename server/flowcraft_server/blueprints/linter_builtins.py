@@ -1,0 +1,167 @@
+"""Params of the node kinds that the engine runs itself."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.model import BUILTIN_USES, Node
+from flowcraft_server.blueprints.near import did_you_mean, nearest
+
+Check = Callable[[Any], str]
+"""What is wrong with a value, or nothing."""
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) and value else f"expected a text, got {_short(value)}"
+
+
+def _mapping(value: Any) -> str:
+    return "" if isinstance(value, Mapping) else f"expected a mapping, got {_short(value)}"
+
+
+def _names(value: Any) -> str:
+    good = isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
+    return "" if good else f"expected a mapping of names to keys, got {_short(value)}"
+
+
+def _texts(value: Any) -> str:
+    good = isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value)
+    return "" if good else f"expected a list of texts, got {_short(value)}; put true, false and numbers in quotes"
+
+
+def _count(value: Any) -> str:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return "" if good else f"expected a whole number of 1 or more, got {_short(value)}"
+
+
+def _duration(value: Any) -> str:
+    try:
+        parse_duration_ms(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _anything(value: Any) -> str:
+    return ""
+
+
+_WAIT: Mapping[str, Check] = {
+    "prompt": _anything,
+    "schema": _mapping,
+    "actions": _texts,
+    "timeout": _duration,
+    "onTimeout": _text,
+}
+PARAMS: Mapping[str, Mapping[str, Check]] = {
+    "subflow": {"blueprintId": _text, "inputs": _names, "outputs": _names},
+    "loop-controller": {"condition": _text, "maxIterations": _count},
+    "batch-scatter": {
+        "workerUsesKey": _text, "gatherNodeId": _text, "chunkSize": _count, "maxLive": _count, "params": _mapping,
+    },
+    "batch-gather": {"gatherNodeId": _text, "outputKey": _text},
+    "map": {"uses": _text, "params": _mapping, "outputKey": _text, "chunkSize": _count, "maxLive": _count},
+    "sleep": {"duration": _duration},
+    "wait": _WAIT,
+    "webhook": _WAIT,
+}  # fmt: skip
+_NEEDED = {
+    "subflow": {"blueprintId": "the id of a blueprint"},
+    "loop-controller": {"condition": "an expression; the loop goes on while it holds"},
+    "batch-scatter": {
+        "workerUsesKey": "the handler that runs for each item",
+        "gatherNodeId": "the id of the batch-gather node that collects the results",
+    },
+    "map": {"uses": "the handler that runs for each item"},
+    "sleep": {"duration": "how long, such as 30s or 5m"},
+}
+
+
+def check_builtins(findings: Findings) -> None:
+    """Check the params of built-in kinds, and that batches fit together."""
+    for node in findings.graph.nodes.values():
+        if node.uses in BUILTIN_USES:
+            _check_params(findings, node)
+        _check_iterations(findings, node)
+        if node.uses == "batch-gather":
+            _check_gather(findings, node)
+        if node.uses == "batch-scatter":
+            _check_scatter(findings, node)
+        batch = node.uses in ("batch-scatter", "map")
+        if node.config.on_item_error is not None and not batch:
+            message = "says something about the items of a batch; this node has none"
+            findings.warning(node_path(node, "config", "onItemError"), message)
+
+
+def _check_params(findings: Findings, node: Node) -> None:
+    known = PARAMS[node.uses]
+    for name, what in _NEEDED.get(node.uses, {}).items():
+        if node.params.get(name) is None:
+            findings.error(node_path(node, "params", name), f"'{node.uses}' needs it: {what}")
+    for name, value in node.params.items():
+        path = node_path(node, "params", name)
+        if name not in known:
+            _unknown(findings, node, name, known)
+        elif value is not None and (wrong := known[name](value)):
+            findings.error(path, wrong)
+
+
+def _unknown(findings: Findings, node: Node, name: str, known: Mapping[str, Check]) -> None:
+    path = node_path(node, "params", name)
+    if name.startswith("x-"):
+        return
+    if nearest(name, known) is not None:
+        findings.error(path, f"'{node.uses}' has no such param{did_you_mean(name, known)}", key=True)
+    else:
+        findings.warning(path, f"'{node.uses}' has no such param; it is ignored", key=True)
+
+
+def _check_iterations(findings: Findings, node: Node) -> None:
+    """The header of a loop may be any node; its `maxIterations` bounds the loop."""
+    limit = node.params.get("maxIterations")
+    if (
+        limit is not None
+        and node.uses not in BUILTIN_USES
+        and node.id in _headers(findings)
+        and (wrong := _count(limit))
+    ):
+        findings.error(node_path(node, "params", "maxIterations"), wrong)
+
+
+def _headers(findings: Findings) -> set[str]:
+    return set(findings.graph.loops().loops)
+
+
+def _check_scatter(findings: Findings, node: Node) -> None:
+    gather = node.params.get("gatherNodeId")
+    path = node_path(node, "params", "gatherNodeId")
+    if not isinstance(gather, str) or not gather:
+        return
+    if gather not in findings.graph.nodes:
+        findings.error(path, f"no node '{gather}'{did_you_mean(gather, findings.graph.nodes)}")
+        return
+    uses = findings.graph.nodes[gather].uses
+    if uses and uses != "batch-gather":
+        findings.error(path, f"'{gather}' uses '{uses}'; results are collected by a node that uses 'batch-gather'")
+        return
+    first = next(arc.source for arc in findings.graph.incoming[gather] if arc.kind == "batch")
+    if first != node.id:
+        findings.error(
+            path, f"'{gather}' collects the results of '{first}' already; each batch needs a gather of its own"
+        )
+
+
+def _check_gather(findings: Findings, node: Node) -> None:
+    scatters = [arc.source for arc in findings.graph.incoming[node.id] if arc.kind == "batch"]
+    if not scatters:
+        findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")
+    own = node.params.get("gatherNodeId")
+    if isinstance(own, str) and own != node.id:
+        message = f"is ignored here unless it is the node's own id; got '{own}'"
+        findings.warning(node_path(node, "params", "gatherNodeId"), message)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

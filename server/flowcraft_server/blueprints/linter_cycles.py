@@ -1,0 +1,64 @@
+"""Cycles: those that never end, those that nothing leads into, and nodes that never run."""
+
+from flowcraft_server.blueprints.analysis import shortest_cycle
+from flowcraft_server.blueprints.graph import Arc
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+
+
+def check_cycles(findings: Findings) -> None:
+    """Check the ways through the graph."""
+    _check_endless(findings)
+    _check_entries(findings)
+    _check_reach(findings)
+
+
+def _check_endless(findings: Findings) -> None:
+    """A cycle of edges that are always taken goes round until it hits the limit of iterations."""
+    graph = findings.graph
+    always = [arc for arc in graph.all_arcs() if graph.always_taken(arc)]
+    for part in graph.components(always):
+        way = shortest_cycle(graph, part)
+        ring = " -> ".join([*_some(way), way[0]])
+        message = f"the cycle {ring} has no way out: give one of its edges an action or a condition"
+        findings.error(node_path(graph.nodes[way[0]]), message)
+
+
+def _check_entries(findings: Findings) -> None:
+    graph = findings.graph
+    chosen = set(findings.blueprint.cycle_entry_points)
+    for header, part in graph.unentered_cycles().items():
+        if chosen & set(part) or len(part) == len({arc.source for node in part for arc in _fallbacks(findings, node)}):
+            continue
+        way = shortest_cycle(graph, [header, *(node for node in part if node != header)])
+        ring = " -> ".join([*_some(way), way[0]])
+        message = (
+            f"nothing leads into the cycle {ring}; it begins with '{header}' (metadata.cycleEntryPoints can say so)"
+        )
+        findings.warning(node_path(graph.nodes[header]), message)
+
+
+def _fallbacks(findings: Findings, node: str) -> list[Arc]:
+    return [arc for arc in findings.graph.incoming[node] if arc.kind == "fallback"]
+
+
+def _check_reach(findings: Findings) -> None:
+    """Nodes that no run comes to, and nodes that stand alone."""
+    graph = findings.graph
+    possible = {
+        node_id: [arc for arc in arcs if findings.can_be_taken(arc)] for node_id, arcs in graph.outgoing.items()
+    }
+    reached = graph.reached(graph.starts(), possible)
+    for node_id, node in graph.nodes.items():
+        arcs = graph.incoming[node_id]
+        if node_id not in reached:
+            sources = ", ".join(dict.fromkeys(f"'{arc.source}'" for arc in arcs))
+            if len(arcs) > 1 and not any(findings.can_be_taken(arc) for arc in arcs):
+                findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
+            else:
+                findings.warning(node_path(node), f"can never run: no way leads to it over {sources}")
+        elif len(graph.nodes) > 1 and not arcs and not graph.outgoing[node_id]:
+            findings.warning(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
+
+
+def _some(way: tuple[str, ...]) -> tuple[str, ...]:
+    return way if len(way) <= 8 else (*way[:7], "...")

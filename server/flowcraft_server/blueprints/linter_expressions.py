@@ -1,0 +1,52 @@
+"""Expressions of edges and loops: whether they can be read, and whether they read something that is there."""
+
+from flowcraft_server.blueprints.expressions import Expression, ExpressionError, compile_expression
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.marks import Path
+from flowcraft_server.blueprints.near import did_you_mean
+
+_RESULT = ("output", "action")
+
+
+def check_expressions(findings: Findings) -> None:
+    """Check every condition and transform."""
+    for index, edge in enumerate(findings.blueprint.edges):
+        for part, source in (("condition", edge.condition), ("transform", edge.transform)):
+            if source is not None:
+                expression = _compiled(findings, ("edges", index, part), source)
+                _check_result(findings, ("edges", index, part), expression)
+    for node in findings.graph.nodes.values():
+        condition = node.params.get("condition") if node.uses == "loop-controller" else None
+        if not isinstance(condition, str) or not condition:
+            continue
+        path = node_path(node, "params", "condition")
+        expression = _compiled(findings, path, condition)
+        if expression is not None and "result" in expression.names and "result" not in findings.graph.nodes:
+            findings.warning(path, "a loop's condition has no 'result'; read a node's output by the node's id")
+
+
+def _compiled(findings: Findings, path: Path, source: str) -> Expression | None:
+    try:
+        return compile_expression(source)
+    except ExpressionError as error:
+        findings.error(path, error.message, excerpt=_excerpt(findings, path, error))
+    return None
+
+
+def _excerpt(findings: Findings, path: Path, error: ExpressionError) -> str:
+    """The line of the expression with a caret below the spot, beside the line number in the file."""
+    lines = str(error).splitlines()[1:]
+    mark = findings.mark(path)
+    number = f"{mark.line:>6}" if mark is not None and "\n" not in error.source else " " * 6
+    margins = (number, " " * 6)
+    return "\n".join(
+        f"{margin} | {line.strip() if i == 0 else line[4:]}"
+        for i, (margin, line) in enumerate(zip(margins, lines, strict=False))
+    )
+
+
+def _check_result(findings: Findings, path: Path, expression: Expression | None) -> None:
+    for read in sorted(expression.reads) if expression is not None else ():
+        if read[0] == "result" and len(read) > 1 and read[1] not in _RESULT:
+            message = f"'result' has output and action, no '{read[1]}'{did_you_mean(read[1], _RESULT)}"
+            findings.warning(path, message)

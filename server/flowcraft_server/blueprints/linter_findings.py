@@ -1,0 +1,99 @@
+"""What the checks of the linter share: the blueprint with its look-ups, and the list of what they find."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowcraft_server.blueprints.graph import Arc, Graph
+from flowcraft_server.blueprints.marks import Mark, Path, written_path
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node, Problem
+
+if TYPE_CHECKING:
+    from flowcraft_sdk.node import HandlerSpec
+
+
+class Findings:
+    """One blueprint under examination."""
+
+    def __init__(
+        self, blueprint: Blueprint, handlers: "Mapping[str, HandlerSpec] | None", blueprints: Mapping[str, Blueprint]
+    ) -> None:
+        self.blueprint = blueprint
+        self.handlers = handlers
+        self.blueprints = {**blueprints, blueprint.id: blueprint}
+        self.graph = Graph(blueprint)
+        self.problems: list[Problem] = []
+
+    def error(self, path: Path, message: str, *, key: bool = False, excerpt: str = "") -> None:
+        """Note an error at a path of the plain form; `key` points at the key and not at its value."""
+        self._note("error", path, message, key, excerpt)
+
+    def warning(self, path: Path, message: str, *, key: bool = False) -> None:
+        """Note a warning, as `error` does."""
+        self._note("warning", path, message, key, "")
+
+    def _note(self, severity: Any, path: Path, message: str, key: bool, excerpt: str) -> None:
+        mark = self.blueprint.marks.of_key(path) if key else self.mark(path)
+        self.problems.append(Problem(severity, mark, self.shown(path), message, excerpt))
+
+    def mark(self, path: Path) -> Mark | None:
+        """Where the value at a path stands, or of what it belongs to."""
+        marks = self.blueprint.marks
+        if len(path) == 2 and path[0] == "nodes" and path[1] in self.graph.nodes:
+            return self.graph.nodes[str(path[1])].mark or marks.of(path)
+        return marks.of(path)
+
+    def shown(self, path: Path) -> str:
+        """A path as the file has it: an edge that was not written in `edges` goes by its own place."""
+        if path[:1] != ("edges",) or len(path) < 2:
+            return written_path(path)
+        edge = self.blueprint.edges[int(path[1])]
+        if not edge.place:
+            return written_path(path)
+        written_out = edge.place.startswith("edges[") and path in self.blueprint.marks.values
+        return edge.place + (written_path(("", *path[2:])) if written_out else "")
+
+    def line_of(self, path: Path) -> str:
+        """` (line 20)`, or nothing."""
+        mark = self.mark(path)
+        return f" (line {mark.line})" if mark is not None else ""
+
+    def spec(self, name: str) -> "HandlerSpec | None":
+        """What a handler declares; None for built-in kinds and for handlers that are not known."""
+        if self.handlers is None or name in BUILTIN_USES:
+            return None
+        return self.handlers.get(name)
+
+    def actions_of(self, node: Node) -> frozenset[str] | None:
+        """The actions that a node may return, None if that is not known."""
+        own = self._own_actions(node)
+        fallback = self.graph.nodes.get(node.config.fallback or "")
+        if fallback is None or own is None:
+            return own
+        others = self._own_actions(fallback)  # a fallback's action stands for that of the node that failed
+        return None if others is None else own | others
+
+    def _own_actions(self, node: Node) -> frozenset[str] | None:
+        if node.uses == "loop-controller":
+            return frozenset({"continue", "break"})
+        if node.uses in ("wait", "webhook"):
+            declared = node.params.get("actions")
+            if not isinstance(declared, list | tuple):
+                return None
+            timeout = node.params.get("onTimeout")
+            return frozenset(map(str, [*declared, timeout] if timeout is not None else declared))
+        if node.uses in BUILTIN_USES:
+            return frozenset()
+        spec = self.spec(node.uses)
+        return None if spec is None or spec.actions is None else frozenset(spec.actions)
+
+    def can_be_taken(self, arc: Arc) -> bool:
+        """Whether the source may return what the edge asks for."""
+        if arc.kind != "edge" or arc.edge.action is None:
+            return True
+        actions = self.actions_of(self.graph.nodes[arc.source])
+        return actions is None or arc.edge.action in actions
+
+
+def node_path(node: Node, *rest: str | int) -> Path:
+    """A path within a node."""
+    return ("nodes", node.id, *rest)

@@ -1,0 +1,100 @@
+"""Handlers that do not exist, and params that do not fit them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.marks import Path
+from flowcraft_server.blueprints.model import BUILTIN_USES, Node
+from flowcraft_server.blueprints.near import did_you_mean, listed, nearest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+
+def check_handlers(findings: Findings) -> None:
+    """Check what nodes and batches use, and the params that they give it."""
+    for node in findings.graph.nodes.values():
+        if node.uses in BUILTIN_USES:
+            _check_worker(findings, node)
+        elif node.uses and _known(findings, node.uses, node_path(node, "uses")):
+            _check_params(findings, node.uses, node.params, node_path(node, "params"))
+
+
+def _check_worker(findings: Findings, node: Node) -> None:
+    """The handler that runs the items of a batch."""
+    name = {"map": "uses", "batch-scatter": "workerUsesKey"}.get(node.uses)
+    worker = node.params.get(name) if name else None
+    if not isinstance(worker, str) or not worker or name is None:
+        return  # said by the check of the built-in kinds
+    path = node_path(node, "params", name)
+    if worker in BUILTIN_USES:
+        findings.error(path, f"'{worker}' cannot run the items of a batch; name a handler")
+    elif _known(findings, worker, path):
+        params = node.params.get("params")
+        _check_params(findings, worker, params if isinstance(params, Mapping) else {}, (*path[:-1], "params"))
+
+
+def _known(findings: Findings, name: str, path: Path) -> bool:
+    if findings.handlers is None:
+        return False
+    if name in findings.handlers:
+        return True
+    near = nearest(name, [*findings.handlers, *BUILTIN_USES])
+    meant = f" (did you mean '{near}'?)" if near is not None else ""
+    known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
+    findings.error(path, f"no handler '{name}'; {known}{meant}")
+    return False
+
+
+def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path: Path) -> None:
+    spec = findings.spec(name)
+    model = spec.params if spec is not None else None
+    if model is None:
+        return
+    try:
+        model.model_validate(dict(params))
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_context=False):
+            _explain(findings, name, model, params, path, details)
+    except Exception as error:
+        findings.error(path, f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
+
+
+def _explain(
+    findings: Findings, name: str, model: "type[BaseModel]", params: Any, path: Path, details: "ErrorDetails"
+) -> None:
+    missing, unknown = details["type"] == "missing", details["type"] == "extra_forbidden"
+    place = path + _in_data(params, details["loc"], missing)
+    if missing:
+        findings.error(place, f"handler '{name}' needs it", key=False)
+    elif unknown:
+        fields = [field.alias or key for key, field in model.model_fields.items()]
+        key = str(details["loc"][-1])
+        meant = did_you_mean(key, fields) if len(details["loc"]) == 1 else ""
+        findings.error(place, f"handler '{name}' has no such param{meant}", key=True)
+    else:
+        message = details["msg"][:1].lower() + details["msg"][1:]
+        findings.error(place, f"{message} (handler '{name}'); got {_short(details['input'])}")
+
+
+def _in_data(data: Any, loc: tuple[int | str, ...], missing: bool) -> Path:
+    """The part of a validation error's location that is in the data: it also names branches of unions and the like."""
+    found: Path = ()
+    for part in loc:
+        if (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
+            data = data[part]
+        else:
+            continue
+        found = (*found, part)
+    return (*found, loc[-1]) if missing and loc else found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

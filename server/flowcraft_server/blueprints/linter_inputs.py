@@ -1,0 +1,99 @@
+"""Inputs that nobody writes, keys that hide nodes, and nodes that get more than one value at once."""
+
+from collections.abc import Iterator, Mapping
+
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linter_writes import writes, written_keys
+from flowcraft_server.blueprints.marks import Path
+from flowcraft_server.blueprints.model import Node
+from flowcraft_server.blueprints.near import nearest
+
+_ALIKE = 0.85
+"""How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
+
+
+def check_inputs(findings: Findings) -> None:
+    """Check what nodes and the run's result are made of."""
+    keys = written_keys(findings.blueprint)
+    for path, name in _declared(findings):
+        _check_source(findings, path, name, keys)
+    for path, name in _conventional(findings):
+        if not _is_known(findings, name, keys) and "." not in name:
+            _suggest(findings, path, name, keys)
+    _check_clashes(findings)
+
+
+def _declared(findings: Findings) -> Iterator[tuple[Path, str]]:
+    for node in findings.graph.nodes.values():
+        yield from _sources(node.inputs, node_path(node, "inputs"))
+    yield from _sources(findings.blueprint.outputs, ("outputs",))
+
+
+def _conventional(findings: Findings) -> Iterator[tuple[Path, str]]:
+    """`params.inputs` of handlers that choose their values themselves: names of keys, or lists of candidates."""
+    for node in findings.graph.nodes.values():
+        given = node.params.get("inputs")
+        if not isinstance(given, Mapping):
+            continue
+        for name, value in given.items():
+            path = node_path(node, "params", "inputs", name)
+            for index, candidate in enumerate(value) if isinstance(value, list) else ():
+                if isinstance(candidate, str):
+                    yield (*path, index), candidate
+            if isinstance(value, str):
+                yield path, value
+
+
+def _sources(inputs: str | Mapping[str, str] | None, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(inputs, str):
+        yield path, inputs
+    elif inputs is not None:
+        yield from (((*path, name), value) for name, value in inputs.items())
+
+
+def _is_known(findings: Findings, name: str, keys: set[str]) -> bool:
+    return name in findings.graph.nodes or name in keys or name.startswith("_")
+
+
+def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
+    nodes = findings.graph.nodes
+    base, dot, _ = name.partition(".")
+    if name in nodes or name in keys:
+        return
+    if name.startswith("_"):
+        if base in ("_outputs", "_inputs") and dot and name[len(base) + 1 :] not in nodes:
+            findings.warning(path, f"there is no node '{name[len(base) + 1 :]}'{_meant(name[len(base) + 1 :], nodes)}")
+    elif dot:
+        if base not in nodes:
+            message = f"'{base}' is no node, and a path with dots reads a node's output{_meant(base, nodes)}"
+            findings.warning(path, message)
+    elif findings.blueprint.inputs_contract is not None:
+        known = [*nodes, *keys]
+        message = f"nothing writes '{name}': it is no node and not among the blueprint's inputs{_meant(name, known)}"
+        findings.warning(path, message)
+    else:
+        _suggest(findings, path, name, keys)
+
+
+def _suggest(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
+    """Without a contract any key may be in the start context: only what looks like a misspelling is worth a word."""
+    near = nearest(name, [*findings.graph.nodes, *keys], _ALIKE)
+    if near is not None and near != name:
+        findings.warning(path, f"'{name}' is no node and no node writes it; did you mean '{near}'?")
+
+
+def _meant(name: str, known: Mapping[str, Node] | list[str]) -> str:
+    near = nearest(name, known)
+    return f"; did you mean '{near}'?" if near is not None else ""
+
+
+def _check_clashes(findings: Findings) -> None:
+    nodes = findings.graph.nodes
+    for key in findings.blueprint.inputs_contract or {}:
+        if key in nodes:
+            message = f"a node is called '{key}' too: who reads '{key}' gets this input, not the node's output"
+            findings.warning(("inputs", key), message, key=True)
+    for node_id, path, key in writes(findings.blueprint):
+        if key in nodes and key != node_id:
+            message = f"a node is called '{key}' too: who reads '{key}' gets this value, not the node's output"
+            findings.warning(path, message, key=path[-2] == "outputs")

@@ -1,0 +1,75 @@
+"""Names of nodes that do not exist, or exist twice: in edges, fallbacks, batches and entry points."""
+
+from collections.abc import Iterable
+
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.model import Node
+from flowcraft_server.blueprints.near import did_you_mean
+
+
+def check_references(findings: Findings) -> None:
+    """Check all that names a node."""
+    _check_ids(findings)
+    _check_edges(findings)
+    for node in findings.graph.nodes.values():
+        if node.config.fallback is not None:
+            _check_fallback(findings, node, node.config.fallback)
+    _check_fallback_rings(findings)
+    for entry_point in findings.blueprint.cycle_entry_points:
+        if entry_point not in findings.graph.nodes:
+            message = _no_node(entry_point, findings.graph.nodes)
+            findings.warning(("metadata", "cycleEntryPoints"), message)
+
+
+def _check_ids(findings: Findings) -> None:
+    seen = set()
+    if not findings.blueprint.nodes:
+        findings.error(("nodes",), "a blueprint needs at least one node")
+    for node in findings.blueprint.nodes:
+        if node.id in seen:
+            findings.error(node_path(node), f"a second node '{node.id}'")
+        seen.add(node.id)
+        if "." in node.id:
+            findings.warning(node_path(node), "an id with a dot cannot be read in inputs or expressions; use _ or -")
+
+
+def _check_edges(findings: Findings) -> None:
+    written: dict[tuple[str | None, ...], int] = {}
+    for index, edge in enumerate(findings.blueprint.edges):
+        for part, name in (("source", edge.source), ("target", edge.target)):
+            if name not in findings.graph.nodes:
+                findings.error(("edges", index, part), _no_node(name, findings.graph.nodes))
+        key = (edge.source, edge.target, edge.action, edge.condition, edge.transform)
+        first = written.setdefault(key, index)
+        if first != index:
+            where = findings.line_of(("edges", first))
+            findings.warning(("edges", index), f"the same edge '{edge.source}' -> '{edge.target}' stands above{where}")
+
+
+def _check_fallback(findings: Findings, node: Node, name: str) -> None:
+    path = node_path(node, "config", "fallback")
+    if name == node.id:
+        findings.error(path, "a node cannot be its own fallback; for another attempt set maxRetries")
+    elif name not in findings.graph.nodes:
+        findings.error(path, _no_node(name, findings.graph.nodes))
+    elif findings.graph.edges_to(name):
+        sources = ", ".join(f"'{arc.source}'" for arc in findings.graph.edges_to(name)[:3])
+        message = (
+            f"'{name}' is an ordinary node too (edges lead to it from {sources}): it runs once, whichever comes first"
+        )
+        findings.warning(path, message)
+
+
+def _check_fallback_rings(findings: Findings) -> None:
+    nodes = findings.graph.nodes
+    for node in nodes.values():
+        seen = [node.id]
+        while (name := nodes[seen[-1]].config.fallback) in nodes and name not in seen:
+            seen.append(str(name))
+        if name == node.id and len(seen) > 1 and node.id == min(seen):
+            ring = " -> ".join([*seen, node.id])
+            findings.error(node_path(node, "config", "fallback"), f"fallbacks lead round in a circle: {ring}")
+
+
+def _no_node(name: str, known: Iterable[str]) -> str:
+    return f"no node '{name}'{did_you_mean(name, known)}"

@@ -1,0 +1,100 @@
+"""Subflows: the blueprints that they call, what they hand over, and calls that lead back to where they came from."""
+
+from collections.abc import Iterator, Mapping
+
+from flowcraft_server.blueprints.graph import Graph
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linter_writes import written_keys
+from flowcraft_server.blueprints.model import Blueprint, Node
+from flowcraft_server.blueprints.near import did_you_mean, listed, nearest
+
+
+def check_subflows(findings: Findings) -> None:
+    """Check every subflow node."""
+    for node in findings.graph.nodes.values():
+        called = called_id(node)
+        if called is None:
+            continue
+        child = findings.blueprints.get(called)
+        if child is None:
+            near = nearest(called, findings.blueprints)
+            known = f"did you mean '{near}'?" if near else f"known: {listed(sorted(findings.blueprints))}"
+            findings.error(node_path(node, "params", "blueprintId"), f"no blueprint '{called}'; {known}")
+            continue
+        _check_recursion(findings, node, called)
+        _check_handed_over(findings, node, child)
+        _check_returned(findings, node, child)
+
+
+def called_id(node: Node) -> str | None:
+    """The id of the blueprint that a node calls, if it calls one."""
+    called = node.params.get("blueprintId") if node.uses == "subflow" else None
+    return called if isinstance(called, str) and called else None
+
+
+def _check_recursion(findings: Findings, node: Node, called: str) -> None:
+    own = findings.blueprint.id
+    if own not in _calls_below(findings.blueprints, called):
+        return
+    path = node_path(node, "params", "blueprintId")
+    how = f"'{called}' calls '{own}' again" if called != own else "the blueprint calls itself"
+    if node.id in always_run(findings.graph) and own in _calls_below(findings.blueprints, called, only_always=True):
+        findings.error(path, f"{how}, in every run: it would never end; put the call behind an action or a condition")
+    else:
+        findings.warning(path, f"{how}; the depth of calls is limited by limits.subflowDepth")
+
+
+def _calls_below(blueprints: Mapping[str, Blueprint], first: str, *, only_always: bool = False) -> set[str]:
+    """All blueprints that a call of this one leads to, itself included."""
+    seen = {first}
+    pending = [first]
+    while pending:
+        blueprint = blueprints.get(pending.pop())
+        for called in _calls(blueprint, only_always) if blueprint is not None else ():
+            if called not in seen:
+                seen.add(called)
+                pending.append(called)
+    return seen
+
+
+def _calls(blueprint: Blueprint, only_always: bool) -> Iterator[str]:
+    callers = [node for node in blueprint.nodes if called_id(node) is not None]
+    if not callers:
+        return
+    always = always_run(Graph(blueprint)) if only_always else None
+    for node in callers:
+        called = called_id(node)
+        if called is not None and (always is None or node.id in always):
+            yield called
+
+
+def always_run(graph: Graph) -> set[str]:
+    """Nodes that run in every run that does not fail: reached over edges that are always taken."""
+    arcs = {node_id: [arc for arc in arcs if graph.always_taken(arc)] for node_id, arcs in graph.outgoing.items()}
+    return graph.reached(graph.starts(), arcs)
+
+
+def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None:
+    contract = child.inputs_contract
+    if contract is None:
+        return
+    handed = node.params.get("inputs")
+    given = handed if isinstance(handed, Mapping) else {}
+    for name in given:
+        if name not in contract:
+            message = f"blueprint '{child.id}' has no input of this name{did_you_mean(name, contract)}"
+            findings.warning(node_path(node, "params", "inputs", name), message, key=True)
+    for name, rule in contract.items():
+        if name not in given and "default" not in rule and rule.get("required", True):
+            message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over"
+            findings.warning(node_path(node, "params", "inputs"), message)
+
+
+def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
+    """A handler may write any key, so a key that looks like none of the child's is only a misspelling of one."""
+    returned = node.params.get("outputs")
+    known = {child_node.id for child_node in child.nodes} | written_keys(child)
+    for name, key in returned.items() if isinstance(returned, Mapping) else ():
+        if isinstance(key, str) and key not in known and (near := nearest(key, known, 0.85)):
+            message = f"'{key}' is no node or key of blueprint '{child.id}'; did you mean '{near}'?"
+            findings.warning(node_path(node, "params", "outputs", name), message)
