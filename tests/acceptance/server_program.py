@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from flowcraft_server.store.embedded import EmbeddedStore
+
 FILE = """
 name: acceptance
 handlers:
@@ -65,6 +67,21 @@ def server_environment(**variables: str) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
 
 
+_running: list["Server"] = []
+
+
+def end_all(folder: Path) -> None:
+    """End what a test that failed half way has left running, and the store of its folder."""
+    while _running:
+        server = _running.pop()
+        server.process.kill()
+        server.process.wait()
+    data = folder / ".flowcraft" / "data"
+    if data.exists():
+        with EmbeddedStore(data) as store:  # whoever leaves the store last ends it
+            assert store.url
+
+
 class Server:
     """A running `flowcraft-server`.
 
@@ -86,6 +103,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
+        _running.append(self)
 
     @property
     def said(self) -> str:

@@ -141,6 +141,7 @@ def test_an_action_that_no_edge_has_runs_none_of_the_branches() -> None:
         with pytest.raises(RunFailedError) as caught:
             handle.result(timeout=PATIENCE)
         failure = caught.value.failure
+        assert failure is not None
         assert failure.node_id == "triage_post"
         for word in ("action_shrug", "action_ban", "action_redact", "action_delete_spam", "action_approve"):
             assert word in failure.message
@@ -157,8 +158,9 @@ def test_an_unclear_reply_is_asked_again_and_then_fails_the_run() -> None:
         handle = env.client.start("job-application", APPLICANT)
         with pytest.raises(RunFailedError, match="hard to say") as caught:
             handle.result(timeout=PATIENCE)
-        assert caught.value.failure.node_id == "check_qualifications"
-        assert caught.value.failure.attempt == 3
+        failure = caught.value.failure
+        assert failure is not None
+        assert (failure.node_id, failure.attempt) == ("check_qualifications", 3)
 
 
 def _script_where(prompt: str, answer: str) -> Script:

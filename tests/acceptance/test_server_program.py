@@ -1,6 +1,7 @@
 """`flowcraft-server` as its users run it: real processes, a real store, signals, kills."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.acceptance.server_program import (
     FILE,
     Server,
     alive,
+    end_all,
     eventually,
     run_command,
     write_deployment,
@@ -24,8 +26,10 @@ PATIENCE = 20.0
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_deployment(tmp_path / "app")
+def folder(tmp_path: Path) -> Iterator[Path]:
+    place = write_deployment(tmp_path / "app")
+    yield place
+    end_all(place)
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def test_a_drain_lets_what_runs_finish(folder: Path) -> None:
         assert server.ends() == 0, server.said
     again = started(folder, "dev")
     with client_of(folder) as client:
-        assert client.get("r1").result(timeout=PATIENCE)["a"] == server.process.pid
+        assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == server.process.pid
     assert len(pids_of_slow_nodes(folder)) == 1
     assert handle.run_id == "r1"
     again.signal(signal.SIGTERM)
@@ -110,7 +114,7 @@ def test_a_second_signal_hands_back_at_once(folder: Path) -> None:
     assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2, 5)
     (folder / "go").touch()
     with client_of(folder) as client:
-        assert client.get("r1").result(timeout=PATIENCE)["a"] == again.process.pid
+        assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == again.process.pid
     again.signal(signal.SIGTERM)
     assert again.ends() == 0
 
@@ -126,7 +130,7 @@ def test_after_a_kill_the_next_one_takes_everything_over(folder: Path) -> None:
     again = started(folder, "dev")
     assert "joined the server that runs already" in again.said
     with client_of(folder) as client:
-        assert client.get("r1").result(timeout=PATIENCE)["a"] == again.process.pid
+        assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == again.process.pid
     again.signal(signal.SIGTERM)
     assert again.ends() == 0
     assert running_url(folder / ".flowcraft" / "data") is None
@@ -138,12 +142,10 @@ def test_a_store_that_dies_is_started_again_under_the_workers(folder: Path) -> N
         assert client.start("chain", {"x": 1}, run_id="before").result(timeout=PATIENCE)["b"] == "slept"
     url = running_url(folder / ".flowcraft" / "data")
     assert url is not None
-    import os
-
     os.kill(int(redis.Redis.from_url(url).info("server")["process_id"]), signal.SIGKILL)
     server.wait_for("it was started again")
     with client_of(folder) as client:
-        assert client.get("before").result(timeout=PATIENCE)["b"] == "slept"
+        assert client.get_handle("before").result(timeout=PATIENCE)["b"] == "slept"
         assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
     server.signal(signal.SIGTERM)
     assert server.ends() == 0
@@ -157,13 +159,11 @@ def test_worker_processes(folder: Path) -> None:
         assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
         (first,) = pids_of_slow_nodes(folder)
         assert first != server.process.pid
-        import os
-
         os.kill(first, signal.SIGKILL)
         assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2)
         server.wait_for("was killed by SIGKILL")
         (folder / "go").touch()
-        assert client.get("r1").result(timeout=PATIENCE)["a"] == pids_of_slow_nodes(folder)[1]
+        assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == pids_of_slow_nodes(folder)[1]
     server.signal(signal.SIGTERM)
     assert server.ends() == 0, server.said
 
@@ -243,9 +243,9 @@ def test_check(folder: Path, external: str, tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "duplicate key 'executor'" in wrong.stderr
     found: Any = json.loads(run_command(folder, "check", "--format", "json").stdout)
-    assert [(problem["severity"], problem["line"], problem["column"]) for problem in found] == [("error", 11, 1)]
+    assert [(problem["severity"], problem["line"], problem["column"]) for problem in found] == [("error", 10, 1)]
     annotated = run_command(folder, "check", "--format", "github").stdout
-    assert annotated.startswith("::error file=flowcraft.yaml,line=11,col=1::duplicate key")
+    assert annotated.startswith("::error file=flowcraft.yaml,line=10,col=1::duplicate key")
 
 
 def test_the_file_can_be_elsewhere_and_is_named_in_the_environment(folder: Path, tmp_path: Path) -> None:

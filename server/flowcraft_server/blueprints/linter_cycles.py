@@ -1,7 +1,6 @@
 """Cycles: those that never end, those that nothing leads into, and nodes that never run."""
 
 from flowcraft_server.blueprints.analysis import shortest_cycle
-from flowcraft_server.blueprints.graph import Arc
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 
 
@@ -27,7 +26,7 @@ def _check_entries(findings: Findings) -> None:
     graph = findings.graph
     chosen = set(findings.blueprint.cycle_entry_points)
     for header, part in graph.unentered_cycles().items():
-        if chosen & set(part) or len(part) == len({arc.source for node in part for arc in _fallbacks(findings, node)}):
+        if chosen & set(part) or all(arc.kind == "fallback" for node in part for arc in graph.incoming[node]):
             continue
         way = shortest_cycle(graph, [header, *(node for node in part if node != header)])
         ring = " -> ".join([*_some(way), way[0]])
@@ -35,10 +34,6 @@ def _check_entries(findings: Findings) -> None:
             f"nothing leads into the cycle {ring}; it begins with '{header}' (metadata.cycleEntryPoints can say so)"
         )
         findings.warning(node_path(graph.nodes[header]), message)
-
-
-def _fallbacks(findings: Findings, node: str) -> list[Arc]:
-    return [arc for arc in findings.graph.incoming[node] if arc.kind == "fallback"]
 
 
 def _check_reach(findings: Findings) -> None:

@@ -35,14 +35,10 @@ def _compiled(findings: Findings, path: Path, source: str) -> Expression | None:
 
 def _excerpt(findings: Findings, path: Path, error: ExpressionError) -> str:
     """The line of the expression with a caret below the spot, beside the line number in the file."""
-    lines = str(error).splitlines()[1:]
+    lines = [line[4:] for line in str(error).split("\n")[1:]]
     mark = findings.mark(path)
-    number = f"{mark.line:>6}" if mark is not None and "\n" not in error.source else " " * 6
-    margins = (number, " " * 6)
-    return "\n".join(
-        f"{margin} | {line.strip() if i == 0 else line[4:]}"
-        for i, (margin, line) in enumerate(zip(margins, lines, strict=False))
-    )
+    number = str(mark.line) if mark is not None and "\n" not in error.source else ""
+    return "\n".join(f"{margin:>7} | {line}" for margin, line in zip((number, ""), lines, strict=False))
 
 
 def _check_result(findings: Findings, path: Path, expression: Expression | None) -> None:

@@ -85,14 +85,16 @@ def _in_data(data: Any, loc: tuple[int | str, ...], missing: bool) -> Path:
     """The part of a validation error's location that is in the data: it also names branches of unions and the like."""
     found: Path = ()
     for part in loc:
-        if (isinstance(data, Mapping) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
+        if _holds(data, part):
             data = data[part]
-        else:
-            continue
-        found = (*found, part)
+            found = (*found, part)
     return (*found, loc[-1]) if missing and loc else found
+
+
+def _holds(data: Any, part: int | str) -> bool:
+    if isinstance(data, Mapping):
+        return part in data
+    return isinstance(data, list) and isinstance(part, int) and part < len(data)
 
 
 def _short(value: Any) -> str:

@@ -192,7 +192,9 @@ def _print_outcome(snapshot: "RunSnapshot", key: str | None, as_json: bool) -> N
     from flowcraft_sdk import RunStatus
 
     completed = snapshot.status is RunStatus.COMPLETED
-    if as_json:
+    if as_json and completed and key is not None:
+        print_json(_chosen(snapshot.output, key))
+    elif as_json:
         print_json(outcome(snapshot))
     elif completed:
         print_output(_chosen(snapshot.output, key))

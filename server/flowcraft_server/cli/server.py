@@ -14,6 +14,7 @@ from flowcraft_server import __version__
 from flowcraft_server.config.environment import CONFIG_VARIABLE, environment_of
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
+from flowcraft_server.observability.logging import configure_logging
 
 from .server_output import FORMATS, print_problems, print_settings, print_started, print_verdict
 
@@ -150,6 +151,7 @@ def check(file: Path, profile: str | None, format_: str, offline: bool) -> None:
     if loaded.settings is None:
         print_verdict(loaded, format_)
         sys.exit(EXIT_INVALID)
+    configure_logging("warning", "pretty", secrets=loaded.secrets)
     with _errors_told():
         about_redis = "not looked at" if offline else _check_redis(loaded.settings)
     print_verdict(loaded, format_, about_redis)
@@ -178,6 +180,7 @@ def health(file: Path, profile: str | None) -> None:
 
     loaded = load_settings(file, profile=profile)
     settings = _settings_or_exit(loaded)
+    configure_logging("error", "pretty", secrets=loaded.secrets)
     url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
     with _errors_told():
         click.echo(check_health(settings, url or _redis_variable(loaded)))
@@ -187,8 +190,6 @@ def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
 ) -> tuple[LoadResult, Settings]:
     """Load a deployment and set up logging; tell what is wrong and exit if anything is."""
-    from flowcraft_server.observability.logging import configure_logging
-
     loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints)
     settings = _settings_or_exit(loaded)
     configure_logging(settings.logging.level, settings.logging.format, secrets=loaded.secrets)

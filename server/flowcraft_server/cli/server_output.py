@@ -1,7 +1,9 @@
 """What `flowcraft-server` prints: problems, settings, what was started."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -93,7 +95,8 @@ def _store_line(url: str, store: EmbeddedStore | None) -> str:
     if store is None:
         return shown_url(url)
     how = "joined the server that runs already" if store.attached else "a server of our own"
-    return f"{store.data_dir} ({how}, process {store.pid})"
+    place = os.path.relpath(store.data_dir) if store.data_dir.is_relative_to(Path.cwd()) else store.data_dir
+    return f"{place} ({how}, process {store.pid})"
 
 
 def _listed(names: list[str], most: int = 8) -> str:

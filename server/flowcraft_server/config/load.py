@@ -17,6 +17,7 @@ from .explain import mistakes_of
 from .handlers import register_handlers
 from .model import RegisteredHandler, Settings
 from .reading import Reading, read_configuration
+from .sections import HandlerEntry
 from .source import make_settings
 from .tree import Tree
 
@@ -163,7 +164,8 @@ def _load_blueprints(
     by_id = {blueprint.id: blueprint for blueprint in blueprints}
     specs = None if handlers is None else _specs(reading, handlers)
     for blueprint in blueprints:
-        problems.extend(lint(blueprint, handlers=specs, blueprints=by_id))
+        complete = _with_params(blueprint, settings.handlers)
+        problems.extend(lint(complete, handlers=specs, blueprints=by_id))
     reading.problems.extend(problem for problem in problems if problem not in reading.problems)
     return blueprints
 
@@ -174,6 +176,21 @@ def _specs(reading: Reading, handlers: dict[str, RegisteredHandler]) -> dict[str
     specs = dict.fromkeys(named if isinstance(named, dict) else (), HandlerSpec())
     specs.update((name, handler.spec or HandlerSpec()) for name, handler in handlers.items())
     return specs
+
+
+def _with_params(blueprint: Blueprint, entries: Mapping[str, HandlerEntry]) -> Blueprint:
+    """The blueprint with the params that its handlers give to all their nodes, as they will run."""
+    nodes = []
+    for node in blueprint.nodes:
+        worker = node.params.get("workerUsesKey" if node.uses == "batch-scatter" else "uses")
+        inner = node.params.get("params")
+        if node.uses in entries:
+            node = replace(node, params={**entries[node.uses].params, **node.params})
+        elif node.uses in BUILTIN_USES and isinstance(worker, str) and worker in entries:
+            merged = {**entries[worker].params, **(inner if isinstance(inner, Mapping) else {})}
+            node = replace(node, params={**node.params, "params": merged})
+        nodes.append(node)
+    return replace(blueprint, nodes=tuple(nodes))
 
 
 def _with_join(blueprint: Blueprint, join: Any) -> Blueprint:

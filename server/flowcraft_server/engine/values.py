@@ -49,8 +49,10 @@ class NodeValues:
 
     def _caught(self) -> Any:
         """What a fallback sees of the failure that it stands in for."""
-        source, kind, _ = self.plan_node.incoming[max(self.claim.position, 1) - 1]
-        raw = self.claimed(f"f:{source}") if kind == "fallback" else None
+        sources = list(self.plan_node.fallback_of)
+        if self.claim.position:
+            sources.insert(0, self.plan_node.incoming[self.claim.position - 1][0])
+        raw = next((found for source in sources if (found := self.claimed(f"f:{source}")) is not None), None)
         if raw is None:
             return MISSING
         failure = wire.loads(raw)

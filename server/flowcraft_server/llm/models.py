@@ -19,7 +19,8 @@ class LanguageModels:
 
     Args:
         providers: by name, in the order of the file.
-        default: name of the one that `ctx.llm` is, or `auto`: the first endpoint with a key, else the first scripted one.
+        default: name of the one that `ctx.llm` is, or `auto`: the first endpoint with a key, else the first that is
+            scripted.
 
     Raises:
         LLMSettingsError: `default` names none of the providers.

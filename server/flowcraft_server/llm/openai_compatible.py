@@ -141,10 +141,13 @@ class OpenAICompatible(Provider):
         loop = asyncio.get_running_loop()
         client = self._async_clients.get(loop)
         if client is None:
-            module = await asyncio.to_thread(self._load)  # the import takes half a second
-            client = module.AsyncOpenAI(**self._client_options())
-            with self._lock:
-                client = self._async_clients.setdefault(loop, client)
+            made = await asyncio.to_thread(self._new_async_client)
+            client = self._async_clients.setdefault(loop, made)
+        return client
+
+    def _new_async_client(self) -> "AsyncOpenAI":
+        """The import takes half a second and the certificates some more: not to be done on an event loop."""
+        client: AsyncOpenAI = self._load().AsyncOpenAI(**self._client_options())
         return client
 
     def _client_options(self) -> dict[str, Any]:

@@ -20,6 +20,9 @@ STEADY = 60.0
 KILL_AFTER = 10.0
 """Seconds beyond the drain time-out after which a process that does not end is killed."""
 
+ENDED_WELL = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit codes of a process that finished what it ran, or that was told to end before it ran anything."""
+
 SIGNAL_PAUSE = 0.1
 TICK = 0.25
 
@@ -110,8 +113,7 @@ class Supervisor:
             if stop.now and time.monotonic() - told > SIGNAL_PAUSE:
                 _signal(running)
                 told = time.monotonic()
-        # One that was told before it could listen had nothing to finish.
-        return all(process.poll() in (0, -signal.SIGTERM) for process in running)
+        return all(process.poll() in ENDED_WELL for process in running)
 
     def _kill(self) -> None:
         for child in self._children:

@@ -43,6 +43,21 @@ def test_a_handler_that_cannot_be_imported_is_not_unknown_to_its_blueprints(flow
     assert "cannot import" in problems[0]
 
 
+def test_params_that_the_file_gives_to_a_handler_count_in_the_check_of_its_nodes(flows: Path, load: Load) -> None:
+    (flows.parent / "deployed_params.py").write_text(
+        "from pydantic import BaseModel\nfrom flowcraft_sdk import handler\n"
+        "class Params(BaseModel):\n    url: str\n"
+        "@handler(params=Params)\ndef f(ctx): pass\n"
+    )
+    (flows / "good.yaml").write_text(
+        "nodes:\n  a: {uses: f}\n  b: {uses: map, needs: a, params: {uses: f}, inputs: a}\n"
+    )
+    text = "blueprints: {dirs: [flows]}\nhandlers: {f: {path: 'deployed_params:f', params: PARAMS}}\n"
+    complete, empty = text.replace("PARAMS", "{url: u}"), text.replace("PARAMS", "{}")
+    assert load(complete).errors == []
+    assert [problem.path for problem in load(empty).errors] == ["nodes.a.params.url", "nodes.b.params.params.url"]
+
+
 def test_a_folder_that_is_not_there(told: Told) -> None:
     assert told(FILE) == ["flowcraft.yaml:2:21   blueprints.dirs[0]: no folder 'flows' beside flowcraft.yaml"]
 

@@ -191,11 +191,10 @@ def test_no_more_calls_at_once_than_allowed() -> None:
 
 
 def test_waiting_for_a_place_does_not_hold_up_the_event_loop() -> None:
-    with chat_server(reply("ok", hang=0.3)) as server:
+    with chat_server(reply("ok", hang=0.6)) as server:
         narrow = provider(server.url, at_once=1)
 
         async def measure() -> float:
-            await asyncio.to_thread(narrow._load)
             calls = [asyncio.create_task(narrow.acomplete("a")) for _ in range(2)]
             longest, before = 0.0, time.monotonic()
             while not all(call.done() for call in calls):
@@ -204,7 +203,7 @@ def test_waiting_for_a_place_does_not_hold_up_the_event_loop() -> None:
                 longest, before = max(longest, now - before), now
             return longest
 
-        assert asyncio.run(measure()) < 0.25
+        assert asyncio.run(measure()) < 0.5
 
 
 def test_a_cancelled_call_ends_at_once_and_gives_its_place_back() -> None:

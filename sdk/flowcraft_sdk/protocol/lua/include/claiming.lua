@@ -2,6 +2,11 @@
 -- Reply: {run, inst, plan, blueprint, attempt, fence, crashes, iterations, position, attached, edge value, value of each `reads`}
 --   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
 
+-- Declared inputs are replaced by a transform's value, by nothing else that an edge brings.
+local function transforms(field)
+  return string.sub(field, 1, 2) == 'x:' and string.sub(field, -9) ~= '>fallback'
+end
+
 local function brought_by(r, node, e)
   local ins = e[2]
   if #ins == 0 then return 0, false end
@@ -10,18 +15,17 @@ local function brought_by(r, node, e)
     local j = get(r, 'j:' .. node) or ''
     position = 0
     for i = #ins, 1, -1 do
-      if string.sub(j, i, i) == 't' then position = i; break end
+      if string.sub(j, i, i) == 't' and (not e[6].inputs or transforms(ins[i])) then position = i; break end
     end
   end
   if position == 0 then return 0, false end
   local field = ins[position]
-  local first = string.sub(field, 1, 1)
-  if first == '?' then
+  if string.sub(field, 1, 1) == '?' and not e[6].inputs then
     local rest = string.sub(field, 2)
     local source = string.match(rest, '^(.*)>')
     return position, get(r, 'x:' .. rest) or get(r, 's:' .. source) or get(r, 'o:' .. source)
   end
-  if e[6].inputs and first == 'o' then return position, false end
+  if e[6].inputs and not transforms(field) then return 0, false end
   return position, get(r, field)
 end
 
