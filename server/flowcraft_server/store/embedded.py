@@ -131,7 +131,8 @@ class EmbeddedStore:
     def _make_folder(self) -> None:
         try:
             if not self.data_dir.exists():
-                self.data_dir.mkdir(parents=True, mode=0o700)
+                # Another process may make it at the same instant: several may start at once.
+                self.data_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
                 (self.data_dir / ".gitignore").write_text("*\n")
         except OSError as error:
             raise StoreError(f"{self.data_dir}: cannot be made: {error.strerror}") from error
@@ -150,7 +151,8 @@ class EmbeddedStore:
         return not free
 
     def _run_or_join(self) -> Path:
-        if not self._server_lock.acquire():
+        # Not at the first refusal: another user may be looking for a moment whether the server lives.
+        if not self._server_lock.acquire(wait=0.05):
             self.attached = True
             return self._join()
         try:
