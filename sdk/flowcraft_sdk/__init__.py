@@ -1,5 +1,7 @@
 """The Flowcraft SDK: start runs, hold a handle, write handlers."""
 
+from flowcraft_sdk.aio import AsyncClient
+from flowcraft_sdk.aio_handle import AsyncHandle
 from flowcraft_sdk.client import Client
 from flowcraft_sdk.connection import ClientSettings
 from flowcraft_sdk.errors import (
@@ -34,6 +36,7 @@ from flowcraft_sdk.node import (
     RunContext,
     handler,
 )
+from flowcraft_sdk.operations import StartOptions
 from flowcraft_sdk.records import (
     BlueprintInfo,
     CancelInfo,
@@ -52,11 +55,12 @@ from flowcraft_sdk.records import (
 
 __version__ = "0.1.0"
 __all__ = [
-    "AsyncLanguageModel", "AsyncNodeContext", "AsyncRunContext", "BackendUnavailableError", "BlueprintInfo",
-    "BlueprintNotFoundError", "CancelInfo", "Client", "ClientSettings", "ConfigurationError", "FlowcraftError", "Handle",
-    "HandlerSpec", "InvalidInputError", "LanguageModel", "NodeCancelled", "NodeContext", "NodeFailure", "NodeResult",
-    "NodeSnapshot", "NodeStatus", "NonRetryableError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError",
-    "RemoteError", "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunFailedError",
-    "RunNotFoundError", "RunSnapshot", "RunStatus", "RunSummary", "RunTimedOutError", "RunUnsuccessfulError",
-    "SerializationError", "ServerInfo", "WaitPoint", "WaitTimeoutError", "WorkerInfo", "handler",
+    "AsyncClient", "AsyncHandle", "AsyncLanguageModel", "AsyncNodeContext", "AsyncRunContext",
+    "BackendUnavailableError", "BlueprintInfo", "BlueprintNotFoundError", "CancelInfo", "Client",
+    "ClientSettings", "ConfigurationError", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError",
+    "LanguageModel", "NodeCancelled", "NodeContext", "NodeFailure", "NodeResult", "NodeSnapshot", "NodeStatus",
+    "NonRetryableError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError", "RemoteError",
+    "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunFailedError", "RunNotFoundError",
+    "RunSnapshot", "RunStatus", "RunSummary", "RunTimedOutError", "RunUnsuccessfulError", "SerializationError",
+    "ServerInfo", "StartOptions", "WaitPoint", "WaitTimeoutError", "WorkerInfo", "handler",
 ]  # fmt: skip

@@ -4,32 +4,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, Unpack, overload
 
-from flowcraft_sdk import listing, operations
-from flowcraft_sdk.connection import ClientSettings, hidden, read_server_file, resolve_namespace, resolve_url
+from flowcraft_sdk import listing, operations, waiting
+from flowcraft_sdk.connection import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
 from flowcraft_sdk.context_input import check_run_id, new_run_id
 from flowcraft_sdk.driver import SyncDriver
-from flowcraft_sdk.errors import ConfigurationError, RunConflictError, WaitTimeoutError
-from flowcraft_sdk.handle import Handle, Seconds
+from flowcraft_sdk.errors import RunConflictError
+from flowcraft_sdk.handle import Handle
+from flowcraft_sdk.operations import Deployment, Seconds, StartOptions
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.records import BlueprintInfo, RunStatus, RunSummary, ServerInfo, WorkerInfo
-from flowcraft_sdk.steps import clock
-
-T = TypeVar("T")
+from flowcraft_sdk.reference import T
+from flowcraft_sdk.server_file import read_server_file
 
 
 class Client:
-    """Talks to a Flowcraft deployment through Redis. Cheap to make, connects on first use, thread-safe.
+    """Talks to a Flowcraft deployment through Redis. Cheap to make, connects on first use. Use as a context manager.
+
+    A `Client` is for threads: one may serve all of them, and survives a fork. An `AsyncClient` is for asyncio, with the
+    same methods; it belongs to the event loop that uses it first.
 
     Args:
         url: of Redis; else `FLOWCRAFT_REDIS_URL`, `REDIS_URL`, `redis://localhost:6379/0`.
         namespace: the deployment's `name`; else `FLOWCRAFT_NAMESPACE`, `flowcraft`.
-        redis: a redis-py client of your own for commands; waiting uses a connection made from `url` all the same.
+        redis: a redis-py client of your own for commands, instead of `url`; waiting opens one more connection like its.
         settings: time-outs and sizes.
 
     Raises:
-        ConfigurationError: the address is none.
+        ConfigurationError: the address is none, or both it and a client are given.
     """
 
     def __init__(
@@ -42,58 +45,28 @@ class Client:
     ) -> None:
         self.namespace = resolve_namespace(namespace)
         self.settings = settings or ClientSettings()
-        self._url = resolve_url(url)
+        self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=False)
         self.driver = SyncDriver(self._url, self.settings, redis)
-        self.deployment = operations.Deployment(Keys(self.namespace), {})
+        self.deployment = Deployment(Keys(self.namespace), self.settings.outage, self.settings.max_value)
 
     @classmethod
-    def from_config(cls, path: str | Path = "flowcraft.yaml") -> Self:
+    def from_config(cls, path: str | Path = "flowcraft.yaml", *, settings: ClientSettings | None = None) -> Self:
         """A client for the deployment that this server file describes: the same Redis, the same namespace.
 
         Raises:
             ConfigurationError: the file cannot be read or used.
         """
-        try:
-            text = Path(path).read_text("utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{path}: {error.strerror}") from error
-        url, namespace = read_server_file(str(path), text)
-        return cls(url, namespace=namespace)
+        url, namespace = read_server_file(path)
+        return cls(url, namespace=namespace, settings=settings)
 
     @overload
     def start(
-        self,
-        blueprint_id: str,
-        ctx: Any = None,
-        *,
-        run_id: str | None = None,
-        on_conflict: Literal["attach", "raise"] = "attach",
-        delay: Seconds | None = None,
-        start_at: datetime | None = None,
-        run_timeout: Seconds | None = None,
-        tags: Iterable[str] = (),
-        memo: Mapping[str, Any] | None = None,
-        version: str | None = None,
-        parent: "Handle[Any] | str | None" = None,
-        result_type: type[T],
+        self, blueprint_id: str, ctx: Any = None, *, result_type: type[T], **options: Unpack[StartOptions]
     ) -> Handle[T]: ...
 
     @overload
     def start(
-        self,
-        blueprint_id: str,
-        ctx: Any = None,
-        *,
-        run_id: str | None = None,
-        on_conflict: Literal["attach", "raise"] = "attach",
-        delay: Seconds | None = None,
-        start_at: datetime | None = None,
-        run_timeout: Seconds | None = None,
-        tags: Iterable[str] = (),
-        memo: Mapping[str, Any] | None = None,
-        version: str | None = None,
-        parent: "Handle[Any] | str | None" = None,
-        result_type: None = None,
+        self, blueprint_id: str, ctx: Any = None, *, result_type: Any = None, **options: Unpack[StartOptions]
     ) -> Handle[Any]: ...
 
     def start(
@@ -109,7 +82,7 @@ class Client:
         tags: Iterable[str] = (),
         memo: Mapping[str, Any] | None = None,
         version: str | None = None,
-        parent: "Handle[Any] | str | None" = None,
+        parent: Handle[Any] | str | None = None,
         result_type: Any = None,
     ) -> Handle[Any]:
         """Record a run and queue its first nodes in one atomic step; returns before any node has run.
@@ -120,44 +93,80 @@ class Client:
             blueprint_id: which blueprint.
             ctx: the start context: a mapping, a dataclass or a pydantic model.
             run_id: an id of your own; made up otherwise.
-            on_conflict: what to do when the id is taken: attach to the same run, or raise.
+            on_conflict: what to do when the id is taken: "attach" to the same run, or "raise".
             delay: seconds to wait before the run begins.
-            start_at: when to begin, instead of `delay`.
+            start_at: when to begin, instead of `delay`; with a time zone.
             run_timeout: seconds that the whole run may take, waits and queueing included.
             tags: short texts to find runs by.
             memo: small JSON shown by `describe`.
             version: a plan hash, to start another version than the current one.
-            parent: a run that this one belongs to: it is cancelled and timed out with it.
+            parent: a run whose deadline and depth of nesting this one inherits.
             result_type: type that `result` is validated as.
 
         Raises:
-            BlueprintNotFoundError, InvalidInputError, SerializationError, RunConflictError, BackendUnavailableError.
+            BlueprintNotFoundError: no such blueprint, or not in this version; it names near ones.
+            InvalidInputError: the context does not fit the blueprint's `inputs`.
+            SerializationError: the context holds what cannot be stored; it names where.
+            RunConflictError: the id is taken by another run.
+            RunNotFoundError: there is no such parent.
+            BackendUnavailableError: Redis did not answer.
         """
-        if on_conflict not in ("attach", "raise"):
-            raise ConfigurationError(f"on_conflict is 'attach' or 'raise', got {on_conflict!r}")
-        if delay is not None and start_at is not None:
-            raise ConfigurationError("give delay or start_at, not both")
         chosen = check_run_id(run_id) if run_id is not None else new_run_id()
-        options = operations.StartOptions(
-            run_id, on_conflict, delay, start_at, run_timeout, tuple(tags), memo, version,
-            parent.run_id if isinstance(parent, Handle) else parent, self.settings.max_value,
-        )  # fmt: skip
+        options: StartOptions = {
+            "on_conflict": on_conflict, "delay": delay, "start_at": start_at, "run_timeout": run_timeout,
+            "tags": tags, "memo": memo, "version": version, "parent": parent,
+        }  # fmt: skip
         try:
-            attached = self.driver.run(operations.start(self.deployment, blueprint_id, ctx, options, chosen))
+            operation = operations.start(self.deployment, blueprint_id, ctx, chosen, options)
+            attached = self.driver.run(operation)
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
         return Handle(self, chosen, result_type, attached=attached)
 
-    def execute(self, blueprint_id: str, ctx: Any = None, *, timeout: Seconds | None = None, **options: Any) -> Any:
-        """`start` then `result`. If the wait runs out the error carries `.handle`, and the run goes on."""
-        return self.start(blueprint_id, ctx, **options).result(timeout)
+    @overload
+    def execute(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        timeout: Seconds | None = None,
+        result_type: type[T],
+        **options: Unpack[StartOptions],
+    ) -> T: ...
+
+    @overload
+    def execute(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        timeout: Seconds | None = None,
+        result_type: Any = None,
+        **options: Unpack[StartOptions],
+    ) -> Any: ...
+
+    def execute(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        timeout: Seconds | None = None,
+        result_type: Any = None,
+        **options: Unpack[StartOptions],
+    ) -> Any:
+        """`start` then `result`, with the arguments of both.
+
+        If the wait runs out the error carries `.handle`, and the run goes on.
+        """
+        handle = self.start(blueprint_id, ctx, result_type=result_type, **options)
+        return handle.result(timeout)
 
     @overload
     def get_handle(self, run_id: str, *, result_type: type[T]) -> Handle[T]: ...
 
     @overload
-    def get_handle(self, run_id: str, *, result_type: None = None) -> Handle[Any]: ...
+    def get_handle(self, run_id: str, *, result_type: Any = None) -> Handle[Any]: ...
 
     def get_handle(self, run_id: str, *, result_type: Any = None) -> Handle[Any]:
         """A handle to an existing run. No I/O: a wrong id shows at the first call on the handle."""
@@ -173,17 +182,23 @@ class Client:
         started_after: datetime | None = None,
         started_before: datetime | None = None,
         limit: int | None = 100,
+        page_size: int = 100,
     ) -> Iterator[RunSummary]:
-        """Runs, newest first, fetched page by page while iterated, never with payloads. limit=None means all."""
-        wanted = listing.Filter(blueprint_id, status, tag, parent, started_after, started_before)
-        offset, given = 0, 0
-        while offset >= 0:
-            page, offset = self.driver.run(listing.run_page(self.deployment, wanted, offset))
-            for run in page:
-                if limit is not None and given >= limit:
-                    return
-                given += 1
-                yield run
+        """Runs, newest first, fetched page by page while iterated, never with payloads.
+
+        Args:
+            blueprint_id: only runs of this blueprint.
+            status: only runs in this state, or in one of these.
+            tag: only runs with this tag.
+            parent: only children of this run.
+            started_after: only runs recorded at or after this moment; with a time zone.
+            started_before: only runs recorded before this moment; with a time zone.
+            limit: at most so many; None for all.
+            page_size: how many to fetch at once.
+        """
+        statuses = listing.checked_statuses(status)
+        wanted = listing.Filter(blueprint_id, statuses, tag, parent, started_after, started_before)
+        return self.driver.stream(listing.list_runs(self.deployment, wanted, limit, page_size))
 
     def count_runs(
         self,
@@ -193,7 +208,7 @@ class Client:
         tag: str | None = None,
     ) -> int:
         """How many runs there are."""
-        wanted = listing.Filter(blueprint_id, status, tag, None, None, None)
+        wanted = listing.Filter(blueprint_id, listing.checked_statuses(status), tag)
         return self.driver.run(listing.count_runs(self.deployment, wanted))
 
     def as_completed(self, handles: Iterable[Handle[T]], *, timeout: Seconds | None = None) -> Iterator[Handle[T]]:
@@ -202,24 +217,8 @@ class Client:
         Raises:
             WaitTimeoutError: some have not ended in time.
         """
-        waiting = dict.fromkeys(handles)
-        span = operations.seconds(timeout, "timeout")
-        begin = clock()
-        ears = {handle: self.driver.hub.listen(self.deployment.keys.channel(handle.run_id)) for handle in waiting}
-        try:
-            while waiting:
-                for handle in [handle for handle in waiting if handle.done()]:
-                    del waiting[handle]
-                    yield handle
-                left = operations.LOOK_AGAIN if span is None else span - (clock() - begin)
-                if waiting and left <= 0:
-                    first = next(iter(waiting))
-                    raise WaitTimeoutError(first.run_id, first.status().value, clock() - begin, first)
-                if waiting:
-                    self.driver.hub.doze_any([ears[handle] for handle in waiting], min(left, operations.LOOK_AGAIN))
-        finally:
-            for ear in ears.values():
-                self.driver.hub.forget(ear)
+        waiting_for = {handle.run_id: handle for handle in handles}
+        return self.driver.stream(waiting.as_completed(self.deployment, waiting_for, timeout))
 
     def blueprints(self) -> list[BlueprintInfo]:
         """Published blueprints."""
@@ -233,12 +232,13 @@ class Client:
         """Check Redis and the protocol version.
 
         Raises:
-            BackendUnavailableError, ProtocolMismatchError.
+            BackendUnavailableError: Redis does not answer.
+            ProtocolMismatchError: the deployment speaks another version.
         """
         return self.driver.run(operations.ping(self.deployment))
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; afterwards the client is of no use."""
         self.driver.close()
 
     def __enter__(self) -> Self:

@@ -1,20 +1,30 @@
-"""Where the deployment is, and how redis-py is set up: time-outs, retries and pool sizes are chosen, never its defaults."""
+"""How redis-py is set up: time-outs, retries and pool sizes are chosen, never its defaults; its errors become ours."""
 
 import os
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import ExponentialBackoff
+import redis.asyncio
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError, FlowcraftError
+from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
+from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.steps import Batch, Command
 
 DEFAULT_URL = "redis://localhost:6379/0"
 SCHEMES = ("redis", "rediss", "unix")
+LOST_FOR_GOOD = (
+    redis.exceptions.ResponseError,
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.DataError,
+)
+"""Answers of Redis that a further attempt does not change."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +33,18 @@ class ClientSettings:
 
     Attributes:
         socket_timeout: after which a command counts as unanswered.
-        retries: how often a command is sent again after a broken connection; every call bears it.
-        max_connections: of the command pool.
+        connect_timeout: for opening a connection.
+        retries: how often a call is sent again after a broken connection; every call bears it.
+        max_connections: of the command pool; who finds none free waits for one.
+        outage: how long a wait for a run bears Redis being away, after it has seen the run once.
         max_value: bytes that one value of a start context may have.
     """
 
     socket_timeout: float = 5.0
     connect_timeout: float = 5.0
     retries: int = 3
-    max_connections: int = 1000
+    max_connections: int = 50
+    outage: float = 60.0
     max_value: int = 16 * 1024 * 1024
 
 
@@ -44,11 +57,28 @@ def resolve_url(url: str | None) -> str:
     found = url or os.environ.get("FLOWCRAFT_REDIS_URL") or os.environ.get("REDIS_URL") or DEFAULT_URL
     if found.startswith("valkey"):
         found = "redis" + found.removeprefix("valkey")
-    if urlsplit(found).scheme not in SCHEMES:
+    if not found.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
         raise ConfigurationError(
             f"expected an address such as redis://host:6379/0, rediss:// or unix://, got {hidden(found)}"
         )
     return found
+
+
+def url_of(client: Any, url: str | None, *, asynchronous: bool) -> str:
+    """Where a redis-py client of the caller's own goes, as far as it says; for messages.
+
+    Raises:
+        ConfigurationError: it is of the other kind, or an address is given besides.
+    """
+    if url is not None:
+        raise ConfigurationError("give url or redis, not both")
+    if isinstance(client, redis.asyncio.Redis) is not asynchronous or not hasattr(client, "connection_pool"):
+        kind = "redis.asyncio.Redis" if asynchronous else "redis.Redis"
+        raise ConfigurationError(f"redis: expected a {kind}, got {type(client).__module__}.{type(client).__qualname__}")
+    options = client.connection_pool.connection_kwargs
+    if options.get("path"):
+        return f"unix://{options['path']}"
+    return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
 
 
 def resolve_namespace(namespace: str | None) -> str:
@@ -58,57 +88,93 @@ def resolve_namespace(namespace: str | None) -> str:
 
 def hidden(url: str) -> str:
     """An address without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
+    shown = re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", url)
+    user, at, _ = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return shown.replace(f"//{user}@", f"//{name}:***@", 1) if at and colon else shown
 
 
-def pool_options(settings: ClientSettings) -> dict[str, Any]:
-    """Options that the sync and the async pools share, without the retry policy."""
-    return {
+def sync_client(url: str, settings: ClientSettings) -> Any:
+    """A redis-py client for commands."""
+    pool = redis.BlockingConnectionPool.from_url(url, **_options(url, settings))
+    return redis.Redis.from_pool(pool)
+
+
+def async_client(url: str, settings: ClientSettings) -> Any:
+    """A redis-py client for commands, for asyncio."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, **_options(url, settings))
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _options(url: str, settings: ClientSettings) -> dict[str, Any]:
+    # The driver counts the attempts, not redis-py, so that it knows whether one of them may have been applied.
+    options: dict[str, Any] = {
         "socket_timeout": settings.socket_timeout,
         "socket_connect_timeout": settings.connect_timeout,
         "max_connections": settings.max_connections,
+        "timeout": settings.socket_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
     }
+    if not url.startswith("unix"):
+        options["socket_keepalive"] = True
+    return options
 
 
-def sync_client(url: str, settings: ClientSettings) -> "redis.Redis":
-    """A client for commands; one that is re-sent after a lost reply is applied once, by its token."""
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), settings.retries)
-    return redis.Redis.from_url(url, retry=retry, **pool_options(settings))
+def listening_connection(client: Any) -> Any:
+    """A connection of its own to where a redis-py client goes, for subscriptions only."""
+    pool = client.connection_pool
+    options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
+    options.update(protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0), health_check_interval=0)
+    return pool.connection_class(**options)
 
 
-def translated(error: Exception, operation: str, url: str, writes: bool) -> FlowcraftError:
-    """A redis error as one of ours; the password never shows."""
-    if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
-        return ConfigurationError(f"Redis at {hidden(url)} refuses this user: {error}")
-    lost = isinstance(error, redis.exceptions.TimeoutError) or "closed" in str(error).lower()
-    return BackendUnavailableError(
-        f"Redis at {hidden(url)} cannot serve {operation}: {error}", operation=operation, maybe_applied=writes and lost
-    )
+class Attempts:
+    """Counts the attempts at one call, and says what becomes of a failed one.
 
-
-def read_server_file(path: str, text: str) -> tuple[str, str]:
-    """Address and namespace that a `flowcraft.yaml` lays down; of an embedded store, the running one's.
-
-    Raises:
-        ConfigurationError: the file cannot be used, or the embedded store is not running.
+    Args:
+        step: what is sent; only a script changes something.
+        url: address, for the message; its password never shows.
+        settings: how many attempts there are.
     """
-    import yaml
 
-    from flowcraft_sdk.server_file import embedded_url, interpolate
+    def __init__(self, step: Command | Batch | ScriptCall, url: str, settings: ClientSettings) -> None:
+        first = step.commands[0] if isinstance(step, Batch) else step
+        self._operation = first.script.name if isinstance(first, ScriptCall) else first.name
+        self._url = url
+        self._writes = isinstance(step, ScriptCall)
+        self._left = settings.retries
+        self._sent = False
+        self._pause = 0.02
 
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: {str(error).splitlines()[0]}") from None
-    section: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
-    settings = section.get("redis") or {}
-    namespace = os.environ.get("FLOWCRAFT__NAME") or interpolate(str(section.get("name") or DEFAULT_NAMESPACE), path)
-    url = os.environ.get("FLOWCRAFT__REDIS__URL") or interpolate(str(settings.get("url") or "embedded:"), path)
-    if url.startswith("embedded:"):
-        data_dir = os.environ.get("FLOWCRAFT__REDIS__DATADIR") or str(settings.get("dataDir") or ".flowcraft/data")
-        url = embedded_url(path, interpolate(data_dir, path))
-    return url, namespace
+    def failed(self, error: Exception) -> float:
+        """Seconds to pause before the next attempt.
+
+        Raises:
+            ConfigurationError: Redis refuses this user.
+            BackendUnavailableError: there is no further attempt.
+        """
+        place = hidden(self._url)
+        if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
+            raise ConfigurationError(f"Redis at {place} refuses this user: {error}") from error
+        refused = isinstance(error, LOST_FOR_GOOD)
+        self._sent = self._sent or not (refused or _never_sent(error))
+        if refused or self._left <= 0:
+            raise BackendUnavailableError(
+                f"Redis at {place} cannot serve {self._operation}: {error}",
+                operation=self._operation,
+                maybe_applied=self._writes and self._sent,
+            ) from error
+        self._left -= 1
+        pause, self._pause = self._pause, min(self._pause * 3, 0.5)
+        return pause
+
+
+def _never_sent(error: Exception) -> bool:
+    if isinstance(error, redis.exceptions.BusyLoadingError | redis.exceptions.MaxConnectionsError):
+        return True
+    return "connecting to" in str(error) or "No connection available" in str(error)

@@ -1,23 +1,31 @@
-"""The start context: what may be given as one, and whether it fits the blueprint's `inputs`."""
+"""What `start` is given: run ids, start contexts, tags, and whether a context fits the blueprint's `inputs`."""
 
 import dataclasses
+import hashlib
+import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from flowcraft_sdk.errors import ConfigurationError, InvalidInputError, SerializationError
+from flowcraft_sdk.protocol import wire
 
-RUN_ID = re.compile(r"^[A-Za-z0-9._:-]{1,200}$")
+RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+MOST_TAG_CHARACTERS = 200
+MOST_MEMO_BYTES = 65_536
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
-    "number": (int, float),
+    "number": (int, float, Decimal),
     "integer": (int,),
     "boolean": (bool,),
-    "object": (dict,),
-    "array": (list, tuple),
-    "list": (list, tuple),
+    "object": (Mapping,),
+    "array": (list, tuple, set, frozenset),
+    "list": (list, tuple, set, frozenset),
 }
 
 
@@ -33,9 +41,49 @@ def check_run_id(run_id: str) -> str:
     Raises:
         ConfigurationError: it is not.
     """
-    if not isinstance(run_id, str) or not RUN_ID.match(run_id):
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
         raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {run_id!r}")
     return run_id
+
+
+def check_tags(tags: Iterable[str]) -> list[str]:
+    """The tags, sorted and each once.
+
+    Raises:
+        ConfigurationError: they are no short texts.
+    """
+    found = [tags] if isinstance(tags, str) else list(tags)
+    for tag in found:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= MOST_TAG_CHARACTERS or not tag.isprintable():
+            raise ConfigurationError(f"a tag is a text of 1 to {MOST_TAG_CHARACTERS} printable characters, got {tag!r}")
+    return sorted(set(found))
+
+
+def seconds(value: float | timedelta | None, name: str) -> float | None:
+    """A span as seconds.
+
+    Raises:
+        ValueError: it is negative or not a number.
+    """
+    if value is None:
+        return None
+    span = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not span >= 0:
+        raise ValueError(f"{name} is a span of time, got {value!r}")
+    return span
+
+
+def epoch_ms(moment: datetime | None, name: str) -> int | None:
+    """A moment as ms since 1970.
+
+    Raises:
+        ConfigurationError: it has no time zone.
+    """
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ConfigurationError(f"{name}: a datetime without a time zone; give it one")
+    return int(moment.timestamp() * 1000)
 
 
 def as_context(ctx: Any) -> dict[str, Any]:
@@ -46,18 +94,43 @@ def as_context(ctx: Any) -> dict[str, Any]:
     """
     if ctx is None:
         return {}
-    if dataclasses.is_dataclass(ctx) and not isinstance(ctx, type):
-        return {field.name: getattr(ctx, field.name) for field in dataclasses.fields(ctx)}
-    if hasattr(ctx, "model_dump") and hasattr(type(ctx), "model_fields"):
-        return dict(ctx.model_dump())
-    if not isinstance(ctx, Mapping):
-        raise SerializationError(
-            f"a context is a mapping, a dataclass or a pydantic model, got {type(ctx).__name__}", "ctx"
-        )
-    for key in ctx:
+    fields = _fields(ctx)
+    if fields is None:
+        kind = type(ctx).__name__
+        raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {kind}", "ctx")
+    for key in fields:
         if not isinstance(key, str):
             raise SerializationError(f"the key {key!r} is no text", "ctx")
-    return dict(ctx)
+    return dict(fields)
+
+
+def _fields(value: Any) -> Mapping[Any, Any] | None:
+    if isinstance(value, Mapping):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "model_dump") and hasattr(type(value), "model_fields"):
+        dumped = value.model_dump()
+        return dumped if isinstance(dumped, Mapping) else None
+    return None
+
+
+def encoded(values: Mapping[str, Any], limit: int) -> dict[str, bytes]:
+    """A context as it is stored.
+
+    Raises:
+        SerializationError: a value cannot be stored.
+    """
+    for key in values:
+        wire.dumps(key, path="ctx")  # a key that is no valid UTF-8 is refused here, not by redis-py
+    return {key: wire.dumps(value, path=f"ctx.{key}", limit=limit) for key, value in values.items()}
+
+
+def digest(context: Mapping[str, bytes]) -> str:
+    """Fingerprint of a start context: the same for equal ones, in whatever order their keys stand."""
+    canonical = {key: json.loads(value) for key, value in context.items()}
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -73,20 +146,22 @@ def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[
             if "default" in rule:
                 filled[name] = rule["default"]
             elif rule.get("required", True):
-                errors.append({"loc": name, "msg": "is missing"})
+                errors.append({"loc": (name,), "type": "missing", "msg": "is missing"})
             continue
         wrong = _misfit(filled[name], rule)
         if wrong:
-            errors.append({"loc": name, "msg": wrong})
+            errors.append({"loc": (name,), "type": "misfit", "msg": wrong})
     if errors:
-        said = "; ".join(f"{error['loc']}: {error['msg']}" for error in errors)
+        said = "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
         raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {said}", errors)
     return filled
 
 
 def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
     kinds = _TYPES.get(str(rule.get("type", "any")))
-    if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+    value = value.value if isinstance(value, Enum) else value
+    meant = _fields(value) if kinds == (Mapping,) else value
+    if kinds and (not isinstance(meant, kinds) or (isinstance(meant, bool) and bool not in kinds)):
         return f"expected {rule['type']}, got {type(value).__name__}"
     if rule.get("enum") and value not in rule["enum"]:
         return f"expected one of {', '.join(map(repr, rule['enum']))}, got {value!r}"

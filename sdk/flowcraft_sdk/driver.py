@@ -1,59 +1,115 @@
 """The sync driver: the only place where the sync client does I/O."""
 
-from contextlib import nullcontext
+import time
+import weakref
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import redis
 
-from flowcraft_sdk.connection import ClientSettings, sync_client, translated
-from flowcraft_sdk.listener import Ear, ListenerHub
+from flowcraft_sdk.connection import Attempts, ClientSettings, listening_connection, sync_client
+from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
+from flowcraft_sdk.listener import ListenerHub
 from flowcraft_sdk.protocol.scripts import ScriptCall
-from flowcraft_sdk.steps import Command, Doze, Operation
+from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Operation, Step, returning
+from flowcraft_sdk.switchboard import Ear
 
 T = TypeVar("T")
 
 
 class SyncDriver:
-    """Drives operations over redis-py. Thread-safe; connects on first use."""
+    """Drives operations over redis-py. Thread-safe; connects on first use.
+
+    Args:
+        url: of Redis.
+        settings: time-outs and sizes.
+        client: a redis-py client of the caller's own, used for commands and as the pattern of the listening connection.
+    """
 
     def __init__(self, url: str, settings: ClientSettings, client: Any = None) -> None:
         self.url = url
+        self.settings = settings
         self._own = client is None
-        self.redis = client if client is not None else sync_client(url, settings)
-        self.hub = ListenerHub(lambda: sync_client(url, settings))
+        self.redis = commands = sync_client(url, settings) if client is None else client
+        self.hub = ListenerHub(lambda: listening_connection(commands))
+        self._closed = False
+        weakref.finalize(self, self.hub.close, False).atexit = False  # for a client that nobody closed
 
-    def run(self, operation: Operation[T], *, channel: str | None = None) -> T:
-        """Run an operation to its end; with a channel, listen to it from before the first step."""
-        with self.hub.listen(channel) if channel is not None else nullcontext() as ear:
-            try:
-                step = next(operation)
-                while True:
-                    step = operation.send(self._take(step, ear))
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            finally:
-                operation.close()
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its end and return its value."""
+        with closing(self.stream(returning(operation))) as stream:
+            result: T = next(stream)
+        return result
 
-    def _take(self, step: Command | ScriptCall | Doze, ear: Ear | None) -> Any:
-        if isinstance(step, Doze):
-            assert ear is not None
-            return ear.doze(step.seconds)
-        name = step.name if isinstance(step, Command) else step.script.name
+    def stream(self, operation: Operation[Any]) -> Generator[Any, None, None]:
+        """Run an operation and yield what it emits. That Redis is away is told to the operation first."""
+        ears: list[Ear] = []
+        answer: Any = None
+        error: BackendUnavailableError | None = None
         try:
-            if isinstance(step, Command):
-                return self.redis.execute_command(step.name, *step.args)
-            return self._script(step)
-        except (redis.exceptions.RedisError, OSError) as error:
-            raise translated(error, name, self.url, isinstance(step, ScriptCall)) from error
-
-    def _script(self, call: ScriptCall) -> Any:
-        try:
-            return self.redis.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-        except redis.exceptions.NoScriptError:
-            return self.redis.eval(call.script.source, len(call.keys), *call.keys, *call.args)
+            while True:
+                try:
+                    step = operation.send(answer) if error is None else operation.throw(error)
+                except StopIteration:
+                    return
+                answer = error = None
+                if isinstance(step, Emit):
+                    yield step.item
+                    continue
+                try:
+                    answer = self._do(step, ears)
+                except BackendUnavailableError as away:
+                    error = away
+        finally:
+            operation.close()
+            for ear in ears:
+                self.hub.forget(ear)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. What still waits ends with an error."""
+        self._closed = True
         self.hub.close()
         if self._own:
             self.redis.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this client is closed")
+
+    def _do(self, step: Step, ears: list[Ear]) -> Any:
+        self._check_open()
+        if isinstance(step, Listen):
+            ears.append(self.hub.listen(step.channels, step.seconds, step.ends_only))
+            return None
+        if isinstance(step, Doze):
+            if ears:
+                return self.hub.doze(ears[-1], step.seconds)
+            time.sleep(step.seconds)
+            return {}
+        assert isinstance(step, Command | Batch | ScriptCall)
+        attempts = Attempts(step, self.url, self.settings)
+        while True:
+            try:
+                return self._send(step)
+            except Exception as error:
+                self._check_open()  # under a call in flight, closing breaks redis-py in whatever way
+                if not isinstance(error, redis.exceptions.RedisError | OSError):
+                    raise
+                pause = attempts.failed(error)
+            time.sleep(pause)
+            self._check_open()
+
+    def _send(self, step: Command | Batch | ScriptCall) -> Any:
+        if isinstance(step, Command):
+            return self.redis.execute_command(step.name, *step.args)
+        if isinstance(step, Batch):
+            pipe = self.redis.pipeline(transaction=step.atomic)
+            for part in step.commands:
+                pipe.execute_command(part.name, *part.args)
+            return pipe.execute()
+        call = (len(step.keys), *step.keys, *step.args)
+        try:
+            return self.redis.execute_command("EVALSHA", step.script.sha, *call)
+        except redis.exceptions.NoScriptError:
+            return self.redis.execute_command("EVAL", step.script.source, *call)

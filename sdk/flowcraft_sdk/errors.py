@@ -1,25 +1,33 @@
 """Everything the SDK raises. Failures of runs are data; exceptions are never sent over the wire."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from flowcraft_sdk.records import NodeFailure, RunSnapshot
+from flowcraft_sdk.records import NodeFailure, RunSnapshot
 
 
 class FlowcraftError(Exception):
-    """Base of all. `code` is a stable name; `str()` is one line."""
+    """Base of all. `code` is a stable name; `str()` is one line. All can be pickled, without the handles they carry."""
 
     code = "error"
 
+    def __str__(self) -> str:
+        return " ".join(str(self.args[0]).split()) if self.args else ""
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        state = {name: None if name in _BOUND_TO_A_CLIENT else value for name, value in self.__dict__.items()}
+        return _rebuild, (type(self), self.args, state)
+
+
+_BOUND_TO_A_CLIENT = ("handle", "existing")
 
 
 def _rebuild(cls: type[FlowcraftError], args: tuple[Any, ...], state: dict[str, Any]) -> FlowcraftError:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
+    if isinstance(error, RunFailedError):
+        error.show_traceback()
     return error
 
 
@@ -154,7 +162,7 @@ class RunUnsuccessfulError(FlowcraftError):
 
     code = "run_unsuccessful"
 
-    def __init__(self, message: str, snapshot: "RunSnapshot") -> None:
+    def __init__(self, message: str, snapshot: RunSnapshot) -> None:
         super().__init__(message)
         self.snapshot = snapshot
         self.run_id = snapshot.run_id
@@ -166,14 +174,18 @@ class RunFailedError(RunUnsuccessfulError):
 
     code = "run_failed"
 
-    def __init__(self, snapshot: "RunSnapshot") -> None:
-        first: NodeFailure | None = snapshot.failures[0] if snapshot.failures else None
-        why = f"node '{first.node_id}': {first.message}" if first else "no failure is recorded"
-        super().__init__(f"run {snapshot.run_id} failed: {why}".replace("\n", " "), snapshot)
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        first = snapshot.failures[0] if snapshot.failures else NodeFailure(node_id="", message="no failure is recorded")
+        why = f"node '{first.node_id}': {first.message}" if first.node_id else first.message
+        super().__init__(f"run {snapshot.run_id} failed: {why}", snapshot)
         self.failure = first
         self.failures = list(snapshot.failures)
-        if first is not None and first.traceback:
-            self.__cause__ = RemoteError(first.traceback)
+        self.show_traceback()
+
+    def show_traceback(self) -> None:
+        """Make the handler's traceback the cause, so that it is printed with this one."""
+        if self.failure.traceback:
+            self.__cause__ = RemoteError(self.failure.traceback)
 
 
 class RunCancelledError(RunUnsuccessfulError):
@@ -181,7 +193,7 @@ class RunCancelledError(RunUnsuccessfulError):
 
     code = "run_cancelled"
 
-    def __init__(self, snapshot: "RunSnapshot") -> None:
+    def __init__(self, snapshot: RunSnapshot) -> None:
         cancel = snapshot.cancel
         self.reason = cancel.reason if cancel else ""
         super().__init__(f"run {snapshot.run_id} was cancelled" + (f": {self.reason}" if self.reason else ""), snapshot)
@@ -194,6 +206,6 @@ class RunTimedOutError(RunUnsuccessfulError):
 
     code = "run_timed_out"
 
-    def __init__(self, snapshot: "RunSnapshot") -> None:
+    def __init__(self, snapshot: RunSnapshot) -> None:
         super().__init__(f"run {snapshot.run_id} passed its deadline", snapshot)
         self.deadline = snapshot.deadline

@@ -1,183 +1,200 @@
 """One connection that hears of all runs a client waits for. Sleepers subscribe, *then* read, then sleep until told."""
 
+import logging
 import os
+import selectors
+import socket
 import threading
+import weakref
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from contextlib import suppress
+from typing import Any
 
 import redis
 
-HEARTBEAT = 1.0
+from flowcraft_sdk.steps import Heard, clock
+from flowcraft_sdk.switchboard import Ear, Switchboard
+
+QUIET = 30.0
+"""Seconds without a word after which the connection is tried with a PING."""
+
+ANSWER = 10.0
+"""Seconds in which that PING is to be answered."""
+
+FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
-
-
-class Ear:
-    """One sleeper's ear on one channel."""
-
-    def __init__(self, hub: "ListenerHub", channel: str) -> None:
-        self._hub = hub
-        self.channel = channel
-        self.told = threading.Event()
-
-    def doze(self, seconds: float) -> None:
-        """Sleep until something was said since the last doze, `seconds` at most."""
-        self.told.wait(seconds)
-        self.told.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._hub.forget(self)
+BROKEN = (redis.exceptions.RedisError, OSError, ValueError)
 
 
 class ListenerHub:
     """A daemon thread with a subscriber connection, shared by all handles of a client. Thread-safe and fork-safe.
 
+    Only that thread ever touches the connection; the others leave what they want on the switchboard and ring.
+
     Args:
-        connect: makes a Redis client whose socket time-out is longer than the hub's heartbeat.
+        connect: makes an unconnected redis-py connection.
     """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
         self._reset()
+        _hubs.add(self)
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._ears: dict[str, set[Ear]] = {}
-        self._confirmed: set[str] = set()
         self._changed = threading.Condition(self._lock)
-        self._pubsub: Any = None
-        self._redis: Any = None
+        self._board = Switchboard()
+        self._bell: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def listen(self, channel: str, timeout: float = 5.0) -> Ear:
-        """An ear on a channel; returns once Redis has confirmed the subscription, or after `timeout` seconds.
-
-        A subscription that is not confirmed in time is made good later; the sleeper looks by itself now and then.
-        """
+    def forked(self) -> None:
+        """Start over in a forked child: it has the threads' state, but not the threads."""
         if self._pid != os.getpid():
-            self._reset()  # a fork copied the threads' state but not the threads
-        ear = Ear(self, channel)
+            self._reset()
+
+    def listen(self, channels: tuple[str, ...], seconds: float, ends_only: bool) -> Ear:
+        """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
+
+        A subscription that is not confirmed in time is made good later, and tells the ear to look.
+        """
+        told, ready = threading.Event(), threading.Event()
+        ear = Ear(channels, ends_only, told, ready)
         with self._lock:
-            self._ears.setdefault(channel, set()).add(ear)
-            self._start()
-            if channel not in self._confirmed and len(self._ears[channel]) == 1:
-                self._subscribe(channel)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: channel in self._confirmed or self._closed, timeout)
+            if self._closed:
+                return ear
+            self._board.add(ear)
+            if not ready.is_set():
+                self._ring()
+        try:
+            if ready.wait(seconds):
+                with self._lock:
+                    ear.take()  # the confirmation itself is no news
+        except BaseException:
+            self.forget(ear)
+            raise
         return ear
 
-    def doze_any(self, ears: "list[Ear]", seconds: float) -> None:
-        """Sleep until something was said to any of these ears, `seconds` at most."""
+    def doze(self, ear: Ear, seconds: float) -> Heard:
+        """Sleep until something is said to an ear, `seconds` at most."""
+        told: Any = ear.told
+        told.wait(seconds)
         with self._lock:
-            self._changed.wait_for(lambda: self._closed or any(ear.told.is_set() for ear in ears), seconds)
-        for ear in ears:
-            ear.told.clear()
+            return ear.take()
 
     def forget(self, ear: Ear) -> None:
-        """Take an ear off; the last one on a channel ends its subscription."""
+        """Take an ear off."""
         with self._lock:
-            ears = self._ears.get(ear.channel)
-            if ears is None:
-                return
-            ears.discard(ear)
-            if ears:
-                return
-            del self._ears[ear.channel]
-            self._confirmed.discard(ear.channel)
-            if self._pubsub is not None:
-                try:
-                    self._pubsub.unsubscribe(ear.channel)
-                except (redis.exceptions.RedisError, OSError):
-                    self._drop()
+            self._board.remove(ear)
+            if self._thread is not None:
+                self._ring()
 
-    def close(self) -> None:
-        """End the thread and its connection."""
+    def close(self, wait: bool = True) -> None:
+        """End the thread and its connection. Sleepers are woken and look for themselves."""
         if self._pid != os.getpid():
             return
         with self._lock:
             self._closed = True
-            self._changed.notify_all()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(HEARTBEAT * 3)
+            self._board.wake_all()
+            if thread is not None:
+                self._ring()
+        if wait and thread is not None and thread is not threading.current_thread():
+            thread.join(LONGEST_PAUSE * 3)
 
-    def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._closed = False
+    def _ring(self) -> None:
+        """Tell the thread that something has changed; starts it if need be. Called with the lock held."""
+        if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._run, name="flowcraft-listener", daemon=True)
             self._thread.start()
-
-    def _subscribe(self, channel: str) -> None:
-        """Ask for a channel; a broken connection is mended by the thread, which asks for all of them."""
-        if self._pubsub is None:
-            return
-        try:
-            self._pubsub.subscribe(channel)
-        except (redis.exceptions.RedisError, OSError):
-            self._drop()
-
-    def _drop(self) -> None:
-        """Give the connection up; called with the lock held."""
-        pubsub, self._pubsub = self._pubsub, None
-        self._confirmed.clear()
-        if pubsub is not None:
-            try:
-                pubsub.close()
-            except (redis.exceptions.RedisError, OSError):
-                pass
+        if self._bell is not None:
+            with suppress(BlockingIOError):
+                self._bell.send(b"!")
+        self._changed.notify_all()
 
     def _run(self) -> None:
-        pause = 0.02
+        pause = FIRST_PAUSE
         while True:
             with self._lock:
-                self._changed.wait_for(lambda: self._closed or self._ears)
+                self._changed.wait_for(lambda: self._closed or self._board.busy)
                 if self._closed:
-                    self._drop()
-                    if self._redis is not None:
-                        self._redis.close()
-                        self._redis = None
                     return
+            begin = clock()
             try:
-                self._hear()
-                pause = 0.02
-            except (redis.exceptions.RedisError, OSError, ValueError, AttributeError):
+                self._connect_and_serve()
+            except BROKEN:
+                pass
+            except Exception:
+                logging.getLogger("flowcraft_sdk").exception("the listener broke; it starts over")
+            pause = FIRST_PAUSE if clock() - begin > QUIET else min(pause * 2, LONGEST_PAUSE)
+            with self._lock:
+                self._changed.wait_for(lambda: self._closed, pause)
+
+    def _connect_and_serve(self) -> None:
+        connection = self._connect()
+        try:
+            connection.connect()
+            self._serve(connection)
+        finally:
+            with suppress(*BROKEN):
+                connection.disconnect()
+
+    def _serve(self, connection: Any) -> None:
+        """Subscribe, listen, and pass on what is said, until closed or broken."""
+        bell, near = socket.socketpair()
+        selector = selectors.DefaultSelector()
+        try:
+            bell.setblocking(False)
+            near.setblocking(False)
+            selector.register(near, selectors.EVENT_READ)
+            selector.register(connection._sock, selectors.EVENT_READ)
+            with self._lock:
+                self._bell = bell
+            self._exchange(connection, selector, near)
+        finally:
+            with self._lock:
+                self._bell = None
+                self._board.lost()
+            selector.close()
+            bell.close()
+            near.close()
+
+    def _exchange(self, connection: Any, selector: selectors.BaseSelector, near: socket.socket) -> None:
+        silent_since, pinged = clock(), False
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                new, gone = self._board.changes()
+            if new:
+                connection.send_command("SUBSCRIBE", *new)
+            if gone:
+                connection.send_command("UNSUBSCRIBE", *gone)
+            while connection.can_read(0):
+                reply = connection.read_response()
                 with self._lock:
-                    self._drop()
-                    self._tell_all()
-                    self._changed.wait_for(lambda: self._closed, pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                    self._board.take(reply)
+                silent_since, pinged = clock(), False
+            until = silent_since + QUIET + (ANSWER if pinged else 0.0)
+            for key, _ in selector.select(max(0.0, until - clock())):
+                if key.fileobj is near:
+                    with suppress(BlockingIOError):
+                        near.recv(4096)
+            if clock() >= until:
+                if pinged:
+                    raise redis.exceptions.ConnectionError("the subscriber connection is silent")
+                connection.send_command("PING")
+                pinged = True
 
-    def _hear(self) -> None:
-        """Connect if need be, then pass on one message."""
-        with self._lock:
-            if self._pubsub is None:
-                if self._redis is None:
-                    self._redis = self._connect()
-                self._pubsub = self._redis.pubsub()
-                self._pubsub.subscribe(*self._ears)
-            pubsub = self._pubsub
-        message = pubsub.get_message(timeout=HEARTBEAT)
-        if message is None:
-            return
-        channel = message["channel"]
-        name = channel.decode() if isinstance(channel, bytes) else channel
-        with self._lock:
-            if message["type"] == "subscribe" and name in self._ears:
-                self._confirmed.add(name)
-                self._changed.notify_all()
-            for ear in self._ears.get(name, ()):
-                ear.told.set()
-            self._changed.notify_all()
 
-    def _tell_all(self) -> None:
-        """The connection broke: something may have been missed, so everybody looks for himself."""
-        for ears in self._ears.values():
-            for ear in ears:
-                ear.told.set()
+_hubs: "weakref.WeakSet[ListenerHub]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for hub in list(_hubs):
+        hub.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

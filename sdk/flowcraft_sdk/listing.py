@@ -1,46 +1,43 @@
 """Listing runs, blueprints and workers: pages over the indexes, never payloads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc
+from flowcraft_sdk.context_input import epoch_ms
+from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc, server_ms, text
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
 from flowcraft_sdk.records import BlueprintInfo, RunStatus, RunSummary, WorkerInfo
-from flowcraft_sdk.steps import Operation, command
-
-INDEXED = 200
-"""Index entries looked at in one step."""
+from flowcraft_sdk.steps import Batch, Emit, Operation, command
 
 
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which runs are wanted. The narrowest index is read, the rest is checked on each run."""
 
-    def __init__(
-        self,
-        blueprint_id: str | None,
-        status: RunStatus | Iterable[RunStatus] | None,
-        tag: str | None,
-        parent: str | None,
-        after: datetime | None,
-        before: datetime | None,
-    ) -> None:
-        self.blueprint_id = blueprint_id
-        self.statuses = None if status is None else {status} if isinstance(status, str) else set(status)
-        self.tag = tag
-        self.parent = parent
-        self.low = "-inf" if after is None else str(int(after.timestamp() * 1000))
-        self.high = "+inf" if before is None else f"({int(before.timestamp() * 1000)}"
+    blueprint_id: str | None = None
+    statuses: frozenset[RunStatus] | None = None
+    tag: str | None = None
+    parent: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
 
-    def index(self, deployment: Deployment) -> str:
-        """The index to read."""
-        keys = deployment.keys
+    def indexes(self, deployment: Deployment) -> list[str]:
+        """The indexes that hold every wanted run, once each."""
+        keys, statuses = deployment.keys, self.statuses
         if self.tag is not None:
-            return keys.index_tag(self.tag)
-        if self.statuses is not None and len(self.statuses) == 1:
-            return keys.index_status(next(iter(self.statuses)))
-        if self.blueprint_id is not None:
-            return keys.index_blueprint(self.blueprint_id)
-        return keys.index_all
+            return [keys.index_tag(self.tag)]
+        if statuses is not None:
+            return [keys.index_status(status) for status in sorted(statuses)]
+        return [keys.index_all if self.blueprint_id is None else keys.index_blueprint(self.blueprint_id)]
+
+    @property
+    def settled_by_index(self) -> bool:
+        """Whether the indexes hold nothing but what is wanted."""
+        given = (self.blueprint_id, self.tag, self.statuses, self.parent)
+        return sum(part is not None for part in given) <= 1 and self.parent is None
 
     def wants(self, run: RunSummary) -> bool:
         """Whether a run passes everything that the index does not settle."""
@@ -52,32 +49,105 @@ class Filter:
         )
 
 
-def run_page(deployment: Deployment, wanted: Filter, offset: int) -> Operation[tuple[list[RunSummary], int]]:
-    """Runs of one slice of the index, newest first, and the next offset (-1: that was the last)."""
-    ids = yield command("ZREVRANGEBYSCORE", wanted.index(deployment), wanted.high, wanted.low, "LIMIT", offset, INDEXED)
+def checked_statuses(status: RunStatus | Iterable[RunStatus] | None) -> frozenset[RunStatus] | None:
+    """One state or several, as a set; None for all.
+
+    Raises:
+        ConfigurationError: there is no such state.
+    """
+    if status is None:
+        return None
+    given = [status] if isinstance(status, str) else list(status)
+    found = frozenset(RunStatus(name) for name in given)
+    if RunStatus.UNKNOWN in found:
+        known = ", ".join(state for state in RunStatus if state is not RunStatus.UNKNOWN)
+        raise ConfigurationError(f"a status is one of {known}, got {', '.join(map(repr, given))}")
+    return found
+
+
+def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_size: int) -> Operation[None]:
+    """Emit summaries, the newest first, until `limit` are out."""
+    given = 0
+    if limit is not None and limit <= 0:
+        return
+    pages = _Pages(wanted, deployment, page_size)
+    while not pages.over:
+        run_ids = yield from pages.next()
+        for run in (yield from _summaries(deployment, run_ids)):
+            if wanted.wants(run):
+                yield Emit(run)
+                given += 1
+                if given == limit:
+                    return
+
+
+class _Pages:
+    """Pages of run ids, the newest first, out of one or several indexes.
+
+    A page begins where the last one ended by *time*, so runs that start meanwhile shift nothing.
+    """
+
+    def __init__(self, wanted: Filter, deployment: Deployment, size: int) -> None:
+        self._indexes = wanted.indexes(deployment)
+        self._size = size
+        low, high = epoch_ms(wanted.after, "started_after"), epoch_ms(wanted.before, "started_before")
+        self._low = "-inf" if low is None else str(low)
+        self._high = "+inf" if high is None else f"({high}"
+        self._seen: set[str] = set()
+        self.over = not self._indexes
+
+    def next(self) -> Operation[list[str]]:
+        """The next page."""
+        most = self._size + len(self._seen)
+        bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, most)
+        replies = yield Batch(tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes))
+        entries = [entry for reply in replies for entry in scored(reply)]
+        entries.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)  # as each index is sorted
+        self.over = all(len(scored(reply)) < most for reply in replies)
+        cut = entries[:most]
+        if len(entries) > most:
+            self.over = False
+        fresh = [run_id for run_id, _ in cut if run_id not in self._seen]
+        if not self.over:
+            last = cut[-1][1]
+            self._high = str(int(last))
+            self._seen = {run_id for run_id, score in cut if score == last}
+        return list(dict.fromkeys(fresh))
+
+
+def scored(reply: Any) -> list[tuple[str, float]]:
+    """Members and scores, in whichever form redis-py gives them."""
+    if reply and not isinstance(reply[0], tuple | list):
+        reply = list(zip(reply[::2], reply[1::2], strict=True))
+    return [(text(member), float(score)) for member, score in reply]
+
+
+def _summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[RunSummary]]:
+    if not run_ids:
+        return []
+    keys = deployment.keys
+    rows = yield Batch(tuple(command("HMGET", keys.run(run_id), *SUMMARY_FIELDS) for run_id in run_ids))
     found = []
-    for raw in ids:
-        run_id = raw.decode()
-        values = yield command("HMGET", deployment.keys.run(run_id), *SUMMARY_FIELDS)
-        fields = {k: v.decode() for k, v in zip(SUMMARY_FIELDS, values, strict=True) if v is not None}
-        if "st" not in fields:
-            continue  # removed by retention while we were listing
-        run = RunRecord(run_id, fields).summary()
-        if wanted.wants(run):
-            found.append(run)
-    return found, offset + len(ids) if len(ids) == INDEXED else -1
+    for run_id, row in zip(run_ids, rows, strict=True):
+        fields = {name: text(value) for name, value in zip(SUMMARY_FIELDS, row, strict=True) if value is not None}
+        if "st" in fields:  # else retention removed it while we were listing
+            found.append(RunRecord(run_id, fields).summary())
+    return found
 
 
-def count_runs(deployment: Deployment, wanted: Filter) -> Operation[int]:
-    """How many runs there are; from the index alone where one filter is given."""
-    given = [wanted.blueprint_id, wanted.tag, wanted.statuses]
-    if sum(part is not None for part in given) <= 1 and (wanted.statuses is None or len(wanted.statuses) == 1):
-        count: int = yield command("ZCOUNT", wanted.index(deployment), wanted.low, wanted.high)
-        return count
-    count, offset = 0, 0
-    while offset >= 0:
-        page, offset = yield from run_page(deployment, wanted, offset)
-        count += len(page)
+def count_runs(deployment: Deployment, wanted: Filter, page_size: int = 500) -> Operation[int]:
+    """How many runs there are; from the indexes alone where no more than one thing is asked."""
+    if wanted.settled_by_index:
+        indexes = wanted.indexes(deployment)
+        if not indexes:
+            return 0
+        counts = yield Batch(tuple(command("ZCARD", index) for index in indexes))
+        return sum(int(count) for count in counts)
+    count = 0
+    pages = _Pages(wanted, deployment, page_size)
+    while not pages.over:
+        run_ids = yield from pages.next()
+        count += sum(wanted.wants(run) for run in (yield from _summaries(deployment, run_ids)))
     return count
 
 
@@ -85,12 +155,12 @@ def blueprints(deployment: Deployment) -> Operation[list[BlueprintInfo]]:
     """Published blueprints by id."""
     reply = yield command("HGETALL", deployment.keys.blueprints)
     found = []
-    for name, plan_hash in sorted(reply.items()):
-        doc = (yield from plan_doc(deployment, plan_hash.decode())) or {}
+    for name, plan_hash in sorted((text(name), text(plan_hash)) for name, plan_hash in reply.items()):
+        doc: Mapping[str, Any] = (yield from plan_doc(deployment, plan_hash)) or {}
         found.append(
             BlueprintInfo(
-                id=name.decode(),
-                version=plan_hash.decode(),
+                id=name,
+                version=plan_hash,
                 description=doc.get("description", ""),
                 node_count=len(doc.get("nodes", ())),
                 inputs=doc.get("inputs"),
@@ -102,22 +172,19 @@ def blueprints(deployment: Deployment) -> Operation[list[BlueprintInfo]]:
 def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
     """Workers that were heard of lately."""
     keys = deployment.keys
-    now = yield command("TIME")
-    offset = yield command("GET", keys.clock)
-    since = int(now[0]) * 1000 + int(offset or 0) - int(WORKER_FRESH * 1000)
-    seen = yield command("ZRANGEBYSCORE", keys.workers, since, "+inf", "WITHSCORES")
-    pairs = seen if seen and isinstance(seen[0], tuple | list) else list(zip(seen[::2], seen[1::2], strict=False))
+    since = (yield from server_ms(deployment)) - int(WORKER_FRESH * 1000)
+    seen = scored((yield command("ZRANGEBYSCORE", keys.workers, since, "+inf", "WITHSCORES")))
     found = []
-    for name, score in pairs:
-        raw = yield command("HGETALL", keys.worker(name.decode()))
-        about = {key.decode(): value.decode() for key, value in raw.items()}
+    for name, score in seen:
+        raw = yield command("HGETALL", keys.worker(name))
+        about = {text(key): text(value) for key, value in raw.items()}
         found.append(
             WorkerInfo(
-                id=name.decode(),
+                id=name,
                 host=about.get("host", ""),
                 pid=int(about.get("pid", 0)),
                 concurrency=int(about.get("concurrency", 0)),
-                last_seen=moment(float(score)),
+                last_seen=moment(score),
             )
         )
     return found

@@ -1,8 +1,9 @@
 """What an operation asks of its driver. Operations are generators without I/O; drivers do the I/O, sync or async."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from flowcraft_sdk.protocol.scripts import ScriptCall
@@ -12,21 +13,61 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A plain Redis command."""
+    """A plain Redis command that changes nothing; the answer is its reply."""
 
     name: str
     args: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Commands sent in one round trip; the answer is the list of their replies.
+
+    Attributes:
+        commands: what to send.
+        atomic: whether nothing may happen between them.
+    """
+
+    commands: tuple[Command, ...]
+    atomic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Listen to channels from now on, until the operation is over; answered once Redis has confirmed it.
+
+    Attributes:
+        channels: what to listen to.
+        seconds: how long to wait for the confirmation; a late one wakes the next `Doze`.
+        ends_only: hear nothing of a run but its end.
+    """
+
+    channels: tuple[str, ...]
+    seconds: float
+    ends_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Doze:
-    """Sleep until the run's channel says something, `seconds` at most. The driver listens since before the first step."""
+    """Sleep until something is heard, `seconds` at most.
+
+    The answer maps each channel that spoke to the terminal status it told, or to "" where one has to look. It is empty
+    when nothing was heard. Without a `Listen` before it, it just sleeps.
+    """
 
     seconds: float
 
 
-Step = Command | ScriptCall | Doze
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Hand an item to whoever iterates over the operation."""
+
+    item: Any
+
+
+Step = Command | Batch | ScriptCall | Listen | Doze | Emit
 Operation = Generator[Step, Any, T]
+Heard = dict[str, str]
 
 
 def command(name: str, *args: Any) -> Command:
@@ -34,6 +75,18 @@ def command(name: str, *args: Any) -> Command:
     return Command(name, args)
 
 
-def clock() -> float:
-    """Monotonic seconds. `time.monotonic` would stand still under a frozen test clock, and a wait with it."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+def returning(operation: Operation[T]) -> Operation[None]:
+    """The operation with its value as its one emitted item, so that a driver knows streams only."""
+    value = yield from operation
+    yield Emit(value)
+
+
+def _real_clock() -> Callable[[], float]:
+    """A monotonic clock that test clocks do not stop: they replace `time.monotonic` wherever a module holds it."""
+    if hasattr(time, "clock_gettime"):
+        return partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    return partial(time.monotonic)
+
+
+clock: Callable[[], float] = _real_clock()
+"""Monotonic seconds; a wait measured with it ends even while `time.monotonic` is frozen."""

@@ -12,7 +12,6 @@ from flowcraft_sdk.records import (
     NodeSnapshot,
     NodeStatus,
     Progress,
-    RunEvent,
     RunSnapshot,
     RunStatus,
     RunSummary,
@@ -33,22 +32,6 @@ _STATES = {
     "X": NodeStatus.CANCELLED,
 }
 _DONE = {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
-_EVENTS = {
-    "B": "run_started",
-    "s": "node_started",
-    "c": "node_completed",
-    "r": "node_retrying",
-    "f": "node_failed",
-    "k": "node_skipped",
-    "w": "node_waiting",
-    "x": "node_cancelled",
-    "t": "node_taken_over",
-    "g": "node_progress",
-    "e": "custom",
-    "i": "signal_received",
-    "X": "cancel_requested",
-    "E": "run_ended",
-}
 
 
 def moment(ms: float | str) -> datetime:
@@ -149,7 +132,9 @@ class RunRecord:
 
     def _child(self, inst: str) -> str | None:
         children = [field[2:] for field, owner in self.fields.items() if field.startswith("k:") and owner == inst]
-        return max(children, key=len) if children else None
+        return (
+            max(children, key=lambda child: (len(child), child)) if children else None
+        )  # the latest: they are numbered
 
     def _output(self, node_id: str) -> Any:
         raw = self.fields.get(f"o:{node_id}")
@@ -199,10 +184,10 @@ class RunRecord:
     def context(self) -> dict[str, Any]:
         """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`."""
         context: dict[str, Any] = {}
-        for node in self.doc["nodes"]:
-            raw = self.fields.get(f"o:{node['id']}")
-            if raw is not None:
-                context[node["id"]] = context[f"_outputs.{node['id']}"] = wire.loads(raw)
+        known = [f"o:{node['id']}" for node in self.doc["nodes"]]
+        for field in known or [field for field in self.fields if field.startswith("o:")]:
+            if field in self.fields:
+                context[field[2:]] = context[f"_outputs.{field[2:]}"] = wire.loads(self.fields[field])
         context.update(self._inputs())
         for field, raw in self.fields.items():
             if field.startswith("c:"):
@@ -269,32 +254,3 @@ def _failure(inst: str, raw: str) -> NodeFailure:
         retryable=data.get("retryable", True),
         at=moment(data["at"]) if data.get("at") else None,
     )
-
-
-def parse_event(event_id: int, text: str, created_ms: float) -> RunEvent:
-    """One entry of a run's history."""
-    letter, ms, inst, rest = text.split("|", 3)
-    return RunEvent(
-        id=str(event_id),
-        type=_EVENTS.get(letter, "unknown"),
-        at=moment(created_ms + float(ms)),
-        node_id=inst or None,
-        data=_event_data(letter, rest),
-    )
-
-
-def _event_data(letter: str, rest: str) -> dict[str, Any]:
-    first, _, second = rest.partition("|")
-    if letter == "s":
-        return {"attempt": int(first), "worker": second}
-    if letter == "c":
-        return {"action": rest or None}
-    if letter == "r":
-        return {"attempt": int(first), "delay": float(second) / 1000}
-    if letter == "g":
-        fraction, message = wire.loads(rest)
-        return {"fraction": fraction, "message": message}
-    if letter == "e":
-        return {"name": first, "data": wire.loads(second)}
-    named = {"f": "attempt", "w": "kind", "t": "crashes", "i": "action", "X": "reason", "E": "status"}
-    return {named[letter]: rest} if letter in named else {}

@@ -1,31 +1,27 @@
 """Values as JSON text. What JSON has no form for gets a one-key tag; what cannot be stored is refused with its path.
 
-Tags: $decimal, $datetime, $date, $time, $timedelta (seconds), $uuid, $bytes (base64); a user's object with a single
-key that starts with `$` is wrapped as {"$object": [[key, value]]}, so that it comes back as it was.
+Tags: $decimal, $datetime, $date, $time, $timedelta (days, seconds, microseconds), $uuid, $bytes (base64); a user's object
+whose single key starts with `$` is wrapped as {"$object": [[key, value]]}, so that it comes back as it was.
+Decoded values are the same with and without orjson; the text may differ in how it writes a float.
 """
 
-import base64
-import dataclasses
 import json
-import math
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from typing import Any
-from uuid import UUID
 
-from flowcraft_sdk.errors import PayloadTooLargeError, SerializationError
+from flowcraft_sdk.errors import PayloadTooLargeError
+from flowcraft_sdk.protocol.wire_values import MAX_DEPTH, READERS, plain, refuse_constant
 
 try:
     import orjson
 except ImportError:  # the SDK needs nothing but redis and pydantic
     orjson = None  # type: ignore[assignment]
 
-MAX_DEPTH = 100
-"""Levels of nesting that a value may have."""
+__all__ = ["MAX_DEPTH", "dumps", "loads"]
 
-_PLAIN = (str, bool, int, float, type(None))
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_HEX_DIGITS = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
+_LONG_NUMBER = b"0" * 19
+_UUID_TEXT = b'"00000000-0000-'
 
 
 def dumps(value: Any, *, path: str = "value", limit: int | None = None) -> bytes:
@@ -40,53 +36,42 @@ def dumps(value: Any, *, path: str = "value", limit: int | None = None) -> bytes
         SerializationError: it holds something that cannot be stored; the message names where.
         PayloadTooLargeError: it is larger than `limit`.
     """
-    encoded = _fast(value)
+    encoded = _fast(value) if orjson is not None else None
     if encoded is None:
-        plain = _prepare(value, path, 0, set())
-        encoded = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        json_value = plain(value, path)
+        encoded = json.dumps(json_value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     if limit is not None and len(encoded) > limit:
         raise PayloadTooLargeError(path, len(encoded), limit)
     return encoded
 
 
 def loads(data: bytes | str) -> Any:
-    """Decode a value that `dumps` encoded, or any JSON text."""
-    if orjson is not None:
+    """Decode a value that `dumps` encoded, or any JSON text.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    text = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    value = _parse(text)
+    return _revive(value) if b'"$' in text and isinstance(value, list | dict) else value
+
+
+def _parse(data: bytes) -> Any:
+    # orjson reads whole numbers beyond 64 bits as floats
+    if orjson is not None and (len(data) < 19 or _LONG_NUMBER not in data.translate(_DIGITS)):
         try:
-            value = orjson.loads(data)
+            return orjson.loads(data)
         except orjson.JSONDecodeError:
-            value = json.loads(data)
-        if _may_exceed_64_bits(data):
-            value = json.loads(data)
-    else:
-        value = json.loads(data)
-    has_tag = b'"$' in data if isinstance(data, bytes) else '"$' in data
-    return _revive(value) if has_tag else value
-
-
-def _may_exceed_64_bits(data: bytes | str) -> bool:
-    """orjson reads whole numbers beyond 64 bits as floats; 20 digits in a row are looked at again."""
-    if len(data) < 20:
-        return False
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    run = 0
-    for char in text if len(text) < 64 else _digit_runs(text):
-        run = run + 1 if char.isdigit() else 0
-        if run >= 19:
-            return True
-    return False
-
-
-def _digit_runs(text: str) -> str:
-    import re
-
-    return " ".join(re.findall(r"\d{19,}", text))
+            pass  # too deep for it, or no JSON at all
+    return json.loads(data, parse_constant=refuse_constant)
 
 
 def _fast(value: Any) -> bytes | None:
-    """orjson's encoding where it is the same as the slow one's; None where it might not be."""
-    if orjson is None:
-        return None
+    """orjson's encoding where it means what the slow one means; None where it might not.
+
+    What orjson writes in its own way leaves a trace in the text: NaN becomes null, a UUID becomes a text of its shape,
+    and an object that needs a wrapper has a key that starts with `$`. Only then the value itself is gone through.
+    """
     try:
         encoded: bytes = orjson.dumps(
             value,
@@ -94,133 +79,55 @@ def _fast(value: Any) -> bytes | None:
         )
     except (TypeError, ValueError, RecursionError):
         return None
-    if type(value) in (str, int, bool):
-        return encoded
-    if b"null" in encoded or b'"$' in encoded or encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH:
-        return None  # NaN became null, an object may need a wrapper, it may be nested too deep: look closely
-    if b"-" in encoded and isinstance(value, UUID):
-        return None
-    return None if _has_foreign(value) else encoded
+    suspicious = (
+        b"null" in encoded or b'"$' in encoded or (b"-" in encoded and _UUID_TEXT in encoded.translate(_HEX_DIGITS))
+    )
+    return None if suspicious and not _harmless(value) else encoded
 
 
-def _has_foreign(value: Any) -> bool:
-    """Enums and UUIDs are encoded by orjson in its own way."""
-    if type(value) in _PLAIN:
-        return False
-    if type(value) is list:
-        return any(_has_foreign(item) for item in value)
-    if type(value) is dict:
-        return any(_has_foreign(item) for item in value.values())
+def _harmless(value: Any) -> bool:
+    """Whether a value that orjson could encode holds nothing but JSON's own types, finite, and needs no wrapper."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind is float:
+            if item - item != 0.0:  # NaN or infinite
+                return False
+        elif kind is list or kind is tuple:
+            stack.extend(item)
+        elif kind is dict:
+            if len(item) == 1 and next(iter(item)).startswith("$"):
+                return False
+            stack.extend(item.values())
+        elif kind not in (str, int, bool) and item is not None:
+            return False
     return True
-
-
-def _prepare(value: Any, path: str, depth: int, above: set[int]) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, Enum):
-        return _prepare(value.value, path, depth, above)
-    if isinstance(value, str):
-        return _text(value, path)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise SerializationError(f"{value} has no JSON form", path)
-        return float(value)
-    tagged = _tag(value, path)
-    if tagged is not None:
-        return tagged
-    return _container(value, path, depth, above)
-
-
-def _container(value: Any, path: str, depth: int, above: set[int]) -> Any:
-    if depth >= MAX_DEPTH:
-        raise SerializationError(f"nested deeper than {MAX_DEPTH} levels", path)
-    if id(value) in above:
-        raise SerializationError("contains itself", path)
-    above = above | {id(value)}
-    if isinstance(value, Mapping):
-        return _object(value, path, depth, above)
-    if isinstance(value, list | tuple):
-        return [_prepare(item, f"{path}[{i}]", depth + 1, above) for i, item in enumerate(value)]
-    if isinstance(value, set | frozenset):
-        return [_prepare(item, f"{path}[]", depth + 1, above) for item in sorted(value, key=repr)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _object(fields, path, depth, above)
-    if hasattr(value, "model_dump") and hasattr(type(value), "model_fields"):
-        return _object(value.model_dump(mode="python"), path, depth, above)
-    kind = type(value)
-    raise SerializationError(f"{kind.__module__}.{kind.__qualname__} has no JSON form", path)
-
-
-def _object(value: Mapping[Any, Any], path: str, depth: int, above: set[int]) -> Any:
-    plain = {}
-    for key, item in value.items():
-        if isinstance(key, Enum):
-            key = key.value
-        if not isinstance(key, str):
-            raise SerializationError(f"the key {key!r} is no text", path)
-        plain[_text(key, path)] = _prepare(item, f"{path}.{key}", depth + 1, above)
-    if len(plain) == 1 and next(iter(plain)).startswith("$"):
-        return {"$object": [[key, item] for key, item in plain.items()]}
-    return plain
-
-
-def _text(value: str, path: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise SerializationError("text with a lone surrogate is not valid UTF-8", path) from error
-    return str(value)
-
-
-def _tag(value: Any, path: str) -> dict[str, Any] | None:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise SerializationError("a datetime without a time zone; give it one", path)
-        return {"$datetime": value.isoformat()}
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise SerializationError(f"{value} has no JSON form", path)
-        return {"$decimal": str(value)}
-    if isinstance(value, date):
-        return {"$date": value.isoformat()}
-    if isinstance(value, time):
-        return {"$time": value.isoformat()}
-    if isinstance(value, timedelta):
-        return {"$timedelta": [value.days, value.seconds, value.microseconds]}
-    if isinstance(value, UUID):
-        return {"$uuid": str(value)}
-    if isinstance(value, bytes | bytearray | memoryview):
-        return {"$bytes": base64.b64encode(bytes(value)).decode()}
-    return None
-
-
-_READERS: Mapping[str, Callable[[Any], Any]] = {
-    "$datetime": datetime.fromisoformat,
-    "$decimal": Decimal,
-    "$date": date.fromisoformat,
-    "$time": time.fromisoformat,
-    "$timedelta": lambda parts: timedelta(*parts),
-    "$uuid": UUID,
-    "$bytes": base64.b64decode,
-}
 
 
 def _revive(value: Any) -> Any:
     if isinstance(value, list):
-        return [_revive(item) for item in value]
-    if not isinstance(value, dict):
+        for index, item in enumerate(value):
+            if isinstance(item, list | dict):
+                value[index] = _revive(item)
         return value
     if len(value) == 1:
         tag, inner = next(iter(value.items()))
-        if tag == "$object" and isinstance(inner, list):
-            return {key: _revive(item) for key, item in inner}
-        reader = _READERS.get(tag)
+        if tag == "$object" and _is_pairs(inner):
+            return {key: _revive(item) if isinstance(item, list | dict) else item for key, item in inner}
+        reader = READERS.get(tag)
         if reader is not None:
             try:
                 return reader(inner)
             except (ValueError, TypeError, ArithmeticError):
-                return value
-    return {key: _revive(item) for key, item in value.items()}
+                return value  # another writer's object that happens to look like a tag
+    for key, item in value.items():
+        if isinstance(item, list | dict):
+            value[key] = _revive(item)
+    return value
+
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in value
+    )

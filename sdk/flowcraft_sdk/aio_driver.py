@@ -1,0 +1,130 @@
+"""The async driver: the only place where the async client does I/O."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import redis
+
+from flowcraft_sdk.aio_listener import AsyncListenerHub
+from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, listening_connection
+from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
+from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Operation, Step, returning
+from flowcraft_sdk.switchboard import Ear
+
+T = TypeVar("T")
+
+
+class AsyncDriver:
+    """Drives operations over redis-py's asyncio half. Belongs to the event loop that uses it first.
+
+    Args:
+        url: of Redis.
+        settings: time-outs and sizes.
+        client: a redis-py client of the caller's own, used for commands and as the pattern of the listening connection.
+    """
+
+    def __init__(self, url: str, settings: ClientSettings, client: Any = None) -> None:
+        self.url = url
+        self.settings = settings
+        self._own = client is None
+        self.redis = commands = async_client(url, settings) if client is None else client
+        self.hub = AsyncListenerHub(lambda: listening_connection(commands))
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its end and return its value."""
+        async with aclosing(self.stream(returning(operation))) as stream:
+            result: T = await anext(stream)
+        return result
+
+    async def stream(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
+        """Run an operation and yield what it emits. That Redis is away is told to the operation first."""
+        ears: list[Ear] = []
+        answer: Any = None
+        error: BackendUnavailableError | None = None
+        self._check_loop()
+        cancels = _cancels()
+        try:
+            while True:
+                try:
+                    step = operation.send(answer) if error is None else operation.throw(error)
+                except StopIteration:
+                    return
+                answer = error = None
+                if isinstance(step, Emit):
+                    yield step.item
+                    continue
+                try:
+                    answer = await self._do(step, ears)
+                except BackendUnavailableError as away:
+                    error = away
+                if _cancels() > cancels:  # on Python 3.11, redis-py's wait_for may have swallowed it
+                    raise asyncio.CancelledError
+        finally:
+            operation.close()
+            for ear in ears:
+                self.hub.forget(ear)
+
+    async def close(self) -> None:
+        """Close all connections. What still waits ends with an error."""
+        self._closed = True
+        await self.hub.close()
+        if self._own:
+            await self.redis.aclose()
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise ConfigurationError("this AsyncClient belongs to another event loop; make one client for each loop")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this client is closed")
+
+    async def _do(self, step: Step, ears: list[Ear]) -> Any:
+        self._check_open()
+        if isinstance(step, Listen):
+            ears.append(await self.hub.listen(step.channels, step.seconds, step.ends_only))
+            return None
+        if isinstance(step, Doze):
+            if ears:
+                return await self.hub.doze(ears[-1], step.seconds)
+            await asyncio.sleep(step.seconds)
+            return {}
+        assert isinstance(step, Command | Batch | ScriptCall)
+        attempts = Attempts(step, self.url, self.settings)
+        while True:
+            try:
+                return await self._send(step)
+            except Exception as error:
+                self._check_open()  # under a call in flight, closing breaks redis-py in whatever way
+                if not isinstance(error, redis.exceptions.RedisError | OSError):
+                    raise
+                pause = attempts.failed(error)
+            await asyncio.sleep(pause)
+            self._check_open()
+
+    async def _send(self, step: Command | Batch | ScriptCall) -> Any:
+        if isinstance(step, Command):
+            return await self.redis.execute_command(step.name, *step.args)
+        if isinstance(step, Batch):
+            pipe = self.redis.pipeline(transaction=step.atomic)
+            for part in step.commands:
+                pipe.execute_command(part.name, *part.args)
+            return await pipe.execute()
+        call = (len(step.keys), *step.keys, *step.args)
+        try:
+            return await self.redis.execute_command("EVALSHA", step.script.sha, *call)
+        except redis.exceptions.NoScriptError:
+            return await self.redis.execute_command("EVAL", step.script.source, *call)
+
+
+def _cancels() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

@@ -1,0 +1,100 @@
+"""The async handle: a reference to one run, for asyncio."""
+
+from collections.abc import AsyncIterator
+
+from flowcraft_sdk import operations, waiting
+from flowcraft_sdk.operations import Seconds
+from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
+from flowcraft_sdk.reference import RunReference, T
+from flowcraft_sdk.typed import convert
+
+
+class AsyncHandle(RunReference[T]):
+    """A reference to one run.
+
+    Attributes:
+        run_id: the run.
+        namespace: the deployment.
+        attached: whether `start` found this run there already.
+    """
+
+    __slots__ = ()
+
+    async def result(self, timeout: Seconds | None = None) -> T:
+        """Wait for the run to end and return its output. May be called again.
+
+        Args:
+            timeout: seconds to wait; None for ever, 0 to look once.
+
+        Raises:
+            RunFailedError, RunCancelledError, RunTimedOutError: by how the run ended.
+            WaitTimeoutError: it has not ended in time; the run is not affected.
+            RunNotFoundError: there is no such run.
+        """
+        value = await self._client.driver.run(waiting.result(self._deployment, self.run_id, timeout, self))
+        converted: T = convert(value, self._result_type)
+        return converted
+
+    async def wait(self, timeout: Seconds | None = None) -> RunSnapshot:
+        """Wait like `result`, but return the final snapshot however the run ended."""
+        operation = waiting.wait(self._deployment, self.run_id, timeout, self)
+        snapshot: RunSnapshot = await self._client.driver.run(operation)
+        return snapshot
+
+    async def wait_for(self, *statuses: RunStatus, timeout: Seconds | None = None) -> RunStatus:
+        """Wait until the run is in one of these states, or has ended."""
+        wanted = frozenset(statuses)
+        operation = waiting.wait_for(self._deployment, self.run_id, wanted, timeout, self)
+        status: RunStatus = await self._client.driver.run(operation)
+        return status
+
+    async def status(self) -> RunStatus:
+        """The run's state now; one small read."""
+        status: RunStatus = await self._client.driver.run(operations.status(self._deployment, self.run_id))
+        return status
+
+    async def done(self) -> bool:
+        """Whether the run has ended."""
+        done: bool = await self._client.driver.run(operations.done(self._deployment, self.run_id))
+        return done
+
+    async def describe(self, *, ctx: bool = False, outputs: bool = False) -> RunSnapshot:
+        """A consistent picture of the run; payloads only when asked for.
+
+        Args:
+            ctx: with the whole context.
+            outputs: with the output of each node, and the run's if it has completed.
+        """
+        operation = operations.describe(self._deployment, self.run_id, ctx, outputs)
+        snapshot: RunSnapshot = await self._client.driver.run(operation)
+        return snapshot
+
+    async def cancel(self, reason: str = "", *, grace: Seconds | None = None) -> bool:
+        """Ask the run and its subflows to stop; returns without waiting.
+
+        Args:
+            reason: kept with the run, and told by RunCancelledError.
+            grace: seconds that running handlers have to give up before they are fenced off; None for the server's
+                default, 0 for at once.
+
+        Returns:
+            True if cancellation is in force, False if the run had already ended.
+        """
+        operation = operations.cancel(self._deployment, self.run_id, reason, grace)
+        in_force: bool = await self._client.driver.run(operation)
+        return in_force
+
+    def events(
+        self, *, after: str | None = None, follow: bool = True, timeout: Seconds | None = None
+    ) -> AsyncIterator[RunEvent]:
+        """The run's history from the start (or behind an id), then new events as they happen, until the run has ended.
+
+        Args:
+            after: id of the last event already seen.
+            follow: whether to wait for new ones; otherwise the iterator ends with what is there.
+            timeout: seconds in all; when they are over the iterator ends.
+        """
+        events: AsyncIterator[RunEvent] = self._client.driver.stream(
+            waiting.events(self._deployment, self.run_id, after, follow, timeout)
+        )
+        return events

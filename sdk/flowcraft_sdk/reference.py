@@ -1,0 +1,49 @@
+"""What the sync and the async handle are alike: a reference that holds ids only."""
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from flowcraft_sdk.operations import Deployment
+
+if TYPE_CHECKING:
+    from flowcraft_sdk.aio import AsyncClient
+    from flowcraft_sdk.client import Client
+
+T = TypeVar("T")
+
+
+class RunReference(Generic[T]):
+    """A reference to one run of one deployment; equal to every other one of its kind to the same run.
+
+    Attributes:
+        run_id: the run.
+        namespace: the deployment.
+        attached: whether `start` found this run there already.
+    """
+
+    __slots__ = ("_client", "_result_type", "attached", "namespace", "run_id")
+
+    def __init__(
+        self, client: "Client | AsyncClient", run_id: str, result_type: Any = None, *, attached: bool = False
+    ) -> None:
+        self._client: Any = client
+        self._result_type = result_type
+        self.run_id = run_id
+        self.namespace = client.namespace
+        self.attached = attached
+
+    @property
+    def _deployment(self) -> Deployment:
+        deployment: Deployment = self._client.deployment
+        return deployment
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        assert isinstance(other, RunReference)
+        return (self.namespace, self.run_id) == (other.namespace, other.run_id)
+
+    def __hash__(self) -> int:
+        return hash((self.namespace, self.run_id))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.run_id} of {self.namespace}>"

@@ -1,0 +1,128 @@
+"""Who listens to which channel. Plain bookkeeping: the sync and the async hub both keep one, and do the I/O around it."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from flowcraft_sdk.steps import Heard
+
+
+class Flag(Protocol):
+    """What `threading.Event` and `asyncio.Event` have in common."""
+
+    def set(self) -> None:
+        """Wake who waits."""
+
+    def clear(self) -> None:
+        """Let the next one wait."""
+
+
+class Ear:
+    """One operation's ear on its channels.
+
+    Args:
+        channels: what to listen to.
+        ends_only: hear nothing of a run but its end.
+        told: set when there is something in `heard`.
+        ready: set when Redis has confirmed all channels.
+    """
+
+    def __init__(self, channels: Iterable[str], ends_only: bool, told: Any, ready: Any) -> None:
+        self.channels = tuple(dict.fromkeys(channels))
+        self.ends_only = ends_only
+        self.told: Flag = told
+        self.ready: Flag = ready
+        self.heard: Heard = {}
+
+    def tell(self, channel: str, said: str) -> None:
+        """Note what a channel said; a terminal status is never forgotten for a lesser notice."""
+        self.heard[channel] = said or self.heard.get(channel, "")
+        self.told.set()
+
+    def take(self) -> Heard:
+        """What was heard since the last time."""
+        self.told.clear()
+        heard, self.heard = self.heard, {}
+        return heard
+
+
+class Switchboard:
+    """Ears by channel, and how far Redis is with what they want. Not thread-safe: a hub guards it."""
+
+    def __init__(self) -> None:
+        self._ears: dict[str, set[Ear]] = {}
+        self._asked: set[str] = set()
+        self._unanswered: dict[str, int] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._ears)
+
+    def add(self, ear: Ear) -> None:
+        """Put an ear on its channels."""
+        for channel in ear.channels:
+            self._ears.setdefault(channel, set()).add(ear)
+        self._settle(ear)
+
+    def remove(self, ear: Ear) -> None:
+        """Take an ear off; what nobody listens to any more is unsubscribed next time."""
+        for channel in ear.channels:
+            ears = self._ears.get(channel)
+            if ears is not None:
+                ears.discard(ear)
+                if not ears:
+                    del self._ears[channel]
+
+    def changes(self) -> tuple[list[str], list[str]]:
+        """Channels to subscribe and to unsubscribe now; they count as asked for from here on."""
+        new = [channel for channel in self._ears if channel not in self._asked]
+        gone = [channel for channel in self._asked if channel not in self._ears]
+        for channel in new:
+            self._unanswered[channel] = self._unanswered.get(channel, 0) + 1
+        self._asked.update(new)
+        self._asked.difference_update(gone)
+        return new, gone
+
+    def take(self, reply: Any) -> None:
+        """Pass on what the connection read: a notice, or the confirmation of a subscription."""
+        if not isinstance(reply, list) or len(reply) != 3:
+            return  # the answer to a PING
+        kind, channel = _text(reply[0]), _text(reply[1])
+        if kind == "message":
+            said = _text(reply[2])
+            for ear in self._ears.get(channel, ()):
+                if said or not ear.ends_only:
+                    ear.tell(channel, said)
+        elif kind == "subscribe":
+            self._confirm(channel)
+
+    def lost(self) -> None:
+        """The connection is gone; everything is asked for again on the next one."""
+        self._asked.clear()
+        self._unanswered.clear()
+
+    def wake_all(self) -> None:
+        """Let everybody look for himself, whether Redis has confirmed his channels or not."""
+        for channel, ears in self._ears.items():
+            for ear in ears:
+                ear.tell(channel, "")
+                ear.ready.set()
+
+    def _confirm(self, channel: str) -> None:
+        # One that was unsubscribed meanwhile and asked for again counts only with its last confirmation.
+        left = self._unanswered.get(channel, 1) - 1
+        if left > 0:
+            self._unanswered[channel] = left
+            return
+        self._unanswered.pop(channel, None)
+        for ear in self._ears.get(channel, ()):
+            ear.tell(channel, "")  # after a reconnect something may have been missed
+            self._settle(ear)
+
+    def _settle(self, ear: Ear) -> None:
+        if all(channel in self._asked and channel not in self._unanswered for channel in ear.channels):
+            ear.ready.set()
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,193 @@
+"""The sync hub on a real server: one connection, nothing missed, nothing left behind."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from flowcraft_sdk import Client, ConfigurationError, WaitTimeoutError
+from flowcraft_sdk.connection import ClientSettings, listening_connection, sync_client
+from flowcraft_sdk.listener import ListenerHub
+from tests.unit.sdk.conftest import PrivateServer, Runs, until
+
+
+@pytest.fixture
+def hub(server: PrivateServer) -> Iterator[ListenerHub]:
+    redis = sync_client(server.url, ClientSettings())
+    hub = ListenerHub(lambda: listening_connection(redis))
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def client(server: PrivateServer, namespace: str) -> Iterator[Client]:
+    with Client(server.url, namespace=namespace) as client:
+        yield client
+
+
+def test_an_ear_hears_what_is_said_after_listen_returned(hub: ListenerHub, runs: Runs) -> None:
+    channel = runs.keys.channel("r")
+    ear = hub.listen((channel,), 5.0, False)
+    assert runs.redis.publish(channel, "completed") == 1
+    assert hub.doze(ear, 5.0) == {channel: "completed"}
+    assert hub.doze(ear, 0.01) == {}
+    runs.redis.publish(channel, "")
+    assert hub.doze(ear, 5.0) == {channel: ""}
+
+
+def test_the_last_ear_on_a_channel_unsubscribes_at_once(hub: ListenerHub, runs: Runs) -> None:
+    first, second = (hub.listen((runs.keys.channel("r"),), 5.0, False) for _ in range(2))
+    assert runs.listeners("r") == 1
+    hub.forget(first)
+    time.sleep(0.02)
+    assert runs.listeners("r") == 1
+    hub.forget(second)
+    until(lambda: runs.listeners("r") == 0, "unsubscribed")
+
+
+def test_a_broken_connection_is_mended_and_everybody_told_to_look(hub: ListenerHub, runs: Runs) -> None:
+    channels = tuple(runs.keys.channel(f"r{n}") for n in range(3))
+    ear = hub.listen(channels, 5.0, False)
+    runs.kill_connections("pubsub")
+    heard = {}
+    until(lambda: heard.update(hub.doze(ear, 1.0)) or len(heard) == 3, "told to look")
+    assert set(heard.values()) == {""}
+    runs.redis.publish(channels[1], "failed")
+    assert hub.doze(ear, 5.0) == {channels[1]: "failed"}
+
+
+def test_listening_without_a_server_gives_up_in_time_and_is_made_good_later(
+    own_server: PrivateServer, namespace: str
+) -> None:
+    runs = Runs(own_server, namespace)
+    redis = sync_client(own_server.url, ClientSettings())
+    hub = ListenerHub(lambda: listening_connection(redis))
+    own_server.kill()
+    begin = time.monotonic()
+    ear = hub.listen((runs.keys.channel("r"),), 0.1, False)
+    assert 0.09 < time.monotonic() - begin < 1.0
+    own_server.start()
+    assert hub.doze(ear, 5.0) == {runs.keys.channel("r"): ""}
+    assert runs.listeners("r") == 1
+    hub.close()
+
+
+def test_many_threads_miss_nothing_while_connections_break(client: Client, runs: Runs) -> None:
+    """Runs end at random moments, the subscriber connection is broken again and again; every wait returns promptly."""
+    results: list[object] = []
+
+    def wait(run_id: str) -> None:
+        results.append(client.get_handle(run_id).result(timeout=10))
+
+    rounds, each = 6, 25
+    begin = time.monotonic()
+    for number in range(rounds):
+        ids = [f"r{number}-{n}" for n in range(each)]
+        for run_id in ids:
+            runs.write(run_id)
+        threads = [threading.Thread(target=wait, args=(run_id,)) for run_id in ids]
+        for thread in threads:
+            thread.start()
+        for index, run_id in enumerate(ids):
+            runs.end(run_id)
+            if index % 8 == 0:
+                runs.kill_connections("pubsub")
+        for thread in threads:
+            thread.join()
+    assert results == [{"a": "done"}] * (rounds * each)
+    assert time.monotonic() - begin < 8.0  # a lost notice would cost the 10 s of the wait
+
+
+def test_all_waits_of_a_client_share_one_connection(client: Client, runs: Runs) -> None:
+    for n in range(40):
+        runs.write(f"r{n}")
+    threads = [threading.Thread(target=lambda n=n: client.get_handle(f"r{n}").wait(10)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    until(lambda: all(runs.listeners(f"r{n}") == 1 for n in range(40)), "all listen")
+    subscribed = [entry for entry in runs.redis.client_list() if int(entry["sub"]) > 0 and int(entry["sub"]) >= 40]
+    assert len(subscribed) == 1
+    for n in range(40):
+        runs.end(f"r{n}")
+    for thread in threads:
+        thread.join()
+    until(lambda: all(runs.listeners(f"r{n}") == 0 for n in range(40)), "nobody listens any more")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_gets_a_hub_and_connections_of_its_own(client: Client, runs: Runs) -> None:
+    runs.write("before")
+    runs.write("after")
+    waiter = threading.Thread(target=lambda: client.get_handle("before").wait(10))
+    waiter.start()
+    runs.until_heard("before")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = client.get_handle("after").result(timeout=8)["a"]
+        except BaseException as error:
+            answer = repr(error)
+        os.write(writer, answer.encode())
+        os._exit(0)
+    os.close(writer)
+    runs.until_heard("after")
+    assert runs.listeners("before") == 1
+    runs.end("after")
+    with os.fdopen(reader) as said:
+        assert said.read() == "done"
+    os.waitpid(child, 0)
+    runs.end("before")
+    waiter.join(5)
+    assert not waiter.is_alive()
+
+
+def test_closing_ends_the_thread_the_connection_and_what_waits(
+    server: PrivateServer, namespace: str, runs: Runs
+) -> None:
+    client = Client(server.url, namespace=namespace)
+    runs.write("r")
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            client.get_handle("r").result(timeout=20)
+        except Exception as error:
+            errors.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    runs.until_heard("r")
+    threads = [thread for thread in threading.enumerate() if thread.name == "flowcraft-listener"]
+    client.close()
+    waiter.join(5)
+    assert [type(error) for error in errors] == [ConfigurationError]
+    assert str(errors[0]) == "this client is closed"
+    until(lambda: runs.listeners("r") == 0, "the connection is gone")
+    assert client.driver.hub._thread not in [thread for thread in threads if thread.is_alive()]
+
+
+def test_a_client_that_nobody_closed_leaves_no_thread(server: PrivateServer, namespace: str, runs: Runs) -> None:
+    client = Client(server.url, namespace=namespace)
+    runs.write("r")
+    with pytest.raises(WaitTimeoutError):
+        client.get_handle("r").result(timeout=0.05)
+    thread = client.driver.hub._thread
+    assert thread is not None
+    assert thread.is_alive()
+    del client
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_client_that_never_waited_has_no_thread_and_no_subscriber(
+    server: PrivateServer, namespace: str, runs: Runs
+) -> None:
+    runs.write("r", "completed", **{"o:a": "1"})
+    with Client(server.url, namespace=namespace) as client:
+        assert client.get_handle("r").result(timeout=5) == {"a": 1}
+        assert client.driver.hub._thread is None

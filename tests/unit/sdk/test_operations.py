@@ -1,0 +1,279 @@
+"""Operations as plain generators: what they ask, and what they make of the answers. No Redis is needed."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk import listing, operations, waiting
+from flowcraft_sdk.errors import (
+    BackendUnavailableError,
+    BlueprintNotFoundError,
+    ConfigurationError,
+    InvalidInputError,
+    ProtocolMismatchError,
+    RunConflictError,
+    RunNotFoundError,
+    SerializationError,
+    WaitTimeoutError,
+)
+from flowcraft_sdk.operations import Deployment
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.records import RunStatus
+from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Step
+
+KEYS = Keys("t")
+DOC = json.dumps({"id": "b", "nodes": [], "edges": [], "inputs": {"post": {"type": "string"}}}).encode()
+Answer = Callable[[Step], Any]
+
+
+def deployment(**more: Any) -> Deployment:
+    return Deployment(KEYS, outage=more.pop("outage", 60.0), max_value=1000, **more)
+
+
+def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Step]]:
+    """Run an operation on answers: its value, what it emitted, what it asked. An exception among them is thrown in."""
+    emitted, asked = [], []
+    try:
+        step = next(operation)
+        while True:
+            if isinstance(step, Emit):
+                emitted.append(step.item)
+                step = operation.send(None)
+                continue
+            asked.append(step)
+            found = answer(step)
+            step = operation.throw(found) if isinstance(found, Exception) else operation.send(found)
+    except StopIteration as end:
+        return end.value, emitted, asked
+
+
+def server(
+    reply: list[Any], *, doc: bytes | None = DOC, protocol: bytes | None = b"1", published: bytes | None = b"h1"
+) -> Answer:
+    """Answers of a deployment whose `start` script replies so."""
+
+    def answer(step: Step) -> Any:
+        if isinstance(step, ScriptCall):
+            return reply
+        if isinstance(step, Batch):
+            return [answer(part) for part in step.commands]
+        assert isinstance(step, Command)
+        if step.name == "HGET" and step.args[0] == KEYS.blueprints:
+            return published
+        return {"GET": protocol if step.args[:1] == (KEYS.protocol,) else b"5000", "HGET": doc, "TIME": (100, 7000),
+                "HKEYS": [b"moderation", b"blog"]}[step.name]  # fmt: skip
+
+    return answer
+
+
+def start(answer: Answer, ctx: Any = None, target: Deployment | None = None, **options: Any) -> tuple[Any, list[Step]]:
+    operation = operations.start(target or deployment(), "b", {"post": "p"} if ctx is None else ctx, "r1", options)  # type: ignore[arg-type]
+    value, _, asked = drive(operation, answer)
+    return value, asked
+
+
+def call(asked: list[Step]) -> ScriptCall:
+    found = asked[-1]
+    assert isinstance(found, ScriptCall)
+    return found
+
+
+def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
+    value, asked = start(server([b"started", b"h1"]), {"post": "p", "n": 1})
+    assert value is False
+    args = call(asked).args
+    assert args[1:5] == ("r1", "b", "", args[4])
+    assert args[5:11] == ("attach", "", "", "", "", "")
+    assert args[12:] == ("post", b'"p"', "n", b"1")
+    tokens = {call(start(server([b"started", b"h1"]))[1]).args[0] for _ in range(20)}
+    assert len(tokens) == 20
+
+
+def test_the_second_start_reads_no_more_than_which_plan_is_current() -> None:
+    target = deployment()
+    assert len(start(server([b"started", b"h1"]), target=target)[1]) == 4
+    again = start(server([b"attached", b"running", b"h1"]), target=target)
+    assert again[0] is True
+    assert [type(step) for step in again[1]] == [Command, ScriptCall]
+
+
+def test_options_reach_the_script() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    memo = {"of": "ann"}
+    given: dict[str, Any] = {
+        "start_at": moment,
+        "run_timeout": timedelta(seconds=2),
+        "tags": ["b", "a", "b"],
+        "memo": memo,
+        "version": "h0",
+        "parent": "r0",
+    }
+    args = call(start(server([b"started", b"h0"]), **given, on_conflict="raise")[1]).args
+    assert args[3] == "h0"
+    assert args[5:11] == ("raise", int(moment.timestamp() * 1000), 2000, '["a", "b"]', b'{"of":"ann"}', "r0")
+
+
+def test_a_delay_counts_from_the_deployments_clock() -> None:
+    args = call(start(server([b"started", b"h1"]), delay=1.5)[1]).args
+    assert args[6] == 100_000 + 7 + 5000 + 1500
+    assert call(start(server([b"started", b"h1"]), delay=0)[1]).args[6] == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "said"),
+    [
+        ([b"no-version"], BlueprintNotFoundError, "no blueprint 'b' in version h9 is published"),
+        ([b"no-parent"], RunNotFoundError, "no run r0 to be the parent"),
+        ([b"too-deep"], ConfigurationError, "run r0 is nested too deep"),
+        ([b"conflict", b"exists", b"b"], RunConflictError, "run r1 exists already"),
+        ([b"conflict", b"different_input", b"b"], RunConflictError, "run r1 exists with another context"),
+        (["conflict", "different_blueprint", "x"], RunConflictError, "run r1 exists for another blueprint or version"),
+    ],
+)
+def test_a_refusal_of_the_script_is_an_error_of_its_own(reply: list[Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        start(server(reply), version="h9", parent="r0")
+
+
+def test_an_unknown_blueprint_names_near_ones() -> None:
+    operation = operations.start(deployment(), "moderaton", {}, "r1", {})
+    with pytest.raises(BlueprintNotFoundError) as caught:
+        drive(operation, server([], published=None))
+    assert caught.value.known == ("moderation",)
+
+
+def test_another_protocol_is_refused_before_anything_is_sent() -> None:
+    for operation in (operations.start(deployment(), "b", {}, "r1", {}),):
+        with pytest.raises(ProtocolMismatchError, match="this SDK speaks protocol 1, the deployment 2"):
+            drive(operation, server([], protocol=b"2"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"on_conflict": "replace"}, ConfigurationError, "on_conflict is 'attach' or 'raise', got 'replace'"),
+        ({"delay": 1, "start_at": datetime(2026, 1, 1, tzinfo=UTC)}, ConfigurationError, "delay or start_at, not both"),
+        ({"start_at": datetime(2026, 1, 1)}, ConfigurationError, "without a time zone"),
+        ({"delay": -1}, ValueError, "delay is a span of time"),
+        ({"run_timeout": -1}, ValueError, "run_timeout is a span of time"),
+        ({"memo": {"a": object()}}, SerializationError, "memo.a: "),
+        ({"memo": {"a": "x" * 70_000}}, SerializationError, "memo: 70008 bytes are over the limit"),
+        ({"tags": [""]}, ConfigurationError, "a tag is a text"),
+        ({"ctx": {}}, InvalidInputError, "post: is missing"),
+        ({"ctx": {"post": "x" * 2000}}, SerializationError, "ctx.post: 2002 bytes are over the limit of 1000"),
+    ],
+)
+def test_a_mistake_is_told_before_a_run_is_recorded(options: dict[str, Any], error: type[Exception], said: str) -> None:
+    def answer(step: Step) -> Any:
+        assert not isinstance(step, ScriptCall)
+        return server([])(step)
+
+    with pytest.raises(error, match=said):
+        start(answer, **options)
+
+
+def test_a_cancel_without_grace_takes_the_servers_default() -> None:
+    def answer(stored: bytes | None) -> Answer:
+        return lambda step: [1, b"cancelled"] if isinstance(step, ScriptCall) else stored
+
+    for stored, sent in ((b"1234", 1234), (None, 30_000)):
+        value, _, asked = drive(operations.cancel(deployment(), "r1", "why", None), answer(stored))
+        assert value is True
+        assert call(asked).args == ("r1", "why", sent)
+    assert drive(operations.cancel(deployment(), "r1", "", 0.5), lambda step: [0, b"completed"])[0] is False
+    with pytest.raises(RunNotFoundError):
+        drive(operations.cancel(deployment(), "r1", "", 0), lambda step: [b"missing"])
+
+
+def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
+    states = iter([b"running", b"running"])
+
+    def answer(step: Step) -> Any:
+        if isinstance(step, Command):
+            return next(states)
+        return {KEYS.channel("r1"): "completed"} if isinstance(step, Doze) else None
+
+    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), answer)
+    assert value is RunStatus.COMPLETED
+    assert [type(step) for step in asked] == [Command, Listen, Command, Doze]
+    assert asked[1] == Listen((KEYS.channel("r1"),), 5.0, ends_only=True)
+
+
+def test_an_ended_run_needs_no_subscription() -> None:
+    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), lambda step: b"failed")
+    assert [type(step) for step in asked] == [Command]
+
+
+def test_a_look_without_waiting_needs_none_either() -> None:
+    def answer(step: Step) -> Any:
+        return [(1, 0), None] if isinstance(step, Batch) else 2 if getattr(step, "name", "") == "ZCOUNT" else b"waiting"
+
+    with pytest.raises(WaitTimeoutError, match=r"run r1 is waiting after 0.0 s; it goes on") as caught:
+        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, "handle"), answer)
+    assert (caught.value.status, caught.value.handle, caught.value.live_workers) == ("waiting", "handle", 2)
+
+
+def test_a_wait_bears_an_outage_once_it_has_seen_the_run() -> None:
+    away = BackendUnavailableError("gone")
+    answers = iter([b"running", away, away, b"completed"])
+    value, _, asked = drive(
+        waiting.wait_for(deployment(), "r1", frozenset(), None, None),
+        lambda step: next(answers) if isinstance(step, Command) else {},
+    )
+    assert value is RunStatus.COMPLETED
+    assert [type(step) for step in asked] == [Command, Listen, Command, Doze, Command, Doze, Command]
+    with pytest.raises(BackendUnavailableError):
+        drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), lambda step: away)
+
+
+def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as_that() -> None:
+    away = BackendUnavailableError("gone")
+    first = iter([b"running"])
+
+    def answer(step: Step) -> Any:
+        return next(first, away) if isinstance(step, Command | Batch) else {}
+
+    with pytest.raises(BackendUnavailableError):
+        drive(waiting.wait_for(deployment(outage=0.0), "r1", frozenset(), None, None), answer)
+    first = iter([b"running"])
+    with pytest.raises(WaitTimeoutError) as caught:
+        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0.05, None), answer)
+    assert (caught.value.status, caught.value.live_workers) == ("running", None)
+
+
+def test_events_are_numbered_by_what_was_trimmed_in_the_same_moment() -> None:
+    entries = [f"c|{n}|n{n}|" for n in range(10)]  # ids 1 to 10
+
+    def answer(trimmed: int) -> Answer:
+        def reply(step: Step) -> Any:
+            assert isinstance(step, Batch)
+            assert step.atomic
+            first, last = step.commands[1].args[1:]
+            return [
+                [b"completed", b"0", str(trimmed).encode()],
+                [e.encode() for e in entries[trimmed:][first : last + 1]],
+            ]
+
+        return reply
+
+    def ids(trimmed: int, after: str | None) -> list[str]:
+        return [event.id for event in drive(waiting.events(deployment(), "r1", after, True, None), answer(trimmed))[1]]
+
+    assert ids(0, None) == [str(n) for n in range(1, 11)]
+    assert ids(0, "7") == ids(4, "7") == ["8", "9", "10"]
+    assert ids(4, None) == ["4", "5", "6", "7", "8", "9", "10"]
+    assert drive(waiting.events(deployment(), "r1", "1", True, None), answer(4))[1][0].data == {"count": 3}
+    with pytest.raises(ValueError, match="after is the id of an event, got '-3'"):
+        drive(waiting.events(deployment(), "r1", "-3", True, None), answer(0))
+
+
+def test_a_status_that_there_is_not_is_refused() -> None:
+    several: Any = iter(["failed", RunStatus.CANCELLED])
+    assert listing.checked_statuses(several) == frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
+    wrong: Any = "finished"
+    with pytest.raises(ConfigurationError, match=r"a status is one of scheduled, .*, got 'finished'"):
+        listing.checked_statuses(wrong)
