@@ -4,6 +4,8 @@ import math
 import re
 from typing import Any
 
+from flowcraft_server.blueprints.quoting import quoted
+
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _LONGEST_MS = 2**53
@@ -23,10 +25,5 @@ def parse_duration_ms(value: Any) -> int:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         amount = value
     if not 0 <= amount <= _LONGEST_MS:  # not a number is never between
-        raise ValueError(f"{_EXPECTED}; got {_shown(value)}")
+        raise ValueError(f"{_EXPECTED}; got {quoted(value)}")
     return round(amount)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

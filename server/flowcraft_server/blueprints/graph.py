@@ -111,15 +111,17 @@ class Graph:
         """Cycles that nothing leads into: by the node where each begins, its nodes."""
         found: dict[str, list[str]] = {}
         parts = self.components()
-        closed = [
-            part for part in parts if all(arc.source in set(part) for node in part for arc in self.incoming[node])
-        ]
+        closed = [part for part in parts if self._is_closed(part)]
         if closed:
             headers = self.loops().loops
             for part in closed:
                 header = next((node for node in headers if node in part and headers[node].parent is None), part[0])
                 found[header] = part
         return found
+
+    def _is_closed(self, part: list[str]) -> bool:
+        inside = set(part)
+        return all(arc.source in inside for node in part for arc in self.incoming[node])
 
     def always_taken(self, arc: Arc) -> bool:
         """Whether an edge is taken whenever its source completes."""

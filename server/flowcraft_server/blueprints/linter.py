@@ -5,7 +5,7 @@ surely not meant; a warning is something that runs, though perhaps not as it was
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowcraft_server.blueprints.linter_actions import check_actions
 from flowcraft_server.blueprints.linter_builtins import check_builtins
@@ -23,31 +23,28 @@ from flowcraft_server.blueprints.problems import Problem
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
 
-_CHECKS = (
-    check_references,
-    check_handlers,
-    check_builtins,
-    check_subflows,
-    check_expressions,
-    check_actions,
-    check_inputs,
-    check_cycles,
-    check_joins,
-)
+_OF_NODES = (check_handlers, check_builtins, check_subflows, check_expressions)
+_OF_THE_WHOLE = (check_references, check_actions, check_inputs, check_cycles, check_joins)
 
 
 def lint(
-    blueprint: Blueprint, *, handlers: "Mapping[str, HandlerSpec] | None", blueprints: Mapping[str, Blueprint]
+    blueprint: Blueprint,
+    *,
+    handlers: "Mapping[str, HandlerSpec] | None",
+    blueprints: Mapping[str, Blueprint],
+    handler_params: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Problem]:
     """All that is wrong with a blueprint, in the order of its lines.
 
     Args:
+        blueprint: one that is not complete is checked node by node; what its parts are to each other is left out.
         handlers: what handlers declare, by the name that nodes `use`; None when they are not known, which leaves out
             what depends on them.
         blueprints: the blueprints that subflows may call, by id.
+        handler_params: params that the deployment gives to handlers, by name; a node's own count before them.
     """
-    findings = Findings(blueprint, handlers, blueprints)
-    for check in _CHECKS:
+    findings = Findings(blueprint, handlers, blueprints, handler_params or {})
+    for check in (*_OF_NODES, *_OF_THE_WHOLE) if blueprint.complete else _OF_NODES:
         check(findings)
     return sorted(dict.fromkeys(findings.problems), key=_order)
 

@@ -30,17 +30,18 @@ def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> Non
 
 
 def _check_untaken(findings: Findings, node: Node, actions: frozenset[str]) -> None:
-    edges = findings.graph.edges_from(node.id)
-    if not edges or any(arc.edge.action is None for arc in edges):
+    taken = {edge.action for edge in findings.blueprint.edges if edge.source == node.id}
+    if not taken or None in taken:
         return
-    taken = {arc.edge.action for arc in edges}
-    untaken = sorted(actions - taken)
+    untaken = sorted(actions - {action for action in taken if action})
     if not untaken:
         return
     names = listed(f"'{name}'" for name in untaken)
     advice = 'add an edge for it, or one without an action ("*" in next)'
     message = f"may return {names}, which no edge takes: the node would fail; {advice}"
     if node.uses == "loop-controller":
-        findings.error(node_path(node), f"a loop-controller needs an edge for {names} ('continue' and 'break')")
+        findings.error(
+            node_path(node), f"a loop-controller needs edges for 'continue' and 'break'; there is none for {names}"
+        )
     elif node.uses not in BUILTIN_USES or node.params.get("actions"):
         findings.warning(node_path(node), message)

@@ -4,35 +4,41 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
 from flowcraft_server.blueprints.near import did_you_mean, nearest
+from flowcraft_server.blueprints.quoting import quoted
 
 Check = Callable[[Any], str]
 """What is wrong with a value, or nothing."""
 
 
 def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value else f"expected a text, got {_short(value)}"
+    return "" if isinstance(value, str) and value else f"expected a text, got {quoted(value)}"
+
+
+def _expression(value: Any) -> str:
+    return "" if isinstance(value, str) else f"expected an expression, a text; got {quoted(value)}: put it in quotes"
 
 
 def _mapping(value: Any) -> str:
-    return "" if isinstance(value, Mapping) else f"expected a mapping, got {_short(value)}"
+    return "" if isinstance(value, Mapping) else f"expected a mapping, got {quoted(value)}"
 
 
 def _names(value: Any) -> str:
     good = isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
-    return "" if good else f"expected a mapping of names to keys, got {_short(value)}"
+    return "" if good else f"expected a mapping of names to keys, got {quoted(value)}"
 
 
 def _texts(value: Any) -> str:
     good = isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value)
-    return "" if good else f"expected a list of texts, got {_short(value)}; put true, false and numbers in quotes"
+    return "" if good else f"expected a list of texts, got {quoted(value)}; put true, false and numbers in quotes"
 
 
 def _count(value: Any) -> str:
     good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    return "" if good else f"expected a whole number of 1 or more, got {_short(value)}"
+    return "" if good else f"expected a whole number of 1 or more, got {quoted(value)}"
 
 
 def _duration(value: Any) -> str:
@@ -56,7 +62,7 @@ _WAIT: Mapping[str, Check] = {
 }
 PARAMS: Mapping[str, Mapping[str, Check]] = {
     "subflow": {"blueprintId": _text, "inputs": _names, "outputs": _names},
-    "loop-controller": {"condition": _text, "maxIterations": _count},
+    "loop-controller": {"condition": _expression, "maxIterations": _count},
     "batch-scatter": {
         "workerUsesKey": _text, "gatherNodeId": _text, "chunkSize": _count, "maxLive": _count, "params": _mapping,
     },
@@ -80,11 +86,11 @@ _NEEDED = {
 
 def check_builtins(findings: Findings) -> None:
     """Check the params of built-in kinds, and that batches fit together."""
+    _check_iterations(findings)
     for node in findings.graph.nodes.values():
         if node.uses in BUILTIN_USES:
             _check_params(findings, node)
-        _check_iterations(findings, node)
-        if node.uses == "batch-gather":
+        if node.uses == "batch-gather" and findings.blueprint.complete:
             _check_gather(findings, node)
         if node.uses == "batch-scatter":
             _check_scatter(findings, node)
@@ -117,20 +123,13 @@ def _unknown(findings: Findings, node: Node, name: str, known: Mapping[str, Chec
         findings.warning(path, f"'{node.uses}' has no such param; it is ignored", key=True)
 
 
-def _check_iterations(findings: Findings, node: Node) -> None:
+def _check_iterations(findings: Findings) -> None:
     """The header of a loop may be any node; its `maxIterations` bounds the loop."""
-    limit = node.params.get("maxIterations")
-    if (
-        limit is not None
-        and node.uses not in BUILTIN_USES
-        and node.id in _headers(findings)
-        and (wrong := _count(limit))
-    ):
-        findings.error(node_path(node, "params", "maxIterations"), wrong)
-
-
-def _headers(findings: Findings) -> set[str]:
-    return set(findings.graph.loops().loops)
+    bounded = [node for node in findings.graph.nodes.values() if node.params.get("maxIterations") is not None]
+    headers = findings.graph.loops().loops if bounded else {}
+    for node in bounded:
+        if node.uses not in BUILTIN_USES and node.id in headers and (wrong := _count(node.params["maxIterations"])):
+            findings.error(node_path(node, "params", "maxIterations"), wrong)
 
 
 def _check_scatter(findings: Findings, node: Node) -> None:
@@ -138,8 +137,10 @@ def _check_scatter(findings: Findings, node: Node) -> None:
     path = node_path(node, "params", "gatherNodeId")
     if not isinstance(gather, str) or not gather:
         return
+    if gather not in findings.graph.nodes and not findings.blueprint.complete:
+        return
     if gather not in findings.graph.nodes:
-        findings.error(path, f"no node '{gather}'{did_you_mean(gather, findings.graph.nodes)}")
+        findings.error(path, f"no node '{gather}'{findings.meant(gather, findings.graph.nodes)}")
         return
     uses = findings.graph.nodes[gather].uses
     if uses and uses != "batch-gather":
@@ -154,14 +155,13 @@ def _check_scatter(findings: Findings, node: Node) -> None:
 
 def _check_gather(findings: Findings, node: Node) -> None:
     scatters = [arc.source for arc in findings.graph.incoming[node.id] if arc.kind == "batch"]
-    if not scatters:
+    astray = any(
+        other.uses == "batch-scatter" and gather_of(other) not in findings.graph.nodes
+        for other in findings.graph.nodes.values()
+    )
+    if not scatters and not astray:
         findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")
     own = node.params.get("gatherNodeId")
     if isinstance(own, str) and own != node.id:
         message = f"is ignored here unless it is the node's own id; got '{own}'"
         findings.warning(node_path(node, "params", "gatherNodeId"), message)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

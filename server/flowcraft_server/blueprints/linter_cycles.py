@@ -43,6 +43,8 @@ def _check_reach(findings: Findings) -> None:
         node_id: [arc for arc in arcs if findings.can_be_taken(arc)] for node_id, arcs in graph.outgoing.items()
     }
     reached = graph.reached(graph.starts(), possible)
+    linked = {node_id for edge in findings.blueprint.edges for node_id in (edge.source, edge.target)}
+    linked |= {node.id for node in findings.blueprint.nodes if node.config.fallback is not None}
     for node_id, node in graph.nodes.items():
         arcs = graph.incoming[node_id]
         if node_id not in reached:
@@ -51,7 +53,7 @@ def _check_reach(findings: Findings) -> None:
                 findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
             else:
                 findings.warning(node_path(node), f"can never run: no way leads to it over {sources}")
-        elif len(graph.nodes) > 1 and not arcs and not graph.outgoing[node_id]:
+        elif len(graph.nodes) > 1 and node_id not in linked and not arcs and not graph.outgoing[node_id]:
             findings.warning(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
 
 

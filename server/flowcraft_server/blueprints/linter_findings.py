@@ -1,27 +1,37 @@
 """What the checks of the linter share: the blueprint with its look-ups, and the list of what they find."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.marks import Mark, Path, written_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node, Problem
+from flowcraft_server.blueprints.near import nearest
 
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
+
+_MOST_LOOKUPS = 200
+"""Names that suggestions are looked for, in one blueprint: each is compared with all that are known."""
 
 
 class Findings:
     """One blueprint under examination."""
 
     def __init__(
-        self, blueprint: Blueprint, handlers: "Mapping[str, HandlerSpec] | None", blueprints: Mapping[str, Blueprint]
+        self,
+        blueprint: Blueprint,
+        handlers: "Mapping[str, HandlerSpec] | None",
+        blueprints: Mapping[str, Blueprint],
+        handler_params: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.blueprint = blueprint
         self.handlers = handlers
+        self.handler_params = handler_params
         self.blueprints = {**blueprints, blueprint.id: blueprint}
         self.graph = Graph(blueprint)
         self.problems: list[Problem] = []
+        self._lookups = 0
 
     def error(self, path: Path, message: str, *, key: bool = False, excerpt: str = "") -> None:
         """Note an error at a path of the plain form; `key` points at the key and not at its value."""
@@ -50,7 +60,17 @@ class Findings:
         if not edge.place:
             return written_path(path)
         written_out = edge.place.startswith("edges[") and path in self.blueprint.marks.values
-        return edge.place + (written_path(("", *path[2:])) if written_out else "")
+        return edge.place + "".join(f".{part}" for part in path[2:]) if written_out else edge.place
+
+    def nearest(self, name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
+        """The known name that is most like this one; no more of them are looked for in a file full of mistakes."""
+        self._lookups += 1
+        return nearest(name, known, cutoff) if self._lookups <= _MOST_LOOKUPS else None
+
+    def meant(self, name: str, known: Collection[str]) -> str:
+        """`; did you mean 'x'?`, or nothing."""
+        near = self.nearest(name, known)
+        return f"; did you mean '{near}'?" if near is not None and near != name else ""
 
     def line_of(self, path: Path) -> str:
         """` (line 20)`, or nothing."""

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.marks import Path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.near import did_you_mean, listed, nearest
+from flowcraft_server.blueprints.near import did_you_mean, listed
+from flowcraft_server.blueprints.quoting import quoted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -43,7 +44,7 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         return False
     if name in findings.handlers:
         return True
-    near = nearest(name, [*findings.handlers, *BUILTIN_USES])
+    near = findings.nearest(name, [*findings.handlers, *BUILTIN_USES])
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
     findings.error(path, f"no handler '{name}'; {known}{meant}")
@@ -56,7 +57,7 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
     if model is None:
         return
     try:
-        model.model_validate(dict(params))
+        model.model_validate({**findings.handler_params.get(name, {}), **params})
     except ValidationError as error:
         for details in error.errors(include_url=False, include_context=False):
             _explain(findings, name, model, params, path, details)
@@ -77,8 +78,9 @@ def _explain(
         meant = did_you_mean(key, fields) if len(details["loc"]) == 1 else ""
         findings.error(place, f"handler '{name}' has no such param{meant}", key=True)
     else:
-        message = details["msg"][:1].lower() + details["msg"][1:]
-        findings.error(place, f"{message} (handler '{name}'); got {_short(details['input'])}")
+        said = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        message = said[:1].lower() + said[1:]
+        findings.error(place, f"{message} (handler '{name}'); got {quoted(details['input'])}")
 
 
 def _in_data(data: Any, loc: tuple[int | str, ...], missing: bool) -> Path:
@@ -95,8 +97,3 @@ def _holds(data: Any, part: int | str) -> bool:
     if isinstance(data, Mapping):
         return part in data
     return isinstance(data, list) and isinstance(part, int) and part < len(data)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

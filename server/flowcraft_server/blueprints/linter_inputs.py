@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import writes, written_keys
 from flowcraft_server.blueprints.marks import Path
-from flowcraft_server.blueprints.model import Node
-from flowcraft_server.blueprints.near import nearest
 
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
@@ -62,14 +60,18 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
         return
     if name.startswith("_"):
         if base in ("_outputs", "_inputs") and dot and name[len(base) + 1 :] not in nodes:
-            findings.warning(path, f"there is no node '{name[len(base) + 1 :]}'{_meant(name[len(base) + 1 :], nodes)}")
+            findings.warning(
+                path, f"there is no node '{name[len(base) + 1 :]}'{findings.meant(name[len(base) + 1 :], nodes)}"
+            )
     elif dot:
         if base not in nodes:
-            message = f"'{base}' is no node, and a path with dots reads a node's output{_meant(base, nodes)}"
+            message = f"'{base}' is no node, and a path with dots reads a node's output{findings.meant(base, nodes)}"
             findings.warning(path, message)
     elif findings.blueprint.inputs_contract is not None:
         known = [*nodes, *keys]
-        message = f"nothing writes '{name}': it is no node and not among the blueprint's inputs{_meant(name, known)}"
+        message = (
+            f"nothing writes '{name}': it is no node and not among the blueprint's inputs{findings.meant(name, known)}"
+        )
         findings.warning(path, message)
     else:
         _suggest(findings, path, name, keys)
@@ -77,14 +79,9 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
 
 def _suggest(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
     """Without a contract any key may be in the start context: only what looks like a misspelling is worth a word."""
-    near = nearest(name, [*findings.graph.nodes, *keys], _ALIKE)
+    near = findings.nearest(name, [*findings.graph.nodes, *keys], _ALIKE)
     if near is not None and near != name:
         findings.warning(path, f"'{name}' is no node and no node writes it; did you mean '{near}'?")
-
-
-def _meant(name: str, known: Mapping[str, Node] | list[str]) -> str:
-    near = nearest(name, known)
-    return f"; did you mean '{near}'?" if near is not None else ""
 
 
 def _check_clashes(findings: Findings) -> None:

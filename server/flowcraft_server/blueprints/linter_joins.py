@@ -21,7 +21,7 @@ def check_joins(findings: Findings) -> None:
     choices = Choices(findings.graph)
     members = {node: set(part) for part in findings.graph.components() for node in part}
     for node in joins:
-        arcs = findings.graph.edges_to(node.id)[:_MOST_EDGES]
+        arcs = [arc for arc in findings.graph.edges_to(node.id) if findings.can_be_taken(arc)][:_MOST_EDGES]
         if node.config.join == "all":
             _check_all(findings, node, arcs, choices)
         if node.config.join != "any" and _takes_one_value(node):

@@ -1,10 +1,7 @@
 """Names of nodes that do not exist, or exist twice: in edges, fallbacks, batches and entry points."""
 
-from collections.abc import Iterable
-
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.model import Node
-from flowcraft_server.blueprints.near import did_you_mean
 
 
 def check_references(findings: Findings) -> None:
@@ -17,13 +14,13 @@ def check_references(findings: Findings) -> None:
     _check_fallback_rings(findings)
     for entry_point in findings.blueprint.cycle_entry_points:
         if entry_point not in findings.graph.nodes:
-            message = _no_node(entry_point, findings.graph.nodes)
+            message = _no_node(findings, entry_point)
             findings.warning(("metadata", "cycleEntryPoints"), message)
 
 
 def _check_ids(findings: Findings) -> None:
     seen = set()
-    if not findings.blueprint.nodes:
+    if not findings.blueprint.nodes and findings.blueprint.file is None:  # of a file the loader says it
         findings.error(("nodes",), "a blueprint needs at least one node")
     for node in findings.blueprint.nodes:
         if node.id in seen:
@@ -38,12 +35,16 @@ def _check_edges(findings: Findings) -> None:
     for index, edge in enumerate(findings.blueprint.edges):
         for part, name in (("source", edge.source), ("target", edge.target)):
             if name not in findings.graph.nodes:
-                findings.error(("edges", index, part), _no_node(name, findings.graph.nodes))
+                findings.error(("edges", index, part), _no_node(findings, name))
         key = (edge.source, edge.target, edge.action, edge.condition, edge.transform)
         first = written.setdefault(key, index)
-        if first != index:
+        if first != index and _form(findings, first) == _form(findings, index):  # else the loader says it
             where = findings.line_of(("edges", first))
             findings.warning(("edges", index), f"the same edge '{edge.source}' -> '{edge.target}' stands above{where}")
+
+
+def _form(findings: Findings, index: int) -> bool:
+    return findings.blueprint.edges[index].place.startswith("edges[")
 
 
 def _check_fallback(findings: Findings, node: Node, name: str) -> None:
@@ -51,7 +52,7 @@ def _check_fallback(findings: Findings, node: Node, name: str) -> None:
     if name == node.id:
         findings.error(path, "a node cannot be its own fallback; for another attempt set maxRetries")
     elif name not in findings.graph.nodes:
-        findings.error(path, _no_node(name, findings.graph.nodes))
+        findings.error(path, _no_node(findings, name))
     elif findings.graph.edges_to(name):
         sources = ", ".join(f"'{arc.source}'" for arc in findings.graph.edges_to(name)[:3])
         message = (
@@ -71,5 +72,5 @@ def _check_fallback_rings(findings: Findings) -> None:
             findings.error(node_path(node, "config", "fallback"), f"fallbacks lead round in a circle: {ring}")
 
 
-def _no_node(name: str, known: Iterable[str]) -> str:
-    return f"no node '{name}'{did_you_mean(name, known)}"
+def _no_node(findings: Findings, name: str) -> str:
+    return f"no node '{name}'{findings.meant(name, findings.graph.nodes)}"

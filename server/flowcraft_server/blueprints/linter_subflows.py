@@ -6,7 +6,7 @@ from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import written_keys
 from flowcraft_server.blueprints.model import Blueprint, Node
-from flowcraft_server.blueprints.near import did_you_mean, listed, nearest
+from flowcraft_server.blueprints.near import listed
 
 
 def check_subflows(findings: Findings) -> None:
@@ -17,7 +17,7 @@ def check_subflows(findings: Findings) -> None:
             continue
         child = findings.blueprints.get(called)
         if child is None:
-            near = nearest(called, findings.blueprints)
+            near = findings.nearest(called, findings.blueprints)
             known = f"did you mean '{near}'?" if near else f"known: {listed(sorted(findings.blueprints))}"
             findings.error(node_path(node, "params", "blueprintId"), f"no blueprint '{called}'; {known}")
             continue
@@ -82,7 +82,7 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
     given = handed if isinstance(handed, Mapping) else {}
     for name in given:
         if name not in contract:
-            message = f"blueprint '{child.id}' has no input of this name{did_you_mean(name, contract)}"
+            message = f"blueprint '{child.id}' has no input of this name{findings.meant(name, contract)}"
             findings.warning(node_path(node, "params", "inputs", name), message, key=True)
     for name, rule in contract.items():
         if name not in given and "default" not in rule and rule.get("required", True):
@@ -95,6 +95,6 @@ def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
     returned = node.params.get("outputs")
     known = {child_node.id for child_node in child.nodes} | written_keys(child)
     for name, key in returned.items() if isinstance(returned, Mapping) else ():
-        if isinstance(key, str) and key not in known and (near := nearest(key, known, 0.85)):
+        if isinstance(key, str) and key not in known and (near := findings.nearest(key, known, 0.85)):
             message = f"'{key}' is no node or key of blueprint '{child.id}'; did you mean '{near}'?"
             findings.warning(node_path(node, "params", "outputs", name), message)

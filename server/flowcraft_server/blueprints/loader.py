@@ -11,6 +11,7 @@ from typing import Literal
 from flowcraft_server.blueprints.loader_blueprint import read_blueprint
 from flowcraft_server.blueprints.loader_include import Includes
 from flowcraft_server.blueprints.loader_json import read_json
+from flowcraft_server.blueprints.loader_lines import Lines
 from flowcraft_server.blueprints.loader_reading import Reading, is_null
 from flowcraft_server.blueprints.loader_yaml import read_yaml
 from flowcraft_server.blueprints.marks import Mark
@@ -121,6 +122,7 @@ def _load(
     if tree is None or (is_null(tree) and not problems):
         empty = [Problem("error", start, "", "the file holds nothing; a blueprint needs nodes")]
         return None, problems or empty
+    reading.complete = not problems
     blueprint = read_blueprint(reading, tree, default_id)
     return blueprint, sorted([*problems, *reading.problems], key=_order)
 
@@ -131,7 +133,7 @@ def _order(problem: Problem) -> tuple[int, int]:
 
 def _place(raw: bytes, at: int, file: str) -> Mark:
     before = raw[:at].decode("utf-8-sig", "replace")
-    return Mark(file, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+    return Lines(before, file).mark(len(before))
 
 
 def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:

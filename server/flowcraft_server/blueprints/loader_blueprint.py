@@ -38,7 +38,7 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
     if "nodes" in entries:
         drafts = read_nodes(reading, entries["nodes"].value)
     else:
-        reading.error(tree.mark, "nodes", "a blueprint needs nodes")
+        reading.lost(tree.mark, "nodes", "a blueprint needs nodes")
     links = [link for draft in drafts for link in draft.links]
     links += read_edges(reading, entries["edges"].value) if "edges" in entries else []
     check_forms(reading, links)
@@ -47,6 +47,7 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
         edges=tuple(_edge(reading, index, link) for index, link in enumerate(links)),
         file=reading.file,
         marks=Marks(reading.marks.keys, reading.marks.values),
+        complete=reading.complete,
         **said,
     )
 

@@ -2,11 +2,10 @@
 
 import json
 import re
-from bisect import bisect_right
 
+from flowcraft_server.blueprints.loader_lines import Lines
 from flowcraft_server.blueprints.loader_scalars import number
 from flowcraft_server.blueprints.loader_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
-from flowcraft_server.blueprints.marks import Mark
 from flowcraft_server.blueprints.problems import Problem
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -37,24 +36,20 @@ def read_json(text: str, file: str) -> tuple[Tree | None, list[Problem]]:
 class _Scanner:
     def __init__(self, text: str, file: str) -> None:
         self.text = text
-        self.file = file
         self.problems: list[Problem] = []
         self._at = 0
-        self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._lines = Lines(text, file)
 
     def document(self) -> Tree:
+        """The one value of the text."""
         tree = self._value(0)
         self._skip()
         if self._at < len(self.text):
             raise self._stop("expected the end of the file")
         return tree
 
-    def _mark(self, at: int) -> Mark:
-        line = bisect_right(self._lines, at)
-        return Mark(self.file, line, at - self._lines[line - 1] + 1)
-
     def _refuse(self, at: int, message: str) -> None:
-        self.problems.append(Problem("error", self._mark(at), "", message))
+        self.problems.append(Problem("error", self._lines.mark(at), "", message))
 
     def _stop(self, message: str) -> _Stop:
         """Note what is wrong here; to be raised."""
@@ -84,7 +79,7 @@ class _Scanner:
             return self._list(depth)
         if char == '"':
             value = self._string()
-            return Scalar(value, value, self._mark(start))
+            return Scalar(value, value, self._lines.mark(start))
         return self._plain(start)
 
     def _plain(self, start: int) -> Scalar:
@@ -94,16 +89,16 @@ class _Scanner:
             return self._number(digits[0], start)
         if word and word[0] in _WORDS:
             self._at = word.end()
-            return Scalar(_WORDS[word[0]], word[0], self._mark(start))
+            return Scalar(_WORDS[word[0]], word[0], self._lines.mark(start))
         hint = " (texts stand in double quotes)" if word or self._next() == "'" else ""
         raise self._stop(f"expected a value{hint}")
 
     def _number(self, text: str, start: int) -> Scalar:
         try:
-            return Scalar(number(text), text, self._mark(start))
+            return Scalar(number(text), text, self._lines.mark(start))
         except ValueError as error:
             self._refuse(start, str(error))
-            return Scalar(0, text, self._mark(start))
+            return Scalar(0, text, self._lines.mark(start))
 
     def _string(self) -> str:
         start = self._at
@@ -126,7 +121,7 @@ class _Scanner:
         return value
 
     def _list(self, depth: int) -> Tree:
-        mark = self._mark(self._at)
+        mark = self._lines.mark(self._at)
         self._at += 1
         items: list[Tree] = []
         if self._next() == "]":
@@ -138,7 +133,7 @@ class _Scanner:
                 return make_items(items, mark)
 
     def _mapping(self, depth: int) -> Tree:
-        mark = self._mark(self._at)
+        mark = self._lines.mark(self._at)
         self._at += 1
         entries: dict[str, Entry] = {}
         if self._next() == "}":
@@ -147,7 +142,7 @@ class _Scanner:
         while True:
             if self._next() != '"':
                 raise self._stop("expected a key in double quotes")
-            key_mark = self._mark(self._at)
+            key_mark = self._lines.mark(self._at)
             key = self._string()
             if self._next() != ":":
                 raise self._stop("expected ':' after the key")

@@ -38,12 +38,12 @@ def read_needs(reading: Reading, node_id: str, tree: Tree, path: Path, links: li
     join = None
     if isinstance(tree, Fields):
         if len(tree.entries) != 1 or not set(tree.entries) <= {"any", "all"}:
-            reading.error(tree.mark, path, "expected ids, or {any: [ids]} or {all: [ids]}")
+            reading.lost(tree.mark, path, "expected ids, or {any: [ids]} or {all: [ids]}")
             return None
         join, entry = next(iter(tree.entries.items()))
         tree, path = entry.value, (*path, join)
     seen = set()
-    for source, mark in reading.texts(tree, path, "the id of a node"):
+    for source, mark in _ids(reading, tree, path):
         if source in seen:
             reading.error(mark, path, f"'{source}' is named twice")
             continue
@@ -60,7 +60,7 @@ def read_next(reading: Reading, node_id: str, tree: Tree, path: Path, links: lis
     for action, entry in tree.entries.items():
         named = None if action == ANY_ACTION else action
         if named == "":
-            reading.error(entry.key_mark, path, 'an action is not empty; for any other action write "*"')
+            reading.lost(entry.key_mark, path, 'an action is not empty; for any other action write "*"')
             continue
         _add_next(reading, node_id, named, entry.value, (*path, action), links, entry.key_mark)
 
@@ -74,11 +74,18 @@ def _add_next(
     links: list[Link],
     key: Mark | None = None,
 ) -> None:
-    for target, mark in reading.texts(tree, path, "the id of a node"):
+    for target, mark in _ids(reading, tree, path):
         link = Link("next", node_id, target, mark, written_path(path), action, marks={"target": mark})
         if action is not None and key is not None:
             link.marks["action"] = key
         links.append(link)
+
+
+def _ids(reading: Reading, tree: Tree, path: Path) -> list[tuple[str, Mark]]:
+    found = reading.texts(tree, path, "the id of a node")
+    if len(found) != (len(tree.items) if isinstance(tree, Items) else 1):
+        reading.complete = False
+    return found
 
 
 def read_edges(reading: Reading, tree: Tree, path: Path = ("edges",)) -> list[Link]:
@@ -90,7 +97,7 @@ def read_edges(reading: Reading, tree: Tree, path: Path = ("edges",)) -> list[Li
     elif isinstance(tree, Items):
         items = list(tree.items)
     else:
-        reading.error(tree.mark, path, f"expected a list of edges; got {kind_of(tree)}")
+        reading.lost(tree.mark, path, f"expected a list of edges; got {kind_of(tree)}")
         return []
     for index, item in enumerate(items):
         place = (*path, index)
@@ -101,7 +108,7 @@ def read_edges(reading: Reading, tree: Tree, path: Path = ("edges",)) -> list[Li
             links += _short_form(reading, item, place)
         else:
             got = kind_of(item)
-            reading.error(item.mark, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
+            reading.lost(item.mark, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
     return links
 
 
@@ -112,9 +119,10 @@ def _long_form(reading: Reading, tree: Fields, path: Path) -> Link | None:
         if key in entries:
             said[key] = _edge_text(reading, key, entries[key], path)
         elif key in ("source", "target"):
-            reading.error(tree.mark, path, f"an edge needs '{key}', the id of a node")
+            reading.lost(tree.mark, path, f"an edge needs '{key}', the id of a node")
     source, target = said.get("source"), said.get("target")
     if source is None or target is None:
+        reading.complete = False
         return None
     marks = {key: entries[key].value.mark for key in said}
     words = (said.get("action"), said.get("condition"), said.get("transform"))
@@ -138,13 +146,13 @@ def _short_form(reading: Reading, tree: Scalar, path: Path) -> list[Link]:
     ids, actions = parts[0::2], parts[1::2]
     if len(ids) < 2 or not all(part.strip() for part in ids):
         shape = "expected an edge such as 'a -> b', 'a -[action]-> b' or 'a -> b -> c'"
-        reading.error(tree.mark, path, f"{shape}; got {shortened(tree.text)}")
+        reading.lost(tree.mark, path, f"{shape}; got {shortened(tree.text)}")
         return []
     links = []
     for source, action, target in zip(ids, actions, ids[1:], strict=False):
         named = action.strip() if action is not None else None
         if named == "":
-            reading.error(tree.mark, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one")
+            reading.lost(tree.mark, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one")
             named = None
         links.append(Link("edges", source, target, tree.mark, written_path(path), named))
     return links

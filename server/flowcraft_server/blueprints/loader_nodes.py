@@ -37,35 +37,34 @@ def read_nodes(reading: Reading, tree: Tree, path: Path = ("nodes",)) -> list[No
         if node_id in drafts:
             first = drafts[node_id].mark
             place = f"line {first.line}, column {first.column}"
-            reading.error(mark, (*path, node_id), f"a second node '{node_id}' (first at {place})")
+            reading.lost(mark, (*path, node_id), f"a second node '{node_id}' (first at {place})")
             continue
         draft = NodeDraft(node_id, mark)
         drafts[node_id] = draft
         reading.marks.put((*path, node_id), fields.mark, mark)
         reading.marks.put((*path, node_id, "id"), mark)
-        _read_node(reading, fields, draft, (*path, node_id))
-    if not drafts and not reading.problems:
+        if isinstance(fields, Fields):
+            _read_node(reading, fields, draft, (*path, node_id))
+    if not drafts and reading.complete:
         reading.error(tree.mark, path, "a blueprint needs at least one node")
     return list(drafts.values())
 
 
-def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str, Mark, Fields]]:
-    """The nodes that have an id, each with its id and where that stands."""
+def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str, Mark, Tree]]:
+    """The nodes that have an id, each with its id and where that stands, and what stands there."""
     if isinstance(tree, Fields):
         for name, entry in tree.entries.items():
-            if name.startswith("x-") and not isinstance(entry.value, Fields):
-                continue
             reading.check_identifier(name, entry.key_mark, (*path, name), "node")
-            if not isinstance(entry.value, Fields):
+            if isinstance(entry.value, Fields):
+                _check_own_id(reading, name, entry.value, path)
+            else:
                 got = kind_of(entry.value)
                 reading.error(entry.value.mark, (*path, name), f"expected a mapping with uses, inputs, ...; got {got}")
-                continue
-            _check_own_id(reading, name, entry.value, path)
             yield name, entry.key_mark, entry.value
     elif isinstance(tree, Items):
         for index, item in enumerate(tree.items):
             if not isinstance(item, Fields):
-                reading.error(item.mark, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}")
+                reading.lost(item.mark, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}")
                 continue
             own = item.entries.get("id")
             node_id = reading.identifier(own.value, (*path, index, "id"), "node") if own else None
@@ -73,8 +72,10 @@ def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str,
                 reading.error(item.mark, (*path, index), "a node needs an 'id'")
             if own is not None and node_id is not None:
                 yield node_id, own.value.mark, item
+            else:
+                reading.complete = False
     else:
-        reading.error(tree.mark, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}")
+        reading.lost(tree.mark, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}")
 
 
 def _check_own_id(reading: Reading, name: str, fields: Fields, path: Path) -> None:
@@ -163,14 +164,15 @@ def _input(reading: Reading, tree: Tree, path: Path) -> str | None:
 
 def _read_call(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft, path: Path) -> None:
     """`call: id` with `inputs` and `outputs` is a subflow node."""
-    draft.uses = "subflow"
     for other in ("uses", "params"):
         if other in entries:
             reading.error(entries[other].key_mark, (*path, other), f"'call' and '{other}' do not go together")
     place = (*path, "params")
     called = reading.identifier(entries["call"].value, (*place, "blueprintId"), "blueprint")
-    if called is not None:
-        draft.params["blueprintId"] = called
+    if called is None:
+        return
+    draft.uses = "subflow"
+    draft.params["blueprintId"] = called
     for name in ("inputs", "outputs"):
         if name not in entries:
             continue

@@ -27,10 +27,16 @@ class Reading:
         self.lenient = lenient
         self.problems: list[Problem] = []
         self.marks = MarkTable()
+        self.complete = True
 
     def error(self, mark: Mark, path: Path | str, message: str) -> None:
         """Note a mistake."""
         self._note(Problem("error", mark, path if isinstance(path, str) else written_path(path), message))
+
+    def lost(self, mark: Mark, path: Path | str, message: str) -> None:
+        """Note a mistake that leaves out a node or an edge."""
+        self.complete = False
+        self.error(mark, path, message)
 
     def warning(self, mark: Mark, path: Path | str, message: str) -> None:
         """Note something that is probably not meant so."""

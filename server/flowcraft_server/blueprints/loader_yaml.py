@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from flowcraft_server.blueprints.loader_include import Includes
+from flowcraft_server.blueprints.loader_lines import Lines
 from flowcraft_server.blueprints.loader_scalars import core_scalar, tagged_scalar
 from flowcraft_server.blueprints.loader_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
 from flowcraft_server.blueprints.marks import Mark
@@ -20,10 +21,14 @@ MOST_ALIASED = 10_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COLLECTION_TAGS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_HIDE = {0x85: "\ufdd0", 0x2028: "\ufdd1", 0x2029: "\ufdd2"}
+"""To YAML 1.2 these are characters like any other, to the parser they end a line; pasted texts may hold them unseen.
+What stands for them are code points that Unicode keeps free for such uses."""
+_SHOW = {ord(hidden): chr(code) for code, hidden in _HIDE.items()}
 _HINTS = {
     "mapping values are not allowed": "a text with ': ' in it needs quotes",
-    "tab character": "indent with spaces",
-    "cannot start any token": "indent with spaces; a text that begins with this character needs quotes",
+    "tab character": "indent with spaces, not with tabs",
+    "cannot start any token": "a text that begins with this character needs quotes",
     "could not find expected ':'": "a key needs a ':' after it",
     "did not find expected key": "is it indented as the keys above it?",
     "did not find expected <document start>": "a file holds one blueprint, a mapping of keys",
@@ -54,15 +59,15 @@ def read_yaml(text: str, file: str, includes: Includes) -> tuple[Tree | None, li
     Returns:
         What it holds, None if it holds nothing or cannot be read, and what is wrong with it.
     """
-    reader = _Reader(file, includes)
+    reader = _Reader(Lines(text, file), includes)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        for event in yaml.parse(text.translate(_HIDE), Loader=_Loader):
             reader.take(event)
     except yaml.MarkedYAMLError as error:
-        reader.refuse(_mark(file, error.problem_mark or error.context_mark), _explained(error))
+        reader.refuse(reader.place(error.problem_mark or error.context_mark), _explained(error, text, reader))
         return None, reader.problems
     except yaml.reader.ReaderError as error:
-        reader.refuse(_place_of(text, error.position, file), f"not valid YAML: {error.reason}")
+        reader.refuse(reader.lines.mark(error.position), f"not valid YAML: {error.reason}")
         return None, reader.problems
     except _TooDeep:
         return None, reader.problems
@@ -70,8 +75,8 @@ def read_yaml(text: str, file: str, includes: Includes) -> tuple[Tree | None, li
 
 
 class _Reader:
-    def __init__(self, file: str, includes: Includes) -> None:
-        self.file = file
+    def __init__(self, lines: Lines, includes: Includes) -> None:
+        self.lines = lines
         self.includes = includes
         self.root: Tree | None = None
         self.problems: list[Problem] = []
@@ -81,10 +86,16 @@ class _Reader:
         self._aliased = 0
 
     def refuse(self, mark: Mark, message: str) -> None:
+        """Note a mistake."""
         self.problems.append(Problem("error", mark, "", message))
 
+    def place(self, mark: Any) -> Mark:
+        """Where a mark of the parser's is."""
+        return self.lines.mark(mark.index if mark is not None else 0)
+
     def take(self, event: Any) -> None:
-        mark = _mark(self.file, event.start_mark)
+        """Put the parser's next event where it belongs."""
+        mark = self.place(event.start_mark)
         if isinstance(event, yaml.ScalarEvent):
             self._add(self._scalar(event, mark), event.anchor)
         elif isinstance(event, yaml.AliasEvent):
@@ -111,7 +122,7 @@ class _Reader:
         self._stack.append(_Frame(mark, isinstance(event, yaml.MappingStartEvent), event.anchor))
 
     def _scalar(self, event: Any, mark: Mark) -> Scalar:
-        text = str(event.value)
+        text = str(event.value).translate(_SHOW)
         try:
             if event.tag == "!include":
                 return Scalar(self.includes.read(text), text, mark)
@@ -137,9 +148,7 @@ class _Reader:
         self._aliased += tree.size
         if self._aliased > MOST_ALIASED:
             if self._aliased - tree.size <= MOST_ALIASED:
-                self.refuse(
-                    mark, f"aliases stand for more than {MOST_ALIASED:,} values; write less of them".replace(",", " ")
-                )
+                self.refuse(mark, f"aliases stand for more than {MOST_ALIASED} values")
             return empty
         if len(self._stack) + tree.depth > DEEPEST:
             self.refuse(mark, f"nested more than {DEEPEST} levels deep")
@@ -194,16 +203,14 @@ class _Reader:
         return make_fields(frame.entries, frame.mark)
 
 
-def _mark(file: str, place: Any) -> Mark:
-    return Mark(file, place.line + 1, place.column + 1) if place is not None else Mark(file, 1, 1)
-
-
-def _place_of(text: str, position: int, file: str) -> Mark:
-    before = text[:position]
-    return Mark(file, before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
-
-
-def _explained(error: yaml.MarkedYAMLError) -> str:
+def _explained(error: yaml.MarkedYAMLError, text: str, reader: _Reader) -> str:
     problem = error.problem or error.context or "it cannot be read"
     hint = next((advice for words, advice in _HINTS.items() if words in problem), None)
-    return f"not valid YAML: {problem}" + (f"; {hint}" if hint else "")
+    place, begun = error.problem_mark, error.context_mark
+    if place is not None and text[place.index : place.index + 1] == "\t":
+        hint = _HINTS["tab character"]
+    since = ""
+    if begun is not None and place is not None and begun.line != place.line and error.context:
+        mark = reader.place(begun)
+        since = f" {error.context}, begun at line {mark.line}, column {mark.column}"
+    return f"not valid YAML: {problem}{since}" + (f"; {hint}" if hint else "")

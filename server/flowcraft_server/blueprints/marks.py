@@ -43,5 +43,9 @@ def written_path(path: Path) -> str:
     """A path as it is shown to people: `nodes.a.params.list[0]`."""
     shown = ""
     for key in path:
-        shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else key
+        if isinstance(key, int):
+            shown += f"[{key}]"
+        else:
+            name = f"'{key}'" if key != key.strip() or not key else key if len(key) <= 60 else f"{key[:59]}…"
+            shown += f".{name}" if shown else name
     return shown

@@ -137,6 +137,7 @@ class Blueprint:
         file: the file it was read from.
         tests: the file's test cases, as they stand there.
         marks: where each value stands, by its path in the plain form; nodes by id, edges by index.
+        complete: False when the file holds nodes or edges that could not be read.
     """
 
     id: str
@@ -151,6 +152,7 @@ class Blueprint:
     file: str | None = field(default=None, compare=False)
     tests: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     marks: Marks = field(default_factory=Marks, compare=False, repr=False)
+    complete: bool = field(default=True, compare=False, repr=False)
 
     def to_plain(self) -> dict[str, Any]:
         """The plain form: JSON values only, always the same for the same blueprint; what was not said is left out."""

@@ -26,7 +26,12 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.mark}   " if self.mark is not None else ""
-        about = f"{self.path}: " if self.path else ""
+        about = f"{_on_one_line(self.path)}: " if self.path else ""
         warning = "   [warning]" if self.severity == "warning" else ""
         below = f"\n{self.excerpt}" if self.excerpt else ""
-        return f"{where}{about}{self.message}{warning}{below}"
+        return f"{where}{about}{_on_one_line(self.message)}{warning}{below}"
+
+
+def _on_one_line(text: str) -> str:
+    """What a file holds is shown as it is, but never breaks a line or moves a terminal's cursor."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -1,0 +1,216 @@
+"""What the linter does not say: blueprints that are right, and what depends on what is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linter import lint
+from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.model import Blueprint, Edge, Node
+from tests.unit.blueprints.registry import CALLED, HANDLERS, AddParams, messages_of, read
+
+CASES = json.loads((Path(__file__).parents[2] / "conformance" / "cases.json").read_text(encoding="utf-8"))["cases"]
+
+
+def test_blueprints_of_the_original_have_no_errors() -> None:
+    names = [
+        "const",
+        "echo",
+        "add",
+        "sum",
+        "double",
+        "concat",
+        "route",
+        "route_by",
+        "fail",
+        "flaky",
+        "set",
+        "get",
+        "incr",
+    ]
+    handlers = dict.fromkeys(names, HandlerSpec())
+    for case in CASES:
+        subflows = {name: Blueprint.from_plain(plain) for name, plain in case["subflows"].items()}
+        for blueprint in (Blueprint.from_plain(case["blueprint"]), *subflows.values()):
+            problems = lint(blueprint, handlers=handlers, blueprints=subflows)
+            assert not [str(problem) for problem in problems if problem.severity == "error"], blueprint.id
+
+
+QUIET = {
+    "exclusive branches that meet": """
+        nodes:
+          r: {uses: route, next: {yes: a, no: b}}
+          a: {uses: echo, next: j}
+          b: {uses: echo, next: j}
+          j: {uses: echo}
+        """,
+    "branches behind the default edge": """
+        nodes:
+          r: {uses: echo, next: {x: a, "*": b}}
+          a: {uses: echo, next: c}
+          c: {uses: echo, next: j}
+          b: {uses: echo, next: j}
+          j: {uses: echo}
+        """,
+    "two conditions of one node": """
+        nodes: {r: {uses: echo}, a: {uses: echo, next: j}, b: {uses: echo, next: j}, j: {uses: echo}}
+        edges:
+          - {source: r, target: a, condition: result.output > 1}
+          - {source: r, target: b, condition: result.output <= 1}
+        """,
+    "one action to two nodes, one of which is reached both ways": """
+        nodes:
+          r: {uses: route, next: {yes: [a, b], no: c}}
+          a: {uses: echo}
+          b: {uses: echo, next: j}
+          c: {uses: echo, next: j}
+          j: {uses: echo}
+        """,
+    "a join that names what it needs": """
+        nodes:
+          a: {uses: echo}
+          b: {uses: echo}
+          j: {uses: echo, needs: [a, b], inputs: {a: a, b: b.x}}
+          k: {uses: ask, needs: [a, b], params: {promptTemplate: x, inputs: {p: [a, whatever]}}}
+          l: {uses: echo, needs: {any: [a, b]}}
+        """,
+    "a loop": """
+        nodes:
+          s: {uses: echo, next: l}
+          l: {uses: loop-controller, params: {condition: context.i < 3}, config: {joinStrategy: any}, next: {continue: b, break: e}}
+          b: {uses: echo, next: l}
+          e: {uses: echo}
+        """,
+    "a cycle with a condition": """
+        nodes: {a: {uses: echo, next: b}, b: {uses: echo, next: c}, c: {uses: echo}, d: {uses: echo}}
+        edges:
+          - {source: c, target: b, condition: result.output < 3}
+          - {source: c, target: d, condition: result.output >= 3}
+        """,
+    "a cycle that a choice may leave": """
+        nodes:
+          s: {uses: echo, next: a}
+          a: {uses: route, next: {yes: e, "*": b}}
+          b: {uses: echo, next: a}
+          e: {uses: echo}
+        """,
+    "a cycle that says where it begins": """
+        metadata: {cycleEntryPoints: [b]}
+        nodes: {a: {uses: echo, next: b}, b: {uses: route, next: {yes: a, no: c}}, c: {uses: echo}}
+        """,
+    "a batch": """
+        nodes:
+          s: {uses: batch-scatter, inputs: items, params: {workerUsesKey: add, gatherNodeId: g, chunkSize: 3, params: {n: 1}}}
+          g: {uses: batch-gather, params: {outputKey: results, gatherNodeId: g}, needs: s}
+          m: {uses: map, inputs: results, needs: g, params: {uses: add, params: {n: 1}}, config: {onItemError: collect}}
+        """,
+    "pauses": """
+        nodes:
+          z: {uses: sleep, params: {duration: 5}, next: w}
+          w: {uses: wait, params: {timeout: 2h, onTimeout: late, actions: ["yes"], schema: {}}, next: {"yes": h, late: h}}
+          h: {uses: webhook, params: {timeout: 1d}}
+        """,
+    "a fallback": """
+        nodes:
+          a: {uses: echo, config: {fallback: f}, next: b}
+          b: {uses: echo}
+          f: {uses: echo, next: c}
+          c: {uses: echo}
+        """,
+    "an action of the fallback": """
+        nodes:
+          a: {uses: echo, config: {fallback: f}, next: {whatever: b}}
+          b: {uses: echo}
+          f: {uses: route}
+        """,
+    "a call with all that is needed": """
+        inputs: {t: string}
+        outputs: {x: x}
+        nodes: {a: {call: child, inputs: {topic: t}, outputs: {x: summary}}, b: {uses: echo, needs: a, inputs: x}}
+        """,
+    "inputs of all kinds": """
+        inputs: {t: string}
+        nodes:
+          a: {uses: echo, inputs: t, params: {key: written, outputKey: a}}
+          b: {uses: echo, needs: a, inputs: {p: a, q: a.x.y, r: _outputs.a, s: _inputs.a, u: written, v: _anything}}
+        """,
+    "keys that only look a little like nodes": """
+        nodes: {user_post: {uses: echo}, b: {uses: echo, needs: user_post, inputs: {p: post, q: user}}}
+        """,
+    "expressions": """
+        nodes: {a: {uses: echo}, b: {uses: echo}}
+        edges:
+          - {source: a, target: b, condition: "result.output.x > 1 and result.action == 'go' or flag", transform: "{y: input.x}"}
+        """,
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_nothing_is_said_of(name: str) -> None:
+    assert messages_of(QUIET[name]) == []
+
+
+class TestWhatIsNotKnown:
+    TEXT = "nodes: {a: {uses: nothing-known, next: {x: b}}, b: {uses: map, inputs: a, params: {uses: neither}}}\n"
+
+    def test_handlers(self) -> None:
+        assert messages_of(self.TEXT, handlers=None) == []
+        assert messages_of(self.TEXT, handlers={}) == [
+            "nodes.a.uses: no handler 'nothing-known'; no handlers are registered",
+            "nodes.b.params.uses: no handler 'neither'; no handlers are registered",
+        ]
+
+    def test_params_of_the_deployment_complete_those_of_a_node(self) -> None:
+        text = "nodes: {a: {uses: add}}\n"
+        assert messages_of(text) == ["nodes.a.params.n: handler 'add' needs it"]
+        assert messages_of(text, handler_params={"add": {"n": 1}}) == []
+
+    def test_the_blueprint_itself_is_known(self) -> None:
+        text = "nodes: {a: {uses: echo}, b: {call: main}}\nedges: [{source: a, target: b, condition: result.output}]\n"
+        assert [message.endswith("[warning]") for message in messages_of(text, blueprints={})] == [True]
+
+
+def test_a_blueprint_without_a_file_is_checked_as_well() -> None:
+    blueprint = Blueprint("p", (Node("a", "ech"), Node("a", "echo")), (Edge("a", "b", condition="1 +"),))
+    assert {str(problem).split("\n")[0] for problem in lint(blueprint, handlers=HANDLERS, blueprints={})} == {
+        "nodes.a: a second node 'a'",
+        "edges[0].target: no node 'b'",
+        "nodes.a.uses: no handler 'ech'; known: echo, add, route, ask, picky (did you mean 'echo'?)",
+        "edges[0].condition: expected a value after '+'",
+    }
+    assert [str(problem) for problem in lint(Blueprint("e", ()), handlers=None, blueprints={})] == [
+        "nodes: a blueprint needs at least one node"
+    ]
+
+
+def test_what_could_not_be_read_does_not_lead_to_more_mistakes() -> None:
+    text = "nodes:\n  - {uses: echo}\n  - {id: b, uses: ech}\nedges: [a -> b, a -> b -> c]\n"
+    blueprint, problems = load_text(text)
+    assert blueprint is not None
+    assert not blueprint.complete
+    assert [problem.message for problem in problems] == ["a node needs an 'id'"]
+    found = lint(blueprint, handlers=HANDLERS, blueprints={})
+    assert [problem.path for problem in found] == ["nodes.b.uses"]
+
+
+def test_calls_that_lead_round_are_found_over_several_blueprints() -> None:
+    chain = {name: read(f"id: {name}\nnodes: {{x: {{call: {called}}}}}") for name, called in ("ab", "bc", "cd", "da")}
+    found = lint(chain["a"], handlers=HANDLERS, blueprints=chain)
+    assert [problem.severity for problem in found] == ["error"]
+    chain["c"] = read("id: c\nnodes: {s: {uses: route, next: {yes: x, no: y}}, x: {call: d}, y: {uses: echo}}")
+    found = lint(chain["a"], handlers=HANDLERS, blueprints=chain)
+    assert [problem.severity for problem in found] == ["warning"]
+    other = read("id: other\nnodes: {x: {call: a}}")  # it leads into the circle, but is not on it
+    assert not lint(other, handlers=HANDLERS, blueprints=chain)
+
+
+def test_large_blueprints_take_no_time() -> None:
+    count = 3000
+    nodes = tuple(Node(f"n{i}", "add", {"n": i}) for i in range(count))
+    edges = tuple(Edge(f"n{i}", f"n{i + 1}", "x" if i % 3 else None) for i in range(count - 1))
+    wide = tuple(Edge(f"n{i}", f"n{count - 1}") for i in range(0, count - 2, 7))
+    blueprint = Blueprint("large", nodes, edges + wide)
+    problems = lint(blueprint, handlers={"add": HandlerSpec(params=AddParams)}, blueprints=CALLED)
+    assert all(problem.severity == "warning" for problem in problems)
