@@ -1,22 +1,17 @@
-# Every target sets itself up: a virtual environment in .venv, with what constraints.txt pins.
-# Needed on the machine: Python 3.11 to 3.13 with venv and pip.
+# Every target sets itself up first: a virtual environment in .venv with what constraints.txt pins (see .ci/set-up).
+# Needed on the machine: Python 3.11 to 3.13 with pip. `make PYTHON=/path/to/python test` chooses another one.
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
-	&& echo $$p && break; done)
 SET_UP := $(VENV)/set-up
-PIP_QUIET := -q --disable-pip-version-check --no-input
+export PYTHON
 
-.PHONY: setup demo test check fuzz bench clean
+.PHONY: setup demo test check check-docker fuzz bench clean
 
 setup: $(SET_UP)
 
-$(SET_UP): pyproject.toml sdk/pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none is on the PATH (set PYTHON=...)"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: on Debian, apt install python3-venv"; exit 2; }
-	$(BIN)/python -m pip install $(PIP_QUIET) -c constraints.txt -e ./sdk -e '.[llm,test,quality]'
+$(SET_UP): pyproject.toml sdk/pyproject.toml constraints.txt .ci/set-up
+	@.ci/set-up $(VENV)
 	@touch $@
 
 demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK
@@ -31,12 +26,16 @@ check: $(SET_UP)  ## lint, format, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a temporary folder
+	$(BIN)/python -m deploy.check_dockerfile
+	PYTHON=$(BIN)/python deploy/try_install_steps.sh
+
 fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model
-	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q
+	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0
 
 bench: $(SET_UP)  ## latency and throughput beside bare Huey
 	$(BIN)/python -m benchmarks.idle_latency
 	$(BIN)/python -m benchmarks.throughput
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache

@@ -88,7 +88,7 @@ def test_a_drain_lets_what_runs_finish(folder: Path) -> None:
         handle = client.start("long", {}, run_id="r1")
         assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
         server.signal(signal.SIGTERM)
-        server.wait_for("what runs may finish")
+        server.wait_for("stopping: what runs may finish")
         (folder / "go").touch()
         assert server.ends() == 0, server.said
     again = started(folder, "dev")
@@ -106,7 +106,7 @@ def test_a_second_signal_hands_back_at_once(folder: Path) -> None:
         client.start("long", {}, run_id="r1")
         assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
     server.signal(signal.SIGTERM)
-    server.wait_for("what runs may finish")
+    server.wait_for("stopping: what runs may finish")
     server.signal(signal.SIGTERM)
     assert server.ends() == 1, server.said
     assert "handed back" in server.said
@@ -133,6 +133,19 @@ def test_after_a_kill_the_next_one_takes_everything_over(folder: Path) -> None:
         assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == again.process.pid
     again.signal(signal.SIGTERM)
     assert again.ends() == 0
+    assert running_url(folder / ".flowcraft" / "data") is None
+
+
+def test_two_in_one_folder_share_the_store(folder: Path) -> None:
+    first = started(folder, "dev")
+    second = started(folder, "dev")
+    assert "joined the server that runs already" in second.said
+    first.signal(signal.SIGHUP)
+    assert first.ends() == 0
+    with client_of(folder) as client:
+        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+    second.signal(signal.SIGTERM)
+    assert second.ends() == 0
     assert running_url(folder / ".flowcraft" / "data") is None
 
 

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import load_dirs
+from flowcraft_server.blueprints.marks import Path as Place
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Problem
 
 from .explain import mistakes_of
@@ -87,7 +90,8 @@ def load_config(
         handlers, all_known = _load_handlers(reading, good)
         if with_blueprints:
             blueprints = _load_blueprints(reading, good, handlers if all_known else None)
-        _check_purpose(reading)
+        if not reading.problems:
+            _check_purpose(reading)
         _warn(reading, good)
     return _result(reading, settings, handlers, blueprints)
 
@@ -117,12 +121,15 @@ def _load(
         for place, message in mistakes_of(error, reading.merged):
             if not any(place == path or (place and place == path[:-1]) for path in reading.unfilled):
                 reading.complain(place, message)
-        return reading, None, _without_mistakes(reading.merged.copy())
-    return reading, settings, settings
+        return reading, None, _without_mistakes(reading)
+    return reading, settings, _without_mistakes(reading) if reading.unfilled else settings
 
 
-def _without_mistakes(tree: Tree) -> Settings | None:
+def _without_mistakes(reading: Reading) -> Settings | None:
     """Settings of the values that are right, so that handlers and blueprints can be checked along with the rest."""
+    tree = reading.merged.copy()
+    for place in reading.unfilled:
+        tree.remove(_mapped(place))
     for _ in range(MOST_ROUNDS):
         try:
             return make_settings(tree)
@@ -130,12 +137,15 @@ def _without_mistakes(tree: Tree) -> Settings | None:
             for place, _message in mistakes_of(error, tree):
                 while place and tree.get(place) is None:  # what is missing spoils the section that it is missing in
                     place = place[:-1]
-                if any(isinstance(key, int) for key in place):
-                    place = place[: next(index for index, key in enumerate(place) if isinstance(key, int))]
                 if not place:
                     return None
-                tree.remove(place)
+                tree.remove(_mapped(place))
     return None
+
+
+def _mapped(place: Place) -> Place:
+    """The path of a value, or of the list that it is in."""
+    return tuple(takewhile(lambda key: isinstance(key, str), place))
 
 
 def _load_handlers(reading: Reading, settings: Settings) -> tuple[dict[str, RegisteredHandler], bool]:
@@ -222,6 +232,11 @@ def _warn(reading: Reading, settings: Settings) -> None:
 def _result(
     reading: Reading, settings: Settings | None, handlers: dict[str, RegisteredHandler], blueprints: list[Blueprint]
 ) -> LoadResult:
+    secrets = set(reading.secrets)
+    if settings is not None:
+        secrets |= _secrets_in(settings)
+        password = urlsplit(settings.redis.url).password
+        secrets |= {password, unquote(password)} if password else set()
     failed = any(problem.severity == "error" for problem in reading.problems)
     return LoadResult(
         settings=None if failed else settings,
@@ -231,7 +246,7 @@ def _result(
         blueprints=blueprints,
         profile=reading.profile,
         values=reading.merged,
-        secrets=frozenset(reading.secrets | (_secrets_in(settings) if settings is not None else set())),
+        secrets=frozenset(secrets),
     )
 
 

@@ -60,12 +60,10 @@ class Tree:
         into[path[-1]] = value
 
     def remove(self, path: Path) -> None:
-        """Take a value out, with all below it."""
+        """Take the value under a key out, with all below it."""
         into = self.get(path[:-1])
         if isinstance(into, dict):
             into.pop(path[-1], None)
-        elif isinstance(into, list) and isinstance(path[-1], int) and path[-1] < len(into):
-            into[path[-1]] = None
         self._forget(path)
 
     def origin_of(self, path: Path) -> Origin | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequests:
@@ -48,8 +48,12 @@ class StopRequests:
 
     @contextmanager
     def on_signals(self) -> Iterator["StopRequests"]:
-        """Take SIGTERM and SIGINT for requests within this block. Only in the main thread."""
-        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        """Take SIGTERM, SIGINT and SIGHUP for requests within this block. Only in the main thread.
+
+        A signal that is ignored, as SIGHUP is under nohup, stays so.
+        """
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._heard) for number in heard}
         try:
             yield self
         finally:

@@ -168,6 +168,18 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     assert "cannot be read" in str(folder_itself)
 
 
+def test_a_file_that_is_no_yaml_is_told_once(told: Told) -> None:
+    (problem,) = told("handlers: [\n")
+    assert "not valid YAML" in problem
+
+
+def test_a_variable_that_is_not_set_is_told_once(told: Told) -> None:
+    (problem,) = told("handlers: {h: 'json:dumps', g: '${G}'}\n")
+    assert "environment variable G is not set" in problem
+    (problem,) = told("handlers: {h: 'json:dumps'}\nblueprints: {dirs: ['${D}']}\n")
+    assert "environment variable D is not set" in problem
+
+
 def test_a_byte_order_mark_is_no_part_of_the_file(folder: Path) -> None:
     (folder / "bom.yaml").write_bytes(b"\xef\xbb\xbfhandlers: {h: 'json:dumps'}\n")
     assert load_config(folder / "bom.yaml", environ={}).settings is not None

@@ -231,7 +231,7 @@ def test_secrets_do_not_show(told: Told, load: Load) -> None:
     )
     assert "sk-1" not in repr(result.settings)
     assert "hidden" not in repr(result.settings)
-    assert result.secrets == {"sk-1"}
+    assert result.secrets == {"sk-1", "hidden"}
 
 
 def test_a_default_provider_without_a_key_is_a_warning(load: Load) -> None:

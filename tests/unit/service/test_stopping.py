@@ -35,6 +35,22 @@ def test_a_wait_ends_with_the_signal_not_with_the_time() -> None:
     stop.close()
 
 
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = StopRequests()
+    try:
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.wait(0.01)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.wait(10)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        stop.close()
+
+
 def test_after_the_first_request_a_wait_sleeps_until_the_second() -> None:
     stop = StopRequests()
     stop.request()

@@ -1,0 +1,26 @@
+# The server with the deployment of this folder. `docker build -t flowcraft-server .`; deploy/compose.yaml runs it.
+FROM python:3.11.14-slim-bookworm AS builder
+WORKDIR /src
+RUN python -m venv /opt/venv
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY sdk ./sdk
+COPY server ./server
+# PIP_CONSTRAINT holds for the build backend too, which pip installs apart from the rest.
+RUN PIP_CONSTRAINT=/src/constraints.txt \
+    /opt/venv/bin/pip --no-cache-dir install --disable-pip-version-check -c constraints.txt ./sdk '.[llm]'
+
+FROM python:3.11.14-slim-bookworm
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin flowcraft
+COPY --from=builder /opt/venv /opt/venv
+WORKDIR /app
+COPY flowcraft.yaml ./
+COPY handlers ./handlers
+COPY blueprints ./blueprints
+USER 10001:10001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD ["flowcraft-server", "health"]
+ENTRYPOINT ["flowcraft-server"]
+CMD ["run"]
