@@ -7,7 +7,7 @@ from flowcraft_sdk.records import NodeFailure, RunSnapshot
 
 
 class FlowcraftError(Exception):
-    """Base of all. `code` is a stable name; `str()` is one line. All can be pickled, without the handles they carry."""
+    """Base of all. `code` is a stable name; `str()` is one line. All can cross processes, without the handles they carry."""
 
     code = "error"
 

@@ -89,7 +89,8 @@ class _Compiler:
         doc = self.blueprint.to_plain()
         meta = {"id": self.blueprint.id, "starts": self.start_nodes, "onFailure": self.blueprint.on_failure}
         nodes = {node_id: self._node(node) for node_id, node in self.nodes.items()}
-        fields = {"doc": _canonical(doc), "meta": _canonical(meta)}
+        # The document keeps its order: a transform or an `inputs` mapping may depend on it.
+        fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": _canonical(meta)}
         for node_id, node in nodes.items():
             fields[f"n:{node_id}"] = _canonical(self._entry(node))
         for header in self.forest.loops:

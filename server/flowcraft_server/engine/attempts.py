@@ -44,6 +44,7 @@ class Attempt:
         stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
         over: set once the outcome was handed in; whoever comes second drops his.
         deadline: monotonic seconds at which the node has taken too long.
+        due: seconds after which the node falls due again, once the recorded outcome put it off.
     """
 
     claim: Claim
@@ -58,6 +59,7 @@ class Attempt:
     stop_reason: str = ""
     over: bool = False
     deadline: float | None = None
+    due: float | None = None
     interrupt: Callable[[], None] | None = None
 
     @property
@@ -167,7 +169,9 @@ class Engine:
             verdict = "fatal"
         elif claim.attempt < limit and is_retryable(failure.names, config, failure.retryable):
             verdict = "retry"
-        return self._fail(attempt, seat, verdict, failure, delay_ms(pause, claim.attempt) if verdict == "retry" else 0)
+        put_off = delay_ms(pause, claim.attempt) if verdict == "retry" else 0
+        attempt.due = put_off / 1000 if put_off else None
+        return self._fail(attempt, seat, verdict, failure, put_off)
 
     def cancelled(self, attempt: Attempt, seat: Seat, error: BaseException | None = None) -> ScriptCall:
         """The call that records that a handler gave up because its run stops."""

@@ -181,6 +181,7 @@ def _park(
     engine: Engine, attempt: Attempt, kind: str, due: int | None = None, details: Mapping[str, Any] | None = None
 ) -> ScriptCall:
     claim = attempt.claim
+    attempt.due = None if due is None else due / 1000
     return scripts.park(
         engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, kind=kind, due_ms=due,
         details=wire.dumps(details),

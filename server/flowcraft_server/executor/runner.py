@@ -104,7 +104,7 @@ class NodeRunner:
         since = self._missing.setdefault(attempt.key, time.monotonic())
         if time.monotonic() - since < self.settings.missing_handler_patience:
             logger.warning("run {} node {}: no handler '{}' here, handing it back", claim.run_id, claim.inst, name)
-            self.poke_sweeper(0.5)
+            attempt.due = 0.5
             return Parked(self._release(attempt, 500))
         del self._missing[attempt.key]
         known = ", ".join(sorted(self.handlers)) or "none"
@@ -136,9 +136,6 @@ class NodeRunner:
             return self.engine.cancelled(attempt, seat)
         failure = describe(error)
         call = self.engine.failed(attempt, seat, failure)
-        pause = int(call.args[8])
-        if pause:
-            self.poke_sweeper(pause / 1000)
         logger.bind(run=claim.run_id, node=claim.inst).warning(
             "attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message
         )
@@ -149,6 +146,8 @@ class NodeRunner:
         attempt = self.held.get(*attempt_key)
         if attempt is not None and attempt.claim.fence == fence:
             self.held.remove(attempt)
+            if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
+                self.poke_sweeper(attempt.due)
         if isinstance(reply, redis.exceptions.ResponseError):
             logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt_key, reply)
             return None

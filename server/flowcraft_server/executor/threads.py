@@ -17,7 +17,8 @@ from flowcraft_server.store.link import StoreLink, StoreUnavailable, connect
 RENEWED_AT_ONCE = 200
 DEADLINE_TICK = 0.05
 SWEPT_AT_ONCE = 100
-LONGEST_SWEEP_PAUSE = 1.0
+LONGEST_SWEEP_PAUSE = 0.25
+"""Seconds by which a timer that another process has just set may be late."""
 RETENTION_PAUSE = 60.0
 
 

@@ -55,7 +55,8 @@ class StoreLink:
         try:
             return self._run(lambda: self.redis.evalsha(script.sha, len(call.keys), *call.keys, *call.args))
         except redis.exceptions.NoScriptError:
-            return self._run(lambda: self.redis.eval(script.source, len(call.keys), *call.keys, *call.args))
+            source = [script.source, len(call.keys), *call.keys, *call.args]
+            return self._run(lambda: self.redis.execute_command("EVAL", *source))
 
     def send(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run several scripts in one round trip. Each is atomic by itself; a failed one has its exception in the list."""
