@@ -56,7 +56,7 @@ class StoreLink:
             return self._run(lambda: self.redis.evalsha(script.sha, len(call.keys), *call.keys, *call.args))
         except redis.exceptions.NoScriptError:
             source = [script.source, len(call.keys), *call.keys, *call.args]
-            return self._run(lambda: self.redis.execute_command("EVAL", *source))
+            return self._run(lambda: self.redis.execute_command("EVAL", *source))  # type: ignore[no-untyped-call]
 
     def send(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run several scripts in one round trip. Each is atomic by itself; a failed one has its exception in the list."""
