@@ -1,6 +1,5 @@
 """One attempt at one node, from its claim to the script call that records how it ended."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +39,11 @@ class Attempt:
     """A claimed node with everything needed to run it and to record its outcome.
 
     Attributes:
-        stop: set when the handler should give up.
+        stopped: the handler should give up.
         stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
         over: set once the outcome was handed in; whoever comes second drops his.
         deadline: monotonic seconds at which the node has taken too long.
+        has_emitted: it said something while it ran: progress or events.
         due: seconds after which the node falls due again, once the recorded outcome put it off.
     """
 
@@ -55,11 +55,12 @@ class Attempt:
     input: Any
     params: Mapping[str, Any]
     timeout: float | None
-    stop: threading.Event
+    stopped: bool = False
     stop_reason: str = ""
     over: bool = False
     deadline: float | None = None
     due: float | None = None
+    has_emitted: bool = False
     interrupt: Callable[[], None] | None = None
 
     @property
@@ -69,9 +70,9 @@ class Attempt:
 
     def request_stop(self, reason: str) -> None:
         """Tell the handler to give up; the first reason counts."""
-        if not self.stop.is_set():
+        if not self.stopped:
             self.stop_reason = reason
-            self.stop.set()
+            self.stopped = True
             if self.interrupt is not None:
                 self.interrupt()
 
@@ -111,7 +112,6 @@ class Engine:
             input=None,
             params=params,
             timeout=timeout if timeout is not None else self.defaults.timeout,
-            stop=threading.Event(),
         )
 
     def prepare(self, attempt: Attempt) -> None:

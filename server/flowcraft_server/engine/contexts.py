@@ -100,10 +100,10 @@ class _Shared:
 
     @property
     def cancelled(self) -> bool:
-        return self._attempt.stop.is_set()
+        return self._attempt.stopped
 
     def check_cancelled(self) -> None:
-        if self._attempt.stop.is_set():
+        if self._attempt.stopped:
             raise NodeCancelled(f"node '{self.node_id}' of run {self.run_id} is to stop: {self._attempt.stop_reason}")
 
     def progress(self, fraction: float | None, message: str = "") -> None:

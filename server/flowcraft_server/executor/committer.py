@@ -1,9 +1,9 @@
-"""Sends what is ready to be committed together: outcomes of coroutines, time-outs, progress. One thread, one pipeline."""
+"""Group commit: what is ready to be sent goes out as one pipeline, as much as gathered while the last one was under way."""
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import redis
@@ -13,6 +13,8 @@ from flowcraft_sdk.protocol.scripts import ScriptCall
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 MOST_AT_ONCE = 64
+MOST_OF_A_THREAD = 16
+PIPELINES = 2
 LONGEST_PAUSE = 2.0
 PASSING_TROUBLE = (
     "OOM",
@@ -25,6 +27,10 @@ PASSING_TROUBLE = (
     "MASTERDOWN",
     "NOREPLICAS",
 )
+
+Make = Callable[[], ScriptCall | None]
+Heard = Callable[[Any], None]
+Work = tuple[Make | ScriptCall, Heard]
 
 
 class GaveUp(Exception):
@@ -66,54 +72,105 @@ def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: thr
 
 
 class Committer:
-    """A thread that turns queued work into script calls and hands each reply back.
+    """What waits to be sent, on two lanes.
 
-    A piece of work is (make, heard): `make()` gives the call, or None if there is nothing to send any more;
-    `heard(reply)` gets the reply, an exception if the script was refused.
+    On the first lane threads that have finished nodes leave the calls, and whichever of them has nothing else to do
+    sends what is there; two pipelines may be under way, so that Redis works on one while the other is put together.
+    On the second lane a thread of its own sends, in order: for the event loop, which must not wait, and for progress.
+    A piece of work is (make, heard): `make` is a call, or gives one, or None if there is nothing to send any more;
+    `heard` gets the reply, an exception if the script was refused.
     """
 
     def __init__(self, link: StoreLink, stopping: threading.Event) -> None:
         self._link = link
         self._stopping = stopping
-        self._queue: SimpleQueue[tuple[Callable[[], ScriptCall | None], Callable[[Any], None]] | None] = SimpleQueue()
+        self._finished: deque[Work] = deque()
+        self._ordered: deque[Work] = deque()
+        self._under_way = threading.Semaphore(PIPELINES)
+        self._wanted = threading.Event()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+
+    def __len__(self) -> int:
+        """How many calls wait for a thread to `flush` them."""
+        return len(self._finished)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, make: Callable[[], ScriptCall | None], heard: Callable[[Any], None]) -> None:
-        """Queue a piece of work. Never blocks."""
-        self._queue.put((make, heard))
+    def put(self, make: Make | ScriptCall, heard: Heard) -> None:
+        """Have the thread send a piece of work, after those put before. Never blocks."""
+        self._ordered.append((make, heard))
+        self._wanted.set()
+
+    def add(self, call: ScriptCall, heard: Heard) -> None:
+        """Leave a call that the caller, or a thread that is quicker, is going to `flush`."""
+        self._finished.append((call, heard))
+
+    def wake(self) -> None:
+        """Have the thread send what threads have left."""
+        self._wanted.set()
+
+    def flush(self) -> None:
+        """Send what threads have left, from the caller's thread; waits while two others send.
+
+        Raises:
+            GaveUp: the process stops and Redis does not answer.
+        """
+        with self._under_way:
+            made = self._take(self._finished, MOST_OF_A_THREAD)
+            replies = self._send(made)
+        _hear(made, replies)
 
     def close(self, timeout: float) -> None:
         """Send what is queued, then end the thread."""
-        self._queue.put(None)
+        self._closing = True
+        self._wanted.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            batch = [self._queue.get()]
-            while len(batch) < MOST_AT_ONCE and batch[-1] is not None:
-                try:
-                    batch.append(self._queue.get_nowait())
-                except Empty:
-                    break
+        while not (self._closing and not self._ordered):
+            self._wanted.wait()
+            self._wanted.clear()
             try:
-                self._commit([work for work in batch if work is not None])
+                while self._finished:
+                    self.flush()
+                while self._ordered:
+                    made = self._take(self._ordered, MOST_AT_ONCE)
+                    _hear(made, self._send(made))
             except GaveUp as error:
-                logger.warning("stopping with {} finished steps unsent ({}): their leases expire", len(batch), error)
+                logger.warning("stopping with finished steps unsent ({}): their leases expire", error)
                 return
             except Exception:
                 logger.exception("the committer met an error of its own")
                 time.sleep(0.05)
-            if batch[-1] is None:
-                return
+                self._wanted.set()
 
-    def _commit(self, batch: list[tuple[Callable[[], ScriptCall | None], Callable[[Any], None]]]) -> None:
-        made = [(call, heard) for make, heard in batch if (call := make()) is not None]
-        if not made:
-            return
-        replies = send_until_heard(self._link, [call for call, _ in made], self._stopping)
-        for (_, heard), reply in zip(made, replies, strict=True):
+    @staticmethod
+    def _take(queue: deque[Work], most: int) -> list[tuple[ScriptCall, Heard]]:
+        made: list[tuple[ScriptCall, Heard]] = []
+        while len(made) < most:
+            try:
+                make, heard = queue.popleft()
+            except IndexError:
+                break
+            try:
+                call = make if isinstance(make, ScriptCall) else make()
+            except Exception:
+                logger.exception("an outcome could not be put into a call")
+                continue
+            if call is not None:
+                made.append((call, heard))
+        return made
+
+    def _send(self, made: list[tuple[ScriptCall, Heard]]) -> list[Any]:
+        return send_until_heard(self._link, [call for call, _ in made], self._stopping) if made else []
+
+
+def _hear(made: list[tuple[ScriptCall, Heard]], replies: list[Any]) -> None:
+    for (_, heard), reply in zip(made, replies, strict=True):
+        try:
             heard(reply)
+        except Exception:  # the others' replies must still be heard
+            logger.exception("a reply could not be worked off")

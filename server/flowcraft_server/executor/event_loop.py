@@ -27,7 +27,9 @@ class EventLoop:
         self._runner = runner
         self._url = url
         self._stopping = stopping
-        self._room = threading.Semaphore(runner.settings.async_concurrency)
+        self._limit = runner.settings.async_concurrency
+        self._count = 0
+        self._room = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._redis: Any = None
         self._started = threading.Event()
@@ -41,14 +43,15 @@ class EventLoop:
 
     def has_room(self, timeout: float) -> bool:
         """Wait until another coroutine may be taken on; False when the time is up first."""
-        if self._room.acquire(timeout=timeout):
-            self._room.release()
+        if self._count < self._limit:
             return True
-        return False
+        with self._room:
+            return self._room.wait_for(lambda: self._count < self._limit, timeout)
 
     def submit(self, attempt: Attempt) -> None:
-        """Take on an attempt's coroutine. Waits while the loop is full."""
-        self._room.acquire()
+        """Take on an attempt's coroutine. Never waits: who claims asks for room first."""
+        with self._room:
+            self._count += 1
         self._loop.call_soon_threadsafe(self._begin, attempt)
 
     def close(self, timeout: float) -> None:
@@ -91,12 +94,14 @@ class EventLoop:
             self._loop.call_soon_threadsafe(task.cancel)
 
         attempt.interrupt = interrupt
-        if attempt.stop.is_set():
+        if attempt.stopped:
             task.cancel()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self._room.release()
+        with self._room:
+            self._count -= 1
+            self._room.notify()
 
     async def _execute(self, attempt: Attempt) -> None:
         runner = self._runner
@@ -116,16 +121,16 @@ class EventLoop:
                     f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s"
                 )
         except asyncio.CancelledError as raised:
-            error = NodeCancelled("cancelled") if attempt.stop.is_set() else raised
+            error = NodeCancelled("cancelled") if attempt.stopped else raised
         except Exception as raised:
             error = raised
         else:
             done = Done(output, action)
-            seat = runner.seat(self._handover(attempt))
-            runner.commit_later(attempt, lambda: runner.conclude(attempt, done, seat))
+            how = self._handover(attempt)
+            runner.commit_later(attempt, lambda: runner.conclude(attempt, done, lambda: runner.seat(how)))
             return
         failed = error
-        runner.commit_later(attempt, lambda: runner.conclude_error(attempt, failed, runner.seat("-")))
+        runner.commit_later(attempt, lambda: runner.conclude_error(attempt, failed, runner.seat))
 
     def _context(self, attempt: Attempt) -> AwaitedNodeContext:
         runner = self._runner

@@ -1,7 +1,6 @@
 """The nodes this process holds: what is renewed, what is told to stop, what a shutdown hands back."""
 
 import threading
-import time
 from collections import OrderedDict
 
 from flowcraft_server.engine.attempts import Attempt
@@ -21,8 +20,6 @@ class HeldNodes:
     def add(self, attempt: Attempt) -> None:
         """Hold an attempt. A stop notice that overtook the claim's reply is given to it at once."""
         with self._lock:
-            if attempt.timeout is not None:
-                attempt.deadline = time.monotonic() + attempt.timeout
             self._attempts[attempt.key] = attempt
             reason = self._stops.get(attempt.claim.run_id)
         if reason is not None:

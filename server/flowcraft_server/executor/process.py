@@ -13,6 +13,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.engine.attempts import Engine, RunnableHandler
 from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.executor.claimed import ClaimedNodes
 from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.held import HeldNodes
@@ -20,7 +21,7 @@ from flowcraft_server.executor.huey_app import build_consumer
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
-from flowcraft_server.executor.work_loop import WorkLoop
+from flowcraft_server.executor.work_loop import StockKeeper, WorkLoop
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 
@@ -70,7 +71,11 @@ class WorkerProcess:
         }
         self._sweeper = sweeper
         self.runner.poke_sweeper = self._poke_sweeper
-        work = WorkLoop(self.runner, self._loop, self._link, self._draining, self._stopping)
+        self._stock = ClaimedNodes()
+        self._stock_keeper = StockKeeper(self.runner, self._stock, self._committer, self._stopping)
+        work = WorkLoop(
+            self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping
+        )
         wake_keys = [self.keys.wake(queue) for queue in self.settings.queues]
         self._consumer = build_consumer(url, wake_keys, self.settings.threads, work.run)
 
@@ -82,6 +87,7 @@ class WorkerProcess:
         self._loop.start()
         for thread in self._threads.values():
             thread.start()
+        self._stock_keeper.start()
         self._consumer.start()
 
     def check_health(self) -> None:
@@ -97,6 +103,8 @@ class WorkerProcess:
         """Claim nothing more and let what runs finish; False when the time is up first. `stop` follows in any case."""
         self._draining.set()
         self._consumer.stop_flag.set()
+        for attempt in self._stock.take_all():
+            self.runner.hand_back(attempt)
         return self.held.wait_empty(timeout)
 
     def stop(self) -> None:

@@ -51,25 +51,37 @@ class NodeRunner:
         self.bridge: Bridge | None = None
         self.poke_sweeper: Callable[[float], None] = lambda _seconds: None
         self._missing: dict[tuple[str, str], float] = {}
+        queues = ",".join(settings.queues)
+        self._seats = {how: Seat(settings.worker_id, settings.lease_ms, queues, how) for how in "qn-"}
 
-    def seat(self, how: str = "q") -> Seat:
-        """Who asks for the next claim, and how."""
-        return Seat(self.settings.worker_id, self.settings.lease_ms, ",".join(self.settings.queues), how)
+    def seat(self, how: str = "-") -> Seat:
+        """Who asks for the next claim, and how; by default none is asked for."""
+        return self._seats[how]
 
-    def run(self, claim: Claim, how: str) -> ScriptCall | None:
-        """Run a claimed node; None when a coroutine was handed to the event loop, which commits by itself."""
-        attempt = self.open(claim)
+    def receive(self, reply: Any) -> Attempt | None:
+        """Hold the node that a script's reply brings; None if its plan cannot be had: then its lease runs out."""
+        claim = parse_claim(reply)
+        try:
+            plan = self.plans.get(claim.plan_hash)
+            handler = self.handlers.get(self._uses(plan.nodes[claim.node_id].node, claim))
+            attempt = self.engine.open(claim, plan, handler)
+        except Exception as error:
+            logger.error("run {} node {}: cannot be opened: {}", claim.run_id, claim.inst, error)
+            return None
         self.held.add(attempt)
+        return attempt
+
+    def run(self, attempt: Attempt, seat: Callable[[], Seat]) -> ScriptCall | None:
+        """Run a held node; None when a coroutine was handed to the event loop, which commits by itself.
+
+        Args:
+            seat: asked once the node has run, for how the next claim is to be had.
+        """
         try:
             outcome = self._outcome(attempt)
         except Exception as error:
-            return self.conclude_error(attempt, error, self.seat(how))
-        return None if outcome is None else self.conclude(attempt, outcome, self.seat(how))
-
-    def open(self, claim: Claim) -> Attempt:
-        """An attempt of a claim, with the handler of this deployment."""
-        plan = self.plans.get(claim.plan_hash)
-        return self.engine.open(claim, plan, self.handlers.get(self._uses(plan.nodes[claim.node_id].node, claim)))
+            return self.conclude_error(attempt, error, seat)
+        return None if outcome is None else self.conclude(attempt, outcome, seat)
 
     @staticmethod
     def _uses(node: Any, claim: Claim) -> str:
@@ -79,6 +91,10 @@ class NodeRunner:
 
     def _outcome(self, attempt: Attempt) -> Outcome | None:
         claim = attempt.claim
+        if attempt.stopped:  # the run was stopped before the node began
+            raise NodeCancelled(f"node '{claim.inst}' is to stop: {attempt.stop_reason}")
+        if attempt.timeout is not None:
+            attempt.deadline = time.monotonic() + attempt.timeout
         self.engine.prepare(attempt)
         check_iterations(attempt)
         if claim.attached is not None and claim.attached[0] == "fallback":
@@ -116,51 +132,47 @@ class NodeRunner:
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, delay_ms=delay_ms
         )
 
-    def conclude(self, attempt: Attempt, outcome: Outcome, seat: Seat) -> ScriptCall | None:
+    def conclude(self, attempt: Attempt, outcome: Outcome, seat: Callable[[], Seat]) -> ScriptCall | None:
         """The call for an outcome; None if somebody else handed in the attempt's outcome before."""
         if isinstance(outcome, Parked):
             return outcome.call if self.held.take_over(attempt) else None
         try:
-            call = self.engine.completed(attempt, seat, outcome.output, outcome.action, caught=outcome.caught)
+            call = self.engine.completed(attempt, seat(), outcome.output, outcome.action, caught=outcome.caught)
         except Exception as error:
             return self.conclude_error(attempt, error, seat)
         return call if self.held.take_over(attempt) else None
 
-    def conclude_error(self, attempt: Attempt, error: BaseException, seat: Seat) -> ScriptCall | None:
+    def conclude_error(self, attempt: Attempt, error: BaseException, seat: Callable[[], Seat]) -> ScriptCall | None:
         """The call for an attempt that raised; None if its outcome was handed in before."""
         if not self.held.take_over(attempt):
             return None
         claim = attempt.claim
-        stopping = attempt.stop.is_set() and attempt.stop_reason != "node-timeout"
+        stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
         if stopping and isinstance(error, NodeCancelled):
-            return self.engine.cancelled(attempt, seat)
+            return self.engine.cancelled(attempt, seat())
         failure = describe(error)
-        call = self.engine.failed(attempt, seat, failure)
+        call = self.engine.failed(attempt, seat(), failure)
         logger.bind(run=claim.run_id, node=claim.inst).warning(
             "attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message
         )
         return call
 
-    def settled(self, attempt_key: tuple[str, str], fence: int, call: ScriptCall, reply: Any) -> Claim | None:
-        """Take note of the reply to an attempt's call; returns the next claim if it brought one."""
-        attempt = self.held.get(*attempt_key)
-        if attempt is not None and attempt.claim.fence == fence:
-            self.held.remove(attempt)
-            if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
-                self.poke_sweeper(attempt.due)
+    def settled(self, attempt: Attempt, call: ScriptCall, reply: Any) -> Attempt | None:
+        """Take note of the reply to an attempt's call; returns the next node if it brought one."""
+        self.held.remove(attempt)
         if isinstance(reply, redis.exceptions.ResponseError):
-            logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt_key, reply)
+            logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt.key, reply)
             return None
+        if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
+            self.poke_sweeper(attempt.due)
         code = reply[0]
         if code == b"stale":
-            logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt_key)
+            logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
         elif code in (b"no-blueprint", b"too-deep"):
             self._refused_child(attempt, code)
-        return parse_claim(reply[2]) if len(reply) > 2 and reply[2] else None
+        return self.receive(reply[2]) if len(reply) > 2 and reply[2] else None
 
-    def _refused_child(self, attempt: Attempt | None, code: bytes) -> None:
-        if attempt is None:
-            return
+    def _refused_child(self, attempt: Attempt, code: bytes) -> None:
         limit = self.settings.max_depth
         why = (
             f"subflows nest deeper than {limit} (limits.subflowDepth)"
@@ -169,43 +181,53 @@ class NodeRunner:
         )
         error = InvalidNodeInput(f"subflow '{attempt.claim.node_id}': {why}")
         attempt.over = False
-        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat("-")))
+        self.held.add(attempt)
+        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
 
     def commit_later(self, attempt: Attempt, make: Callable[[], ScriptCall | None]) -> None:
         """Have the committer record an attempt's outcome; a node that the reply brings is run from there."""
         sent: list[ScriptCall] = []
 
         def build() -> ScriptCall | None:
-            call = make()
+            try:
+                call = make()
+            except BaseException:
+                self.held.remove(attempt)  # not renewed any more: another worker gets to try
+                raise
             if call is not None:
                 sent.append(call)
             return call
 
         def heard(reply: Any) -> None:
-            claim = self.settled(attempt.key, attempt.claim.fence, sent[0], reply)
-            if claim is not None:
-                self.run_async(claim)
+            following = self.settled(attempt, sent[0], reply)
+            if following is not None:
+                self.run_coroutine(following)
 
         self.committer.put(build, heard)
 
-    def run_async(self, claim: Claim) -> None:
-        """Run a claim that is known to be a coroutine's, from the committer's thread."""
-        call = self.run(claim, "-")
+    def run_coroutine(self, attempt: Attempt) -> None:
+        """Run a node that is known to be a coroutine, from whichever thread commits."""
+        call = self.run(attempt, self.seat)
         if call is not None:
             made = call
-            attempt = self.held.get(claim.run_id, claim.inst)
-            if attempt is not None:
-                self.commit_later(attempt, lambda: made)
+            self.commit_later(attempt, lambda: made)
 
     def timed_out(self, attempt: Attempt) -> None:
         """A node took too long: fail it now, whatever its thread still does."""
         attempt.request_stop("node-timeout")
         error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
-        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat("-")))
+        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
+
+    def hand_back(self, attempt: Attempt) -> None:
+        """Give up the lease of a node that has not finished, so that another worker takes it without waiting."""
+        if self.held.take_over(attempt):
+            call = self._release(attempt, 0)
+            self.commit_later(attempt, lambda: call)
 
     def emit(self, attempt: Attempt, kind: str, rest: bytes) -> None:
         """Queue a progress or custom event of a running node."""
         claim = attempt.claim
+        attempt.has_emitted = True
         call = scripts.emit(
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
         )

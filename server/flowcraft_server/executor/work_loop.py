@@ -1,80 +1,210 @@
-"""What a worker thread does when it is woken: claim, run, complete, and on with the next node, for a bounded while."""
+"""What a worker thread does when it is woken: take a node, run it, hand in what came of it, and on, for a bounded while."""
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import redis
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import ScriptCall
-from flowcraft_server.engine.claims import Claim, parse_claim
-from flowcraft_server.executor.committer import GaveUp, send_until_heard
+from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.executor.claimed import STUCK, ClaimedNodes
+from flowcraft_server.executor.committer import MOST_OF_A_THREAD, Committer, GaveUp
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
-SLICE_NODES = 100
 SLICE_SECONDS = 0.25
+STAND_BY_SECONDS = 0.05
+CLAIMING = ("complete", "fail")
+HOW = 5
+"""Place of `how` among the arguments of the calls that bring a next claim."""
+
+
+class _Turn:
+    """One stay of a thread in the work loop.
+
+    Attributes:
+        until: monotonic time at which its slice is over.
+        ready: how many nodes were left in the queues when it last asked for one, None before that.
+    """
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.ready: int | None = None
 
 
 class WorkLoop:
-    """The body of Huey's one task. Shared by all worker threads; it keeps no state between calls."""
+    """The body of Huey's one task, shared by all worker threads.
+
+    The threads share one stock of claimed nodes and one queue of finished steps. A thread sends what is finished, its
+    own and the others', when it has no quick node left to run; the replies bring the next nodes.
+    """
 
     def __init__(
-        self, runner: NodeRunner, loop: EventLoop, link: StoreLink, draining: threading.Event, stopping: threading.Event
+        self,
+        runner: NodeRunner,
+        stock: ClaimedNodes,
+        committer: Committer,
+        loop: EventLoop,
+        link: StoreLink,
+        draining: threading.Event,
+        stopping: threading.Event,
     ) -> None:
         self._runner = runner
+        self._stock = stock
+        self._committer = committer
         self._event_loop = loop
         self._link = link
         self._draining = draining
         self._stopping = stopping
+        self._ready = 0
 
     def run(self) -> None:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
+        self._stock.enter()
         try:
-            self._run_slice()
+            self._work(_Turn(time.monotonic() + SLICE_SECONDS))
         except GaveUp as error:
             logger.warning("stopping: {}", error)
         except StoreUnavailable as error:
             logger.warning("{}", error)
             self._stopping.wait(0.2)
+        finally:
+            self._stock.leave()
 
-    def _run_slice(self) -> None:
-        until = time.monotonic() + SLICE_SECONDS
-        claim = self._claim()
-        nodes = 0
-        while claim is not None:
-            nodes += 1
-            last = self._draining.is_set() or nodes >= SLICE_NODES or time.monotonic() > until
-            call = self._runner.run(claim, "-" if last else "q")
-            claim = self._commit(claim, call) if call is not None else None
-            if claim is None and not last:
-                claim = self._claim()
-            elif last:
-                if not self._draining.is_set():
-                    self._leave_token()
-                return
+    def _work(self, turn: "_Turn") -> None:
+        while not self._draining.is_set():
+            over = time.monotonic() > turn.until
+            attempt = self._stock.take() if len(self._committer) < MOST_OF_A_THREAD else None
+            if attempt is not None:
+                self._run(attempt, turn, over)
+            elif len(self._committer):
+                self._flush(over)
+            elif over:
+                return self._leave_token()
+            elif turn.ready == 0:
+                return None
+            elif (wanted := self._stock.wanted()) > 0:
+                if not self._claim(wanted):
+                    return None
+            else:
+                self._stock.wait(STAND_BY_SECONDS)
+        if len(self._committer):
+            self._committer.flush()
+        return None
 
-    def _commit(self, claim: Claim, call: ScriptCall) -> Claim | None:
-        reply = send_until_heard(self._link, [call], self._stopping)[0]
-        return self._runner.settled((claim.run_id, claim.inst), claim.fence, call, reply)
+    def _run(self, attempt: Attempt, turn: "_Turn", over: bool) -> None:
+        uses = attempt.node.node.uses
+        if not self._stock.is_quick(uses) and len(self._committer):
+            self._flush(over)  # nothing finished waits behind a node that may be slow
+        self._stock.beginning(uses)
+        asked = False
 
-    def _claim(self) -> Claim | None:
+        def seat() -> Seat:
+            nonlocal asked
+            if not (asked or over or self._draining.is_set()) and self._stock.wanted(finishing=1) > 0:
+                asked = True
+                self._stock.ask(1)
+            return self._runner.seat("q" if asked else "-")
+
+        begin = time.perf_counter()
+        try:
+            call = self._runner.run(attempt, seat)
+        finally:
+            self._stock.took(uses, time.perf_counter() - begin)
+        if asked and (call is None or call.script.name not in CLAIMING or call.args[HOW] != "q"):
+            self._stock.put([], 1)
+            asked = False
+        if call is not None:
+            # What has said something goes the way of what it said, which must be there first.
+            send = self._committer.put if attempt.has_emitted else self._committer.add
+            send(call, self._hearing(attempt, call, turn if asked else None))
+
+    def _hearing(self, attempt: Attempt, call: ScriptCall, turn: "_Turn | None") -> Callable[[Any], None]:
+        """What is done with the reply to a finished node's call; with a `turn`, it was to bring a next node."""
+
+        def heard(reply: Any) -> None:
+            following = None
+            try:
+                following = self._runner.settled(attempt, call, reply)
+            finally:
+                if turn is not None:
+                    self._stock.put([] if following is None else [following], 1)
+            if turn is not None and isinstance(reply, list):
+                self._ready = turn.ready = int(reply[3])
+
+        return heard
+
+    def _flush(self, over: bool) -> None:
+        """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""
+        more = min(self._stock.wanted(), self._ready)
+        if more > 0 and not over and not self._draining.is_set() and self._event_loop.has_room(0.0):
+            self._ready = 0
+            self._stock.ask(more)
+            call = scripts.claim(self._runner.engine.keys, self._runner.seat(), more)
+            self._committer.add(call, lambda reply: self._stocked(reply, more))
+        self._stock.share()
+        self._committer.flush()
+
+    def _stocked(self, reply: Any, asked: int) -> None:
+        """Stock what a claim brought."""
+        claims = reply if isinstance(reply, list) else []
+        attempts = [attempt for claim in claims if (attempt := self._runner.receive(claim)) is not None]
+        self._stock.put(attempts, asked)
+
+    def _claim(self, wanted: int) -> bool:
+        """Claim nodes from the queue; False when there is none."""
         while not self._event_loop.has_room(0.5):
             if self._draining.is_set():
-                return None
-        if self._draining.is_set():
-            return None
+                return False
+        self._stock.ask(wanted)
+        reply: Any = None
         try:
-            reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.seat()))
+            reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.seat(), wanted))
         except redis.exceptions.ResponseError as error:
             logger.error("Redis refused a claim: {}", error)
             self._stopping.wait(0.5)
-            return None
-        return parse_claim(reply[0]) if reply else None
+        finally:
+            self._stocked(reply, wanted)
+        found = len(reply or ())
+        self._ready = 1 if found == wanted else 0
+        return found > 0
 
     def _leave_token(self) -> None:
         """The slice is over, the work perhaps not: a wake-up for whoever is free, this thread included."""
         queue = self._runner.settings.queues[0]
         self._link.redis.lpush(self._runner.engine.keys.wake(queue), b'["slice","flowcraft.work",["","",0]]')
+
+
+class StockKeeper:
+    """A thread that sees to it that nothing waits behind a slow node: neither a claimed one nor a finished one."""
+
+    def __init__(
+        self, runner: NodeRunner, stock: ClaimedNodes, committer: Committer, stopping: threading.Event
+    ) -> None:
+        self._runner = runner
+        self._stock = stock
+        self._committer = committer
+        self._stopping = stopping
+        self._thread = threading.Thread(target=self._run, name="stock keeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._stock.stocked.wait(1.0)
+            self._stock.stocked.clear()
+            while (len(self._stock) or len(self._committer)) and not self._stopping.wait(STUCK):
+                self._look()
+
+    def _look(self) -> None:
+        if len(self._committer):
+            self._committer.wake()
+        for attempt in self._stock.stuck():
+            self._runner.hand_back(attempt)

@@ -5,7 +5,7 @@
 --   how: q|n|- (see next_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   action: '' for none;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order
--- RETURNS {ok|stale|already, status of the run, next claim or nil}
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, how many more nodes are ready (0 unless how is q)}
 --@include run graph ending claiming batch
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -13,7 +13,7 @@ local r, n = held(id, inst, tonumber(ARGV[3]))
 if not r then
   local claim = how == 'q' and claim_next(queues, worker, lease)
   commit()
-  return {n, '', claim}
+  return {n, '', claim, ready_count(how, queues)}
 end
 
 local action, decisions = ARGV[9], ARGV[10]
@@ -67,4 +67,4 @@ end
 maybe_finish(r)
 local claim = next_claim(r, how, queues, worker, lease)
 commit()
-return {'ok', r.st, claim}
+return {'ok', r.st, claim, ready_count(how, queues)}

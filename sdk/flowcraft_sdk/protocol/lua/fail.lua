@@ -4,7 +4,7 @@
 --   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
--- RETURNS {ok|stale|already, status of the run, next claim or nil}
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, how many more nodes are ready (0 unless how is q)}
 --@include run graph ending claiming batch failing
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -13,7 +13,7 @@ local r, n = held(id, inst, tonumber(ARGV[3]))
 if not r then
   local claim = how == 'q' and claim_next(queues, worker, lease)
   commit()
-  return {n, '', claim}
+  return {n, '', claim, ready_count(how, queues)}
 end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
@@ -48,4 +48,4 @@ end
 
 local claim = next_claim(r, how, queues, worker, lease)
 commit()
-return {'ok', r.st, claim}
+return {'ok', r.st, claim, ready_count(how, queues)}

@@ -94,6 +94,15 @@ local function next_claim(r, how, queues, worker, lease)
   return claim_next(queues, worker, lease)
 end
 
+-- How many nodes are ready in the worker's queues: tells it whether asking for more is worth while.
+local function ready_count(how, queues)
+  local ready = 0
+  if how == 'q' then
+    for queue in string.gmatch(queues, '[^,]+') do ready = ready + redis.call('ZCARD', B .. 'ready:' .. queue) end
+  end
+  return ready
+end
+
 -- The node that the caller holds under `fence`, or nil and why not: 'stale' or 'already' (its own earlier call was applied).
 local function held(id, inst, fence)
   local r = load_run(id)

@@ -1,0 +1,143 @@
+"""Nodes that this process has claimed and no thread has begun: a small stock, so that quick nodes share round trips.
+
+How many are claimed ahead follows from what nodes take: with quick ones a stock of `MOST_AHEAD`, with nodes of a
+millisecond and more none, for a node must never wait behind a slow one that happens to be claimed beside it.
+"""
+
+import threading
+import time
+from collections import deque
+
+from flowcraft_server.engine.attempts import Attempt
+
+MOST_AHEAD = 32
+QUICK = 0.001
+"""Seconds from which on nodes are claimed one at a time."""
+
+STUCK = 0.005
+"""Seconds after which a claimed node that no thread takes is handed back."""
+
+LONGEST_SAMPLE = 0.02
+WEIGHT = 1 / 16
+
+
+class ClaimedNodes:
+    """The stock, and how many threads could take from it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Attempt] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._active = 0
+        self._running = 0
+        self._free = 0
+        self._asked = 0
+        self._pace = QUICK
+        self._slow: dict[str, bool] = {}
+        self._last_taken = time.monotonic()
+        self.stocked = threading.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def enter(self) -> None:
+        """A thread begins to work from the stock."""
+        with self._changed:
+            self._active += 1
+
+    def leave(self) -> None:
+        """A thread is gone."""
+        with self._changed:
+            self._active -= 1
+
+    def wanted(self, finishing: int = 0) -> int:
+        """How many more claims may be asked for: the stock's size, or one for each thread without a node.
+
+        Args:
+            finishing: 1 for a thread that is about to be done with its node.
+        """
+        ahead = 1 if self._pace >= QUICK else min(MOST_AHEAD, int(QUICK / self._pace))
+        idle = self._active - self._running + finishing
+        return max(ahead, idle) - len(self._waiting) - self._asked
+
+    def ask(self, count: int) -> None:
+        """Note that claims are on their way."""
+        with self._changed:
+            self._asked += count
+
+    def put(self, attempts: list[Attempt], asked: int) -> None:
+        """Stock what came of `asked` claims, and wake threads for what may be slow."""
+        with self._changed:
+            self._asked -= asked
+            if not attempts:
+                return
+            if not self._waiting:
+                self._last_taken = time.monotonic()
+            self._waiting.extend(attempts)
+            if self._free and self._pace >= QUICK:
+                self._changed.notify(len(self._waiting))
+        if not self.stocked.is_set():
+            self.stocked.set()
+
+    def take(self) -> Attempt | None:
+        """The next node to run, or None."""
+        with self._changed:
+            if not self._waiting:
+                return None
+            self._last_taken = time.monotonic()
+            return self._waiting.popleft()
+
+    def wait(self, seconds: float) -> None:
+        """Have a thread without work wait for some, `seconds` at most."""
+        with self._changed:
+            if not self._waiting:
+                self._free += 1
+                self._changed.wait(seconds)
+                self._free -= 1
+
+    def share(self) -> None:
+        """The caller is about to wait for Redis: another thread may go on with what is here."""
+        if self._waiting and self._free:
+            with self._changed:
+                self._changed.notify()
+
+    def is_quick(self, uses: str) -> bool:
+        """Whether a node of this kind is known to be quick."""
+        return not self._slow.get(uses, True)
+
+    def beginning(self, uses: str) -> None:
+        """A thread begins a node; if it may be slow, other threads are woken for what else is here."""
+        slow = self._slow.get(uses)
+        with self._changed:
+            self._running += 1
+            if slow:
+                self._pace = max(self._pace, QUICK)
+            if slow is not False and self._waiting and self._free:
+                self._changed.notify(len(self._waiting))
+
+    def took(self, uses: str, seconds: float) -> None:
+        """A thread is done with a node: learn how long its kind takes."""
+        with self._changed:
+            self._running -= 1
+            self._slow[uses] = seconds >= QUICK
+            self._pace += (min(seconds, LONGEST_SAMPLE) - self._pace) * WEIGHT
+
+    def stuck(self) -> list[Attempt]:
+        """Takes out what no thread has had time for, to be handed back; wakes a free thread for it if there is one."""
+        with self._changed:
+            if not self._waiting or time.monotonic() - self._last_taken < STUCK:
+                return []
+            if self._free:
+                self._changed.notify(len(self._waiting))
+                return []
+            return self._empty()
+
+    def take_all(self) -> list[Attempt]:
+        """Takes out everything, to be handed back."""
+        with self._changed:
+            return self._empty()
+
+    def _empty(self) -> list[Attempt]:
+        stock = list(self._waiting)
+        self._waiting.clear()
+        self._last_taken = time.monotonic()
+        return stock
