@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_sdk import RunStatus
+from flowcraft_sdk import Handle, RunStatus
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
 
@@ -17,18 +17,19 @@ PATIENCE = 10.0
 
 
 class MostlyQuick:
-    """A handler that is quick until it is told to wait for `release`."""
+    """A handler that is quick unless its run says which event it waits for."""
 
     def __init__(self) -> None:
-        self.release = threading.Event()
-        self.blocked = threading.Event()
+        self.events = {"gate": threading.Event(), "slow": threading.Event()}
+        self.waiting = {"gate": threading.Semaphore(0), "slow": threading.Semaphore(0)}
         self.calls: list[str] = []
 
     def __call__(self, ctx: Any) -> Any:
         self.calls.append(ctx.run_id)
-        if ctx.context.get("slow"):
-            self.blocked.set()
-            self.release.wait(PATIENCE)
+        event = ctx.context.get("until")
+        if event:
+            self.waiting[event].release()
+            self.events[event].wait(6 * PATIENCE)
         return ctx.run_id
 
 
@@ -36,7 +37,8 @@ class MostlyQuick:
 def handler() -> Iterator[MostlyQuick]:
     made = MostlyQuick()
     yield made
-    made.release.set()
+    for event in made.events.values():
+        event.set()
 
 
 @pytest.fixture
@@ -44,19 +46,32 @@ def environment(handler: MostlyQuick) -> Iterator[Callable[..., TestEnvironment]
     opened: list[TestEnvironment] = []
 
     def build(threads: int, workers: int = 1) -> TestEnvironment:
+        """All threads are held at the gate, so that what a test starts is queued, and claimed many at a time once it opens."""
         env = TestEnvironment(
             blueprints=GRAPH, handlers={"mostly-quick": handler}, workers=workers,
             settings=replace(WorkerSettings(), threads=threads),
         )  # fmt: skip
         opened.append(env.__enter__())
-        for handle in [env.client.start("one") for _ in range(RUNS)]:  # until the worker knows the handler as a quick one
-            handle.result(timeout=PATIENCE)
+        for _ in range(threads * workers):
+            env.client.start("one", {"until": "gate"})
+            assert handler.waiting["gate"].acquire(timeout=PATIENCE)
         return env
 
     yield build
-    handler.release.set()
+    for event in handler.events.values():
+        event.set()
     for env in opened:
         env.__exit__(None, None, None)
+
+
+def queued_around_a_slow_one(env: TestEnvironment, handler: MostlyQuick) -> tuple[Handle[Any], list[Handle[Any]]]:
+    """The slow run, under way, and the quick ones around it in the queue."""
+    quick = [env.client.start("one") for _ in range(RUNS)]
+    slow = env.client.start("one", {"until": "slow"}, run_id="slow")
+    quick += [env.client.start("one") for _ in range(RUNS)]
+    handler.events["gate"].set()
+    assert handler.waiting["slow"].acquire(timeout=PATIENCE)
+    return slow, quick
 
 
 @pytest.mark.parametrize(("threads", "workers"), [(2, 1), (1, 2)], ids=["another thread", "another process"])
@@ -64,13 +79,11 @@ def test_what_was_claimed_beside_a_slow_node_is_run_elsewhere(
     environment: Callable[..., TestEnvironment], handler: MostlyQuick, threads: int, workers: int
 ) -> None:
     env = environment(threads, workers)
-    slow = env.client.start("one", {"slow": True}, run_id="slow")
-    quick = [env.client.start("one") for _ in range(RUNS)]
-    assert handler.blocked.wait(PATIENCE)
+    slow, quick = queued_around_a_slow_one(env, handler)
     for handle in quick:
         assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
     assert slow.status() is RunStatus.RUNNING
-    handler.release.set()
+    handler.events["slow"].set()
     assert slow.result(timeout=PATIENCE)["n"] == "slow"
     assert handler.calls.count("slow") == 1
 
@@ -79,26 +92,22 @@ def test_what_is_finished_is_recorded_while_its_thread_runs_a_slow_node(
     environment: Callable[..., TestEnvironment], handler: MostlyQuick
 ) -> None:
     env = environment(threads=1)
-    before = [env.client.start("one") for _ in range(RUNS)]
-    env.client.start("one", {"slow": True})
-    assert handler.blocked.wait(PATIENCE)
+    _slow, quick = queued_around_a_slow_one(env, handler)
     begun = set(handler.calls)
-    for handle in before:
-        if handle.run_id in begun:
-            assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
+    finished = [handle for handle in quick if handle.run_id in begun]
+    assert len(finished) >= RUNS
+    for handle in finished:
+        assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
 
 
 def test_nodes_claimed_ahead_go_back_when_the_worker_drains(
     environment: Callable[..., TestEnvironment], handler: MostlyQuick
 ) -> None:
     env = environment(threads=1)
-    slow = env.client.start("one", {"slow": True})
-    waiting = [env.client.start("one") for _ in range(RUNS)]
-    assert handler.blocked.wait(PATIENCE)
-    worker = env.workers[0]
-    assert worker.drain(0.2) is False
+    slow, quick = queued_around_a_slow_one(env, handler)
+    assert env.workers[0].drain(0.2) is False
     env.add_worker()
-    for handle in waiting:
+    for handle in quick:
         assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
-    handler.release.set()
-    assert slow.result(timeout=PATIENCE)["n"] == slow.run_id
+    handler.events["slow"].set()
+    assert slow.result(timeout=PATIENCE)["n"] == "slow"
