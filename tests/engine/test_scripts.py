@@ -45,7 +45,7 @@ class Bench:
         return parse_claim(reply[0]) if reply else None
 
     def complete(self, claim: Claim, seat: Seat = ALONE, decisions: str = "", **options: Any) -> Any:
-        options = {"state": "C", "action": "", "output": b"1", **options}
+        options = {"plan": claim.plan_hash, "state": "C", "action": "", "output": b"1", **options}
         return self.call(
             scripts.complete(
                 self.keys, seat, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, decisions=decisions, **options

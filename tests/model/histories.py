@@ -175,7 +175,7 @@ class History:
     def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> scripts.ScriptCall:
         return scripts.complete(
             self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence,
-            state="K" if caught else "C", action="", decisions=decisions, output=b"1",
+            plan=claim.plan_hash, state="K" if caught else "C", action="", decisions=decisions, output=b"1",
         )  # fmt: skip
 
     def late(self, bits: int) -> None:

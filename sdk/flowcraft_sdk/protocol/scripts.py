@@ -118,6 +118,7 @@ def complete(
     run_id: str,
     inst: str,
     fence: int,
+    plan: str,
     state: str,
     action: str,
     decisions: str,
@@ -129,7 +130,7 @@ def complete(
     """Record an outcome with all that follows from it; `values` are edge values by edge index."""
     return _call(
         "complete", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues, state, action,
-        decisions, len(writes), len(deletes), len(values), output, *_flat(writes), *deletes, *_flat(values),
+        decisions, len(writes), len(deletes), len(values), output, plan, *_flat(writes), *deletes, *_flat(values),
     )  # fmt: skip
 
 

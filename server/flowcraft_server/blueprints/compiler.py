@@ -179,7 +179,7 @@ class _Compiler:
         outs = [self._edge(node.id, "edge", i) for i in range(len(plan_node.edges))]
         ins = [self._brings(*origin) for origin in self.incoming[node.id]]
         queue = node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
-        return [self._join(node.id), ins, outs, plan_node.reads, queue, opts]
+        return [self._join(node.id), ins, outs, plan_node.reads, queue, *([opts] if opts else [])]
 
     def _join(self, node_id: str) -> str:
         kinds = {kind for _, kind, _ in self.incoming[node_id]}
@@ -200,16 +200,13 @@ class _Compiler:
     def _edge(self, source: str, kind: str, index: int) -> list[Any]:
         target, place = self.position[(source, kind, index)]
         mask = "".join("b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target])
-        edge: list[Any] = [target, place, mask, self._join(target), "", ""]
+        edge: list[Any] = [target, place, mask, self._join(target)]
         if (source, target) in self.forest.back:
-            edge[4:] = ["b", target]
-            return edge
+            return [*edge, "b", target]
         left, entered = self._crossing(source, target)
-        if left:
-            edge[4:] = ["x", left[0]]
-        if entered:
-            edge.append(entered)
-        return edge
+        if left or entered:
+            edge += ["x", left[0]] if left else ["", ""]
+        return [*edge, entered] if entered else edge
 
     def _crossing(self, source: str, target: str) -> tuple[list[str], list[str]]:
         """Headers of the loops that an edge leaves and enters, outermost first."""
@@ -230,7 +227,7 @@ class _Compiler:
             kinds += [("batch", 0)] if node_id in self.gather else []
             for kind, index in kinds:
                 edge = self._edge(node_id, kind, index)
-                if edge[4] == "x" and edge[5] == header:
+                if edge[4:6] == ["x", header]:
                     exits.append(edge)
             if self.nodes[node_id].config.fallback in self.nodes:
                 clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]

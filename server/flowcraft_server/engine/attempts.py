@@ -150,6 +150,7 @@ class Engine:
             run_id=claim.run_id,
             inst=claim.inst,
             fence=claim.fence,
+            plan=claim.plan_hash,
             state="K" if caught else "C",
             action=action or "",
             decisions=decisions,

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV worker lease_ms queues (comma separated, served in this order) count
 -- RETURNS a list of up to `count` claims (see include/claiming.lua), empty when nothing is ready
---@include run graph ending claiming
+--@include run graph loops ending claiming
 
 local claims = {}
 for i = 1, tonumber(ARGV[4]) do

@@ -1,15 +1,19 @@
 -- Records a node's outcome and everything that follows from it, and claims the worker's next node, in one commit.
 -- KEYS clock
--- ARGV run inst fence worker lease_ms how queues state action decisions writes deletes values output, then
+-- ARGV run inst fence worker lease_ms how queues state action decisions writes deletes values output plan, then
 --   `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
 --   how: q|n|- (see next_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   action: '' for none;
+--   plan: the run's plan, so that what follows the node can be read along with it;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, how many more nodes are ready (0 unless how is q)}
---@include run graph ending claiming batch
+--@include run graph loops ending claiming batch
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
-local r, n = held(id, inst, tonumber(ARGV[3]))
+local owner, index = item_of(inst)
+local e, ahead = field_of_plan(ARGV[15], 'n:' .. (owner or inst)), {}
+for i, edge in ipairs(e and e[3] or {}) do ahead[i] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1] end
+local r, n = held(id, inst, tonumber(ARGV[3]), ahead)
 if not r then
   local claim = how == 'q' and claim_next(queues, worker, lease)
   commit()
@@ -17,10 +21,7 @@ if not r then
 end
 
 local action, decisions = ARGV[9], ARGV[10]
-local e = entry(r, inst)
-local owner, index = string.match(inst, '^(.+)%[(%d+)%]$')
-
-local at = 15
+local at = 16
 for _ = 1, tonumber(ARGV[11]) do
   put(r, 'c:' .. ARGV[at], ARGV[at + 1])
   at = at + 2
@@ -41,7 +42,7 @@ if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
 add_live(r, e, -1)
 
 if owner then
-  item_done(r, owner, index, ARGV[14])
+  batches().done(r, owner, index, ARGV[14])
 else
   put_node(r, inst, n, ARGV[8])
   if ARGV[8] == 'K' then
@@ -52,7 +53,7 @@ else
   end
   for i, edge in ipairs(e[3]) do decide(r, edge, string.sub(decisions, i, i)) end
   if e[6].fallback and ARGV[8] == 'C' then decide(r, e[6].fallback, 'd') end
-  if e[6].gather then open_items(r, inst) end
+  if e[6].gather then batches().open(r, inst) end
   if e[6].fallbackOf then
     put(r, 'a:' .. inst, action)
     for _, source in ipairs(e[6].fallbackOf) do

@@ -5,7 +5,7 @@
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, how many more nodes are ready (0 unless how is q)}
---@include run graph ending claiming batch failing
+--@include run graph loops ending stopping claiming batch failing
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
@@ -39,7 +39,7 @@ else
   if owner and entry(r, inst)[6].collect then
     event(r, 'f', inst, n.attempt)
     add_live(r, entry(r, inst), -1)
-    item_done(r, owner, index, '{"error":' .. failure .. '}')
+    batches().done(r, owner, index, '{"error":' .. failure .. '}')
     maybe_finish(r)
   else
     fail_node(r, inst, n, failure, ARGV[11], verdict == 'fatal')

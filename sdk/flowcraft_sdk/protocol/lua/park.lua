@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON)
 -- RETURNS {ok} | {stale|already} | {stopping}
---@include run graph ending claiming batch
+--@include run graph loops ending claiming batch
 
 local id, inst, kind = ARGV[1], ARGV[2], ARGV[4]
 local r, n = held(id, inst, tonumber(ARGV[3]))
@@ -22,6 +22,6 @@ r.park = r.park + 1
 put(r, 'w:' .. inst, ARGV[6])
 event(r, 'w', inst, kind)
 if ARGV[5] ~= '' then redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV[5]), 'W|' .. id .. '|' .. inst) end
-if kind == 'batch' then open_items(r, inst) end
+if kind == 'batch' then batches().open(r, inst) end
 commit()
 return {'ok'}

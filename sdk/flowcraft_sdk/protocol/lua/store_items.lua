@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence total limit first (index of the first item of this call; 0 begins anew), then items
 -- RETURNS {ok} | {stale|already}
---@include run graph ending claiming batch
+--@include run graph loops ending claiming batch
 
 local id, inst = ARGV[1], ARGV[2]
 local r, n = held(id, inst, tonumber(ARGV[3]))
@@ -13,7 +13,7 @@ end
 local key, first = r.k .. ':batch:' .. inst, tonumber(ARGV[6])
 if first == 0 then
   redis.call('DEL', key)
-  put_batch(r, inst, {total = tonumber(ARGV[4]), opened = 0, done = 0, limit = tonumber(ARGV[5])})
+  batches().put(r, inst, {total = tonumber(ARGV[4]), opened = 0, done = 0, limit = tonumber(ARGV[5])})
   local batches = get(r, 'batches') or ''
   if not string.find('\n' .. batches .. '\n', '\n' .. inst .. '\n', 1, true) then
     put(r, 'batches', batches == '' and inst or batches .. '\n' .. inst)

@@ -1,48 +1,53 @@
 -- Items of a batch (`node[7]`): stored beside the run, opened a few at a time, their results kept in order.
 -- `b:<owner>` in the run hash is `total|next|done|limit`; the hash `run:ID:batch:<owner>` holds i:<n> items and r:<n> results.
 
-local function batch_record(r, owner)
-  local v = get(r, 'b:' .. owner)
-  if not v then return nil end
-  local total, opened, done, limit = string.match(v, '^(%d+)|(%d+)|(%d+)|(%d+)$')
-  return {total = tonumber(total), opened = tonumber(opened), done = tonumber(done), limit = tonumber(limit)}
-end
-
-local function put_batch(r, owner, b)
-  put(r, 'b:' .. owner, b.total .. '|' .. b.opened .. '|' .. b.done .. '|' .. b.limit)
-end
-
-local function batch_over(r, owner)
-  local e = entry(r, owner)
-  if e[6].gather then
-    decide(r, e[6].gather, 't')
-  else
-    local n = node_state(r, owner)
-    if n and n.s == 'W' and n.more == 'batch' then ready_with(r, owner, n, {'batch'}) end
+-- The functions for batches, made when one is met: most calls meet none.
+local function batches()
+  local function record(r, owner)
+    local v = get(r, 'b:' .. owner)
+    if not v then return nil end
+    local total, opened, done, limit = string.match(v, '^(%d+)|(%d+)|(%d+)|(%d+)$')
+    return {total = tonumber(total), opened = tonumber(opened), done = tonumber(done), limit = tonumber(limit)}
   end
-end
 
--- Makes the next items ready while fewer than `limit` are live; ends the batch when all are done.
-local function open_items(r, owner)
-  local b = batch_record(r, owner)
-  local e = entry(r, owner)
-  while not r.stop and b.opened < b.total and b.opened - b.done < b.limit do
-    local inst = owner .. '[' .. b.opened .. ']'
-    put_node(r, inst, {attempt = 1, claims = 0, crashes = 0}, 'R', e[5])
-    add_live(r, e, 1)
-    r.fired[#r.fired + 1] = {inst = inst, queue = e[5]}
-    b.opened = b.opened + 1
+  local function put_record(r, owner, b)
+    put(r, 'b:' .. owner, b.total .. '|' .. b.opened .. '|' .. b.done .. '|' .. b.limit)
   end
-  put_batch(r, owner, b)
-  if b.done == b.total then batch_over(r, owner) end
-end
 
-local function item_done(r, owner, index, result)
-  redis.call('HSET', r.k .. ':batch:' .. owner, 'r:' .. index, result)
-  redis.call('HDEL', r.k .. ':batch:' .. owner, 'i:' .. index)
-  put(r, 'n:' .. owner .. '[' .. index .. ']', false)
-  local b = batch_record(r, owner)
-  b.done = b.done + 1
-  put_batch(r, owner, b)
-  open_items(r, owner)
+  local function batch_over(r, owner)
+    local e = entry(r, owner)
+    if e[6].gather then
+      decide(r, e[6].gather, 't')
+    else
+      local n = node_state(r, owner)
+      if n and n.s == 'W' and n.more == 'batch' then ready_with(r, owner, n, {'batch'}) end
+    end
+  end
+
+  -- Makes the next items ready while fewer than `limit` are live; ends the batch when all are done.
+  local function open(r, owner)
+    local b = record(r, owner)
+    local e = entry(r, owner)
+    while not r.stop and b.opened < b.total and b.opened - b.done < b.limit do
+      local inst = owner .. '[' .. b.opened .. ']'
+      put_node(r, inst, {attempt = 1, claims = 0, crashes = 0}, 'R', e[5])
+      add_live(r, e, 1)
+      r.fired[#r.fired + 1] = {inst = inst, queue = e[5]}
+      b.opened = b.opened + 1
+    end
+    put_record(r, owner, b)
+    if b.done == b.total then batch_over(r, owner) end
+  end
+
+  local function done(r, owner, index, result)
+    redis.call('HSET', r.k .. ':batch:' .. owner, 'r:' .. index, result)
+    redis.call('HDEL', r.k .. ':batch:' .. owner, 'i:' .. index)
+    put(r, 'n:' .. owner .. '[' .. index .. ']', false)
+    local b = record(r, owner)
+    b.done = b.done + 1
+    put_record(r, owner, b)
+    open(r, owner)
+  end
+
+  return {record = record, put = put_record, open = open, done = done}
 end

@@ -30,8 +30,9 @@ local function brought_by(r, node, e)
 end
 
 local function iterations(r, e)
+  if not e[6].loops then return '' end
   local list = {}
-  for _, loop in ipairs(e[6].loops or {}) do list[#list + 1] = loop_record(r, loop).iteration end
+  for _, loop in ipairs(e[6].loops) do list[#list + 1] = loop_record(r, loop).iteration end
   return table.concat(list, '.')
 end
 
@@ -47,7 +48,7 @@ local function claim_instance(r, inst, n, worker, lease)
     put(r, 'sr', NOW)
   end
   local position, value = 0, false
-  local owner, index = string.match(inst, '^(.+)%[(%d+)%]$')
+  local owner, index = item_of(inst)
   if owner then
     value = redis.call('HGET', r.k .. ':batch:' .. owner, 'i:' .. index)
   else
@@ -57,7 +58,7 @@ local function claim_instance(r, inst, n, worker, lease)
   if #e[4] > 0 and not owner then
     local values = redis.call('HMGET', r.k, unpack(e[4]))
     for i = 1, #e[4] do
-      local w = r.w[e[4][i]]
+      local w = r.d[e[4][i]]
       reply[11 + i] = w or (w == nil and values[i]) or false
     end
   end
@@ -84,8 +85,9 @@ end
 local function next_claim(r, how, queues, worker, lease)
   if how == '-' then return false end
   for _, f in ipairs(r.fired) do
-    local n = not f.claimed and node_state(r, f.inst)
-    if n and n.s == 'R' and string.find(',' .. queues .. ',', ',' .. f.queue .. ',', 1, true) then
+    local n = not f.claimed and (f.n or node_state(r, f.inst))
+    local served = queues == f.queue or string.find(',' .. queues .. ',', ',' .. f.queue .. ',', 1, true)
+    if n and (f.n or n.s == 'R') and served then
       f.claimed = true
       return claim_instance(r, f.inst, n, worker, lease)
     end
@@ -104,8 +106,12 @@ local function ready_count(how, queues)
 end
 
 -- The node that the caller holds under `fence`, or nil and why not: 'stale' or 'already' (its own earlier call was applied).
-local function held(id, inst, fence)
-  local r = load_run(id)
+-- `fields`: what else of the run is going to be needed.
+local function held(id, inst, fence, fields)
+  fields = fields or {}
+  fields[#fields + 1] = 'n:' .. inst
+  fields[#fields + 1] = 'r:' .. inst
+  local r = load_run(id, fields)
   local n = r and node_state(r, inst)
   if n and n.s == 'L' and n.claims == fence and not TERMINAL[r.st] then return r, n end
   if n and n.claims == fence and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end

@@ -23,9 +23,9 @@ local function fail_map(r, owner, fail)
   each_node(r, function(inst, item)
     if string.sub(inst, 1, #prefix) == prefix and (item.s == 'R' or item.s == 'T') then cancel_node(r, inst, item) end
   end)
-  local b = batch_record(r, owner)
+  local b = batches().record(r, owner)
   b.limit = 0
-  put_batch(r, owner, b)
+  batches().put(r, owner, b)
   r.park = r.park - 1
   fail(owner, n)
 end

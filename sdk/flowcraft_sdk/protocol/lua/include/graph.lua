@@ -1,25 +1,36 @@
 -- What follows a decision: edges, joins, skips, loops. A plan entry (JSON in `plan:HASH`, field `n:<node>`) is
--- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, kind, loop, enters}:
+-- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, kind, loop, enters}, both
+-- without what is empty at their end:
 --   position: which of the target's incoming edges it is; j0: the target's undecided join string, one char an edge;
 --   kind '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that the edge leads into.
 -- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
 
-local entries = {}
+local entries, NO_OPTIONS = {}, {}
 
-local function plan_field(r, field)
-  local key = r.plan .. field
+local function field_of_plan(plan, field)
+  local key = plan .. field
   local e = entries[key]
   if e == nil then
-    local text = redis.call('HGET', B .. 'plan:' .. r.plan, field)
+    local text = redis.call('HGET', B .. 'plan:' .. plan, field)
     e = text and cjson.decode(text) or false
+    if e and e[5] and not e[6] then e[6] = NO_OPTIONS end
     entries[key] = e
   end
   return e
 end
 
--- The plan entry of an instance; items of a batch (`node[7]`) share the entry of their node.
+local function plan_field(r, field)
+  return field_of_plan(r.plan, field)
+end
+
+-- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
+local function item_of(inst)
+  if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
+end
+
+-- The plan entry of an instance; items of a batch share the entry of their node.
 local function entry(r, inst)
-  return plan_field(r, 'n:' .. (string.match(inst, '^([^%[]+)%[') or inst))
+  return plan_field(r, 'n:' .. (item_of(inst) or inst))
 end
 
 local function loop_record(r, loop)
@@ -34,7 +45,8 @@ end
 -- Counts live nodes of the run and of every loop around the node.
 local function add_live(r, e, by)
   r.live = r.live + by
-  for _, loop in ipairs(e[6].loops or {}) do
+  if not e[6].loops then return end
+  for _, loop in ipairs(e[6].loops) do
     local l = loop_record(r, loop)
     l.live = l.live + by
     put_loop(r, loop, l)
@@ -55,7 +67,7 @@ local function fire(r, node)
   local e = entry(r, node)
   put_node(r, node, fresh, 'R', e[5])
   add_live(r, e, 1)
-  r.fired[#r.fired + 1] = {inst = node, queue = e[5]}
+  r.fired[#r.fired + 1] = {inst = node, queue = e[5], n = fresh}
 end
 
 -- Skips a node; `mark` (d or f) is what its own edges become.
@@ -95,7 +107,9 @@ local function decide(r, edge, mark)
     return
   end
   if kind == 'x' and mark == 'd' then return end -- dead only when the loop is over
-  for _, entered in ipairs(edge[7] or {}) do r.touched[entered] = true end
+  if edge[7] then
+    for _, entered in ipairs(edge[7]) do r.touched[entered] = true end
+  end
   if #edge[3] > 1 then return decide_join(r, edge, mark) end
   if mark == 't' then return fire(r, edge[1]) end
   skip(r, edge[1], mark)
@@ -109,61 +123,7 @@ local function decide_all(r, node, mark)
   if e[6].gather then decide(r, e[6].gather, mark) end
 end
 
--- The next iteration of a loop (mask chars: k keep the decision, an edge from outside; a the same for an `any` join,
--- where a decision counts for one iteration only; u and b as above): its nodes, joins and inner loops start over, then its header fires.
-local function iterate(r, loop, l)
-  local meta = plan_field(r, 'l:' .. loop)
-  for _, node in ipairs(meta.nodes) do
-    local n = node_state(r, node)
-    if n then put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0') end
-  end
-  for node, mask in pairs(meta.joins) do
-    local j, fresh = get(r, 'j:' .. node), {}
-    if j then
-      for i = 1, #mask do
-        local m, was = string.sub(mask, i, i), string.sub(j, i, i)
-        if m == 'k' or (m == 'a' and was == 'u') then fresh[i] = was else fresh[i] = m == 'a' and 'b' or m end
-      end
-      put(r, 'j:' .. node, table.concat(fresh))
-    end
-  end
-  for _, inner in ipairs(meta.inner) do
-    put(r, 'l:' .. inner, false)
-    put(r, 'i:' .. inner, false)
-  end
-  for _, field in ipairs(meta.clear) do put(r, field, false) end
-  put(r, 'i:' .. loop, l.back)
-  l.iteration, l.back = l.iteration + 1, 0
-  put_loop(r, loop, l)
-  fire(r, loop)
-end
-
--- A loop that has nothing live ends, and its untaken exits are dead; unless a back edge was taken or a way in is undecided.
-local function settle_loop(r, loop)
-  local l = loop_record(r, loop)
-  if l.live > 0 or l.closed ~= '' then return end
-  if l.back > 0 and not r.stop then return iterate(r, loop, l) end
-  local meta = plan_field(r, 'l:' .. loop)
-  for _, way_in in ipairs(meta.entries) do
-    local j = get(r, 'j:' .. way_in[1])
-    if not j or string.sub(j, way_in[2], way_in[2]) == 'u' then return end
-  end
-  l.closed = 'c'
-  put_loop(r, loop, l)
-  for _, edge in ipairs(meta.exits) do
-    decide(r, {edge[1], edge[2], edge[3], edge[4], '', '', edge[7]}, 'd')
-  end
-end
-
--- The touched loop that lies deepest: an outer loop is over only when its inner ones are settled.
-local function deepest(r)
-  local found, depth
-  for loop in pairs(r.touched) do
-    local d = plan_field(r, 'l:' .. loop).depth
-    if not found or d > depth then found, depth = loop, d end
-  end
-  return found
-end
+local settle_next_loop -- in loops.lua
 
 -- Works off everything that follows from the decisions taken so far in this call.
 local function settle(r)
@@ -172,10 +132,7 @@ local function settle(r)
       local item = table.remove(r.work)
       decide_all(r, item[1], item[2])
     end
-    local loop = deepest(r)
-    if loop then
-      r.touched[loop] = nil
-      settle_loop(r, loop)
-    end
-  until not loop and #r.work == 0
+    local loops = next(r.touched) ~= nil
+    if loops then settle_next_loop(r) end
+  until not loops and #r.work == 0
 end

@@ -8,16 +8,20 @@ local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('G
 local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
 local runs, run_order = {}, {}
 
--- Loads a run, or nil when there is none.
-local function load_run(id)
+-- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
+local function load_run(id, fields)
   local r = runs[id]
   if r then return r end
   local k = B .. 'run:' .. id
-  local v = redis.call('HMGET', k, 'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h')
+  local v = redis.call('HMGET', k, 'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', unpack(fields or {}))
   if not v[1] then return nil end
-  r = {id = id, k = k, st = v[1], plan = v[2], cr = tonumber(v[3]), live = tonumber(v[4] or 0), park = tonumber(v[5] or 0),
-       stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', w = {}, order = {}, ev = {}, fired = {}, work = {}, touched = {}}
-  r.live0, r.park0, r.st0 = r.live, r.park, r.st
+  local live, park, w = tonumber(v[4] or 0), tonumber(v[5] or 0), {}
+  if fields then
+    for i = 1, #fields do w[fields[i]] = v[9 + i] end
+  end
+  r = {id = id, k = k, st = v[1], st0 = v[1], plan = v[2], cr = tonumber(v[3]), live = live, live0 = live, park = park,
+       park0 = park, stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', w = w, d = {}, ev = {}, fired = {},
+       work = {}, touched = {}}
   runs[id] = r
   run_order[#run_order + 1] = r
   return r
@@ -25,7 +29,8 @@ end
 
 -- A field of the run hash as this call sees it (false when absent).
 local function get(r, field)
-  local v = r.w[field]
+  local v = r.d[field]
+  if v == nil then v = r.w[field] end
   if v == nil then
     v = redis.call('HGET', r.k, field)
     r.w[field] = v
@@ -34,11 +39,7 @@ local function get(r, field)
 end
 
 local function put(r, field, value)
-  if r.order[field] == nil then
-    r.order[field] = true
-    r.order[#r.order + 1] = field
-  end
-  r.w[field] = value
+  r.d[field] = value
 end
 
 local function event(r, kind, inst, rest)
@@ -54,14 +55,12 @@ local function node_state(r, inst)
 end
 
 local function put_node(r, inst, n, s, more)
-  local v = s .. '|' .. n.attempt .. '|' .. n.claims .. '|' .. n.crashes .. '|'
+  local head, now = s .. '|' .. n.attempt .. '|' .. n.claims .. '|' .. n.crashes .. '|', NOW - r.cr
   if s == 'C' or s == 'K' or s == 'F' or s == 'X' then
-    v = v .. (n.since or (NOW - r.cr)) .. '|' .. (NOW - r.cr)
+    put(r, 'n:' .. inst, head .. (n.since or now) .. '|' .. now)
   else
-    v = v .. (NOW - r.cr)
-    if more then v = v .. '|' .. more end
+    put(r, 'n:' .. inst, more and (head .. now .. '|' .. more) or (head .. now))
   end
-  put(r, 'n:' .. inst, v)
 end
 
 local function count(name, by)
@@ -80,19 +79,43 @@ local function setting(name, default)
   return redis.call('HGET', B .. 'settings', name) or default
 end
 
--- Puts a ready node where workers find it, and wakes one that sleeps. The message is a hint: losing it loses no work.
-local function enqueue(r, inst, queue, due)
-  redis.call('ZADD', B .. 'ready:' .. queue, due or NOW, r.id .. '|' .. inst)
-  local wake = B .. 'q:' .. queue
-  if redis.call('LLEN', wake) < 64 then
-    redis.call('LPUSH', wake, cjson.encode({r.id .. '/' .. inst, 'flowcraft.work', {r.id, inst, 0}}))
+local function message(id, inst)
+  return cjson.encode({id .. '/' .. inst, 'flowcraft.work', {id, inst, 0}})
+end
+
+-- Puts ready nodes where workers find them, and wakes as many as sleep. A message is a hint: losing it loses no work.
+local function enqueue(r, queue, insts)
+  local members, wake = {}, B .. 'q:' .. queue
+  for i, inst in ipairs(insts) do
+    members[#members + 1] = NOW
+    members[#members + 1] = r.id .. '|' .. inst
+    if i % 1000 == 0 or i == #insts then
+      redis.call('ZADD', B .. 'ready:' .. queue, unpack(members))
+      members = {}
+    end
   end
+  local messages = {}
+  for i = 1, math.min(#insts, 64 - redis.call('LLEN', wake)) do messages[i] = message(r.id, insts[i]) end
+  if #messages > 0 then redis.call('LPUSH', wake, unpack(messages)) end
+end
+
+-- Queues what became ready in this call and was not claimed in it.
+local function enqueue_fired(r)
+  local queues
+  for _, f in ipairs(r.fired) do
+    if not f.claimed then
+      queues = queues or {}
+      local insts = queues[f.queue] or {}
+      insts[#insts + 1] = f.inst
+      queues[f.queue] = insts
+    end
+  end
+  for queue, insts in pairs(queues or {}) do enqueue(r, queue, insts) end
 end
 
 local function write_fields(r)
   local pairs_, gone = {}, {}
-  for _, field in ipairs(r.order) do
-    local v = r.w[field]
+  for field, v in pairs(r.d) do
     if v == false then gone[#gone + 1] = field else pairs_[#pairs_ + 1] = field; pairs_[#pairs_ + 1] = v end
     if #pairs_ >= 2000 then redis.call('HSET', r.k, unpack(pairs_)); pairs_ = {} end
     if #gone >= 2000 then redis.call('HDEL', r.k, unpack(gone)); gone = {} end
@@ -121,9 +144,7 @@ local function save_all()
     if r.park ~= r.park0 then put(r, 'park', r.park) end
     write_fields(r)
     write_events(r)
-    for _, f in ipairs(r.fired) do
-      if not f.claimed then enqueue(r, f.inst, f.queue) end
-    end
+    if #r.fired > 0 then enqueue_fired(r) end
     if #r.ev > 0 or r.st ~= r.st0 then
       redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')
     end
