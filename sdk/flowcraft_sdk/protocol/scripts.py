@@ -35,11 +35,16 @@ class ScriptCall:
 
 @cache
 def load(name: str) -> Script:
-    """The script `name`, its includes in front."""
+    """The script `name`, its includes in front. An include marked `?` has a function of its name that may do without the rest."""
     folder = files("flowcraft_sdk.protocol") / "lua"
     text = (folder / f"{name}.lua").read_text("utf-8")
     head = next(line for line in text.splitlines() if line.startswith("--@include "))
-    includes = [(folder / "include" / f"{part}.lua").read_text("utf-8") for part in head.split()[1:]]
+    includes = []
+    for part in head.split()[1:]:
+        include = part.removesuffix("?")
+        includes.append((folder / "include" / f"{include}.lua").read_text("utf-8"))
+        if part != include:
+            includes.append(f"do\n  local reply = {include}()\n  if reply then return reply end\nend")
     source = "\n".join([*includes, text])
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 

@@ -10,7 +10,7 @@ from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest,
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 from flowcraft_server.blueprints.plan import Plan, PlanEdge, PlanNode, value_fields
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""
 
 DEFAULT_QUEUE = "default"
@@ -178,8 +178,10 @@ class _Compiler:
             opts["collect"] = 1
         outs = [self._edge(node.id, "edge", i) for i in range(len(plan_node.edges))]
         ins = [self._brings(*origin) for origin in self.incoming[node.id]]
-        queue = node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
-        return [self._join(node.id), ins, outs, plan_node.reads, queue, *([opts] if opts else [])]
+        return [self._join(node.id), ins, outs, plan_node.reads, self._queue(node), *([opts] if opts else [])]
+
+    def _queue(self, node: Node) -> str:
+        return node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
 
     def _join(self, node_id: str) -> str:
         kinds = {kind for _, kind, _ in self.incoming[node_id]}
@@ -200,7 +202,7 @@ class _Compiler:
     def _edge(self, source: str, kind: str, index: int) -> list[Any]:
         target, place = self.position[(source, kind, index)]
         mask = "".join("b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target])
-        edge: list[Any] = [target, place, mask, self._join(target)]
+        edge: list[Any] = [target, place, mask, self._join(target), self._queue(self.nodes[target])]
         if (source, target) in self.forest.back:
             return [*edge, "b", target]
         left, entered = self._crossing(source, target)
@@ -227,7 +229,7 @@ class _Compiler:
             kinds += [("batch", 0)] if node_id in self.gather else []
             for kind, index in kinds:
                 edge = self._edge(node_id, kind, index)
-                if edge[4:6] == ["x", header]:
+                if edge[5:7] == ["x", header]:
                     exits.append(edge)
             if self.nodes[node_id].config.fallback in self.nodes:
                 clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]

@@ -134,7 +134,7 @@ class WorkLoop:
             finally:
                 if turn is not None:
                     self._stock.put([] if following is None else [following], 1)
-            if turn is not None and isinstance(reply, list):
+            if turn is not None and isinstance(reply, list) and len(reply) > 3:
                 self._ready = turn.ready = int(reply[3])
 
         return heard

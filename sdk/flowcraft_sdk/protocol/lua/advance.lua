@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV ms keep_leases (1|0)
 -- RETURNS the clock's offset in ms
---@include run
+--@include base run
 
 if ARGV[2] == '1' then
   for _, member in ipairs(redis.call('ZRANGE', B .. 'leases', 0, -1)) do

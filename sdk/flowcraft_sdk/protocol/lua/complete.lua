@@ -6,8 +6,8 @@
 --   action: '' for none;
 --   plan: the run's plan, so that what follows the node can be read along with it;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order
--- RETURNS {ok|stale|already, status of the run, next claim or nil, how many more nodes are ready (0 unless how is q)}
---@include run graph loops ending claiming batch
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
+--@include base taking straight? run graph loops ending claiming batch
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local owner, index = item_of(inst)
@@ -15,9 +15,8 @@ local e, ahead = field_of_plan(ARGV[15], 'n:' .. (owner or inst)), {}
 for i, edge in ipairs(e and e[3] or {}) do ahead[i] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1] end
 local r, n = held(id, inst, tonumber(ARGV[3]), ahead)
 if not r then
-  local claim = how == 'q' and claim_next(queues, worker, lease)
   commit()
-  return {n, '', claim, ready_count(how, queues)}
+  return reply_with_claim(n, '', nil, how, queues, worker, lease)
 end
 
 local action, decisions = ARGV[9], ARGV[10]
@@ -66,6 +65,6 @@ else
 end
 
 maybe_finish(r)
-local claim = next_claim(r, how, queues, worker, lease)
+local own = own_successor(r, how, queues)
 commit()
-return {'ok', r.st, claim, ready_count(how, queues)}
+return reply_with_claim('ok', r.st, own, how, queues, worker, lease)

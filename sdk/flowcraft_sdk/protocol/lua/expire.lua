@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV status age_ms limit offset (candidates to pass over: old runs that ended lately)
 -- RETURNS {removed, kept}
---@include run
+--@include base run
 
 local status, before, limit = ARGV[1], NOW - tonumber(ARGV[2]), tonumber(ARGV[3])
 local index = B .. 'idx:st:' .. status

@@ -4,16 +4,15 @@
 --   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
--- RETURNS {ok|stale|already, status of the run, next claim or nil, how many more nodes are ready (0 unless how is q)}
---@include run graph loops ending stopping claiming batch failing
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
+--@include base taking run graph loops ending stopping claiming batch failing
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
 local r, n = held(id, inst, tonumber(ARGV[3]))
 if not r then
-  local claim = how == 'q' and claim_next(queues, worker, lease)
   commit()
-  return {n, '', claim, ready_count(how, queues)}
+  return reply_with_claim(n, '', nil, how, queues, worker, lease)
 end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
@@ -46,6 +45,6 @@ else
   end
 end
 
-local claim = next_claim(r, how, queues, worker, lease)
+local own = own_successor(r, how, queues)
 commit()
-return {'ok', r.st, claim, ready_count(how, queues)}
+return reply_with_claim('ok', r.st, own, how, queues, worker, lease)

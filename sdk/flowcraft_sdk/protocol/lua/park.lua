@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON)
 -- RETURNS {ok} | {stale|already} | {stopping}
---@include run graph loops ending claiming batch
+--@include base run graph loops ending claiming batch
 
 local id, inst, kind = ARGV[1], ARGV[2], ARGV[4]
 local r, n = held(id, inst, tonumber(ARGV[3]))

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV worker lease_ms, then run inst fence ...
 -- RETURNS a list of run, inst, lost|stopping for the nodes that are no longer the worker's or whose run stops
---@include run
+--@include base run
 
 local told = {}
 redis.call('ZADD', B .. 'workers', NOW, ARGV[1])

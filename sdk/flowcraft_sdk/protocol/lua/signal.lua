@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst ('' when exactly one node waits) signal_id action payload (JSON)
 -- RETURNS {ok, inst} | {duplicate, inst} | {missing} | {ended, status} | {not-waiting, waiting inst ...}
---@include run graph loops ending stopping
+--@include base run graph loops ending stopping
 
 local r = load_run(ARGV[1])
 if not r then return {'missing'} end

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence blueprint max_depth, then key value ... of the child's context
 -- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled with its run)
---@include run graph loops ending claiming creating
+--@include base run graph loops ending claiming creating
 
 local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
 local r, n = held(id, inst, tonumber(ARGV[3]))

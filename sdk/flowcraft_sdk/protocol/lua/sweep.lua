@@ -3,7 +3,7 @@
 -- KEYS clock
 -- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include run graph loops ending stopping claiming batch failing creating
+--@include base run graph loops ending stopping claiming batch failing creating
 
 local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local done, taken_over = 0, 0
@@ -53,6 +53,8 @@ for _, member in ipairs(timers) do
     elseif kind == 'b' and r.st == 'scheduled' then
       set_status(r, 'queued')
       begin_run(r)
+    elseif kind == 'p' and n and n.s == 'R' then
+      lose_plan(r, inst)
     elseif kind == 'd' then
       stop_run(r, 'timeout', grace)
     elseif kind == 'g' then

@@ -1,7 +1,7 @@
 -- What follows a decision: edges, joins, skips, loops. A plan entry (JSON in `plan:HASH`, field `n:<node>`) is
--- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, kind, loop, enters}, both
+-- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, queue, kind, loop, enters}, both
 -- without what is empty at their end:
---   position: which of the target's incoming edges it is; j0: the target's undecided join string, one char an edge;
+--   queue: the target's; position: which of the target's incoming edges it is; j0: the target's undecided join string, one char an edge;
 --   kind '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that the edge leads into.
 -- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
 
@@ -21,11 +21,6 @@ end
 
 local function plan_field(r, field)
   return field_of_plan(r.plan, field)
-end
-
--- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
-local function item_of(inst)
-  if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
 end
 
 -- The plan entry of an instance; items of a batch share the entry of their node.
@@ -97,7 +92,7 @@ local function decide_join(r, edge, mark)
 end
 
 local function decide(r, edge, mark)
-  local kind, loop = edge[5], edge[6]
+  local kind, loop = edge[6], edge[7]
   if kind == 'b' then
     if mark == 't' then
       local l = loop_record(r, loop)
@@ -107,8 +102,8 @@ local function decide(r, edge, mark)
     return
   end
   if kind == 'x' and mark == 'd' then return end -- dead only when the loop is over
-  if edge[7] then
-    for _, entered in ipairs(edge[7]) do r.touched[entered] = true end
+  if edge[8] then
+    for _, entered in ipairs(edge[8]) do r.touched[entered] = true end
   end
   if #edge[3] > 1 then return decide_join(r, edge, mark) end
   if mark == 't' then return fire(r, edge[1]) end

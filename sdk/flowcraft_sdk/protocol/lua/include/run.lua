@@ -1,11 +1,5 @@
 -- The runs one call touches: read once, changed in memory, written back together by `save_all`.
--- B is the key prefix of the partition (from KEYS[1], the clock key, which also pins the slot); NOW is milliseconds.
 
-local B = string.sub(KEYS[1], 1, -6)
-local TIME = redis.call('TIME')
-local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('GET', KEYS[1]) or 0)
-
-local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
 local runs, run_order = {}, {}
 
 -- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
@@ -75,30 +69,6 @@ local function set_status(r, st)
   put(r, 'st', st)
 end
 
-local function setting(name, default)
-  return redis.call('HGET', B .. 'settings', name) or default
-end
-
-local function message(id, inst)
-  return cjson.encode({id .. '/' .. inst, 'flowcraft.work', {id, inst, 0}})
-end
-
--- Puts ready nodes where workers find them, and wakes as many as sleep. A message is a hint: losing it loses no work.
-local function enqueue(r, queue, insts)
-  local members, wake = {}, B .. 'q:' .. queue
-  for i, inst in ipairs(insts) do
-    members[#members + 1] = NOW
-    members[#members + 1] = r.id .. '|' .. inst
-    if i % 1000 == 0 or i == #insts then
-      redis.call('ZADD', B .. 'ready:' .. queue, unpack(members))
-      members = {}
-    end
-  end
-  local messages = {}
-  for i = 1, math.min(#insts, 64 - redis.call('LLEN', wake)) do messages[i] = message(r.id, insts[i]) end
-  if #messages > 0 then redis.call('LPUSH', wake, unpack(messages)) end
-end
-
 -- Queues what became ready in this call and was not claimed in it.
 local function enqueue_fired(r)
   local queues
@@ -110,7 +80,7 @@ local function enqueue_fired(r)
       queues[f.queue] = insts
     end
   end
-  for queue, insts in pairs(queues or {}) do enqueue(r, queue, insts) end
+  for queue, insts in pairs(queues or {}) do enqueue(r.id, queue, insts) end
 end
 
 local function write_fields(r)
@@ -124,26 +94,12 @@ local function write_fields(r)
   if #gone > 0 then redis.call('HDEL', r.k, unpack(gone)) end
 end
 
-local function write_events(r)
-  if #r.ev > 0 then
-    local key, length = r.k .. ':events', 0
-    for from = 1, #r.ev, 2000 do
-      length = redis.call('RPUSH', key, unpack(r.ev, from, math.min(from + 1999, #r.ev)))
-    end
-    local cap = tonumber(length > 1000 and setting('events', '10000') or 10000)
-    if length > cap then
-      redis.call('LTRIM', key, length - cap, -1)
-      redis.call('HINCRBY', r.k, 'ev0', length - cap)
-    end
-  end
-end
-
 local function save_all()
   for _, r in ipairs(run_order) do
     if r.live ~= r.live0 then put(r, 'live', r.live) end
     if r.park ~= r.park0 then put(r, 'park', r.park) end
     write_fields(r)
-    write_events(r)
+    if #r.ev > 0 then add_events(r.k, r.ev) end
     if #r.fired > 0 then enqueue_fired(r) end
     if #r.ev > 0 or r.st ~= r.st0 then
       redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')

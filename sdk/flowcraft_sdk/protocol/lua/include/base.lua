@@ -1,0 +1,55 @@
+-- What every script begins with. KEYS[1] is the clock key: it pins the slot, and B, the prefix of the partition's keys,
+-- is cut from it. NOW is milliseconds.
+
+local B = string.sub(KEYS[1], 1, -6)
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('GET', KEYS[1]) or 0)
+
+local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
+
+local function setting(name, default)
+  return redis.call('HGET', B .. 'settings', name) or default
+end
+
+-- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
+local function item_of(inst)
+  if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
+end
+
+-- Whether a queue is one of a worker's, which are given comma separated.
+local function serves(queues, queue)
+  return queues == queue or string.find(',' .. queues .. ',', ',' .. queue .. ',', 1, true) ~= nil
+end
+
+-- Appends to a run's history, which is capped; `ev0` counts what was cut off.
+local function add_events(k, events)
+  local key, length = k .. ':events', 0
+  for from = 1, #events, 2000 do
+    length = redis.call('RPUSH', key, unpack(events, from, math.min(from + 1999, #events)))
+  end
+  local cap = tonumber(length > 1000 and setting('events', '10000') or 10000)
+  if length > cap then
+    redis.call('LTRIM', key, length - cap, -1)
+    redis.call('HINCRBY', k, 'ev0', length - cap)
+  end
+end
+
+local function message(id, inst)
+  return cjson.encode({id .. '/' .. inst, 'flowcraft.work', {id, inst, 0}})
+end
+
+-- Puts ready nodes where workers find them, and wakes as many as sleep. A message is a hint: losing it loses no work.
+local function enqueue(id, queue, insts)
+  local members, wake = {}, B .. 'q:' .. queue
+  for i, inst in ipairs(insts) do
+    members[#members + 1] = NOW
+    members[#members + 1] = id .. '|' .. inst
+    if i % 1000 == 0 or i == #insts then
+      redis.call('ZADD', B .. 'ready:' .. queue, unpack(members))
+      members = {}
+    end
+  end
+  local messages = {}
+  for i = 1, math.min(#insts, 64 - redis.call('LLEN', wake)) do messages[i] = message(id, insts[i]) end
+  if #messages > 0 then redis.call('LPUSH', wake, unpack(messages)) end
+end

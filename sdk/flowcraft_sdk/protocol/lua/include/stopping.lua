@@ -1,0 +1,66 @@
+-- How a run is made to stop. `stop` says why nothing starts any more: fail, cancel or timeout.
+
+local function each_node(r, visit)
+  local seen, names = {}, {}
+  for _, field in ipairs(redis.call('HKEYS', r.k)) do
+    if string.sub(field, 1, 2) == 'n:' then seen[field] = true; names[#names + 1] = string.sub(field, 3) end
+  end
+  for field in pairs(r.d) do
+    if string.sub(field, 1, 2) == 'n:' and not seen[field] then names[#names + 1] = string.sub(field, 3) end
+  end
+  for _, inst in ipairs(names) do
+    local n = node_state(r, inst)
+    if n then visit(inst, n) end
+  end
+end
+
+-- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
+local stop_run
+stop_run = function(r, why, grace)
+  if TERMINAL[r.st] or r.stop then return end
+  r.stop, r.stopping = why, true
+  put(r, 'stop', why)
+  if r.st == 'scheduled' then
+    redis.call('ZREM', B .. 'timers', 'b|' .. r.id .. '|')
+    put(r, 'nx', 1)
+  end
+  if why ~= 'fail' then change_status(r, 'cancelling') end
+  local told = false
+  each_node(r, function(inst, n)
+    if n.s == 'L' then
+      told = true
+    elseif n.s == 'W' and n.more == 'subflow' then
+      local child = load_run(get(r, 'w:' .. inst))
+      if child and not TERMINAL[child.st] then
+        put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
+        event(child, 'X', '', 'parent')
+        stop_run(child, 'cancel', grace)
+      else
+        cancel_node(r, inst, n)
+      end
+    elseif n.s == 'R' or n.s == 'T' or n.s == 'W' then
+      cancel_node(r, inst, n)
+    end
+  end)
+  if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why) end
+  r.stopping = nil
+  if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
+  maybe_finish(r)
+end
+
+-- The grace is over: what still runs is fenced off and the run ends.
+local function force_stop(r)
+  if TERMINAL[r.st] or not r.stop then return end
+  r.stopping = true
+  each_node(r, function(inst, n)
+    if n.s == 'L' then
+      cancel_node(r, inst, n)
+    elseif n.s == 'W' and n.more == 'subflow' then
+      local child = load_run(get(r, 'w:' .. inst))
+      if child and not TERMINAL[child.st] then force_stop(child) end
+    end
+  end)
+  r.stopping = nil
+  put(r, 'forced', '1')
+  maybe_finish(r)
+end

@@ -1,0 +1,103 @@
+-- The common completion, without the machinery that the others need: a node outside of loops and fallbacks, all of whose
+-- edges are taken, and not the last one of its run. It costs half. What it does is what the general way does (the tests of
+-- the state machine drive both); where it does not apply it returns nil and has written nothing.
+
+-- Decides the edges, given what `read_straight` read: fields to be set are added to `set`; returns what becomes ready, nil where this way does not apply.
+local function fire_straight(outs, values, set)
+  local fired, seen = {}, {}
+  for i, edge in ipairs(outs) do
+    local target, position, j = edge[1], edge[2], edge[3]
+    if values[9 + 2 * i] or seen[target] then return nil end
+    local ready = true
+    if #j > 1 then
+      seen[target] = true
+      j = values[10 + 2 * i] or j
+      if string.sub(j, position, position) ~= 'u' then return nil end
+      j = string.sub(j, 1, position - 1) .. 't' .. string.sub(j, position + 1)
+      set[#set + 1] = 'j:' .. target
+      set[#set + 1] = j
+      ready = not string.find(j, 'u', 1, true)
+      if ready and string.find(j, '[fb]') then return nil end
+    end
+    if ready then fired[#fired + 1] = edge end
+  end
+  return fired
+end
+
+-- Adds context writes and edge values from the call's arguments to the fields to be set.
+local function add_values(set, inst)
+  local at = 16
+  for _ = 1, ARGV[11] do
+    set[#set + 1], set[#set + 2] = 'c:' .. ARGV[at], ARGV[at + 1]
+    at = at + 2
+  end
+  for _ = 1, ARGV[13] do
+    set[#set + 1], set[#set + 2] = 'x:' .. inst .. '>' .. ARGV[at], ARGV[at + 1]
+    at = at + 2
+  end
+end
+
+-- The record, the node, and from 11 on for each edge its target's state and join; nil where this way does not apply.
+local function read_straight(k, inst, outs, decisions)
+  local fields = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. inst, 'r:' .. inst, 'bp'}
+  for i, edge in ipairs(outs) do
+    if edge[6] or edge[4] == 'any' or string.byte(decisions, i) ~= 116 then return nil end
+    fields[9 + 2 * i] = 'n:' .. edge[1]
+    fields[10 + 2 * i] = #edge[3] > 1 and 'j:' .. edge[1] or 'st'
+  end
+  return redis.call('HMGET', k, unpack(fields))
+end
+
+-- Splits what became ready into a node for the caller itself, if it serves one, and the others, which are queued.
+local function hand_over(id, fired, set, now, how, queues)
+  local own, rest
+  for _, edge in ipairs(fired) do
+    if not own and how ~= '-' and serves(queues, edge[5]) then
+      own = edge[1]
+    else
+      set[#set + 1] = 'n:' .. edge[1]
+      set[#set + 1] = 'R|1|0|0|' .. now .. '|' .. edge[5]
+      rest = rest or {}
+      rest[edge[5]] = rest[edge[5]] or {}
+      table.insert(rest[edge[5]], edge[1])
+    end
+  end
+  for queue, insts in pairs(rest or {}) do enqueue(id, queue, insts) end
+  return own
+end
+
+local function straight()
+  local id, inst, how, queues, worker, lease, plan = ARGV[1], ARGV[2], ARGV[6], ARGV[7], ARGV[4], tonumber(ARGV[5]), ARGV[15]
+  if ARGV[8] ~= 'C' or ARGV[12] ~= '0' or item_of(inst) then return nil end
+  local e = plan_entry(plan, inst)
+  local o = e and e[6]
+  if not e or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
+  local k = B .. 'run:' .. id
+  local v = read_straight(k, inst, e[3], ARGV[10])
+  if not v or v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
+  local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
+  if claims ~= ARGV[3] then return nil end
+  local now = NOW - v[3]
+  local set = {'n:' .. inst, 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|' .. since .. '|' .. now, 'o:' .. inst, ARGV[14]}
+  local fired = fire_straight(e[3], v, set)
+  local next_entry = fired and fired[1] and plan_entry(plan, fired[1][1])
+  if not fired or v[4] - 1 + #fired == 0 or (fired[1] and not next_entry) then return nil end
+
+  add_values(set, inst)
+  if #fired ~= 1 then
+    set[#set + 1] = 'live'
+    set[#set + 1] = v[4] - 1 + #fired
+  end
+  redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+  redis.call('PUBLISH', k, '')
+  local own = hand_over(id, fired, set, now, how, queues)
+  local events = {'c|' .. now .. '|' .. inst .. '|' .. ARGV[9]}
+  if own then
+    local entry = own == fired[1][1] and next_entry or plan_entry(plan, own)
+    local run = {plan, v[10], v[3], v[7]}
+    return {'ok', 'running', begin_node(id, own, entry, {1, 0, 0}, run, false, worker, lease, set, events)}
+  end
+  redis.call('HSET', k, unpack(set))
+  if v[7] ~= 'off' then add_events(k, events) end
+  return reply_with_claim('ok', 'running', nil, how, queues, worker, lease)
+end
