@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from flowcraft_sdk.protocol.keys import Keys
 
@@ -24,8 +25,7 @@ class Script:
     sha: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptCall:
+class ScriptCall(NamedTuple):
     """One call of a script, ready to be sent with EVALSHA."""
 
     script: Script

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from flowcraft_server.blueprints.expressions import Expression
@@ -68,6 +69,11 @@ class Plan:
     starts: tuple[str, ...]
     terminals: tuple[str, ...]
     fields: Mapping[str, str]
+
+    @cached_property
+    def blueprint_nodes(self) -> Mapping[str, Node]:
+        """The blueprint's nodes by id."""
+        return {node_id: node.node for node_id, node in self.nodes.items()}
 
     def value_fields(self, key: str) -> tuple[str, ...]:
         """Run-hash fields that may hold the context key, the first present one counts. `_inputs.*` is not among them."""

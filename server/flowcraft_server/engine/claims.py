@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowcraft_sdk.protocol import wire
 
 _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What the claim scripts reply (see include/claiming.lua).
 
     Attributes:
@@ -52,17 +50,17 @@ class Claim:
 
 def parse_claim(reply: Sequence[Any]) -> Claim:
     """Read a claim from a script's reply."""
-    run_id, inst, plan, blueprint = (part.decode() for part in reply[:4])
-    item = _ITEM.match(inst)
+    inst = reply[1].decode()
+    item = _ITEM.match(inst) if inst[-1] == "]" else None
     its = reply[7].decode()
     attached = reply[9]
     return Claim(
-        run_id=run_id,
+        run_id=reply[0].decode(),
         inst=inst,
         node_id=item[1] if item else inst,
         item=int(item[2]) if item else None,
-        plan_hash=plan,
-        blueprint_id=blueprint,
+        plan_hash=reply[2].decode(),
+        blueprint_id=reply[3].decode(),
         attempt=int(reply[4]),
         fence=int(reply[5]),
         crashes=int(reply[6]),

@@ -82,7 +82,7 @@ class AwaitedContext(AsyncRunContext):
 class _Shared:
     """What both kinds of context have in common."""
 
-    def __init__(self, attempt: Attempt, logger: Any, emit: Emit) -> None:
+    def __init__(self, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: Emit) -> None:
         claim = attempt.claim
         self.input = attempt.input
         self.params: Mapping[str, Any] = attempt.params
@@ -94,9 +94,13 @@ class _Shared:
         self.item = claim.item
         self.idempotency_key = claim.idempotency_key
         self.fencing_token = claim.fence
-        self.logger = logger
+        self._make_logger = make_logger
         self._attempt = attempt
         self._emit = emit
+
+    @property
+    def logger(self) -> Any:
+        return self._make_logger(self._attempt)
 
     @property
     def cancelled(self) -> bool:
@@ -120,8 +124,10 @@ class _Shared:
 class BlockingNodeContext(_Shared, NodeContext):
     """The `ctx` of a plain function."""
 
-    def __init__(self, engine: Engine, attempt: Attempt, logger: Any, emit: Emit, llm: Any) -> None:
-        _Shared.__init__(self, attempt, logger, emit)
+    def __init__(
+        self, engine: Engine, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: Emit, llm: Any
+    ) -> None:
+        _Shared.__init__(self, attempt, make_logger, emit)
         self.context = BlockingContext(engine, attempt)
         self.llm = llm
 
@@ -129,7 +135,15 @@ class BlockingNodeContext(_Shared, NodeContext):
 class AwaitedNodeContext(_Shared, AsyncNodeContext):
     """The `ctx` of a coroutine."""
 
-    def __init__(self, run_key: str, attempt: Attempt, logger: Any, emit: Emit, llm: Any, read: AsyncRead) -> None:
-        _Shared.__init__(self, attempt, logger, emit)
+    def __init__(
+        self,
+        run_key: str,
+        attempt: Attempt,
+        make_logger: Callable[[Attempt], Any],
+        emit: Emit,
+        llm: Any,
+        read: AsyncRead,
+    ) -> None:
+        _Shared.__init__(self, attempt, make_logger, emit)
         self.context = AwaitedContext(run_key, attempt, read)
         self.llm = llm

@@ -33,7 +33,7 @@ def _transformed(values: NodeValues) -> bool:
 
 
 def _resolve(values: NodeValues, name: str) -> Any:
-    nodes = {node_id: node.node for node_id, node in values.plan.nodes.items()}
+    nodes = values.plan.blueprint_nodes
     for field in input_fields(nodes, name):
         raw = values.claimed(field)
         if raw is not None:

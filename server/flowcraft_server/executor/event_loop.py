@@ -135,9 +135,7 @@ class EventLoop:
     def _context(self, attempt: Attempt) -> AwaitedNodeContext:
         runner = self._runner
         key = runner.engine.keys.run(attempt.claim.run_id)
-        return AwaitedNodeContext(
-            key, attempt, runner.logger(attempt), runner.emit, runner.llm(awaited=True), self._read_fields
-        )
+        return AwaitedNodeContext(key, attempt, runner.logger, runner.emit, runner.llm(awaited=True), self._read_fields)
 
     async def _read_fields(self, key: str, fields: list[str]) -> list[bytes | None]:
         try:

@@ -108,7 +108,7 @@ class NodeRunner:
             assert self.bridge is not None
             self.bridge.submit(attempt)
             return None
-        context = BlockingNodeContext(self.engine, attempt, self.logger(attempt), self.emit, self.llm(awaited=False))
+        context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, self.llm(awaited=False))
         with logger.contextualize(run=claim.run_id, node=claim.inst):
             output, action = unpack_result(attempt.handler.function(context))
         return Done(output, action)
