@@ -1,50 +1,52 @@
-"""Every conformance case on the real engine, with worker threads."""
+"""Every conformance case on the real engine: with worker threads, with worker processes, and with provoked redelivery."""
 
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowcraft_sdk import Handle
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
 from tests.conformance.case_handlers import HANDLERS
+from tests.conformance.redelivery import Unreliable
+from tests.conformance.running import CASES, differences, recorded_twice, start_all
+from tests.conformance.worker import worker_processes
 
-FILE = Path(os.environ.get("FLOWCRAFT_CONFORMANCE_CASES", Path(__file__).with_name("cases.json")))
-CASES = json.loads(FILE.read_text("utf-8"))["cases"]
+Runs = tuple[dict[str, Handle[Any]], str]
+VARIANTS = ("threads", "processes", "redelivery")
 
 
-@pytest.fixture(scope="module")
-def environment() -> Iterator[TestEnvironment]:
+def with_threads() -> Iterator[Runs]:
     with TestEnvironment(handlers=HANDLERS, settings=WorkerSettings(threads=4)) as env:
-        yield env
+        yield start_all(env), ""
 
 
-def differences(env: TestEnvironment, case: dict[str, Any]) -> list[str]:
-    """How the run of a case differs from what is expected; empty when it conforms."""
-    env.publish([*case["subflows"].values(), case["blueprint"]])
-    handle = env.client.start(case["blueprint"]["id"], case["context"])
-    snapshot = handle.wait(timeout=30)
-    described = handle.describe(ctx=True)
-    expected = case["expected"]
-    found = []
-    if snapshot.status != expected["status"]:
-        found.append(f"status: {snapshot.status}, expected {expected['status']}: {described.failures}")
-    ran = sorted(
-        {name for name, node in described.nodes.items() if node.status == "completed" or node.caught_by_fallback}
-        - {name for name in described.nodes if "[" in name}
-    )
-    if ran != sorted(set(expected["ran"])):
-        found.append(f"ran {ran}, expected {expected['ran']}")
-    context = described.ctx or {}
-    for key, value in expected["context"].items():
-        if context.get(key) != value:
-            found.append(f"{key}: {context.get(key)!r}, expected {value!r}")
-    return found
+def with_processes() -> Iterator[Runs]:
+    with TestEnvironment(workers=0) as env, worker_processes(env, 2):
+        yield start_all(env), ""
+
+
+def with_redelivery() -> Iterator[Runs]:
+    with Unreliable() as trouble, TestEnvironment(handlers=HANDLERS, workers=2, settings=trouble.settings) as env:
+        trouble.begin(env)
+        runs = start_all(env)
+        yield runs, f"FLOWCRAFT_REDELIVERY_SEED={trouble.seed}"
+        trouble.end()
+        assert trouble.happened(), "no trouble was made: the variant shows nothing"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"conformance {name}")) for name in VARIANTS],
+)
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    yield from {"threads": with_threads, "processes": with_processes, "redelivery": with_redelivery}[request.param]()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_case(environment: TestEnvironment, case: dict[str, Any]) -> None:
-    assert differences(environment, case) == []
+def test_case(runs: Runs, case: dict[str, Any]) -> None:
+    handles, seed = runs
+    handle = handles[case["name"]]
+    assert differences(handle, case) == [], seed
+    assert recorded_twice(handle) == [], seed

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -15,7 +16,7 @@ from flowcraft_server.engine.builtins import BUILTINS, Done
 from flowcraft_server.engine.contexts import AwaitedNodeContext
 from flowcraft_server.engine.failures import NodeTimeout
 from flowcraft_server.executor.runner import NodeRunner
-from flowcraft_server.store.link import SOCKET_TIMEOUT, StoreUnavailable
+from flowcraft_server.store.link import PATIENCE, SOCKET_TIMEOUT, StoreUnavailable
 
 CONTEXT_CONNECTIONS = 16
 
@@ -138,10 +139,15 @@ class EventLoop:
         return AwaitedNodeContext(key, attempt, runner.logger, runner.emit, runner.llm(awaited=True), self._read_fields)
 
     async def _read_fields(self, key: str, fields: list[str]) -> list[bytes | None]:
-        try:
-            return list(await self._redis.hmget(key, fields))
-        except (aioredis.ConnectionError, aioredis.TimeoutError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+        until, pause = time.monotonic() + PATIENCE, 0.02
+        while True:
+            try:
+                return list(await self._redis.hmget(key, fields))
+            except (aioredis.ConnectionError, aioredis.TimeoutError) as error:
+                if time.monotonic() > until:
+                    raise StoreUnavailable(f"Redis does not answer: {error}") from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
 
     def _handover(self, attempt: Attempt) -> str:
         """Take the node's successor along with its commit if that is a coroutine as well: then it starts here at once."""

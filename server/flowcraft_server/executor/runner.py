@@ -19,6 +19,7 @@ from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.store.link import StoreUnavailable
 
 
 class Bridge(Protocol):
@@ -147,6 +148,10 @@ class NodeRunner:
         if not self.held.take_over(attempt):
             return None
         claim = attempt.claim
+        if isinstance(error, StoreUnavailable) and not attempt.stopped:  # no fault of the node: it is run again
+            logger.warning("run {} node {}: {}; handing it back", claim.run_id, claim.inst, error)
+            attempt.due = 0.5
+            return self._release(attempt, 500)
         stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
         if stopping and isinstance(error, NodeCancelled):
             return self.engine.cancelled(attempt, seat())

@@ -1,7 +1,8 @@
 """The engine's door to Redis: script calls in one pipeline, and plain reads."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -13,6 +14,10 @@ from flowcraft_sdk.protocol.scripts import ScriptCall
 
 SOCKET_TIMEOUT = 10.0
 """Seconds after which a reply is taken for lost. Longer than any script may take."""
+
+
+PATIENCE = 10.0
+"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller hears of it."""
 
 
 class StoreUnavailable(ConnectionError):
@@ -76,13 +81,19 @@ class StoreLink:
                 ]
         return replies
 
+    def insist(self, call: ScriptCall) -> Any:
+        """Like `call`, for a node under way: tried again for `PATIENCE` seconds when Redis does not answer."""
+        return self._patiently(lambda: self.call(call))
+
     def read_fields(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """Values of some fields of a hash, None where absent."""
-        return list(self._run(lambda: self.redis.hmget(key, list(fields)))) if fields else []
+        """Values of some fields of a hash, None where absent. Tried again for `PATIENCE` seconds."""
+        if not fields:
+            return []
+        return list(self._patiently(lambda: self._run(lambda: self.redis.hmget(key, list(fields)))))
 
     def read_hash(self, key: str) -> dict[bytes, bytes]:
-        """A whole hash."""
-        return dict(self._run(lambda: self.redis.hgetall(key)))
+        """A whole hash. Tried again for `PATIENCE` seconds."""
+        return dict(self._patiently(lambda: self._run(lambda: self.redis.hgetall(key))))
 
     def close(self) -> None:
         """Close all connections."""
@@ -107,6 +118,17 @@ class StoreLink:
         except BaseException:
             connection.disconnect()  # replies may still be under way
             raise
+
+    def _patiently(self, operation: Callable[[], Any]) -> Any:
+        until, pause = time.monotonic() + PATIENCE, 0.02
+        while True:
+            try:
+                return operation()
+            except StoreUnavailable:
+                if self._severed or time.monotonic() > until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
 
     def _run(self, operation: Any) -> Any:
         if self._severed:
