@@ -27,6 +27,7 @@ from flowcraft_sdk.node import (
     AsyncLanguageModel,
     AsyncNodeContext,
     AsyncRunContext,
+    DynamicNode,
     HandlerSpec,
     LanguageModel,
     NodeCancelled,
@@ -57,7 +58,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncClient", "AsyncHandle", "AsyncLanguageModel", "AsyncNodeContext", "AsyncRunContext",
     "BackendUnavailableError", "BlueprintInfo", "BlueprintNotFoundError", "CancelInfo", "Client",
-    "ClientSettings", "ConfigurationError", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError",
+    "ClientSettings", "ConfigurationError", "DynamicNode", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError",
     "LanguageModel", "NodeCancelled", "NodeContext", "NodeFailure", "NodeResult", "NodeSnapshot", "NodeStatus",
     "NonRetryableError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError", "RemoteError",
     "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunFailedError", "RunNotFoundError",

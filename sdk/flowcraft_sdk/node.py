@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -12,11 +12,35 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
+class DynamicNode:
+    """A node that a handler adds to its run.
+
+    Attributes:
+        id: letters, digits, `_` and `-`; no other node of the run may have it.
+        uses: the handler's name, or a built-in one such as `subflow`.
+        params: settings for the handler.
+        inputs: where its input comes from: a path, or paths by name; None for the output of the node that adds it.
+        config: as in a blueprint: `maxRetries`, `retryDelay`, `timeout`, `queue`, ...
+    """
+
+    id: str
+    uses: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    inputs: str | Mapping[str, str] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeResult:
-    """An output together with the action that chooses the outgoing edges."""
+    """An output together with the action that chooses the outgoing edges.
+
+    Attributes:
+        dynamic_nodes: nodes to be run now; the edges fire when all of them are done. An object with the same keys does as well.
+    """
 
     output: Any = None
     action: str | None = None
+    dynamic_nodes: Sequence[DynamicNode | Mapping[str, Any]] = ()
 
 
 class NonRetryableError(Exception):

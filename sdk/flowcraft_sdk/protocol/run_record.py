@@ -86,8 +86,8 @@ class RunRecord:
         fields = self.fields
         nodes = {node["id"]: self._node(node["id"], outputs) for node in self.doc["nodes"]}
         for field in fields:
-            if field.startswith("n:") and "[" in field:
-                nodes[field[2:]] = self._node(field[2:], False)
+            if field.startswith("n:") and field[2:] not in nodes:  # an item of a batch, or a dynamic node
+                nodes[field[2:]] = self._node(field[2:], outputs and "[" not in field)
         graph = [nodes[node["id"]] for node in self.doc["nodes"]]
         completed = self.status is RunStatus.COMPLETED
         return RunSnapshot(
@@ -184,8 +184,8 @@ class RunRecord:
     def context(self) -> dict[str, Any]:
         """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`."""
         context: dict[str, Any] = {}
-        known = [f"o:{node['id']}" for node in self.doc["nodes"]]
-        for field in known or [field for field in self.fields if field.startswith("o:")]:
+        known = dict.fromkeys(f"o:{node['id']}" for node in self.doc["nodes"])
+        for field in [*known, *(field for field in self.fields if field.startswith("o:") and field not in known)]:
             if field in self.fields:
                 context[field[2:]] = context[f"_outputs.{field[2:]}"] = wire.loads(self.fields[field])
         context.update(self._inputs())

@@ -172,6 +172,26 @@ def park(
     return _call("park", keys, run_id, inst, fence, kind, "" if due_ms is None else due_ms, details)
 
 
+def expand(
+    keys: Keys,
+    *,
+    run_id: str,
+    inst: str,
+    fence: int,
+    action: str,
+    output: bytes,
+    limit: int,
+    writes: Sequence[tuple[str, bytes]] = (),
+    deletes: Sequence[str] = (),
+    nodes: Sequence[tuple[str, str, bytes]],
+) -> ScriptCall:
+    """Add nodes to a run and park the one that adds them until they are done; `nodes`: (id, plan entry, definition)."""
+    return _call(
+        "expand", keys, run_id, inst, fence, action, output, limit, len(writes), len(deletes),
+        *_flat(writes), *deletes, *[part for node in nodes for part in node],
+    )  # fmt: skip
+
+
 def store_items(
     keys: Keys, *, run_id: str, inst: str, fence: int, total: int, limit: int, first: int, items: Sequence[bytes]
 ) -> ScriptCall:
@@ -210,6 +230,6 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 
 
 ALL = (
-    "start", "cancel", "signal", "claim", "complete", "fail", "start_child", "park", "store_items", "release", "renew",
+    "start", "cancel", "signal", "claim", "complete", "fail", "start_child", "park", "expand", "store_items", "release", "renew",
     "emit", "sweep", "expire", "advance",
 )  # fmt: skip

@@ -258,8 +258,8 @@ def input_fields(nodes: Mapping[str, Node], name: str) -> list[str]:
         return list(value_fields(nodes, name))
     base, dot, _ = name.partition(".")
     if dot:
-        return input_fields(nodes, base)[:-1] if base in nodes else [f"c:_outputs.{base}"]
-    return [f"c:_outputs.{name}", f"c:{name}"]
+        return input_fields(nodes, base)[:-1] if base in nodes else [f"c:_outputs.{base}", f"o:{base}"]
+    return [f"c:_outputs.{name}", f"o:{name}", f"c:{name}"]
 
 
 def _context_key(path: tuple[str, ...]) -> str:

@@ -82,7 +82,6 @@ class Plan:
 
 def value_fields(nodes: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """See `Plan.value_fields`."""
-    if key.startswith("_outputs."):
-        node = key[len("_outputs.") :]
-        return (f"c:{key}", f"o:{node}") if node in nodes else (f"c:{key}",)
-    return (f"c:{key}", f"o:{key}") if key in nodes else (f"c:{key}",)
+    # What is no node of the plan may be a dynamic one.
+    node = key.removeprefix("_outputs.")
+    return (f"c:{key}",) if key.startswith("_") and key not in nodes and node == key else (f"c:{key}", f"o:{node}")

@@ -194,9 +194,10 @@ class DefaultsSection(Section):
 
 
 class LimitsSection(Section):
-    """Bounds against mistakes: how deep subflows nest, how many bytes one stored value may have."""
+    """Bounds against mistakes: how deep subflows nest, how many nodes handlers add to a run, how large a value may be."""
 
     subflow_depth: Annotated[int, Field(ge=1, le=1000)] = 16
+    dynamic_nodes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     max_value: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 16 * 1024 * 1024
 
 

@@ -88,16 +88,17 @@ class Engine:
         defaults: ExecutionDefaults | None = None,
         max_value: int | None = None,
         max_depth: int = 16,
+        max_nodes: int = 10_000,
     ) -> None:
         self.link = link
         self.keys = keys
         self.defaults = defaults or ExecutionDefaults()
         self.max_value = max_value
         self.max_depth = max_depth
+        self.max_nodes = max_nodes
 
-    def open(self, claim: Claim, plan: Plan, handler: RunnableHandler | None) -> Attempt:
+    def open(self, claim: Claim, plan: Plan, node: PlanNode, handler: RunnableHandler | None) -> Attempt:
         """Make an attempt of a claim. The input is resolved by `prepare`, which may raise."""
-        node = plan.nodes[claim.node_id]
         timeout_ms = node.node.config.timeout_ms
         timeout = timeout_ms / 1000 if timeout_ms is not None else None
         if timeout is None and handler is not None:
@@ -235,17 +236,17 @@ class Engine:
         return context | {key: wire.loads(raw) for key, raw in attempt.values.writes.items()}
 
 
-def unpack_result(returned: Any) -> tuple[Any, str | None]:
-    """Output and action of what a handler returned.
+def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
+    """Output, action and dynamic nodes of what a handler returned.
 
     Raises:
         TypeError: the action is not text.
     """
     if not isinstance(returned, NodeResult):
-        return returned, None
+        return returned, None, ()
     if returned.action is not None and not isinstance(returned.action, str):
         raise TypeError(f"NodeResult.action must be text or None, got {returned.action!r}")
-    return returned.output, returned.action
+    return returned.output, returned.action, tuple(returned.dynamic_nodes)
 
 
 def _has_expressions(node: PlanNode) -> bool:

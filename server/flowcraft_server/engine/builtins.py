@@ -21,10 +21,11 @@ ITEMS_A_CALL = 500
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The node is done: its output and action are to be recorded."""
+    """The node is done: its output and action are to be recorded; not before the nodes are done that it adds to the run."""
 
     output: Any
     action: str | None = None
+    added: tuple[Any, ...] = ()
     caught: bool = False
 
 
@@ -194,6 +195,13 @@ def caught(engine: Engine, attempt: Attempt) -> Done:
     _, fallback, action = attempt.claim.attached
     raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{fallback}"])[0]
     return Done(None if raw is None else wire.loads(raw), action or None, caught=True)
+
+
+def expanded(engine: Engine, attempt: Attempt) -> Done:
+    """The outcome of a node whose dynamic nodes are done: what its handler returned with them."""
+    assert attempt.claim.attached is not None
+    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{attempt.claim.inst}"])[0]
+    return Done(None if raw is None else wire.loads(raw), attempt.claim.attached[1] or None)
 
 
 BUILTINS: Mapping[str, Builtin] = {

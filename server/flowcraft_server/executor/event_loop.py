@@ -114,7 +114,7 @@ class EventLoop:
             with logger.contextualize(run=attempt.claim.run_id, node=attempt.claim.inst):
                 async with asyncio.timeout(attempt.timeout) as limit:
                     returned = await handler.function(context)
-            output, action = unpack_result(returned)
+            done = Done(*unpack_result(returned))
         except TimeoutError as raised:
             error = raised
             if limit.expired():
@@ -126,7 +126,6 @@ class EventLoop:
         except Exception as raised:
             error = raised
         else:
-            done = Done(output, action)
             how = self._handover(attempt)
             runner.commit_later(attempt, lambda: runner.conclude(attempt, done, lambda: runner.seat(how)))
             return

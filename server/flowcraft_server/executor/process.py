@@ -56,6 +56,7 @@ class WorkerProcess:
             defaults=self.settings.defaults,
             max_value=self.settings.max_value,
             max_depth=self.settings.max_depth,
+            max_nodes=self.settings.max_nodes,
         )
         plans = PlanCache(self._link, self.keys)
         self.runner = NodeRunner(engine, plans, handlers, self.held, self._committer, self.settings, models)

@@ -10,8 +10,9 @@ from loguru import logger
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
-from flowcraft_server.engine.builtins import BUILTINS, Done, Outcome, Parked, caught, check_iterations
+from flowcraft_server.engine.builtins import BUILTINS, Done, Outcome, Parked, caught, check_iterations, expanded
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
@@ -64,8 +65,8 @@ class NodeRunner:
         claim = parse_claim(reply)
         try:
             plan = self.plans.get(claim.plan_hash)
-            handler = self.handlers.get(self._uses(plan.nodes[claim.node_id].node, claim))
-            attempt = self.engine.open(claim, plan, handler)
+            node = plan.nodes.get(claim.node_id) or dynamic.plan_node(self.engine, claim, plan)
+            attempt = self.engine.open(claim, plan, node, self.handlers.get(self._uses(node.node, claim)))
         except Exception as error:
             logger.error("run {} node {}: cannot be opened: {}", claim.run_id, claim.inst, error)
             return None
@@ -100,6 +101,8 @@ class NodeRunner:
         check_iterations(attempt)
         if claim.attached is not None and claim.attached[0] == "fallback":
             return caught(self.engine, attempt)
+        if claim.attached is not None and claim.attached[0] == "dynamic":
+            return expanded(self.engine, attempt)
         builtin = BUILTINS.get(attempt.node.node.uses) if claim.item is None else None
         if builtin is not None:
             return builtin(self.engine, attempt, self.plans)
@@ -111,8 +114,7 @@ class NodeRunner:
             return None
         context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, self.llm(awaited=False))
         with logger.contextualize(run=claim.run_id, node=claim.inst):
-            output, action = unpack_result(attempt.handler.function(context))
-        return Done(output, action)
+            return Done(*unpack_result(attempt.handler.function(context)))
 
     def _missing_handler(self, attempt: Attempt) -> Outcome:
         """During a rolling deploy another worker may have it: hand the node back for a while, then fail it."""
@@ -138,6 +140,9 @@ class NodeRunner:
         if isinstance(outcome, Parked):
             return outcome.call if self.held.take_over(attempt) else None
         try:
+            if outcome.added:
+                call = dynamic.expand(self.engine, attempt, outcome.output, outcome.action, outcome.added)
+                return call if self.held.take_over(attempt) else None
             call = self.engine.completed(attempt, seat(), outcome.output, outcome.action, caught=outcome.caught)
         except Exception as error:
             return self.conclude_error(attempt, error, seat)
@@ -173,18 +178,20 @@ class NodeRunner:
         code = reply[0]
         if code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
-        elif code in (b"no-blueprint", b"too-deep"):
-            self._refused_child(attempt, code)
+        elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many"):
+            self._refused(attempt, code.decode(), reply)
         return self.receive(reply[2]) if len(reply) > 2 and reply[2] else None
 
-    def _refused_child(self, attempt: Attempt, code: bytes) -> None:
-        limit = self.settings.max_depth
-        why = (
-            f"subflows nest deeper than {limit} (limits.subflowDepth)"
-            if code == b"too-deep"
-            else f"no blueprint '{attempt.params.get('blueprintId')}' is published"
-        )
-        error = InvalidNodeInput(f"subflow '{attempt.claim.node_id}': {why}")
+    def _refused(self, attempt: Attempt, code: str, reply: Any) -> None:
+        """The script would not start a child or add nodes: a failure of the node, which is still held."""
+        detail = reply[1].decode() if code == "clash" else ""
+        what = {
+            "too-deep": f"subflows nest deeper than {self.settings.max_depth} (limits.subflowDepth)",
+            "no-blueprint": f"no blueprint '{attempt.params.get('blueprintId')}' is published",
+            "clash": f"the dynamic node '{detail}' has the id of another node of the run",
+            "too-many": f"the run would have more than {self.settings.max_nodes} dynamic nodes (limits.dynamicNodes)",
+        }[code]
+        error = InvalidNodeInput(f"node '{attempt.claim.inst}': {what}")
         attempt.over = False
         self.held.add(attempt)
         self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))

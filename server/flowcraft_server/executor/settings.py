@@ -28,6 +28,7 @@ class WorkerSettings:
         max_crashes: after how many crashes a node goes to the dead letters.
         max_value: bytes that one stored value may have.
         max_depth: how deep subflows may nest.
+        max_nodes: how many dynamic nodes a run may have.
         missing_handler_patience: how long a node waits for a worker that has its handler.
         retention: how long ended runs are kept, by status; None for ever.
     """
@@ -41,6 +42,7 @@ class WorkerSettings:
     max_crashes: int = 3
     max_value: int = 16 * 1024 * 1024
     max_depth: int = 16
+    max_nodes: int = 10_000
     missing_handler_patience: float = 30.0
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Mapping[str, float | None] = field(

@@ -76,6 +76,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
         max_crashes=executor.max_crashes,
         max_value=settings.limits.max_value,
         max_depth=settings.limits.subflow_depth,
+        max_nodes=settings.limits.dynamic_nodes,
         defaults=ExecutionDefaults(
             max_attempts=settings.defaults.max_retries,
             retry_delay=_retry_delay(settings.defaults.retry_delay),

@@ -19,6 +19,7 @@ if not r then
   return reply_with_claim(n, '', nil, how, queues, worker, lease)
 end
 
+e = e or entry(r, inst)
 local action, decisions = ARGV[9], ARGV[10]
 local at = 16
 for _ = 1, tonumber(ARGV[11]) do
@@ -53,6 +54,7 @@ else
   for i, edge in ipairs(e[3]) do decide(r, edge, string.sub(decisions, i, i)) end
   if e[6].fallback and ARGV[8] == 'C' then decide(r, e[6].fallback, 'd') end
   if e[6].gather then batches().open(r, inst) end
+  if e[6].owner then dynamic_done(r, e[6].owner) end
   if e[6].fallbackOf then
     put(r, 'a:' .. inst, action)
     for _, source in ipairs(e[6].fallbackOf) do

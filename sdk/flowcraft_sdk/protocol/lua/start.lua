@@ -31,12 +31,14 @@ local options = {id = id, blueprint = blueprint, plan = plan, token = token, dig
 if ARGV[11] ~= '' then
   local p = redis.call('HMGET', B .. 'run:' .. ARGV[11], 'st', 'root', 'dep', 'dl')
   if not p[1] then return {'no-parent'} end
+  options.parent = ARGV[11]
   options.root = p[2] or ARGV[11]
   options.depth = tonumber(p[3] or 0) + 1
   if options.depth > tonumber(ARGV[12]) then return {'too-deep'} end
   if p[4] and (options.deadline == 0 or tonumber(p[4]) < options.deadline) then options.deadline = tonumber(p[4]) end
 end
 
+if options.parent then redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '') end
 local r = create_run(options, 13)
 if r.st == 'queued' then begin_run(r) end
 commit()

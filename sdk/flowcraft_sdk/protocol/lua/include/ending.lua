@@ -38,11 +38,20 @@ local function ready_with(r, inst, n, attached)
   r.fired[#r.fired + 1] = {inst = inst, queue = queue}
 end
 
+-- A dynamic node is done: with the last one its owner, which waits for them, becomes ready with its own outcome attached.
+local function dynamic_done(r, owner)
+  local n = node_state(r, owner)
+  if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
+  local left, action = string.match(get(r, 'w:' .. owner), '^(%d+)|(.*)$')
+  put(r, 'w:' .. owner, (left - 1) .. '|' .. action)
+  if left == '1' then ready_with(r, owner, n, {'dynamic', action}) end
+end
+
 -- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
 local function tell_parent(child)
   local p = load_run(child.par)
-  local inst = get(child, 'pn')
-  if not p or TERMINAL[p.st] then return end
+  local inst = get(child, 'pn') -- false: started for this parent, by none of its nodes
+  if not p or not inst or TERMINAL[p.st] then return end
   local n = node_state(p, inst)
   if not n or n.s ~= 'W' or get(p, 'w:' .. inst) ~= child.id then return end
   if p.stop then
@@ -56,7 +65,7 @@ local function change_status(r, st)
   local before = r.st
   if before == st then return end
   set_status(r, st)
-  if r.par and (st == 'waiting' or before == 'waiting') then
+  if r.par and (st == 'waiting' or before == 'waiting') and get(r, 'pn') then
     local p = load_run(r.par)
     if p then p.park = p.park + (st == 'waiting' and 1 or -1) end
   end

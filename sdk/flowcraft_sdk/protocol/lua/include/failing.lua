@@ -15,6 +15,17 @@ local function fail_run(r, failed)
   for _, inst in ipairs(failed) do r.work[#r.work + 1] = {string.match(inst, '^([^%[]+)'), 'f'} end
 end
 
+-- A failed dynamic node fails its owner, which waits for it; others of the owner's that have not begun are cancelled.
+local function fail_owner(r, owner, fail)
+  local n = node_state(r, owner)
+  if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
+  each_node(r, function(inst, other)
+    if (other.s == 'R' or other.s == 'T') and entry(r, inst)[6].owner == owner then cancel_node(r, inst, other) end
+  end)
+  r.park = r.park - 1
+  fail(owner, n)
+end
+
 -- A failed item fails the `map` that waits for it; items that have not begun are cancelled, running ones finish unheard.
 local function fail_map(r, owner, fail)
   local n = node_state(r, owner)
@@ -41,6 +52,12 @@ fail_node = function(r, inst, n, failure, input, alone)
     put_node(r, inst, n, 'F')
     add_live(r, e, -1)
     fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, input, alone) end)
+    return maybe_finish(r)
+  end
+  if e[6].owner and not r.stop then
+    put_node(r, inst, n, 'F')
+    add_live(r, e, -1)
+    fail_owner(r, e[6].owner, function(node, state) fail_node(r, node, state, failure, input, alone) end)
     return maybe_finish(r)
   end
   local edge = e[6].fallback

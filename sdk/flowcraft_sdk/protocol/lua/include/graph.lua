@@ -2,6 +2,7 @@
 -- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, queue, kind, loop, enters}, both
 -- without what is empty at their end:
 --   queue: the target's; position: which of the target's incoming edges it is; j0: the target's undecided join string, one char an edge;
+--   opts: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic node)
 --   kind '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that the edge leads into.
 -- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
 
@@ -23,9 +24,14 @@ local function plan_field(r, field)
   return field_of_plan(r.plan, field)
 end
 
--- The plan entry of an instance; items of a batch share the entry of their node.
+-- The plan entry of an instance; items of a batch share the entry of their node, and that of a dynamic node is in its run.
 local function entry(r, inst)
-  return plan_field(r, 'n:' .. (item_of(inst) or inst))
+  local node = item_of(inst) or inst
+  local e = plan_field(r, 'n:' .. node)
+  if e then return e end
+  local key = r.id .. '|' .. node
+  entries[key] = entries[key] or cjson.decode(get(r, 'y:' .. node))
+  return entries[key]
 end
 
 local function loop_record(r, loop)

@@ -14,6 +14,22 @@ local function each_node(r, visit)
   end
 end
 
+-- Stops the child runs that were started for a run, but by none of its nodes.
+local function stop_companions(r, stop)
+  for _, field in ipairs(redis.call('HKEYS', r.k)) do
+    if string.sub(field, 1, 2) == 'k:' and get(r, field) == '' then
+      local child = load_run(string.sub(field, 3))
+      if child and not TERMINAL[child.st] then stop(child) end
+    end
+  end
+end
+
+local function stop_child(r, child, grace, stop)
+  put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
+  event(child, 'X', '', 'parent')
+  stop(child, 'cancel', grace)
+end
+
 -- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
 local stop_run
 stop_run = function(r, why, grace)
@@ -32,9 +48,7 @@ stop_run = function(r, why, grace)
     elseif n.s == 'W' and n.more == 'subflow' then
       local child = load_run(get(r, 'w:' .. inst))
       if child and not TERMINAL[child.st] then
-        put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
-        event(child, 'X', '', 'parent')
-        stop_run(child, 'cancel', grace)
+        stop_child(r, child, grace, stop_run)
       else
         cancel_node(r, inst, n)
       end
@@ -43,13 +57,15 @@ stop_run = function(r, why, grace)
     end
   end)
   if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why) end
+  stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
   r.stopping = nil
   if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
   maybe_finish(r)
 end
 
 -- The grace is over: what still runs is fenced off and the run ends.
-local function force_stop(r)
+local force_stop
+force_stop = function(r)
   if TERMINAL[r.st] or not r.stop then return end
   r.stopping = true
   each_node(r, function(inst, n)
@@ -60,6 +76,7 @@ local function force_stop(r)
       if child and not TERMINAL[child.st] then force_stop(child) end
     end
   end)
+  stop_companions(r, force_stop)
   r.stopping = nil
   put(r, 'forced', '1')
   maybe_finish(r)

@@ -71,8 +71,9 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
   return reply
 end
 
-local function plan_entry(plan, inst)
-  local text = redis.call('HGET', B .. 'plan:' .. plan, 'n:' .. (item_of(inst) or inst))
+local function plan_entry(plan, inst, k)
+  local node = item_of(inst) or inst
+  local text = redis.call('HGET', B .. 'plan:' .. plan, 'n:' .. node) or k and redis.call('HGET', k, 'y:' .. node)
   return text and cjson.decode(text)
 end
 
@@ -83,7 +84,7 @@ local function take(id, inst, worker, lease, told)
   if not v[5] or TERMINAL[v[5]] or v[6] then return false end
   local n = {string.match(v[7] or '', '^R|(%d+)|(%d+)|(%d+)|')}
   if not n[1] then return false end
-  local e = plan_entry(v[1], inst)
+  local e = plan_entry(v[1], inst, k)
   if not e then -- the sweeper fails the run
     redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. inst)
     return false

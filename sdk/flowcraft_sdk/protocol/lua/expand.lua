@@ -1,0 +1,50 @@
+-- Adds nodes that a handler returned to its run, and parks the handler's node until all of them are done.
+-- KEYS clock
+-- ARGV run inst fence action output limit (dynamic nodes that a run may have) writes deletes, then
+--   `writes` pairs key value, `deletes` keys, then for each node: id, plan entry (JSON, see include/graph.lua), definition (JSON)
+-- RETURNS {ok} | {stale|already} | {stopping} (the node is cancelled with its run) | {clash, id} | {too-many, how many}
+--@include base run graph loops ending claiming
+
+local id, inst = ARGV[1], ARGV[2]
+local r, n = held(id, inst, tonumber(ARGV[3]))
+if not r then
+  commit()
+  return {n}
+end
+local writes, deletes = tonumber(ARGV[7]), tonumber(ARGV[8])
+local first = 9 + 2 * writes + deletes
+local count_ = (#ARGV - first + 1) / 3
+local total = tonumber(get(r, 'dyn') or 0) + count_
+if total > tonumber(ARGV[6]) then return {'too-many', total} end
+for at = first, #ARGV, 3 do
+  local before = get(r, 'y:' .. ARGV[at])
+  -- In a further iteration of its loop an owner may return the same ones again.
+  if plan_field(r, 'n:' .. ARGV[at]) or (before and cjson.decode(before)[6].owner ~= inst) then return {'clash', ARGV[at]} end
+end
+
+redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+if r.stop then
+  cancel_node(r, inst, n)
+  maybe_finish(r)
+  commit()
+  return {'stopping'}
+end
+for at = 9, 8 + 2 * writes, 2 do put(r, 'c:' .. ARGV[at], ARGV[at + 1]) end
+for at = 9 + 2 * writes, first - 1 do put(r, 'c:' .. ARGV[at], false) end
+put(r, 'o:' .. inst, ARGV[5])
+put(r, 'w:' .. inst, count_ .. '|' .. ARGV[4])
+put(r, 'dyn', total)
+put_node(r, inst, n, 'W', 'dynamic')
+r.park = r.park + 1
+event(r, 'w', inst, 'dynamic')
+for at = first, #ARGV, 3 do
+  local node = ARGV[at]
+  put(r, 'y:' .. node, ARGV[at + 1])
+  put(r, 'z:' .. node, ARGV[at + 2])
+  local before, e = node_state(r, node), entry(r, node)
+  put_node(r, node, {attempt = 1, claims = before and before.claims or 0, crashes = 0}, 'R', e[5])
+  add_live(r, e, 1)
+  r.fired[#r.fired + 1] = {inst = node, queue = e[5]}
+end
+commit()
+return {'ok'}

@@ -1,0 +1,129 @@
+"""Nodes that handlers add to their run: their definitions go into the run, and come from there when they are claimed."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flowcraft_sdk.node import DynamicNode, NonRetryableError
+from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_server.blueprints.compiler import DEFAULT_QUEUE, input_fields
+from flowcraft_server.blueprints.model import Node
+from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.claims import Claim
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_KEYS = {"id", "uses", "params", "inputs", "config"}
+
+
+class InvalidDynamicNode(NonRetryableError):
+    """A handler returned a dynamic node that cannot be added to its run."""
+
+
+def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, added: tuple[Any, ...]) -> ScriptCall:
+    """The call that adds nodes to the run and parks the node that returned them until they are done.
+
+    Raises:
+        InvalidDynamicNode: one of them is no proper node, or two share an id.
+        SerializationError: the output or a definition cannot be stored.
+    """
+    claim = attempt.claim
+    if claim.item is not None:
+        raise InvalidDynamicNode(f"an item of a batch cannot add nodes, and '{claim.inst}' returned {len(added)}")
+    nodes = [_node(claim.inst, each) for each in added]
+    ids = [node.id for node in nodes]
+    twice = next((name for name in ids if ids.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidDynamicNode(f"node '{claim.inst}' returned two dynamic nodes '{twice}'")
+    return scripts.expand(
+        engine.keys,
+        run_id=claim.run_id,
+        inst=claim.inst,
+        fence=claim.fence,
+        action=action or "",
+        output=wire.dumps(output, path=f"output of node '{claim.inst}'", limit=engine.max_value),
+        limit=engine.max_nodes,
+        writes=tuple(attempt.values.writes.items()),
+        deletes=tuple(attempt.values.deletes),
+        nodes=[(node.id, _entry(attempt, node), _definition(engine, node)) for node in nodes],
+    )
+
+
+def _node(owner: str, added: Any) -> Node:
+    if isinstance(added, DynamicNode):
+        plain: Mapping[str, Any] = {key: getattr(added, key) for key in _KEYS}
+    elif isinstance(added, Mapping) and {"id", "uses"} <= set(added) <= _KEYS:
+        plain = added
+    else:
+        raise InvalidDynamicNode(
+            f"node '{owner}' returned a dynamic node that is neither a DynamicNode nor an object of {', '.join(sorted(_KEYS))}"
+        )
+    if not isinstance(plain["id"], str) or not _ID.fullmatch(plain["id"]):
+        raise InvalidDynamicNode(
+            f"node '{owner}' returned a dynamic node with the id {plain['id']!r}: letters, digits, _ and - only"
+        )
+    if not isinstance(plain["uses"], str) or not plain["uses"]:
+        raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}' needs `uses`, the name of a handler")
+    try:
+        node = Node.from_plain(plain)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': {error}") from error
+    if node.config.fallback is not None:
+        raise InvalidDynamicNode(
+            f"dynamic node '{node.id}' of '{owner}' has a fallback; only nodes of the blueprint can have one"
+        )
+    return node
+
+
+def _reads(plan: Plan, node: Node) -> list[str]:
+    if node.inputs is None:
+        return []
+    names = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
+    return list(dict.fromkeys(field for name in names for field in input_fields(plan.blueprint_nodes, name)))
+
+
+def _entry(attempt: Attempt, node: Node) -> str:
+    """The node's plan entry, see include/graph.lua: no edges, and the owner's output as what it is brought."""
+    options: dict[str, Any] = {"owner": attempt.claim.inst}
+    if attempt.node.loops:
+        options["loops"] = attempt.node.loops
+    if node.inputs is not None:
+        options["inputs"] = 1
+    if node.config.on_item_error == "collect":
+        options["collect"] = 1
+    queue = node.config.queue or DEFAULT_QUEUE
+    return json.dumps(["all", [f"o:{attempt.claim.inst}"], [], _reads(attempt.plan, node), queue, options])
+
+
+def _definition(engine: Engine, node: Node) -> bytes:
+    return wire.dumps(node.to_plain(), path=f"dynamic node '{node.id}'", limit=engine.max_value)
+
+
+def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
+    """A claimed dynamic node as a worker runs it, from its definition in the run.
+
+    Raises:
+        LookupError: the run has no such node.
+    """
+    raw, entry = engine.link.read_fields(engine.keys.run(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
+    if raw is None or entry is None:
+        raise LookupError(f"run {claim.run_id} has no node '{claim.node_id}'")
+    node = Node.from_plain(wire.loads(raw))
+    stored = json.loads(entry)
+    owner = stored[5]["owner"]
+    return PlanNode(
+        node=node,
+        edges=(),
+        reads=tuple(stored[3]),
+        incoming=((owner, "dynamic", 0),),
+        context_keys=(),
+        whole_context=False,
+        condition=None,
+        loops=tuple(stored[5].get("loops", ())),
+        fallback_of=(),
+        gathers=None,
+        transform_sources={},
+        terminal=False,
+    )
