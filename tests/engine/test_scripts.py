@@ -387,6 +387,37 @@ def test_store_items_is_refused_to_a_late_worker(bench: Bench) -> None:
     bench.complete(claim, decisions="d")
 
 
+def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    entry = '["all",["o:a"],[],[],"default",{"owner":"a"}]'
+    options: dict[str, Any] = {"run_id": "r", "inst": "a", "action": "go", "output": b"7", "limit": 2}
+    one, two = ("x", entry, b"{}"), ("y", entry, b"{}")
+    assert bench.call(scripts.expand(bench.keys, fence=claim.fence + 1, nodes=[one], **options)) == [b"stale"]
+    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[("b", entry, b"{}")], **options)) == [
+        b"clash",
+        b"b",
+    ]
+    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[one, two, one], **options)) == [
+        b"too-many",
+        3,
+    ]
+    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[one, two], **options)) == [b"ok"]
+    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[one, two], **options)) == [b"already"]
+    added = [bench.claim(), bench.claim()]
+    assert [each.inst for each in added if each] == ["x", "y"]
+    assert [each.brought for each in added if each] == [b"7", b"7"]
+    assert bench.claim() is None
+    for each in added:
+        assert each is not None
+        bench.complete(each)
+    owner = bench.claim()
+    assert owner is not None
+    assert (owner.inst, owner.attached) == ("a", ("dynamic", "go"))
+    bench.complete(owner, decisions="d")
+
+
 def test_emit_adds_events_of_the_holder_only(bench: Bench) -> None:
     bench.start()
     claim = bench.claim()
