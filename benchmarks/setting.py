@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -38,6 +38,11 @@ def fan(blueprint_id: str, width: int, uses: str = "echo") -> dict[str, Any]:
 GRAPHS = (chain("chain3", 3), chain("chain10", 10), chain("async3", 3, "async-echo"), fan("fan20", 20))
 
 
+def publish(link: StoreLink, keys: Keys, graphs: Iterable[dict[str, Any]]) -> None:
+    """Publish graphs in the plain form."""
+    publish_blueprints(link.redis, keys, [Blueprint.from_plain(graph) for graph in graphs])
+
+
 @contextmanager
 def store() -> Iterator[tuple[StoreLink, Keys]]:
     """A private store with the benchmark's graphs published."""
@@ -45,7 +50,7 @@ def store() -> Iterator[tuple[StoreLink, Keys]]:
         link, keys = StoreLink(embedded.url), Keys(NAMESPACE)
         link.load_scripts()
         publish_settings(link.redis, keys, history=True, max_events=10_000, cancel_grace_ms=30_000)
-        publish_blueprints(link.redis, keys, [Blueprint.from_plain(graph) for graph in GRAPHS])
+        publish(link, keys, GRAPHS)
         yield link, keys
         link.close()
 

@@ -1,0 +1,41 @@
+"""A `map` over 100, 1,000 and 10,000 items with 100 live at once: time, and engine scripts an item, which stay constant."""
+
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.setting import NAMESPACE, publish, store, workers
+from flowcraft_sdk import Client
+
+SIZES = (100, 1_000, 10_000)
+LIVE = 100
+ROUNDS = 3
+GRAPH = {"id": "map", "nodes": [{"id": "m", "uses": "map", "inputs": "items", "params": {"uses": "echo", "chunkSize": LIVE}}]}
+
+
+def main() -> None:
+    """Measure and print."""
+    table = Table("items", "seconds", "items/s", "us an item", "scripts an item", title=f"map, {LIVE} live at once, 1 process")
+    with store() as (link, keys):
+        publish(link, keys, [GRAPH])
+        with workers("benchmarks.worker", link.url, 1, 4), Client(link.url, namespace=NAMESPACE) as client:
+            client.start("map", {"items": list(range(1000))}).result(timeout=60)
+            for size in SIZES:
+                taken, calls = [], 0
+                for _ in range(ROUNDS):
+                    link.redis.config_resetstat()
+                    begin = time.perf_counter()
+                    result = client.start("map", {"items": list(range(size))}).result(timeout=120)
+                    taken.append(time.perf_counter() - begin)
+                    assert result["m"] == list(range(size))
+                    calls = link.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+                seconds = sorted(taken)[ROUNDS // 2]
+                table.add_row(
+                    f"{size:,}", f"{seconds:.2f}", f"{size / seconds:,.0f}", f"{seconds / size * 1e6:.0f}", f"{calls / size:.3f}"
+                )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
