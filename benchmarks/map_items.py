@@ -11,12 +11,17 @@ from flowcraft_sdk import Client
 SIZES = (100, 1_000, 10_000)
 LIVE = 100
 ROUNDS = 3
-GRAPH = {"id": "map", "nodes": [{"id": "m", "uses": "map", "inputs": "items", "params": {"uses": "echo", "chunkSize": LIVE}}]}
+GRAPH = {
+    "id": "map",
+    "nodes": [{"id": "m", "uses": "map", "inputs": "items", "params": {"uses": "echo", "chunkSize": LIVE}}],
+}
 
 
 def main() -> None:
     """Measure and print."""
-    table = Table("items", "seconds", "items/s", "us an item", "scripts an item", title=f"map, {LIVE} live at once, 1 process")
+    table = Table(
+        "items", "seconds", "items/s", "us an item", "scripts an item", title=f"map, {LIVE} live at once, 1 process"
+    )
     with store() as (link, keys):
         publish(link, keys, [GRAPH])
         with workers("benchmarks.worker", link.url, 1, 4), Client(link.url, namespace=NAMESPACE) as client:
@@ -32,7 +37,11 @@ def main() -> None:
                     calls = link.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
                 seconds = sorted(taken)[ROUNDS // 2]
                 table.add_row(
-                    f"{size:,}", f"{seconds:.2f}", f"{size / seconds:,.0f}", f"{seconds / size * 1e6:.0f}", f"{calls / size:.3f}"
+                    f"{size:,}",
+                    f"{seconds:.2f}",
+                    f"{size / seconds:,.0f}",
+                    f"{seconds / size * 1e6:.0f}",
+                    f"{calls / size:.3f}",
                 )
     Console().print(table)
 
