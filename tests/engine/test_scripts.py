@@ -347,12 +347,52 @@ class TestParkAndSignal:
         assert bench.call(answer) == [b"ok", b"w"]
         assert bench.call(answer) == [b"duplicate", b"w"]
         again = scripts.signal(bench.keys, run_id="r", signal_id="s2")
-        assert bench.call(again) == [b"not-waiting"]
+        assert bench.call(again) == [b"not-waiting", b"running"]
         back = bench.claim()
         assert back is not None and back.attached == ("signal", "yes")
         bench.complete(back)
         assert bench.call(again) == [b"ended", b"completed"]
         assert bench.call(scripts.signal(bench.keys, run_id="nope", signal_id="s")) == [b"missing"]
+
+    def test_whom_a_signal_would_reach(self, bench: Bench) -> None:
+        def find(path: str = "", early: bool = False) -> Any:
+            return bench.call(scripts.find_wait(bench.keys, run_id="r", path=path, signal_id="s", early=early))
+
+        assert find() == [b"missing"]
+        bench.start("wait")
+        plan = bench.fields()["plan"].encode()
+        claim = bench.claim()
+        assert claim is not None
+        assert find("w") == find() == [b"not-waiting", b"running"]
+        assert find("w", early=True) == [b"found", b"w", b"r", b"w", plan, None]
+        park = scripts.park(
+            bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal", details=b'{"prompt":"?"}'
+        )
+        bench.call(park)
+        assert find() == find("w") == [b"found", b"w", b"r", b"w", plan, b'{"prompt":"?"}']
+        assert find("w/x") == [b"not-waiting", b"waiting", b"w"]
+        bench.call(scripts.signal(bench.keys, run_id="r", signal_id="s"))
+        assert find() == [b"duplicate", b"w"]
+        back = bench.claim()
+        assert back is not None
+        bench.complete(back)
+
+    def test_an_early_signal_is_applied_by_the_park(self, bench: Bench) -> None:
+        bench.start("wait")
+        claim = bench.claim()
+        assert claim is not None
+        early: dict[str, Any] = {"run_id": "r", "path": "w", "payload": b"[]", "early": True}
+        kept = scripts.signal(bench.keys, signal_id="s", action="go", **early)
+        assert bench.call(kept) == [b"kept", b"w"]
+        assert bench.call(kept) == [b"duplicate", b"w"]
+        assert bench.call(scripts.signal(bench.keys, signal_id="t", **early)) == [b"full", b"w", b"running"]
+        park = scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal", due_ms=1000)
+        assert bench.call(park) == [b"ok"]
+        assert bench.status() == "running"
+        assert (bench.fields()["v:w"], bench.env.link.redis.zcard(bench.keys.timers)) == ("[]", 0)
+        back = bench.claim()
+        assert back is not None and back.attached == ("signal", "go")
+        bench.complete(back)
 
     def test_a_timer_makes_the_node_ready(self, bench: Bench) -> None:
         bench.start("wait")
