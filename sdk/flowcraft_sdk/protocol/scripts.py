@@ -171,10 +171,18 @@ def fail(
 
 
 def start_child(
-    keys: Keys, *, run_id: str, inst: str, fence: int, blueprint_id: str, max_depth: int, context: Mapping[str, bytes]
+    keys: Keys,
+    *,
+    run_id: str,
+    inst: str,
+    fence: int,
+    blueprint_id: str,
+    plan_hash: str = "",
+    max_depth: int,
+    context: Mapping[str, bytes],
 ) -> ScriptCall:
-    """Start a child run for a subflow node and park the node until the child has ended."""
-    return _call("start_child", keys, run_id, inst, fence, blueprint_id, max_depth, *_flat(context.items()))
+    """Start a child run for a subflow node and park the node until the child has ended; "" is the current plan."""
+    return _call("start_child", keys, run_id, inst, fence, blueprint_id, plan_hash, max_depth, *_flat(context.items()))
 
 
 def park(
