@@ -9,9 +9,11 @@ import click
 
 from flowcraft_server import __version__
 
+from .client_blueprint import blueprint
 from .client_errors import EXIT_FAILED, Commands, run_goes_on
 from .client_input import Span, open_client, start_context
 from .client_output import event_line, outcome, print_json, print_output, print_run, print_runs
+from .client_signal import signal
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client, Handle, RunSnapshot
@@ -134,6 +136,10 @@ def cancel(connect: Callable[[], "Client"], run_id: str, reason: str, grace: flo
         print_json({"run_id": run_id, "cancelled": in_force, "status": now.value})
     else:
         click.echo(now.value if in_force else f"had ended before: {now.value}")
+
+
+main.add_command(signal)
+main.add_command(blueprint)
 
 
 @main.command("list")
