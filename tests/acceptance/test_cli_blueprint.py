@@ -224,6 +224,7 @@ class TestSignal:
 
     def test_payload_and_action(self, deployment: Path, env: TestEnvironment) -> None:
         run_id = self.waiting(env)
+        assert f"ask waits\n  flowcraft signal {run_id} ask --action ok\n" in good("show", run_id)
         assert good("signal", run_id, "ask", "-i", "by=Ann", "-i", "n=3", "--action", "ok", "--id", "s").strip()
         assert env.client.get_handle(run_id).result(timeout=10)["done"] == {"by": "Ann", "n": 3}
         assert good("signal", run_id, "ask", "--action", "ok", "--id", "s", "-i", "by=Ann") == "completed\n"

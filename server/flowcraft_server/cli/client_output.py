@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowcraft_sdk import RunEvent, RunSnapshot, RunSummary
+    from flowcraft_sdk import RunEvent, RunSnapshot, RunSummary, WaitPoint
 
 PIPE_WIDTH = 240
 _STYLES = {
@@ -69,6 +69,9 @@ def print_run(run: "RunSnapshot") -> None:
         table.add_row(Text(node_id), _status(node.status), str(node.attempts or ""), took, Text(_line(about)))
     out.print()
     out.print(table)
+    for point in run.waiting:
+        if point.kind in ("signal", "webhook"):
+            out.print(Text(f"\n{_asked(run.run_id, point)}", style="cyan"))
     for failure in run.failures:
         out.print(Text(f"\n{failure.node_id} failed: {failure.message}", style="red"))
         if failure.traceback:
@@ -76,6 +79,14 @@ def print_run(run: "RunSnapshot") -> None:
     if run.ctx is not None:
         out.print()
         print_json(dict(run.ctx))
+
+
+def _asked(run_id: str, point: "WaitPoint") -> str:
+    """What a node waits for, and how to answer it."""
+    prompt = f": {_line(point.prompt)}" if point.prompt is not None else ""
+    actions = f" --action {'|'.join(map(str, point.actions))}" if point.actions else ""
+    until = f" until {_time(point.expires_at)}" if point.expires_at is not None else ""
+    return f"{point.node_id} waits{until}{prompt}\n  flowcraft signal {run_id} {point.node_id}{actions}"
 
 
 def event_line(event: "RunEvent") -> str:
