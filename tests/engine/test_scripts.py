@@ -322,6 +322,20 @@ class TestStartChild:
         bench.complete(back)
         assert bench.status() == "completed"
 
+    @pytest.mark.parametrize("known", [True, False])
+    def test_the_child_has_the_plan_that_its_inputs_were_checked_against(self, bench: Bench, known: bool) -> None:
+        before = bench.env.link.redis.hget(bench.keys.blueprints, "chain").decode()
+        after = bench.env.publish(chain("a", "c"))["chain"]
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "max_depth": 16, "context": {}}
+        plan = before if known else "gone"
+        assert bench.call(scripts.start_child(bench.keys, blueprint_id="chain", plan_hash=plan, **options))[0] == b"ok"
+        child = bench.env.link.redis.hget(bench.keys.run("r.1"), "plan").decode()
+        assert child == (before if known else after)
+        bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
+
     def test_refuses_an_unknown_blueprint_and_too_deep_a_nesting(self, bench: Bench) -> None:
         bench.start("sub")
         parent = bench.claim()

@@ -53,7 +53,14 @@ nodes:
 edges:
   - {source: again, target: ask, condition: result.output < 3}
 """
-BLUEPRINTS = {"ask": ASK, "two": TWO, "inner": INNER, "outer": OUTER, "top": TOP, "round": ROUND}
+HELD = """
+nodes:
+  ask: {uses: wait}
+  hold: {uses: gate, needs: ask}
+edges:
+  - {source: hold, target: ask, condition: ask < 2}
+"""
+BLUEPRINTS = {"ask": ASK, "two": TWO, "inner": INNER, "outer": OUTER, "top": TOP, "round": ROUND, "held": HELD}
 
 
 class Gate:
@@ -288,6 +295,16 @@ class TestEarly:
         with pytest.raises(NotWaitingError):
             run.signal("left", 2, buffer=True)
         run.cancel()
+
+    def test_a_node_that_is_done_may_wait_again_in_a_loop(self, env: TestEnvironment, gate: Gate) -> None:
+        gate.open.clear()
+        run = waiting(env, "held")
+        run.signal("ask", 1)
+        assert gate.reached.wait(10)
+        assert run.describe().nodes["ask"].status is NodeStatus.COMPLETED
+        run.signal("ask", 2, buffer=True)
+        gate.open.set()
+        assert run.result(timeout=10)["ask"] == 2
 
     def test_in_a_loop_it_is_for_the_next_round(self, env: TestEnvironment) -> None:
         run = waiting(env, "round")
