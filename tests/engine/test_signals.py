@@ -11,8 +11,10 @@ from flowcraft_sdk import (
     AsyncClient,
     Client,
     ConfigurationError,
+    DynamicNode,
     Handle,
     InvalidInputError,
+    NodeResult,
     NodeStatus,
     NotWaitingError,
     PayloadTooLargeError,
@@ -314,6 +316,20 @@ class TestEarly:
         run.signal("ask", 2)
         run.signal("ask", 3, buffer=True)
         assert run.result(timeout=10)["again"] == 3
+
+
+def test_a_dynamic_node_may_wait_too(environment: Environments) -> None:
+    def plan(ctx: Any) -> NodeResult:
+        wait = DynamicNode(id="ask", uses="wait", params={"actions": ["go"], "prompt": "?"})
+        return NodeResult("planned", dynamic_nodes=[wait])
+
+    env = environment(blueprints={"d": "nodes: {a: {uses: plan}}"}, handlers={"plan": plan})
+    run = waiting(env, "d")
+    assert [(point.node_id, point.prompt) for point in run.describe().waiting] == [("ask", "?")]
+    with pytest.raises(InvalidInputError, match="expected one of 'go'"):
+        run.signal("ask", 1, action="stop")
+    run.signal("ask", 1, action="go")
+    assert run.result(timeout=10)["ask"] == 1
 
 
 class TestSubflows:

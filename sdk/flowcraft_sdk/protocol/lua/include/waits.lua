@@ -16,7 +16,7 @@ end
 -- The run and the node that a path names, however the node stands; nil when a subflow on the way waits for no child.
 -- A node whose own id holds a slash comes before a way into a subflow.
 local function follow(r, path)
-  if node_state(r, path) or entry(r, path) then return r, path end
+  if node_state(r, path) or plan_field(r, 'n:' .. path) then return r, path end
   local from = 1
   while true do
     local at = string.find(path, '/', from, true)
@@ -76,7 +76,7 @@ local function addressee(id, path, signal_id, early)
   end
   local n = run and node_state(run, inst)
   if is_wait(n) then return {path = path, top = r, run = run, inst = inst, n = n, waits = true} end
-  if early and run and not string.find(inst, '[', 1, true) and entry(run, inst) and may_wait(run, inst, n) then
+  if early and run and plan_field(run, 'n:' .. inst) and may_wait(run, inst, n) then
     return {path = path, top = r, run = run, inst = inst, n = n, waits = false}
   end
   return nil, {'not-waiting', r.st, unpack(waiting_paths(r))}
