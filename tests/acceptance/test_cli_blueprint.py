@@ -141,6 +141,16 @@ class TestList:
             rows = json.loads(good(*arguments, "--json"))
             assert [row["id"] for row in rows] == ["ask", "greeting", "other"]
 
+    def test_a_profile(self, deployment: Path) -> None:
+        (deployment / "more").mkdir()
+        (deployment / "more" / "third.yaml").write_text("nodes: {a: {uses: echo}}\n")
+        with (deployment / "flowcraft.yaml").open("a") as file:
+            file.write("profiles: {more: {blueprints: {dirs: [more]}}, away: {redis: {url: redis://127.0.0.1:1}}}\n")
+        rows = json.loads(good("--profile", "more", "blueprint", "list", "--json"))
+        assert [row["id"] for row in rows] == ["third"]
+        assert good("--profile", "more", "blueprint", "check") == "1 blueprint: 0 errors\n"
+        assert "127.0.0.1:1" in flowcraft("--profile", "away", "list").stderr
+
     def test_a_broken_file_is_told_of(self, deployment: Path) -> None:
         (deployment / "blueprints" / "broken.yaml").write_text("nodes: {a: {uses: echo, needs: nobody}}\n")
         result = flowcraft("blueprint", "list", "--json")

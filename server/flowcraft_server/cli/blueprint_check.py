@@ -8,18 +8,19 @@ from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import FORMATS, load_file
 from flowcraft_server.blueprints.marks import Mark
 from flowcraft_server.blueprints.model import Blueprint, Problem
-from flowcraft_server.config.blueprint_files import with_params
+from flowcraft_server.config.blueprint_files import with_join, with_params
 from flowcraft_server.config.load import LoadResult, load_config
 
 
-def check_files(paths: Sequence[Path], config: Path | None) -> tuple[list[Problem], int]:
+def check_files(paths: Sequence[Path], config: Path | None, profile: str | None = None) -> tuple[list[Problem], int]:
     """All that is wrong with these files, and how many blueprints were looked at.
 
     Args:
         paths: blueprint files and folders of them; none for all of the deployment, its own file and handlers too.
         config: the deployment's file. Without one nothing is known of handlers and of other blueprints.
+        profile: name of a profile of that file.
     """
-    deployment = load_config(config) if config is not None else None
+    deployment = load_config(config, profile=profile) if config is not None else None
     if not paths and deployment is not None:
         return deployment.problems, len(deployment.blueprints)
     problems: list[Problem] = []
@@ -40,9 +41,12 @@ def check_files(paths: Sequence[Path], config: Path | None) -> tuple[list[Proble
     ]
     by_id = {blueprint.id: blueprint for blueprint in (*others, *checked.values())}
     handlers = None if deployment is None else _handlers_of(deployment)
-    entries = deployment.settings.handlers if deployment is not None and deployment.settings is not None else {}
+    settings = deployment.settings if deployment is not None else None
     for blueprint in checked.values():
-        problems += lint(with_params(blueprint, entries), handlers=handlers, blueprints=by_id)
+        if settings is not None:
+            joined = blueprint if settings.defaults.join_strategy == "all" else with_join(blueprint, "any")
+            blueprint = with_params(joined, settings.handlers)
+        problems += lint(blueprint, handlers=handlers, blueprints=by_id)
     return sorted(dict.fromkeys(problems), key=_place), len(checked)
 
 

@@ -50,16 +50,18 @@ class BlueprintSource:
     Args:
         config: the deployment's file, None for no deployment.
         connect: makes a client, for published blueprints.
+        profile: name of a profile of the file.
     """
 
-    def __init__(self, config: Path | None, connect: "Callable[[], Client]") -> None:
+    def __init__(self, config: Path | None, connect: "Callable[[], Client]", profile: str | None = None) -> None:
         self._config = config
+        self._profile = profile
         self._connect = connect
 
     @cached_property
     def deployment(self) -> LoadResult | None:
         """The deployment, its handlers not imported."""
-        return None if self._config is None else load_config(self._config, with_handlers=False)
+        return None if self._config is None else load_config(self._config, profile=self._profile, with_handlers=False)
 
     @cached_property
     def client(self) -> "Client":

@@ -110,7 +110,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str) -> None:
         raise click.UsageError(
             "name files, or a deployment with --config: there is no flowcraft.yaml from here upwards"
         )
-    problems, checked = check_files(files, config)
+    problems, checked = check_files(files, config, ctx.find_root().params.get("profile"))
     print_problems(problems, format_)
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = len(problems) - errors
@@ -158,4 +158,4 @@ def _source(ctx: click.Context) -> "BlueprintSource":
     from .blueprint_source import BlueprintSource
 
     connect: Callable[[], Client] = ctx.obj
-    return BlueprintSource(_config(ctx), connect)
+    return BlueprintSource(_config(ctx), connect, ctx.find_root().params.get("profile"))

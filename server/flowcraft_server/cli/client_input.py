@@ -70,13 +70,14 @@ def start_context(pairs: Iterable[str], file: TextIO | None, what: str = "a star
     return context
 
 
-def open_client(config: Path | None, url: str | None, namespace: str | None) -> "Client":
+def open_client(config: Path | None, url: str | None, namespace: str | None, profile: str | None = None) -> "Client":
     """Make a client of the deployment that is meant. Opens no connection.
 
     Args:
         config: the deployment's file.
         url: address of Redis; it counts before any file.
         namespace: the deployment's name, where no file says it.
+        profile: name of a profile of the file.
 
     Without either, the nearest `flowcraft.yaml` from the current folder upwards says where Redis is; without one,
     the environment does (`FLOWCRAFT_REDIS_URL`, `REDIS_URL`).
@@ -89,7 +90,7 @@ def open_client(config: Path | None, url: str | None, namespace: str | None) -> 
     if url is None:
         found = config or nearest_config()
         if found is not None:
-            return Client.from_config(found)
+            return Client.from_config(found, profile=profile)
     return Client(url, namespace=namespace)
 
 
