@@ -37,13 +37,13 @@ def signal(
     if buffer and not path:
         raise ConfigurationError("buffer=True needs node_id: nobody can tell yet which node will wait")
     encoded = wire.dumps(payload, path="payload", limit=deployment.max_value)
-    reply = yield scripts.find_wait(deployment.keys, run_id=run_id, path=path, signal_id=chosen, early=buffer)
+    reply = yield scripts.find_wait(deployment.keys, run_id=run_id, inst=path, signal_id=chosen, early=buffer)
     if text(reply[0]) == "found":
-        yield from _check_answer(deployment, reply, wire.loads(encoded), action)
+        yield from _check_answer(deployment, run_id, reply, wire.loads(encoded), action)
         reply = yield scripts.signal(
             deployment.keys,
             run_id=run_id,
-            path=text(reply[1]),
+            inst=text(reply[1]),
             signal_id=chosen,
             action=action or "",
             payload=encoded,
@@ -74,14 +74,16 @@ def _refused(run_id: str, node_id: str | None, code: str, rest: Sequence[str]) -
     raise NotWaitingError(run_id, rest[0], node_id, rest[1:])
 
 
-def _check_answer(deployment: Deployment, found: Sequence[Any], payload: Any, action: str | None) -> Operation[None]:
+def _check_answer(
+    deployment: Deployment, run_id: str, found: Sequence[Any], payload: Any, action: str | None
+) -> Operation[None]:
     """Refuse an answer that the node that is found cannot take.
 
     Raises:
         InvalidInputError: the action or the payload does not fit.
         NotWaitingError: the node is none that ever waits for a signal.
     """
-    path, run_id, inst = (text(part) for part in found[1:4])
+    path, inst = text(found[1]), text(found[3])
     doc = (yield from plan_doc(deployment, text(found[4]))) or {}
     node = next((node for node in doc.get("nodes", ()) if node["id"] == inst), None)
     details: Any = (node or {}).get("params") or {}

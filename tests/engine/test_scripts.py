@@ -370,7 +370,7 @@ class TestParkAndSignal:
 
     def test_whom_a_signal_would_reach(self, bench: Bench) -> None:
         def find(path: str = "", early: bool = False) -> Any:
-            return bench.call(scripts.find_wait(bench.keys, run_id="r", path=path, signal_id="s", early=early))
+            return bench.call(scripts.find_wait(bench.keys, run_id="r", inst=path, signal_id="s", early=early))
 
         assert find() == [b"missing"]
         bench.start("wait")
@@ -395,7 +395,7 @@ class TestParkAndSignal:
         bench.start("wait")
         claim = bench.claim()
         assert claim is not None
-        early: dict[str, Any] = {"run_id": "r", "path": "w", "payload": b"[]", "early": True}
+        early: dict[str, Any] = {"run_id": "r", "inst": "w", "payload": b"[]", "early": True}
         kept = scripts.signal(bench.keys, signal_id="s", action="go", **early)
         assert bench.call(kept) == [b"kept", b"w"]
         assert bench.call(kept) == [b"duplicate", b"w"]

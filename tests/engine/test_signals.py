@@ -356,6 +356,8 @@ class TestSubflows:
     def test_once_whichever_way_it_is_named(self, env: TestEnvironment) -> None:
         run = waiting(env, "outer")
         child = run.describe().waiting[1].run_id
+        with pytest.raises(ConfigurationError, match="a text, got 5"):
+            run.signal("sub/wait", action=5)  # type: ignore[arg-type]
         env.client.get_handle(child).signal("wait", 5, signal_id="s")
         run.signal(payload=6, node_id="sub/wait", signal_id="s")
         assert run.result(timeout=10)["sub"] == 5

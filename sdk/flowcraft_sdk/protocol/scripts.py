@@ -87,23 +87,23 @@ def cancel(keys: Keys, *, run_id: str, reason: str, grace_ms: int) -> ScriptCall
     return _call("cancel", keys, run_id, reason, grace_ms)
 
 
-def find_wait(keys: Keys, *, run_id: str, path: str = "", signal_id: str, early: bool = False) -> ScriptCall:
-    """Say whom a signal would reach. `path` is a node, or the way to one through subflows: `subflow/wait`."""
-    return _call("find_wait", keys, run_id, path, signal_id, int(early))
+def find_wait(keys: Keys, *, run_id: str, inst: str = "", signal_id: str, early: bool = False) -> ScriptCall:
+    """Say whom a signal would reach. `inst` may be the way to a node through subflows: `subflow/wait`."""
+    return _call("find_wait", keys, run_id, inst, signal_id, int(early))
 
 
 def signal(
     keys: Keys,
     *,
     run_id: str,
-    path: str = "",
+    inst: str = "",
     signal_id: str,
     action: str = "",
     payload: bytes = b"null",
     early: bool = False,
 ) -> ScriptCall:
     """Give a waiting node its answer; `early` keeps it for a node that does not wait yet."""
-    return _call("signal", keys, run_id, path, signal_id, action, payload, int(early))
+    return _call("signal", keys, run_id, inst, signal_id, action, payload, int(early))
 
 
 @dataclass(frozen=True, slots=True)
