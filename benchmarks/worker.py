@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from typing import Any
 
 from loguru import logger
@@ -34,10 +35,22 @@ async def async_sleep(ctx: Any) -> None:
     await asyncio.sleep(ctx.params["seconds"])
 
 
+async def async_patient(ctx: Any) -> None:
+    """A coroutine that waits until it is told to stop, and notes when it was."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        told = time.monotonic()
+        with open(ctx.params["file"], "a") as file:
+            file.write(f"{told}\n")
+        raise
+
+
 def main() -> None:
     """Serve until standard input ends."""
     logger.remove()
     functions = {"echo": echo, "route": route, "async-echo": async_echo, "async-sleep": async_sleep}
+    functions["async-patient"] = async_patient
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
     worker = WorkerProcess(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
     print("up", flush=True)

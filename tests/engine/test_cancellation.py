@@ -67,6 +67,29 @@ def test_a_coroutine_is_cancelled_at_its_next_await(environment: Make) -> None:
     assert seen == ["told"]
 
 
+def test_coroutines_that_were_claimed_and_not_begun_end_as_well(environment: Make) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    async def holds_the_loop(ctx: AsyncNodeContext) -> None:
+        begun.set()
+        release.wait(5)
+
+    async def sleeps(ctx: AsyncNodeContext) -> None:
+        await asyncio.sleep(30)
+
+    others = {f"b{i}": "sleeps" for i in range(8)}
+    env = environment(handlers={"holds": holds_the_loop, "sleeps": sleeps}, blueprints=graph({"a": "holds", **others}))
+    run = env.client.start("g")
+    assert begun.wait(5)
+    while sum(node.status == "running" for node in run.describe().nodes.values()) < 1 + len(others):
+        pass
+    run.cancel()
+    while not all(attempt.stopped for attempt in env.workers[0].held.all()):
+        pass
+    release.set()
+    assert run.wait(timeout=5).status is RunStatus.CANCELLED
+
+
 def test_a_handler_that_ignores_it_is_fenced_when_the_grace_is_over(environment: Make) -> None:
     gate = Gate(obeys=False)
     env = environment(handlers={"gate": gate.__call__}, blueprints=graph({"a": "gate"}))

@@ -91,13 +91,6 @@ class EventLoop:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-        def interrupt() -> None:
-            self._loop.call_soon_threadsafe(task.cancel)
-
-        attempt.interrupt = interrupt
-        if attempt.stopped:
-            task.cancel()
-
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         with self._room:
@@ -109,7 +102,13 @@ class EventLoop:
         handler = attempt.handler
         assert handler is not None
         error: BaseException
+        task = asyncio.current_task()
+        assert task is not None
+        # Set from here: a task that is cancelled before its first step ends without any outcome.
+        attempt.interrupt = lambda: self._loop.call_soon_threadsafe(task.cancel)
         try:
+            if attempt.stopped:
+                raise NodeCancelled("the run was stopped before the coroutine began")
             context = self._context(attempt)
             with logger.contextualize(run=attempt.claim.run_id, node=attempt.claim.inst):
                 async with asyncio.timeout(attempt.timeout) as limit:
