@@ -104,8 +104,11 @@ class EventLoop:
         error: BaseException
         task = asyncio.current_task()
         assert task is not None
-        # Set from here: a task that is cancelled before its first step ends without any outcome.
-        attempt.interrupt = lambda: self._loop.call_soon_threadsafe(task.cancel)
+
+        def interrupt() -> None:
+            self._loop.call_soon_threadsafe(task.cancel)
+
+        attempt.interrupt = interrupt  # not set before: a task that is cancelled before its first step has no outcome
         try:
             if attempt.stopped:
                 raise NodeCancelled("the run was stopped before the coroutine began")
