@@ -6,7 +6,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.huey_worker import build
+from benchmarks.peers.huey_worker import build
 from benchmarks.setting import NAMESPACE, percentile, store, workers
 from flowcraft_sdk import Client
 
@@ -30,11 +30,11 @@ def main() -> None:
     table = Table("what", "p50 ms", "p95 ms", "p99 ms", title=f"start to result, {ROUNDS} rounds")
     with store() as (link, _):
         rows: dict[str, list[float]] = {}
-        with workers("benchmarks.worker", link.url, 1, 4), Client(link.url, namespace=NAMESPACE) as client:
+        with workers("benchmarks.worker", link.url, 4), Client(link.url, namespace=NAMESPACE) as client:
             rows["flowcraft, 3 functions"] = measure(lambda: client.start("chain3").result(timeout=10))
             rows["flowcraft, 3 coroutines"] = measure(lambda: client.start("async3").result(timeout=10))
         huey = build(link.url, True)
-        with workers("benchmarks.huey_worker", link.url, 1, 4):
+        with workers("benchmarks.peers.huey_worker", link.url, 4, "results"):
             rows["bare Huey, pipeline of 3"] = measure(
                 lambda: huey.enqueue(huey.noop.s().then(huey.noop).then(huey.noop)).get(blocking=True, timeout=10)
             )

@@ -5,11 +5,13 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.setting import NAMESPACE, publish, store, workers
+from benchmarks.setting import NAMESPACE, store, workers
 from flowcraft_sdk import Client
 
 SIZES = (100, 1_000, 10_000)
 LIVE = 100
+"""As in `benchmarks.setting.MAP`."""
+
 ROUNDS = 3
 GRAPH = {
     "id": "map",
@@ -22,9 +24,8 @@ def main() -> None:
     table = Table(
         "items", "seconds", "items/s", "us an item", "scripts an item", title=f"map, {LIVE} live at once, 1 process"
     )
-    with store() as (link, keys):
-        publish(link, keys, [GRAPH])
-        with workers("benchmarks.worker", link.url, 1, 4), Client(link.url, namespace=NAMESPACE) as client:
+    with store() as (link, _):
+        with workers("benchmarks.worker", link.url, 4), Client(link.url, namespace=NAMESPACE) as client:
             client.start("map", {"items": list(range(1000))}).result(timeout=60)
             for size in SIZES:
                 taken, calls = [], 0

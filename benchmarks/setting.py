@@ -1,15 +1,22 @@
 """What every benchmark needs: a private store, published graphs, worker processes of ours and of bare Huey."""
 
+import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
+
+import redis
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.store.binary import find_server
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
@@ -35,7 +42,43 @@ def fan(blueprint_id: str, width: int, uses: str = "echo") -> dict[str, Any]:
     }
 
 
-GRAPHS = (chain("chain3", 3), chain("chain10", 10), chain("async3", 3, "async-echo"), fan("fan20", 20))
+def tree(depth: int) -> list[dict[str, Any]]:
+    """A subflow that holds two subflows, and so on, `depth` deep."""
+    flows = [{"id": "tree0", "nodes": [{"id": "n", "uses": "echo"}]}]
+    for level in range(1, depth + 1):
+        inner = {"uses": "subflow", "params": {"blueprintId": f"tree{level - 1}"}}
+        flows.append({"id": f"tree{level}", "nodes": [{"id": "a", **inner}, {"id": "b", **inner}]})
+    return flows
+
+
+def contextual(blueprint_id: str, count: int) -> dict[str, Any]:
+    """A chain whose nodes read one small key of the context."""
+    graph = chain(blueprint_id, count)
+    for node in graph["nodes"]:
+        node["inputs"] = "small"
+    return graph
+
+
+DIAMOND = {
+    "id": "diamond",
+    "nodes": [{"id": "r", "uses": "route"}, *({"id": name, "uses": "echo"} for name in ("x", "y", "j"))],
+    "edges": [
+        {"source": "r", "target": "x", "action": "x"},
+        {"source": "r", "target": "y", "action": "y"},
+        {"source": "x", "target": "j"},
+        {"source": "y", "target": "j"},
+    ],
+}
+MAP = {
+    "id": "map",
+    "nodes": [{"id": "m", "uses": "map", "inputs": "items", "params": {"uses": "echo", "chunkSize": 100}}],
+}
+SLEEPERS = {"id": "sleepers", "nodes": [{"id": "s", "uses": "async-sleep", "params": {"seconds": 2}}]}
+TREE_DEPTH = 3
+GRAPHS = (
+    chain("chain3", 3), chain("chain10", 10), chain("async3", 3, "async-echo"), chain("async10", 10, "async-echo"),
+    fan("fan20", 20), contextual("context10", 10), DIAMOND, MAP, SLEEPERS, *tree(TREE_DEPTH),
+)  # fmt: skip
 
 
 def publish(link: StoreLink, keys: Keys, graphs: Iterable[dict[str, Any]]) -> None:
@@ -43,31 +86,104 @@ def publish(link: StoreLink, keys: Keys, graphs: Iterable[dict[str, Any]]) -> No
     publish_blueprints(link.redis, keys, [Blueprint.from_plain(graph) for graph in graphs])
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def server_binary() -> str:
+    """`redis-server` if the machine has one, else the Valkey that the embedded store starts."""
+    return shutil.which("redis-server") or str(find_server())
+
+
+@contextmanager
+def server() -> Iterator[tuple[str, int, str]]:
+    """A server of our own, without persistence, on a port of the loopback: its address, its process, what it is."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+        child = subprocess.Popen([server_binary(), *options], stdout=subprocess.DEVNULL)
+        try:
+            client = redis.Redis(port=port)
+            _wait_for(client)
+            info = client.info("server")
+            what = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+            yield f"redis://127.0.0.1:{port}/0", child.pid, what
+        finally:
+            child.terminate()
+            child.wait(10)
+
+
+def _wait_for(client: Any) -> None:
+    for _ in range(200):
+        try:
+            client.ping()
+            return
+        except redis.exceptions.ConnectionError:
+            time.sleep(0.02)
+    raise TimeoutError("the server does not answer")
+
+
 @contextmanager
 def store() -> Iterator[tuple[StoreLink, Keys]]:
-    """A private store with the benchmark's graphs published."""
-    with tempfile.TemporaryDirectory() as folder, EmbeddedStore(folder, fsync="no", durable=False) as embedded:
-        link, keys = StoreLink(embedded.url), Keys(NAMESPACE)
-        link.load_scripts()
-        publish_settings(link.redis, keys, history=True, max_events=10_000, cancel_grace_ms=30_000)
-        publish(link, keys, GRAPHS)
+    """A private server with the benchmark's graphs published."""
+    with server() as (url, _, _):
+        link, keys = StoreLink(url), Keys(NAMESPACE)
+        prepare(link, keys)
         yield link, keys
         link.close()
 
 
+def prepare(link: StoreLink, keys: Keys, *, history: bool = True) -> None:
+    """Make an emptied server ready: scripts, settings, graphs."""
+    link.load_scripts()
+    publish_settings(link.redis, keys, history=history, max_events=10_000, cancel_grace_ms=30_000)
+    publish(link, keys, GRAPHS)
+
+
 @contextmanager
-def workers(module: str, url: str, processes: int, threads: int) -> Iterator[None]:
-    """Worker processes, `python -m MODULE URL THREADS`, that end when their standard input does."""
+def workers(
+    module: str, *words: Any, processes: int = 1, begin: bool = True
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Worker processes, `python -m MODULE WORD ...`, that end when their standard input does.
+
+    Args:
+        begin: let them start to work at once; else `release` does, so that work can be queued before.
+    """
     with ExitStack() as stack:
+        children = []
         for _ in range(processes):
-            worker = subprocess.Popen(
-                [sys.executable, "-m", module, url, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            stack.callback(worker.wait, 15)
-            assert worker.stdin is not None and worker.stdout is not None
-            stack.callback(worker.stdin.close)
-            worker.stdout.readline()
-        yield
+            command = [sys.executable, "-m", module, *map(str, words)]
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stack.callback(child.wait, 15)
+            assert child.stdin is not None and child.stdout is not None
+            stack.callback(child.stdin.close)
+            child.stdout.readline()
+            children.append(child)
+        if begin:
+            release(children)
+        yield children
+
+
+def release(children: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Let worker processes begin."""
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write(b"begin\n")
+        child.stdin.flush()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process, MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def percentile(values: list[float], percent: float) -> float:

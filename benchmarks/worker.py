@@ -1,5 +1,6 @@
-"""A worker process of ours for the benchmarks: `python -m benchmarks.worker URL THREADS`."""
+"""A worker process of ours: `python -m benchmarks.worker URL THREADS`; it begins at the first line of its standard input."""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -16,18 +17,32 @@ def echo(ctx: Any) -> Any:
     return ctx.input
 
 
+def route(ctx: Any) -> Any:
+    """A router."""
+    from flowcraft_sdk import NodeResult
+
+    return NodeResult(None, "x")
+
+
 async def async_echo(ctx: Any) -> Any:
     """A coroutine that does nothing."""
     return ctx.input
 
 
+async def async_sleep(ctx: Any) -> None:
+    """A coroutine that waits as long as it is told, as a call to a language model would."""
+    await asyncio.sleep(ctx.params["seconds"])
+
+
 def main() -> None:
     """Serve until standard input ends."""
     logger.remove()
-    handlers = {"echo": as_runnable("echo", echo), "async-echo": as_runnable("async-echo", async_echo)}
+    functions = {"echo": echo, "route": route, "async-echo": async_echo, "async-sleep": async_sleep}
+    handlers = {name: as_runnable(name, function) for name, function in functions.items()}
     worker = WorkerProcess(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
-    worker.start()
     print("up", flush=True)
+    sys.stdin.readline()
+    worker.start()
     sys.stdin.read()
     worker.drain(1.0)
     worker.stop()

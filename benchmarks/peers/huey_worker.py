@@ -1,4 +1,4 @@
-"""The peer: a consumer of bare Huey with a no-op task, `python -m benchmarks.huey_worker URL THREADS`."""
+"""Bare Huey: a consumer with a no-op task, `python -m benchmarks.peers.huey_worker URL THREADS RESULTS`."""
 
 import logging
 import sys
@@ -28,11 +28,12 @@ class QuietConsumer(Consumer):
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve from the first line of standard input to its end."""
     logging.disable(logging.CRITICAL)
-    consumer = QuietConsumer(build(sys.argv[1], True), workers=int(sys.argv[2]), periodic=False)
-    consumer.start()
+    consumer = QuietConsumer(build(sys.argv[1], sys.argv[3] == "results"), workers=int(sys.argv[2]), periodic=False)
     print("up", flush=True)
+    sys.stdin.readline()
+    consumer.start()
     threading.Event().wait() if sys.stdin is None else sys.stdin.read()
     consumer.stop()
 
