@@ -10,6 +10,7 @@ from flowcraft_sdk.errors import (
     ConfigurationError,
     FlowcraftError,
     InvalidInputError,
+    NotWaitingError,
     PayloadTooLargeError,
     ProtocolMismatchError,
     RemoteError,
@@ -17,6 +18,7 @@ from flowcraft_sdk.errors import (
     RunConflictError,
     RunFailedError,
     RunNotFoundError,
+    RunStateError,
     RunTimedOutError,
     RunUnsuccessfulError,
     SerializationError,
@@ -57,11 +59,11 @@ from flowcraft_sdk.records import (
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient", "AsyncHandle", "AsyncLanguageModel", "AsyncNodeContext", "AsyncRunContext",
-    "BackendUnavailableError", "BlueprintInfo", "BlueprintNotFoundError", "CancelInfo", "Client",
-    "ClientSettings", "ConfigurationError", "DynamicNode", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError",
+    "BackendUnavailableError", "BlueprintInfo", "BlueprintNotFoundError", "CancelInfo", "Client", "ClientSettings",
+    "ConfigurationError", "DynamicNode", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError",
     "LanguageModel", "NodeCancelled", "NodeContext", "NodeFailure", "NodeResult", "NodeSnapshot", "NodeStatus",
-    "NonRetryableError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError", "RemoteError",
+    "NonRetryableError", "NotWaitingError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError", "RemoteError",
     "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunFailedError", "RunNotFoundError",
-    "RunSnapshot", "RunStatus", "RunSummary", "RunTimedOutError", "RunUnsuccessfulError", "SerializationError",
-    "ServerInfo", "StartOptions", "WaitPoint", "WaitTimeoutError", "WorkerInfo", "handler",
+    "RunSnapshot", "RunStateError", "RunStatus", "RunSummary", "RunTimedOutError", "RunUnsuccessfulError",
+    "SerializationError", "ServerInfo", "StartOptions", "WaitPoint", "WaitTimeoutError", "WorkerInfo", "handler",
 ]  # fmt: skip

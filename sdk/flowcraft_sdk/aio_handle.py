@@ -1,8 +1,9 @@
 """The async handle: a reference to one run, for asyncio."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
-from flowcraft_sdk import operations, waiting
+from flowcraft_sdk import describing, operations, signalling, waiting
 from flowcraft_sdk.operations import Seconds
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.reference import RunReference, T
@@ -65,7 +66,7 @@ class AsyncHandle(RunReference[T]):
             ctx: with the whole context.
             outputs: with the output of each node, and the run's if it has completed.
         """
-        operation = operations.describe(self._deployment, self.run_id, ctx, outputs)
+        operation = describing.describe(self._deployment, self.run_id, ctx, outputs)
         snapshot: RunSnapshot = await self._client.driver.run(operation)
         return snapshot
 
@@ -83,6 +84,35 @@ class AsyncHandle(RunReference[T]):
         operation = operations.cancel(self._deployment, self.run_id, reason, grace)
         in_force: bool = await self._client.driver.run(operation)
         return in_force
+
+    async def signal(
+        self,
+        node_id: str | None = None,
+        payload: Any = None,
+        *,
+        action: str | None = None,
+        signal_id: str | None = None,
+        buffer: bool = False,
+    ) -> None:
+        """Give a waiting node its answer. Applied once for each `signal_id`, however often it is sent.
+
+        Args:
+            node_id: the node; one in a child run by the way to it, `subflow/wait`. None for the only node that waits,
+                in this run or in its child runs.
+            payload: the node's output; checked against the node's `schema`.
+            action: the node's action; one of its `actions`, if it declares them.
+            signal_id: an id of your own, so that a caller that was interrupted may repeat the call; made up otherwise.
+            buffer: keep the signal if the node does not wait yet, and give it to the node when it does; one is kept.
+
+        Raises:
+            NotWaitingError: the node does not wait; `waiting` names those that do.
+            RunStateError: the run has ended.
+            RunNotFoundError: there is no such run.
+            InvalidInputError: the node cannot take this action or payload; nothing was applied.
+            SerializationError: the payload cannot be stored.
+        """
+        operation = signalling.signal(self._deployment, self.run_id, node_id, payload, action, signal_id, buffer)
+        await self._client.driver.run(operation)
 
     def events(
         self, *, after: str | None = None, follow: bool = True, timeout: Seconds | None = None

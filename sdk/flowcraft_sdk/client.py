@@ -50,13 +50,22 @@ class Client:
         self.deployment = Deployment(Keys(self.namespace), self.settings.outage, self.settings.max_value)
 
     @classmethod
-    def from_config(cls, path: str | Path = "flowcraft.yaml", *, settings: ClientSettings | None = None) -> Self:
+    def from_config(
+        cls, path: str | Path = "flowcraft.yaml", *, profile: str | None = None, settings: ClientSettings | None = None
+    ) -> Self:
         """A client for the deployment that this server file describes: the same Redis, the same namespace.
+
+        Read as the server reads it, with the `.env` file beside it.
+
+        Args:
+            path: of the file.
+            profile: name of a profile in it; else `FLOWCRAFT_PROFILE`.
+            settings: time-outs and sizes.
 
         Raises:
             ConfigurationError: the file cannot be read or used.
         """
-        url, namespace = read_server_file(path)
+        url, namespace = read_server_file(path, profile)
         return cls(url, namespace=namespace, settings=settings)
 
     @overload

@@ -139,22 +139,40 @@ def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[
     Raises:
         InvalidInputError: something is missing or has another type.
     """
-    errors, filled = [], dict(values)
+    filled, errors = fill_contract(contract, values)
+    if errors:
+        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_told(errors)}", errors)
+    return filled
+
+
+def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:
+    """What is wrong with a context, in one line."""
+    return "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
+
+
+def fill_contract(
+    contract: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The values with defaults filled in, and all that does not fit the contract."""
+    errors: list[dict[str, Any]] = []
+    filled = dict(values)
     for name, rule in contract.items():
         rule = {"type": rule} if isinstance(rule, str) else rule
         if name not in filled:
             if "default" in rule:
                 filled[name] = rule["default"]
             elif rule.get("required", True):
-                errors.append({"loc": (name,), "type": "missing", "msg": "is missing"})
+                errors.append({"loc": (name,), "type": "missing", "msg": _missing(rule)})
             continue
         wrong = _misfit(filled[name], rule)
         if wrong:
             errors.append({"loc": (name,), "type": "misfit", "msg": wrong})
-    if errors:
-        said = "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
-        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {said}", errors)
-    return filled
+    return filled, errors
+
+
+def _missing(rule: Mapping[str, Any]) -> str:
+    kind = rule.get("type", "any")
+    return "is missing" if kind == "any" else f"is missing, expected {kind}"
 
 
 def _misfit(value: Any, rule: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ class BlueprintNotFoundError(FlowcraftError, LookupError):
 
 
 class InvalidInputError(FlowcraftError, ValueError):
-    """The context does not fit the blueprint's `inputs`. `errors` lists every misfit."""
+    """A context that does not fit the blueprint's `inputs`, or an answer that a node cannot take. `errors` lists all misfits."""
 
     code = "invalid_input"
 
@@ -114,6 +114,39 @@ class RunNotFoundError(FlowcraftError, LookupError):
     def __init__(self, run_id: str, message: str | None = None) -> None:
         super().__init__(message or f"no run {run_id}")
         self.run_id = run_id
+
+
+class RunStateError(FlowcraftError):
+    """The run is in a state in which this cannot be done. `status`: which."""
+
+    code = "run_state"
+
+    def __init__(self, run_id: str, status: str, message: str | None = None) -> None:
+        super().__init__(message or f"run {run_id} is {status}")
+        self.run_id = run_id
+        self.status = status
+
+
+class NotWaitingError(RunStateError):
+    """No node waits for this signal. `node_id`: whom it was for, None for whoever waits; `waiting`: the nodes that do."""
+
+    code = "not_waiting"
+
+    def __init__(
+        self, run_id: str, status: str, node_id: str | None, waiting: Sequence[str] = (), why: str = ""
+    ) -> None:
+        some = f"; waiting: {', '.join(waiting)}" if waiting else "; no node waits for a signal"
+        if why:
+            message = f"run {run_id}: {why}"
+        elif node_id is None and len(waiting) > 1:
+            message = f"run {run_id}: several nodes wait, say which: {', '.join(waiting)}"
+        elif node_id is None:
+            message = f"run {run_id}: no node waits for a signal"
+        else:
+            message = f"run {run_id}: node '{node_id}' does not wait for a signal{some}"
+        super().__init__(run_id, status, message)
+        self.node_id = node_id
+        self.waiting = tuple(waiting)
 
 
 class RunConflictError(FlowcraftError):

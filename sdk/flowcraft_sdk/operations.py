@@ -28,7 +28,7 @@ from flowcraft_sdk.errors import (
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
-from flowcraft_sdk.records import RunSnapshot, RunStatus, ServerInfo
+from flowcraft_sdk.records import RunStatus, ServerInfo
 from flowcraft_sdk.steps import Batch, Operation, command
 
 WORKER_FRESH = 30.0
@@ -198,12 +198,6 @@ def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
         raise RunNotFoundError(run_id)
     doc = yield from plan_doc(deployment, fields["plan"])
     return RunRecord(run_id, fields, doc)
-
-
-def describe(deployment: Deployment, run_id: str, ctx: bool, outputs: bool) -> Operation[RunSnapshot]:
-    """A picture of a run."""
-    found = yield from record(deployment, run_id)
-    return found.snapshot(ctx=ctx, outputs=outputs)
 
 
 def cancel(deployment: Deployment, run_id: str, reason: str, grace: Seconds | None) -> Operation[bool]:

@@ -106,12 +106,24 @@ class NodeSnapshot(Record):
 
 
 class WaitPoint(Record):
-    """A node that waits: for a signal, a time or a child run."""
+    """A node that waits: for a signal, a time or a child run.
+
+    Attributes:
+        node_id: the node; one in a child run by the way to it: `subflow/wait`. `Handle.signal` takes it as it is.
+        run_id: the run that the node is in.
+        expires_at: when it ends by itself, if it does.
+        prompt: what the node asks.
+        payload_schema: JSON Schema of the answers that it takes, if it says so.
+        actions: the actions that it offers, if it says so.
+    """
 
     node_id: str
     kind: Literal["signal", "timer", "webhook", "subflow"]
     since: datetime
+    run_id: str = ""
+    expires_at: datetime | None = None
     prompt: Any = None
+    payload_schema: Any = None
     actions: Any = None
     child_run_id: str | None = None
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from flowcraft_sdk.context_input import seconds
+from flowcraft_sdk.describing import describe
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -15,7 +16,7 @@ from flowcraft_sdk.errors import (
     RunTimedOutError,
     WaitTimeoutError,
 )
-from flowcraft_sdk.operations import Deployment, Seconds, describe, live_workers, record, status, text
+from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, status, text
 from flowcraft_sdk.protocol.events import parse_event
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.steps import Batch, Doze, Emit, Listen, Operation, T, clock, command

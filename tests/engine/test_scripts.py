@@ -322,6 +322,20 @@ class TestStartChild:
         bench.complete(back)
         assert bench.status() == "completed"
 
+    @pytest.mark.parametrize("known", [True, False])
+    def test_the_child_has_the_plan_that_its_inputs_were_checked_against(self, bench: Bench, known: bool) -> None:
+        before = bench.env.link.redis.hget(bench.keys.blueprints, "chain").decode()
+        after = bench.env.publish(chain("a", "c"))["chain"]
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "max_depth": 16, "context": {}}
+        plan = before if known else "gone"
+        assert bench.call(scripts.start_child(bench.keys, blueprint_id="chain", plan_hash=plan, **options))[0] == b"ok"
+        child = bench.env.link.redis.hget(bench.keys.run("r.1"), "plan").decode()
+        assert child == (before if known else after)
+        bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
+
     def test_refuses_an_unknown_blueprint_and_too_deep_a_nesting(self, bench: Bench) -> None:
         bench.start("sub")
         parent = bench.claim()
@@ -347,12 +361,52 @@ class TestParkAndSignal:
         assert bench.call(answer) == [b"ok", b"w"]
         assert bench.call(answer) == [b"duplicate", b"w"]
         again = scripts.signal(bench.keys, run_id="r", signal_id="s2")
-        assert bench.call(again) == [b"not-waiting"]
+        assert bench.call(again) == [b"not-waiting", b"running"]
         back = bench.claim()
         assert back is not None and back.attached == ("signal", "yes")
         bench.complete(back)
         assert bench.call(again) == [b"ended", b"completed"]
         assert bench.call(scripts.signal(bench.keys, run_id="nope", signal_id="s")) == [b"missing"]
+
+    def test_whom_a_signal_would_reach(self, bench: Bench) -> None:
+        def find(path: str = "", early: bool = False) -> Any:
+            return bench.call(scripts.find_wait(bench.keys, run_id="r", inst=path, signal_id="s", early=early))
+
+        assert find() == [b"missing"]
+        bench.start("wait")
+        plan = bench.fields()["plan"].encode()
+        claim = bench.claim()
+        assert claim is not None
+        assert find("w") == find() == [b"not-waiting", b"running"]
+        assert find("w", early=True) == [b"found", b"w", b"r", b"w", plan, None]
+        park = scripts.park(
+            bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal", details=b'{"prompt":"?"}'
+        )
+        bench.call(park)
+        assert find() == find("w") == [b"found", b"w", b"r", b"w", plan, b'{"prompt":"?"}']
+        assert find("w/x") == [b"not-waiting", b"waiting", b"w"]
+        bench.call(scripts.signal(bench.keys, run_id="r", signal_id="s"))
+        assert find() == [b"duplicate", b"w"]
+        back = bench.claim()
+        assert back is not None
+        bench.complete(back)
+
+    def test_an_early_signal_is_applied_by_the_park(self, bench: Bench) -> None:
+        bench.start("wait")
+        claim = bench.claim()
+        assert claim is not None
+        early: dict[str, Any] = {"run_id": "r", "inst": "w", "payload": b"[]", "early": True}
+        kept = scripts.signal(bench.keys, signal_id="s", action="go", **early)
+        assert bench.call(kept) == [b"kept", b"w"]
+        assert bench.call(kept) == [b"duplicate", b"w"]
+        assert bench.call(scripts.signal(bench.keys, signal_id="t", **early)) == [b"full", b"w", b"running"]
+        park = scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal", due_ms=1000)
+        assert bench.call(park) == [b"ok"]
+        assert bench.status() == "running"
+        assert (bench.fields()["v:w"], bench.env.link.redis.zcard(bench.keys.timers)) == ("[]", 0)
+        back = bench.claim()
+        assert back is not None and back.attached == ("signal", "go")
+        bench.complete(back)
 
     def test_a_timer_makes_the_node_ready(self, bench: Bench) -> None:
         bench.start("wait")

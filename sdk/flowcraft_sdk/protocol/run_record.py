@@ -156,7 +156,9 @@ class RunRecord:
                 node_id=inst,
                 kind=node.waiting_for,  # type: ignore[arg-type]
                 since=moment(self.created_ms + float(self.fields[f"n:{inst}"].split("|")[4])),
+                run_id=self.run_id,
                 prompt=details.get("prompt"),
+                payload_schema=details.get("schema"),
                 actions=details.get("actions"),
                 child_run_id=node.child_run_id,
             )

@@ -87,11 +87,23 @@ def cancel(keys: Keys, *, run_id: str, reason: str, grace_ms: int) -> ScriptCall
     return _call("cancel", keys, run_id, reason, grace_ms)
 
 
+def find_wait(keys: Keys, *, run_id: str, inst: str = "", signal_id: str, early: bool = False) -> ScriptCall:
+    """Say whom a signal would reach. `inst` may be the way to a node through subflows: `subflow/wait`."""
+    return _call("find_wait", keys, run_id, inst, signal_id, int(early))
+
+
 def signal(
-    keys: Keys, *, run_id: str, inst: str = "", signal_id: str, action: str = "", payload: bytes = b"null"
+    keys: Keys,
+    *,
+    run_id: str,
+    inst: str = "",
+    signal_id: str,
+    action: str = "",
+    payload: bytes = b"null",
+    early: bool = False,
 ) -> ScriptCall:
-    """Give a waiting node its answer."""
-    return _call("signal", keys, run_id, inst, signal_id, action, payload)
+    """Give a waiting node its answer; `early` keeps it for a node that does not wait yet."""
+    return _call("signal", keys, run_id, inst, signal_id, action, payload, int(early))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +171,18 @@ def fail(
 
 
 def start_child(
-    keys: Keys, *, run_id: str, inst: str, fence: int, blueprint_id: str, max_depth: int, context: Mapping[str, bytes]
+    keys: Keys,
+    *,
+    run_id: str,
+    inst: str,
+    fence: int,
+    blueprint_id: str,
+    plan_hash: str = "",
+    max_depth: int,
+    context: Mapping[str, bytes],
 ) -> ScriptCall:
-    """Start a child run for a subflow node and park the node until the child has ended."""
-    return _call("start_child", keys, run_id, inst, fence, blueprint_id, max_depth, *_flat(context.items()))
+    """Start a child run for a subflow node and park the node until the child has ended; "" is the current plan."""
+    return _call("start_child", keys, run_id, inst, fence, blueprint_id, plan_hash, max_depth, *_flat(context.items()))
 
 
 def park(
@@ -230,6 +250,6 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 
 
 ALL = (
-    "start", "cancel", "signal", "claim", "complete", "fail", "start_child", "park", "expand", "store_items", "release", "renew",
-    "emit", "sweep", "expire", "advance",
+    "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand", "store_items",
+    "release", "renew", "emit", "sweep", "expire", "advance",
 )  # fmt: skip

@@ -26,6 +26,20 @@ def _mapping(value: Any) -> str:
     return "" if isinstance(value, Mapping) else f"expected a mapping, got {quoted(value)}"
 
 
+def _schema(value: Any) -> str:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    if not isinstance(value, Mapping):
+        return _mapping(value)
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        where = f" at {error.json_path}" if error.absolute_path else ""
+        return f"is no JSON Schema{where}: {error.message}"
+    return ""
+
+
 def _names(value: Any) -> str:
     good = isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
     return "" if good else f"expected a mapping of names to keys, got {quoted(value)}"
@@ -55,7 +69,7 @@ def _anything(value: Any) -> str:
 
 _WAIT: Mapping[str, Check] = {
     "prompt": _anything,
-    "schema": _mapping,
+    "schema": _schema,
     "actions": _texts,
     "timeout": _duration,
     "onTimeout": _text,

@@ -14,7 +14,8 @@ from flowcraft_server.blueprints.loader_keys import (
 from flowcraft_server.blueprints.loader_links import Link, check_forms, read_edges
 from flowcraft_server.blueprints.loader_nodes import NodeDraft, read_nodes
 from flowcraft_server.blueprints.loader_reading import Reading
-from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Tree, kind_of
+from flowcraft_server.blueprints.loader_tests import read_tests
+from flowcraft_server.blueprints.loader_tree import Entry, Fields, Tree, kind_of
 from flowcraft_server.blueprints.marks import Marks
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 from flowcraft_server.blueprints.node_config import NodeConfig
@@ -69,7 +70,7 @@ def _top(reading: Reading, tree: Fields, entries: Mapping[str, Entry], default_i
     if "metadata" in entries:
         said |= _metadata(reading, entries["metadata"].value)
     if "tests" in entries:
-        said["tests"] = _tests(reading, entries["tests"].value)
+        said["tests"] = read_tests(reading, entries["tests"].value)
     return said
 
 
@@ -83,20 +84,6 @@ def _metadata(reading: Reading, tree: Tree) -> dict[str, Any]:
         found = reading.texts(entries["cycleEntryPoints"].value, place, "the id of a node")
         entry_points = tuple(name for name, _ in found)
     return {"metadata": metadata, "cycle_entry_points": entry_points}
-
-
-def _tests(reading: Reading, tree: Tree) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(tree, Items):
-        reading.error(tree.mark, "tests", f"expected a list of test cases; got {kind_of(tree)}")
-        return ()
-    cases = []
-    for index, item in enumerate(tree.items):
-        if isinstance(item, Fields):
-            cases.append(reading.data(item, ("tests", index)))
-        else:
-            message = f"expected a mapping with name, input, expect; got {kind_of(item)}"
-            reading.error(item.mark, ("tests", index), message)
-    return tuple(cases)
 
 
 def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:

@@ -31,7 +31,7 @@ _HINTS = {
     "cannot start any token": "a text that begins with this character needs quotes",
     "could not find expected ':'": "a key needs a ':' after it",
     "did not find expected key": "is it indented as the keys above it?",
-    "did not find expected <document start>": "a file holds one blueprint, a mapping of keys",
+    "did not find expected <document start>": "a file holds one document, a mapping of keys",
 }
 
 
@@ -53,13 +53,18 @@ class _TooDeep(Exception):
     pass
 
 
-def read_yaml(text: str, file: str, includes: Includes) -> tuple[Tree | None, list[Problem]]:
+def read_yaml(
+    text: str, file: str, includes: Includes, *, holds: str = "one blueprint"
+) -> tuple[Tree | None, list[Problem]]:
     """Read one YAML document.
+
+    Args:
+        holds: what a file holds, for somebody who wrote two documents into it.
 
     Returns:
         What it holds, None if it holds nothing or cannot be read, and what is wrong with it.
     """
-    reader = _Reader(Lines(text, file), includes)
+    reader = _Reader(Lines(text, file), includes, holds)
     try:
         for event in yaml.parse(text.translate(_HIDE), Loader=_Loader):
             reader.take(event)
@@ -75,9 +80,10 @@ def read_yaml(text: str, file: str, includes: Includes) -> tuple[Tree | None, li
 
 
 class _Reader:
-    def __init__(self, lines: Lines, includes: Includes) -> None:
+    def __init__(self, lines: Lines, includes: Includes, holds: str) -> None:
         self.lines = lines
         self.includes = includes
+        self.holds = holds
         self.root: Tree | None = None
         self.problems: list[Problem] = []
         self.documents = 0
@@ -109,7 +115,7 @@ class _Reader:
             self.documents += 1
             self._anchors = {}
             if self.documents == 2:
-                self.refuse(mark, "a second document; a file holds one blueprint")
+                self.refuse(mark, f"a second document; a file holds {self.holds}")
 
     def _open(self, event: Any, mark: Mark) -> None:
         if event.tag not in _COLLECTION_TAGS:

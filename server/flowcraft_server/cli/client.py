@@ -9,9 +9,11 @@ import click
 
 from flowcraft_server import __version__
 
+from .client_blueprint import blueprint
 from .client_errors import EXIT_FAILED, Commands, run_goes_on
 from .client_input import Span, open_client, start_context
 from .client_output import event_line, outcome, print_json, print_output, print_run, print_runs
+from .client_signal import signal
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client, Handle, RunSnapshot
@@ -43,8 +45,9 @@ key_option = click.option("--key", metavar="KEY", help="Print only this key of t
 )
 @click.option("--url", metavar="URL", help="Address of Redis, in place of the file's; by default $REDIS_URL.")
 @click.option("--namespace", metavar="NAME", help="The deployment's name, along with --url.")
+@click.option("--profile", metavar="NAME", help="Profile of the file; by default $FLOWCRAFT_PROFILE.")
 @click.pass_context
-def main(ctx: click.Context, config: Path | None, url: str | None, namespace: str | None) -> None:
+def main(ctx: click.Context, config: Path | None, url: str | None, namespace: str | None, profile: str | None) -> None:
     """Start runs of blueprints, and look after them.
 
     Exit codes: 0 fine, 1 the run failed or was cancelled, 2 wrong usage or no connection, 3 no such run or blueprint,
@@ -52,7 +55,7 @@ def main(ctx: click.Context, config: Path | None, url: str | None, namespace: st
     """
     if config is not None and url is not None:
         raise click.UsageError("--config and --url exclude each other")
-    ctx.obj = lambda: ctx.with_resource(open_client(config, url, namespace))
+    ctx.obj = lambda: ctx.with_resource(open_client(config, url, namespace, profile))
 
 
 @main.command()
@@ -134,6 +137,10 @@ def cancel(connect: Callable[[], "Client"], run_id: str, reason: str, grace: flo
         print_json({"run_id": run_id, "cancelled": in_force, "status": now.value})
     else:
         click.echo(now.value if in_force else f"had ended before: {now.value}")
+
+
+main.add_command(signal)
+main.add_command(blueprint)
 
 
 @main.command("list")

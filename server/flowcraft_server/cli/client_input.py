@@ -36,7 +36,19 @@ class Span(click.ParamType[float]):
         return seconds
 
 
-def start_context(pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
+def read_json(file: TextIO) -> Any:
+    """Read the JSON value of a file.
+
+    Raises:
+        click.UsageError: it holds none.
+    """
+    try:
+        return json.load(file)
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
+        raise click.UsageError(f"{file.name}: not JSON: {error}") from None
+
+
+def start_context(pairs: Iterable[str], file: TextIO | None, what: str = "a start context") -> dict[str, Any]:
     """Put a start context together: the object in `file`, and over it the pairs `key=value`.
 
     A value is read as JSON if it is JSON, else it is text: `n=3` is a number, `n="3"` and `name=Ada` are texts.
@@ -46,12 +58,9 @@ def start_context(pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
     """
     context: dict[str, Any] = {}
     if file is not None:
-        try:
-            loaded = json.load(file)
-        except ValueError as error:  # not JSON, or not UTF-8
-            raise click.UsageError(f"{file.name}: not JSON: {error}") from None
+        loaded = read_json(file)
         if not isinstance(loaded, Mapping):
-            raise click.UsageError(f"{file.name}: a start context is a JSON object, this is a {type(loaded).__name__}")
+            raise click.UsageError(f"{file.name}: {what} is a JSON object, this is a {type(loaded).__name__}")
         context.update(loaded)
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -61,13 +70,14 @@ def start_context(pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:
     return context
 
 
-def open_client(config: Path | None, url: str | None, namespace: str | None) -> "Client":
+def open_client(config: Path | None, url: str | None, namespace: str | None, profile: str | None = None) -> "Client":
     """Make a client of the deployment that is meant. Opens no connection.
 
     Args:
         config: the deployment's file.
         url: address of Redis; it counts before any file.
         namespace: the deployment's name, where no file says it.
+        profile: name of a profile of the file.
 
     Without either, the nearest `flowcraft.yaml` from the current folder upwards says where Redis is; without one,
     the environment does (`FLOWCRAFT_REDIS_URL`, `REDIS_URL`).
@@ -78,9 +88,9 @@ def open_client(config: Path | None, url: str | None, namespace: str | None) -> 
     from flowcraft_sdk import Client
 
     if url is None:
-        found = config or _nearest_config()
+        found = config or nearest_config()
         if found is not None:
-            return Client.from_config(found)
+            return Client.from_config(found, profile=profile)
     return Client(url, namespace=namespace)
 
 
@@ -95,7 +105,8 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _nearest_config() -> Path | None:
+def nearest_config() -> Path | None:
+    """The deployment's file that the environment names, or the nearest one from here upwards; None if there is none."""
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         return Path(named)

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowcraft_sdk import RunEvent, RunSnapshot, RunSummary
+    from flowcraft_sdk import RunEvent, RunSnapshot, RunSummary, WaitPoint
 
 PIPE_WIDTH = 240
 _STYLES = {
@@ -51,7 +51,7 @@ def print_runs(runs: Iterable["RunSummary"]) -> None:
     for run in runs:
         took = _took(run.started_at, run.ended_at)
         table.add_row(run.run_id, run.blueprint_id, _status(run.status), _time(run.created_at), took)
-    _console().print(table)
+    console().print(table)
 
 
 def print_run(run: "RunSnapshot") -> None:
@@ -59,23 +59,34 @@ def print_run(run: "RunSnapshot") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
+    out = console()
     for name, value in _facts(run).items():
-        console.print(Text.assemble((f"{name:<11}", "bold"), value))
+        out.print(Text.assemble((f"{name:<11}", "bold"), value))
     table = Table("node", "status", "attempts", "took", "", box=None, pad_edge=False, header_style="bold")
     for node_id, node in run.nodes.items():
         about = node.error.message if node.error is not None else node.message or node.child_run_id or ""
         took = _took(node.started_at, node.ended_at)
         table.add_row(Text(node_id), _status(node.status), str(node.attempts or ""), took, Text(_line(about)))
-    console.print()
-    console.print(table)
+    out.print()
+    out.print(table)
+    for point in run.waiting:
+        if point.kind in ("signal", "webhook"):
+            out.print(Text(f"\n{_asked(run.run_id, point)}", style="cyan"))
     for failure in run.failures:
-        console.print(Text(f"\n{failure.node_id} failed: {failure.message}", style="red"))
+        out.print(Text(f"\n{failure.node_id} failed: {failure.message}", style="red"))
         if failure.traceback:
-            console.print(Text(failure.traceback.rstrip(), style="dim"))
+            out.print(Text(failure.traceback.rstrip(), style="dim"))
     if run.ctx is not None:
-        console.print()
+        out.print()
         print_json(dict(run.ctx))
+
+
+def _asked(run_id: str, point: "WaitPoint") -> str:
+    """What a node waits for, and how to answer it."""
+    prompt = f": {_line(point.prompt)}" if point.prompt is not None else ""
+    actions = f" --action {'|'.join(map(str, point.actions))}" if point.actions else ""
+    until = f" until {_time(point.expires_at)}" if point.expires_at is not None else ""
+    return f"{point.node_id} waits{until}{prompt}\n  flowcraft signal {run_id} {point.node_id}{actions}"
 
 
 def event_line(event: "RunEvent") -> str:
@@ -111,12 +122,13 @@ def _status(status: str) -> Any:
     return Text(str(status), style=_STYLES.get(str(status), ""))
 
 
-def _console() -> "Console":
+def console() -> "Console":
+    """A console: as wide as the terminal, or wide enough for whole lines in a pipe."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, soft_wrap=False)
+    wide = Console(highlight=False, markup=False, soft_wrap=False)
     # In a pipe there is no width to fit into, and an id that is cut off is of no use.
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=PIPE_WIDTH)
+    return wide if wide.is_terminal else Console(highlight=False, markup=False, width=PIPE_WIDTH)
 
 
 def _time(moment: datetime | None) -> str:

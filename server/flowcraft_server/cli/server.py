@@ -16,7 +16,8 @@ from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
 from flowcraft_server.observability.logging import configure_logging
 
-from .server_output import FORMATS, print_problems, print_settings, print_started, print_verdict
+from .problem_output import FORMATS, print_problems
+from .server_output import print_settings, print_started, print_verdict
 
 EXIT_FAILED = 1
 EXIT_INVALID = 2

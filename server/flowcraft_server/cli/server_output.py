@@ -2,14 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 import yaml
 
-from flowcraft_server.blueprints.problems import Problem
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_duration
@@ -17,19 +15,7 @@ from flowcraft_server.config.show import plain_settings, with_origins
 from flowcraft_server.service.redis_gate import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
-FORMATS = ("text", "json", "github")
-
-
-def print_problems(problems: Sequence[Problem], format: str) -> None:
-    """Print problems: `text` on standard error, `json` and `github` (annotations) on standard output."""
-    if format == "json":
-        click.echo(json.dumps([_plain(problem) for problem in problems], indent=2, ensure_ascii=False))
-        return
-    for problem in problems:
-        if format == "github":
-            click.echo(_annotation(problem))
-        else:
-            click.secho(str(problem), fg="yellow" if problem.severity == "warning" else "red", err=True)
+from .problem_output import counted
 
 
 def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> None:
@@ -38,12 +24,12 @@ def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> Non
         return
     errors = len(loaded.errors)
     warnings = len(loaded.problems) - errors
-    counts = _counted(errors, "error") + (f", {_counted(warnings, 'warning')}" if warnings else "")
+    counts = counted(errors, "error") + (f", {counted(warnings, 'warning')}" if warnings else "")
     if errors:
         click.echo(f"{counts}: nothing was started", err=True)
         return
-    handlers, blueprints = _counted(len(loaded.handlers), "handler"), _counted(len(loaded.blueprints), "blueprint")
-    also = f" ({_counted(warnings, 'warning')})" if warnings else ""
+    handlers, blueprints = counted(len(loaded.handlers), "handler"), counted(len(loaded.blueprints), "blueprint")
+    also = f" ({counted(warnings, 'warning')})" if warnings else ""
     click.echo(f"{loaded.path.name} is right{also}: {handlers}, {blueprints}, Redis {about_redis}")
 
 
@@ -104,25 +90,3 @@ def _listed(names: list[str], most: int = 8) -> str:
         return "none"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _plain(problem: Problem) -> dict[str, Any]:
-    mark = problem.mark
-    return {
-        "severity": problem.severity,
-        "file": mark.file if mark else None,
-        "line": mark.line if mark else None,
-        "column": mark.column if mark else None,
-        "path": problem.path,
-        "message": problem.message,
-    }
-
-
-def _annotation(problem: Problem) -> str:
-    place = f" file={problem.mark.file},line={problem.mark.line},col={problem.mark.column}" if problem.mark else ""
-    text = f"{problem.path}: {problem.message}" if problem.path else problem.message
-    return f"::{problem.severity}{place}::{text.replace('%', '%25').replace(chr(10), '%0A')}"

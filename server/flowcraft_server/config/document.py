@@ -11,6 +11,8 @@ from flowcraft_server.blueprints.problems import Problem
 
 from .tree import Origin, Tree
 
+HOLDS = "one deployment, a single document: what differs from place to place goes under 'profiles'"
+
 
 def read_document(text: str, file: str) -> tuple[Tree, list[Problem]]:
     """Read a YAML mapping.
@@ -22,7 +24,7 @@ def read_document(text: str, file: str) -> tuple[Tree, list[Problem]]:
     Returns:
         What could be read, and what is wrong with the rest.
     """
-    written, problems = read_yaml(text, file, _NoIncludes(None))
+    written, problems = read_yaml(text, file, _NoIncludes(None), holds=HOLDS)
     tree = Tree()
     if isinstance(written, Fields):
         tree.data = _value(tree, (), written, written.mark)

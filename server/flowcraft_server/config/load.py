@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import load_dirs
 from flowcraft_server.blueprints.marks import Path as Place
-from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Problem
+from flowcraft_server.blueprints.model import Blueprint, Problem
 
+from .blueprint_files import with_join, with_params
 from .explain import mistakes_of
 from .handlers import register_handlers
 from .model import RegisteredHandler, Settings
 from .reading import Reading, read_configuration
-from .sections import HandlerEntry
 from .source import make_settings
 from .tree import Tree
 
@@ -73,6 +73,7 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     with_blueprints: bool = True,
+    with_handlers: bool = True,
 ) -> LoadResult:
     """Load a deployment: read its file, import its handlers, read and check its blueprints.
 
@@ -82,12 +83,13 @@ def load_config(
         overrides: values that count before all others, by dotted path such as `executor.workers`.
         environ: the environment; the process's own if None.
         with_blueprints: False for a process that runs what others publish.
+        with_handlers: False to import none: what depends on them is then not checked.
     """
     reading, settings, good = _load(path, profile, overrides, environ)
     handlers: dict[str, RegisteredHandler] = {}
     blueprints: list[Blueprint] = []
     if good is not None:
-        handlers, all_known = _load_handlers(reading, good)
+        handlers, all_known = _load_handlers(reading, good) if with_handlers else ({}, False)
         if with_blueprints:
             blueprints = _load_blueprints(reading, good, handlers if all_known else None)
         if not reading.problems:
@@ -170,11 +172,11 @@ def _load_blueprints(
             reading.complain(("blueprints", "dirs", index), f"no folder '{name}' beside {reading.shown}")
     blueprints, problems = load_dirs(folders)
     if settings.defaults.join_strategy != "all":
-        blueprints = [_with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
+        blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
     by_id = {blueprint.id: blueprint for blueprint in blueprints}
     specs = None if handlers is None else _specs(reading, handlers)
     for blueprint in blueprints:
-        complete = _with_params(blueprint, settings.handlers)
+        complete = with_params(blueprint, settings.handlers)
         problems.extend(lint(complete, handlers=specs, blueprints=by_id))
     reading.problems.extend(problem for problem in problems if problem not in reading.problems)
     return blueprints
@@ -186,32 +188,6 @@ def _specs(reading: Reading, handlers: dict[str, RegisteredHandler]) -> dict[str
     specs = dict.fromkeys(named if isinstance(named, dict) else (), HandlerSpec())
     specs.update((name, handler.spec or HandlerSpec()) for name, handler in handlers.items())
     return specs
-
-
-def _with_params(blueprint: Blueprint, entries: Mapping[str, HandlerEntry]) -> Blueprint:
-    """The blueprint with the params that its handlers give to all their nodes, as they will run."""
-    nodes = []
-    for node in blueprint.nodes:
-        worker = node.params.get("workerUsesKey" if node.uses == "batch-scatter" else "uses")
-        inner = node.params.get("params")
-        if node.uses in entries:
-            node = replace(node, params={**entries[node.uses].params, **node.params})
-        elif node.uses in BUILTIN_USES and isinstance(worker, str) and worker in entries:
-            merged = {**entries[worker].params, **(inner if isinstance(inner, Mapping) else {})}
-            node = replace(node, params={**node.params, "params": merged})
-        nodes.append(node)
-    return replace(blueprint, nodes=tuple(nodes))
-
-
-def _with_join(blueprint: Blueprint, join: Any) -> Blueprint:
-    """The blueprint with the deployment's join strategy in the nodes that name none."""
-    nodes = tuple(
-        node
-        if node.config.join is not None or node.uses in BUILTIN_USES
-        else replace(node, config=replace(node.config, join=join))
-        for node in blueprint.nodes
-    )
-    return replace(blueprint, nodes=nodes)
 
 
 def _check_purpose(reading: Reading) -> None:

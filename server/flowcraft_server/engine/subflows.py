@@ -1,7 +1,9 @@
 """Subflows: a child run in its own right, and its outcome as the parent node's (blueprint semantics 2.13)."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk.context_input import fill_contract, misfits_told
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.scripts import ScriptCall
 from flowcraft_server.blueprints.plan import Plan
@@ -15,7 +17,7 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
     """The call that starts the child run with its inputs.
 
     Raises:
-        InvalidNodeInput: no blueprint is named, or it is not published.
+        InvalidNodeInput: no blueprint is named, it is not published, or what it is given does not fit its `inputs`.
     """
     claim, params = attempt.claim, attempt.params
     blueprint_id = params.get("blueprintId")
@@ -30,6 +32,7 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
         inst=claim.inst,
         fence=claim.fence,
         blueprint_id=str(blueprint_id),
+        plan_hash=plan.hash,
         max_depth=engine.max_depth,
         context=_child_context(engine, attempt, plan),
     )
@@ -40,15 +43,41 @@ def _child_context(engine: Engine, attempt: Attempt, plan: Plan) -> dict[str, by
     mapping = attempt.params.get("inputs")
     if not mapping:
         encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.inst}'", limit=engine.max_value)
-        return {f"_inputs.{node}": encoded for node in plan.starts}
+        brought = {f"_inputs.{node}": encoded for node in plan.starts}
+        return brought | _encoded(engine, attempt, _fitted(attempt, plan, {}))
+    return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, mapping)))
+
+
+def _mapped(engine: Engine, attempt: Attempt, mapping: Mapping[str, str]) -> dict[str, Any]:
     wanted = [key for source in mapping.values() for key in (source, f"_outputs.{source}")]
     found = engine.read(attempt, wanted)
     context = {}
     for name, source in mapping.items():
         value = found[source] if found[source] is not MISSING else found[f"_outputs.{source}"]
         if value is not MISSING:
-            context[name] = wire.dumps(value, path=f"{attempt.claim.inst}.inputs.{name}", limit=engine.max_value)
+            context[name] = value
     return context
+
+
+def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
+    """The values as the child's contract has them, its defaults filled in.
+
+    Raises:
+        InvalidNodeInput: they do not fit it.
+    """
+    blueprint = plan.blueprint
+    if blueprint.inputs_contract is None:
+        return values
+    filled, errors = fill_contract(blueprint.inputs_contract, values)
+    if errors:
+        what = f"subflow '{attempt.claim.node_id}' does not fit the inputs of blueprint '{blueprint.id}'"
+        raise InvalidNodeInput(f"{what}: {misfits_told(errors)}")
+    return filled
+
+
+def _encoded(engine: Engine, attempt: Attempt, values: Mapping[str, Any]) -> dict[str, bytes]:
+    inst, limit = attempt.claim.inst, engine.max_value
+    return {name: wire.dumps(value, path=f"{inst}.inputs.{name}", limit=limit) for name, value in values.items()}
 
 
 def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: str, status: str) -> Any:

@@ -35,6 +35,10 @@ class LanguageModels:
         """What the operator should be told about the default provider: an empty key, scripted replies."""
         return [self.default.warning] if self.default.warning else []
 
+    def warn(self) -> None:
+        """Log what the operator should be told."""
+        self.default.warn()
+
     @property
     def names(self) -> list[str]:
         """Names of the configured providers."""

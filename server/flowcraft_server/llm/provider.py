@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from loguru import logger
+
 from flowcraft_sdk.node import AsyncLanguageModel
 
 
@@ -58,6 +60,11 @@ class Provider(ABC):
     def warning(self) -> str | None:
         """What somebody who relies on this provider should be told, or None."""
         return None
+
+    def warn(self) -> None:
+        """Log the warning, if there is one."""
+        if self.warning:
+            logger.warning("{}", self.warning)
 
     def close(self) -> None:  # noqa: B027  (most providers have nothing to close)
         """Close idle connections. The provider opens new ones when it is used again."""

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from loguru import logger
-
 from .provider import Provider
 from .script_rules import Reply, Script, load_script
 
@@ -74,10 +72,14 @@ class Scripted(Provider):
             await asyncio.sleep(reply.latency)
         return reply.text
 
-    def _reply_to(self, prompt: str) -> Reply:
+    def warn(self) -> None:
+        """Log the warning, once in this process for each provider's name."""
         with _announcing:
             first = self.name not in _announced
             _announced.add(self.name)
         if first:
-            logger.warning("{}", self.warning)
+            super().warn()
+
+    def _reply_to(self, prompt: str) -> Reply:
+        self.warn()
         return self.script.reply_to(prompt)

@@ -86,8 +86,7 @@ class Deployment:
             supervisor = Supervisor(self._child_command(), executor.workers, self._child_environ(os.environ))
             return supervisor.serve(stop, executor.drain_timeout, tick)
         worker, models = build_worker(self.url, self.settings, self.loaded.handlers, self.loaded.folder)
-        for warning in models.warnings:
-            logger.warning("{}", warning)
+        models.warn()
         try:
             return serve(worker, stop, executor.drain_timeout, tick)
         finally:

@@ -85,7 +85,7 @@ def test_anchors_and_merge_keys() -> None:
         ("a: [1\n", "not valid YAML"),
         ("a: 1\n b: 2\n", "not valid YAML"),
         ("a: *b\n", "1:4   no anchor '&b' stands above"),
-        ("a: 1\n---\nb: 2\n", "2:1   a second document"),
+        ("a: 1\n---\nb: 2\n", "2:1   a second document; a file holds one deployment"),
         ("a: \x00\n", "not valid YAML"),
         ("- 1\n", "1:1   expected a mapping"),
         ("? [a]\n: 1\n", "1:3   a key is a text"),

@@ -3,9 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from flowcraft_server.config.sections import LLMSection
 from flowcraft_server.llm import LanguageModels, LLMSettingsError, OpenAICompatible, Scripted, build_models
+from flowcraft_server.llm import scripted as scripted_module
 
 
 @pytest.fixture
@@ -48,6 +50,22 @@ def test_auto_without_a_key_is_scripted_and_says_so(replies: Path, default: str 
     assert isinstance(found.default, Scripted)
     assert len(found.warnings) == 1
     assert "llm.providers.scripted: replies are scripted" in found.warnings[0]
+
+
+def test_what_is_said_at_the_start_is_not_said_again_at_the_first_reply(
+    replies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted_module, "_announced", set())
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{message}")
+    try:
+        found = models(replies, "scripted")
+        found.warn()
+        found.default.complete("x")
+    finally:
+        logger.remove(sink)
+    assert len(lines) == 1
+    assert "no model is called" in lines[0]
 
 
 def test_an_endpoint_without_a_key_stays_the_default_if_it_is_named(replies: Path) -> None:

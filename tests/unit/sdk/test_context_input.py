@@ -138,7 +138,7 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({}, "post: is missing"),
+        ({}, "post: is missing, expected string"),
         ({"post": 1}, "post: expected string, got int"),
         ({"post": None}, "post: expected string, got NoneType"),
         ({"post": "p", "limit": True}, "limit: expected number, got bool"),

@@ -6,11 +6,17 @@ import pytest
 
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
 from flowcraft_sdk.server_file import read_server_file
+from flowcraft_server.config.load import load_settings
+
+VARIABLES = (
+    "FLOWCRAFT__NAME", "FLOWCRAFT__REDIS__URL", "FLOWCRAFT__REDIS__DATADIR", "FLOWCRAFT__REDIS__DATA_DIR",
+    "FLOWCRAFT_PROFILE", "FLOWCRAFT_REDIS_URL", "REDIS_URL", "SOME_URL", "SOME_NAME",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FLOWCRAFT__NAME", "FLOWCRAFT__REDIS__URL", "FLOWCRAFT__REDIS__DATADIR", "SOME_URL"):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -71,3 +77,73 @@ def test_a_file_that_cannot_be_used_says_why_in_one_line(tmp_path: Path, text: s
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         Client.from_config(tmp_path / "flowcraft.yaml")
+
+
+class TestBesideTheFile:
+    """`.env`, profiles and secrets count for a client as they do for the server."""
+
+    FILE = (
+        "name: '${SOME_NAME:-plain}'\nredis: {url: '${SOME_URL}', dataDir: d}\n"
+        "profiles: {prod: {name: live, redis: {url: redis://prod}}, empty: }\n"
+    )
+
+    @pytest.mark.parametrize(
+        ("dotenv", "environ", "expected"),
+        [
+            ("SOME_URL=redis://a\n", {}, ("redis://a", "plain")),
+            ("SOME_URL=redis://a\nSOME_NAME='b'\n", {"SOME_URL": "redis://shell"}, ("redis://shell", "b")),
+            ("SOME_URL=redis://a\nFLOWCRAFT_PROFILE=prod\n", {}, ("redis://prod", "live")),
+            ("SOME_URL=redis://a\nFLOWCRAFT_PROFILE=prod\n", {"FLOWCRAFT_PROFILE": "empty"}, ("redis://a", "plain")),
+            ("FLOWCRAFT__REDIS__URL=redis://over\n", {"FLOWCRAFT__NAME": "n"}, ("redis://over", "n")),
+            (None, {"FLOWCRAFT_PROFILE": "prod"}, ("redis://prod", "live")),
+        ],
+    )
+    def test_the_same_as_the_server(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        dotenv: str | None,
+        environ: dict[str, str],
+        expected: tuple[str, str],
+    ) -> None:
+        path = write(tmp_path, self.FILE)
+        if dotenv is not None:
+            (tmp_path / ".env").write_text(dotenv)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        assert read_server_file(path) == expected
+        settings = load_settings(path).values
+        assert (settings.get(("redis", "url")), settings.get(("name",))) == expected
+
+    def test_a_profile_by_argument(self, tmp_path: Path) -> None:
+        path = write(tmp_path, self.FILE)
+        assert repr(Client.from_config(path, profile="prod")) == "<Client of live at redis://prod>"
+        with pytest.raises(ConfigurationError, match="no profile 'prd'; known: prod, empty"):
+            Client.from_config(path, profile="prd")
+
+    def test_secrets_in_files(self, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("redis://h/4\n")
+        assert read_server_file(write(tmp_path, "redis: {url: '${file:url}'}\n"))[0] == "redis://h/4"
+        with pytest.raises(ConfigurationError, match="file none cannot be read"):
+            read_server_file(write(tmp_path, "redis: {url: '${file:none}'}\n"))
+
+    def test_data_dir_however_its_variable_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there" / "store.sock").touch()
+        monkeypatch.setenv("FLOWCRAFT__REDIS__DATA_DIR", "there")
+        assert read_server_file(write(tmp_path, "name: x\n")) == (f"unix://{tmp_path}/there/store.sock", "x")
+
+    def test_where_no_store_of_its_own_runs_the_environment_says_which(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write(tmp_path, "name: x\n")
+        monkeypatch.setenv("REDIS_URL", "redis://outside")
+        assert read_server_file(path) == ("redis://outside", "x")
+        (tmp_path / ".flowcraft/data").mkdir(parents=True)
+        (tmp_path / ".flowcraft/data/store.sock").touch()
+        assert read_server_file(path)[0].startswith("unix://")
+
+    def test_a_lone_dollar_is_refused_as_by_the_server(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="a lone"):
+            read_server_file(write(tmp_path, "redis: {url: 'redis://a$b'}\n"))
+        assert read_server_file(write(tmp_path, "redis: {url: 'redis://a$$b'}\n"))[0] == "redis://a$b"

@@ -1,6 +1,7 @@
 -- Parks a claimed node until something outside it happens: a signal, a time, the items of its batch.
 -- KEYS clock
 -- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON)
+--   A node whose signal came before is ready again in the same commit.
 -- RETURNS {ok} | {stale|already} | {stopping}
 --@include base run graph loops ending claiming batch
 
@@ -21,7 +22,15 @@ put_node(r, inst, n, 'W', kind)
 r.park = r.park + 1
 put(r, 'w:' .. inst, ARGV[6])
 event(r, 'w', inst, kind)
-if ARGV[5] ~= '' then redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV[5]), 'W|' .. id .. '|' .. inst) end
+local early = (kind == 'signal' or kind == 'webhook') and get(r, 'ep:' .. inst)
+if early then
+  put(r, 'v:' .. inst, early)
+  ready_with(r, inst, node_state(r, inst), {'signal', get(r, 'ea:' .. inst) or ''})
+  put(r, 'ep:' .. inst, false)
+  put(r, 'ea:' .. inst, false)
+elseif ARGV[5] ~= '' then
+  redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV[5]), 'W|' .. id .. '|' .. inst)
+end
 if kind == 'batch' then batches().open(r, inst) end
 commit()
 return {'ok'}

@@ -1,31 +1,27 @@
 -- Gives a waiting node its answer: output and action. Applied once per signal id.
 -- KEYS clock
--- ARGV run inst ('' when exactly one node waits) signal_id action payload (JSON)
--- RETURNS {ok, inst} | {duplicate, inst} | {missing} | {ended, status} | {not-waiting, waiting inst ...}
---@include base run graph loops ending stopping
+-- ARGV run path ('' when exactly one node waits) signal_id action payload (JSON) early (1: keep it for a node that does not
+--   wait yet | 0)
+-- RETURNS {ok, path} | {kept, path} | {full, path, status}: one is kept for the node already | {duplicate, path} | {missing}
+--   | {ended, status} | {not-waiting, status, waiting path ...}
+--@include base run graph loops ending stopping waits
 
-local r = load_run(ARGV[1])
-if not r then return {'missing'} end
-local seen = get(r, 'sg:' .. ARGV[3])
-if seen then return {'duplicate', seen} end
-if TERMINAL[r.st] then return {'ended', r.st} end
+local signal_id, action, payload = ARGV[3], ARGV[4], ARGV[5]
+local to, refusal = addressee(ARGV[1], ARGV[2], signal_id, ARGV[6] == '1')
+if not to then return refusal end
+local r, inst = to.run, to.inst
+if not to.waits and get(r, 'ep:' .. inst) then return {'full', to.path, to.top.st} end
 
-local waiting = {}
-each_node(r, function(inst, n)
-  if n.s == 'W' and (n.more == 'signal' or n.more == 'webhook') then waiting[#waiting + 1] = inst end
-end)
-local target = ARGV[2]
-if target == '' and #waiting == 1 then target = waiting[1] end
-local n
-for _, inst in ipairs(waiting) do
-  if inst == target then n = node_state(r, inst) end
+put(to.top, 'sg:' .. signal_id, to.path)
+put(r, 'sg:' .. signal_id, inst)
+event(r, 'i', inst, action)
+if to.waits then
+  put(r, 'v:' .. inst, payload)
+  redis.call('ZREM', B .. 'timers', 'W|' .. r.id .. '|' .. inst)
+  ready_with(r, inst, to.n, {'signal', action})
+else
+  put(r, 'ep:' .. inst, payload)
+  put(r, 'ea:' .. inst, action)
 end
-if not n then return {'not-waiting', unpack(waiting)} end
-
-put(r, 'sg:' .. ARGV[3], target)
-put(r, 'v:' .. target, ARGV[5])
-redis.call('ZREM', B .. 'timers', 'W|' .. r.id .. '|' .. target)
-event(r, 'i', target, ARGV[4])
-ready_with(r, target, n, {'signal', ARGV[4]})
 commit()
-return {'ok', target}
+return {to.waits and 'ok' or 'kept', to.path}

@@ -1,6 +1,6 @@
 -- Starts a child run for a subflow node and parks the node until the child ends, in one commit.
 -- KEYS clock
--- ARGV run inst fence blueprint max_depth, then key value ... of the child's context
+-- ARGV run inst fence blueprint plan ('' for the current one) max_depth, then key value ... of the child's context
 -- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled with its run)
 --@include base run graph loops ending claiming creating
 
@@ -10,11 +10,12 @@ if not r then
   commit()
   return {n}
 end
-local plan = redis.call('HGET', B .. 'blueprints', blueprint)
+local plan = ARGV[5]
+if plan == '' or redis.call('EXISTS', B .. 'plan:' .. plan) == 0 then plan = redis.call('HGET', B .. 'blueprints', blueprint) end
 if not plan then return {'no-blueprint'} end
 local up = redis.call('HMGET', r.k, 'root', 'dep', 'dl', 'kids')
 local depth = tonumber(up[2] or 0) + 1
-if depth > tonumber(ARGV[5]) then return {'too-deep'} end
+if depth > tonumber(ARGV[6]) then return {'too-deep'} end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
 if r.stop then
@@ -32,7 +33,7 @@ put_node(r, inst, n, 'W', 'subflow')
 event(r, 'w', inst, 'subflow')
 local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
                           parent = id, parent_node = inst, root = up[1] or id, depth = depth,
-                          deadline = tonumber(up[3]) or 0, start_at = 0}, 6)
+                          deadline = tonumber(up[3]) or 0, start_at = 0}, 7)
 begin_run(child)
 commit()
 return {'ok', child_id}

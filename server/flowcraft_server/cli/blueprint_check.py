@@ -1,0 +1,76 @@
+"""Checks blueprint files, along with the deployment that they belong to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linter import lint
+from flowcraft_server.blueprints.loader import FORMATS, load_file
+from flowcraft_server.blueprints.marks import Mark
+from flowcraft_server.blueprints.model import Blueprint, Problem
+from flowcraft_server.config.blueprint_files import with_join, with_params
+from flowcraft_server.config.load import LoadResult, load_config
+
+
+def check_files(paths: Sequence[Path], config: Path | None, profile: str | None = None) -> tuple[list[Problem], int]:
+    """All that is wrong with these files, and how many blueprints were looked at.
+
+    Args:
+        paths: blueprint files and folders of them; none for all of the deployment, its own file and handlers too.
+        config: the deployment's file. Without one nothing is known of handlers and of other blueprints.
+        profile: name of a profile of that file.
+    """
+    deployment = load_config(config, profile=profile) if config is not None else None
+    if not paths and deployment is not None:
+        return deployment.problems, len(deployment.blueprints)
+    problems: list[Problem] = []
+    checked: dict[str, Blueprint] = {}
+    paths = _files(paths)
+    for path in paths:
+        blueprint, found = load_file(path)
+        problems += found
+        if blueprint is not None:
+            other = checked.setdefault(blueprint.id, blueprint)
+            if other is not blueprint:
+                problems.append(_taken(blueprint, other, path))
+    ours = {path.resolve() for path in paths}
+    others = [
+        blueprint
+        for blueprint in (deployment.blueprints if deployment is not None else ())
+        if blueprint.file is None or Path(blueprint.file).resolve() not in ours
+    ]
+    by_id = {blueprint.id: blueprint for blueprint in (*others, *checked.values())}
+    handlers = None if deployment is None else _handlers_of(deployment)
+    settings = deployment.settings if deployment is not None else None
+    for blueprint in checked.values():
+        if settings is not None:
+            joined = blueprint if settings.defaults.join_strategy == "all" else with_join(blueprint, "any")
+            blueprint = with_params(joined, settings.handlers)
+        problems += lint(blueprint, handlers=handlers, blueprints=by_id)
+    return sorted(dict.fromkeys(problems), key=_place), len(checked)
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found |= dict.fromkeys(file for file in inside if not path.is_dir() or file.suffix.lower() in FORMATS)
+    return list(found)
+
+
+def _handlers_of(deployment: LoadResult) -> dict[str, HandlerSpec] | None:
+    """What the deployment's handlers declare; None where not all of them are known."""
+    if any(problem.path.startswith(("handlers", "handlerModules")) for problem in deployment.errors):
+        return None
+    return {name: handler.spec or HandlerSpec() for name, handler in deployment.handlers.items()}
+
+
+def _taken(blueprint: Blueprint, other: Blueprint, path: Path) -> Problem:
+    mark = blueprint.marks.of(("id",)) or Mark(str(path), 1, 1)
+    place = other.marks.of(("id",)) or other.file
+    return Problem("error", mark, "id", f"the id '{blueprint.id}' is taken by {place}")
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    mark = problem.mark
+    return (mark.file, mark.line, mark.column) if mark is not None else ("", 0, 0)

@@ -1,0 +1,161 @@
+"""`flowcraft blueprint`: look at blueprints: files, those of the deployment, and what is published."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .client_errors import EXIT_USAGE
+from .client_input import nearest_config
+from .client_output import print_json
+
+if TYPE_CHECKING:
+    from flowcraft_sdk import Client
+
+    from .blueprint_source import BlueprintSource
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def blueprint() -> None:
+    """Look at blueprints.
+
+    A BLUEPRINT is a file, or the id of one of the deployment's files, else of one that is published; ID@published is the
+    published one in any case, ID@HASH another version of it.
+    """
+
+
+@blueprint.command("list")
+@click.option("--published", is_flag=True, help="List what is published, not the files of the deployment.")
+@as_json_option
+@click.pass_context
+def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
+    """List the blueprints of the deployment's files, each with the hash that its plan has or will have.
+
+    Without a deployment's file, those that are published.
+    """
+    from .blueprint_output import print_blueprints
+    from .problem_output import print_problems
+
+    source = _source(ctx)
+    if published or source.deployment is None:
+        rows = [
+            {
+                "id": info.id,
+                "version": info.version,
+                "nodes": info.node_count,
+                "file": None,
+                "description": info.description,
+            }
+            for info in source.client.blueprints()
+        ]
+    else:
+        rows = [
+            {
+                "id": found.blueprint.id,
+                "version": found.version or None,
+                "nodes": len(found.blueprint.nodes),
+                "file": found.origin,
+                "description": found.blueprint.description,
+            }
+            for found in source.of_deployment()
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_blueprints(rows)
+    if not published and source.deployment is not None and source.deployment.errors:
+        print_problems(source.deployment.errors, "text")
+        raise click.exceptions.Exit(EXIT_USAGE)
+
+
+@blueprint.command()
+@click.argument("reference", metavar="BLUEPRINT")
+@click.option("--json", "as_json", is_flag=True, help="Print the plain form, all short forms and defaults worked in.")
+@click.option("--mermaid", is_flag=True, help="Print a Mermaid diagram.")
+@click.pass_context
+def show(ctx: click.Context, reference: str, as_json: bool, mermaid: bool) -> None:
+    """Show BLUEPRINT: its shape, and what the linter finds in it."""
+    from flowcraft_server.blueprints.mermaid import to_mermaid
+
+    from .blueprint_output import print_analysis
+
+    if as_json and mermaid:
+        raise click.UsageError("--json and --mermaid exclude each other")
+    found = _source(ctx).find(reference)
+    if as_json:
+        print_json(found.blueprint.to_plain())
+    elif mermaid:
+        click.echo(to_mermaid(found.blueprint), nl=False)
+    else:
+        print_analysis(found)
+
+
+@blueprint.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@click.pass_context
+def check(ctx: click.Context, files: tuple[Path, ...], format_: str) -> None:
+    """Check blueprint FILES, or the whole deployment. Exit code 2 if there is an error.
+
+    Handlers and subflows are looked up in the deployment, if there is one.
+    """
+    from .blueprint_check import check_files
+    from .problem_output import counted, print_problems
+
+    config = _config(ctx)
+    if not files and config is None:
+        raise click.UsageError(
+            "name files, or a deployment with --config: there is no flowcraft.yaml from here upwards"
+        )
+    problems, checked = check_files(files, config, ctx.find_root().params.get("profile"))
+    print_problems(problems, format_)
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    if format_ != "json":
+        also = f", {counted(warnings, 'warning')}" if warnings else ""
+        click.echo(f"{counted(checked, 'blueprint')}: {counted(errors, 'error')}{also}", err=bool(errors))
+    if errors:
+        raise click.exceptions.Exit(EXIT_USAGE)
+
+
+@blueprint.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@as_json_option
+@click.pass_context
+def diff(ctx: click.Context, before: str, after: str, as_json: bool) -> None:
+    """Show what differs between the blueprints A and B: nodes, edges and settings, added, removed and changed."""
+    from flowcraft_server.blueprints.difference import difference
+
+    from .blueprint_output import print_difference
+
+    source = _source(ctx)
+    old, new = source.find(before), source.find(after)
+    found = difference(old.blueprint, new.blueprint)
+    if as_json:
+        sides = {
+            name: {"id": side.blueprint.id, "version": side.version or None, "origin": side.origin}
+            for name, side in (("from", old), ("to", new))
+        }
+        print_json({**sides, **found.to_plain()})
+    else:
+        print_difference(old, new, found)
+
+
+def _config(ctx: click.Context) -> Path | None:
+    """The deployment's file; none if an address of Redis was given in its place."""
+    options = ctx.find_root().params
+    if options.get("url") is not None:
+        return None
+    config: Path | None = options.get("config") or nearest_config()
+    return config
+
+
+def _source(ctx: click.Context) -> "BlueprintSource":
+    from .blueprint_source import BlueprintSource
+
+    connect: Callable[[], Client] = ctx.obj
+    return BlueprintSource(_config(ctx), connect, ctx.find_root().params.get("profile"))

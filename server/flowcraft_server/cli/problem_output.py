@@ -1,0 +1,46 @@
+"""Prints what is wrong with the files of a deployment."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from flowcraft_server.blueprints.problems import Problem
+
+FORMATS = ("text", "json", "github")
+
+
+def print_problems(problems: Sequence[Problem], format: str) -> None:
+    """Print problems: `text` on standard error, `json` and `github` (annotations) on standard output."""
+    if format == "json":
+        click.echo(json.dumps([_plain(problem) for problem in problems], indent=2, ensure_ascii=False))
+        return
+    for problem in problems:
+        if format == "github":
+            click.echo(_annotation(problem))
+        else:
+            click.secho(str(problem), fg="yellow" if problem.severity == "warning" else "red", err=True)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 error`, `2 errors`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    mark = problem.mark
+    return {
+        "severity": problem.severity,
+        "file": mark.file if mark else None,
+        "line": mark.line if mark else None,
+        "column": mark.column if mark else None,
+        "path": problem.path,
+        "message": problem.message,
+    }
+
+
+def _annotation(problem: Problem) -> str:
+    place = f" file={problem.mark.file},line={problem.mark.line},col={problem.mark.column}" if problem.mark else ""
+    text = f"{problem.path}: {problem.message}" if problem.path else problem.message
+    return f"::{problem.severity}{place}::{text.replace('%', '%25').replace(chr(10), '%0A')}"

@@ -1,0 +1,42 @@
+"""Blueprints as a deployment runs them: with its defaults, and with what it says of their handlers."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
+
+from .model import Settings
+from .sections import HandlerEntry
+
+
+def with_params(blueprint: Blueprint, entries: Mapping[str, HandlerEntry]) -> Blueprint:
+    """The blueprint with the params that its handlers give to all their nodes, as they will run."""
+    nodes = []
+    for node in blueprint.nodes:
+        worker = node.params.get("workerUsesKey" if node.uses == "batch-scatter" else "uses")
+        inner = node.params.get("params")
+        if node.uses in entries:
+            node = replace(node, params={**entries[node.uses].params, **node.params})
+        elif node.uses in BUILTIN_USES and isinstance(worker, str) and worker in entries:
+            merged = {**entries[worker].params, **(inner if isinstance(inner, Mapping) else {})}
+            node = replace(node, params={**node.params, "params": merged})
+        nodes.append(node)
+    return replace(blueprint, nodes=tuple(nodes))
+
+
+def with_join(blueprint: Blueprint, join: Literal["all", "any"]) -> Blueprint:
+    """The blueprint with the deployment's join strategy in the nodes that name none."""
+    nodes = tuple(
+        node
+        if node.config.join is not None or node.uses in BUILTIN_USES
+        else replace(node, config=replace(node.config, join=join))
+        for node in blueprint.nodes
+    )
+    return replace(blueprint, nodes=nodes)
+
+
+def handler_queues(settings: Settings | None) -> dict[str, str]:
+    """The queues that handlers have of their own, by the name that nodes `use`."""
+    entries = settings.handlers.items() if settings is not None else ()
+    return {name: entry.queue for name, entry in entries if entry.queue}

@@ -1,0 +1,84 @@
+"""A child's `inputs`: enforced, and its defaults filled in, when a subflow node starts it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk import RunStatus
+from flowcraft_server.testing import TestEnvironment
+
+Environments = Callable[..., TestEnvironment]
+
+CHILD = """
+inputs:
+  amount: integer
+  tone: {type: string, default: calm}
+  mode: {enum: [fast, slow], required: false}
+  free: any
+outputs: {said: say}
+nodes:
+  say: {uses: echo, inputs: {amount: amount, tone: tone, mode: mode, free: free}}
+"""
+PARENT = "nodes:\n  sub: {call: child, inputs: {amount: a, tone: t, mode: m, free: f}}\n  end: {uses: echo, inputs: sub, needs: sub}\n"
+UNMAPPED = "nodes:\n  first: {uses: echo, inputs: a}\n  sub: {call: child, needs: first}\n"
+EASY = (
+    "inputs: {tone: {type: string, default: calm}}\nnodes:\n  say: {uses: echo}\n  tell: {uses: echo, inputs: tone}\n"
+)
+UNMAPPED_EASY = "nodes:\n  first: {uses: echo, inputs: a}\n  sub: {call: easy, needs: first}\n"
+CAUGHT = """
+nodes:
+  sub: {call: child, inputs: {amount: a}, config: {fallback: rescue}}
+  rescue: {uses: told}
+"""
+BLUEPRINTS = {
+    "child": CHILD, "parent": PARENT, "unmapped": UNMAPPED, "easy": EASY, "unmapped-easy": UNMAPPED_EASY,
+    "caught": CAUGHT,
+}  # fmt: skip
+
+
+@pytest.fixture
+def env(environment: Environments) -> TestEnvironment:
+    told = lambda ctx: ctx.context.get("_catch_error")["message"]  # noqa: E731
+    return environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input, "told": told})
+
+
+def test_defaults_are_filled_in(env: TestEnvironment) -> None:
+    result = env.client.execute("parent", {"a": 3, "f": None}, timeout=10)
+    assert result["end"] == {"amount": 3, "tone": "calm", "mode": None, "free": None}
+
+
+def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
+    result = env.client.execute("parent", {"a": 3, "t": "loud", "m": "fast", "f": [1]}, timeout=10)
+    assert result["end"] == {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"a": "3", "f": 1}, "amount: expected integer, got str"),
+        ({"a": True, "f": 1}, "amount: expected integer, got bool"),
+        ({"f": 1}, "amount: is missing, expected integer"),
+        ({"a": 3}, "free: is missing"),
+        ({"a": 3, "f": 1, "t": None}, "tone: expected string, got NoneType"),
+        ({"a": 3, "f": 1, "m": "quick"}, "mode: expected one of 'fast', 'slow', got 'quick'"),
+        ({"a": 3.5, "t": 1, "f": 1}, "amount: expected integer, got float; tone: expected string, got int"),
+    ],
+)
+def test_a_misfit_fails_the_node_and_starts_no_child(env: TestEnvironment, context: dict[str, Any], said: str) -> None:
+    snapshot = env.client.start("parent", context).wait(timeout=10)
+    assert (snapshot.status, snapshot.children) == (RunStatus.FAILED, ())
+    (failure,) = snapshot.failures
+    assert (failure.node_id, failure.type) == ("sub", "InvalidNodeInput")
+    assert failure.message == f"subflow 'sub' does not fit the inputs of blueprint 'child': {said}"
+
+
+def test_without_a_mapping_the_named_inputs_are_not_there(env: TestEnvironment) -> None:
+    snapshot = env.client.start("unmapped", {"a": 3}).wait(timeout=10)
+    assert "amount: is missing, expected integer; free: is missing" in snapshot.failures[0].message
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "tell": "calm"}
+
+
+def test_a_misfit_may_be_caught(env: TestEnvironment) -> None:
+    result = env.client.execute("caught", {"a": "x"}, timeout=10)
+    assert result["rescue"].endswith("amount: expected integer, got str; free: is missing")
