@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 export PYTHON
 
-.PHONY: setup demo test check check-docker fuzz bench clean
+.PHONY: setup demo test check check-docker fuzz bench bench-quick clean
 
 setup: $(SET_UP)
 
@@ -33,9 +33,14 @@ check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a 
 fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model
 	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0
 
-bench: $(SET_UP)  ## latency and throughput beside bare Huey
-	$(BIN)/python -m benchmarks.idle_latency
+bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten minutes; benchmarks/README.md explains the figures
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.idle_latency
+	$(BIN)/python -m benchmarks.map_items
+
+bench-quick: $(SET_UP)  ## the same in a minute or two
+	$(BIN)/python -m benchmarks.throughput --quick
+	$(BIN)/python -m benchmarks.idle_latency
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache

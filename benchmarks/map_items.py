@@ -24,26 +24,29 @@ def main() -> None:
     table = Table(
         "items", "seconds", "items/s", "us an item", "scripts an item", title=f"map, {LIVE} live at once, 1 process"
     )
-    with store() as (link, _):
-        with workers("benchmarks.worker", link.url, 4), Client(link.url, namespace=NAMESPACE) as client:
-            client.start("map", {"items": list(range(1000))}).result(timeout=60)
-            for size in SIZES:
-                taken, calls = [], 0
-                for _ in range(ROUNDS):
-                    link.redis.config_resetstat()
-                    begin = time.perf_counter()
-                    result = client.start("map", {"items": list(range(size))}).result(timeout=120)
-                    taken.append(time.perf_counter() - begin)
-                    assert result["m"] == list(range(size))
-                    calls = link.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
-                seconds = sorted(taken)[ROUNDS // 2]
-                table.add_row(
-                    f"{size:,}",
-                    f"{seconds:.2f}",
-                    f"{size / seconds:,.0f}",
-                    f"{seconds / size * 1e6:.0f}",
-                    f"{calls / size:.3f}",
-                )
+    with (
+        store() as (link, _),
+        workers("benchmarks.worker", link.url, 4),
+        Client(link.url, namespace=NAMESPACE) as client,
+    ):
+        client.start("map", {"items": list(range(1000))}).result(timeout=60)
+        for size in SIZES:
+            taken, calls = [], 0
+            for _ in range(ROUNDS):
+                link.redis.config_resetstat()
+                begin = time.perf_counter()
+                result = client.start("map", {"items": list(range(size))}).result(timeout=120)
+                taken.append(time.perf_counter() - begin)
+                assert result["m"] == list(range(size))
+                calls = link.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+            seconds = sorted(taken)[ROUNDS // 2]
+            table.add_row(
+                f"{size:,}",
+                f"{seconds:.2f}",
+                f"{size / seconds:,.0f}",
+                f"{seconds / size * 1e6:.0f}",
+                f"{calls / size:.3f}",
+            )
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""Celery: chains of no-op tasks on Redis, prefork. Runs in an environment of its own: `python celery_peer.py URL CHAINS LENGTH`."""
+"""Celery: chains of no-op tasks on Redis, prefork. In an environment of its own: `python celery_peer.py URL CHAINS LENGTH`."""
 
 import json
 import subprocess
