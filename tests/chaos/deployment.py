@@ -120,7 +120,7 @@ class Deployment:
         )
         (self.folder / "flowcraft.yaml").write_text(text)
         self.redis = redis.Redis.from_url(self.store.start())
-        publish_settings(self.redis, self.keys, history=True, max_events=10_000, cancel_grace_ms=1000)
+        publish_settings(self.redis, self.keys, history=True, max_events=20_000, cancel_grace_ms=1000)
         self.publish(self._texts)
         self.client = Client(self.store.url, namespace=NAMESPACE)
         return self

@@ -67,7 +67,9 @@ def judge(
     died = {death.worker: death.at for death in deaths if death.worker}
     for run_id, (flow, x) in started.items():
         _judge_run(verdict, seen, deployment.client.get_handle(run_id), flow, x, died)
-    for run_id in seen.runs() - set(started):  # a child: its parent's output says that of its nodes
+    for run_id in seen.runs() - set(started):
+        if run_id.partition(".")[0] not in started:  # neither one of them nor a child of one
+            continue
         snapshot = deployment.client.get_handle(run_id).describe(ctx=True)
         x = int((snapshot.ctx or {}).get("x", 0))
         _judge_run(verdict, seen, deployment.client.get_handle(run_id), snapshot.blueprint_id, x, died)
