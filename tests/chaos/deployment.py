@@ -159,6 +159,7 @@ class Deployment:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         assert eventually(self.store.ensure_running)
+        assert self.store.pid not in (None, pid)
 
     def go(self, name: str = "go") -> None:
         """Let handlers that hold go on."""
