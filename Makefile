@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 export PYTHON
 
-.PHONY: setup demo test check check-docker fuzz bench bench-quick clean
+.PHONY: setup demo test check check-docker fuzz chaos bench bench-quick clean
 
 setup: $(SET_UP)
 
@@ -33,10 +33,14 @@ check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a 
 fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model
 	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0
 
+chaos: $(SET_UP)  ## 500 workers killed at random under 2,000 runs, with a ledger outside Redis
+	$(BIN)/python -m tests.chaos.storm
+
 bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten minutes; benchmarks/README.md explains the figures
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.idle_latency
 	$(BIN)/python -m benchmarks.map_items
+	$(BIN)/python -m benchmarks.coroutines
 
 bench-quick: $(SET_UP)  ## the same in a minute or two
 	$(BIN)/python -m benchmarks.throughput --quick
