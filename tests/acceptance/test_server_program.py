@@ -181,6 +181,25 @@ def test_worker_processes(folder: Path) -> None:
     assert server.ends() == 0, server.said
 
 
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+def test_a_worker_process_ends_for_a_function_that_does_not_return(folder: Path, how: str) -> None:
+    timeout = {"FLOWCRAFT__DEFAULTS__TIMEOUT": "1s"} if how == "timed out" else {}
+    server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process", **timeout)
+    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    with client_of(folder) as client:
+        run = client.start("long", {})
+        assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
+        (deaf,) = pids_of_slow_nodes(folder)
+        if how == "cancelled":
+            assert run.cancel("enough", grace=0.2)
+        assert run.wait(timeout=PATIENCE).status == ("cancelled" if how == "cancelled" else "failed")
+        assert eventually(lambda: not alive(deaf))
+        server.wait_for("ended with exit code 75")
+        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0, server.said
+
+
 def test_worker_processes_end_with_a_killed_parent(folder: Path) -> None:
     server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process")
     assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)

@@ -18,6 +18,7 @@ from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.huey_app import build_consumer
+from flowcraft_server.executor.overdue import OverdueWatch, RunningFunctions, end_this_process
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
@@ -73,9 +74,12 @@ class WorkerProcess:
         self._sweeper = sweeper
         self.runner.poke_sweeper = self._poke_sweeper
         self._stock = ClaimedNodes()
+        running = RunningFunctions()
+        overdue = OverdueWatch(running, self._give_up if self.settings.replaceable else None)
+        self._threads["overdue watch"] = Periodic("overdue watch", overdue.step, self._stopping)
         self._stock_keeper = StockKeeper(self.runner, self._stock, self._committer, self._stopping)
         work = WorkLoop(
-            self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping
+            self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping, running
         )
         wake_keys = [self.keys.wake(queue) for queue in self.settings.queues]
         self._consumer = build_consumer(url, wake_keys, self.settings.threads, work.run)
@@ -130,6 +134,13 @@ class WorkerProcess:
         self._draining.set()
         self._consumer.end(0.0)
         self.wake()
+
+    def _give_up(self) -> None:
+        """End the process for a function that does not return; all else that it holds goes to other workers first."""
+        self._draining.set()
+        self._hand_back()
+        self._committer.close(1.0)
+        end_this_process()
 
     def _hand_back(self) -> None:
         """Give up the leases of nodes that did not finish, so that another worker takes them without waiting."""

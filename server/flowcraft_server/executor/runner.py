@@ -230,6 +230,18 @@ class NodeRunner:
         error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
         self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
 
+    def disown(self, attempt: Attempt, why: str) -> None:
+        """The node is no longer ours: whatever its handler still does, nobody waits for it."""
+        attempt.request_stop(why)
+        if self.held.take_over(attempt):
+            self.held.remove(attempt)
+
+    def disown_run(self, run_id: str) -> None:
+        """A run has ended with nodes that did not give up in time."""
+        for attempt in self.held.all():
+            if attempt.claim.run_id == run_id:
+                self.disown(attempt, "the grace is over")
+
     def hand_back(self, attempt: Attempt) -> None:
         """Give up the lease of a node that has not finished, so that another worker takes it without waiting."""
         if self.held.take_over(attempt):

@@ -30,6 +30,7 @@ class WorkerSettings:
         max_depth: how deep subflows may nest.
         max_nodes: how many dynamic nodes a run may have.
         missing_handler_patience: how long a node waits for a worker that has its handler.
+        replaceable: a supervisor starts the process again when it ends, so that it may end for a function that does not return.
         retention: how long ended runs are kept, by status; None for ever.
     """
 
@@ -44,6 +45,7 @@ class WorkerSettings:
     max_depth: int = 16
     max_nodes: int = 10_000
     missing_handler_patience: float = 30.0
+    replaceable: bool = False
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Mapping[str, float | None] = field(
         default_factory=lambda: {"completed": 7 * DAY, "failed": 30 * DAY, "cancelled": 7 * DAY, "timed_out": 30 * DAY}

@@ -104,7 +104,8 @@ class LeaseKeeper:
             return
         if what == "lost":
             logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, inst)
-        attempt.request_stop("lost" if what == "lost" else "the run stops")
+            self._runner.disown(attempt, "lost")
+        attempt.request_stop("the run stops")
 
 
 class StopListener:
@@ -125,7 +126,10 @@ class StopListener:
                 message = pubsub.get_message(timeout=0.25)
                 if message is not None and message["type"] == "message":
                     run_id, _, why = message["data"].decode().partition("|")
-                    self._runner.held.stop_run(run_id, why)
+                    if why == "over":
+                        self._runner.disown_run(run_id)
+                    else:
+                        self._runner.held.stop_run(run_id, why)
         return 0.0
 
 

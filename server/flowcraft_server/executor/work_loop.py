@@ -14,6 +14,7 @@ from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.claimed import STUCK, ClaimedNodes
 from flowcraft_server.executor.committer import MOST_OF_A_THREAD, Committer, GaveUp
 from flowcraft_server.executor.event_loop import EventLoop
+from flowcraft_server.executor.overdue import RunningFunctions
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
@@ -53,10 +54,12 @@ class WorkLoop:
         link: StoreLink,
         draining: threading.Event,
         stopping: threading.Event,
+        running: RunningFunctions,
     ) -> None:
         self._runner = runner
         self._stock = stock
         self._committer = committer
+        self._running = running
         self._event_loop = loop
         self._link = link
         self._draining = draining
@@ -112,9 +115,11 @@ class WorkLoop:
             return self._runner.seat("q" if asked else "-")
 
         begin = time.perf_counter()
+        self._running.begin(attempt)
         try:
             call = self._runner.run(attempt, seat)
         finally:
+            self._running.end()
             self._stock.took(uses, time.perf_counter() - begin)
         if asked and (call is None or call.script.name not in CLAIMING or call.args[HOW] != "q"):
             self._stock.put([], 1)

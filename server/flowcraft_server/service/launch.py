@@ -29,11 +29,13 @@ class Deployment:
         loaded: without errors.
         settings: of `loaded`.
         url: of Redis.
+        replaceable: this process is one of several that a supervisor starts again when they end.
     """
 
     loaded: LoadResult
     settings: Settings
     url: str
+    replaceable: bool = False
 
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
         """Wait for Redis and check it.
@@ -85,7 +87,9 @@ class Deployment:
         if executor.worker_type == "process":
             supervisor = Supervisor(self._child_command(), executor.workers, self._child_environ(os.environ))
             return supervisor.serve(stop, executor.drain_timeout, tick)
-        worker, models = build_worker(self.url, self.settings, self.loaded.handlers, self.loaded.folder)
+        worker, models = build_worker(
+            self.url, self.settings, self.loaded.handlers, self.loaded.folder, replaceable=self.replaceable
+        )
         models.warn()
         try:
             return serve(worker, stop, executor.drain_timeout, tick)

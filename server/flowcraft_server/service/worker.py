@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
@@ -22,20 +23,22 @@ TICK = 1.0
 
 
 def build_worker(
-    url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path
+    url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path, *, replaceable: bool = False
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
 
     Args:
         url: of Redis.
         folder: what paths in the settings are relative to.
+        replaceable: whether the process may end for a function that does not return, and is then started again.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.
     """
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
-    return WorkerProcess(url, settings.name, runnable, worker_settings(settings), models), models
+    chosen = replace(worker_settings(settings), replaceable=replaceable)
+    return WorkerProcess(url, settings.name, runnable, chosen, models), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:

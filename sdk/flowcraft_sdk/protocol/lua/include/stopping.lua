@@ -76,6 +76,7 @@ force_stop = function(r)
       if child and not TERMINAL[child.st] then force_stop(child) end
     end
   end)
+  redis.call('PUBLISH', B .. 'control', r.id .. '|over')
   stop_companions(r, force_stop)
   r.stopping = nil
   put(r, 'forced', '1')
