@@ -1,6 +1,7 @@
 """Everything the SDK raises. Failures of runs are data; exceptions are never sent over the wire."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from flowcraft_sdk.records import NodeFailure, RunSnapshot
@@ -114,6 +115,19 @@ class RunNotFoundError(FlowcraftError, LookupError):
     def __init__(self, run_id: str, message: str | None = None) -> None:
         super().__init__(message or f"no run {run_id}")
         self.run_id = run_id
+
+
+class RunExpiredError(RunNotFoundError):
+    """Retention removed the run. `ended_at` is when it had ended, `status` how."""
+
+    code = "run_expired"
+
+    def __init__(self, run_id: str, ended_at: datetime, status: str) -> None:
+        super().__init__(
+            run_id, f"run {run_id} {status} at {ended_at:%Y-%m-%d %H:%M:%S} UTC and was removed by retention"
+        )
+        self.ended_at = ended_at
+        self.status = status
 
 
 class RunStateError(FlowcraftError):

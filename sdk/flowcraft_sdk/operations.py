@@ -30,6 +30,7 @@ from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
 from flowcraft_sdk.records import RunStatus, ServerInfo
 from flowcraft_sdk.steps import Batch, Operation, command
+from flowcraft_sdk.tombstones import missing
 
 WORKER_FRESH = 30.0
 """Seconds for which a worker counts as alive after it was last heard of."""
@@ -181,7 +182,7 @@ def status(deployment: Deployment, run_id: str) -> Operation[RunStatus]:
     """A run's state; one small read."""
     raw = yield command("HGET", deployment.keys.run(run_id), "st")
     if raw is None:
-        raise RunNotFoundError(run_id)
+        yield from missing(deployment.keys.gone, run_id)
     return RunStatus(text(raw))
 
 
@@ -195,7 +196,7 @@ def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
     reply = yield command("HGETALL", deployment.keys.run(run_id))
     fields = {text(key): text(value) for key, value in reply.items()}
     if "st" not in fields:
-        raise RunNotFoundError(run_id)
+        yield from missing(deployment.keys.gone, run_id)
     doc = yield from plan_doc(deployment, fields["plan"])
     return RunRecord(run_id, fields, doc)
 
@@ -210,7 +211,7 @@ def cancel(deployment: Deployment, run_id: str, reason: str, grace: Seconds | No
         grace_ms = int(span * 1000)
     reply = yield scripts.cancel(deployment.keys, run_id=run_id, reason=reason, grace_ms=grace_ms)
     if reply[0] == b"missing" or reply[0] == "missing":
-        raise RunNotFoundError(run_id)
+        yield from missing(deployment.keys.gone, run_id)
     return int(reply[0]) == 1
 
 

@@ -12,7 +12,6 @@ from flowcraft_sdk.errors import (
     ConfigurationError,
     RunCancelledError,
     RunFailedError,
-    RunNotFoundError,
     RunTimedOutError,
     WaitTimeoutError,
 )
@@ -20,6 +19,7 @@ from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, 
 from flowcraft_sdk.protocol.events import parse_event
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.steps import Batch, Doze, Emit, Listen, Operation, T, clock, command
+from flowcraft_sdk.tombstones import missing
 
 LOOK_AGAIN = 30.0
 """Seconds after which a sleeper looks by itself, in case a notice was lost."""
@@ -184,7 +184,7 @@ def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str,
     replies = yield Batch(tuple(command("HGET", deployment.keys.run(run_id), "st") for run_id in run_ids))
     for run_id, reply in zip(run_ids, replies, strict=True):
         if reply is None:
-            raise RunNotFoundError(run_id)
+            yield from missing(deployment.keys.gone, run_id)
     return {run_id: RunStatus(text(reply)) for run_id, reply in zip(run_ids, replies, strict=True)}
 
 
@@ -234,7 +234,7 @@ def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tup
             atomic=True,
         )
         if head[0] is None:
-            raise RunNotFoundError(run_id)
+            yield from missing(keys.gone, run_id)
         if int(head[2] or 0) == trimmed:
             break
         trimmed = int(head[2])

@@ -187,6 +187,32 @@ def health(file: Path, profile: str | None) -> None:
         click.echo(check_health(settings, url or _redis_variable(loaded)))
 
 
+@main.command()
+@_common
+@click.option("--dry", is_flag=True, help="Only say what would be removed.")
+def gc(file: Path, profile: str | None, dry: bool) -> None:
+    """Remove ended runs that are past retention, now; the workers do it by themselves, once a minute."""
+    from flowcraft_server.service.retention import clean, overdue
+
+    loaded = load_settings(file, profile=profile)
+    settings = _settings_or_exit(loaded)
+    configure_logging("warning", "pretty", secrets=loaded.secrets)
+    with _errors_told():
+        url = _known_url(loaded, settings)
+        click.echo(overdue(url, settings) if dry else clean(url, settings))
+
+
+def _known_url(loaded: LoadResult, settings: Settings) -> str:
+    """The address of the deployment's Redis, which may be an embedded store that runs."""
+    from flowcraft_server.store.embedded import running_url
+
+    url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
+    url = url or _redis_variable(loaded)
+    if url is None:
+        raise click.ClickException("the embedded store does not run; start `flowcraft-server dev`, or set redis.url")
+    return url
+
+
 def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
 ) -> tuple[LoadResult, Settings]:

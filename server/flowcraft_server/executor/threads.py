@@ -1,4 +1,4 @@
-"""The threads beside the workers: lease renewal, stop notices, timers and retention."""
+"""The threads beside the workers: lease renewal, stop notices, timers."""
 
 import threading
 import time
@@ -19,7 +19,6 @@ DEADLINE_TICK = 0.05
 SWEPT_AT_ONCE = 100
 LONGEST_SWEEP_PAUSE = 0.25
 """Seconds by which a timer that another process has just set may be late."""
-RETENTION_PAUSE = 60.0
 
 
 class Periodic:
@@ -141,7 +140,6 @@ class Sweeper:
         self._keys = keys
         self._settings = settings
         self._soon = float("inf")
-        self._next_retention = time.monotonic() + 5.0
 
     def expect(self, seconds: float) -> None:
         """Something falls due that early: do not sleep past it."""
@@ -161,22 +159,7 @@ class Sweeper:
         done, wait_ms, taken_over = (int(part) for part in self._link.call(call))
         if taken_over:
             logger.warning("took over {} nodes whose worker had died or stalled", taken_over)
-        if time.monotonic() >= self._next_retention:
-            self._expire()
-            self._next_retention = time.monotonic() + RETENTION_PAUSE
         if done >= SWEPT_AT_ONCE:
             return 0.0
         pause = LONGEST_SWEEP_PAUSE if wait_ms < 0 else min(LONGEST_SWEEP_PAUSE, wait_ms / 1000 + 0.001)
         return max(0.0, min(pause, self._soon - time.monotonic()))
-
-    def _expire(self) -> None:
-        for status, age in self._settings.retention.items():
-            offset = 0
-            while age is not None:
-                call = scripts.expire(
-                    self._keys, status=status, age_ms=int(age * 1000), limit=SWEPT_AT_ONCE, offset=offset
-                )
-                removed, kept = (int(part) for part in self._link.call(call))
-                offset += kept
-                if removed + kept < SWEPT_AT_ONCE:
-                    break

@@ -24,6 +24,7 @@ local function worker_lost(r, inst, n)
   end
   if n.crashes < max_crashes then return requeue(r, inst, n) end
   redis.call('ZADD', B .. 'dead', NOW, r.id .. '|' .. inst)
+  put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
   local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
     message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node (executor.maxCrashes)'})
   fail_node(r, inst, n, failure, 'null')

@@ -23,6 +23,7 @@ local function create_run(options, pairs_)
   if setting('history', 'on') == 'off' then add('h', 'off') end
   redis.call('HSET', k, unpack(record))
   for i = pairs_, #ARGV, 2 do redis.call('HSET', k, 'c:' .. ARGV[i], ARGV[i + 1]) end
+  redis.call('HINCRBY', B .. 'plans', options.plan, 1)
   redis.call('ZADD', B .. 'idx:all', NOW, options.id)
   redis.call('ZADD', B .. 'idx:bp:' .. options.blueprint, NOW, options.id)
   redis.call('ZADD', B .. 'idx:st:' .. st, NOW, options.id)
