@@ -21,6 +21,12 @@ local function serves(queues, queue)
   return queues == queue or string.find(',' .. queues .. ',', ',' .. queue .. ',', 1, true) ~= nil
 end
 
+-- What a context key was at the start of a run ('' for nothing), nil if that is kept already; asked before it is written over.
+local function start_value(k, key)
+  local v = redis.call('HMGET', k, 'z:' .. key, 'c:' .. key)
+  return not v[1] and (v[2] or '') or nil
+end
+
 -- Appends to a run's history, which is capped; `ev0` counts what was cut off.
 local function add_events(k, events)
   local key, length = k .. ':events', 0
