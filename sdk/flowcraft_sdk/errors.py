@@ -163,6 +163,17 @@ class NotWaitingError(RunStateError):
         self.waiting = tuple(waiting)
 
 
+class DeadLetterNotFoundError(FlowcraftError, LookupError):
+    """The run has no dead letter, or not for that node."""
+
+    code = "dead_letter_not_found"
+
+    def __init__(self, run_id: str, node_id: str | None = None) -> None:
+        super().__init__(f"there is no dead letter of run {run_id}" + (f", node '{node_id}'" if node_id else ""))
+        self.run_id = run_id
+        self.node_id = node_id
+
+
 class RunConflictError(FlowcraftError):
     """The run id is taken. `reason`: exists, different_input or different_blueprint; `existing` is its handle."""
 

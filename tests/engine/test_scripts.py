@@ -533,3 +533,26 @@ def test_drop_letters_leaves_the_run(bench: Bench) -> None:
     assert bench.call(scripts.drop_letters(bench.keys, run_id="r")) == 1
     assert bench.call(scripts.drop_letters(bench.keys, run_id="r")) == 0
     assert bench.status() == "failed"
+
+
+def test_examine_finds_and_repairs_a_ready_node_that_is_in_no_queue(bench: Bench) -> None:
+    bench.start()
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=True)) == []
+    assert bench.call(scripts.examine(bench.keys, run_id="nope", fix=True)) == [b"missing", b"", 0]
+    bench.env.link.redis.delete(bench.keys.ready("default"))
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=False)) == [b"ready-not-queued", b"a", 0]
+    assert bench.ready() == []
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=True)) == [b"ready-not-queued", b"a", 1]
+    assert bench.ready() == ["r|a"]
+
+
+def test_examine_entries_removes_what_stands_for_nothing(bench: Bench) -> None:
+    bench.start()
+    bench.env.link.redis.zadd(bench.keys.ready("default"), {"gone|x": 1, "gone|y": 2})
+    options: dict[str, Any] = {"name": "ready:default", "count": 2}
+    look = scripts.examine_entries(bench.keys, first=0, fix=False, **options)
+    assert bench.call(look) == [2, b"gone|x", 0, b"gone|y", 0]
+    mend = scripts.examine_entries(bench.keys, first=0, fix=True, **options)
+    assert bench.call(mend) == [0, b"gone|x", 1, b"gone|y", 1]
+    assert bench.call(mend) == [-1]
+    assert bench.ready() == ["r|a"]

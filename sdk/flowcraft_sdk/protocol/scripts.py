@@ -72,13 +72,14 @@ def start(
     memo_json: str | bytes = "",
     parent: str = "",
     max_depth: int = 16,
-    context: Mapping[str, bytes],
+    forked_from: str = "",
+    context: Mapping[str, Field],
 ) -> ScriptCall:
-    """Record a run and make its first nodes ready. `context` maps keys to wire JSON."""
+    """Record a run and make its first nodes ready. `context` maps keys to wire JSON; `forked_from` is a run done again."""
     return _call(
         "start", keys, token, run_id, blueprint_id, version, digest, on_conflict,
         "" if start_at_ms is None else start_at_ms, "" if run_timeout_ms is None else run_timeout_ms,
-        tags_json, memo_json, parent, max_depth, *_flat(context.items()),
+        tags_json, memo_json, parent, max_depth, forked_from, *_flat(context.items()),
     )  # fmt: skip
 
 
@@ -276,6 +277,16 @@ def drop_letters(keys: Keys, *, run_id: str, inst: str = "") -> ScriptCall:
     return _call("drop_letters", keys, run_id, inst)
 
 
+def examine(keys: Keys, *, run_id: str, fix: bool) -> ScriptCall:
+    """Look a run over for what should not be; with `fix`, repair what is safe to repair."""
+    return _call("examine", keys, run_id, int(fix))
+
+
+def examine_entries(keys: Keys, *, name: str, first: int, count: int, fix: bool) -> ScriptCall:
+    """Look over entries of a sorted set, by its name without prefix, for those that stand for nothing."""
+    return _call("examine_entries", keys, name, first, count, int(fix))
+
+
 def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
     """Move the test clock forward."""
     return _call("advance", keys, ms, int(keep_leases))
@@ -283,5 +294,6 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 
 ALL = (
     "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand",
-    "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "drop_letters",
+    "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "drop_letters", "examine",
+    "examine_entries",
 )  # fmt: skip

@@ -1,6 +1,6 @@
 -- A new run: its record, its context, its indexes.
 
--- options: id, blueprint, plan, token, digest, tags, memo, parent, parent_node, root, depth, deadline, start_at.
+-- options: id, blueprint, plan, token, digest, tags, memo, fork, parent, parent_node, root, depth, deadline, start_at.
 -- pairs_: where the context's key, value pairs begin in ARGV.
 local function create_run(options, pairs_)
   local k = B .. 'run:' .. options.id
@@ -15,6 +15,7 @@ local function create_run(options, pairs_)
   add('dg', options.digest)
   add('tags', options.tags)
   add('memo', options.memo)
+  add('fork', options.fork)
   add('par', options.parent)
   add('pn', options.parent_node)
   add('root', options.root)
