@@ -8,6 +8,7 @@ import pytest
 from flowcraft_sdk import Defect, RunFailedError, RunNotFoundError, RunStatus
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_server.engine.claims import parse_claim
 from flowcraft_server.testing import TestEnvironment, broken_invariants
 
 Make = Callable[..., TestEnvironment]
@@ -141,32 +142,16 @@ class TestNodes:
 
     def test_items_whose_end_was_not_heard(self, env: TestEnvironment) -> None:
         env.client.start("many", {"list": [1, 2]}, run_id="r")
-        worker = env.add_worker()
-        until_batch_is_open(env)
-        env.kill_worker(worker)
-        env.clock.advance(60, keep_leases=False)
-        batch = env.keys.batch("r", "m")
-        state = fields(env)
-        for number in range(2):
-            inst = f"m[{number}]"
-            if f"n:{inst}" in state:
-                env.link.redis.hdel(env.keys.run("r"), f"n:{inst}")
-            env.link.redis.hset(batch, f"r:{number}", "1")
-            env.link.redis.hdel(batch, f"i:{number}")
-        if not state["n:m"].startswith("W"):
-            pytest.skip("the worker was quicker")
+        fence = parse_claim(env.link.call(scripts.claim(env.keys, SEAT))[0]).fence
+        node: dict[str, Any] = {"run_id": "r", "inst": "m", "fence": fence}
+        env.link.call(scripts.store_items(env.keys, total=2, limit=9, first=0, items=[b"1", b"2"], **node))
+        env.link.call(scripts.park(env.keys, kind="batch", **node))
+        env.link.redis.delete(env.keys.ready("default"), env.keys.batch("r", "m"))
+        env.link.redis.hset(env.keys.batch("r", "m"), mapping={"r:0": "1", "r:1": "1"})
+        env.link.redis.hdel(env.keys.run("r"), "n:m[0]", "n:m[1]")
         env.link.redis.hset(env.keys.run("r"), mapping={"b:m": "2|2|2|9", "live": 1})
-        env.link.redis.delete(env.keys.ready("default"), env.keys.leases)
         found_and_fixed(env, "batch-unheard")
         assert finish(env)["m"] == [1, 1]
-
-
-def until_batch_is_open(env: TestEnvironment) -> None:
-    import time
-
-    end = time.monotonic() + 10
-    while "b:m" not in fields(env):
-        assert time.monotonic() < end
 
 
 class TestRuns:

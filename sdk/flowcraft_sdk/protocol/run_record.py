@@ -225,7 +225,7 @@ class RunRecord:
         """The context that the run was started with, as wire JSON: without what handlers have written since."""
         found = {field[2:]: raw for field, raw in self.fields.items() if field.startswith("c:")}
         for field, raw in self.fields.items():
-            if field.startswith("z:"):
+            if field.startswith("u:"):
                 if raw:
                     found[field[2:]] = raw
                 else:

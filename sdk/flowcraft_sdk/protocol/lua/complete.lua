@@ -22,17 +22,12 @@ end
 e = e or entry(r, inst)
 local action, decisions = ARGV[9], ARGV[10]
 local at = 16
-local function put_context(key, value)
-  local before = start_value(r.k, key)
-  if before then put(r, 'z:' .. key, before) end
-  put(r, 'c:' .. key, value)
-end
 for _ = 1, tonumber(ARGV[11]) do
-  put_context(ARGV[at], ARGV[at + 1])
+  put_context(r, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
 for _ = 1, tonumber(ARGV[12]) do
-  put_context(ARGV[at], false)
+  put_context(r, ARGV[at], false)
   at = at + 1
 end
 for _ = 1, tonumber(ARGV[13]) do

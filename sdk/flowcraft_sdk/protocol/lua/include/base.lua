@@ -23,7 +23,7 @@ end
 
 -- What a context key was at the start of a run ('' for nothing), nil if that is kept already; asked before it is written over.
 local function start_value(k, key)
-  local v = redis.call('HMGET', k, 'z:' .. key, 'c:' .. key)
+  local v = redis.call('HMGET', k, 'u:' .. key, 'c:' .. key)
   return not v[1] and (v[2] or '') or nil
 end
 

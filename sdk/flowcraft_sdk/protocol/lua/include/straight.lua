@@ -29,7 +29,7 @@ local function add_values(set, k, inst)
   local at = 16
   for _ = 1, ARGV[11] do
     local before = start_value(k, ARGV[at])
-    if before then set[#set + 1], set[#set + 2] = 'z:' .. ARGV[at], before end
+    if before then set[#set + 1], set[#set + 2] = 'u:' .. ARGV[at], before end
     set[#set + 1], set[#set + 2] = 'c:' .. ARGV[at], ARGV[at + 1]
     at = at + 2
   end
