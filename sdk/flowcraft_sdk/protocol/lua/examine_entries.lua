@@ -16,7 +16,7 @@ end
 local TIMERS = {
   T = function(id, inst) return node_letter(id, inst) == 'T' end,
   W = function(id, inst) return node_letter(id, inst) == 'W' end,
-  p = function(id, inst) return node_letter(id, inst) == 'R' end,
+  p = function(id, inst) return node_letter(id, inst) == 'R' or node_letter(id, inst) == 'L' end,
   d = function(_, _, v) return not TERMINAL[v[1]] end,
   g = function(_, _, v) return not TERMINAL[v[1]] and v[2] end,
   b = function(_, _, v) return v[1] == 'scheduled' end,

@@ -36,7 +36,9 @@ for _, member in ipairs(due) do
   local id, inst = string.match(member, '^([^|]+)|(.+)$')
   local r = load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, inst)
-  if n and n.s == 'L' then worker_lost(r, inst, n) end
+  if n and n.s == 'L' then
+    if plan_gone(r) then lose_plan(r, inst) else worker_lost(r, inst, n) end
+  end
   done = done + 1
 end
 
@@ -47,15 +49,15 @@ for _, member in ipairs(timers) do
   local r = load_run(id)
   if r and not TERMINAL[r.st] then
     local n = inst ~= '' and node_state(r, inst)
-    if kind == 'T' and n and n.s == 'T' then
+    if plan_gone(r) then
+      if kind ~= 'p' or n and (n.s == 'R' or n.s == 'L') then lose_plan(r, n and inst or '') end
+    elseif kind == 'T' and n and n.s == 'T' then
       requeue(r, inst, n)
     elseif kind == 'W' and n and n.s == 'W' then
       ready_with(r, inst, n, {'timer'})
     elseif kind == 'b' and r.st == 'scheduled' then
       set_status(r, 'queued')
       begin_run(r)
-    elseif kind == 'p' and n and n.s == 'R' then
-      lose_plan(r, inst)
     elseif kind == 'd' then
       stop_run(r, 'timeout', grace)
     elseif kind == 'g' then
