@@ -49,6 +49,22 @@ class BackendUnavailableError(FlowcraftError, ConnectionError):
         self.maybe_applied = maybe_applied
 
 
+class BackendRefusedError(BackendUnavailableError):
+    """Redis answers, and refuses for a reason that passes. `trouble`: full, read-only, loading, cannot-save, ..."""
+
+    code = "backend_refused"
+
+    def __init__(self, message: str, *, trouble: str = "", operation: str = "", maybe_applied: bool = False) -> None:
+        super().__init__(message, operation=operation, maybe_applied=maybe_applied)
+        self.trouble = trouble
+
+
+class NotDurableError(BackendUnavailableError):
+    """What was asked for is recorded, but Redis did not confirm in time that it is kept (`redis.durability`)."""
+
+    code = "not_durable"
+
+
 class ProtocolMismatchError(FlowcraftError):
     """Client and deployment speak different versions of the protocol."""
 

@@ -10,6 +10,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink, StoreUnavailable, connect
@@ -51,7 +52,10 @@ class Periodic:
                 quiet = True
             except (StoreUnavailable, redis.exceptions.RedisError) as error:
                 if quiet:
-                    logger.warning("{}: {}", self._name, error)
+                    trouble = trouble_of(error)
+                    logger.warning(
+                        "{}: {}", self._name, error if trouble is None else f"Redis refuses: {trouble.advice}"
+                    )
                 quiet, pause = False, 0.5
             except Exception:
                 logger.exception("{} met an error of its own", self._name)

@@ -11,6 +11,11 @@ local function setting(name, default)
   return redis.call('HGET', B .. 'settings', name) or default
 end
 
+-- Lets this call write although Redis' memory is full: Redis refuses a script's first write then, unless it frees memory.
+local function allow_when_full()
+  redis.call('ZREM', B .. 'workers', '')
+end
+
 -- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
 local function item_of(inst)
   if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
