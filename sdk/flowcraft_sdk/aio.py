@@ -48,7 +48,12 @@ class AsyncClient:
         self.settings = settings or ClientSettings()
         self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=True)
         self.driver = AsyncDriver(self._url, self.settings, redis)
-        self.deployment = Deployment(Keys(self.namespace), self.settings.outage, self.settings.max_value)
+        self.deployment = Deployment(
+            Keys(self.namespace),
+            self.settings.outage,
+            self.settings.max_value,
+            patience=self.settings.socket_timeout * 0.6,
+        )
 
     @classmethod
     def from_config(

@@ -48,7 +48,12 @@ class Client:
         self.settings = settings or ClientSettings()
         self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=False)
         self.driver = SyncDriver(self._url, self.settings, redis)
-        self.deployment = Deployment(Keys(self.namespace), self.settings.outage, self.settings.max_value)
+        self.deployment = Deployment(
+            Keys(self.namespace),
+            self.settings.outage,
+            self.settings.max_value,
+            patience=self.settings.socket_timeout * 0.6,
+        )
 
     @classmethod
     def from_config(

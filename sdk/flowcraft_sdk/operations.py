@@ -18,6 +18,7 @@ from flowcraft_sdk.context_input import (
     epoch_ms,
     seconds,
 )
+from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     ConfigurationError,
@@ -50,6 +51,8 @@ class Deployment:
         outage: seconds that a wait bears Redis being away.
         max_value: bytes that one value of a start context may have.
         docs: plan documents by hash: immutable, so fetched once.
+        patience: seconds to wait for Redis to confirm that something is kept.
+        durability: when something counts as kept, once it is known.
         understood: whether both sides are known to speak the same protocol.
     """
 
@@ -57,6 +60,8 @@ class Deployment:
     outage: float
     max_value: int
     docs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    patience: float = 3.0
+    durability: str | None = None
     understood: bool = False
 
 
@@ -114,6 +119,7 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, opti
         raise ConfigurationError(f"run {order['parent']} is nested too deep to have a child")
     if code == "conflict":
         raise RunConflictError(run_id, text(reply[1]))
+    yield from confirm(deployment, run_id, "the start")
     return code == "attached"
 
 

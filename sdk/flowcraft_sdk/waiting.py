@@ -7,6 +7,7 @@ from typing import Any
 
 from flowcraft_sdk.context_input import seconds
 from flowcraft_sdk.describing import describe
+from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -129,6 +130,7 @@ def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
     """Wait for the end and return the output, or raise by how the run ended."""
     yield from wait_for(deployment, run_id, frozenset(), timeout, handle)
     found = yield from record(deployment, run_id)
+    yield from confirm(deployment, run_id, "the end")
     if found.status is RunStatus.COMPLETED:
         return found.result()
     snapshot = found.snapshot()
@@ -142,7 +144,9 @@ def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
 def wait(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[RunSnapshot]:
     """Wait for the end, however it comes."""
     yield from wait_for(deployment, run_id, frozenset(), timeout, handle)
-    return (yield from describe(deployment, run_id, False, True))
+    found = yield from describe(deployment, run_id, False, True)
+    yield from confirm(deployment, run_id, "the end")
+    return found
 
 
 def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Seconds | None) -> Operation[None]:

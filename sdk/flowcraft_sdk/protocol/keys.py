@@ -129,6 +129,11 @@ class Keys:
         return self.base + "stats"
 
     @property
+    def synced(self) -> str:
+        """A mark that is written before it is asked whether everything up to it is kept."""
+        return self.base + "synced"
+
+    @property
     def protocol(self) -> str:
         """The version of this protocol that the deployment speaks."""
         return self.base + "protocol"

@@ -250,15 +250,24 @@ def _redis_variable(loaded: LoadResult) -> str | None:
 
 
 def _check_redis(settings: Settings) -> str:
-    from flowcraft_server.service.redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+    from flowcraft_sdk.protocol.keys import Keys
+    from flowcraft_server.service.redis_gate import (
+        RedisUnusable,
+        check_durability,
+        complaints_about,
+        shown_url,
+        wait_for_redis,
+    )
     from flowcraft_server.store.binary import find_server
 
     if settings.redis.embedded:
         return f"embedded, by {find_server()}"
     url = settings.redis.url
-    complaints = complaints_about(wait_for_redis(url, settings.redis.connect_timeout), url)
+    client = wait_for_redis(url, settings.redis.connect_timeout)
+    complaints = complaints_about(client, url)
     if complaints and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(complaints))
+    check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flowcraft_sdk.durability import ASYNC
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_server.blueprints.compiler import compile_blueprint
@@ -41,7 +42,9 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def publish_settings(redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int) -> None:
+def publish_settings(
+    redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int, durability: str = ASYNC
+) -> None:
     """Publish what the scripts need to know of the deployment's configuration."""
     redis.hset(
         keys.settings,
@@ -49,6 +52,7 @@ def publish_settings(redis: Any, keys: Keys, *, history: bool, max_events: int, 
             "history": "on" if history else "off",
             "events": max_events,
             "cancelGrace": cancel_grace_ms,
+            "durability": durability,
             "published": int(time.time() * 1000),
         },
     )

@@ -31,7 +31,7 @@ Answer = Callable[[Step], Any]
 
 
 def deployment(**more: Any) -> Deployment:
-    return Deployment(KEYS, outage=more.pop("outage", 60.0), max_value=1000, **more)
+    return Deployment(KEYS, outage=more.pop("outage", 60.0), max_value=1000, **{"durability": "async", **more})
 
 
 def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Step]]:

@@ -33,6 +33,7 @@ local function held(id, inst, fence, fields)
     return nil, 'stale'
   end
   if n and n.claims == fence and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
+  allow_when_full()
   count('stale')
   return nil, 'stale'
 end
