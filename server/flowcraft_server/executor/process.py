@@ -57,6 +57,7 @@ class WorkerProcess:
             self.keys,
             defaults=self.settings.defaults,
             max_value=self.settings.max_value,
+            inline_value=self.settings.inline_value,
             max_depth=self.settings.max_depth,
             max_nodes=self.settings.max_nodes,
         )

@@ -54,6 +54,7 @@ class WorkerSettings:
         missing_handler_patience: how long a node waits for a worker that has its handler.
         replaceable: a supervisor starts the process again when it ends, so that it may end for a function that does not return.
         retention: how long ended runs are kept.
+        secrets: texts to be masked in what is recorded of failures.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -71,6 +72,7 @@ class WorkerSettings:
     replaceable: bool = False
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
     worker_id: str = field(default_factory=new_worker_id)
 
     @property

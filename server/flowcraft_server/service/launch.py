@@ -93,6 +93,10 @@ class Deployment:
             self.url, self.settings, self.loaded.handlers, self.loaded.folder, replaceable=self.replaceable
         )
         models.warn()
+            self.url, self.settings, self.loaded.handlers, self.loaded.folder, self.loaded.secrets
+        )
+        for warning in models.warnings:
+            logger.warning("{}", warning)
         try:
             return serve(worker, stop, executor.drain_timeout, tick)
         finally:

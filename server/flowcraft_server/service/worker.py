@@ -25,6 +25,11 @@ TICK = 1.0
 
 def build_worker(
     url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path, *, replaceable: bool = False
+    url: str,
+    settings: Settings,
+    handlers: dict[str, RegisteredHandler],
+    folder: Path,
+    secrets: frozenset[str] = frozenset(),
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
 
@@ -32,6 +37,7 @@ def build_worker(
         url: of Redis.
         folder: what paths in the settings are relative to.
         replaceable: whether the process may end for a function that does not return, and is then started again.
+        secrets: texts to be masked in what is recorded of failures.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.
@@ -40,6 +46,9 @@ def build_worker(
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
     chosen = replace(worker_settings(settings), replaceable=replaceable)
     return WorkerProcess(url, settings.name, runnable, chosen, models), models
+    return WorkerProcess(
+        url, settings.name, runnable, replace(worker_settings(settings), secrets=secrets), models
+    ), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
