@@ -5,17 +5,21 @@ from flowcraft_sdk.aio_handle import AsyncHandle
 from flowcraft_sdk.client import Client
 from flowcraft_sdk.connection import ClientSettings
 from flowcraft_sdk.errors import (
+    BackendRefusedError,
     BackendUnavailableError,
     BlueprintNotFoundError,
     ConfigurationError,
+    DeadLetterNotFoundError,
     FlowcraftError,
     InvalidInputError,
+    NotDurableError,
     NotWaitingError,
     PayloadTooLargeError,
     ProtocolMismatchError,
     RemoteError,
     RunCancelledError,
     RunConflictError,
+    RunExpiredError,
     RunFailedError,
     RunNotFoundError,
     RunStateError,
@@ -43,6 +47,8 @@ from flowcraft_sdk.operations import StartOptions
 from flowcraft_sdk.records import (
     BlueprintInfo,
     CancelInfo,
+    DeadLetter,
+    Defect,
     NodeFailure,
     NodeSnapshot,
     NodeStatus,
@@ -59,11 +65,13 @@ from flowcraft_sdk.records import (
 __version__ = "0.1.0"
 __all__ = [
     "AsyncClient", "AsyncHandle", "AsyncLanguageModel", "AsyncNodeContext", "AsyncRunContext",
-    "BackendUnavailableError", "BlueprintInfo", "BlueprintNotFoundError", "CancelInfo", "Client", "ClientSettings",
-    "ConfigurationError", "DynamicNode", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError",
-    "LanguageModel", "NodeCancelled", "NodeContext", "NodeFailure", "NodeResult", "NodeSnapshot", "NodeStatus",
-    "NonRetryableError", "NotWaitingError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError", "RemoteError",
-    "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunFailedError", "RunNotFoundError",
-    "RunSnapshot", "RunStateError", "RunStatus", "RunSummary", "RunTimedOutError", "RunUnsuccessfulError",
-    "SerializationError", "ServerInfo", "StartOptions", "WaitPoint", "WaitTimeoutError", "WorkerInfo", "handler",
+    "BackendRefusedError", "BackendUnavailableError", "BlueprintInfo", "BlueprintNotFoundError", "CancelInfo",
+    "Client", "ClientSettings", "ConfigurationError", "DeadLetter", "DeadLetterNotFoundError", "Defect",
+    "DynamicNode", "FlowcraftError", "Handle", "HandlerSpec", "InvalidInputError", "LanguageModel", "NodeCancelled",
+    "NodeContext", "NodeFailure", "NodeResult", "NodeSnapshot", "NodeStatus", "NonRetryableError",
+    "NotDurableError", "NotWaitingError", "PayloadTooLargeError", "Progress", "ProtocolMismatchError",
+    "RemoteError", "RunCancelledError", "RunConflictError", "RunContext", "RunEvent", "RunExpiredError",
+    "RunFailedError", "RunNotFoundError", "RunSnapshot", "RunStateError", "RunStatus", "RunSummary",
+    "RunTimedOutError", "RunUnsuccessfulError", "SerializationError", "ServerInfo", "StartOptions", "WaitPoint",
+    "WaitTimeoutError", "WorkerInfo", "handler",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack, overload
 from flowcraft_sdk import listing, operations, waiting
 from flowcraft_sdk.aio_driver import AsyncDriver
 from flowcraft_sdk.aio_handle import AsyncHandle
+from flowcraft_sdk.aio_operating import AsyncOperator
 from flowcraft_sdk.connection import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
 from flowcraft_sdk.context_input import check_run_id, new_run_id
 from flowcraft_sdk.errors import RunConflictError
@@ -47,7 +48,12 @@ class AsyncClient:
         self.settings = settings or ClientSettings()
         self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=True)
         self.driver = AsyncDriver(self._url, self.settings, redis)
-        self.deployment = Deployment(Keys(self.namespace), self.settings.outage, self.settings.max_value)
+        self.deployment = Deployment(
+            Keys(self.namespace),
+            self.settings.outage,
+            self.settings.max_value,
+            patience=self.settings.socket_timeout * 0.6,
+        )
 
     @classmethod
     def from_config(
@@ -247,6 +253,11 @@ class AsyncClient:
             ProtocolMismatchError: the deployment speaks another version.
         """
         return await self.driver.run(operations.ping(self.deployment))
+
+    @property
+    def operator(self) -> AsyncOperator:
+        """Dead letters, and looking for what hangs."""
+        return AsyncOperator(self)
 
     async def aclose(self) -> None:
         """Close all connections; afterwards the client is of no use."""

@@ -12,6 +12,7 @@ from flowcraft_sdk.context_input import check_run_id, new_run_id
 from flowcraft_sdk.driver import SyncDriver
 from flowcraft_sdk.errors import RunConflictError
 from flowcraft_sdk.handle import Handle
+from flowcraft_sdk.operating import Operator
 from flowcraft_sdk.operations import Deployment, Seconds, StartOptions
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.records import BlueprintInfo, RunStatus, RunSummary, ServerInfo, WorkerInfo
@@ -47,7 +48,12 @@ class Client:
         self.settings = settings or ClientSettings()
         self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=False)
         self.driver = SyncDriver(self._url, self.settings, redis)
-        self.deployment = Deployment(Keys(self.namespace), self.settings.outage, self.settings.max_value)
+        self.deployment = Deployment(
+            Keys(self.namespace),
+            self.settings.outage,
+            self.settings.max_value,
+            patience=self.settings.socket_timeout * 0.6,
+        )
 
     @classmethod
     def from_config(
@@ -245,6 +251,11 @@ class Client:
             ProtocolMismatchError: the deployment speaks another version.
         """
         return self.driver.run(operations.ping(self.deployment))
+
+    @property
+    def operator(self) -> Operator:
+        """Dead letters, and looking for what hangs."""
+        return Operator(self)
 
     def close(self) -> None:
         """Close all connections; afterwards the client is of no use."""

@@ -11,10 +11,11 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
+from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.protocol.scripts import ScriptCall
 from flowcraft_sdk.steps import Batch, Command
+from flowcraft_sdk.trouble import trouble_of
 
 DEFAULT_URL = "redis://localhost:6379/0"
 SCHEMES = ("redis", "rediss", "unix")
@@ -156,6 +157,7 @@ class Attempts:
 
         Raises:
             ConfigurationError: Redis refuses this user.
+            BackendRefusedError: Redis refuses for now.
             BackendUnavailableError: there is no further attempt.
         """
         place = hidden(self._url)
@@ -163,6 +165,14 @@ class Attempts:
             raise ConfigurationError(f"Redis at {place} refuses this user: {error}") from error
         refused = isinstance(error, LOST_FOR_GOOD)
         self._sent = self._sent or not (refused or _never_sent(error))
+        trouble = trouble_of(error)
+        if trouble is not None and (refused or self._left <= 0):
+            raise BackendRefusedError(
+                f"Redis at {place} refuses {self._operation}: {trouble.advice}",
+                trouble=trouble.name,
+                operation=self._operation,
+                maybe_applied=self._writes and self._sent,
+            ) from error
         if refused or self._left <= 0:
             raise BackendUnavailableError(
                 f"Redis at {place} cannot serve {self._operation}: {error}",

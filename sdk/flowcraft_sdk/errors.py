@@ -1,6 +1,7 @@
 """Everything the SDK raises. Failures of runs are data; exceptions are never sent over the wire."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from flowcraft_sdk.records import NodeFailure, RunSnapshot
@@ -46,6 +47,22 @@ class BackendUnavailableError(FlowcraftError, ConnectionError):
         super().__init__(message)
         self.operation = operation
         self.maybe_applied = maybe_applied
+
+
+class BackendRefusedError(BackendUnavailableError):
+    """Redis answers, and refuses for a reason that passes. `trouble`: full, read-only, loading, cannot-save, ..."""
+
+    code = "backend_refused"
+
+    def __init__(self, message: str, *, trouble: str = "", operation: str = "", maybe_applied: bool = False) -> None:
+        super().__init__(message, operation=operation, maybe_applied=maybe_applied)
+        self.trouble = trouble
+
+
+class NotDurableError(BackendUnavailableError):
+    """What was asked for is recorded, but Redis did not confirm in time that it is kept (`redis.durability`)."""
+
+    code = "not_durable"
 
 
 class ProtocolMismatchError(FlowcraftError):
@@ -116,6 +133,19 @@ class RunNotFoundError(FlowcraftError, LookupError):
         self.run_id = run_id
 
 
+class RunExpiredError(RunNotFoundError):
+    """Retention removed the run. `ended_at` is when it had ended, `status` how."""
+
+    code = "run_expired"
+
+    def __init__(self, run_id: str, ended_at: datetime, status: str) -> None:
+        super().__init__(
+            run_id, f"run {run_id} {status} at {ended_at:%Y-%m-%d %H:%M:%S} UTC and was removed by retention"
+        )
+        self.ended_at = ended_at
+        self.status = status
+
+
 class RunStateError(FlowcraftError):
     """The run is in a state in which this cannot be done. `status`: which."""
 
@@ -147,6 +177,17 @@ class NotWaitingError(RunStateError):
         super().__init__(run_id, status, message)
         self.node_id = node_id
         self.waiting = tuple(waiting)
+
+
+class DeadLetterNotFoundError(FlowcraftError, LookupError):
+    """The run has no dead letter, or not for that node."""
+
+    code = "dead_letter_not_found"
+
+    def __init__(self, run_id: str, node_id: str | None = None) -> None:
+        super().__init__(f"there is no dead letter of run {run_id}" + (f", node '{node_id}'" if node_id else ""))
+        self.run_id = run_id
+        self.node_id = node_id
 
 
 class RunConflictError(FlowcraftError):

@@ -18,6 +18,7 @@ from flowcraft_sdk.context_input import (
     epoch_ms,
     seconds,
 )
+from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     ConfigurationError,
@@ -30,6 +31,7 @@ from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
 from flowcraft_sdk.records import RunStatus, ServerInfo
 from flowcraft_sdk.steps import Batch, Operation, command
+from flowcraft_sdk.tombstones import missing
 
 WORKER_FRESH = 30.0
 """Seconds for which a worker counts as alive after it was last heard of."""
@@ -49,6 +51,8 @@ class Deployment:
         outage: seconds that a wait bears Redis being away.
         max_value: bytes that one value of a start context may have.
         docs: plan documents by hash: immutable, so fetched once.
+        patience: seconds to wait for Redis to confirm that something is kept.
+        durability: when something counts as kept, once it is known.
         understood: whether both sides are known to speak the same protocol.
     """
 
@@ -56,6 +60,8 @@ class Deployment:
     outage: float
     max_value: int
     docs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    patience: float = 3.0
+    durability: str | None = None
     understood: bool = False
 
 
@@ -113,6 +119,7 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, opti
         raise ConfigurationError(f"run {order['parent']} is nested too deep to have a child")
     if code == "conflict":
         raise RunConflictError(run_id, text(reply[1]))
+    yield from confirm(deployment, run_id, "the start")
     return code == "attached"
 
 
@@ -181,7 +188,7 @@ def status(deployment: Deployment, run_id: str) -> Operation[RunStatus]:
     """A run's state; one small read."""
     raw = yield command("HGET", deployment.keys.run(run_id), "st")
     if raw is None:
-        raise RunNotFoundError(run_id)
+        yield from missing(deployment.keys.gone, run_id)
     return RunStatus(text(raw))
 
 
@@ -195,7 +202,7 @@ def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
     reply = yield command("HGETALL", deployment.keys.run(run_id))
     fields = {text(key): text(value) for key, value in reply.items()}
     if "st" not in fields:
-        raise RunNotFoundError(run_id)
+        yield from missing(deployment.keys.gone, run_id)
     doc = yield from plan_doc(deployment, fields["plan"])
     return RunRecord(run_id, fields, doc)
 
@@ -210,7 +217,7 @@ def cancel(deployment: Deployment, run_id: str, reason: str, grace: Seconds | No
         grace_ms = int(span * 1000)
     reply = yield scripts.cancel(deployment.keys, run_id=run_id, reason=reason, grace_ms=grace_ms)
     if reply[0] == b"missing" or reply[0] == "missing":
-        raise RunNotFoundError(run_id)
+        yield from missing(deployment.keys.gone, run_id)
     return int(reply[0]) == 1
 
 

@@ -162,12 +162,14 @@ class RunSnapshot(RunSummary):
     """A consistent picture of a run, read at once.
 
     Attributes:
+        forked_from: the run that this one does again.
         nodes: by instance: every node of the graph, and items of batches that are under way (`node[7]`).
         ctx: the full context, only when asked for.
         output: the result, only when asked for and completed.
     """
 
     deadline: datetime | None = None
+    forked_from: str | None = None
     memo: Any = None
     nodes: Mapping[str, NodeSnapshot] = {}
     waiting: tuple[WaitPoint, ...] = ()
@@ -226,3 +228,42 @@ class ServerInfo(Record):
     redis_version: str
     blueprints: int
     workers: int
+
+
+class DeadLetter(Record):
+    """A node that was given up because its worker was lost again and again while running it.
+
+    Attributes:
+        status: of the run, now.
+        at: when the node was given up.
+        crashes: how many workers were lost.
+        reason: one line.
+    """
+
+    run_id: str
+    node_id: str
+    blueprint_id: str
+    status: RunStatus
+    at: datetime
+    crashes: int = 0
+    reason: str = ""
+
+
+class Defect(Record):
+    """Something in the store that should not be.
+
+    Attributes:
+        kind: a stable name, such as `ready-not-queued`.
+        run_id: the run, if it is about one.
+        subject: the node, the child run or the entry.
+        explanation: one line: what is wrong, and what comes of it.
+        remedy: one line: what a repair does, empty if it takes a person.
+        fixed: whether it was repaired.
+    """
+
+    kind: str
+    run_id: str = ""
+    subject: str = ""
+    explanation: str = ""
+    remedy: str = ""
+    fixed: bool = False

@@ -7,12 +7,12 @@ from typing import Any
 
 from flowcraft_sdk.context_input import seconds
 from flowcraft_sdk.describing import describe
+from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
     RunCancelledError,
     RunFailedError,
-    RunNotFoundError,
     RunTimedOutError,
     WaitTimeoutError,
 )
@@ -20,6 +20,7 @@ from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, 
 from flowcraft_sdk.protocol.events import parse_event
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.steps import Batch, Doze, Emit, Listen, Operation, T, clock, command
+from flowcraft_sdk.tombstones import missing
 
 LOOK_AGAIN = 30.0
 """Seconds after which a sleeper looks by itself, in case a notice was lost."""
@@ -129,6 +130,7 @@ def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
     """Wait for the end and return the output, or raise by how the run ended."""
     yield from wait_for(deployment, run_id, frozenset(), timeout, handle)
     found = yield from record(deployment, run_id)
+    yield from confirm(deployment, run_id, "the end")
     if found.status is RunStatus.COMPLETED:
         return found.result()
     snapshot = found.snapshot()
@@ -142,7 +144,9 @@ def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
 def wait(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[RunSnapshot]:
     """Wait for the end, however it comes."""
     yield from wait_for(deployment, run_id, frozenset(), timeout, handle)
-    return (yield from describe(deployment, run_id, False, True))
+    found = yield from describe(deployment, run_id, False, True)
+    yield from confirm(deployment, run_id, "the end")
+    return found
 
 
 def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Seconds | None) -> Operation[None]:
@@ -184,7 +188,7 @@ def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str,
     replies = yield Batch(tuple(command("HGET", deployment.keys.run(run_id), "st") for run_id in run_ids))
     for run_id, reply in zip(run_ids, replies, strict=True):
         if reply is None:
-            raise RunNotFoundError(run_id)
+            yield from missing(deployment.keys.gone, run_id)
     return {run_id: RunStatus(text(reply)) for run_id, reply in zip(run_ids, replies, strict=True)}
 
 
@@ -234,7 +238,7 @@ def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tup
             atomic=True,
         )
         if head[0] is None:
-            raise RunNotFoundError(run_id)
+            yield from missing(keys.gone, run_id)
         if int(head[2] or 0) == trimmed:
             break
         trimmed = int(head[2])

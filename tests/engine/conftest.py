@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.testing import TestEnvironment, broken_invariants
 
 TRANSIENT = ("leases", "timers", "ready:default")
 
@@ -21,7 +21,7 @@ def environment() -> Iterator[Callable[..., TestEnvironment]]:
         return env
 
     yield make
-    leaks = [leak for env in opened for leak in leaked(env)]
+    leaks = [leak for env in opened for leak in (*leaked(env), *broken_invariants(env))]
     for env in opened:
         env.__exit__(None, None, None)
     assert not leaks, leaks

@@ -3,12 +3,13 @@
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import Keep, Seat
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
@@ -483,15 +484,75 @@ def test_emit_adds_events_of_the_holder_only(bench: Bench) -> None:
     bench.complete(claim, decisions="d")
 
 
+KEPT = Keep("cancelled", 60_000, None)
+
+
+def expire(bench: Bench, *keep: Keep, limit: int = 10, bytes: int | None = None) -> list[int]:
+    call = scripts.expire(
+        bench.keys, keep=keep, bytes=bytes, tombstone_age_ms=86_400_000, tombstone_count=3, limit=limit
+    )
+    return list(bench.call(call))
+
+
 def test_expire_removes_a_run_with_all_its_keys(bench: Bench) -> None:
     bench.start(tags_json='["blue"]')
     bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
-    options: dict[str, Any] = {"status": "cancelled", "limit": 10}
     bench.env.clock.advance(10)
-    assert bench.call(scripts.expire(bench.keys, age_ms=60_000, **options)) == [0, 0]
-    assert bench.call(scripts.expire(bench.keys, age_ms=5_000, **options)) == [1, 0]
+    assert expire(bench, KEPT) == [0, 0, 0]
+    assert expire(bench, replace(KEPT, age_ms=5_000)) == [1, 0, 0]
     left = {
         key.decode().removeprefix(bench.keys.base)
         for key in bench.env.link.redis.scan_iter(match=bench.keys.base + "*")
     }
-    assert not [name for name in left if name.startswith(("run:", "idx:"))]
+    assert not [name for name in left if name.startswith(("run:", "idx:", "ended:"))]
+    assert bench.env.link.redis.hget(bench.keys.stats, "bytes") == b"0"
+
+
+def test_retire_removes_a_replaced_plan_that_no_run_uses(bench: Bench) -> None:
+    first = bench.env.publish(chain("a", "b"))["chain"]
+    bench.start()
+    bench.env.publish(chain("a", "b", "c"))
+    assert bench.env.link.redis.exists(bench.keys.plan(first)), "a run uses it"
+    assert bench.call(scripts.retire(bench.keys, [first, "unknown"])) == 0
+    bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
+    bench.env.clock.advance(10)
+    assert expire(bench, replace(KEPT, age_ms=5_000)) == [1, 0, 0]
+    assert not bench.env.link.redis.exists(bench.keys.plan(first)), "it went with its last run"
+    never_used = bench.env.link.redis.hget(bench.keys.blueprints, "chain").decode()
+    bench.env.publish(chain("a"))
+    assert not bench.env.link.redis.exists(bench.keys.plan(never_used))
+
+
+def test_drop_letters_leaves_the_run(bench: Bench) -> None:
+    bench.start()
+    bench.claim()
+    bench.env.clock.advance(11, keep_leases=False)
+    bench.sweep(max_crashes=1)
+    assert bench.env.link.redis.zcard(bench.keys.dead) == 1
+    assert bench.call(scripts.drop_letters(bench.keys, run_id="r", inst="nope")) == 0
+    assert bench.call(scripts.drop_letters(bench.keys, run_id="r")) == 1
+    assert bench.call(scripts.drop_letters(bench.keys, run_id="r")) == 0
+    assert bench.status() == "failed"
+
+
+def test_examine_finds_and_repairs_a_ready_node_that_is_in_no_queue(bench: Bench) -> None:
+    bench.start()
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=True)) == []
+    assert bench.call(scripts.examine(bench.keys, run_id="nope", fix=True)) == [b"missing", b"", 0]
+    bench.env.link.redis.delete(bench.keys.ready("default"))
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=False)) == [b"ready-not-queued", b"a", 0]
+    assert bench.ready() == []
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=True)) == [b"ready-not-queued", b"a", 1]
+    assert bench.ready() == ["r|a"]
+
+
+def test_examine_entries_removes_what_stands_for_nothing(bench: Bench) -> None:
+    bench.start()
+    bench.env.link.redis.zadd(bench.keys.ready("default"), {"gone|x": 1, "gone|y": 2})
+    options: dict[str, Any] = {"name": "ready:default", "count": 2}
+    look = scripts.examine_entries(bench.keys, first=0, fix=False, **options)
+    assert bench.call(look) == [2, b"gone|x", 0, b"gone|y", 0]
+    mend = scripts.examine_entries(bench.keys, first=0, fix=True, **options)
+    assert bench.call(mend) == [0, b"gone|x", 1, b"gone|y", 1]
+    assert bench.call(mend) == [-1]
+    assert bench.ready() == ["r|a"]

@@ -69,6 +69,20 @@ class Keys:
         """Sorted set of run ids with a tag, by creation time."""
         return f"{self.base}idx:tag:{tag}"
 
+    def ended(self, kind: str) -> str:
+        """Sorted set of the ended runs that are nobody's child, by when they ended: completed, failed or cancelled ones."""
+        return f"{self.base}ended:{kind}"
+
+    @property
+    def gone(self) -> str:
+        """Sorted set of the runs that retention removed: the tombstones."""
+        return self.base + "gone"
+
+    @property
+    def plans(self) -> str:
+        """Hash: plan -> how many runs use it."""
+        return self.base + "plans"
+
     @property
     def index_all(self) -> str:
         """Sorted set of all run ids, by creation time."""
@@ -113,6 +127,11 @@ class Keys:
     def stats(self) -> str:
         """Hash of counters."""
         return self.base + "stats"
+
+    @property
+    def synced(self) -> str:
+        """A mark that is written before it is asked whether everything up to it is kept."""
+        return self.base + "synced"
 
     @property
     def protocol(self) -> str:

@@ -93,6 +93,7 @@ class RunRecord:
         return RunSnapshot(
             **self._common(),
             deadline=_maybe(fields, "dl"),
+            forked_from=fields.get("fork"),
             memo=wire.loads(fields["memo"]) if fields.get("memo") else None,
             nodes=nodes,
             waiting=tuple(self._waiting(nodes)),
@@ -219,6 +220,17 @@ class RunRecord:
                 if mark == "t" and raw is not None:
                     yield f"_inputs.{node_id}", wire.loads(raw)
                     break
+
+    def start_context(self) -> dict[str, str]:
+        """The context that the run was started with, as wire JSON: without what handlers have written since."""
+        found = {field[2:]: raw for field, raw in self.fields.items() if field.startswith("c:")}
+        for field, raw in self.fields.items():
+            if field.startswith("u:"):
+                if raw:
+                    found[field[2:]] = raw
+                else:
+                    found.pop(field[2:], None)
+        return found
 
     def result(self) -> Any:
         """The blueprint's `outputs`, else every context key that does not start with an underscore."""

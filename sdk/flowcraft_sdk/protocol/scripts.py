@@ -72,13 +72,14 @@ def start(
     memo_json: str | bytes = "",
     parent: str = "",
     max_depth: int = 16,
-    context: Mapping[str, bytes],
+    forked_from: str = "",
+    context: Mapping[str, Field],
 ) -> ScriptCall:
-    """Record a run and make its first nodes ready. `context` maps keys to wire JSON."""
+    """Record a run and make its first nodes ready. `context` maps keys to wire JSON; `forked_from` is a run done again."""
     return _call(
         "start", keys, token, run_id, blueprint_id, version, digest, on_conflict,
         "" if start_at_ms is None else start_at_ms, "" if run_timeout_ms is None else run_timeout_ms,
-        tags_json, memo_json, parent, max_depth, *_flat(context.items()),
+        tags_json, memo_json, parent, max_depth, forked_from, *_flat(context.items()),
     )  # fmt: skip
 
 
@@ -239,9 +240,51 @@ def sweep(keys: Keys, *, limit: int, max_crashes: int, grace_ms: int, queues: st
     return _call("sweep", keys, limit, max_crashes, grace_ms, queues)
 
 
-def expire(keys: Keys, *, status: str, age_ms: int, limit: int, offset: int = 0) -> ScriptCall:
-    """Remove ended runs of a status that are older than `age_ms`."""
-    return _call("expire", keys, status, age_ms, limit, offset)
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long ended runs of a class are kept, whichever is reached first; None for no limit.
+
+    Attributes:
+        name: completed, failed (timed out, too) or cancelled.
+    """
+
+    name: str
+    age_ms: int | None
+    count: int | None
+
+
+def expire(
+    keys: Keys,
+    *,
+    keep: Sequence[Keep],
+    bytes: int | None,
+    tombstone_age_ms: int,
+    tombstone_count: int,
+    limit: int,
+) -> ScriptCall:
+    """Remove up to `limit` ended runs that are past what is kept; `bytes` bounds what all ended runs take together."""
+    rules = [("" if part is None else part) for rule in keep for part in (rule.name, rule.age_ms, rule.count)]
+    return _call("expire", keys, limit, "" if bytes is None else bytes, tombstone_age_ms, tombstone_count, *rules)
+
+
+def retire(keys: Keys, plans: Sequence[str]) -> ScriptCall:
+    """Remove plans that neither a blueprint nor a run uses."""
+    return _call("retire", keys, *plans)
+
+
+def drop_letters(keys: Keys, *, run_id: str, inst: str = "") -> ScriptCall:
+    """Remove the dead letters of a run, or of one of its nodes."""
+    return _call("drop_letters", keys, run_id, inst)
+
+
+def examine(keys: Keys, *, run_id: str, fix: bool) -> ScriptCall:
+    """Look a run over for what should not be; with `fix`, repair what is safe to repair."""
+    return _call("examine", keys, run_id, int(fix))
+
+
+def examine_entries(keys: Keys, *, name: str, first: int, count: int, fix: bool) -> ScriptCall:
+    """Look over entries of a sorted set, by its name without prefix, for those that stand for nothing."""
+    return _call("examine_entries", keys, name, first, count, int(fix))
 
 
 def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
@@ -250,6 +293,7 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 
 
 ALL = (
-    "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand", "store_items",
-    "release", "renew", "emit", "sweep", "expire", "advance",
+    "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand",
+    "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "drop_letters", "examine",
+    "examine_entries",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from flowcraft_server import __version__
 from .client_blueprint import blueprint
 from .client_errors import EXIT_FAILED, Commands, run_goes_on
 from .client_input import Span, open_client, start_context
+from .client_operating import dlq, doctor
 from .client_output import event_line, outcome, print_json, print_output, print_run, print_runs
 from .client_signal import signal
 
@@ -222,6 +223,9 @@ def _chosen(output: Any, key: str | None) -> Any:
         raise click.UsageError(f"the result has no key '{key}'; its keys: {known}")
     return output[key]
 
+
+main.add_command(dlq)
+main.add_command(doctor)
 
 if __name__ == "__main__":
     main()

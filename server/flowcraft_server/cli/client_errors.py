@@ -42,6 +42,7 @@ def told(error: Exception) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
     from flowcraft_sdk.errors import (
         BlueprintNotFoundError,
+        DeadLetterNotFoundError,
         FlowcraftError,
         RunNotFoundError,
         RunUnsuccessfulError,
@@ -51,7 +52,7 @@ def told(error: Exception) -> tuple[str, int]:
     line = " ".join(str(error).split())
     if isinstance(error, RunUnsuccessfulError):
         return line, EXIT_FAILED
-    if isinstance(error, (RunNotFoundError, BlueprintNotFoundError)):
+    if isinstance(error, (RunNotFoundError, BlueprintNotFoundError, DeadLetterNotFoundError)):
         return line, EXIT_NOT_FOUND
     if isinstance(error, WaitTimeoutError):
         return line, EXIT_TIMEOUT

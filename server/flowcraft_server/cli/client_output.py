@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowcraft_sdk import RunEvent, RunSnapshot, RunSummary, WaitPoint
+    from flowcraft_sdk import DeadLetter, Defect, RunEvent, RunSnapshot, RunSummary, WaitPoint
 
 PIPE_WIDTH = 240
 _STYLES = {
@@ -87,6 +87,32 @@ def _asked(run_id: str, point: "WaitPoint") -> str:
     actions = f" --action {'|'.join(map(str, point.actions))}" if point.actions else ""
     until = f" until {_time(point.expires_at)}" if point.expires_at is not None else ""
     return f"{point.node_id} waits{until}{prompt}\n  flowcraft signal {run_id} {point.node_id}{actions}"
+
+
+def print_letters(letters: "Iterable[DeadLetter]") -> None:
+    """Print a table of dead letters."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("run", "node", "blueprint", "given up", "run is", "", box=None, pad_edge=False, header_style="bold")
+    for letter in letters:
+        row = (Text(letter.run_id), Text(letter.node_id), letter.blueprint_id, _time(letter.at))
+        table.add_row(*row, _status(letter.status), Text(_line(letter.reason)))
+    _console().print(table)
+
+
+def print_defects(defects: "Iterable[Defect]") -> None:
+    """Print what the doctor found, a line each, and how many there were."""
+    found = list(defects)
+    for defect in found:
+        where = f"run {defect.run_id}: " if defect.run_id else ""
+        what = f"repaired ({defect.remedy})" if defect.fixed else f"--fix {defect.remedy}" if defect.remedy else ""
+        click.echo(f"{where}{defect.explanation}{'; ' if what else ''}{what}  [{defect.kind}]")
+    left = sum(not defect.fixed for defect in found)
+    if not found:
+        click.echo("nothing hangs, nothing is left over")
+    else:
+        click.echo(f"{len(found)} found, {len(found) - left} repaired", err=True)
 
 
 def event_line(event: "RunEvent") -> str:

@@ -187,6 +187,32 @@ def health(file: Path, profile: str | None) -> None:
         click.echo(check_health(settings, url or _redis_variable(loaded)))
 
 
+@main.command()
+@_common
+@click.option("--dry", is_flag=True, help="Only say what would be removed.")
+def gc(file: Path, profile: str | None, dry: bool) -> None:
+    """Remove ended runs that are past retention, now; the workers do it by themselves, once a minute."""
+    from flowcraft_server.service.retention import clean, overdue
+
+    loaded = load_settings(file, profile=profile)
+    settings = _settings_or_exit(loaded)
+    configure_logging("warning", "pretty", secrets=loaded.secrets)
+    with _errors_told():
+        url = _known_url(loaded, settings)
+        click.echo(overdue(url, settings) if dry else clean(url, settings))
+
+
+def _known_url(loaded: LoadResult, settings: Settings) -> str:
+    """The address of the deployment's Redis, which may be an embedded store that runs."""
+    from flowcraft_server.store.embedded import running_url
+
+    url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
+    url = url or _redis_variable(loaded)
+    if url is None:
+        raise click.ClickException("the embedded store does not run; start `flowcraft-server dev`, or set redis.url")
+    return url
+
+
 def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
 ) -> tuple[LoadResult, Settings]:
@@ -224,15 +250,24 @@ def _redis_variable(loaded: LoadResult) -> str | None:
 
 
 def _check_redis(settings: Settings) -> str:
-    from flowcraft_server.service.redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+    from flowcraft_sdk.protocol.keys import Keys
+    from flowcraft_server.service.redis_gate import (
+        RedisUnusable,
+        check_durability,
+        complaints_about,
+        shown_url,
+        wait_for_redis,
+    )
     from flowcraft_server.store.binary import find_server
 
     if settings.redis.embedded:
         return f"embedded, by {find_server()}"
     url = settings.redis.url
-    complaints = complaints_about(wait_for_redis(url, settings.redis.connect_timeout), url)
+    client = wait_for_redis(url, settings.redis.connect_timeout)
+    complaints = complaints_about(client, url)
     if complaints and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(complaints))
+    check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)
 
 

@@ -13,6 +13,9 @@ from . import shape
 from .keys import place_of
 from .tree import Tree
 
+LONGEST_SHOWN = 77
+"""Characters that are shown of a wrong value."""
+
 _PLAIN = {
     "int_type": "expected a whole number",
     "int_parsing": "expected a whole number",
@@ -116,7 +119,7 @@ def _shown(value: Any, path: Path) -> str:
     if value is None or isinstance(value, SecretStr) or any(is_secret_name(str(key)) for key in path):
         return ""
     text = str(value)
-    return f", got '{text}'" if len(text) <= 80 else f", got '{text[:77]}...'"
+    return f", got '{text}'" if len(text) <= LONGEST_SHOWN + 3 else f", got '{text[:LONGEST_SHOWN]}...'"
 
 
 def _written(path: Path, tree: Tree) -> str:

@@ -18,6 +18,10 @@ from flowcraft_server.blueprints.model import Blueprint, Problem
 
 from .blueprint_files import with_join, with_params
 from .explain import mistakes_of
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Problem
+from flowcraft_server.observability.redaction import Redactor
+
+from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
 from .model import RegisteredHandler, Settings
 from .reading import Reading, read_configuration
@@ -213,10 +217,13 @@ def _result(
         secrets |= _secrets_in(settings)
         password = urlsplit(settings.redis.url).password
         secrets |= {password, unquote(password)} if password else set()
+    shortened = {secret[:LONGEST_SHOWN] for secret in secrets}
+    redactor = Redactor(secrets | shortened)
+    problems = [replace(problem, message=redactor.clean(problem.message)) for problem in reading.problems]
     failed = any(problem.severity == "error" for problem in reading.problems)
     return LoadResult(
         settings=None if failed else settings,
-        problems=sorted(reading.problems, key=lambda problem: _rank(problem, reading.shown)),
+        problems=sorted(problems, key=lambda problem: _rank(problem, reading.shown)),
         path=reading.path,
         handlers=handlers,
         blueprints=blueprints,

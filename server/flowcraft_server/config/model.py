@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from flowcraft_sdk.node import HandlerSpec
 
+from .keeping import RetentionSection
 from .sections import (
     BlueprintsSection,
     DefaultsSection,
@@ -20,7 +21,6 @@ from .sections import (
     LLMSection,
     LoggingSection,
     RedisSection,
-    RetentionSection,
     mistake,
 )
 

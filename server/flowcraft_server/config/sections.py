@@ -1,5 +1,6 @@
 """The sections of `flowcraft.yaml`. Attributes are snake_case, keys camelCase; times are seconds, sizes bytes."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,7 +10,6 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationInfo,
-    field_serializer,
     field_validator,
     model_validator,
 )
@@ -20,8 +20,6 @@ from .quantities import Duration, Size, format_duration
 
 EMBEDDED = "embedded:"
 """The `redis.url` that stands for a server of our own."""
-
-FOREVER = "forever"
 
 AUTO = "auto"
 """The `llm.default` that leaves the choice to the server."""
@@ -100,13 +98,21 @@ class BlueprintsSection(Section):
 
 
 class RedisSection(Section):
-    """Where Redis is. `data_dir` and `fsync` are for the embedded server."""
+    """Where Redis is, and when what it acknowledged counts as kept. `data_dir` and `fsync` are for the embedded server."""
 
     url: str = Field(default=EMBEDDED, repr=False)
     data_dir: str = ".flowcraft/data"
     fsync: Literal["always", "everysec"] = "everysec"
+    durability: str = "async"
     require_no_eviction: bool = True
     connect_timeout: Seconds = 5.0
+
+    @field_validator("durability")
+    @classmethod
+    def _is_a_level(cls, level: str) -> str:
+        if not re.fullmatch(r"async|fsync|replicas:[1-9]\d?", level):
+            raise mistake(f"expected async, fsync or replicas:N, got '{level}'")
+        return level
 
     @field_validator("url")
     @classmethod
@@ -194,34 +200,16 @@ class DefaultsSection(Section):
 
 
 class LimitsSection(Section):
-    """Bounds against mistakes: how deep subflows nest, how many nodes handlers add to a run, how large a value may be."""
+    """Bounds against mistakes: how deep subflows nest, how many nodes handlers add to a run, how large a value may be.
+
+    Attributes:
+        inline_value: bytes above which a stored value is worth a warning.
+    """
 
     subflow_depth: Annotated[int, Field(ge=1, le=1000)] = 16
     dynamic_nodes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    inline_value: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 64 * 1024
     max_value: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 16 * 1024 * 1024
-
-
-class KeepSection(Section):
-    """How long runs are kept after their end; None for ever, written `forever`."""
-
-    age: Seconds | None = 7 * 86_400.0
-
-    @field_serializer("age", when_used="json")
-    def _as_written(self, age: float | None) -> str:
-        return FOREVER if age is None else format_duration(age)
-
-    @field_validator("age", mode="before")
-    @classmethod
-    def _for_ever(cls, value: Any) -> Any:
-        return None if value == FOREVER else value
-
-
-class RetentionSection(Section):
-    """How long ended runs are kept, by how they ended; a run that timed out counts as failed."""
-
-    completed: KeepSection = KeepSection()
-    failed: KeepSection = KeepSection(age=30 * 86_400.0)
-    cancelled: KeepSection = KeepSection()
 
 
 class HistorySection(Section):

@@ -1,7 +1,7 @@
 """One attempt at one node, from its claim to the script call that records how it ended."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowcraft_sdk.node import HandlerSpec, NodeResult
@@ -45,6 +45,7 @@ class Attempt:
         deadline: monotonic seconds at which the node has taken too long.
         has_emitted: it said something while it ran: progress or events.
         due: seconds after which the node falls due again, once the recorded outcome put it off.
+        large: values that are larger than one is told of, and their bytes.
     """
 
     claim: Claim
@@ -62,6 +63,7 @@ class Attempt:
     due: float | None = None
     has_emitted: bool = False
     interrupt: Callable[[], None] | None = None
+    large: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -87,6 +89,7 @@ class Engine:
         *,
         defaults: ExecutionDefaults | None = None,
         max_value: int | None = None,
+        inline_value: int | None = None,
         max_depth: int = 16,
         max_nodes: int = 10_000,
     ) -> None:
@@ -94,6 +97,7 @@ class Engine:
         self.keys = keys
         self.defaults = defaults or ExecutionDefaults()
         self.max_value = max_value
+        self.inline_value = inline_value
         self.max_depth = max_depth
         self.max_nodes = max_nodes
 
@@ -133,6 +137,8 @@ class Engine:
         """
         claim, values = attempt.claim, attempt.values
         encoded = wire.dumps(output, path=f"output of node '{claim.inst}'", limit=self.max_value)
+        if self.inline_value is not None:
+            self._note_large(attempt, encoded, self.inline_value)
         decisions = ""
         carried: tuple[tuple[str, bytes], ...] = ()
         if attempt.node.edges and claim.item is None:
@@ -160,6 +166,14 @@ class Engine:
             deletes=tuple(values.deletes),
             values=carried,
         )
+
+    @staticmethod
+    def _note_large(attempt: Attempt, encoded: bytes, limit: int) -> None:
+        if len(encoded) > limit:
+            attempt.large.append((f"output of node '{attempt.claim.node_id}'", len(encoded)))
+        for key, raw in attempt.values.writes.items():
+            if len(raw) > limit:
+                attempt.large.append((f"context.{key} of node '{attempt.claim.node_id}'", len(raw)))
 
     def failed(self, attempt: Attempt, seat: Seat, failure: Failure) -> ScriptCall:
         """The call that records a failed attempt: to be retried, or for good."""
@@ -224,13 +238,13 @@ class Engine:
         """The context as one object: for an expression that uses it as a value. Costs a read of the whole run."""
         fields = self.link.read_hash(self.keys.run(attempt.claim.run_id))
         context: dict[str, Any] = {}
-        for field, raw in fields.items():
-            name = field.decode()
+        for stored, raw in fields.items():
+            name = stored.decode()
             if name.startswith("o:"):
                 context[name[2:]] = context[f"_outputs.{name[2:]}"] = wire.loads(raw)
-        for field, raw in fields.items():
-            if field.startswith(b"c:"):
-                context[field[2:].decode()] = wire.loads(raw)
+        for stored, raw in fields.items():
+            if stored.startswith(b"c:"):
+                context[stored[2:].decode()] = wire.loads(raw)
         for key in attempt.values.deletes:
             context.pop(key, None)
         return context | {key: wire.loads(raw) for key, raw in attempt.values.writes.items()}

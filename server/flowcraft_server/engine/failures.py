@@ -2,15 +2,17 @@
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowcraft_sdk.errors import SerializationError
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_sdk.protocol import wire
+from flowcraft_server.observability.redaction import Redactor
 
 MAX_TRACEBACK = 8_000
 MAX_MESSAGE = 4_000
+MAX_DETAILS = 64 * 1024
 
 
 class NodeTimeout(Exception):
@@ -52,8 +54,17 @@ class Failure:
     retryable: bool
     names: tuple[str, ...]
 
+    def hiding(self, redactor: Redactor) -> "Failure":
+        """The same with secrets masked in what is kept for people to read."""
+        return replace(
+            self,
+            message=redactor.clean(self.message),
+            traceback=redactor.clean(self.traceback),
+            details=redactor.clean_value(self.details),
+        )
+
     def to_json(self, node: str, attempt: int) -> bytes:
-        """Wire JSON of the failure; details that cannot be stored are replaced by a note."""
+        """Wire JSON of the failure."""
         record = {
             "type": self.type,
             "message": self.message,
@@ -66,8 +77,7 @@ class Failure:
         }
         try:
             return wire.dumps(record)
-        except SerializationError as error:
-            record["details"] = f"not stored: {error}"
+        except SerializationError:
             record["message"] = _storable(self.message)
             record["traceback"] = _storable(self.traceback)
             return wire.dumps(record)
@@ -82,10 +92,18 @@ def describe(error: BaseException) -> Failure:
         type=_dotted(type(error)),
         message=_message(error),
         traceback=_clip(text, MAX_TRACEBACK),
-        details=getattr(error, "details", None),
+        details=_details(error),
         retryable=not isinstance(error, NonRetryableError),
         names=names,
     )
+
+
+def _details(error: BaseException) -> Any:
+    """What an exception carries as `details`, as plain values; a note if it cannot be stored or is too large."""
+    try:
+        return wire.loads(wire.dumps(getattr(error, "details", None), path="details", limit=MAX_DETAILS))
+    except Exception as own:  # whatever a foreign object may raise when it is looked into
+        return _storable(f"not stored: {_message(own)}")
 
 
 def _message(error: BaseException) -> str:

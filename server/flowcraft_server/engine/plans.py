@@ -39,8 +39,15 @@ class PlanCache:
 
     def current(self, blueprint_id: str) -> Plan | None:
         """The plan that a new run of the blueprint would get, or None if the blueprint is not published."""
-        found = self._link.read_fields(self._keys.blueprints, [blueprint_id])[0]
-        return None if found is None else self.get(found.decode())
+        for _ in range(3):  # between the two reads another one may have been published, and the first one removed
+            found = self._link.read_fields(self._keys.blueprints, [blueprint_id])[0]
+            if found is None:
+                break
+            try:
+                return self.get(found.decode())
+            except PlanNotFound:
+                continue
+        return None
 
     def _load(self, plan_hash: str) -> Plan:
         fields = {k.decode(): v.decode() for k, v in self._link.read_hash(self._keys.plan(plan_hash)).items()}

@@ -6,27 +6,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import redis
 from loguru import logger
 
 from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 MOST_AT_ONCE = 64
 MOST_OF_A_THREAD = 16
 PIPELINES = 2
 LONGEST_PAUSE = 2.0
-PASSING_TROUBLE = (
-    "OOM",
-    "READONLY",
-    "LOADING",
-    "MISCONF",
-    "BUSY",
-    "TRYAGAIN",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "NOREPLICAS",
-)
 
 Make = Callable[[], ScriptCall | None]
 Heard = Callable[[Any], None]
@@ -37,37 +26,33 @@ class GaveUp(Exception):
     """The process is stopping and Redis still does not answer; leases will expire and others take over."""
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether Redis refused for a reason that passes: full, read-only, loading. The work is kept and sent again."""
-    return isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(PASSING_TROUBLE)
-
-
 def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: threading.Event) -> list[Any]:
-    """Send calls and see them through any trouble that passes. Every script bears being sent twice.
+    """Send calls and see them through any trouble that passes: Redis away, full, read-only, loading.
+
+    Every script bears being sent twice, but what was answered is not sent again: its reply may have brought a node.
 
     Raises:
         GaveUp: the process stops first.
     """
-    pause, said = 0.05, False
+    replies: list[Any] = [None] * len(calls)
+    left = list(range(len(calls)))
+    pause, said = 0.05, ""
     while True:
-        trouble: BaseException
         try:
-            replies = link.send(calls)
-            passing = next((r for r in replies if isinstance(r, BaseException) and is_passing(r)), None)
-            if passing is None:
+            for index, reply in zip(left, link.send([calls[index] for index in left]), strict=True):
+                replies[index] = reply
+            left = [index for index in left if isinstance(replies[index], Exception) and trouble_of(replies[index])]
+            if not left:
                 return replies
-            trouble = passing
+            trouble = trouble_of(replies[left[0]])
+            why = f"Redis refuses {calls[left[0]].script.name}: {trouble.advice if trouble else ''}"
         except StoreUnavailable as error:
-            trouble = error
-        except redis.exceptions.ResponseError as error:
-            if not is_passing(error):
-                return [error] * len(calls)
-            trouble = error
-        if not said:
-            logger.warning("{}; holding {} finished steps and trying again", trouble, len(calls))
-            said = True
+            why = str(error)
+        if why != said:
+            logger.warning("{}; holding {} finished steps and trying again", why, len(left))
+            said = why
         if stopping.wait(pause):
-            raise GaveUp(str(trouble))
+            raise GaveUp(why)
         pause = min(pause * 2, LONGEST_PAUSE)
 
 

@@ -19,6 +19,7 @@ from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.huey_app import build_consumer
 from flowcraft_server.executor.overdue import OverdueWatch, RunningFunctions, end_this_process
+from flowcraft_server.executor.janitor import Janitor
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
@@ -56,6 +57,7 @@ class WorkerProcess:
             self.keys,
             defaults=self.settings.defaults,
             max_value=self.settings.max_value,
+            inline_value=self.settings.inline_value,
             max_depth=self.settings.max_depth,
             max_nodes=self.settings.max_nodes,
         )
@@ -66,10 +68,12 @@ class WorkerProcess:
         keeper = LeaseKeeper(self._link, self.runner, self.keys, self.settings)
         listener = StopListener(url, self.runner, self.keys, self._stopping)
         sweeper = Sweeper(self._link, self.keys, self.settings)
+        janitor = Janitor(self._link, self.keys, self.settings.retention)
         self._threads = {
             "lease keeper": Periodic("lease keeper", keeper.step, self._stopping),
             "stop listener": Periodic("stop listener", listener.step, self._stopping),
             "sweeper": Periodic("sweeper", sweeper.step, self._stopping),
+            "janitor": Periodic("janitor", janitor.step, self._stopping),
         }
         self._sweeper = sweeper
         self.runner.poke_sweeper = self._poke_sweeper
@@ -159,6 +163,8 @@ class WorkerProcess:
 
     def _announce(self) -> None:
         worker = self.settings.worker_id
+        # First its place in the list: whoever is in there and silent for a day is removed, record and all.
+        self._link.call(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
         self._link.redis.hset(
             self.keys.worker(worker),
             mapping={
@@ -169,7 +175,6 @@ class WorkerProcess:
                 "queues": ",".join(self.settings.queues),
             },
         )
-        self._link.redis.expire(self.keys.worker(worker), 86_400)
 
     def _withdraw(self) -> None:
         try:

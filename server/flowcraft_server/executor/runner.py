@@ -20,7 +20,10 @@ from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreUnavailable
+
+MOST_TOLD = 1000
 
 
 class Bridge(Protocol):
@@ -52,6 +55,8 @@ class NodeRunner:
         self.models = models
         self.bridge: Bridge | None = None
         self.poke_sweeper: Callable[[float], None] = lambda _seconds: None
+        self._redactor = Redactor(settings.secrets)
+        self._told_large: set[tuple[str, str]] = set()
         self._missing: dict[tuple[str, str], float] = {}
         queues = ",".join(settings.queues)
         self._seats = {how: Seat(settings.worker_id, settings.lease_ms, queues, how) for how in "qn-"}
@@ -146,7 +151,19 @@ class NodeRunner:
             call = self.engine.completed(attempt, seat(), outcome.output, outcome.action, caught=outcome.caught)
         except Exception as error:
             return self.conclude_error(attempt, error, seat)
+        for what, size in attempt.large:
+            self._tell_large(attempt, what, size)
         return call if self.held.take_over(attempt) else None
+
+    def _tell_large(self, attempt: Attempt, what: str, size: int) -> None:
+        """Say of a place that its values are large, once."""
+        place = (attempt.claim.blueprint_id, what)
+        if place not in self._told_large and len(self._told_large) < MOST_TOLD:
+            self._told_large.add(place)
+            logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning(
+                "{} takes {} bytes, over limits.inlineValue of {}: keep large values elsewhere and pass on where",
+                what, size, self.settings.inline_value,
+            )  # fmt: skip
 
     def conclude_error(self, attempt: Attempt, error: BaseException, seat: Callable[[], Seat]) -> ScriptCall | None:
         """The call for an attempt that raised; None if its outcome was handed in before."""
@@ -160,7 +177,7 @@ class NodeRunner:
         stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
         if stopping and isinstance(error, NodeCancelled):
             return self.engine.cancelled(attempt, seat())
-        failure = describe(error)
+        failure = describe(error).hiding(self._redactor)
         call = self.engine.failed(attempt, seat(), failure)
         logger.bind(run=claim.run_id, node=claim.inst).warning(
             "attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message

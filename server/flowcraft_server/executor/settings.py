@@ -1,17 +1,38 @@
 """What a worker process needs to be told."""
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.engine.retry import ExecutionDefaults
 
-DAY = 86_400.0
+DAY_MS = 86_400_000
 
 
 def new_worker_id() -> str:
     """Short, as it stands in every started event."""
     return "w" + secrets.token_hex(3)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long ended runs are kept, what is reached first; None for no limit.
+
+    Attributes:
+        keep: for each class of runs.
+        bytes: how much of Redis' memory all ended runs together may take.
+        tombstone_age_ms: how long it is remembered that a run was removed.
+        tombstone_count: for how many runs.
+    """
+
+    keep: tuple[Keep, ...] = (
+        Keep("completed", 7 * DAY_MS, 10_000),
+        Keep("failed", 30 * DAY_MS, 10_000),
+        Keep("cancelled", 7 * DAY_MS, 10_000),
+    )
+    bytes: int | None = 256 * 1024 * 1024
+    tombstone_age_ms: int = 30 * DAY_MS
+    tombstone_count: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -27,11 +48,13 @@ class WorkerSettings:
         cancel_grace: how long the siblings of a failed node, and nodes of a run that timed out, may take to give up.
         max_crashes: after how many crashes a node goes to the dead letters.
         max_value: bytes that one stored value may have.
+        inline_value: bytes above which a stored value is worth a line in the log.
         max_depth: how deep subflows may nest.
         max_nodes: how many dynamic nodes a run may have.
         missing_handler_patience: how long a node waits for a worker that has its handler.
         replaceable: a supervisor starts the process again when it ends, so that it may end for a function that does not return.
-        retention: how long ended runs are kept, by status; None for ever.
+        retention: how long ended runs are kept.
+        secrets: texts to be masked in what is recorded of failures.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -42,14 +65,14 @@ class WorkerSettings:
     cancel_grace: float = 30.0
     max_crashes: int = 3
     max_value: int = 16 * 1024 * 1024
+    inline_value: int = 64 * 1024
     max_depth: int = 16
     max_nodes: int = 10_000
     missing_handler_patience: float = 30.0
     replaceable: bool = False
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
-    retention: Mapping[str, float | None] = field(
-        default_factory=lambda: {"completed": 7 * DAY, "failed": 30 * DAY, "cancelled": 7 * DAY, "timed_out": 30 * DAY}
-    )
+    retention: Retention = field(default_factory=Retention)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
     worker_id: str = field(default_factory=new_worker_id)
 
     @property

@@ -1,4 +1,4 @@
-"""The threads beside the workers: lease renewal, stop notices, timers and retention."""
+"""The threads beside the workers: lease renewal, stop notices, timers."""
 
 import threading
 import time
@@ -10,6 +10,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink, StoreUnavailable, connect
@@ -19,7 +20,6 @@ DEADLINE_TICK = 0.05
 SWEPT_AT_ONCE = 100
 LONGEST_SWEEP_PAUSE = 0.25
 """Seconds by which a timer that another process has just set may be late."""
-RETENTION_PAUSE = 60.0
 
 
 class Periodic:
@@ -52,7 +52,10 @@ class Periodic:
                 quiet = True
             except (StoreUnavailable, redis.exceptions.RedisError) as error:
                 if quiet:
-                    logger.warning("{}: {}", self._name, error)
+                    trouble = trouble_of(error)
+                    logger.warning(
+                        "{}: {}", self._name, error if trouble is None else f"Redis refuses: {trouble.advice}"
+                    )
                 quiet, pause = False, 0.5
             except Exception:
                 logger.exception("{} met an error of its own", self._name)
@@ -141,7 +144,6 @@ class Sweeper:
         self._keys = keys
         self._settings = settings
         self._soon = float("inf")
-        self._next_retention = time.monotonic() + 5.0
 
     def expect(self, seconds: float) -> None:
         """Something falls due that early: do not sleep past it."""
@@ -161,22 +163,7 @@ class Sweeper:
         done, wait_ms, taken_over = (int(part) for part in self._link.call(call))
         if taken_over:
             logger.warning("took over {} nodes whose worker had died or stalled", taken_over)
-        if time.monotonic() >= self._next_retention:
-            self._expire()
-            self._next_retention = time.monotonic() + RETENTION_PAUSE
         if done >= SWEPT_AT_ONCE:
             return 0.0
         pause = LONGEST_SWEEP_PAUSE if wait_ms < 0 else min(LONGEST_SWEEP_PAUSE, wait_ms / 1000 + 0.001)
         return max(0.0, min(pause, self._soon - time.monotonic()))
-
-    def _expire(self) -> None:
-        for status, age in self._settings.retention.items():
-            offset = 0
-            while age is not None:
-                call = scripts.expire(
-                    self._keys, status=status, age_ms=int(age * 1000), limit=SWEPT_AT_ONCE, offset=offset
-                )
-                removed, kept = (int(part) for part in self._link.call(call))
-                offset += kept
-                if removed + kept < SWEPT_AT_ONCE:
-                    break

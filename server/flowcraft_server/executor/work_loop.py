@@ -10,6 +10,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.claimed import STUCK, ClaimedNodes
 from flowcraft_server.executor.committer import MOST_OF_A_THREAD, Committer, GaveUp
@@ -65,6 +66,7 @@ class WorkLoop:
         self._draining = draining
         self._stopping = stopping
         self._ready = 0
+        self._said = ""
 
     def run(self) -> None:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
@@ -74,7 +76,7 @@ class WorkLoop:
         except GaveUp as error:
             logger.warning("stopping: {}", error)
         except StoreUnavailable as error:
-            logger.warning("{}", error)
+            self._complain(str(error))
             self._stopping.wait(0.2)
         finally:
             self._stock.leave()
@@ -170,14 +172,22 @@ class WorkLoop:
         reply: Any = None
         try:
             reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.seat(), wanted))
+            self._said = ""
         except redis.exceptions.ResponseError as error:
-            logger.error("Redis refused a claim: {}", error)
+            trouble = trouble_of(error)
+            self._complain(f"Redis refuses a claim: {error if trouble is None else trouble.advice}")
             self._stopping.wait(0.5)
         finally:
             self._stocked(reply, wanted)
         found = len(reply or ())
         self._ready = 1 if found == wanted else 0
         return found > 0
+
+    def _complain(self, what: str) -> None:
+        """Say what is wrong, once until it is mended."""
+        if what != self._said:
+            self._said = what
+            logger.warning("{}; trying again", what)
 
     def _leave_token(self) -> None:
         """The slice is over, the work perhaps not: a wake-up for whoever is free, this thread included."""

@@ -13,7 +13,7 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
-from .redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+from .redis_gate import RedisUnusable, check_durability, complaints_about, shown_url, wait_for_redis
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
 from .worker import build_worker, serve
@@ -44,13 +44,14 @@ class Deployment:
             lenient: whether a Redis that may lose data is only warned about.
 
         Raises:
-            RedisUnusable: it does not answer, or may lose data.
+            RedisUnusable: it does not answer, may lose data, or cannot keep it as `redis.durability` wants.
         """
         client = wait_for_redis(self.url, self.settings.redis.connect_timeout, stop.wait)
         for complaint in complaints_about(client, self.url):
             if not lenient and self.settings.redis.require_no_eviction:
                 raise RedisUnusable(f"{complaint}; or set redis.requireNoEviction: off and accept the loss")
             logger.warning(complaint)
+        check_durability(client, self.url, Keys(self.settings.name), self.settings.redis.durability)
         return client
 
     def publish(self, client: "redis.Redis") -> dict[str, str]:
@@ -69,6 +70,7 @@ class Deployment:
                 history=settings.history.enabled,
                 max_events=settings.history.events,
                 cancel_grace_ms=round(settings.executor.cancel_grace * 1000),
+                durability=settings.redis.durability,
             )
         except redis.exceptions.RedisError as error:
             raise RedisUnusable(f"{shown_url(self.url)}: the blueprints could not be published: {error}") from error
@@ -91,6 +93,10 @@ class Deployment:
             self.url, self.settings, self.loaded.handlers, self.loaded.folder, replaceable=self.replaceable
         )
         models.warn()
+            self.url, self.settings, self.loaded.handlers, self.loaded.folder, self.loaded.secrets
+        )
+        for warning in models.warnings:
+            logger.warning("{}", warning)
         try:
             return serve(worker, stop, executor.drain_timeout, tick)
         finally:

@@ -7,11 +7,15 @@ from typing import Any
 import redis
 from loguru import logger
 
+from flowcraft_sdk.durability import ASYNC, FSYNC, is_kept, waiting_command
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import connect
 
 NO_EVICTION = "noeviction"
 LONGEST_PAUSE = 2.0
+CONFIRMED_WITHIN = 2500
+"""Milliseconds that a Redis has to confirm a write; an append-only file is synced each second."""
 
 
 class RedisUnusable(Exception):
@@ -73,6 +77,33 @@ def complaints_about(client: "redis.Redis", url: str) -> list[str]:
     if _info(client, "replication").get("role") == "slave":
         complaints.append(f"{shown_url(url)} is a read-only replica; name its primary in redis.url")
     return complaints
+
+
+def check_durability(client: "redis.Redis", url: str, keys: Keys, level: str) -> None:
+    """Try whether a Redis can confirm that something is kept as `redis.durability` wants it.
+
+    Raises:
+        RedisUnusable: it cannot, or did not within some seconds.
+    """
+    if level == ASYNC:
+        return
+    wait = waiting_command(level, CONFIRMED_WITHIN)
+    pipe = client.pipeline(transaction=False)
+    pipe.set(keys.synced, "start")
+    pipe.execute_command(wait.name, *wait.args)  # type: ignore[no-untyped-call]
+    said = f"redis.durability: {level}: {shown_url(url)}"
+    try:
+        reply = pipe.execute()[1]
+    except redis.exceptions.RedisError as error:
+        why = _first_line(error)
+        if "appendonly" in why:
+            raise RedisUnusable(f"{said} keeps no append-only file; set appendonly yes") from None
+        if "unknown command" in why:
+            raise RedisUnusable(f"{said} has no {wait.name}, which came with Redis 7.2 and Valkey 7.2") from None
+        raise RedisUnusable(f"{said} refuses {wait.name} ({why})") from None
+    if not is_kept(level, reply):
+        short = f"has {reply} replicas that follow it" if level != FSYNC else "did not confirm a write"
+        raise RedisUnusable(f"{said} {short}, {CONFIRMED_WITHIN / 1000:g} s were waited")
 
 
 def _refusal(client: "redis.Redis", url: str) -> str | None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from loguru import logger
 
+from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.blueprints.model import RetryDelay
 from flowcraft_server.config.model import RegisteredHandler, Settings
 from flowcraft_server.config.sections import RetryDelaySection
 from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.engine.retry import ExecutionDefaults
 from flowcraft_server.executor.process import WorkerProcess
-from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.executor.settings import Retention, WorkerSettings
 from flowcraft_server.llm.models import LanguageModels, build_models
 
 from .stopping import StopRequests
@@ -24,6 +25,11 @@ TICK = 1.0
 
 def build_worker(
     url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path, *, replaceable: bool = False
+    url: str,
+    settings: Settings,
+    handlers: dict[str, RegisteredHandler],
+    folder: Path,
+    secrets: frozenset[str] = frozenset(),
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
 
@@ -31,6 +37,7 @@ def build_worker(
         url: of Redis.
         folder: what paths in the settings are relative to.
         replaceable: whether the process may end for a function that does not return, and is then started again.
+        secrets: texts to be masked in what is recorded of failures.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.
@@ -39,6 +46,9 @@ def build_worker(
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
     chosen = replace(worker_settings(settings), replaceable=replaceable)
     return WorkerProcess(url, settings.name, runnable, chosen, models), models
+    return WorkerProcess(
+        url, settings.name, runnable, replace(worker_settings(settings), secrets=secrets), models
+    ), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
@@ -68,7 +78,7 @@ def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick:
 
 def worker_settings(settings: Settings) -> WorkerSettings:
     """The part of the configuration that a worker is told."""
-    executor, retention = settings.executor, settings.retention
+    executor = settings.executor
     return WorkerSettings(
         queues=executor.queues,
         threads=executor.workers,
@@ -78,6 +88,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
         cancel_grace=executor.cancel_grace,
         max_crashes=executor.max_crashes,
         max_value=settings.limits.max_value,
+        inline_value=settings.limits.inline_value,
         max_depth=settings.limits.subflow_depth,
         max_nodes=settings.limits.dynamic_nodes,
         defaults=ExecutionDefaults(
@@ -85,12 +96,22 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             retry_delay=_retry_delay(settings.defaults.retry_delay),
             timeout=settings.defaults.timeout,
         ),
-        retention={
-            "completed": retention.completed.age,
-            "failed": retention.failed.age,
-            "cancelled": retention.cancelled.age,
-            "timed_out": retention.failed.age,
-        },
+        retention=retention_of(settings),
+    )
+
+
+def retention_of(settings: Settings) -> Retention:
+    """How long ended runs are kept, as the janitor is told."""
+    section = settings.retention
+    classes = {"completed": section.completed, "failed": section.failed, "cancelled": section.cancelled}
+    return Retention(
+        keep=tuple(
+            Keep(name, None if rule.age is None else round(rule.age * 1000), rule.count)
+            for name, rule in classes.items()
+        ),
+        bytes=section.bytes,
+        tombstone_age_ms=round(section.tombstones.age * 1000),
+        tombstone_count=section.tombstones.count,
     )
 
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flowcraft_sdk.durability import ASYNC
+from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
@@ -15,9 +17,11 @@ def publish_blueprints(
     """Compile blueprints and publish their plans; returns blueprint id -> plan hash.
 
     Plans are kept under their content hash, so runs that are under way keep the plan they started with. A blueprint
-    that is published elsewhere and not here stays: other servers may serve it.
+    that is published elsewhere and not here stays: other servers may serve it. A plan that is replaced goes with the
+    last run that uses it, at once if there is none.
     """
     hashes = {}
+    before = {text(plan) for plan in redis.hgetall(keys.blueprints).values()}
     pipe = redis.pipeline(transaction=True)
     pipe.set(keys.protocol, PROTOCOL_VERSION)
     for blueprint in blueprints:
@@ -26,10 +30,21 @@ def publish_blueprints(
         pipe.hset(keys.blueprints, blueprint.id, plan.hash)
         hashes[blueprint.id] = plan.hash
     pipe.execute()
+    replaced = sorted(before - set(hashes.values()))
+    if replaced:
+        call = scripts.retire(keys, replaced)
+        redis.eval(call.script.source, len(call.keys), *call.keys, *call.args)
     return hashes
 
 
-def publish_settings(redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int) -> None:
+def text(value: Any) -> str:
+    """A reply as text; the client may decode it already."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def publish_settings(
+    redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int, durability: str = ASYNC
+) -> None:
     """Publish what the scripts need to know of the deployment's configuration."""
     redis.hset(
         keys.settings,
@@ -37,6 +52,7 @@ def publish_settings(redis: Any, keys: Keys, *, history: bool, max_events: int, 
             "history": "on" if history else "off",
             "events": max_events,
             "cancelGrace": cancel_grace_ms,
+            "durability": durability,
             "published": int(time.time() * 1000),
         },
     )

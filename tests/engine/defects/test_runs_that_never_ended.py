@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import BlueprintNotFoundError, NodeContext, NodeResult, RunFailedError, RunStatus
-from flowcraft_sdk.protocol import scripts
+from flowcraft_server.executor.janitor import Janitor
+from flowcraft_server.executor.settings import Retention
 from flowcraft_server.testing import TestEnvironment
 from tests.engine.defects.graphs import PATIENCE, Make, answer, boom, echo, graph, joined, name, ran, says
 
@@ -153,5 +154,6 @@ def test_no_key_of_an_ended_run_is_kept_for_ever(environment: Make) -> None:
     handle = env.client.start("g")
     handle.wait(timeout=PATIENCE)
     env.clock.advance(timedelta(days=40))
-    env.link.call(scripts.expire(env.keys, status="failed", age_ms=30 * 86_400_000, limit=10))
+    while Janitor(env.link, env.keys, Retention()).remove_slice()[2]:
+        pass
     assert list(env.link.redis.scan_iter(match="*" + handle.run_id + "*")) == []

@@ -74,6 +74,19 @@ logging: {level: debug, format: json}
     assert main.retries.on == (429, "5xx")
 
 
+def test_what_is_kept(load: Load) -> None:
+    found = settings(
+        load, "retention: {completed: 2d, failed: {count: 7}, cancelled: forever, bytes: 1GiB, tombstones: 90d}"
+    )
+    assert (found.retention.completed.age, found.retention.completed.count) == (2 * 86400, 10_000)
+    assert (found.retention.failed.age, found.retention.failed.count) == (30 * 86400, 7)
+    assert (found.retention.cancelled.age, found.retention.bytes) == (None, 1024**3)
+    assert (found.retention.tombstones.age, found.retention.tombstones.count) == (90 * 86400, 100_000)
+    everything = "{age: forever, count: forever}"
+    found = settings(load, f"retention: {{completed: {everything}, bytes: forever}}")
+    assert (found.retention.completed.age, found.retention.completed.count, found.retention.bytes) == (None,) * 3
+
+
 @pytest.mark.parametrize(
     ("written", "enabled"), [("on", True), ("off", False), ("true", True), ("{enabled: off}", False)]
 )
@@ -151,7 +164,15 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("executor: {drain_timeout: 3s}", "executor.drain_timeout: unknown key; did you mean 'drainTimeout'?"),
         ("executor: {recycleAfter: 3}", "executor.recycleAfter: unknown key; known: queue, workers, workerType"),
         ("schedules: {}", "schedules: unknown key; known: version, name, handlers"),
-        ("retention: {completed: {count: 3}}", "retention.completed.count: unknown key; known: age"),
+        ("retention: {completed: {number: 3}}", "retention.completed.number: unknown key; known: age, count"),
+        ("retention: {completed: {count: 0}}", "retention.completed.count: must be at least 1, got '0'"),
+        ("retention: {completed: {count: many}}", "retention.completed.count: expected a whole number"),
+        ("retention: {bytes: 5}", "retention.bytes: 5 has no unit; write 64KiB or 16MiB"),
+        ("redis: {durability: sometimes}", "redis.durability: expected async, fsync or replicas:N, got 'sometimes'"),
+        (
+            "redis: {durability: 'replicas:0'}",
+            "redis.durability: expected async, fsync or replicas:N, got 'replicas:0'",
+        ),
     ],
 )
 def test_mistakes(told: Told, text: str, said: str) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import AsyncClient, AsyncHandle, Client, Handle
+from flowcraft_sdk.aio_operating import AsyncOperator
+from flowcraft_sdk.operating import Operator
 
-PAIRS = [(Client, AsyncClient), (Handle, AsyncHandle)]
+PAIRS = [(Client, AsyncClient), (Handle, AsyncHandle), (Operator, AsyncOperator)]
 OTHER_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 ITERATORS = {"events", "list_runs", "as_completed"}
 PLAIN = {"from_config", "get_handle", "__init__", "__repr__", "__eq__", "__hash__"}
@@ -25,7 +27,7 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
     return found
 
 
-@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle"])
+@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle", "operator"])
 def test_both_have_the_same_methods(sync: type, other: type) -> None:
     assert sorted(methods(sync)) == sorted(methods(other))
     assert inspect.getdoc(sync) == inspect.getdoc(other)
@@ -46,7 +48,7 @@ def test_both_have_the_same_signature_and_docstring(name: str, sync: type, other
     assert returned[0] == returned[1]
 
 
-@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle"])
+@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle", "operator"])
 def test_whatever_does_io_is_awaited(sync: type, other: type) -> None:
     for name, function in methods(other).items():
         assert inspect.iscoroutinefunction(function) is (name not in ITERATORS | PLAIN), name

@@ -4,6 +4,7 @@
 -- RETURNS {1, status}: cancellation is in force | {0, status}: the run had ended | {missing}
 --@include base run graph loops ending stopping
 
+allow_when_full()
 local r = load_run(ARGV[1])
 if not r then return {'missing'} end
 if TERMINAL[r.st] then return {0, r.st} end

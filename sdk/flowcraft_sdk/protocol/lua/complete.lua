@@ -23,11 +23,11 @@ e = e or entry(r, inst)
 local action, decisions = ARGV[9], ARGV[10]
 local at = 16
 for _ = 1, tonumber(ARGV[11]) do
-  put(r, 'c:' .. ARGV[at], ARGV[at + 1])
+  put_context(r, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
 for _ = 1, tonumber(ARGV[12]) do
-  put(r, 'c:' .. ARGV[at], false)
+  put_context(r, ARGV[at], false)
   at = at + 1
 end
 for _ = 1, tonumber(ARGV[13]) do

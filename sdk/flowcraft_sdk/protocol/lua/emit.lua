@@ -4,6 +4,7 @@
 -- RETURNS 1, or 0 when the node is no longer the caller's
 --@include base run graph loops ending claiming
 
+allow_when_full()
 local r, n = held(ARGV[1], ARGV[2], tonumber(ARGV[3]))
 if not r then
   commit()

@@ -29,8 +29,8 @@ if r.stop then
   commit()
   return {'stopping'}
 end
-for at = 9, 8 + 2 * writes, 2 do put(r, 'c:' .. ARGV[at], ARGV[at + 1]) end
-for at = 9 + 2 * writes, first - 1 do put(r, 'c:' .. ARGV[at], false) end
+for at = 9, 8 + 2 * writes, 2 do put_context(r, ARGV[at], ARGV[at + 1]) end
+for at = 9 + 2 * writes, first - 1 do put_context(r, ARGV[at], false) end
 put(r, 'o:' .. inst, ARGV[5])
 put(r, 'w:' .. inst, count_ .. '|' .. ARGV[4])
 put(r, 'dyn', total)

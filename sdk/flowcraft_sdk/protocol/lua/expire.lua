@@ -1,25 +1,64 @@
--- Retention: removes ended runs of one status that ended before a time, each with all its keys and index entries.
+-- Retention: removes ended runs that are past the age or the count of their class, or over the byte budget, and with them
+-- plans that nothing uses any more, old tombstones and workers that were not heard of for a day. A bounded slice a call.
+-- Runs go as trees: a run goes when nothing below it is left, so a child that goes on keeps those above it.
 -- KEYS clock
--- ARGV status age_ms limit offset (candidates to pass over: old runs that ended lately)
--- RETURNS {removed, kept}
---@include base run
+-- ARGV limit bytes ('' for no budget) tombstone_age_ms tombstone_count, then class age_ms ('' for ever) count ('' for any) ...
+--   class: completed | failed (timed out, too) | cancelled; count and bytes leave runs alone that ended within a minute
+-- RETURNS {runs removed, trees kept because a run of theirs goes on, 1 if there may be more to remove}
+--@include base removing
 
-local status, before, limit = ARGV[1], NOW - tonumber(ARGV[2]), tonumber(ARGV[3])
-local index = B .. 'idx:st:' .. status
-local removed, kept = 0, 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', before, 'LIMIT', tonumber(ARGV[4]), limit)) do
-  local k = B .. 'run:' .. id
-  local v = redis.call('HMGET', k, 'en', 'bp', 'tags', 'batches')
-  if v[1] and tonumber(v[1]) > before then
+local limit, budget, kept, trees = tonumber(ARGV[1]), tonumber(ARGV[2]), 0, 0
+local LATELY = NOW - 60000
+
+-- Removes what a root's tree has ended of; a tree that goes on counts as if it had ended now, and keeps nobody from going.
+local function remove_root(class, id)
+  trees = trees + 1
+  if remove_tree(id, limit) == 'live' then
+    redis.call('ZADD', B .. 'ended:' .. class, 'XX', NOW, id)
     kept = kept + 1
-  else
-    for batch in string.gmatch(v[4] or '', '[^\n]+') do redis.call('UNLINK', k .. ':batch:' .. batch) end
-    redis.call('UNLINK', k, k .. ':events')
-    redis.call('ZREM', B .. 'idx:all', id)
-    redis.call('ZREM', index, id)
-    if v[2] then redis.call('ZREM', B .. 'idx:bp:' .. v[2], id) end
-    for _, tag in ipairs(v[3] and cjson.decode(v[3]) or {}) do redis.call('ZREM', B .. 'idx:tag:' .. tag, id) end
-    removed = removed + 1
   end
 end
-return {removed, kept}
+
+local function oldest(class, before, most)
+  return redis.call('ZRANGEBYSCORE', B .. 'ended:' .. class, '-inf', before, 'LIMIT', 0, most)
+end
+
+for i = 5, #ARGV, 3 do
+  local class, age, count = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local function go(ids)
+    for _, id in ipairs(ids) do
+      if removed_runs() < limit then remove_root(class, id) end
+    end
+  end
+  if age then go(oldest(class, NOW - age, limit)) end
+  local excess = count and redis.call('ZCARD', B .. 'ended:' .. class) - count or 0
+  if excess > 0 then go(oldest(class, LATELY, math.min(excess, limit))) end
+end
+
+-- The class whose oldest run ended first, and that run.
+local function oldest_of_all()
+  local class, id, ended
+  for i = 5, #ARGV, 3 do
+    local head = redis.call('ZRANGEBYSCORE', B .. 'ended:' .. ARGV[i], '-inf', LATELY, 'WITHSCORES', 'LIMIT', 0, 1)
+    if head[1] and (not ended or tonumber(head[2]) < ended) then class, id, ended = ARGV[i], head[1], tonumber(head[2]) end
+  end
+  return class, id
+end
+
+while budget and removed_runs() < limit and trees < 2 * limit and tonumber(redis.call('HGET', B .. 'stats', 'bytes') or 0) > budget do
+  local class, id = oldest_of_all()
+  if not id then break end
+  remove_root(class, id)
+end
+
+local old = redis.call('ZRANGEBYSCORE', B .. 'gone', '-inf', tombstone_day(NOW - tonumber(ARGV[3])), 'LIMIT', 0, 500)
+if #old == 0 then
+  local excess = redis.call('ZCARD', B .. 'gone') - tonumber(ARGV[4])
+  if excess > 0 then old = redis.call('ZRANGE', B .. 'gone', 0, math.min(excess, 500) - 1) end
+end
+if #old > 0 then redis.call('ZREM', B .. 'gone', unpack(old)) end
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', B .. 'workers', '-inf', NOW - 86400000, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', B .. 'workers', worker)
+  redis.call('UNLINK', B .. 'worker:' .. worker)
+end
+return {removed_runs(), kept, (removed_runs() >= limit or #old == 500) and 1 or 0}

@@ -4,6 +4,7 @@
 -- RETURNS a list of run, inst, lost|stopping for the nodes that are no longer the worker's or whose run stops
 --@include base run
 
+allow_when_full()
 local told = {}
 redis.call('ZADD', B .. 'workers', NOW, ARGV[1])
 for i = 3, #ARGV, 3 do

@@ -1,7 +1,7 @@
 -- Records a run and makes its first nodes ready, in one commit.
 -- KEYS clock
--- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth, then key value ...
---   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''
+-- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth forked_from, then key value ...
+--   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or ''
 -- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint}
 --   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
@@ -27,7 +27,7 @@ if not meta then return {'no-version'} end
 if cjson.decode(meta).id ~= blueprint then return {'no-version'} end
 
 local options = {id = id, blueprint = blueprint, plan = plan, token = token, digest = digest, tags = ARGV[9], memo = ARGV[10],
-                 start_at = start_at, deadline = timeout and (NOW + timeout) or 0, depth = 0}
+                 fork = ARGV[13], start_at = start_at, deadline = timeout and (NOW + timeout) or 0, depth = 0}
 if ARGV[11] ~= '' then
   local p = redis.call('HMGET', B .. 'run:' .. ARGV[11], 'st', 'root', 'dep', 'dl')
   if not p[1] then return {'no-parent'} end
@@ -39,7 +39,7 @@ if ARGV[11] ~= '' then
 end
 
 if options.parent then redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '') end
-local r = create_run(options, 13)
+local r = create_run(options, 14)
 if r.st == 'queued' then begin_run(r) end
 commit()
 return {'started', plan}

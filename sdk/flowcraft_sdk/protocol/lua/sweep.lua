@@ -24,6 +24,7 @@ local function worker_lost(r, inst, n)
   end
   if n.crashes < max_crashes then return requeue(r, inst, n) end
   redis.call('ZADD', B .. 'dead', NOW, r.id .. '|' .. inst)
+  put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
   local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
     message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node (executor.maxCrashes)'})
   fail_node(r, inst, n, failure, 'null')
@@ -35,7 +36,9 @@ for _, member in ipairs(due) do
   local id, inst = string.match(member, '^([^|]+)|(.+)$')
   local r = load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, inst)
-  if n and n.s == 'L' then worker_lost(r, inst, n) end
+  if n and n.s == 'L' then
+    if plan_gone(r) then lose_plan(r, inst) else worker_lost(r, inst, n) end
+  end
   done = done + 1
 end
 
@@ -46,15 +49,15 @@ for _, member in ipairs(timers) do
   local r = load_run(id)
   if r and not TERMINAL[r.st] then
     local n = inst ~= '' and node_state(r, inst)
-    if kind == 'T' and n and n.s == 'T' then
+    if plan_gone(r) then
+      if kind ~= 'p' or n and (n.s == 'R' or n.s == 'L') then lose_plan(r, n and inst or '') end
+    elseif kind == 'T' and n and n.s == 'T' then
       requeue(r, inst, n)
     elseif kind == 'W' and n and n.s == 'W' then
       ready_with(r, inst, n, {'timer'})
     elseif kind == 'b' and r.st == 'scheduled' then
       set_status(r, 'queued')
       begin_run(r)
-    elseif kind == 'p' and n and n.s == 'R' then
-      lose_plan(r, inst)
     elseif kind == 'd' then
       stop_run(r, 'timeout', grace)
     elseif kind == 'g' then

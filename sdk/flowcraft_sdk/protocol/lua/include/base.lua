@@ -11,6 +11,11 @@ local function setting(name, default)
   return redis.call('HGET', B .. 'settings', name) or default
 end
 
+-- Lets this call write although Redis' memory is full: Redis refuses a script's first write then, unless it frees memory.
+local function allow_when_full()
+  redis.call('ZREM', B .. 'workers', '')
+end
+
 -- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
 local function item_of(inst)
   if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
@@ -19,6 +24,12 @@ end
 -- Whether a queue is one of a worker's, which are given comma separated.
 local function serves(queues, queue)
   return queues == queue or string.find(',' .. queues .. ',', ',' .. queue .. ',', 1, true) ~= nil
+end
+
+-- What a context key was at the start of a run ('' for nothing), nil if that is kept already; asked before it is written over.
+local function start_value(k, key)
+  local v = redis.call('HMGET', k, 'u:' .. key, 'c:' .. key)
+  return not v[1] and (v[2] or '') or nil
 end
 
 -- Appends to a run's history, which is capped; `ev0` counts what was cut off.

@@ -27,8 +27,13 @@ local function held(id, inst, fence, fields)
   fields[#fields + 1] = 'r:' .. inst
   local r = load_run(id, fields)
   local n = r and node_state(r, inst)
-  if n and n.s == 'L' and n.claims == fence and not TERMINAL[r.st] then return r, n end
+  if n and n.s == 'L' and n.claims == fence and not TERMINAL[r.st] then
+    if not plan_gone(r) then return r, n end
+    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. inst) -- the sweeper fails the run
+    return nil, 'stale'
+  end
   if n and n.claims == fence and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
+  allow_when_full()
   count('stale')
   return nil, 'stale'
 end

@@ -1,6 +1,6 @@
 -- A new run: its record, its context, its indexes.
 
--- options: id, blueprint, plan, token, digest, tags, memo, parent, parent_node, root, depth, deadline, start_at.
+-- options: id, blueprint, plan, token, digest, tags, memo, fork, parent, parent_node, root, depth, deadline, start_at.
 -- pairs_: where the context's key, value pairs begin in ARGV.
 local function create_run(options, pairs_)
   local k = B .. 'run:' .. options.id
@@ -15,6 +15,7 @@ local function create_run(options, pairs_)
   add('dg', options.digest)
   add('tags', options.tags)
   add('memo', options.memo)
+  add('fork', options.fork)
   add('par', options.parent)
   add('pn', options.parent_node)
   add('root', options.root)
@@ -23,6 +24,7 @@ local function create_run(options, pairs_)
   if setting('history', 'on') == 'off' then add('h', 'off') end
   redis.call('HSET', k, unpack(record))
   for i = pairs_, #ARGV, 2 do redis.call('HSET', k, 'c:' .. ARGV[i], ARGV[i + 1]) end
+  redis.call('HINCRBY', B .. 'plans', options.plan, 1)
   redis.call('ZADD', B .. 'idx:all', NOW, options.id)
   redis.call('ZADD', B .. 'idx:bp:' .. options.blueprint, NOW, options.id)
   redis.call('ZADD', B .. 'idx:st:' .. st, NOW, options.id)

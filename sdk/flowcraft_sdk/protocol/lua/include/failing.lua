@@ -89,24 +89,3 @@ fail_node = function(r, inst, n, failure, input, alone)
   fail_run(r, failed)
   maybe_finish(r)
 end
-
--- A run whose plan is no longer in Redis cannot go on: it fails as it stands, without looking at its graph.
-local function lose_plan(r, inst)
-  put(r, 'f:' .. inst, cjson.encode({type = 'PlanMissing', node = inst, attempt = 0, retryable = false, at = NOW,
-    message = 'plan ' .. r.plan .. ' of blueprint ' .. r.bp .. ' is no longer in Redis; publish it again and start a new run'}))
-  put(r, 'fn', 1)
-  put(r, 'f1', inst)
-  r.stop = 'fail'
-  put(r, 'stop', 'fail')
-  each_node(r, function(node, n)
-    local child = n.s == 'W' and n.more == 'subflow' and load_run(get(r, 'w:' .. node))
-    if child then stop_run(child, 'cancel', 0) end
-    if n.s == 'R' or n.s == 'L' or n.s == 'T' or n.s == 'W' then
-      unqueue(r, node, n)
-      put_node(r, node, n, node == inst and 'F' or 'X')
-    end
-  end)
-  r.live, r.park = 0, 0
-  event(r, 'f', inst, 0)
-  finish(r)
-end

@@ -24,13 +24,22 @@ local function plan_field(r, field)
   return field_of_plan(r.plan, field)
 end
 
+-- Whether the plan of a run is no longer in Redis. Such a run cannot go on; the sweeper fails it.
+local function plan_gone(r)
+  return redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0
+end
+
+-- What stands for an entry when the plan is gone: a node without edges.
+local LOST = {'all', {}, {}, {}, 'default', NO_OPTIONS}
+
 -- The plan entry of an instance; items of a batch share the entry of their node, and that of a dynamic node is in its run.
 local function entry(r, inst)
   local node = item_of(inst) or inst
   local e = plan_field(r, 'n:' .. node)
   if e then return e end
   local key = r.id .. '|' .. node
-  entries[key] = entries[key] or cjson.decode(get(r, 'y:' .. node))
+  local dynamic = not entries[key] and get(r, 'y:' .. node)
+  entries[key] = entries[key] or (dynamic and cjson.decode(dynamic)) or LOST
   return entries[key]
 end
 

@@ -36,6 +36,13 @@ local function put(r, field, value)
   r.d[field] = value
 end
 
+-- Writes a context key, or deletes it (false).
+local function put_context(r, key, value)
+  local before = start_value(r.k, key)
+  if before then put(r, 'u:' .. key, before) end
+  put(r, 'c:' .. key, value)
+end
+
 local function event(r, kind, inst, rest)
   if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. (NOW - r.cr) .. '|' .. inst .. '|' .. (rest or '') end
 end

@@ -30,10 +30,33 @@ local function stop_child(r, child, grace, stop)
   stop(child, 'cancel', grace)
 end
 
--- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
 local stop_run
+
+-- A run whose plan is no longer in Redis cannot go on: it fails as it stands, without looking at its graph.
+local function lose_plan(r, inst)
+  put(r, 'f:' .. inst, cjson.encode({type = 'PlanMissing', node = inst, attempt = 0, retryable = false, at = NOW,
+    message = 'plan ' .. r.plan .. ' of blueprint ' .. r.bp .. ' is no longer in Redis; publish it again and start a new run'}))
+  put(r, 'fn', 1)
+  put(r, 'f1', inst)
+  r.stop = 'fail'
+  put(r, 'stop', 'fail')
+  each_node(r, function(node, n)
+    local child = n.s == 'W' and n.more == 'subflow' and load_run(get(r, 'w:' .. node))
+    if child then stop_run(child, 'cancel', 0) end
+    if n.s == 'R' or n.s == 'L' or n.s == 'T' or n.s == 'W' then
+      unqueue(r, node, n)
+      put_node(r, node, n, node == inst and 'F' or 'X')
+    end
+  end)
+  r.live, r.park = 0, 0
+  event(r, 'f', inst, 0)
+  finish(r)
+end
+
+-- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
 stop_run = function(r, why, grace)
   if TERMINAL[r.st] or r.stop then return end
+  if plan_gone(r) then return lose_plan(r, '') end
   r.stop, r.stopping = why, true
   put(r, 'stop', why)
   if r.st == 'scheduled' then
@@ -67,6 +90,7 @@ end
 local force_stop
 force_stop = function(r)
   if TERMINAL[r.st] or not r.stop then return end
+  if plan_gone(r) then return lose_plan(r, '') end
   r.stopping = true
   each_node(r, function(inst, n)
     if n.s == 'L' then

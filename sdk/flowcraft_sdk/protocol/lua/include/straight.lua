@@ -25,9 +25,11 @@ local function fire_straight(outs, values, set)
 end
 
 -- Adds context writes and edge values from the call's arguments to the fields to be set.
-local function add_values(set, inst)
+local function add_values(set, k, inst)
   local at = 16
   for _ = 1, ARGV[11] do
+    local before = start_value(k, ARGV[at])
+    if before then set[#set + 1], set[#set + 2] = 'u:' .. ARGV[at], before end
     set[#set + 1], set[#set + 2] = 'c:' .. ARGV[at], ARGV[at + 1]
     at = at + 2
   end
@@ -83,7 +85,7 @@ local function straight()
   local next_entry = fired and fired[1] and plan_entry(plan, fired[1][1])
   if not fired or v[4] - 1 + #fired == 0 or (fired[1] and not next_entry) then return nil end
 
-  add_values(set, inst)
+  add_values(set, k, inst)
   if #fired ~= 1 then
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired

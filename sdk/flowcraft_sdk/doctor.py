@@ -1,0 +1,132 @@
+"""The doctor: finds what hangs or is left over in the store, explains it, and repairs what is safe to repair.
+
+Each look is one script, so nothing is taken for broken that is only on its way.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from flowcraft_sdk.operations import Deployment, text
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.records import Defect, RunStatus
+from flowcraft_sdk.steps import Operation, command
+from flowcraft_sdk.tombstones import missing
+
+ENTRIES_AT_ONCE = 500
+
+ABOUT_RUNS = {
+    "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
+    "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
+    "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
+    "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
+    "live-count": ("its counter of live nodes says {subject}: it would end too early or never", "counts again"),
+    "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
+    "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
+    "running-without-lease": (
+        "node '{subject}' is running, but has no lease: nobody notices if its worker died",
+        "gives it a lease, so that it is taken over unless its worker renews it",
+    ),
+    "timer-missing": ("'{subject}' waits for a timer that is not there: it never falls due", "sets the timer"),
+    "batch-unheard": ("node '{subject}' waits for items that are all done", "lets it go on"),
+    "child-missing": ("node '{subject}' waits for a child run that is gone", "fails the node"),
+    "child-unheard": ("node '{subject}' waits for a child run that has ended", "hands it the child's outcome"),
+    "nothing-live": (
+        "nothing in it is live, but it has not ended",
+        "ends it, as failed with Stalled if a node was never decided",
+    ),
+}
+ENTRY = "entry-without-subject"
+
+
+def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[list[Defect]]:
+    """Look at one run, or at everything that is live and at all entries.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    if run_id is not None:
+        found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
+        if found is None:
+            yield from missing(deployment.keys.gone, run_id)
+        return found or []
+    defects = []
+    for status in RunStatus:
+        if not status.is_terminal and status is not RunStatus.UNKNOWN:
+            defects += yield from _examine_index(deployment, deployment.keys.index_status(status), fix)
+    names = yield from _sorted_sets(deployment)
+    for name in names:
+        defects += yield from _examine_entries(deployment, name, fix)
+    return defects
+
+
+def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
+    """Look at every run, ended ones too, and at all entries; repairs nothing."""
+    defects = yield from _examine_index(deployment, deployment.keys.index_all, False)
+    rest = yield from examine(deployment, None, False)
+    return defects + [defect for defect in rest if defect not in defects]
+
+
+def _examine_index(deployment: Deployment, index: str, fix: bool) -> Operation[list[Defect]]:
+    """Look at the runs of an index. They may leave it meanwhile, so it is read whole before it is worked off."""
+    run_ids: list[str] = []
+    while True:
+        page = yield command("ZRANGE", index, len(run_ids), len(run_ids) + ENTRIES_AT_ONCE - 1)
+        run_ids += [text(run_id) for run_id in page]
+        if len(page) < ENTRIES_AT_ONCE:
+            break
+    defects: list[Defect] = []
+    for run_id in dict.fromkeys(run_ids):
+        reply = yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)
+        defects += _defects_of(run_id, reply) or []
+    return defects
+
+
+def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
+    """What a look at a run found; None when there is no such run."""
+    parts = [text(part) for part in reply]
+    if parts[:1] == ["missing"]:
+        return None
+    found = []
+    for kind, subject, fixed in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        explanation, remedy = ABOUT_RUNS.get(kind, ("it is wrong in a way that this SDK does not know", ""))
+        said = explanation.format(subject=subject)
+        found.append(
+            Defect(kind=kind, run_id=run_id, subject=subject, explanation=said, remedy=remedy, fixed=fixed == "1")
+        )
+    return found
+
+
+def _sorted_sets(deployment: Deployment) -> Operation[list[str]]:
+    """Names, without prefix, of the sorted sets whose entries stand for something else."""
+    base = deployment.keys.base
+    names = {"leases", "timers", "dead"}
+    for pattern in ("ready:*", "idx:*", "ended:*"):
+        cursor = 0
+        while True:
+            reply = yield command("SCAN", cursor, "MATCH", base + pattern, "COUNT", 1000)
+            cursor = int(reply[0])
+            names |= {text(name).removeprefix(base) for name in reply[1]}
+            if cursor == 0:
+                break
+    return sorted(names)
+
+
+def _examine_entries(deployment: Deployment, name: str, fix: bool) -> Operation[list[Defect]]:
+    first, defects = 0, []
+    while first >= 0:
+        call = scripts.examine_entries(deployment.keys, name=name, first=first, count=ENTRIES_AT_ONCE, fix=fix)
+        reply = yield call
+        first = int(reply[0])
+        defects += list(_entry_defects(name, reply[1:]))
+    return defects
+
+
+def _entry_defects(name: str, reply: list[Any]) -> Iterator[Defect]:
+    for entry, fixed in zip(reply[::2], reply[1::2], strict=True):
+        yield Defect(
+            kind=ENTRY,
+            subject=f"{name} {text(entry)}",
+            explanation=f"the entry {text(entry)} in {name} stands for nothing that is there",
+            remedy="removes the entry",
+            fixed=bool(int(fixed)),
+        )

@@ -1,0 +1,123 @@
+"""Dead letters: nodes that were given up because their worker was lost again and again."""
+
+import secrets
+from dataclasses import dataclass
+
+from flowcraft_sdk.errors import BlueprintNotFoundError, DeadLetterNotFoundError, RunStateError
+from flowcraft_sdk.listing import scored
+from flowcraft_sdk.operations import Deployment, record, text
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.run_record import RunRecord, moment
+from flowcraft_sdk.records import DeadLetter, RunStatus
+from flowcraft_sdk.steps import Batch, Operation, command
+
+REPLAY = ":replay"
+LONGEST_ID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A run that does an ended one again.
+
+    Attributes:
+        attached: it had been started before.
+    """
+
+    run_id: str
+    attached: bool
+
+
+def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLetter]]:
+    """The letters, the newest first."""
+    keys = deployment.keys
+    entries = scored((yield command("ZREVRANGE", keys.dead, 0, limit - 1, "WITHSCORES")))
+    if not entries:
+        return []
+    places = [member.partition("|")[::2] for member, _ in entries]
+    wanted = [command("HMGET", keys.run(run), "st", "bp", f"n:{inst}", f"f:{inst}") for run, inst in places]
+    rows = yield Batch(tuple(wanted))
+    found = []
+    for (run_id, inst), (_, at), row in zip(places, entries, rows, strict=True):
+        if row[0] is not None:  # else retention removed it while we were looking
+            fields = {"st": row[0], "bp": row[1], f"n:{inst}": row[2], f"f:{inst}": row[3], "plan": "", "cr": "0"}
+            found.append(_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None}))
+    return found
+
+
+def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLetter:
+    node = RunRecord(run_id, fields, {"nodes": [{"id": inst}], "edges": []}).snapshot().nodes[inst]
+    return DeadLetter(
+        run_id=run_id,
+        node_id=inst,
+        blueprint_id=fields["bp"],
+        status=RunStatus(fields["st"]),
+        at=moment(at),
+        crashes=node.crashes,
+        reason=node.error.message if node.error is not None else "",
+    )
+
+
+def drop(deployment: Deployment, run_id: str, node_id: str | None) -> Operation[int]:
+    """Remove the letters of a run, or of one of its nodes; how many there were.
+
+    Raises:
+        DeadLetterNotFoundError: there is none.
+    """
+    reply = yield scripts.drop_letters(deployment.keys, run_id=run_id, inst=node_id or "")
+    if not int(reply):
+        raise DeadLetterNotFoundError(run_id, node_id)
+    return int(reply)
+
+
+def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
+    """Do the run of a letter again, as it was started: the same blueprint and version, the same start context.
+
+    A child run is only of use to the node that waited for it, so its outermost parent is done again. The new run's id
+    follows from the old one's, so that repeating the call starts nothing twice.
+
+    Raises:
+        DeadLetterNotFoundError: the run has no letter.
+        RunStateError: it goes on.
+    """
+    letter = yield from record(deployment, run_id)
+    there = False
+    for node in filter(None, letter.fields.get("dead", "").split("\n")):
+        there = there or (yield command("ZSCORE", deployment.keys.dead, f"{run_id}|{node}")) is not None
+    if not there:
+        raise DeadLetterNotFoundError(run_id)
+    run = letter
+    while run.fields.get("pn"):
+        run = yield from record(deployment, run.fields["par"])
+    if not run.status.is_terminal:
+        raise RunStateError(
+            run.run_id,
+            run.status.value,
+            f"run {run.run_id} is still {run.status}; replay it when it has ended, or cancel it",
+        )
+    replayed = yield from _start_again(deployment, run)
+    yield scripts.drop_letters(deployment.keys, run_id=run_id)
+    return replayed
+
+
+def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
+    fields = run.fields
+    new_id = run.run_id + REPLAY
+    if len(new_id) > LONGEST_ID:
+        new_id = secrets.token_hex(16)
+    reply = yield scripts.start(
+        deployment.keys,
+        token=secrets.token_hex(8),
+        run_id=new_id,
+        blueprint_id=fields["bp"],
+        version=fields["plan"],
+        digest=fields.get("dg", ""),
+        run_timeout_ms=int(float(fields["dl"]) - run.created_ms) if "dl" in fields else None,
+        tags_json=fields.get("tags", ""),
+        memo_json=fields.get("memo", ""),
+        forked_from=run.run_id,
+        context=run.start_context(),
+    )
+    code = text(reply[0])
+    if code not in ("started", "attached"):
+        raise BlueprintNotFoundError(fields["bp"], fields["plan"])
+    return Replayed(new_id, code == "attached")

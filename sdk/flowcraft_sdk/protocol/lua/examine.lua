@@ -1,0 +1,29 @@
+-- Looks one run over for what should not be, and repairs what is safe to repair. Without `fix` it writes nothing.
+-- KEYS clock
+-- ARGV run fix (1|0)
+-- RETURNS kind subject fixed (1|0) for each defect, one after the other; {missing, '', 0} when there is no such run
+--@include base run graph loops ending stopping batch failing examining
+
+local r = load_run(ARGV[1])
+if not r then return {'missing', '', 0} end
+local found, fix, live = {}, ARGV[2] == '1', not TERMINAL[r.st]
+
+local function defect(kind, subject, repair)
+  found[#found + 1] = kind
+  found[#found + 1] = subject
+  found[#found + 1] = fix and repair and 1 or 0
+  if fix and repair then repair() end
+end
+
+examine_indexes(r, defect)
+examine_parent(r, defect)
+if redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0 then
+  defect('plan-missing', r.plan, live and function() lose_plan(r, first_live(r) or '') end or nil)
+elseif live then
+  examine_counts(r, defect)
+  examine_nodes(r, defect)
+  examine_timers(r, defect)
+  if r.live == 0 and r.st ~= 'scheduled' then defect('nothing-live', '', function() end_stalled(r) end) end
+end
+if fix then commit() end
+return found

@@ -1,0 +1,73 @@
+-- Looks a slice of a sorted set over for entries that stand for nothing, and removes them. Without `fix` it writes nothing.
+-- KEYS clock
+-- ARGV name (ready:QUEUE | leases | timers | dead | idx:... | ended:CLASS) first count fix (1|0)
+-- RETURNS {position of the next slice, -1 when there is none; then entry fixed (1|0) for each that stands for nothing}
+--@include base
+
+local name, first, count, fix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local kind, which = string.match(name, '^(%a+):?(.*)$')
+
+local function node_letter(id, inst)
+  local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'n:' .. inst)
+  if not v[1] or TERMINAL[v[1]] or not v[2] then return nil end
+  return string.sub(v[2], 1, 1), v[2]
+end
+
+local TIMERS = {
+  T = function(id, inst) return node_letter(id, inst) == 'T' end,
+  W = function(id, inst) return node_letter(id, inst) == 'W' end,
+  p = function(id, inst) return node_letter(id, inst) == 'R' or node_letter(id, inst) == 'L' end,
+  d = function(_, _, v) return not TERMINAL[v[1]] end,
+  g = function(_, _, v) return not TERMINAL[v[1]] and v[2] end,
+  b = function(_, _, v) return v[1] == 'scheduled' end,
+}
+
+local CHECKS = {
+  ready = function(entry)
+    local id, inst = string.match(entry, '^([^|]+)|(.+)$')
+    local letter, v
+    if id then letter, v = node_letter(id, inst) end
+    return letter == 'R' and string.match(v, '^R|%d+|%d+|%d+|%d+|(.*)$') == which
+  end,
+  leases = function(entry)
+    local id, inst = string.match(entry, '^([^|]+)|(.+)$')
+    return id and node_letter(id, inst) == 'L'
+  end,
+  timers = function(entry)
+    local what, id, inst = string.match(entry, '^(%a)|([^|]+)|(.*)$')
+    if not what or not TIMERS[what] then return false end
+    local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'stop')
+    return v[1] and TIMERS[what](id, inst, v)
+  end,
+  dead = function(entry)
+    local id = string.match(entry, '^([^|]+)|.+$')
+    return id and redis.call('EXISTS', B .. 'run:' .. id) == 1
+  end,
+  ended = function(id)
+    local st = redis.call('HGET', B .. 'run:' .. id, 'st')
+    return st and TERMINAL[st] and (st == 'timed_out' and 'failed' or st) == which
+  end,
+  idx = function(id)
+    local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'bp', 'tags')
+    local by, value = string.match(which, '^(%a+):?(.*)$')
+    if not v[1] or by == 'all' then return v[1] end
+    if by == 'st' then return v[1] == value end
+    if by == 'bp' then return v[2] == value end
+    for _, tag in ipairs(v[3] and cjson.decode(v[3]) or {}) do
+      if tag == value then return true end
+    end
+    return false
+  end,
+}
+
+local entries, reply = redis.call('ZRANGE', B .. name, first, first + count - 1), {-1}
+local gone = 0
+for _, entry in ipairs(entries) do
+  if not CHECKS[kind](entry) then
+    reply[#reply + 1] = entry
+    reply[#reply + 1] = fix and 1 or 0
+    if fix then gone = gone + redis.call('ZREM', B .. name, entry) end
+  end
+end
+if #entries == count then reply[1] = first + count - gone end
+return reply

@@ -1,0 +1,127 @@
+-- What must hold of a run and the entries that stand for it elsewhere. `defect(kind, subject, repair)` is told what does not.
+
+local LIVE = {R = true, L = true, T = true, W = true}
+local PATIENCE = 10000 -- ms that a worker has to renew a lease that is put back
+
+local function first_live(r)
+  local first
+  each_node(r, function(inst, n) if LIVE[n.s] and not first then first = inst end end)
+  return first
+end
+
+local function examine_indexes(r, defect)
+  local indexes = {['idx:all'] = r.cr, ['idx:st:' .. r.st] = r.cr, ['idx:bp:' .. r.bp] = r.cr}
+  local tags = get(r, 'tags')
+  for _, tag in ipairs(tags and cjson.decode(tags) or {}) do indexes['idx:tag:' .. tag] = r.cr end
+  if TERMINAL[r.st] and not r.par then
+    indexes['ended:' .. (r.st == 'timed_out' and 'failed' or r.st)] = tonumber(get(r, 'en') or NOW)
+  end
+  for name, score in pairs(indexes) do
+    if not redis.call('ZSCORE', B .. name, r.id) then
+      defect('not-in-index', name, function() redis.call('ZADD', B .. name, score, r.id) end)
+    end
+  end
+end
+
+local function examine_parent(r, defect)
+  if not r.par then return end
+  local parent = B .. 'run:' .. r.par
+  if redis.call('EXISTS', parent) == 0 then
+    defect('parent-missing', r.par, function()
+      if TERMINAL[r.st] then
+        redis.call('ZADD', B .. 'ended:' .. (r.st == 'timed_out' and 'failed' or r.st), tonumber(get(r, 'en') or NOW), r.id)
+      end
+      put(r, 'par', false)
+      put(r, 'pn', false)
+      r.par = false
+    end)
+  elseif get(r, 'pn') and redis.call('HEXISTS', parent, 'k:' .. r.id) == 0 then
+    defect('child-not-listed', r.par, function() redis.call('HSET', parent, 'k:' .. r.id, get(r, 'pn')) end)
+  end
+end
+
+local function child_status(r, inst)
+  local child = get(r, 'w:' .. inst)
+  return child and redis.call('HGET', B .. 'run:' .. child, 'st'), child or ''
+end
+
+-- The counters of live and parked nodes, against the nodes themselves.
+local function examine_counts(r, defect)
+  local live, parked = 0, 0
+  each_node(r, function(inst, n)
+    if LIVE[n.s] then live = live + 1 end
+    if n.s == 'W' and (n.more ~= 'subflow' or child_status(r, inst) == 'waiting') then parked = parked + 1 end
+  end)
+  if live ~= r.live then defect('live-count', r.live .. ' for ' .. live, function() r.live = live end) end
+  if parked ~= r.park then defect('park-count', r.park .. ' for ' .. parked, function() r.park = parked end) end
+end
+
+local function timer(r, kind, inst, at)
+  redis.call('ZADD', B .. 'timers', at, kind .. '|' .. r.id .. '|' .. inst)
+end
+
+local function examine_waiting(r, inst, n, defect)
+  local member = r.id .. '|' .. inst
+  if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', 'W|' .. member) then
+    defect('timer-missing', inst, function() timer(r, 'W', inst, NOW) end)
+  elseif n.more == 'batch' then
+    local b = batches().record(r, inst)
+    if b and b.done == b.total then
+      defect('batch-unheard', inst, function() ready_with(r, inst, n, {'batch'}) end)
+    end
+  elseif n.more == 'subflow' then
+    local st, child = child_status(r, inst)
+    if not st then
+      defect('child-missing', inst, function() ready_with(r, inst, n, {'child', child, 'failed'}) end)
+    elseif TERMINAL[st] then
+      defect('child-unheard', inst, function() ready_with(r, inst, n, {'child', child, st}) end)
+    end
+  end
+end
+
+-- Each live node has the entry by which somebody is going to take care of it.
+local function examine_nodes(r, defect)
+  each_node(r, function(inst, n)
+    local member = r.id .. '|' .. inst
+    if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
+      defect('ready-not-queued', inst, function() r.fired[#r.fired + 1] = {inst = inst, queue = n.more} end)
+    elseif n.s == 'L' and not redis.call('ZSCORE', B .. 'leases', member) then
+      defect('running-without-lease', inst, function() redis.call('ZADD', B .. 'leases', NOW + PATIENCE, member) end)
+    elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
+      defect('timer-missing', inst, function() timer(r, 'T', inst, NOW) end)
+    elseif n.s == 'W' then
+      examine_waiting(r, inst, n, defect)
+    end
+  end)
+end
+
+-- The run's own timers: its beginning, its deadline, the end of a grace.
+local function examine_timers(r, defect)
+  local function expect(kind, at)
+    if not redis.call('ZSCORE', B .. 'timers', kind .. '|' .. r.id .. '|') then
+      defect('timer-missing', kind, function() timer(r, kind, '', at) end)
+    end
+  end
+  if r.st == 'scheduled' then expect('b', NOW) end
+  if get(r, 'dl') then expect('d', get(r, 'dl')) end
+  if r.stop and r.live > 0 then expect('g', NOW + tonumber(setting('cancelGrace', '30000'))) end
+end
+
+-- Ends a run in which nothing is live: as it would have ended, or as failed if a node was never decided.
+local function end_stalled(r)
+  local undecided
+  for _, field in ipairs(redis.call('HKEYS', B .. 'plan:' .. r.plan)) do
+    if string.sub(field, 1, 2) == 'n:' then
+      local n = node_state(r, string.sub(field, 3))
+      if not n or n.s == 'P' then undecided = undecided or string.sub(field, 3) end
+    end
+  end
+  if undecided and not r.stop then
+    put_node(r, undecided, {attempt = 0, claims = 0, crashes = 0}, 'F')
+    put(r, 'f:' .. undecided, cjson.encode({type = 'Stalled', node = undecided, attempt = 0, retryable = false, at = NOW,
+      message = 'nothing was live in the run and this node was never decided; start the run again'}))
+    put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
+    if not get(r, 'f1') then put(r, 'f1', undecided) end
+  end
+  finish(r)
+end

@@ -1,0 +1,81 @@
+-- Removing runs: all keys and index entries of one together, its tombstone left behind, and its plan if it was the last to use it.
+
+local CODES = {completed = 0, failed = 1, cancelled = 2, timed_out = 3}
+local removed = 0
+
+local function removed_runs()
+  return removed
+end
+
+-- A tombstone is one number: the day of the removal, then the second of the run's end, then how it ended (2 bits).
+local function tombstone_day(ms)
+  return string.format('%.0f', math.floor(ms / 86400000) * 17179869184)
+end
+
+local function bury(id, st, en)
+  local score = tombstone_day(NOW) + math.floor(en / 1000) * 4 + CODES[st]
+  redis.call('ZADD', B .. 'gone', string.format('%.0f', score), id)
+end
+
+-- Removes a plan that no run and no blueprint uses.
+local function retire_plan(plan, blueprint)
+  if tonumber(redis.call('HGET', B .. 'plans', plan) or 0) > 0 then return false end
+  if redis.call('HGET', B .. 'blueprints', blueprint) == plan then return false end
+  redis.call('HDEL', B .. 'plans', plan)
+  return redis.call('UNLINK', B .. 'plan:' .. plan) == 1
+end
+
+local function remove_from_indexes(id, st, bp, tags)
+  redis.call('ZREM', B .. 'idx:all', id)
+  redis.call('ZREM', B .. 'idx:st:' .. st, id)
+  redis.call('ZREM', B .. 'idx:bp:' .. bp, id)
+  redis.call('ZREM', B .. 'ended:' .. (st == 'timed_out' and 'failed' or st), id)
+  for _, tag in ipairs(tags and cjson.decode(tags) or {}) do redis.call('ZREM', B .. 'idx:tag:' .. tag, id) end
+end
+
+local function remove_run(id)
+  local k = B .. 'run:' .. id
+  local v = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
+  remove_from_indexes(id, v[1], v[3], v[4])
+  for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', k .. ':batch:' .. batch) end
+  for inst in string.gmatch(v[9] or '', '[^\n]+') do redis.call('ZREM', B .. 'dead', id .. '|' .. inst) end
+  redis.call('UNLINK', k, k .. ':events')
+  redis.call('HINCRBY', B .. 'stats', 'bytes', -(v[7] or 0))
+  if v[8] then redis.call('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end
+  bury(id, v[1], tonumber(v[2] or NOW))
+  redis.call('HINCRBY', B .. 'plans', v[6], -1)
+  retire_plan(v[6], v[3])
+  removed = removed + 1
+end
+
+-- What is left in the common indexes of a run whose record was deleted by hand.
+local function clear_up(id)
+  redis.call('ZREM', B .. 'idx:all', id)
+  for st in pairs(TERMINAL) do
+    redis.call('ZREM', B .. 'idx:st:' .. st, id)
+    redis.call('ZREM', B .. 'ended:' .. st, id)
+  end
+end
+
+-- Removes a run and all below it, the leaves first. Returns gone | live (a run goes on, those above it stay) | limit.
+local function remove_tree(id, limit)
+  local k = B .. 'run:' .. id
+  local st = redis.call('HGET', k, 'st')
+  if not st then
+    clear_up(id)
+    return 'gone'
+  end
+  if not TERMINAL[st] then return 'live' end
+  local outcome = 'gone'
+  for _, field in ipairs(redis.call('HKEYS', k)) do
+    if string.sub(field, 1, 2) == 'k:' then
+      local below = remove_tree(string.sub(field, 3), limit)
+      if below == 'limit' then return below end
+      if below == 'live' then outcome = below end
+    end
+  end
+  if outcome ~= 'gone' then return outcome end
+  if removed >= limit then return 'limit' end
+  remove_run(id)
+  return 'gone'
+end

@@ -1,0 +1,91 @@
+"""`flowcraft dlq` and `flowcraft doctor`: nodes that were given up, and what hangs or is left over."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from .client_errors import EXIT_FAILED
+from .client_output import print_defects, print_json, print_letters
+
+if TYPE_CHECKING:
+    from flowcraft_sdk import Client
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+MOST_LETTERS = 1_000_000
+
+
+@click.group()
+def dlq() -> None:
+    """Dead letters: nodes that were given up because their worker was lost again and again."""
+
+
+@dlq.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@as_json_option
+@click.pass_obj
+def dlq_list(connect: Callable[[], "Client"], limit: int, as_json: bool) -> None:
+    """List dead letters, the newest first."""
+    letters = connect().operator.dead_letters(limit=limit)
+    if as_json:
+        print_json([letter.model_dump(mode="json") for letter in letters])
+    else:
+        print_letters(letters)
+
+
+@dlq.command()
+@click.argument("run_id", metavar="RUN")
+@as_json_option
+@click.pass_obj
+def replay(connect: Callable[[], "Client"], run_id: str, as_json: bool) -> None:
+    """Do RUN again as a new run, and drop its letters.
+
+    The new run has the blueprint, version and start context of the old one, which stays as it is. Of a child run, the
+    outermost parent is done again.
+    """
+    handle = connect().operator.replay(run_id)
+    if as_json:
+        print_json({"run_id": handle.run_id, "attached": handle.attached})
+    else:
+        click.echo(handle.run_id)
+
+
+@dlq.command()
+@click.argument("run_id", metavar="RUN", required=False)
+@click.option("--node", metavar="NODE", help="Only the letter of this node.")
+@click.option("--all", "everything", is_flag=True, help="All letters of all runs.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def drop(connect: Callable[[], "Client"], run_id: str | None, node: str | None, everything: bool, yes: bool) -> None:
+    """Remove the letters of RUN. The run itself stays as it is."""
+    if (run_id is None) is not everything or (everything and node is not None):
+        raise click.UsageError("give a RUN, or --all")
+    operator = connect().operator
+    if run_id is None:
+        run_ids = list(dict.fromkeys(letter.run_id for letter in operator.dead_letters(limit=MOST_LETTERS)))
+    else:
+        run_ids = [run_id]
+    if not yes and run_ids:
+        what = f"the dead letters of {len(run_ids)} runs" if run_id is None else f"the dead letters of run {run_id}"
+        click.confirm(f"Drop {what}?", abort=True, err=True)
+    dropped = sum(operator.drop(each, node) for each in run_ids)
+    click.echo(f"dropped {dropped} dead letters")
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--fix", is_flag=True, help="Repair what is safe to repair; a second time changes nothing.")
+@as_json_option
+@click.pass_obj
+def doctor(connect: Callable[[], "Client"], run_id: str | None, fix: bool, as_json: bool) -> None:
+    """Look for what hangs or is left over: in RUN, or in all live runs, queues, leases, timers and indexes.
+
+    Exit code 1 if something was found that is not repaired.
+    """
+    defects = connect().operator.examine(run_id, fix=fix)
+    if as_json:
+        print_json([defect.model_dump(mode="json") for defect in defects])
+    else:
+        print_defects(defects)
+    if not all(defect.fixed for defect in defects):
+        raise click.exceptions.Exit(EXIT_FAILED)

@@ -1,0 +1,53 @@
+"""Retention on demand, for `flowcraft-server gc`."""
+
+import time
+
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.config.model import Settings
+from flowcraft_server.config.quantities import format_size
+from flowcraft_server.executor.janitor import BUSY_PAUSE, Janitor
+from flowcraft_server.store.link import StoreLink
+
+from .redis_gate import wait_for_redis
+from .worker import retention_of
+
+
+def overdue(url: str, settings: Settings) -> str:
+    """What would be removed now, in one line.
+
+    Raises:
+        RedisUnusable: Redis does not answer.
+    """
+    due = _janitor(url, settings).look()
+    parts = [f"{count} {name}" for name, count in due.roots.items() if count]
+    what = (
+        f"{', '.join(parts)} (with the runs below them)"
+        if parts
+        else "no run is past its age or the count of its class"
+    )
+    size = f"ended runs take about {format_size(due.bytes // 1024 * 1024)}"
+    return f"would remove: {what}; {size}" + (f", {format_size(due.over)} over retention.bytes" if due.over else "")
+
+
+def clean(url: str, settings: Settings) -> str:
+    """Remove what is past retention; returns a line that says how much it was.
+
+    Raises:
+        RedisUnusable: Redis does not answer.
+    """
+    janitor = _janitor(url, settings)
+    removed = kept = 0
+    while True:
+        gone, passed, more = janitor.remove_slice()
+        removed, kept = removed + gone, kept + passed
+        if not more:
+            break
+        time.sleep(BUSY_PAUSE)
+    left = f"; {kept} kept, as a run below them goes on" if kept else ""
+    size = format_size(janitor.look().bytes // 1024 * 1024)
+    return f"removed {removed} runs{left}; ended runs take about {size} now"
+
+
+def _janitor(url: str, settings: Settings) -> Janitor:
+    wait_for_redis(url, settings.redis.connect_timeout).close()
+    return Janitor(StoreLink(url), Keys(settings.name), retention_of(settings))
