@@ -24,11 +24,12 @@ TICK = 1.0
 
 
 def build_worker(
-    url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path, *, replaceable: bool = False
     url: str,
     settings: Settings,
     handlers: dict[str, RegisteredHandler],
     folder: Path,
+    *,
+    replaceable: bool = False,
     secrets: frozenset[str] = frozenset(),
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
@@ -44,11 +45,8 @@ def build_worker(
     """
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
-    chosen = replace(worker_settings(settings), replaceable=replaceable)
+    chosen = replace(worker_settings(settings), replaceable=replaceable, secrets=secrets)
     return WorkerProcess(url, settings.name, runnable, chosen, models), models
-    return WorkerProcess(
-        url, settings.name, runnable, replace(worker_settings(settings), secrets=secrets), models
-    ), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
