@@ -268,7 +268,7 @@ def expire(
 
 
 def retire(keys: Keys, plans: Sequence[str]) -> ScriptCall:
-    """Remove plans that neither a blueprint nor a run uses."""
+    """Put plans aside that neither a blueprint nor a run uses; `expire` removes them later."""
     return _call("retire", keys, *plans)
 
 

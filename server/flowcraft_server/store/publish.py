@@ -17,8 +17,8 @@ def publish_blueprints(
     """Compile blueprints and publish their plans; returns blueprint id -> plan hash.
 
     Plans are kept under their content hash, so runs that are under way keep the plan they started with. A blueprint
-    that is published elsewhere and not here stays: other servers may serve it. A plan that is replaced goes with the
-    last run that uses it, at once if there is none.
+    that is published elsewhere and not here stays: other servers may serve it. A plan that is replaced goes after the
+    last run that uses it.
     """
     hashes = {}
     before = {text(plan) for plan in redis.hgetall(keys.blueprints).values()}

@@ -1,7 +1,7 @@
--- Removes plans that were replaced and that no run uses. A plan that a run still uses goes with the last of its runs.
+-- Puts plans aside that were replaced and that no run uses; retention removes them ten minutes later, if still nothing does.
 -- KEYS clock
 -- ARGV plan ...
--- RETURNS how many were removed
+-- RETURNS how many were put aside
 --@include base removing
 
 local count = 0

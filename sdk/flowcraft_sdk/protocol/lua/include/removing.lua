@@ -1,4 +1,4 @@
--- Removing runs: all keys and index entries of one together, its tombstone left behind, and its plan if it was the last to use it.
+-- Removing runs: all keys and index entries of one together, its tombstone left behind, its plan put aside if it was the last to use it.
 
 local CODES = {completed = 0, failed = 1, cancelled = 2, timed_out = 3}
 local removed = 0
@@ -17,12 +17,26 @@ local function bury(id, st, en)
   redis.call('ZADD', B .. 'gone', string.format('%.0f', score), id)
 end
 
--- Removes a plan that no run and no blueprint uses.
+-- Puts a plan aside that no run and no blueprint uses. Whoever has just read that it is current may still start a run
+-- with it: it goes later, see `remove_old_plans`.
 local function retire_plan(plan, blueprint)
   if tonumber(redis.call('HGET', B .. 'plans', plan) or 0) > 0 then return false end
   if redis.call('HGET', B .. 'blueprints', blueprint) == plan then return false end
-  redis.call('HDEL', B .. 'plans', plan)
-  return redis.call('UNLINK', B .. 'plan:' .. plan) == 1
+  redis.call('ZADD', B .. 'retired', NOW, plan)
+  return true
+end
+
+-- Removes plans that were put aside ten minutes ago and are still not used.
+local function remove_old_plans(most)
+  for _, plan in ipairs(redis.call('ZRANGEBYSCORE', B .. 'retired', '-inf', NOW - 600000, 'LIMIT', 0, most)) do
+    redis.call('ZREM', B .. 'retired', plan)
+    local meta = redis.call('HGET', B .. 'plan:' .. plan, 'meta')
+    local used = tonumber(redis.call('HGET', B .. 'plans', plan) or 0) > 0
+    if meta and not used and redis.call('HGET', B .. 'blueprints', cjson.decode(meta).id) ~= plan then
+      redis.call('HDEL', B .. 'plans', plan)
+      redis.call('UNLINK', B .. 'plan:' .. plan)
+    end
+  end
 end
 
 local function remove_from_indexes(id, st, bp, tags)
