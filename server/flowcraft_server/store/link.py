@@ -101,7 +101,20 @@ class StoreLink:
 
     def plainly(self, operation: Callable[[], Any]) -> Any:
         """Run commands of the plain client that bear being sent twice. Tried again for `PATIENCE` seconds."""
-        return self._patiently(lambda: self._run(operation))
+        return self._patiently(lambda: self.once(operation))
+
+    def once(self, operation: Callable[[], Any]) -> Any:
+        """Run commands of the plain client, and try nothing again.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        if self._severed:
+            raise StoreUnavailable("this link is severed")
+        try:
+            return operation()
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            raise StoreUnavailable(f"Redis does not answer: {error}") from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -137,14 +150,6 @@ class StoreLink:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
-
-    def _run(self, operation: Any) -> Any:
-        if self._severed:
-            raise StoreUnavailable("this link is severed")
-        try:
-            return operation()
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
 
 
 def _reply(connection: Any) -> Any:
