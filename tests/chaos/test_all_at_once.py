@@ -15,7 +15,7 @@ from tests.chaos.verdict import judge
 Make = Callable[..., Deployment]
 LEASE = 1.0
 WORKERS = 3
-ROUNDS = int(os.environ.get("FLOWCRAFT_CHAOS_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("FLOWCRAFT_CHAOS_ROUNDS", "8"))
 LOSS = 0.03
 
 
