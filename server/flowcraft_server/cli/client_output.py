@@ -98,7 +98,7 @@ def print_letters(letters: "Iterable[DeadLetter]") -> None:
     for letter in letters:
         row = (Text(letter.run_id), Text(letter.node_id), letter.blueprint_id, _time(letter.at))
         table.add_row(*row, _status(letter.status), Text(_line(letter.reason)))
-    _console().print(table)
+    console().print(table)
 
 
 def print_defects(defects: "Iterable[Defect]") -> None:

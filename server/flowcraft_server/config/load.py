@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,9 @@ from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import load_dirs
 from flowcraft_server.blueprints.marks import Path as Place
 from flowcraft_server.blueprints.model import Blueprint, Problem
-
-from .blueprint_files import with_join, with_params
-from .explain import mistakes_of
-from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Problem
 from flowcraft_server.observability.redaction import Redactor
 
+from .blueprint_files import with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
 from .model import RegisteredHandler, Settings

@@ -18,8 +18,8 @@ from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.huey_app import build_consumer
-from flowcraft_server.executor.overdue import OverdueWatch, RunningFunctions, end_this_process
 from flowcraft_server.executor.janitor import Janitor
+from flowcraft_server.executor.overdue import OverdueWatch, RunningFunctions, end_this_process
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper

@@ -90,13 +90,14 @@ class Deployment:
             supervisor = Supervisor(self._child_command(), executor.workers, self._child_environ(os.environ))
             return supervisor.serve(stop, executor.drain_timeout, tick)
         worker, models = build_worker(
-            self.url, self.settings, self.loaded.handlers, self.loaded.folder, replaceable=self.replaceable
+            self.url,
+            self.settings,
+            self.loaded.handlers,
+            self.loaded.folder,
+            self.loaded.secrets,
+            replaceable=self.replaceable,
         )
         models.warn()
-            self.url, self.settings, self.loaded.handlers, self.loaded.folder, self.loaded.secrets
-        )
-        for warning in models.warnings:
-            logger.warning("{}", warning)
         try:
             return serve(worker, stop, executor.drain_timeout, tick)
         finally:

@@ -24,31 +24,29 @@ TICK = 1.0
 
 
 def build_worker(
-    url: str, settings: Settings, handlers: dict[str, RegisteredHandler], folder: Path, *, replaceable: bool = False
     url: str,
     settings: Settings,
     handlers: dict[str, RegisteredHandler],
     folder: Path,
     secrets: frozenset[str] = frozenset(),
+    *,
+    replaceable: bool = False,
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
 
     Args:
         url: of Redis.
         folder: what paths in the settings are relative to.
-        replaceable: whether the process may end for a function that does not return, and is then started again.
         secrets: texts to be masked in what is recorded of failures.
+        replaceable: whether the process may end for a function that does not return, and is then started again.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.
     """
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
-    chosen = replace(worker_settings(settings), replaceable=replaceable)
+    chosen = replace(worker_settings(settings), secrets=secrets, replaceable=replaceable)
     return WorkerProcess(url, settings.name, runnable, chosen, models), models
-    return WorkerProcess(
-        url, settings.name, runnable, replace(worker_settings(settings), secrets=secrets), models
-    ), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
