@@ -1,4 +1,4 @@
-"""Chaos deployments of a test's own. All of them on one test process: together with others they would measure each other."""
+"""Chaos deployments of a test's own. Two test processes share them, so that few of them measure each other."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +12,8 @@ from tests.chaos.deployment import Deployment
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("chaos"))
+            points = item.path.stem == "test_kill_points"
+            item.add_marker(pytest.mark.xdist_group("chaos points" if points else "chaos"))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ class LossyProxy:
     def __init__(self, target: str, seed: int, loss: float) -> None:
         self.loss = loss
         self.lost = 0
+        self._script: list[bool] = []
         self._target = target
         self._chance = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -33,6 +34,10 @@ class LossyProxy:
     def url(self) -> str:
         """For clients."""
         return f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def lose(self, after: int, count: int) -> None:
+        """Let some replies through, then lose some, whatever chance says."""
+        self._script = [False] * after + [True] * count
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -74,8 +79,11 @@ class LossyProxy:
             data = source.recv(CHUNK)
             if not data:
                 return False
-            if source is store and self._chance.random() < self.loss:
+            if source is store and self._is_lost():
                 self.lost += 1
                 return False
             key.data.sendall(data)
         return True
+
+    def _is_lost(self) -> bool:
+        return self._script.pop(0) if self._script else self._chance.random() < self.loss

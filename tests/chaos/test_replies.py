@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.deployment import Deployment
+from flowcraft_server.executor.process import WorkerProcess
+from flowcraft_server.testing.handlers import as_runnable
+from tests.acceptance.server_program import eventually
+from tests.chaos.deployment import NAMESPACE, Deployment
 from tests.chaos.flows import FLOWS, context
 from tests.chaos.proxy import LossyProxy
 from tests.chaos.verdict import judge
@@ -48,6 +51,20 @@ def test_replies_lost_between_the_workers_and_redis(deployed: Make, seed: int) -
         proxy.loss = 0.0
     assert verdict.is_clean(), verdict.faults()
     assert proxy.lost > 20
+
+
+@pytest.mark.parametrize("after", [0, 4, 8])
+def test_a_connection_that_breaks_while_a_worker_starts(deployed: Make, after: int) -> None:
+    chaos = deployed()
+    with LossyProxy(chaos.store.url.removeprefix("unix://"), 0, 0.0) as proxy:
+        worker = WorkerProcess(proxy.url, NAMESPACE, {"step": as_runnable("step", lambda ctx: ctx.input)})
+        proxy.lose(after, 2)
+        worker.start()
+        try:
+            assert proxy.lost == 2
+            assert eventually(lambda: worker.settings.worker_id in chaos.announced().values())
+        finally:
+            worker.stop()
 
 
 def test_the_script_cache_flushed_under_way(deployed: Make, seed: int) -> None:

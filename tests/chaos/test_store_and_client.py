@@ -34,7 +34,7 @@ def test_the_store_killed_under_load(deployed: Make) -> None:
 
 def test_a_node_that_runs_while_the_store_is_away_is_not_run_again(deployed: Make) -> None:
     chaos = deployed(lease=5.0, flows={"held": HELD})
-    chaos.add_worker()
+    worker = chaos.add_worker()
     handle = chaos.client.start("held", {"x": 1})
     assert handle.wait_for("running", timeout=10) == "running"
     assert eventually(lambda: chaos.begun("a"))
@@ -42,6 +42,7 @@ def test_a_node_that_runs_while_the_store_is_away_is_not_run_again(deployed: Mak
     chaos.go()
     assert handle.result(timeout=20)["b"] == 3
     assert chaos.told().again() == 0
+    assert "raceback" not in worker.server.said, "an outage is told in a line"
 
 
 def test_the_client_killed_while_it_waits(deployed: Make) -> None:

@@ -108,29 +108,24 @@ def _compare_with_ledger(verdict: Verdict, told: ledger.Told, run: str, events: 
     taken_over: Counter[str] = Counter()
     for event in events:
         claimed[event.node_id or ""] += event.type == "node_started"
-        taken_over[_node(event)] += event.type == "node_taken_over"
+        taken_over[event.node_id or ""] += event.type == "node_taken_over"
     for name in {event.node_id or "" for event in events if event.type == "node_completed"}:
         node, _, turn = name.partition("#")
         executions = told.at(run, node, int(turn or 0))
         if HANDLER_NODES.match(node) and not any(execution.ended for execution in executions):
             verdict.lost.append(f"{run}: {name} is recorded, and never came to its end")
         again = len(executions) - len({execution.attempt for execution in executions})
-        if again > taken_over[node] or len(executions) > max(1, claimed[name]):
+        if again > taken_over[name] or len(executions) > max(1, claimed[name]):
             verdict.unexplained.append(f"{run}: {name}, {len(executions)} executions, {claimed[name]} claims")
         if len({execution.fence for execution in executions}) != len(executions):
             verdict.unexplained.append(f"{run}: {name}, a fencing token is used twice")
-
-
-def _node(event: RunEvent) -> str:
-    """The node without its turn, which a take-over does not tell."""
-    return (event.node_id or "").partition("#")[0]
 
 
 def _measure_takeovers(verdict: Verdict, events: list[RunEvent], died: Mapping[str, float]) -> None:
     holder: dict[str, str] = {}
     waiting: dict[str, float] = defaultdict(float)
     for event in events:
-        name = _node(event)
+        name = event.node_id or ""
         if event.type == "node_started":
             holder[name] = event.data["worker"]
             if name in waiting:

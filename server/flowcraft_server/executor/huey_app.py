@@ -17,6 +17,8 @@ from flowcraft_server.store.link import connect
 
 TASK = "flowcraft.work"
 WAKE_SECONDS = 1
+AWAY_PAUSE = 0.2
+"""Seconds between tries while Redis is away."""
 
 
 class ForeignMessage(ValueError):
@@ -57,7 +59,8 @@ class WakeStorage(RedisStorage):  # type: ignore[misc]
     def __init__(self, name: str, client: Any, wake_keys: Sequence[str]) -> None:
         super().__init__(name, connection_pool=client.connection_pool, read_timeout=WAKE_SECONDS)
         self._wake_keys = list(wake_keys)
-        self._closing = False
+        self._closed = threading.Event()
+        self._away = False
         self.queue_key = self._wake_keys[0]
 
     def dequeue(self) -> bytes | None:
@@ -66,15 +69,18 @@ class WakeStorage(RedisStorage):  # type: ignore[misc]
             found = self.conn.brpop(self._wake_keys, timeout=WAKE_SECONDS)
         except redis.exceptions.TimeoutError:
             return None
-        except (redis.exceptions.ConnectionError, OSError, ValueError):
-            if self._closing:
-                return None
-            raise
+        except (redis.exceptions.ConnectionError, OSError, ValueError) as error:
+            if not self._closed.is_set() and not self._away:  # once for an outage, and not for each thread and try
+                self._away = True
+                logger.warning("cannot wait for work: {}", error)
+            self._closed.wait(AWAY_PAUSE)
+            return None
+        self._away = False
         return None if found is None else found[1]
 
     def interrupt(self) -> None:
         """Wake all sleepers for good, by cutting their connections."""
-        self._closing = True
+        self._closed.set()
         self.conn.connection_pool.disconnect(inuse_connections=True)
 
 

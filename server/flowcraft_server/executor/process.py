@@ -91,7 +91,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Begin to claim nodes. Redis must answer."""
         self._link.load_scripts()
-        self._announce()
+        self._link.plainly(self._announce)
         self._committer.start()
         self._loop.start()
         for thread in self._threads.values():

@@ -266,13 +266,15 @@ class NodeRunner:
             self.commit_later(attempt, lambda: call)
 
     def emit(self, attempt: Attempt, kind: str, rest: bytes) -> None:
-        """Queue a progress or custom event of a running node."""
+        """Queue a progress or custom event of a running node; it goes out before the node's outcome."""
+        if attempt.over:
+            return
         claim = attempt.claim
         attempt.has_emitted = True
         call = scripts.emit(
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
         )
-        self.committer.put(lambda: None if attempt.over else call, lambda _reply: None)
+        self.committer.put(call, lambda _reply: None)
 
     def logger(self, attempt: Attempt) -> Any:
         """A logger that names the run and the node on each line."""

@@ -192,7 +192,8 @@ class WorkLoop:
     def _leave_token(self) -> None:
         """The slice is over, the work perhaps not: a wake-up for whoever is free, this thread included."""
         queue = self._runner.settings.queues[0]
-        self._link.redis.lpush(self._runner.engine.keys.wake(queue), b'["slice","flowcraft.work",["","",0]]')
+        token = b'["slice","flowcraft.work",["","",0]]'
+        self._link.once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))
 
 
 class StockKeeper:

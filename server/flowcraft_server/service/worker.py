@@ -37,8 +37,8 @@ def build_worker(
     Args:
         url: of Redis.
         folder: what paths in the settings are relative to.
-        replaceable: whether the process may end for a function that does not return, and is then started again.
         secrets: texts to be masked in what is recorded of failures.
+        replaceable: whether the process may end for a function that does not return, and is then started again.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.

@@ -52,10 +52,14 @@ class StoreLink:
 
     def load_scripts(self) -> None:
         """Make all scripts known to Redis, so that the first calls need no second try."""
-        pipe = self.redis.pipeline(transaction=False)
-        for name in scripts.ALL:
-            pipe.script_load(scripts.load(name).source)
-        self._run(pipe.execute)
+
+        def load() -> None:
+            pipe = self.redis.pipeline(transaction=False)
+            for name in scripts.ALL:
+                pipe.script_load(scripts.load(name).source)
+            pipe.execute()
+
+        self.plainly(load)
 
     def call(self, call: ScriptCall) -> Any:
         """Run one script and return its reply.
@@ -89,11 +93,28 @@ class StoreLink:
         """Values of some fields of a hash, None where absent. Tried again for `PATIENCE` seconds."""
         if not fields:
             return []
-        return list(self._patiently(lambda: self._run(lambda: self.redis.hmget(key, list(fields)))))
+        return list(self.plainly(lambda: self.redis.hmget(key, list(fields))))
 
     def read_hash(self, key: str) -> dict[bytes, bytes]:
         """A whole hash. Tried again for `PATIENCE` seconds."""
-        return dict(self._patiently(lambda: self._run(lambda: self.redis.hgetall(key))))
+        return dict(self.plainly(lambda: self.redis.hgetall(key)))
+
+    def plainly(self, operation: Callable[[], Any]) -> Any:
+        """Run commands of the plain client that bear being sent twice. Tried again for `PATIENCE` seconds."""
+        return self._patiently(lambda: self.once(operation))
+
+    def once(self, operation: Callable[[], Any]) -> Any:
+        """Run commands of the plain client, and try nothing again.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        if self._severed:
+            raise StoreUnavailable("this link is severed")
+        try:
+            return operation()
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            raise StoreUnavailable(f"Redis does not answer: {error}") from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -129,14 +150,6 @@ class StoreLink:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
-
-    def _run(self, operation: Any) -> Any:
-        if self._severed:
-            raise StoreUnavailable("this link is severed")
-        try:
-            return operation()
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
 
 
 def _reply(connection: Any) -> Any:

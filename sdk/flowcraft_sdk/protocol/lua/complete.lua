@@ -36,8 +36,7 @@ for _ = 1, tonumber(ARGV[13]) do
 end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-local its = iterations(r, e)
-event(r, 'c', its ~= '' and (inst .. '#' .. its) or inst, action)
+node_event(r, 'c', inst, action)
 if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
 add_live(r, e, -1)
 

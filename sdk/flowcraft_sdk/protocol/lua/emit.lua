@@ -11,7 +11,7 @@ if not r then
   return 0
 end
 for i = 4, #ARGV, 2 do
-  event(r, ARGV[i], ARGV[2], ARGV[i + 1])
+  node_event(r, ARGV[i], ARGV[2], ARGV[i + 1])
   if ARGV[i] == 'g' then put(r, 'p:' .. ARGV[2], ARGV[i + 1]) end
 end
 commit()

@@ -36,7 +36,7 @@ put(r, 'w:' .. inst, count_ .. '|' .. ARGV[4])
 put(r, 'dyn', total)
 put_node(r, inst, n, 'W', 'dynamic')
 r.park = r.park + 1
-event(r, 'w', inst, 'dynamic')
+node_event(r, 'w', inst, 'dynamic')
 for at = first, #ARGV, 3 do
   local node = ARGV[at]
   put(r, 'y:' .. node, ARGV[at + 1])

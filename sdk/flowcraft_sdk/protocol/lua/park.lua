@@ -21,7 +21,7 @@ end
 put_node(r, inst, n, 'W', kind)
 r.park = r.park + 1
 put(r, 'w:' .. inst, ARGV[6])
-event(r, 'w', inst, kind)
+node_event(r, 'w', inst, kind)
 local early = (kind == 'signal' or kind == 'webhook') and get(r, 'ep:' .. inst)
 if early then
   put(r, 'v:' .. inst, early)

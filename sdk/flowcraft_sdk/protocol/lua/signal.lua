@@ -14,7 +14,7 @@ if not to.waits and get(r, 'ep:' .. inst) then return {'full', to.path, to.top.s
 
 put(to.top, 'sg:' .. signal_id, to.path)
 put(r, 'sg:' .. signal_id, inst)
-event(r, 'i', inst, action)
+node_event(r, 'i', inst, action)
 if to.waits then
   put(r, 'v:' .. inst, payload)
   redis.call('ZREM', B .. 'timers', 'W|' .. r.id .. '|' .. inst)

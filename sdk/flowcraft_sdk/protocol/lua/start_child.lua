@@ -30,7 +30,7 @@ put(r, 'kids', number)
 put(r, 'k:' .. child_id, inst)
 put(r, 'w:' .. inst, child_id)
 put_node(r, inst, n, 'W', 'subflow')
-event(r, 'w', inst, 'subflow')
+node_event(r, 'w', inst, 'subflow')
 local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
                           parent = id, parent_node = inst, root = up[1] or id, depth = depth,
                           deadline = tonumber(up[3]) or 0, start_at = 0}, 7)

@@ -17,7 +17,7 @@ end
 local function worker_lost(r, inst, n)
   n.crashes = n.crashes + 1
   taken_over = taken_over + 1
-  event(r, 't', inst, n.crashes)
+  node_event(r, 't', inst, n.crashes)
   if r.stop then
     cancel_node(r, inst, n)
     return maybe_finish(r)

@@ -1,13 +1,5 @@
 -- What a call about a claimed node begins with.
 
--- Iterations of the loops around a node, `2` or `1.4`, outermost first.
-local function iterations(r, e)
-  if not e[6].loops then return '' end
-  local list = {}
-  for _, loop in ipairs(e[6].loops) do list[#list + 1] = loop_record(r, loop).iteration end
-  return table.concat(list, '.')
-end
-
 -- A node of this run that became ready in this call and that the caller serves: kept out of the queue, for `reply_with_claim`.
 local function own_successor(r, how, queues)
   if how == '-' then return nil end

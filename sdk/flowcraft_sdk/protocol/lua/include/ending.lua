@@ -21,7 +21,7 @@ local function cancel_node(r, inst, n)
   if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
   if n.s ~= 'L' then n.since = nil end
   put_node(r, inst, n, 'X')
-  event(r, 'x', inst)
+  node_event(r, 'x', inst)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
   add_live(r, entry(r, inst), -1)
 end

@@ -46,7 +46,7 @@ local fail_node
 fail_node = function(r, inst, n, failure, input, alone)
   local e = entry(r, inst)
   put(r, 'f:' .. inst, failure)
-  event(r, 'f', inst, n.attempt)
+  node_event(r, 'f', inst, n.attempt)
   local owner = string.match(inst, '^(.+)%[%d+%]$')
   if owner and not r.stop and not e[6].gather then
     put_node(r, inst, n, 'F')

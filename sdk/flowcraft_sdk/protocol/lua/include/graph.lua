@@ -52,6 +52,21 @@ local function put_loop(r, loop, l)
   put(r, 'l:' .. loop, l.iteration .. '|' .. l.live .. '|' .. l.back .. '|' .. l.closed)
 end
 
+-- Iterations of the loops around a node, `2` or `1.4`, outermost first.
+local function iterations(r, e)
+  if not e[6].loops then return '' end
+  local list = {}
+  for _, loop in ipairs(e[6].loops) do list[#list + 1] = loop_record(r, loop).iteration end
+  return table.concat(list, '.')
+end
+
+-- Notes something about a node: inside of loops along with the iterations, as `node#2`.
+local function node_event(r, kind, inst, rest)
+  if r.silent then return end
+  local its = iterations(r, entry(r, inst))
+  event(r, kind, its ~= '' and (inst .. '#' .. its) or inst, rest)
+end
+
 -- Counts live nodes of the run and of every loop around the node.
 local function add_live(r, e, by)
   r.live = r.live + by
@@ -85,7 +100,7 @@ local function skip(r, node, mark)
   local n = node_state(r, node)
   if n and n.s ~= 'P' then return end
   put(r, 'n:' .. node, 'S|0|' .. (n and n.claims or 0) .. '|0|' .. (NOW - r.cr))
-  event(r, 'k', node)
+  node_event(r, 'k', node)
   r.work[#r.work + 1] = {node, mark}
 end
 
