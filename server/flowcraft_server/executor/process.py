@@ -164,7 +164,7 @@ class WorkerProcess:
     def _announce(self) -> None:
         worker = self.settings.worker_id
         # First its place in the list: whoever is in there and silent for a day is removed, record and all.
-        self._link.call(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
+        self._link.insist(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
         self._link.redis.hset(
             self.keys.worker(worker),
             mapping={
