@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import redis
 
-from flowcraft_sdk import Client
+from flowcraft_sdk import Client, doctor
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
@@ -176,6 +176,11 @@ class Deployment:
     def told(self) -> ledger.Told:
         """What the handlers have written."""
         return ledger.read(self.ledger)
+
+    def hanging(self) -> list[str]:
+        """What the doctor finds wrong: of runs, ended ones too, and of entries of queues, leases, timers and indexes."""
+        defects = self.client.driver.run(doctor.examine_all(self.client.deployment))
+        return [f"{defect.kind}: {defect.run_id} {defect.explanation}" for defect in defects]
 
     def stale(self) -> int:
         """How many late finishers were refused."""

@@ -75,6 +75,7 @@ def rage(folder: Path, *, kills: int, runs: int, seed: int, said: bool = False) 
                 print(f"{number} kills, {len(started)} runs started, {time.monotonic() - begin:.0f} s", flush=True)
         start(runs)
         verdict = judge(deployment, started, SETTLING, deployment.deaths)
+        verdict.hanging += deployment.hanging()
         told = deployment.told()
         seconds = time.monotonic() - begin
         return Storm(seed, kills, verdict, told.begun(), told.again(), deployment.stale(), seconds)
@@ -94,6 +95,7 @@ def table(storm: Storm) -> str:
         ("outputs recorded twice", len(verdict.twice)),
         ("handlers called", storm.executions),
         ("of those again, after a take-over", storm.again),
+        ("defects that the doctor finds", len(verdict.hanging)),
         ("executions without an explanation", len(verdict.unexplained)),
         ("late finishers refused", storm.stale),
         ("nodes taken over", len(verdict.takeovers)),

@@ -40,6 +40,7 @@ def test_kills_freezes_lost_replies_and_a_store_that_dies(deployed: Make) -> Non
         proxy.loss = 0.0
     assert verdict.is_clean(), f"seed {seed}\n{verdict.faults()}"
     assert proxy.lost > ROUNDS, f"seed {seed}"
+    assert chaos.hanging() == []
     said = "".join(path.read_text() for path in chaos.folder.glob("output-*.txt"))
     assert "raceback" not in said, "trouble with Redis is told in lines"
 

@@ -23,6 +23,7 @@ class Verdict:
         stuck: runs that did not end.
         twice: completions that are recorded more than once.
         unexplained: executions that no take-over, retry or hand-back explains.
+        hanging: what the doctor found.
         takeovers: seconds from a worker's death until the store took it note, for each node it held.
         resumed: seconds from a worker's death until another one claimed the node.
     """
@@ -33,16 +34,18 @@ class Verdict:
     stuck: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
+    hanging: list[str] = field(default_factory=list)
     takeovers: list[float] = field(default_factory=list)
     resumed: list[float] = field(default_factory=list)
 
     def is_clean(self) -> bool:
         """Whether nothing was lost, stuck, doubled or unexplained."""
-        return not (self.lost or self.stuck or self.twice or self.unexplained)
+        return not (self.lost or self.stuck or self.twice or self.unexplained or self.hanging)
 
     def faults(self) -> str:
         """All faults, a line each."""
-        kinds = {"lost": self.lost, "stuck": self.stuck, "twice": self.twice, "unexplained": self.unexplained}
+        names = ("lost", "stuck", "twice", "unexplained", "hanging")
+        kinds: dict[str, list[str]] = {name: getattr(self, name) for name in names}
         return "\n".join(f"{kind}: {what}" for kind, found in kinds.items() for what in found)
 
 
