@@ -180,10 +180,19 @@ def start_child(
     blueprint_id: str,
     plan_hash: str = "",
     max_depth: int,
+    timeout_ms: int | None = None,
     context: Mapping[str, bytes],
 ) -> ScriptCall:
-    """Start a child run for a subflow node and park the node until the child has ended; "" is the current plan."""
-    return _call("start_child", keys, run_id, inst, fence, blueprint_id, plan_hash, max_depth, *_flat(context.items()))
+    """Start a child run for a subflow node and park the node until the child has ended.
+
+    Args:
+        plan_hash: the child's plan; "" is the current one.
+        timeout_ms: the child is stopped after so long.
+    """
+    timeout = "" if timeout_ms is None else timeout_ms
+    return _call(
+        "start_child", keys, run_id, inst, fence, blueprint_id, plan_hash, max_depth, timeout, *_flat(context.items())
+    )
 
 
 def park(

@@ -112,6 +112,9 @@ def check_builtins(findings: Findings) -> None:
         if node.config.on_item_error is not None and not batch:
             message = "says something about the items of a batch; this node has none"
             findings.warning(node_path(node, "config", "onItemError"), message)
+        if node.uses in ("wait", "webhook", "sleep") and node.config.timeout_ms is not None:
+            instead = "its params.duration says how long it takes" if node.uses == "sleep" else "params.timeout ends it"
+            findings.warning(node_path(node, "config", "timeout"), f"does nothing for a '{node.uses}': {instead}")
 
 
 def _check_params(findings: Findings, node: Node) -> None:
