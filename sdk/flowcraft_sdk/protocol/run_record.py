@@ -177,7 +177,7 @@ class RunRecord:
         )
 
     def failures(self) -> list[NodeFailure]:
-        """Failures for good, the first one first. What an item or a dynamic node handed to the node it belongs to is that node's."""
+        """Failures for good, the first one first; what an item or a dynamic node handed to its owner is the owner's."""
         records = {f[2:]: _failure(f[2:], raw) for f, raw in self.fields.items() if f.startswith("f:")}
         handed = {record.node_id for inst, record in records.items() if record.node_id != inst}
         failed = [inst for inst in records if self.fields.get(f"n:{inst}", "").startswith("F") and inst not in handed]

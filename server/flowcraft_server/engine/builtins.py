@@ -202,7 +202,9 @@ def caught(engine: Engine, attempt: Attempt) -> Done:
     """The outcome of a node whose fallback has run: the fallback's output and action stand for its own."""
     assert attempt.claim.attached is not None
     _, fallback, action = attempt.claim.attached
-    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{fallback}"])[0]
+    fields = [f"s:{fallback}", f"o:{fallback}"]  # the fallback may have had one itself
+    instead, own = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), fields)
+    raw = own if instead is None else instead
     return Done(None if raw is None else wire.loads(raw), action or None, caught=True)
 
 
