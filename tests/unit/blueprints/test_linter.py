@@ -195,6 +195,24 @@ def test_what_could_not_be_read_does_not_lead_to_more_mistakes() -> None:
     assert [problem.path for problem in found] == ["nodes.b.uses"]
 
 
+@pytest.mark.parametrize(
+    ("after", "fallback"),
+    [("{yes: lc, no: z}", "lc"), ("{yes: b, no: z}", "b"), ("lc", "none"), ("{yes: z, no: z}", "z")],
+)
+def test_a_fallback_may_lead_to_the_next_round(after: str, fallback: str) -> None:
+    text = f"""
+        nodes:
+          s: {{uses: echo, next: lc}}
+          lc: {{uses: loop-controller, params: {{condition: i < 3}}, next: {{continue: a, break: z}}}}
+          a: {{uses: route, config: {{fallback: fb}}, next: {after}}}
+          b: {{uses: echo, next: lc}}
+          fb: {{uses: echo, next: {fallback}}}
+          none: {{uses: echo}}
+          z: {{uses: echo}}
+        """
+    assert not [message for message in messages_of(text) if "leads back" in message]
+
+
 def test_calls_that_lead_round_are_found_over_several_blueprints() -> None:
     chain = {name: read(f"id: {name}\nnodes: {{x: {{call: {called}}}}}") for name, called in ("ab", "bc", "cd", "da")}
     found = lint(chain["a"], handlers=HANDLERS, blueprints=chain)
