@@ -136,6 +136,15 @@ QUIET = {
           a: {uses: echo, inputs: t, params: {key: written, outputKey: a}}
           b: {uses: echo, needs: a, inputs: {p: a, q: a.x.y, r: _outputs.a, s: _inputs.a, u: written, v: _anything}}
         """,
+    "outputs of nodes that have run before": """
+        nodes:
+          a: {uses: echo, config: {fallback: f}, next: l}
+          f: {uses: echo, inputs: {input: _inputs.a}}
+          l: {uses: loop-controller, params: {condition: n < 3}, next: {continue: b, break: g}}
+          b: {uses: echo, inputs: {instead: f, before: c.x}, next: c}
+          c: {uses: echo, inputs: {own: c, first: a}, next: l}
+          g: {uses: echo, inputs: _outputs.c}
+        """,
     "keys that only look a little like nodes": """
         nodes: {user_post: {uses: echo}, b: {uses: echo, needs: user_post, inputs: {p: post, q: user}}}
         """,
