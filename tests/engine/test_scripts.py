@@ -337,8 +337,8 @@ class TestStartChild:
         assert child == (before if known else after)
         bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
 
-    @pytest.mark.parametrize(("own", "ends_after"), [(5_000, 5.1), (None, 60.1), (90_000, 60.1)])
-    def test_ends_with_its_own_time_or_its_parent_s(self, bench: Bench, own: int | None, ends_after: float) -> None:
+    @pytest.mark.parametrize(("own", "ends_after"), [(5_000, 5.1), (0, 60.1), (90_000, 60.1)])
+    def test_ends_with_its_own_time_or_its_parent_s(self, bench: Bench, own: int, ends_after: float) -> None:
         bench.start("sub", run_timeout_ms=60_000)
         parent = bench.claim()
         assert parent is not None

@@ -1,7 +1,7 @@
 -- Starts a child run for a subflow node and parks the node until the child ends, in one commit.
 -- KEYS clock
 -- ARGV run inst fence blueprint plan ('' for the current one) max_depth timeout, then key value ... of the child's context
---   timeout: ms after which the child is stopped, or ''; it never outlives its parent's deadline
+--   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
 -- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled with its run)
 --@include base run graph loops ending claiming creating
 
@@ -26,7 +26,7 @@ if r.stop then
   return {'stopping'}
 end
 local deadline, timeout = tonumber(up[3]) or 0, tonumber(ARGV[7])
-if timeout and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
+if timeout > 0 and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
 local number = tonumber(up[4] or 0) + 1
 local child_id = id .. '.' .. number
 put(r, 'kids', number)
