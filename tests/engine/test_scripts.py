@@ -337,6 +337,20 @@ class TestStartChild:
         assert child == (before if known else after)
         bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
 
+    @pytest.mark.parametrize(("own", "ends_after"), [(5_000, 5.1), (0, 60.1), (90_000, 60.1)])
+    def test_ends_with_its_own_time_or_its_parent_s(self, bench: Bench, own: int, ends_after: float) -> None:
+        bench.start("sub", run_timeout_ms=60_000)
+        parent = bench.claim()
+        assert parent is not None
+        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {}}
+        bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=16, timeout_ms=own, **options))
+        bench.env.clock.advance(ends_after - 0.2)
+        bench.sweep()
+        assert bench.status("r.1") == "queued"
+        bench.env.clock.advance(0.2)
+        bench.sweep()
+        assert bench.status("r.1") == "timed_out"
+
     def test_refuses_an_unknown_blueprint_and_too_deep_a_nesting(self, bench: Bench) -> None:
         bench.start("sub")
         parent = bench.claim()

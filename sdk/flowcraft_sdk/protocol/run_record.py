@@ -177,12 +177,13 @@ class RunRecord:
         )
 
     def failures(self) -> list[NodeFailure]:
-        """Failures for good, the first one first."""
-        failed = [f[2:] for f, v in self.fields.items() if f.startswith("n:") and v.startswith("F")]
-        failed = [inst for inst in failed if f"f:{inst}" in self.fields]
-        records = [_failure(inst, self.fields[f"f:{inst}"]) for inst in failed]
+        """Failures for good, the first one first; what an item or a dynamic node handed to its owner is the owner's."""
+        records = {f[2:]: _failure(f[2:], raw) for f, raw in self.fields.items() if f.startswith("f:")}
+        handed = {record.node_id for inst, record in records.items() if record.node_id != inst}
+        failed = [inst for inst in records if self.fields.get(f"n:{inst}", "").startswith("F") and inst not in handed]
         first = self.fields.get("f1")
-        return sorted(records, key=lambda record: (record.node_id != first, record.at or moment(0)))
+        failed.sort(key=lambda inst: (inst != first, records[inst].at or moment(0)))
+        return [records[inst] for inst in failed]
 
     def context(self) -> dict[str, Any]:
         """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`."""

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from flowcraft_sdk.protocol.keys import Keys
 
 Argument = str | bytes | int
-Field = str | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def _call(name: str, keys: Keys, *args: Argument) -> ScriptCall:
     return ScriptCall(load(name), (keys.clock,), args)
 
 
-def _flat(pairs: Iterable[tuple[Field, Field]]) -> list[Argument]:
+def _flat(pairs: Iterable[tuple[Argument, Argument]]) -> list[Argument]:
     return [part for pair in pairs for part in pair]
 
 
@@ -73,7 +72,7 @@ def start(
     parent: str = "",
     max_depth: int = 16,
     forked_from: str = "",
-    context: Mapping[str, Field],
+    context: Mapping[str, str | bytes],
 ) -> ScriptCall:
     """Record a run and make its first nodes ready. `context` maps keys to wire JSON; `forked_from` is a run done again."""
     return _call(
@@ -180,10 +179,12 @@ def start_child(
     blueprint_id: str,
     plan_hash: str = "",
     max_depth: int,
+    timeout_ms: int = 0,
     context: Mapping[str, bytes],
 ) -> ScriptCall:
-    """Start a child run for a subflow node and park the node until the child has ended; "" is the current plan."""
-    return _call("start_child", keys, run_id, inst, fence, blueprint_id, plan_hash, max_depth, *_flat(context.items()))
+    """Start a child run and park its node until it ends, after `timeout_ms` (0: any time) at the latest; "": the current plan."""
+    where = run_id, inst, fence
+    return _call("start_child", keys, *where, blueprint_id, plan_hash, max_depth, timeout_ms, *_flat(context.items()))
 
 
 def park(

@@ -4,7 +4,7 @@ Besides the edges that are written there are implied ones: from a node to its fa
 batch-gather. Edges that lead to or from nowhere are left out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, LoopForest, find_loops, strongly_connected
@@ -80,12 +80,13 @@ class Graph:
         """The written edges that lead to a node."""
         return [arc for arc in self.incoming[node_id] if arc.kind == "edge"]
 
-    def loops(self) -> LoopForest:
-        """Its loops."""
+    def loops(self, among: Container[str] | None = None) -> LoopForest:
+        """Its loops, over all arcs or over those from and to these nodes that are no fallbacks."""
         links = [
             LoopLink(arc.source, arc.target, arc.decides, arc.kind != "edge")
             for arcs in self.incoming.values()
             for arc in arcs
+            if among is None or (arc.kind != "fallback" and arc.source in among and arc.target in among)
         ]
         uses = {node_id: node.uses for node_id, node in self.nodes.items()}
         return find_loops(uses, links, self.blueprint.cycle_entry_points)

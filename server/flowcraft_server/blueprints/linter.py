@@ -15,6 +15,7 @@ from flowcraft_server.blueprints.linter_findings import Findings
 from flowcraft_server.blueprints.linter_handlers import check_handlers
 from flowcraft_server.blueprints.linter_inputs import check_inputs
 from flowcraft_server.blueprints.linter_joins import check_joins
+from flowcraft_server.blueprints.linter_order import check_order
 from flowcraft_server.blueprints.linter_references import check_references
 from flowcraft_server.blueprints.linter_subflows import check_subflows
 from flowcraft_server.blueprints.linter_tests import check_tests
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
 
 _OF_NODES = (check_handlers, check_builtins, check_subflows, check_expressions)
-_OF_THE_WHOLE = (check_references, check_actions, check_inputs, check_cycles, check_joins, check_tests)
+_OF_THE_WHOLE = (check_references, check_actions, check_inputs, check_order, check_cycles, check_joins, check_tests)
 
 
 def lint(

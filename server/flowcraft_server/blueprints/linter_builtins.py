@@ -108,10 +108,15 @@ def check_builtins(findings: Findings) -> None:
             _check_gather(findings, node)
         if node.uses == "batch-scatter":
             _check_scatter(findings, node)
+        if node.uses in ("wait", "webhook"):
+            _check_timeout(findings, node)
         batch = node.uses in ("batch-scatter", "map")
         if node.config.on_item_error is not None and not batch:
             message = "says something about the items of a batch; this node has none"
             findings.warning(node_path(node, "config", "onItemError"), message)
+        if node.uses in ("wait", "webhook", "sleep") and node.config.timeout_ms is not None:
+            instead = "its params.duration says how long it takes" if node.uses == "sleep" else "params.timeout ends it"
+            findings.warning(node_path(node, "config", "timeout"), f"does nothing for a '{node.uses}': {instead}")
 
 
 def _check_params(findings: Findings, node: Node) -> None:
@@ -165,6 +170,19 @@ def _check_scatter(findings: Findings, node: Node) -> None:
         findings.error(
             path, f"'{gather}' collects the results of '{first}' already; each batch needs a gather of its own"
         )
+
+
+def _check_timeout(findings: Findings, node: Node) -> None:
+    """What a wait does when nobody answered in time."""
+    action = node.params.get("onTimeout")
+    if not isinstance(action, str) or not action:
+        return
+    path = node_path(node, "params", "onTimeout")
+    if node.params.get("timeout") is None:
+        findings.warning(path, "there is no params.timeout: it waits for as long as it takes")
+    taken = {arc.edge.action for arc in findings.graph.edges_from(node.id)}
+    if taken and not taken & {action, None} and not node.params.get("actions"):
+        findings.error(path, f"no edge takes the action '{action}': the node would fail")
 
 
 def _check_gather(findings: Findings, node: Node) -> None:

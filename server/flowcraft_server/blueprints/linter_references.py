@@ -12,6 +12,7 @@ def check_references(findings: Findings) -> None:
         if node.config.fallback is not None:
             _check_fallback(findings, node, node.config.fallback)
     _check_fallback_rings(findings)
+    _check_fallbacks_lead_on(findings)
     for entry_point in findings.blueprint.cycle_entry_points:
         if entry_point not in findings.graph.nodes:
             message = _no_node(findings, entry_point)
@@ -70,6 +71,41 @@ def _check_fallback_rings(findings: Findings) -> None:
         if name == node.id and len(seen) > 1 and node.id == min(seen):
             ring = " -> ".join([*seen, node.id])
             findings.error(node_path(node, "config", "fallback"), f"fallbacks lead round in a circle: {ring}")
+
+
+def _check_fallbacks_lead_on(findings: Findings) -> None:
+    """What stands in for a node does not lead to it again; to the next round of a loop around both it may."""
+    graph = findings.graph
+    part_of = {node_id: number for number, part in enumerate(graph.components()) for node_id in part}
+    suspects = {
+        arc.source: _fallbacks_of(findings, arc.source)
+        for arc in graph.all_arcs()
+        if arc.kind == "fallback" and arc.source in part_of and part_of[arc.source] == part_of.get(arc.target)
+    }
+    if not suspects:
+        return
+    onward = {source: [arc for arc in arcs if arc.kind != "fallback"] for source, arcs in graph.outgoing.items()}
+    loops = graph.loops(among=graph.reached(graph.starts(), onward)).loops.values()
+    for node_id, chain in suspects.items():
+        rounds = {loop.header for loop in loops if node_id in loop.cycle}
+        if node_id in rounds or node_id in chain:
+            continue
+        within = {source: arcs for source, arcs in onward.items() if source not in rounds}
+        first = next((fallback for fallback in chain if node_id in graph.reached([fallback], within)), None)
+        if first is not None:
+            message = (
+                f"'{first}' leads back to '{node_id}', for which it stands in: '{node_id}' would run again after its edges"
+                " were taken; for another attempt set maxRetries"
+            )
+            findings.error(node_path(graph.nodes[node_id], "config", "fallback"), message)
+
+
+def _fallbacks_of(findings: Findings, node_id: str) -> list[str]:
+    """A node's fallback, that one's fallback, and so on."""
+    nodes, chain = findings.graph.nodes, [node_id]
+    while (name := nodes[chain[-1]].config.fallback) in nodes and name not in chain[1:]:
+        chain.append(str(name))
+    return chain[1:]
 
 
 def _no_node(findings: Findings, name: str) -> str:

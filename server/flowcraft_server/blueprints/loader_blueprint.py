@@ -1,6 +1,7 @@
 """Puts a blueprint together from the values of a file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flowcraft_server.blueprints.loader_config import read_config, with_defaults
@@ -17,7 +18,7 @@ from flowcraft_server.blueprints.loader_reading import Reading
 from flowcraft_server.blueprints.loader_tests import read_tests
 from flowcraft_server.blueprints.loader_tree import Entry, Fields, Tree, kind_of
 from flowcraft_server.blueprints.marks import Marks
-from flowcraft_server.blueprints.model import Blueprint, Edge, Node
+from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Node
 from flowcraft_server.blueprints.node_config import NodeConfig
 
 
@@ -88,6 +89,8 @@ def _metadata(reading: Reading, tree: Tree) -> dict[str, Any]:
 
 def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
     config = draft.config
+    if draft.uses in WAITING_USES:
+        defaults = replace(defaults, timeout_ms=None)  # meant for handlers; people answer more slowly
     if draft.join is not None:
         config = with_defaults(config, NodeConfig(join="any" if draft.join == "any" else "all"))
     return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults), draft.mark)

@@ -15,6 +15,7 @@ from flowcraft_server.blueprints.problems import Problem
 
 __all__ = [
     "BUILTIN_USES",
+    "WAITING_USES",
     "Blueprint",
     "Edge",
     "Mark",
@@ -29,6 +30,8 @@ __all__ = [
 
 BUILTIN_USES = ("subflow", "loop-controller", "batch-scatter", "batch-gather", "wait", "sleep", "webhook", "map")
 """What nodes may `use` without a handler: the engine runs these itself."""
+WAITING_USES = ("subflow", "wait", "sleep", "webhook")
+"""Those that wait for something outside of the worker; the defaults' `timeout` is not for them."""
 
 
 @dataclass(frozen=True, slots=True)

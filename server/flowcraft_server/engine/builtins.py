@@ -40,17 +40,23 @@ Outcome = Done | Parked
 Builtin = Callable[[Engine, Attempt, Any], Outcome]
 
 
-def check_iterations(attempt: Attempt) -> None:
+def check_iterations(attempt: Attempt, *, another_round: bool = False) -> None:
     """Stop a loop that goes round without end.
 
+    Args:
+        another_round: a loop-controller has decided for one; the round of any other header begins with itself.
+
     Raises:
-        LoopLimitExceeded: at the header's iteration number `maxIterations`.
+        LoopLimitExceeded: `maxIterations` rounds are over, and this would be one more.
     """
     claim = attempt.claim
     if not attempt.node.loops or attempt.node.loops[-1] != claim.node_id:
         return
-    limit = attempt.node.node.params.get("maxIterations", MAX_ITERATIONS)
-    if claim.iteration > limit:
+    if attempt.node.node.uses == LOOP_CONTROLLER and not another_round:
+        return
+    limit = attempt.node.node.params.get("maxIterations")
+    limit = MAX_ITERATIONS if limit is None else limit
+    if claim.iteration >= limit:
         raise LoopLimitExceeded(f"loop '{claim.node_id}' went round {limit} times (maxIterations)")
 
 
@@ -77,7 +83,10 @@ def _loop_controller(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
             value = attempt.input
         if value is not MISSING:
             names[name] = value
-    return Done(None, "continue" if truthy(condition.evaluate(names)) else "break")
+    if not truthy(condition.evaluate(names)):
+        return Done(None, "break")
+    check_iterations(attempt, another_round=True)
+    return Done(None, "continue")
 
 
 def _store_items(engine: Engine, attempt: Attempt) -> None:
@@ -193,7 +202,9 @@ def caught(engine: Engine, attempt: Attempt) -> Done:
     """The outcome of a node whose fallback has run: the fallback's output and action stand for its own."""
     assert attempt.claim.attached is not None
     _, fallback, action = attempt.claim.attached
-    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{fallback}"])[0]
+    fields = [f"s:{fallback}", f"o:{fallback}"]  # the fallback may have had one itself
+    instead, own = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), fields)
+    raw = own if instead is None else instead
     return Done(None if raw is None else wire.loads(raw), action or None, caught=True)
 
 

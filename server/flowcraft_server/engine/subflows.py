@@ -34,6 +34,7 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
         blueprint_id=str(blueprint_id),
         plan_hash=plan.hash,
         max_depth=engine.max_depth,
+        timeout_ms=attempt.node.node.config.timeout_ms or 0,
         context=_child_context(engine, attempt, plan),
     )
 

@@ -58,7 +58,9 @@ tests:
     mocks: {check_for_pii: {output: true, action: true}, triage_post: {action: action_ban}}
     expect: {status: completed, ran: [redact], notRan: ban_user}
 """
-DEFAULTS = {"maxRetries": 2, "retryDelay": 500, "timeout": 60_000}
+OF_CALLS = {"maxRetries": 2, "retryDelay": 500}
+"""The defaults' timeout is for handlers: a child run may wait for people."""
+DEFAULTS = {**OF_CALLS, "timeout": 60_000}
 PLAIN: dict[str, Any] = {
     "id": "moderation",
     "description": "Check a post and act on it.",
@@ -92,7 +94,7 @@ PLAIN: dict[str, Any] = {
             "id": "ban_user",
             "uses": "subflow",
             "params": {"blueprintId": "401", "inputs": {"userId": "userId"}, "outputs": {"moderation_result": "ban"}},
-            "config": DEFAULTS,
+            "config": OF_CALLS,
         },
         {
             "id": "redact",
@@ -100,7 +102,7 @@ PLAIN: dict[str, Any] = {
             "params": {
                 "blueprintId": "402", "inputs": {"userPost": "userPost"}, "outputs": {"moderation_result": "redaction"},
             },
-            "config": DEFAULTS,
+            "config": OF_CALLS,
         },
         {"id": "approve", "uses": "approve-post", "config": DEFAULTS},
         {"id": "done", "uses": "notify", "config": {**DEFAULTS, "joinStrategy": "any"}},

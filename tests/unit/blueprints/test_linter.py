@@ -136,6 +136,15 @@ QUIET = {
           a: {uses: echo, inputs: t, params: {key: written, outputKey: a}}
           b: {uses: echo, needs: a, inputs: {p: a, q: a.x.y, r: _outputs.a, s: _inputs.a, u: written, v: _anything}}
         """,
+    "outputs of nodes that have run before": """
+        nodes:
+          a: {uses: echo, config: {fallback: f}, next: l}
+          f: {uses: echo, inputs: {input: _inputs.a}}
+          l: {uses: loop-controller, params: {condition: n < 3}, next: {continue: b, break: g}}
+          b: {uses: echo, inputs: {instead: f, before: c.x}, next: c}
+          c: {uses: echo, inputs: {own: c, first: a}, next: l}
+          g: {uses: echo, inputs: _outputs.c}
+        """,
     "keys that only look a little like nodes": """
         nodes: {user_post: {uses: echo}, b: {uses: echo, needs: user_post, inputs: {p: post, q: user}}}
         """,
@@ -193,6 +202,24 @@ def test_what_could_not_be_read_does_not_lead_to_more_mistakes() -> None:
     assert [problem.message for problem in problems] == ["a node needs an 'id'"]
     found = lint(blueprint, handlers=HANDLERS, blueprints={})
     assert [problem.path for problem in found] == ["nodes.b.uses"]
+
+
+@pytest.mark.parametrize(
+    ("after", "fallback"),
+    [("{yes: lc, no: z}", "lc"), ("{yes: b, no: z}", "b"), ("lc", "none"), ("{yes: z, no: z}", "z")],
+)
+def test_a_fallback_may_lead_to_the_next_round(after: str, fallback: str) -> None:
+    text = f"""
+        nodes:
+          s: {{uses: echo, next: lc}}
+          lc: {{uses: loop-controller, params: {{condition: i < 3}}, next: {{continue: a, break: z}}}}
+          a: {{uses: route, config: {{fallback: fb}}, next: {after}}}
+          b: {{uses: echo, next: lc}}
+          fb: {{uses: echo, next: {fallback}}}
+          none: {{uses: echo}}
+          z: {{uses: echo}}
+        """
+    assert not [message for message in messages_of(text) if "leads back" in message]
 
 
 def test_calls_that_lead_round_are_found_over_several_blueprints() -> None:

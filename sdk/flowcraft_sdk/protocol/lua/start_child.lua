@@ -1,6 +1,7 @@
 -- Starts a child run for a subflow node and parks the node until the child ends, in one commit.
 -- KEYS clock
--- ARGV run inst fence blueprint plan ('' for the current one) max_depth, then key value ... of the child's context
+-- ARGV run inst fence blueprint plan ('' for the current one) max_depth timeout, then key value ... of the child's context
+--   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
 -- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled with its run)
 --@include base run graph loops ending claiming creating
 
@@ -24,6 +25,8 @@ if r.stop then
   commit()
   return {'stopping'}
 end
+local deadline, timeout = tonumber(up[3]) or 0, tonumber(ARGV[7])
+if timeout > 0 and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
 local number = tonumber(up[4] or 0) + 1
 local child_id = id .. '.' .. number
 put(r, 'kids', number)
@@ -33,7 +36,7 @@ put_node(r, inst, n, 'W', 'subflow')
 node_event(r, 'w', inst, 'subflow')
 local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
                           parent = id, parent_node = inst, root = up[1] or id, depth = depth,
-                          deadline = tonumber(up[3]) or 0, start_at = 0}, 7)
+                          deadline = deadline, start_at = 0}, 8)
 begin_run(child)
 commit()
 return {'ok', child_id}

@@ -77,14 +77,17 @@ fail_node = function(r, inst, n, failure, input, alone)
     end
   end
   mark_failed(r, inst, n)
-  local failed = {inst}
-  for _, source in ipairs(e[6].fallbackOf or {}) do -- what it was to stand in for has failed as well
-    local waiting = node_state(r, source)
-    if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
-      r.park = r.park - 1
-      mark_failed(r, source, waiting)
-      failed[#failed + 1] = source
+  local failed, i = {inst}, 1
+  while failed[i] do -- what it was to stand in for has failed as well, and so on
+    for _, source in ipairs(entry(r, failed[i])[6].fallbackOf or {}) do
+      local waiting = node_state(r, source)
+      if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
+        r.park = r.park - 1
+        mark_failed(r, source, waiting)
+        failed[#failed + 1] = source
+      end
     end
+    i = i + 1
   end
   fail_run(r, failed)
   maybe_finish(r)

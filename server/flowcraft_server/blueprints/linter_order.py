@@ -1,0 +1,69 @@
+"""Inputs taken from nodes that need not have run by then."""
+
+from collections.abc import Iterator, Mapping
+
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linter_writes import written_keys
+from flowcraft_server.blueprints.marks import Path
+from flowcraft_server.blueprints.model import Node
+
+
+def check_order(findings: Findings) -> None:
+    """Check that a way leads from each node to those that read its output."""
+    keys = written_keys(findings.blueprint)
+    before = _sources(findings)
+    for node in findings.graph.nodes.values():
+        reads = [(path, source) for path, name in _reads(node) if (source := _read_node(findings, name, keys))]
+        if all(source in before[node.id] for _, source in reads):
+            continue
+        earlier = _reached(before, node.id)
+        for path, source in reads:
+            if source not in earlier:
+                message = f"'{source}' may not have run by then: no way leads from it to '{node.id}'"
+                own = "this is the node's own output, which is not there before it has run"
+                findings.warning(path, own if source == node.id else message)
+
+
+def _sources(findings: Findings) -> dict[str, set[str]]:
+    """For each node, those that its incoming arcs come from, and its fallback: that one runs before its edges are taken."""
+    before = {node_id: {arc.source for arc in arcs} for node_id, arcs in findings.graph.incoming.items()}
+    for node in findings.graph.nodes.values():
+        if node.config.fallback in before:
+            before[node.id].add(node.config.fallback)
+    return before
+
+
+def _reached(before: Mapping[str, set[str]], node_id: str) -> set[str]:
+    seen: set[str] = set()
+    pending = list(before[node_id])
+    while pending:
+        source = pending.pop()
+        if source not in seen:
+            seen.add(source)
+            pending += before[source]
+    return seen
+
+
+def _reads(node: Node) -> Iterator[tuple[Path, str]]:
+    """Where a node's values come from: its inputs, and what a subflow is given."""
+    if isinstance(node.inputs, str):
+        yield node_path(node, "inputs"), node.inputs
+    for name, value in (node.inputs or {}).items() if not isinstance(node.inputs, str) else ():
+        yield node_path(node, "inputs", name), value
+    given = node.params.get("inputs") if node.uses == "subflow" else None
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        if isinstance(value, str):
+            yield node_path(node, "params", "inputs", name), value
+
+
+def _read_node(findings: Findings, name: str, keys: set[str]) -> str | None:
+    """The node whose output a name reads; None if it reads a key."""
+    nodes = findings.graph.nodes
+    if name.startswith("_outputs.") and name not in nodes:
+        name = name.removeprefix("_outputs.")
+    elif name in keys:
+        return None
+    if name in nodes:
+        return name
+    base = name.partition(".")[0]
+    return base if base in nodes else None
