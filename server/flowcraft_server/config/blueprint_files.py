@@ -19,8 +19,9 @@ def with_params(blueprint: Blueprint, entries: Mapping[str, HandlerEntry]) -> Bl
         if node.uses in entries:
             node = replace(node, params={**entries[node.uses].params, **node.params})
         elif node.uses in BUILTIN_USES and isinstance(worker, str) and worker in entries:
-            merged = {**entries[worker].params, **(inner if isinstance(inner, Mapping) else {})}
-            node = replace(node, params={**node.params, "params": merged})
+            if inner is None or isinstance(inner, Mapping):  # else the linter says what it should be
+                merged = {**entries[worker].params, **(inner or {})}
+                node = replace(node, params={**node.params, "params": merged})
         nodes.append(node)
     return replace(blueprint, nodes=tuple(nodes))
 
