@@ -18,9 +18,10 @@ def with_params(blueprint: Blueprint, entries: Mapping[str, HandlerEntry]) -> Bl
         inner = node.params.get("params")
         if node.uses in entries:
             node = replace(node, params={**entries[node.uses].params, **node.params})
+        elif inner is not None and not isinstance(inner, Mapping):
+            pass  # the linter says what it should be
         elif node.uses in BUILTIN_USES and isinstance(worker, str) and worker in entries:
-            merged = {**entries[worker].params, **(inner if isinstance(inner, Mapping) else {})}
-            node = replace(node, params={**node.params, "params": merged})
+            node = replace(node, params={**node.params, "params": {**entries[worker].params, **(inner or {})}})
         nodes.append(node)
     return replace(blueprint, nodes=tuple(nodes))
 

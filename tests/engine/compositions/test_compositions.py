@@ -1,0 +1,215 @@
+"""Random programs on the real engine: the result, and how often each handler is called, are as worked out beside it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count as counted
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowcraft_sdk import NodeContext, NodeResult, NotWaitingError, RunStatus
+from flowcraft_server.testing import TestEnvironment
+from tests.conformance.redelivery import Unreliable
+from tests.engine.compositions.constructs import Tree, build, item_result, spread_out
+from tests.engine.compositions.program import ANSWER, Deployment, Seen, digest
+from tests.engine.conftest import leaked
+
+PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "200"))
+PATIENCE = 20.0
+NUMBERS = counted()
+called: Seen = Counter()
+
+
+def step(ctx: NodeContext) -> int:
+    called[ctx.node_id] += 1
+    return digest(ctx.node_id, ctx.input)
+
+
+def won(ctx: NodeContext) -> int:
+    called[ctx.node_id] += 1
+    return digest(ctx.node_id, None)
+
+
+def route(ctx: NodeContext) -> NodeResult:
+    value = step(ctx)
+    return NodeResult(value, "odd" if value % 2 else "even")
+
+
+def flaky(ctx: NodeContext) -> int:
+    value = step(ctx)
+    if ctx.attempt < ctx.params["attempts"]:
+        raise OSError("not yet")
+    return value
+
+
+def risky(ctx: NodeContext) -> int:
+    value = step(ctx)
+    if ctx.input % 2:
+        raise ValueError("odd")
+    return value
+
+
+def begin(ctx: NodeContext) -> Any:
+    called[ctx.node_id] += 1
+    ctx.context.set(ctx.params["key"] + "_n", 0)
+    ctx.context.set(ctx.params["key"], ctx.input)
+    return ctx.input
+
+
+def head(ctx: NodeContext) -> Any:
+    called[ctx.node_id] += 1
+    name = ctx.params["key"] + "_n"
+    ctx.context.set(name, ctx.context.get(name) + 1)
+    return ctx.context.get(ctx.params["key"])
+
+
+def count(ctx: NodeContext) -> int:
+    name = ctx.params["key"] + "_n"
+    ctx.context.set(name, ctx.context.get(name) + 1)
+    return step(ctx)
+
+
+def keep(ctx: NodeContext) -> None:
+    called[ctx.node_id] += 1
+    ctx.context.set(ctx.params["key"], ctx.input)
+
+
+def kept(ctx: NodeContext) -> int:
+    called[ctx.node_id] += 1
+    return digest(ctx.node_id, ctx.context.get(ctx.params["key"]))
+
+
+def spread(ctx: NodeContext) -> list[int]:
+    return spread_out(step(ctx), ctx.params["count"])
+
+
+def item(ctx: NodeContext) -> int | None:
+    label, errors = ctx.params["label"], ctx.params["errors"]
+    called[label] += 1
+    if ctx.input % 3 == 1 and (errors == "collect" or ctx.attempt == 1):
+        raise ValueError("no such item")
+    return item_result(label, ctx.input)
+
+
+def fold(ctx: NodeContext) -> int:
+    called[ctx.node_id] += 1
+    return digest(ctx.node_id, ["failed" if isinstance(each, dict) else each for each in ctx.input])
+
+
+HANDLERS = (step, won, route, flaky, risky, begin, head, count, keep, kept, spread, item, fold)
+
+
+def around(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
+    """All constructs that hold others."""
+    some = st.integers(0, 3)
+    return st.one_of(
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: ("sequence", *parts)),
+        st.tuples(
+            st.just("choice"),
+            st.sampled_from(["action", "condition", "default"]),
+            st.sampled_from(["all", "any"]),
+            inner,
+            st.none() | inner,
+        ),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: ("parallel", *parts)),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: ("race", *parts)),
+        st.tuples(st.just("aside"), inner),
+        st.tuples(st.just("rounds"), some, inner),
+        st.tuples(st.just("cycle"), some.map(lambda number: number + 1), inner),
+        st.tuples(st.just("guarded"), st.none() | inner),
+        st.tuples(st.just("subflow"), st.booleans(), inner),
+    )
+
+
+LEAVES: st.SearchStrategy[Tree] = st.one_of(
+    st.just(("step",)),
+    st.tuples(st.just("flaky"), st.integers(1, 3)),
+    st.tuples(
+        st.just("batch"),
+        st.sampled_from(["map", "pair"]),
+        st.integers(0, 4),
+        st.integers(1, 3),
+        st.sampled_from(["collect", "retry"]),
+    ),
+    st.just(("guarded", None)),
+    st.just(("sleep",)),
+    st.just(("wait",)),
+)
+TREES = st.recursive(LEAVES, around, max_leaves=18)
+
+
+BY_NAME = {handler.__name__: handler for handler in HANDLERS}
+RANDOM = settings(max_examples=PROGRAMS, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[TestEnvironment]:
+    with TestEnvironment(handlers=BY_NAME, workers=2) as made:
+        yield made
+        assert not leaked(made)
+
+
+@pytest.fixture(scope="module")
+def troubled() -> Iterator[TestEnvironment]:
+    """One whose workers lose leases, replies and messages."""
+    with Unreliable() as trouble, TestEnvironment(handlers=BY_NAME, workers=2, settings=trouble.settings) as made:
+        trouble.begin(made)
+        yield made
+        trouble.end()
+        assert trouble.made["lost replies"] and trouble.made["expired leases"], trouble.made
+        assert not leaked(made)
+
+
+@given(tree=TREES, start=st.integers(0, 9))
+@RANDOM
+def test_a_program_comes_to_what_it_means(env: TestEnvironment, tree: Tree, start: int) -> None:
+    calls, expected = run(env, tree, start)
+    assert calls == expected, tree
+
+
+@given(tree=TREES, start=st.integers(0, 9))
+@settings(RANDOM, max_examples=PROGRAMS // 8)
+def test_so_it_does_when_work_is_delivered_again(troubled: TestEnvironment, tree: Tree, start: int) -> None:
+    """A handler may be called more often then; what it does is recorded once, and no other handler is called."""
+    calls, expected = run(troubled, tree, start)
+    assert calls.keys() == expected.keys(), tree
+    assert calls >= expected, tree
+
+
+def run(env: TestEnvironment, tree: Tree, start: int) -> tuple[Seen, Seen]:
+    """Run a program and check its result. How often handlers were called, and how often they had to be."""
+    deployment = Deployment(f"program{next(NUMBERS)}")
+    sheet = deployment.sheet()
+    _, meaning = build(sheet, ("sequence", ("step",), tree, ("step",)), None)
+    sheet.nodes[0]["inputs"] = "start"
+    sheet.finish(deployment.name)
+    expected: Seen = Counter()
+    result = meaning(start, expected)
+    env.publish(deployment.finished)
+    called.clear()
+    handle = env.client.start(deployment.name, {"start": start})
+    drive(env, handle)
+    told = f"{tree}\n{deployment.finished}"
+    assert handle.status() is RunStatus.COMPLETED, f"{handle.describe().failures}\n{told}"
+    assert handle.result(timeout=PATIENCE)[sheet.nodes[-1]["id"]] == result, told
+    return Counter(called), +expected
+
+
+def drive(env: TestEnvironment, handle: Any) -> None:
+    """Answer what waits, and let the hours pass, until the run has ended."""
+    for _ in range(500):
+        env.run_until_idle(PATIENCE)
+        snapshot = handle.describe()
+        if snapshot.status.is_terminal:
+            return
+        for point in snapshot.waiting:
+            if "wait" in point.node_id.rpartition("/")[2]:
+                try:
+                    handle.signal(point.node_id, ANSWER)
+                except NotWaitingError:
+                    continue  # what was read a moment ago may have gone on since
+        env.clock.advance(3600.0)
+    raise AssertionError(f"the run does not end: {handle.describe()}")
