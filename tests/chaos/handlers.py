@@ -68,10 +68,11 @@ def route(ctx: NodeContext) -> NodeResult:
 
 
 def hold(ctx: NodeContext) -> int:
-    """Runs until the file `go` is there; then one more than its input."""
+    """Runs until the file `go` is there, or one for its process; then one more than its input."""
     with noted(ctx):
         go = Path(os.environ[FOLDER]) / ctx.params.get("until", "go")
-        while not go.exists():
+        mine = go.with_name(f"{go.name}-{os.getpid()}")
+        while not go.exists() and not mine.exists():
             time.sleep(0.005)
         return int(ctx.input) + 1
 

@@ -23,10 +23,12 @@ def test_a_late_finisher_is_refused_and_counted(deployed: Make) -> None:
     chaos.add_worker()
     assert eventually(lambda: chaos.begun("a", 2)), "another worker takes over"
     assert chaos.stale() == 0
+    chaos.go(f"go-{frozen.pid}")
+    frozen.thaw()
+    assert eventually(lambda: chaos.stale() == 1), "the first one finishes, while the second one is at it"
+    assert handle.status() == "running"
     chaos.go()
     assert handle.result(timeout=10)["b"] == 3
-    frozen.thaw()
-    assert eventually(lambda: chaos.stale() == 1), "the first one finishes after all"
     first, second = chaos.told().at(handle.run_id, "a")
     assert first.fence < second.fence
     assert first.pid == frozen.pid
