@@ -108,10 +108,14 @@ def find_loops(
     back: set[tuple[str, str]] = set()
     _search(nodes, list(nodes), links, entry_points, set(extra_starts), None, loops, back)
     for loop in reversed(loops.values()):
-        _add_side_branches(loop, loops, nodes, links, back)
+        _add_side_branches(loop, loops, nodes, links)
+    # A loop in a side branch was found beside the loop that it belongs to.
+    loops = dict(sorted(loops.items(), key=lambda item: -len(item[1].region)))
     chain: dict[str, tuple[str, ...]] = {}
     for node in nodes:
         chain[node] = tuple(header for header, loop in loops.items() if node in loop.region)
+    for header, loop in loops.items():
+        loop.parent = chain[header][-2] if len(chain[header]) > 1 else None
     return LoopForest(loops, chain, frozenset(back))
 
 
@@ -169,10 +173,8 @@ def _choose_header(
     return candidates[0]
 
 
-def _add_side_branches(
-    loop: Loop, loops: Mapping[str, Loop], uses: Mapping[str, str], links: Sequence[Link], back: set[tuple[str, str]]
-) -> None:
-    """Grow the region by nodes that run in each iteration though they lead nowhere back."""
+def _add_side_branches(loop: Loop, loops: Mapping[str, Loop], uses: Mapping[str, str], links: Sequence[Link]) -> None:
+    """Grow the region by nodes that run in each iteration though they lead nowhere back; a loop among them comes as a whole."""
     for inner in loops.values():
         if inner.parent == loop.header:
             loop.region |= inner.region
@@ -182,6 +184,10 @@ def _add_side_branches(
         if link.source in loop.cycle and link.target in loop.cycle and link.decides and not link.side
     }
     around = loops[loop.parent].cycle if loop.parent else set()
+    unit = {node: {node} for node in uses}
+    for other in loops.values():
+        if other is not loop and other.parent == loop.parent:
+            unit |= dict.fromkeys(other.cycle, other.cycle)
     incoming: dict[str, list[Link]] = {}
     for link in links:
         incoming.setdefault(link.target, []).append(link)
@@ -189,10 +195,11 @@ def _add_side_branches(
     while grown:
         grown = False
         for node in uses:
-            if node in loop.region or node in around or node not in incoming:
+            if node in loop.region or node in around:
                 continue
-            if all(link.source in loop.region and not _leaves(link, deciding) for link in incoming[node]):
-                loop.region.add(node)
+            ways_in = [link for part in unit[node] for link in incoming.get(part, ()) if link.source not in unit[node]]
+            if ways_in and all(link.source in loop.region and not _leaves(link, deciding) for link in ways_in):
+                loop.region |= unit[node]
                 grown = True
 
 

@@ -20,16 +20,16 @@ from tests.engine.conftest import leaked
 PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "200"))
 PATIENCE = 20.0
 NUMBERS = counted()
-called: Seen = Counter()
+called: list[str] = []
 
 
 def step(ctx: NodeContext) -> int:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     return digest(ctx.node_id, ctx.input)
 
 
 def won(ctx: NodeContext) -> int:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     return digest(ctx.node_id, None)
 
 
@@ -53,14 +53,14 @@ def risky(ctx: NodeContext) -> int:
 
 
 def begin(ctx: NodeContext) -> Any:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     ctx.context.set(ctx.params["key"] + "_n", 0)
     ctx.context.set(ctx.params["key"], ctx.input)
     return ctx.input
 
 
 def head(ctx: NodeContext) -> Any:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     name = ctx.params["key"] + "_n"
     ctx.context.set(name, ctx.context.get(name) + 1)
     return ctx.context.get(ctx.params["key"])
@@ -73,12 +73,12 @@ def count(ctx: NodeContext) -> int:
 
 
 def keep(ctx: NodeContext) -> None:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     ctx.context.set(ctx.params["key"], ctx.input)
 
 
 def kept(ctx: NodeContext) -> int:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     return digest(ctx.node_id, ctx.context.get(ctx.params["key"]))
 
 
@@ -88,14 +88,14 @@ def spread(ctx: NodeContext) -> list[int]:
 
 def item(ctx: NodeContext) -> int | None:
     label, errors = ctx.params["label"], ctx.params["errors"]
-    called[label] += 1
+    called.append(label)
     if ctx.input % 3 == 1 and (errors == "collect" or ctx.attempt == 1):
         raise ValueError("no such item")
     return item_result(label, ctx.input)
 
 
 def fold(ctx: NodeContext) -> int:
-    called[ctx.node_id] += 1
+    called.append(ctx.node_id)
     return digest(ctx.node_id, ["failed" if isinstance(each, dict) else each for each in ctx.input])
 
 
