@@ -46,8 +46,8 @@ def blueprints(draw: st.DrawFn) -> dict[str, Any]:
         config: dict[str, Any] = {}
         if draw(st.booleans()):
             config["joinStrategy"] = draw(st.sampled_from(["any", "all"]))
-        usable = [other for other in free if other != name]
-        if usable and name not in free and draw(st.integers(0, 2)) == 0:
+        usable = [other for other in free if other > name] if name in free else free
+        if usable and draw(st.integers(0, 2)) == 0:
             config["fallback"] = draw(st.sampled_from(usable))
         nodes.append({"id": name, "uses": "x", **({"config": config} if config else {})})
     return {

@@ -72,10 +72,9 @@ class RunModel:
             self._decide_kind(node, "fallback", "d")
         for edge in self.out(node):
             self.decide(edge, "t" if edge.index in taken else "d")
-        if self.state[node] == "completed":
-            for source in self._waiting_for(node):
-                self.state[source] = "ready"
-                self.attached[source] = "fallback"
+        for source in self._waiting_for(node):
+            self.state[source] = "ready"
+            self.attached[source] = "fallback"
         self.settle()
 
     def fail(self, node: str) -> None:
@@ -84,13 +83,15 @@ class RunModel:
         was_caught = self.attached.pop(node, "") == "fallback"
         if caught and not self.stop and not was_caught and not fallback_failed:
             self.state[node] = "waiting"
-            if self.state.get(caught[0].target) == "completed":
+            if self.state.get(caught[0].target) in ("completed", "caught"):
                 self.state[node] = "ready"
                 self.attached[node] = "fallback"
             else:
                 self.decide(caught[0], "t")
         else:
-            failed = [node, *self._waiting_for(node)]
+            failed = [node]
+            for one in failed:
+                failed += self._waiting_for(one)
             for one in failed:
                 self.state[one] = "failed"
                 self.failures += 1

@@ -201,6 +201,16 @@ def test_a_scatter_s_fallback_stands_in_for_the_scatter_and_not_for_its_items(en
     assert env.client.execute("g", {"items": [1, 3]}, timeout=PATIENCE)["z"] == [10, 30]
 
 
+def test_a_scatter_that_cannot_scatter_is_caught(environment: Make) -> None:
+    """It has no items: the gather has nothing to collect, and gives an empty list."""
+    nodes = {**scattered("odd", fallback="fb"), "fb": "name", "z": "echo"}
+    handle = environment(blueprints=graph(nodes, "sc ga", "ga z"), handlers={**BASE, "odd": odd}).client.start(
+        "g", {"items": "abc"}
+    )
+    assert handle.result(timeout=PATIENCE)["z"] == []
+    assert handle.describe().nodes["sc"].caught_by_fallback
+
+
 @pytest.mark.parametrize("kind", ["map", "scatter"])
 def test_a_failed_batch_in_a_run_that_goes_on(environment: Make, kind: str) -> None:
     """What hangs on the batch is skipped, other branches finish, and the run ends."""

@@ -191,6 +191,15 @@ def test_scatter_and_gather_of_a_list_that_gets_shorter(environment: Make) -> No
     assert result["got"] == []
 
 
+def test_a_scatter_that_is_caught_in_a_later_round_gathers_nothing_of_the_round_before(environment: Make) -> None:
+    params = {"workerUsesKey": "echo", "gatherNodeId": "ga"}
+    scatter = {"uses": "batch-scatter", "params": params, "config": {"fallback": "fb"}}
+    nodes = {"i": "first_only", "sc": scatter, "ga": "batch-gather", "fb": "name", "z": "note"}
+    g = around(nodes, "t i", "i sc", "sc ga", "ga z", "z lc", rounds=2)
+    handlers = {**BASE, "first_only": lambda ctx: [1, 2] if ctx.input == 1 else "no list"}
+    assert environment(blueprints=g, handlers=handlers).client.execute("g", timeout=PATIENCE)["seen"] == [[1, 2], []]
+
+
 def test_attempts_are_counted_in_each_round(environment: Make) -> None:
     attempts: list[tuple[int, int]] = []
 

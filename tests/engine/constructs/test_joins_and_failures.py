@@ -137,6 +137,24 @@ class TestFallbacks:
         assert handle.result(timeout=PATIENCE)["y"] == 5
         assert ran(handle.describe()) == {"a", "b", "c", "y"}
 
+    def test_a_fallback_that_was_caught_itself_is_there_for_a_later_failure(self, environment: Make) -> None:
+        """It runs once: what its own fallback said stands for the second node as well."""
+        nodes = {
+            "a": caught("boom", "b"),
+            "b": caught("boom", "c"),
+            "c": "name",
+            "w": "wait",
+            "d": caught("boom", "b"),
+            "z": "echo",
+        }
+        env = environment(blueprints=graph(nodes, "w d", "d z"), handlers=BASE)
+        handle = env.client.start("g")
+        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        env.run_until_idle()
+        answer(env, handle.run_id, "w", b"1")
+        assert handle.result(timeout=PATIENCE)["z"] == "c"
+        assert handle.status() is RunStatus.COMPLETED
+
     def test_a_chain_of_fallbacks_that_all_fail(self, environment: Make) -> None:
         nodes = {"a": caught("boom", "b"), "b": caught("boom", "c"), "c": "boom", "z": "echo"}
         handle = environment(blueprints=graph(nodes, "a z"), handlers=BASE).client.start("g")

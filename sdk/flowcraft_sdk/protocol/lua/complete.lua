@@ -52,7 +52,12 @@ else
   end
   for i, edge in ipairs(e[3]) do decide(r, edge, string.sub(decisions, i, i)) end
   if e[6].fallback and ARGV[8] == 'C' then decide(r, e[6].fallback, 'd') end
-  if e[6].gather then batches().open(r, inst) end
+  if e[6].gather and ARGV[8] == 'C' then
+    batches().open(r, inst)
+  elseif e[6].gather then -- caught: there are no items, and those of the iteration before are not the gather's to collect
+    put(r, 'b:' .. inst, false)
+    decide(r, e[6].gather, 't')
+  end
   if e[6].owner then dynamic_done(r, e[6].owner) end
   if e[6].fallbackOf then
     put(r, 'a:' .. inst, action)

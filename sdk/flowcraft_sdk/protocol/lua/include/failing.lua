@@ -67,7 +67,7 @@ fail_node = function(r, inst, n, failure, input, alone)
       put_node(r, inst, n, 'W', 'fallback')
       r.park = r.park + 1
       put(r, 'x:' .. inst .. '>fallback', input)
-      if fb and fb.s == 'C' then
+      if fb and (fb.s == 'C' or fb.s == 'K') then
         ready_with(r, inst, {s = 'W', more = 'fallback', attempt = n.attempt, claims = n.claims, crashes = n.crashes},
                    {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
       else
