@@ -185,8 +185,8 @@ def _add_side_branches(loop: Loop, loops: Mapping[str, Loop], uses: Mapping[str,
     }
     around = loops[loop.parent].cycle if loop.parent else set()
     unit = {node: {node} for node in uses}
-    for other in loops.values():
-        if other is not loop and other.parent == loop.parent:
+    for other in sorted(loops.values(), key=lambda other: len(other.cycle)):
+        if other.cycle.isdisjoint(loop.cycle):
             unit |= dict.fromkeys(other.cycle, other.cycle)
     incoming: dict[str, list[Link]] = {}
     for link in links:
