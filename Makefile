@@ -30,8 +30,9 @@ check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a 
 	$(BIN)/python -m deploy.check_dockerfile
 	PYTHON=$(BIN)/python deploy/try_install_steps.sh
 
-fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model
+fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model, and random programs of all constructs
 	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0
+	FLOWCRAFT_PROGRAMS=2000 $(BIN)/python -m pytest tests/engine/compositions -q -o faulthandler_timeout=0
 
 chaos: $(SET_UP)  ## 500 workers killed at random under 2,000 runs, with a ledger outside Redis
 	$(BIN)/python -m tests.chaos.storm

@@ -142,7 +142,13 @@ TREES = st.recursive(LEAVES, around, max_leaves=18)
 
 
 BY_NAME = {handler.__name__: handler for handler in HANDLERS}
-RANDOM = settings(max_examples=PROGRAMS, deadline=None, suppress_health_check=list(HealthCheck))
+# The same programs each time, so that a change is judged by what it changes; with FLOWCRAFT_PROGRAMS (`make fuzz`) new ones.
+RANDOM = settings(
+    max_examples=PROGRAMS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize="FLOWCRAFT_PROGRAMS" not in os.environ,
+)
 
 
 @pytest.fixture(scope="module")
