@@ -190,7 +190,7 @@ def start_child(
 def park(
     keys: Keys, *, run_id: str, inst: str, fence: int, kind: str, due_ms: int | None = None, details: bytes = b"null"
 ) -> ScriptCall:
-    """Park a node until a signal, a time or its batch; kind is signal, timer, webhook or batch."""
+    """Park a node until a signal, a time or its batch; kind is signal, timer, webhook or batch (details: its input)."""
     return _call("park", keys, run_id, inst, fence, kind, "" if due_ms is None else due_ms, details)
 
 

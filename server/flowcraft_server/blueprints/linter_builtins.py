@@ -193,6 +193,10 @@ def _check_gather(findings: Findings, node: Node) -> None:
     )
     if not scatters and not astray:
         findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")
+    for arc in findings.graph.incoming[node.id]:
+        if arc.kind == "fallback":
+            path = node_path(findings.graph.nodes[arc.source], "config", "fallback")
+            findings.error(path, f"'{node.id}' uses 'batch-gather': it waits for a batch and can stand in for no node")
     own = node.params.get("gatherNodeId")
     if isinstance(own, str) and own != node.id:
         message = f"is ignored here unless it is the node's own id; got '{own}'"

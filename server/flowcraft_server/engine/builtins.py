@@ -152,7 +152,8 @@ def _map(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
             attempt.values.set(key, results)
         return Done(results)
     _store_items(engine, attempt)
-    return Parked(_park(engine, attempt, "batch"))
+    needed = attempt.input if attempt.node.node.config.fallback is not None else None
+    return Parked(_park(engine, attempt, "batch", details=needed))
 
 
 def _sleep(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
@@ -187,9 +188,7 @@ def _duration(attempt: Attempt, name: str) -> int | None:
     return None if value is None else parse_duration_ms(value)
 
 
-def _park(
-    engine: Engine, attempt: Attempt, kind: str, due: int | None = None, details: Mapping[str, Any] | None = None
-) -> ScriptCall:
+def _park(engine: Engine, attempt: Attempt, kind: str, due: int | None = None, details: Any = None) -> ScriptCall:
     claim = attempt.claim
     attempt.due = None if due is None else due / 1000
     return scripts.park(

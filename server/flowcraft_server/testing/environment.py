@@ -187,10 +187,17 @@ class TestEnvironment:
         """
         until = time.monotonic() + timeout
         names = [self.keys.ready(queue) for queue in self.settings.queues] + [self.keys.leases]
-        while any(self.link.redis.zcard(name) for name in names):
+        while any(self._counts(names)):
             if time.monotonic() > until:
                 raise TimeoutError(f"still at work after {timeout} s")
             time.sleep(0.002)
+
+    def _counts(self, names: list[str]) -> list[int]:
+        # All at one moment: a node that goes from one to the other between two looks would be seen in neither.
+        pipe = self.link.redis.pipeline(transaction=True)
+        for name in names:
+            pipe.zcard(name)
+        return [int(count) for count in pipe.execute()]
 
     def _clock_moved(self) -> None:
         for worker in self.workers:

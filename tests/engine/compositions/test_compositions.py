@@ -14,22 +14,23 @@ from flowcraft_sdk import NodeContext, NodeResult, NotWaitingError, RunStatus
 from flowcraft_server.testing import TestEnvironment
 from tests.conformance.redelivery import Unreliable
 from tests.engine.compositions.constructs import Tree, build, item_result, spread_out
+from tests.engine.compositions.failing import ProgramFails, fails
 from tests.engine.compositions.program import ANSWER, Deployment, Seen, digest
 from tests.engine.conftest import leaked
 
 PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "200"))
 PATIENCE = 20.0
 NUMBERS = counted()
-called: list[str] = []
+called: Seen = Counter()
 
 
 def step(ctx: NodeContext) -> int:
-    called.append(ctx.node_id)
+    called[ctx.node_id] += 1
     return digest(ctx.node_id, ctx.input)
 
 
 def won(ctx: NodeContext) -> int:
-    called.append(ctx.node_id)
+    called[ctx.node_id] += 1
     return digest(ctx.node_id, None)
 
 
@@ -53,14 +54,14 @@ def risky(ctx: NodeContext) -> int:
 
 
 def begin(ctx: NodeContext) -> Any:
-    called.append(ctx.node_id)
+    called[ctx.node_id] += 1
     ctx.context.set(ctx.params["key"] + "_n", 0)
     ctx.context.set(ctx.params["key"], ctx.input)
     return ctx.input
 
 
 def head(ctx: NodeContext) -> Any:
-    called.append(ctx.node_id)
+    called[ctx.node_id] += 1
     name = ctx.params["key"] + "_n"
     ctx.context.set(name, ctx.context.get(name) + 1)
     return ctx.context.get(ctx.params["key"])
@@ -73,12 +74,12 @@ def count(ctx: NodeContext) -> int:
 
 
 def keep(ctx: NodeContext) -> None:
-    called.append(ctx.node_id)
+    called[ctx.node_id] += 1
     ctx.context.set(ctx.params["key"], ctx.input)
 
 
 def kept(ctx: NodeContext) -> int:
-    called.append(ctx.node_id)
+    called[ctx.node_id] += 1
     return digest(ctx.node_id, ctx.context.get(ctx.params["key"]))
 
 
@@ -86,20 +87,28 @@ def spread(ctx: NodeContext) -> list[int]:
     return spread_out(step(ctx), ctx.params["count"])
 
 
+def perhaps(ctx: NodeContext) -> int:
+    value = step(ctx)
+    if fails(value):
+        raise ValueError("perhaps not")
+    return value
+
+
 def item(ctx: NodeContext) -> int | None:
     label, errors = ctx.params["label"], ctx.params["errors"]
-    called.append(label)
-    if ctx.input % 3 == 1 and (errors == "collect" or ctx.attempt == 1):
+    called[label] += 1
+    if ctx.input % 3 == 1 and (errors != "retry" or ctx.attempt == 1):
         raise ValueError("no such item")
     return item_result(label, ctx.input)
 
 
 def fold(ctx: NodeContext) -> int:
-    called.append(ctx.node_id)
-    return digest(ctx.node_id, ["failed" if isinstance(each, dict) else each for each in ctx.input])
+    called[ctx.node_id] += 1
+    results = ctx.input if isinstance(ctx.input, list) else [ctx.input]
+    return digest(ctx.node_id, ["failed" if isinstance(each, dict) else each for each in results])
 
 
-HANDLERS = (step, won, route, flaky, risky, begin, head, count, keep, kept, spread, item, fold)
+HANDLERS = (step, won, route, flaky, risky, begin, head, count, keep, kept, spread, perhaps, item, fold)
 
 
 def around(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
@@ -138,7 +147,15 @@ LEAVES: st.SearchStrategy[Tree] = st.one_of(
     st.just(("sleep",)),
     st.just(("wait",)),
 )
+FAILING: st.SearchStrategy[Tree] = st.one_of(
+    LEAVES,
+    st.just(("perhaps",)),
+    st.tuples(
+        st.just("all_or_nothing"), st.sampled_from(["map", "pair", "caught"]), st.integers(0, 4), st.integers(1, 3)
+    ),
+)
 TREES = st.recursive(LEAVES, around, max_leaves=18)
+FAILING_TREES = st.recursive(FAILING, lambda inner: around(inner) | st.tuples(st.just("rescued"), inner), max_leaves=14)
 
 
 BY_NAME = {handler.__name__: handler for handler in HANDLERS}
@@ -185,23 +202,57 @@ def test_so_it_does_when_work_is_delivered_again(troubled: TestEnvironment, tree
     assert calls >= expected, tree
 
 
+@given(tree=FAILING_TREES, start=st.integers(0, 9), policy=st.sampled_from(["stop", "continue"]))
+@RANDOM
+def test_a_program_that_fails_ends(env: TestEnvironment, tree: Tree, start: int, policy: str) -> None:
+    """Whatever else it does at that moment; what was caught has no part in it."""
+    program = Program(env, tree, policy)
+    try:
+        expected = program.meaning(start, Counter())
+    except ProgramFails:
+        expected = None
+    handle = program.run(start)
+    if expected is None:
+        assert handle.status() is RunStatus.FAILED, program.told
+    else:
+        program.check(handle, expected)
+
+
 def run(env: TestEnvironment, tree: Tree, start: int) -> tuple[Seen, Seen]:
     """Run a program and check its result. How often handlers were called, and how often they had to be."""
-    deployment = Deployment(f"program{next(NUMBERS)}")
-    sheet = deployment.sheet()
-    _, meaning = build(sheet, ("sequence", ("step",), tree, ("step",)), None)
-    sheet.nodes[0]["inputs"] = "start"
-    sheet.finish(deployment.name)
+    program = Program(env, tree)
     expected: Seen = Counter()
-    result = meaning(start, expected)
-    env.publish(deployment.finished)
-    called.clear()
-    handle = env.client.start(deployment.name, {"start": start})
-    drive(env, handle)
-    told = f"{tree}\n{deployment.finished}"
-    assert handle.status() is RunStatus.COMPLETED, f"{handle.describe().failures}\n{told}"
-    assert handle.result(timeout=PATIENCE)[sheet.nodes[-1]["id"]] == result, told
+    result = program.meaning(start, expected)
+    program.check(program.run(start), result)
     return Counter(called), +expected
+
+
+class Program:
+    """A program that is published."""
+
+    def __init__(self, env: TestEnvironment, tree: Tree, policy: str = "stop") -> None:
+        self.env = env
+        deployment = Deployment(f"program{next(NUMBERS)}")
+        sheet = deployment.sheet()
+        _, self.meaning = build(sheet, ("sequence", ("step",), tree, ("step",)), None)
+        sheet.nodes[0]["inputs"] = "start"
+        sheet.finish(deployment.name)
+        self.name, self.last = deployment.name, sheet.nodes[-1]["id"]
+        blueprints = [{**blueprint, "onFailure": policy} for blueprint in deployment.finished]
+        self.told = f"{tree}\n{blueprints}"
+        env.publish(blueprints)
+
+    def run(self, start: int) -> Any:
+        """The handle of a run that has ended."""
+        called.clear()
+        handle = self.env.client.start(self.name, {"start": start})
+        drive(self.env, handle)
+        return handle
+
+    def check(self, handle: Any, result: Any) -> None:
+        """It completed with this result."""
+        assert handle.status() is RunStatus.COMPLETED, f"{handle.describe().failures}\n{self.told}"
+        assert handle.result(timeout=PATIENCE)[self.last] == result, self.told
 
 
 def drive(env: TestEnvironment, handle: Any) -> None:

@@ -58,6 +58,14 @@ def test_params_that_the_file_gives_to_a_handler_count_in_the_check_of_its_nodes
     assert [problem.path for problem in load(empty).errors] == ["nodes.a.params.url", "nodes.b.params.params.url"]
 
 
+@pytest.mark.parametrize("params", ["[1]", "[]", "false", "text"])
+def test_params_of_a_map_that_are_no_mapping_are_not_replaced(flows: Path, told: Told, params: str) -> None:
+    (flows.parent / "deployed_map.py").write_text("def f(ctx): pass\n")
+    (flows / "a.yaml").write_text(f"nodes:\n  m: {{uses: map, inputs: items, params: {{uses: f, params: {params}}}}}\n")
+    said = told("blueprints: {dirs: [flows]}\nhandlers: {f: 'deployed_map:f'}\n")
+    assert "nodes.m.params.params: expected a mapping" in "".join(said)
+
+
 def test_a_folder_that_is_not_there(told: Told) -> None:
     assert told(FILE) == ["flowcraft.yaml:2:21   blueprints.dirs[0]: no folder 'flows' beside flowcraft.yaml"]
 

@@ -1,6 +1,7 @@
 -- Parks a claimed node until something outside it happens: a signal, a time, the items of its batch.
 -- KEYS clock
--- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON)
+-- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON; of a batch
+--   its input, which its fallback gets when an item fails, or null)
 --   A node whose signal came before is ready again in the same commit.
 -- RETURNS {ok} | {stale|already} | {stopping}
 --@include base run graph loops ending claiming batch
@@ -20,7 +21,12 @@ if r.stop then
 end
 put_node(r, inst, n, 'W', kind)
 r.park = r.park + 1
-put(r, 'w:' .. inst, ARGV[6])
+local details = ARGV[6]
+if kind == 'batch' and details ~= 'null' then
+  put(r, 'x:' .. inst .. '>fallback', details)
+  details = 'null'
+end
+put(r, 'w:' .. inst, details)
 node_event(r, 'w', inst, kind)
 local early = (kind == 'signal' or kind == 'webhook') and get(r, 'ep:' .. inst)
 if early then

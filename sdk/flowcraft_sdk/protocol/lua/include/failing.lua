@@ -41,7 +41,7 @@ local function fail_map(r, owner, fail)
   fail(owner, n)
 end
 
--- `input` is what the fallback gets as its own input; `alone`: no fallback, whatever the plan says.
+-- `input` is what the fallback gets as its own input, nil if it was stored before; `alone`: no fallback, whatever the plan says.
 local fail_node
 fail_node = function(r, inst, n, failure, input, alone)
   local e = entry(r, inst)
@@ -51,7 +51,7 @@ fail_node = function(r, inst, n, failure, input, alone)
   if owner and not r.stop and not e[6].gather then
     put_node(r, inst, n, 'F')
     add_live(r, e, -1)
-    fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, input, alone) end)
+    fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
   if e[6].owner and not r.stop then
@@ -66,7 +66,7 @@ fail_node = function(r, inst, n, failure, input, alone)
     if not fb or fb.s ~= 'F' then
       put_node(r, inst, n, 'W', 'fallback')
       r.park = r.park + 1
-      put(r, 'x:' .. inst .. '>fallback', input)
+      if input then put(r, 'x:' .. inst .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
         ready_with(r, inst, {s = 'W', more = 'fallback', attempt = n.attempt, claims = n.claims, crashes = n.crashes},
                    {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
