@@ -75,7 +75,7 @@ class TestShow:
         assert (list(zeta["params"]), list(zeta["params"]["aa"])) == (["zz", "aa"], ["y", "b"])
         assert alpha["uses"] == "subflow"
         assert alpha["params"] == {"blueprintId": "other", "inputs": {"topic": "name"}}
-        assert alpha["config"] == {"timeout": 5000, "joinStrategy": "any"}
+        assert alpha["config"] == {"joinStrategy": "any"}
         assert ask["params"]["actions"] == ["ok", "no"]
         assert plain["edges"] == [
             {"source": "zeta", "target": "ask", "action": "yes"},

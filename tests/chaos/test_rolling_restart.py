@@ -37,7 +37,8 @@ def test_a_rolling_restart_loses_nothing(deployed: Make, gently: bool) -> None:
         if not gently:
             time.sleep(0.05)  # two signals that come together are delivered as one
             oldest.server.signal(signal.SIGTERM)
-        assert oldest.server.ends() in ((0,) if gently else (0, 1)), oldest.server.said
+        # A second signal that comes when the program is already through ends it by the signal itself.
+        assert oldest.server.ends() in ((0,) if gently else (0, 1, -signal.SIGTERM)), oldest.server.said
         assert eventually(chaos.workers[-1].up)
     verdict = judge(chaos, runs, 20)
     assert not (verdict.lost or verdict.stuck or verdict.twice), verdict.faults()
