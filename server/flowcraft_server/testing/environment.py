@@ -180,24 +180,28 @@ class TestEnvironment:
                 self.handlers[type] = before
 
     def run_until_idle(self, timeout: float = 10.0) -> None:
-        """Wait until nothing is ready or running. Waits and timers may remain.
+        """Wait until nothing is ready or running, and no timer is due. Waits and later timers may remain.
 
         Raises:
             TimeoutError: something still runs.
         """
         until = time.monotonic() + timeout
-        names = [self.keys.ready(queue) for queue in self.settings.queues] + [self.keys.leases]
-        while any(self._counts(names)):
+        while self._busy():
             if time.monotonic() > until:
                 raise TimeoutError(f"still at work after {timeout} s")
             time.sleep(0.002)
 
-    def _counts(self, names: list[str]) -> list[int]:
+    def _busy(self) -> bool:
         # All at one moment: a node that goes from one to the other between two looks would be seen in neither.
         pipe = self.link.redis.pipeline(transaction=True)
-        for name in names:
+        pipe.time()
+        pipe.get(self.keys.clock)
+        pipe.zrange(self.keys.timers, 0, 0, withscores=True)
+        for name in [*(self.keys.ready(queue) for queue in self.settings.queues), self.keys.leases]:
             pipe.zcard(name)
-        return [int(count) for count in pipe.execute()]
+        (seconds, micros), offset, first, *counts = pipe.execute()
+        now = seconds * 1000 + micros // 1000 + int(offset or 0)
+        return any(counts) or bool(first and first[0][1] <= now and self.workers)
 
     def _clock_moved(self) -> None:
         for worker in self.workers:
