@@ -79,7 +79,7 @@ def test_closing_leaves_no_connection(kind: Any, own_server: PrivateServer) -> N
     before = len(runs.redis.client_list())
     with kind(own_server.url, namespace="t") as client:
         with pytest.raises(WaitTimeoutError):
-            client.get_handle("r").result(timeout=0.05)
+            client.get_handle("r").result(timeout=0.5)
         assert len(runs.redis.client_list()) == before + 2  # one for commands, one that listens
     until(lambda: len(runs.redis.client_list()) == before, "all connections are closed")
 
@@ -159,7 +159,8 @@ def test_cancelling_a_waiting_task_leaves_the_run_and_the_client_alone(
         async with AsyncClient(server.url, namespace=namespace) as client:
             runs.write("r")
             waiters = [asyncio.create_task(client.get_handle("r").result()) for _ in range(5)]
-            await asyncio.sleep(0.05)
+            while runs.listeners("r") != 1:
+                await asyncio.sleep(0.01)
             assert runs.listeners("r") == 1
             for waiter in waiters[1:]:
                 waiter.cancel()
