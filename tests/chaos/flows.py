@@ -8,6 +8,7 @@ FAN = 6
 WIDTH = [f"w{i}" for i in range(FAN)]
 ITEMS = 12
 ROUNDS = 4
+ADDED = 4
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,31 @@ nodes:
     _always("a", "b", "nap", "c"),
 )
 
+DYNAMIC = Flow(
+    f"""
+nodes:
+  plan: {{uses: plan, inputs: x, params: {{nodes: {ADDED}}}}}
+  sum: {{uses: total, needs: plan, inputs: {{{", ".join(f"t{i}: t{i}" for i in range(ADDED))}}}}}
+""",
+    lambda x: {"plan": x + 1, "sum": ADDED * (x + 2)},
+    _always("plan", "sum", *(f"t{i}" for i in range(ADDED))),
+)
+
+FALLBACK = Flow(
+    """
+nodes:
+  a: {uses: broken, inputs: x, config: {fallback: b, maxRetries: 2, retryDelay: 50ms}}
+  b: {uses: step, inputs: x, params: {ms: 40}}
+  c: {uses: step, inputs: a, needs: a}
+""",
+    lambda x: {"c": x + 2},
+    _always("a", "b", "c"),
+)
+
 FLOWS = {
     "chain": CHAIN,
+    "dynamic": DYNAMIC,
+    "fallback": FALLBACK,
     "fan": FAN_OUT,
     "loop": LOOP,
     "map": MAP,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flowcraft_sdk import AsyncNodeContext, NodeContext, NodeResult
+from flowcraft_sdk import AsyncNodeContext, DynamicNode, NodeContext, NodeResult
 from tests.chaos import ledger
 
 FOLDER = "FLOWCRAFT_CHAOS_FOLDER"
@@ -77,4 +77,29 @@ def hold(ctx: NodeContext) -> int:
         return int(ctx.input) + 1
 
 
-HANDLERS = {function.__name__: function for function in (step, async_step, total, flaky, count, route, hold)}
+def plan(ctx: NodeContext) -> NodeResult:
+    """Adds `nodes` nodes to its run, which do `step` on its own output."""
+    with noted(ctx):
+        added = [DynamicNode(f"t{i}", "step", params={"ms": 40}) for i in range(ctx.params["nodes"])]
+        return NodeResult(int(ctx.input) + 1, dynamic_nodes=added)
+
+
+def broken(ctx: NodeContext) -> None:
+    """Fails each time."""
+    with noted(ctx):
+        time.sleep(0.02)
+    raise OSError("never")
+
+
+def collect(ctx: NodeContext) -> int:
+    """Adds its input to the list `taken` in the context."""
+    with noted(ctx):
+        taken = [*ctx.context.get("taken", []), ctx.input]
+        ctx.context.set("taken", taken)
+        return len(taken)
+
+
+HANDLERS = {
+    function.__name__: function
+    for function in (step, async_step, total, flaky, count, route, hold, plan, broken, collect)
+}
