@@ -18,8 +18,8 @@ from tests.engine.compositions.failing import ProgramFails, fails
 from tests.engine.compositions.program import ANSWER, Deployment, Seen, digest
 from tests.engine.conftest import leaked
 
-PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "200"))
-PATIENCE = 20.0
+PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "80"))
+PATIENCE = 60.0
 NUMBERS = counted()
 called: Seen = Counter()
 
