@@ -14,6 +14,8 @@ from flowcraft_server.store.link import StoreLink
 
 BATCH = 50
 THREADS = 4
+PATIENCE = 600.0
+"""Seconds after which a measurement whose runs do not end is given up."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def measure(
         cpu = [cpu_seconds(child.pid) for child in children], cpu_seconds(server_pid)
         begin = time.perf_counter()
         while link.redis.zcard(keys.index_all) - link.redis.zcard(ended) > 0 or link.redis.zcard(keys.leases):
+            if time.perf_counter() - begin > PATIENCE:
+                raise TimeoutError(f"{load.graph}: {link.redis.zcard(ended)} runs have completed, then no more")
             time.sleep(0.02)
         seconds = time.perf_counter() - begin
         nodes = (link.redis.zcard(ended) - begun_at) * load.nodes / _runs_of(load)

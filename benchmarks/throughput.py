@@ -4,12 +4,9 @@ Prints a table and writes benchmarks/results/throughput.json. Who cannot be inst
 """
 
 import argparse
-import json
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,31 +14,12 @@ from rich.table import Table
 
 from benchmarks.graphs import Load, Measured, measure, median
 from benchmarks.peers import installed
-from benchmarks.peers.huey_worker import build
-from benchmarks.setting import NAMESPACE, TREE_DEPTH, release, server, workers
+from benchmarks.peers.bare_huey import rate_of_huey
+from benchmarks.report import write
+from benchmarks.setting import NAMESPACE, TREE_DEPTH, server
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
 
-RESULTS = Path(__file__).with_name("results")
-HUEY_TASKS = 6_000
-
-
-def huey(link: StoreLink, threads: int, processes: int) -> float:
-    """No-op tasks a second, queued before the consumers begin; results off."""
-    link.redis.flushall()
-    queue = build(link.url, False)
-    for _ in range(HUEY_TASKS):
-        queue.noop()
-    with workers(
-        "benchmarks.peers.huey_worker", link.url, threads, "off", processes=processes, begin=False
-    ) as children:
-        release(children)
-        while (first := queue.pending_count()) == HUEY_TASKS:
-            time.sleep(0.001)
-        begin = time.perf_counter()
-        while queue.pending_count():
-            time.sleep(0.005)
-        return float(first / (time.perf_counter() - begin))
 
 
 def loads(quick: bool) -> Iterator[tuple[str, Load, int]]:
@@ -73,7 +51,7 @@ def peers(link: StoreLink, quick: bool) -> Iterator[tuple[str, Callable[[], floa
     for threads, processes in ((1, 1), (4, 1), (1, 2)):
         yield (
             f"bare Huey, {threads} thread(s), {processes} process(es)",
-            lambda t=threads, p=processes: huey(link, t, p),
+            lambda t=threads, p=processes: rate_of_huey(link, t, p),
         )  # type: ignore[misc]
     runs = 100 if quick else 300
     if folder is not None:
@@ -155,11 +133,10 @@ def main() -> None:
                     others[name].append(found)
         link.close()
     show(what, ours, others)
-    RESULTS.mkdir(exist_ok=True)
     report: dict[str, Any] = {
         "server": what, "ours": {name: [vars(each) for each in found] for name, found in ours.items()}, "peers": others
     }  # fmt: skip
-    (RESULTS / "throughput.json").write_text(json.dumps(report, indent=1))
+    write("throughput", report)
 
 
 if __name__ == "__main__":
