@@ -39,13 +39,16 @@ chaos: $(SET_UP)  ## 500 workers killed at random under 2,000 runs, with a ledge
 
 bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten minutes; benchmarks/README.md explains the figures
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.chart
 	$(BIN)/python -m benchmarks.idle_latency
+	$(BIN)/python -m benchmarks.run_memory
 	$(BIN)/python -m benchmarks.map_items
 	$(BIN)/python -m benchmarks.coroutines
 
 bench-quick: $(SET_UP)  ## the same in a minute or two
 	$(BIN)/python -m benchmarks.throughput --quick
-	$(BIN)/python -m benchmarks.idle_latency
+	$(BIN)/python -m benchmarks.chart
+	$(BIN)/python -m benchmarks.idle_latency --quick
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache

@@ -21,7 +21,6 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
 
 
-
 def loads(quick: bool) -> Iterator[tuple[str, Load, int]]:
     """(name, what, processes) of our workloads."""
     scale = 4 if quick else 1

@@ -57,7 +57,7 @@ def original() -> Path | None:
     return folder
 
 
-def _figures(text: str | None) -> dict[str, float] | None:
+def _figures(text: str | None) -> dict[str, Any] | None:
     return None if text is None else dict(json.loads(text.strip().splitlines()[-1]))
 
 
@@ -74,6 +74,6 @@ def dbos(python: Path, workflows: int, steps: int) -> dict[str, float] | None:
         return _figures(_do([str(python), str(program), folder, str(workflows), str(steps)], HOME))
 
 
-def run_original(folder: Path, port: int, *words: Any) -> dict[str, float] | None:
+def run_original(folder: Path, port: int, *words: Any) -> dict[str, Any] | None:
     """Figures of the original's program."""
     return _figures(_do(["node", "main.mjs", str(port), *map(str, words)], folder))

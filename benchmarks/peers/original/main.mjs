@@ -47,15 +47,14 @@ async function latency(rounds) {
   const children = workers(1)
   await pause(2000)
   const taken = []
-  for (let i = 0; i < rounds; i++) {
+  for (let i = -30; i < rounds; i++) {
     const begin = performance.now()
     await start('chain3', `l${i}`)
     while (!(await redis.get(`workflow:status:l${i}`))) await pause(1)
-    taken.push(performance.now() - begin)
+    if (i >= 0) taken.push(performance.now() - begin)
   }
   for (const child of children) child.stdin.end()
-  taken.sort((a, b) => a - b)
-  return { p50: taken[Math.floor(rounds * 0.5)], p95: taken[Math.floor(rounds * 0.95)], p99: taken[Math.floor(rounds * 0.99)] }
+  return { taken }
 }
 
 const figures = what === 'latency' ? await latency(Number(rest[0])) : await throughput(rest[0], Number(rest[1]), Number(rest[2]))
