@@ -1,4 +1,4 @@
-"""Draws benchmarks/results/throughput.json as bars: `python -m benchmarks.chart`, which writes benchmarks/results/throughput.svg."""
+"""Draws benchmarks/results/throughput.json as bars, in throughput.svg beside it: `python -m benchmarks.chart`."""
 
 import statistics
 import sys
@@ -39,12 +39,16 @@ def draw(report: dict[str, dict[str, list]], title: str) -> str:
     longest = max(most for *_, most in bars)
     height = HEAD + len(bars) * ROW + 14
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 90}" height="{height}" '
-        'font-family="sans-serif" font-size="13" fill="#0f172a">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 90}" height="{height}" '
+            'font-family="sans-serif" font-size="13" fill="#0f172a">'
+        ),
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="16" y="26" font-size="16" font-weight="bold">{escape(title)}</text>',
-        '<text x="16" y="46" fill="#475569">median; the line is the least to the most of the rounds. '
-        "Blue: this server. Grey: peers.</text>",
+        (
+            '<text x="16" y="46" fill="#475569">median; the line is the least to the most of the rounds. '
+            "Blue: this server. Grey: peers.</text>"
+        ),
     ]
     for index, row in enumerate(bars):
         lines += bar(index, *row, longest)

@@ -1,4 +1,4 @@
-"""Start to result of a 3-node chain on an idle server: ours, a pipeline of three tasks on bare Huey, and the original, in turn."""
+"""Start to result of a 3-node chain on an idle server: ours, three tasks on bare Huey, and the original, in turn."""
 
 import argparse
 import time

@@ -29,7 +29,7 @@ handlers: {echo: benchmarks.worker:echo, async-echo: benchmarks.worker:async_ech
 redis: {url: "${REDIS_URL}"}
 executor: {workers: 4}
 logging: {level: error}
-retention: {completed: {age: 10s}, failed: {age: 10s}, cancelled: {age: 10s}, tombstones: {age: 60s}}
+retention: {completed: {age: 10s}, failed: {age: 10s}, cancelled: {age: 10s}, tombstones: {count: 1000}}
 """
 PROCESSES = 2
 CALLERS = 8

@@ -140,7 +140,7 @@ def test_its_fallback_catches_that(environment: Make) -> None:
     blueprint = {
         **PLANNED,
         "nodes": [
-            {"id": "plan", "uses": "plan", "config": {"fallback": "fb"}},
+            {"id": "plan", "uses": "plan", "inputs": "question", "config": {"fallback": "fb"}},
             {"id": "fb", "uses": "fb"},
             {"id": "after", "uses": "echo"},
         ],
@@ -152,13 +152,11 @@ def test_its_fallback_catches_that(environment: Make) -> None:
     handlers = {
         "plan": planner(DynamicNode("t0", "boom")),
         "boom": boom,
-        "fb": lambda ctx: "instead",
+        "fb": lambda ctx: ["instead", ctx.input],
         "echo": lambda ctx: ctx.input,
     }
-    assert (
-        environment(blueprints=blueprint, handlers=handlers).client.start("planned").result(timeout=10)["after"]
-        == "instead"
-    )
+    handle = environment(blueprints=blueprint, handlers=handlers).client.start("planned", {"question": 3})
+    assert handle.result(timeout=10)["after"] == ["instead", 3]
 
 
 @pytest.mark.parametrize(

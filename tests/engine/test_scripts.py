@@ -487,6 +487,35 @@ def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
     bench.complete(owner, decisions="d")
 
 
+@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail"])
+def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Bench, how: str) -> None:
+    bench.env.publish(chain("a", "b", id="goes-on", onFailure="continue"))
+    bench.start("goes-on")
+    owner = bench.claim()
+    assert owner is not None
+    options: dict[str, Any] = {"run_id": "r", "action": "", "output": b"7", "limit": 9}
+    entry = '["all",["o:a"],[],[],"default",{"owner":"a"}]'
+    nodes = [("x", entry, b"{}"), ("y", entry, b"{}")]
+    bench.call(scripts.expand(bench.keys, inst="a", fence=owner.fence, nodes=nodes, **options))
+    fails, late = bench.claim(), bench.claim()
+    assert fails is not None
+    assert late is not None
+    bench.fail(fails, "final")
+    assert bench.fields()["n:a"][0] == "F"
+    where: dict[str, Any] = {"run_id": "r", "inst": late.inst, "fence": late.fence}
+    calls = {
+        "park": lambda: scripts.park(bench.keys, **where, kind="signal"),
+        "start_child": lambda: scripts.start_child(bench.keys, **where, blueprint_id="chain", max_depth=9, context={}),
+        "expand": lambda: scripts.expand(bench.keys, **{**options, **where}, nodes=[("z", entry, b"{}")]),
+    }
+    if how == "fail":
+        bench.fail(late, "retry", 1000)
+    else:
+        assert bench.call(calls[how]()) == [b"stopping"]
+    assert bench.fields()["n:y"][0] == "X"
+    assert bench.status() == "failed"
+
+
 def test_emit_adds_events_of_the_holder_only(bench: Bench) -> None:
     bench.start()
     claim = bench.claim()

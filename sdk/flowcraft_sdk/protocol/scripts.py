@@ -203,13 +203,14 @@ def expand(
     action: str,
     output: bytes,
     limit: int,
+    input_json: bytes = b"",
     writes: Sequence[tuple[str, bytes]] = (),
     deletes: Sequence[str] = (),
     nodes: Sequence[tuple[str, str, bytes]],
 ) -> ScriptCall:
     """Add nodes to a run and park the one that adds them until they are done; `nodes`: (id, plan entry, definition)."""
     return _call(
-        "expand", keys, run_id, inst, fence, action, output, limit, len(writes), len(deletes),
+        "expand", keys, run_id, inst, fence, action, output, limit, input_json, len(writes), len(deletes),
         *_flat(writes), *deletes, *[part for node in nodes for part in node],
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from flowcraft_server.observability.redaction import is_secret_name
 
 from . import shape
 from .keys import place_of
+from .quantities import format_duration, format_size
 from .tree import Tree
 
 LONGEST_SHOWN = 77
@@ -70,7 +71,7 @@ def _sentence(kind: str, context: Mapping[str, Any], path: Path, tree: Tree) -> 
         bound = next(context[name] for name in ("ge", "le", "gt", "lt") if name in context)
         words = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
         name = next(name for name in words if name in context)
-        return f"must be {words[name]} {_number(bound)}{got}"
+        return f"must be {words[name]} {_bound(bound, value)}{got}"
     if kind in ("literal_error", "union_tag_invalid"):
         return _one_of(str(context.get("expected") or context.get("expected_tags")), value, got)
     if kind == "union_tag_not_found":
@@ -127,6 +128,14 @@ def _written(path: Path, tree: Tree) -> str:
     if origin is None or origin.mark is None:
         return f" (from {origin.label})" if origin is not None else ""
     return f" (written as {origin.written})" if origin.written else ""
+
+
+def _bound(bound: float, value: Any) -> str:
+    """The bound in the terms of the value: `1d` for a duration, `1KiB` for a size."""
+    unit = str(value).strip()[-1:]
+    if not unit.isalpha():
+        return _number(bound)
+    return format_size(int(bound)) if unit in "bB" else format_duration(bound)
 
 
 def _number(value: float) -> str:

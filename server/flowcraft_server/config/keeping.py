@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from .quantities import Size, format_duration, format_size
+from .quantities import Duration, Size, format_duration, format_size
 from .sections import Amount, Seconds, Section
 
 FOREVER = "forever"
@@ -50,11 +50,11 @@ class KeepFailedSection(KeepSection):
 
 
 class TombstonesSection(Section):
-    """How long it is remembered that a run was removed, and for how many runs."""
+    """How long it is remembered that a run was removed, in whole days, and for how many runs."""
 
     short_form = "age"
 
-    age: Seconds = 30 * DAY
+    age: Annotated[Duration, Field(ge=DAY)] = 30 * DAY
     count: Amount = 100_000
 
 

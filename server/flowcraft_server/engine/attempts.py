@@ -42,6 +42,7 @@ class Attempt:
         stopped: the handler should give up.
         stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
         over: set once the outcome was handed in; whoever comes second drops his.
+        disowned: over because the node became another's; what its handler still returns is sent, refused and counted.
         deadline: monotonic seconds at which the node has taken too long.
         has_emitted: it said something while it ran: progress or events.
         due: seconds after which the node falls due again, once the recorded outcome put it off.
@@ -59,6 +60,7 @@ class Attempt:
     stopped: bool = False
     stop_reason: str = ""
     over: bool = False
+    disowned: bool = False
     deadline: float | None = None
     due: float | None = None
     has_emitted: bool = False
@@ -195,10 +197,6 @@ class Engine:
 
     def _fail(self, attempt: Attempt, seat: Seat, verdict: str, failure: Failure | None, pause: int) -> ScriptCall:
         claim = attempt.claim
-        try:
-            input_json = wire.dumps(attempt.input) if attempt.node.node.config.fallback else b"null"
-        except (TypeError, ValueError):
-            input_json = b"null"
         return scripts.fail(
             self.keys,
             seat,
@@ -208,8 +206,18 @@ class Engine:
             verdict=verdict,
             delay_ms=pause,
             failure=failure.to_json(claim.inst, claim.attempt) if failure is not None else b"",
-            input_json=input_json,
+            input_json=self.fallback_input(attempt) or b"null",
         )
+
+    @staticmethod
+    def fallback_input(attempt: Attempt) -> bytes:
+        """What the node's fallback gets should the node fail, as wire JSON; empty without a fallback."""
+        if not attempt.node.node.config.fallback:
+            return b""
+        try:
+            return wire.dumps(attempt.input)
+        except (TypeError, ValueError):  # the handler made something of it that cannot be stored
+            return b"null"
 
     def read(self, attempt: Attempt, keys: list[str]) -> dict[str, Any]:
         """Context keys as the node sees them, `MISSING` where absent; one round trip for those the claim did not bring."""

@@ -45,6 +45,7 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
         action=action or "",
         output=wire.dumps(output, path=f"output of node '{claim.inst}'", limit=engine.max_value),
         limit=engine.max_nodes,
+        input_json=engine.fallback_input(attempt),
         writes=tuple(attempt.values.writes.items()),
         deletes=tuple(attempt.values.deletes),
         nodes=[(node.id, _entry(attempt, node), _definition(engine, node)) for node in nodes],

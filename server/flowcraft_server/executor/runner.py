@@ -153,7 +153,7 @@ class NodeRunner:
             return self.conclude_error(attempt, error, seat)
         for what, size in attempt.large:
             self._tell_large(attempt, what, size)
-        return call if self.held.take_over(attempt) else None
+        return call if self.held.take_over(attempt) or attempt.disowned else None
 
     def _tell_large(self, attempt: Attempt, what: str, size: int) -> None:
         """Say of a place that its values are large, once."""
@@ -248,10 +248,11 @@ class NodeRunner:
         self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
 
     def disown(self, attempt: Attempt, why: str) -> None:
-        """The node is no longer ours: whatever its handler still does, nobody waits for it."""
-        attempt.request_stop(why)
+        """The node is no longer ours: whatever its handler still does, nobody waits for it, and the store refuses it."""
         if self.held.take_over(attempt):
+            attempt.disowned = True
             self.held.remove(attempt)
+        attempt.request_stop(why)
 
     def disown_run(self, run_id: str) -> None:
         """A run has ended with nodes that did not give up in time."""

@@ -118,8 +118,12 @@ class WorkLoop:
 
         begin = time.perf_counter()
         self._running.begin(attempt)
+        call = None
         try:
             call = self._runner.run(attempt, seat)
+        except Exception:
+            logger.exception("run {} node {}: no outcome could be made; its lease runs out", *attempt.key)
+            self._runner.held.remove(attempt)
         finally:
             self._running.end()
             self._stock.took(uses, time.perf_counter() - begin)
@@ -159,9 +163,12 @@ class WorkLoop:
 
     def _stocked(self, reply: Any, asked: int) -> None:
         """Stock what a claim brought."""
-        claims = reply if isinstance(reply, list) else []
-        attempts = [attempt for claim in claims if (attempt := self._runner.receive(claim)) is not None]
-        self._stock.put(attempts, asked)
+        attempts: list[Attempt] = []
+        try:
+            claims = reply if isinstance(reply, list) else []
+            attempts = [attempt for claim in claims if (attempt := self._runner.receive(claim)) is not None]
+        finally:
+            self._stock.put(attempts, asked)
 
     def _claim(self, wanted: int) -> bool:
         """Claim nodes from the queue; False when there is none."""
@@ -217,7 +224,10 @@ class StockKeeper:
             self._stock.stocked.wait(1.0)
             self._stock.stocked.clear()
             while (len(self._stock) or len(self._committer)) and not self._stopping.wait(STUCK):
-                self._look()
+                try:
+                    self._look()
+                except Exception:  # without this thread nodes would wait behind others for good
+                    logger.exception("the stock keeper met an error of its own")
 
     def _look(self) -> None:
         if len(self._committer):

@@ -188,8 +188,18 @@ class TestEnvironment:
         until = time.monotonic() + timeout
         while self._busy():
             if time.monotonic() > until:
-                raise TimeoutError(f"still at work after {timeout} s")
+                raise TimeoutError(f"still at work after {timeout} s: {self._at_work()}")
             time.sleep(0.002)
+
+    def _at_work(self) -> str:
+        """What there is to do, for the message of a run that does not come to rest."""
+        redis = self.link.redis
+        places = {f"ready in {queue}": self.keys.ready(queue) for queue in self.settings.queues}
+        places |= {"running": self.keys.leases, "timers": self.keys.timers}
+        told: dict[str, list[Any]] = {what: redis.zrange(name, 0, 9) for what, name in places.items()}
+        return "; ".join(
+            f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in told.items() if parts
+        )
 
     def _busy(self) -> bool:
         # All at one moment: a node that goes from one to the other between two looks would be seen in neither.

@@ -1,8 +1,9 @@
 -- Adds nodes that a handler returned to its run, and parks the handler's node until all of them are done.
 -- KEYS clock
--- ARGV run inst fence action output limit (dynamic nodes that a run may have) writes deletes, then
+-- ARGV run inst fence action output limit (dynamic nodes that a run may have) input (JSON, what the node's fallback gets when
+--   one of them fails; '' without a fallback) writes deletes, then
 --   `writes` pairs key value, `deletes` keys, then for each node: id, plan entry (JSON, see include/graph.lua), definition (JSON)
--- RETURNS {ok} | {stale|already} | {stopping} (the node is cancelled with its run) | {clash, id} | {too-many, how many}
+-- RETURNS {ok} | {stale|already} | {stopping} (the node is cancelled) | {clash, id} | {too-many, how many}
 --@include base run graph loops ending claiming
 
 local id, inst = ARGV[1], ARGV[2]
@@ -11,8 +12,8 @@ if not r then
   commit()
   return {n}
 end
-local writes, deletes = tonumber(ARGV[7]), tonumber(ARGV[8])
-local first = 9 + 2 * writes + deletes
+local writes, deletes = tonumber(ARGV[8]), tonumber(ARGV[9])
+local first = 10 + 2 * writes + deletes
 local count_ = (#ARGV - first + 1) / 3
 local total = tonumber(get(r, 'dyn') or 0) + count_
 if total > tonumber(ARGV[6]) then return {'too-many', total} end
@@ -23,15 +24,16 @@ for at = first, #ARGV, 3 do
 end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-if r.stop then
+if r.stop or needless(r, inst) then
   cancel_node(r, inst, n)
   maybe_finish(r)
   commit()
   return {'stopping'}
 end
-for at = 9, 8 + 2 * writes, 2 do put_context(r, ARGV[at], ARGV[at + 1]) end
-for at = 9 + 2 * writes, first - 1 do put_context(r, ARGV[at], false) end
+for at = 10, 9 + 2 * writes, 2 do put_context(r, ARGV[at], ARGV[at + 1]) end
+for at = 10 + 2 * writes, first - 1 do put_context(r, ARGV[at], false) end
 put(r, 'o:' .. inst, ARGV[5])
+if ARGV[7] ~= '' then put(r, 'x:' .. inst .. '>fallback', ARGV[7]) end
 put(r, 'w:' .. inst, count_ .. '|' .. ARGV[4])
 put(r, 'dyn', total)
 put_node(r, inst, n, 'W', 'dynamic')

@@ -17,7 +17,7 @@ end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
 if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end -- a further attempt waits anew
-if r.stop and verdict == 'retry' then verdict = 'cancelled' end
+if verdict == 'retry' and (r.stop or needless(r, inst)) then verdict = 'cancelled' end
 if verdict == 'cancelled' then
   if failure ~= '' then put(r, 'f:' .. inst, failure) end
   cancel_node(r, inst, n)

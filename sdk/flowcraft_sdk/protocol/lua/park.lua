@@ -13,7 +13,7 @@ if not r then
   return {n}
 end
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-if r.stop then
+if r.stop or needless(r, inst) then
   cancel_node(r, inst, n)
   maybe_finish(r)
   commit()

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence blueprint plan ('' for the current one) max_depth timeout, then key value ... of the child's context
 --   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
--- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled with its run)
+-- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled)
 --@include base run graph loops ending claiming creating
 
 local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
@@ -19,7 +19,7 @@ local depth = tonumber(up[2] or 0) + 1
 if depth > tonumber(ARGV[6]) then return {'too-deep'} end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-if r.stop then
+if r.stop or needless(r, inst) then
   cancel_node(r, inst, n)
   maybe_finish(r)
   commit()

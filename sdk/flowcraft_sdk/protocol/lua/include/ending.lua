@@ -39,6 +39,17 @@ local function ready_with(r, inst, n, attached)
   r.fired[#r.fired + 1] = {inst = inst, queue = queue}
 end
 
+-- Whether nobody will hear of a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
+local function needless(r, inst)
+  local owner = entry(r, inst)[6].owner
+  while owner do
+    local n = node_state(r, owner)
+    if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return true end
+    owner = entry(r, owner)[6].owner
+  end
+  return false
+end
+
 -- A dynamic node is done: with the last one its owner, which waits for them, becomes ready with its own outcome attached.
 local function dynamic_done(r, owner)
   local n = node_state(r, owner)

@@ -15,15 +15,28 @@ local function fail_run(r, failed)
   for _, inst in ipairs(failed) do r.work[#r.work + 1] = {string.match(inst, '^([^%[]+)'), 'f'} end
 end
 
--- A failed dynamic node fails its owner, which waits for it; others of the owner's that have not begun are cancelled.
+-- No further items of a batch begin.
+local function close_batch(r, owner)
+  local b = batches().record(r, owner)
+  b.limit = 0
+  batches().put(r, owner, b)
+end
+
+-- A failed dynamic node fails its owner, which waits for it. What the owner added besides, and what that added, is cancelled
+-- as far as no worker runs it; what runs finishes unheard.
 local function fail_owner(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
-  each_node(r, function(inst, other)
-    if (other.s == 'R' or other.s == 'T') and entry(r, inst)[6].owner == owner then cancel_node(r, inst, other) end
-  end)
   r.park = r.park - 1
   fail(owner, n)
+  if r.stop then return end
+  each_node(r, function(inst, other)
+    if (other.s ~= 'R' and other.s ~= 'T' and other.s ~= 'W') or not needless(r, inst) then return end
+    cancel_node(r, inst, other)
+    if other.s == 'W' and other.more == 'batch' then close_batch(r, inst) end
+    local child = other.s == 'W' and other.more == 'subflow' and load_run(get(r, 'w:' .. inst))
+    if child and not TERMINAL[child.st] then stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end
+  end)
 end
 
 -- A failed item fails the `map` that waits for it; items that have not begun are cancelled, running ones finish unheard.
@@ -34,9 +47,7 @@ local function fail_map(r, owner, fail)
   each_node(r, function(inst, item)
     if string.sub(inst, 1, #prefix) == prefix and (item.s == 'R' or item.s == 'T') then cancel_node(r, inst, item) end
   end)
-  local b = batches().record(r, owner)
-  b.limit = 0
-  batches().put(r, owner, b)
+  close_batch(r, owner)
   r.park = r.park - 1
   fail(owner, n)
 end
@@ -57,7 +68,7 @@ fail_node = function(r, inst, n, failure, input, alone)
   if e[6].owner and not r.stop then
     put_node(r, inst, n, 'F')
     add_live(r, e, -1)
-    fail_owner(r, e[6].owner, function(node, state) fail_node(r, node, state, failure, input, alone) end)
+    fail_owner(r, e[6].owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
   local edge = e[6].fallback
