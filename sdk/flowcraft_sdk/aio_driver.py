@@ -10,7 +10,7 @@ import redis
 from flowcraft_sdk.aio_listener import AsyncListenerHub
 from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, listening_connection
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Operation, Step, returning
 from flowcraft_sdk.switchboard import Ear
 

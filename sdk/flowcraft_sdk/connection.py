@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.steps import Batch, Command
 from flowcraft_sdk.trouble import trouble_of
 

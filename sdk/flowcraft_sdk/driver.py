@@ -11,7 +11,7 @@ import redis
 from flowcraft_sdk.connection import Attempts, ClientSettings, listening_connection, sync_client
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.listener import ListenerHub
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Operation, Step, returning
 from flowcraft_sdk.switchboard import Ear
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.executor import process
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink

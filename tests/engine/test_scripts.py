@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Keep, Seat
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
@@ -34,7 +35,7 @@ class Bench:
         self.env = env
         self.keys = env.keys
 
-    def call(self, call: scripts.ScriptCall) -> Any:
+    def call(self, call: ScriptCall) -> Any:
         return self.env.link.call(call)
 
     def start(self, blueprint: str = "chain", run_id: str = "r", **options: Any) -> Any:

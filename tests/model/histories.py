@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.loops import Link, find_loops
@@ -172,7 +173,7 @@ class History:
             self.take(reply[2])
         self.spent.append(claim)
 
-    def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> scripts.ScriptCall:
+    def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> ScriptCall:
         return scripts.complete(
             self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence,
             plan=claim.plan_hash, state="K" if caught else "C", action="", decisions=decisions, output=b"1",
@@ -209,7 +210,7 @@ class History:
         self.spent.append(claim)
         return None
 
-    def failure(self, claim: Claim, verdict: str, delay: int = 0) -> scripts.ScriptCall:
+    def failure(self, claim: Claim, verdict: str, delay: int = 0) -> ScriptCall:
         return scripts.fail(
             self.keys, self.seat("-"), run_id=self.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
             delay_ms=delay, failure=b'{"message":"x"}',

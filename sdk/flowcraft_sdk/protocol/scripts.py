@@ -1,59 +1,10 @@
-"""Typed wrappers of the Lua scripts. Every change of a run is one of these calls.
+"""Typed wrappers of the Lua scripts. Every change of a run is one of these calls."""
 
-A script file opens with its contract (KEYS, ARGV, RETURNS) and names the library files it needs (`--@include`).
-"""
-
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import NamedTuple
 
 from flowcraft_sdk.protocol.keys import Keys
-
-Argument = str | bytes | int
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script as Redis knows it: its source and the SHA-1 it is called by."""
-
-    name: str
-    source: str
-    sha: str
-
-
-class ScriptCall(NamedTuple):
-    """One call of a script, ready to be sent with EVALSHA."""
-
-    script: Script
-    keys: tuple[str, ...]
-    args: tuple[Argument, ...]
-
-
-@cache
-def load(name: str) -> Script:
-    """The script `name`, its includes in front. An include marked `?` has a function of its name that may do without the rest."""
-    folder = files("flowcraft_sdk.protocol") / "lua"
-    text = (folder / f"{name}.lua").read_text("utf-8")
-    head = next(line for line in text.splitlines() if line.startswith("--@include "))
-    includes = []
-    for part in head.split()[1:]:
-        include = part.removesuffix("?")
-        includes.append((folder / "include" / f"{include}.lua").read_text("utf-8"))
-        if part != include:
-            includes.append(f"do\n  local reply = {include}()\n  if reply then return reply end\nend")
-    source = "\n".join([*includes, text])
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
-
-
-def _call(name: str, keys: Keys, *args: Argument) -> ScriptCall:
-    return ScriptCall(load(name), (keys.clock,), args)
-
-
-def _flat(pairs: Iterable[tuple[Argument, Argument]]) -> list[Argument]:
-    return [part for pair in pairs for part in pair]
+from flowcraft_sdk.protocol.script_call import ScriptCall, call_of, flat
 
 
 def start(
@@ -75,21 +26,21 @@ def start(
     context: Mapping[str, str | bytes],
 ) -> ScriptCall:
     """Record a run and make its first nodes ready. `context` maps keys to wire JSON; `forked_from` is a run done again."""
-    return _call(
+    return call_of(
         "start", keys, token, run_id, blueprint_id, version, digest, on_conflict,
         "" if start_at_ms is None else start_at_ms, "" if run_timeout_ms is None else run_timeout_ms,
-        tags_json, memo_json, parent, max_depth, forked_from, *_flat(context.items()),
+        tags_json, memo_json, parent, max_depth, forked_from, *flat(context.items()),
     )  # fmt: skip
 
 
 def cancel(keys: Keys, *, run_id: str, reason: str, grace_ms: int) -> ScriptCall:
     """Ask a run and its children to stop; 0 ends it at once."""
-    return _call("cancel", keys, run_id, reason, grace_ms)
+    return call_of("cancel", keys, run_id, reason, grace_ms)
 
 
 def find_wait(keys: Keys, *, run_id: str, inst: str = "", signal_id: str, early: bool = False) -> ScriptCall:
     """Say whom a signal would reach. `inst` may be the way to a node through subflows: `subflow/wait`."""
-    return _call("find_wait", keys, run_id, inst, signal_id, int(early))
+    return call_of("find_wait", keys, run_id, inst, signal_id, int(early))
 
 
 def signal(
@@ -103,7 +54,7 @@ def signal(
     early: bool = False,
 ) -> ScriptCall:
     """Give a waiting node its answer; `early` keeps it for a node that does not wait yet."""
-    return _call("signal", keys, run_id, inst, signal_id, action, payload, int(early))
+    return call_of("signal", keys, run_id, inst, signal_id, action, payload, int(early))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +76,7 @@ class Seat:
 
 def claim(keys: Keys, seat: Seat, count: int = 1) -> ScriptCall:
     """Claim up to `count` ready nodes."""
-    return _call("claim", keys, seat.worker, seat.lease_ms, seat.queues, count)
+    return call_of("claim", keys, seat.worker, seat.lease_ms, seat.queues, count)
 
 
 def complete(
@@ -145,9 +96,9 @@ def complete(
     values: Sequence[tuple[str, bytes]] = (),
 ) -> ScriptCall:
     """Record an outcome with all that follows from it; `values` are edge values by edge index."""
-    return _call(
+    return call_of(
         "complete", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues, state, action,
-        decisions, len(writes), len(deletes), len(values), output, plan, *_flat(writes), *deletes, *_flat(values),
+        decisions, len(writes), len(deletes), len(values), output, plan, *flat(writes), *deletes, *flat(values),
     )  # fmt: skip
 
 
@@ -164,7 +115,7 @@ def fail(
     input_json: bytes = b"null",
 ) -> ScriptCall:
     """Record a failed attempt; verdict is retry, final, fatal (final without fallback) or cancelled."""
-    return _call(
+    return call_of(
         "fail", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues,
         verdict, delay_ms, failure, input_json,
     )  # fmt: skip
@@ -184,14 +135,14 @@ def start_child(
 ) -> ScriptCall:
     """Start a child run and park its node until it ends, after `timeout_ms` (0: any time) at the latest; "": the current plan."""
     where = run_id, inst, fence
-    return _call("start_child", keys, *where, blueprint_id, plan_hash, max_depth, timeout_ms, *_flat(context.items()))
+    return call_of("start_child", keys, *where, blueprint_id, plan_hash, max_depth, timeout_ms, *flat(context.items()))
 
 
 def park(
     keys: Keys, *, run_id: str, inst: str, fence: int, kind: str, due_ms: int | None = None, details: bytes = b"null"
 ) -> ScriptCall:
     """Park a node until a signal, a time or its batch; kind is signal, timer, webhook or batch (details: its input)."""
-    return _call("park", keys, run_id, inst, fence, kind, "" if due_ms is None else due_ms, details)
+    return call_of("park", keys, run_id, inst, fence, kind, "" if due_ms is None else due_ms, details)
 
 
 def expand(
@@ -209,9 +160,9 @@ def expand(
     nodes: Sequence[tuple[str, str, bytes]],
 ) -> ScriptCall:
     """Add nodes to a run and park the one that adds them until they are done; `nodes`: (id, plan entry, definition)."""
-    return _call(
+    return call_of(
         "expand", keys, run_id, inst, fence, action, output, limit, input_json, len(writes), len(deletes),
-        *_flat(writes), *deletes, *[part for node in nodes for part in node],
+        *flat(writes), *deletes, *[part for node in nodes for part in node],
     )  # fmt: skip
 
 
@@ -219,27 +170,27 @@ def store_items(
     keys: Keys, *, run_id: str, inst: str, fence: int, total: int, limit: int, first: int, items: Sequence[bytes]
 ) -> ScriptCall:
     """Store a slice of a batch's items beside the run; `limit` bounds how many are live at once."""
-    return _call("store_items", keys, run_id, inst, fence, total, limit, first, *items)
+    return call_of("store_items", keys, run_id, inst, fence, total, limit, first, *items)
 
 
 def release(keys: Keys, *, run_id: str, inst: str, fence: int, delay_ms: int = 0) -> ScriptCall:
     """Hand a claimed node back unrun."""
-    return _call("release", keys, run_id, inst, fence, delay_ms)
+    return call_of("release", keys, run_id, inst, fence, delay_ms)
 
 
 def renew(keys: Keys, *, worker: str, lease_ms: int, held: Sequence[tuple[str, str, int]]) -> ScriptCall:
     """Renew leases; `held` lists (run id, instance, fence) of what really runs."""
-    return _call("renew", keys, worker, lease_ms, *[part for entry in held for part in entry])
+    return call_of("renew", keys, worker, lease_ms, *[part for entry in held for part in entry])
 
 
 def emit(keys: Keys, *, run_id: str, inst: str, fence: int, events: Sequence[tuple[str, bytes]]) -> ScriptCall:
     """Add progress (`g`) and custom (`e`) events of a running node."""
-    return _call("emit", keys, run_id, inst, fence, *_flat(events))
+    return call_of("emit", keys, run_id, inst, fence, *flat(events))
 
 
 def sweep(keys: Keys, *, limit: int, max_crashes: int, grace_ms: int, queues: str) -> ScriptCall:
     """Take over expired leases and fire due timers."""
-    return _call("sweep", keys, limit, max_crashes, grace_ms, queues)
+    return call_of("sweep", keys, limit, max_crashes, grace_ms, queues)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,32 +217,32 @@ def expire(
 ) -> ScriptCall:
     """Remove up to `limit` ended runs that are past what is kept; `bytes` bounds what all ended runs take together."""
     rules = [("" if part is None else part) for rule in keep for part in (rule.name, rule.age_ms, rule.count)]
-    return _call("expire", keys, limit, "" if bytes is None else bytes, tombstone_age_ms, tombstone_count, *rules)
+    return call_of("expire", keys, limit, "" if bytes is None else bytes, tombstone_age_ms, tombstone_count, *rules)
 
 
 def retire(keys: Keys, plans: Sequence[str]) -> ScriptCall:
     """Put plans aside that neither a blueprint nor a run uses; `expire` removes them later."""
-    return _call("retire", keys, *plans)
+    return call_of("retire", keys, *plans)
 
 
 def drop_letters(keys: Keys, *, run_id: str, inst: str = "") -> ScriptCall:
     """Remove the dead letters of a run, or of one of its nodes."""
-    return _call("drop_letters", keys, run_id, inst)
+    return call_of("drop_letters", keys, run_id, inst)
 
 
 def examine(keys: Keys, *, run_id: str, fix: bool) -> ScriptCall:
     """Look a run over for what should not be; with `fix`, repair what is safe to repair."""
-    return _call("examine", keys, run_id, int(fix))
+    return call_of("examine", keys, run_id, int(fix))
 
 
 def examine_entries(keys: Keys, *, name: str, first: int, count: int, fix: bool) -> ScriptCall:
     """Look over entries of a sorted set, by its name without prefix, for those that stand for nothing."""
-    return _call("examine_entries", keys, name, first, count, int(fix))
+    return call_of("examine_entries", keys, name, first, count, int(fix))
 
 
 def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
     """Move the test clock forward."""
-    return _call("advance", keys, ms, int(keep_leases))
+    return call_of("advance", keys, ms, int(keep_leases))
 
 
 ALL = (

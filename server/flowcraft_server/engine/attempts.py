@@ -7,7 +7,8 @@ from typing import Any
 from flowcraft_sdk.node import HandlerSpec, NodeResult
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.expressions import truthy
 from flowcraft_server.blueprints.loops import LOOP_CONTROLLER
 from flowcraft_server.engine.attempts import Attempt, Engine

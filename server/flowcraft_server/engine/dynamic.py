@@ -7,7 +7,7 @@ from typing import Any
 
 from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.compiler import DEFAULT_QUEUE, input_fields
 from flowcraft_server.blueprints.model import Node
 from flowcraft_server.blueprints.plan import Plan, PlanNode

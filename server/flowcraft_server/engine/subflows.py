@@ -5,7 +5,7 @@ from typing import Any
 
 from flowcraft_sdk.context_input import fill_contract, misfits_told
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.plan import Plan
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed

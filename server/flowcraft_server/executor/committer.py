@@ -8,7 +8,7 @@ from typing import Any
 
 from loguru import logger
 
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 

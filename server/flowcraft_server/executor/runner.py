@@ -9,7 +9,8 @@ from loguru import logger
 
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import ScriptCall, Seat
+from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, Done, Outcome, Parked, caught, check_iterations, expanded

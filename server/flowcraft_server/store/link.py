@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall, load
 
 SOCKET_TIMEOUT = 10.0
 """Seconds after which a reply is taken for lost. Longer than any script may take."""
@@ -53,13 +53,13 @@ class StoreLink:
     def load_scripts(self) -> None:
         """Make all scripts known to Redis, so that the first calls need no second try."""
 
-        def load() -> None:
+        def send() -> None:
             pipe = self.redis.pipeline(transaction=False)
             for name in scripts.ALL:
-                pipe.script_load(scripts.load(name).source)
+                pipe.script_load(load(name).source)
             pipe.execute()
 
-        self.plainly(load)
+        self.plainly(send)
 
     def call(self, call: ScriptCall) -> Any:
         """Run one script and return its reply.

@@ -21,7 +21,7 @@ from flowcraft_sdk.errors import (
 )
 from flowcraft_sdk.operations import Deployment
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import RunStatus
 from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Step
 

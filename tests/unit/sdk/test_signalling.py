@@ -7,7 +7,7 @@ import pytest
 from flowcraft_sdk import BackendUnavailableError, InvalidInputError, NotWaitingError
 from flowcraft_sdk.operations import Deployment
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.scripts import ScriptCall
+from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.signalling import signal
 
 DOC = {
