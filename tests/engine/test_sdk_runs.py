@@ -238,10 +238,15 @@ def test_a_delayed_run_is_scheduled_and_cancelled_at_once(environment: Make, cli
 
 
 def test_cancelling_twice_keeps_the_first_reason(environment: Make, client_of: ClientOf) -> None:
-    release = threading.Event()
-    env = environment(handlers={"deaf": lambda ctx: release.wait(10)}, blueprints=graph({"a": "deaf"}))
+    begun, release = threading.Event(), threading.Event()
+
+    def deaf(ctx: Any) -> None:
+        begun.set()
+        release.wait(10)
+
+    env = environment(handlers={"deaf": deaf}, blueprints=graph({"a": "deaf"}))
     run = client_of(env).start("g")
-    run.wait_for(RunStatus.RUNNING, timeout=5)
+    assert begun.wait(5)
     assert run.cancel("first", grace=60) is True
     assert run.status() is RunStatus.CANCELLING
     assert run.cancel("second", grace=0) is True
