@@ -488,6 +488,43 @@ def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
     bench.complete(owner, decisions="d")
 
 
+def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_round(bench: Bench) -> None:
+    edges = [
+        {"source": "a", "target": "m"},
+        {"source": "m", "target": "b"},
+        {"source": "b", "target": "a", "action": "again"},
+    ]
+    nodes = [{"id": "a", "uses": "x"}, {"id": "m", "uses": "map", "params": {"uses": "x"}}, {"id": "b", "uses": "x"}]
+    bench.env.publish({"id": "rounds", "nodes": nodes, "edges": edges})
+    bench.start("rounds")
+
+    def begin_round() -> Claim:
+        for decisions in ("t", ""):
+            claim = bench.claim()
+            assert claim is not None
+            if decisions:
+                bench.complete(claim, decisions=decisions)
+        where: dict[str, Any] = {"run_id": "r", "inst": "m", "fence": claim.fence}
+        bench.call(scripts.store_items(bench.keys, **where, total=1, limit=1, first=0, items=[b"7"]))
+        assert bench.call(scripts.park(bench.keys, **where, kind="batch")) == [b"ok"]
+        item = bench.claim()
+        assert item is not None
+        assert item.inst == "m[0]"
+        return item
+
+    first = begin_round()
+    bench.complete(first)
+    for decisions in ("t", "t"):
+        claim = bench.claim()
+        assert claim is not None
+        bench.complete(claim, decisions=decisions, action="again" if claim.inst == "b" else "")
+    second = begin_round()
+    assert second.fence > first.fence
+    assert bench.complete(first, output=b'"late"')[0] == b"stale"
+    assert bench.complete(second, output=b'"in time"')[0] == b"ok"
+    assert bench.env.link.redis.hget(bench.keys.batch("r", "m"), "r:0") == b'"in time"'
+
+
 @pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail"])
 def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Bench, how: str) -> None:
     bench.env.publish(chain("a", "b", id="goes-on", onFailure="continue"))

@@ -7,7 +7,7 @@ from itertools import count as counted
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk import NodeContext, NodeResult, NotWaitingError, RunStatus
@@ -166,12 +166,15 @@ FAILING_TREES = st.recursive(FAILING, lambda inner: around(inner) | st.tuples(st
 
 
 BY_NAME = {handler.__name__: handler for handler in HANDLERS}
-# The same programs each time, so that a change is judged by what it changes; with FLOWCRAFT_PROGRAMS (`make fuzz`) new ones.
+FUZZING = "FLOWCRAFT_PROGRAMS" in os.environ
+# The same programs each time, so that a change is judged by what it changes, and reported as they are: looking for smaller
+# ones takes minutes. With FLOWCRAFT_PROGRAMS (`make fuzz`) new ones.
 RANDOM = settings(
     max_examples=PROGRAMS,
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    derandomize="FLOWCRAFT_PROGRAMS" not in os.environ,
+    derandomize=not FUZZING,
+    phases=tuple(Phase) if FUZZING else (Phase.explicit, Phase.generate),
 )
 
 

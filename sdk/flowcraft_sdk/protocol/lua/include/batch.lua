@@ -24,13 +24,18 @@ local function batches()
     end
   end
 
+  -- Nothing is kept of an item that is done. Its fences begin above those of the owner's earlier batches all the same, for
+  -- the owner is claimed anew for each: what comes late from another round of a loop is refused.
+  local FENCES = 1000000
+
   -- Makes the next items ready while fewer than `limit` are live; ends the batch when all are done.
   local function open(r, owner)
     local b = record(r, owner)
     local e = entry(r, owner)
+    local claims = node_state(r, owner).claims * FENCES
     while not r.stop and b.opened < b.total and b.opened - b.done < b.limit do
       local inst = owner .. '[' .. b.opened .. ']'
-      put_node(r, inst, {attempt = 1, claims = 0, crashes = 0}, 'R', e[5])
+      put_node(r, inst, {attempt = 1, claims = claims, crashes = 0}, 'R', e[5])
       add_live(r, e, 1)
       r.fired[#r.fired + 1] = {inst = inst, queue = e[5]}
       b.opened = b.opened + 1
