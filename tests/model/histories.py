@@ -1,5 +1,6 @@
 """Random blueprints and random histories: each step is taken by the scripts and by the model, which must agree."""
 
+import json
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.loops import Link, find_loops
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
+from flowcraft_server.engine.plans import sole_follower
 from flowcraft_server.store.link import StoreLink
 from tests.model.run_model import TERMINAL, ModelEdge, RunModel
 
@@ -108,6 +110,7 @@ class History:
     blueprint: Blueprint
     run_id: str = field(default_factory=lambda: secrets.token_hex(6))
     held: list[Claim] = field(default_factory=list)
+    entries: dict[str, Any] = field(default_factory=dict)
     spent: list[Claim] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     model: RunModel = field(init=False)
@@ -115,6 +118,7 @@ class History:
     def __post_init__(self) -> None:
         plan = compile_blueprint(self.blueprint)
         pipe = self.link.redis.pipeline()
+        self.entries = {name[2:]: json.loads(text) for name, text in plan.fields.items() if name.startswith("n:")}
         pipe.hset(self.keys.plan(plan.hash), mapping=dict(plan.fields))
         pipe.hset(self.keys.blueprints, self.blueprint.id, plan.hash)
         pipe.execute()
@@ -174,9 +178,12 @@ class History:
         self.spent.append(claim)
 
     def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> ScriptCall:
+        # Every other time without the follower: the script has to find out by itself then, and must come to the same.
+        told = decisions == "t" and len(self.log) % 2
+        follower = sole_follower(self.entries, claim.node_id) if told else scripts.NO_FOLLOWER
         return scripts.complete(
-            self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence,
-            plan=claim.plan_hash, state="K" if caught else "C", action="", decisions=decisions, output=b"1",
+            self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash,
+            state="K" if caught else "C", action="", decisions=decisions, output=b"1", follower=follower,
         )  # fmt: skip
 
     def late(self, bits: int) -> None:

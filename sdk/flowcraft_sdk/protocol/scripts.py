@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.script_call import ScriptCall, call_of, flat
+from flowcraft_sdk.protocol.script_call import Argument, ScriptCall, call_of, flat
+
+NO_FOLLOWER: tuple[Argument, ...] = ("",)
 
 
 def start(
@@ -91,14 +93,20 @@ def complete(
     action: str,
     decisions: str,
     output: bytes,
+    follower: tuple[Argument, ...] = NO_FOLLOWER,
     writes: Sequence[tuple[str, bytes]] = (),
     deletes: Sequence[str] = (),
     values: Sequence[tuple[str, bytes]] = (),
 ) -> ScriptCall:
-    """Record an outcome with all that follows from it; `values` are edge values by edge index."""
+    """Record an outcome with all that follows from it.
+
+    Args:
+        follower: what the plan says of the only node that follows, see the script's head; just saves looking it up.
+        values: edge values by edge index.
+    """
     return call_of(
         "complete", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues, state, action,
-        decisions, len(writes), len(deletes), len(values), output, plan, *flat(writes), *deletes, *flat(values),
+        decisions, len(writes), len(deletes), len(values), output, plan, *follower, *flat(writes), *deletes, *flat(values),
     )  # fmt: skip
 
 

@@ -129,6 +129,9 @@ class _Compiler:
             gathers=next((source for source, kind, _ in self.incoming[node.id] if kind == "batch"), None),
             transform_sources=transform_sources,
             terminal=not edges and node.id not in self.gather and not fallback_of,
+            always=None
+            if any((e.action, e.condition, e.transform) != (None, None, None) for e in edges)
+            else "t" * len(edges),
         )
 
     def _context_keys(self, edges: tuple[PlanEdge, ...], condition: Expression | None) -> tuple[tuple[str, ...], bool]:

@@ -38,6 +38,8 @@ class PlanNode:
         fallback_of: nodes whose fallback it is.
         gathers: the scatter node whose results it gathers.
         transform_sources: by edge index, the node whose output an edge's transform is given in place of this node's.
+        always: the decisions for its edges, where they do not depend on the outcome; None where they do.
+        follower: what a completion tells of the only node that follows, see `sole_follower`.
     """
 
     node: Node
@@ -52,6 +54,8 @@ class PlanNode:
     gathers: str | None
     transform_sources: Mapping[int, str]
     terminal: bool
+    always: str | None = None
+    follower: tuple[str | int, ...] = ("",)
 
 
 @dataclass(frozen=True)

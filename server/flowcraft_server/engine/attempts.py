@@ -142,9 +142,9 @@ class Engine:
         encoded = wire.dumps(output, path=f"output of node '{claim.inst}'", limit=self.max_value)
         if self.inline_value is not None:
             self._note_large(attempt, encoded, self.inline_value)
-        decisions = ""
+        decisions = "" if claim.item is not None else attempt.node.always
         carried: tuple[tuple[str, bytes], ...] = ()
-        if attempt.node.edges and claim.item is None:
+        if decisions is None:
             plain = wire.loads(encoded) if _has_expressions(attempt.node) else None
             values.output = plain if not caught else None
             scope = Scope(plain, action, attempt.input, self._getter(attempt), lambda: self.whole_context(attempt))
@@ -165,6 +165,7 @@ class Engine:
             action=action or "",
             decisions=decisions,
             output=encoded,
+            follower=attempt.node.follower if decisions == "t" else scripts.NO_FOLLOWER,
             writes=tuple(values.writes.items()),
             deletes=tuple(values.deletes),
             values=carried,

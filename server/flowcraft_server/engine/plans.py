@@ -2,13 +2,37 @@
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.plan import Plan
 from flowcraft_server.store.link import StoreLink
+
+_OUT_OF_THE_ORDINARY = {"loops", "header", "fallback", "fallbackOf", "gather"}
+
+
+def sole_follower(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
+    """What the call that completes a node tells of the only node that follows: arguments `follower` to `reads` of complete.lua.
+
+    The script would have to read and parse two plan entries for it. Without follower if the node or the edge is not an
+    ordinary one; then the script does that.
+    """
+    entry = entries[node_id]
+    edges, options = entry[2], entry[5] if len(entry) > 5 else {}
+    if len(edges) != 1 or options.keys() & _OUT_OF_THE_ORDINARY or len(edges[0]) > 5:
+        return ("",)
+    target, place, joins, strategy, queue = edges[0]
+    _, brings, _, reads, *more = entries[target]
+    if strategy == "any" or place > len(brings):
+        return ("",)
+    field = brings[place - 1]
+    if len(more) > 1 and more[1].get("inputs") and not (field.startswith("x:") and not field.endswith(">fallback")):
+        field = ""  # a declared input is replaced by a transform's value, by nothing else
+    return (target, queue, place, joins, field, len(reads), *reads)
 
 
 class PlanNotFound(LookupError):
@@ -55,8 +79,9 @@ class PlanCache:
             raise PlanNotFound(f"plan {plan_hash} is not in Redis")
         compiled = compile_blueprint(Blueprint.from_plain(json.loads(fields["doc"])))
         # What a claim returns is laid down by the stored entry, which another release may have compiled.
+        entries = {node_id: json.loads(fields[f"n:{node_id}"]) for node_id in compiled.nodes}
         nodes = {
-            node_id: replace(node, reads=tuple(json.loads(fields[f"n:{node_id}"])[3]))
+            node_id: replace(node, reads=tuple(entries[node_id][3]), follower=sole_follower(entries, node_id))
             for node_id, node in compiled.nodes.items()
         }
         return replace(compiled, hash=plan_hash, nodes=nodes, fields=fields)

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import redis.asyncio as aioredis
-from loguru import logger
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -16,6 +15,7 @@ from flowcraft_server.engine.builtins import BUILTINS, Done
 from flowcraft_server.engine.contexts import AwaitedNodeContext
 from flowcraft_server.engine.failures import NodeTimeout
 from flowcraft_server.executor.runner import NodeRunner
+from flowcraft_server.observability.current_node import working_for
 from flowcraft_server.store.link import PATIENCE, SOCKET_TIMEOUT, StoreUnavailable
 
 CONTEXT_CONNECTIONS = 16
@@ -113,7 +113,7 @@ class EventLoop:
             if attempt.stopped:
                 raise NodeCancelled("the run was stopped before the coroutine began")
             context = self._context(attempt)
-            with logger.contextualize(run=attempt.claim.run_id, node=attempt.claim.inst):
+            with working_for(attempt.claim.run_id, attempt.claim.inst):
                 async with asyncio.timeout(attempt.timeout) as limit:
                     returned = await handler.function(context)
             done = Done(*unpack_result(returned))

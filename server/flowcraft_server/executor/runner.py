@@ -21,6 +21,7 @@ from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.observability.current_node import enter_node, leave_node
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreUnavailable
 
@@ -119,8 +120,11 @@ class NodeRunner:
             self.bridge.submit(attempt)
             return None
         context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, self.llm(awaited=False))
-        with logger.contextualize(run=claim.run_id, node=claim.inst):
+        token = enter_node(claim.run_id, claim.inst)
+        try:
             return Done(*unpack_result(attempt.handler.function(context)))
+        finally:
+            leave_node(token)
 
     def _missing_handler(self, attempt: Attempt) -> Outcome:
         """During a rolling deploy another worker may have it: hand the node back for a while, then fail it."""

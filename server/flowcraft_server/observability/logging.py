@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from loguru import logger
 
+from .current_node import name_current_node
 from .redaction import Redactor
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def configure_logging(
     pretty = terminal if format == "auto" else format == "pretty"
     sink = _PrettyLines(stream, redactor, terminal) if pretty else _JsonLines(stream, redactor)
     logger.remove()
+    logger.configure(patcher=name_current_node)
     # `diagnose` would print the values of variables beside each line of a traceback, secrets among them.
     logger.add(sink, level=level.upper(), format="{message}", backtrace=False, diagnose=False, colorize=False)
     _route_standard_logging(level)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from flowcraft_server.observability.current_node import working_for
 from flowcraft_server.observability.logging import configure_logging
 from flowcraft_server.observability.redaction import Redactor, is_secret_name
 
@@ -36,7 +37,7 @@ def json_lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_json_lines_carry_run_and_node() -> None:
     stream = io.StringIO()
     configure_logging(stream=stream)
-    with logger.contextualize(run="r1", node="fetch#2"):
+    with working_for("r1", "fetch#2"):
         logger.info("took {} rows", 3)
     (line,) = json_lines(stream)
     assert line["message"] == "took 3 rows"

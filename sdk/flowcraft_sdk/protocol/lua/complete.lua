@@ -1,10 +1,13 @@
 -- Records a node's outcome and everything that follows from it, and claims the worker's next node, in one commit.
 -- KEYS clock
--- ARGV run inst fence worker lease_ms how queues state action decisions writes deletes values output plan, then
+-- ARGV run inst fence worker lease_ms how queues state action decisions writes deletes values output plan follower, then
+--   if there is one: its queue position join brings reads, and `reads` fields; then
 --   `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
 --   how: q|n|- (see next_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   action: '' for none;
 --   plan: the run's plan, so that what follows the node can be read along with it;
+--   follower: '' or, of an ordinary node with one edge that is taken, the target, and what its plan entry says of it: queue, place
+--     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
 --@include base taking straight? run graph loops ending claiming batch
@@ -21,7 +24,7 @@ end
 
 e = e or entry(r, inst)
 local action, decisions = ARGV[9], ARGV[10]
-local at = 16
+local at = values_at()
 for _ = 1, tonumber(ARGV[11]) do
   put_context(r, ARGV[at], ARGV[at + 1])
   at = at + 2

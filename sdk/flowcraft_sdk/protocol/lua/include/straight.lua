@@ -2,6 +2,11 @@
 -- edges are taken, and not the last one of its run. It costs half. What it does is what the general way does (the tests of
 -- the state machine drive both); where it does not apply it returns nil and has written nothing.
 
+-- Where the arguments with writes begin: after those about the follower, if there is one.
+local function values_at()
+  return ARGV[16] == '' and 17 or 22 + ARGV[21]
+end
+
 -- Decides the edges, given what `read_straight` read: fields to be set are added to `set`; returns what becomes ready, nil where this way does not apply.
 local function fire_straight(outs, values, set)
   local fired, seen = {}, {}
@@ -24,9 +29,8 @@ local function fire_straight(outs, values, set)
   return fired
 end
 
--- Adds context writes and edge values from the call's arguments to the fields to be set.
-local function add_values(set, k, inst)
-  local at = 16
+-- Adds context writes and edge values from the call's arguments, which begin at `at`, to the fields to be set.
+local function add_values(set, k, inst, at)
   for _ = 1, ARGV[11] do
     local before = start_value(k, ARGV[at])
     if before then set[#set + 1], set[#set + 2] = 'u:' .. ARGV[at], before end
@@ -68,24 +72,38 @@ local function hand_over(id, fired, set, now, how, queues)
   return own
 end
 
-local function straight()
-  local id, inst, how, queues, worker, lease, plan = ARGV[1], ARGV[2], ARGV[6], ARGV[7], ARGV[4], tonumber(ARGV[5]), ARGV[15]
-  if ARGV[8] ~= 'C' or ARGV[12] ~= '0' or item_of(inst) then return nil end
+-- The edges to go by: the one that the call tells, or those of the plan's entry, if the node is an ordinary one.
+local function straight_edges(plan, inst)
+  if ARGV[16] ~= '' then return {{ARGV[16], tonumber(ARGV[18]), ARGV[19], 'all', ARGV[17]}} end
   local e = plan_entry(plan, inst)
   local o = e and e[6]
   if not e or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
-  local k = B .. 'run:' .. id
-  local v = read_straight(k, inst, e[3], ARGV[10])
+  return e[3]
+end
+
+-- The entry of a node that becomes ready, as far as it is needed to claim it.
+local function follower_entry(plan, inst, edge)
+  if ARGV[16] == '' or #edge[3] > 1 then return plan_entry(plan, edge[1]) end
+  local reads, brings = {}, ARGV[20]
+  for i = 1, ARGV[21] do reads[i] = ARGV[21 + i] end
+  return {'all', brings == '' and {} or {brings}, {}, reads, given = brings == 'o:' .. inst and ARGV[14]}
+end
+
+local function straight()
+  local id, inst, how, queues, worker, lease, plan = ARGV[1], ARGV[2], ARGV[6], ARGV[7], ARGV[4], tonumber(ARGV[5]), ARGV[15]
+  if ARGV[8] ~= 'C' or ARGV[12] ~= '0' or item_of(inst) then return nil end
+  local outs, k = straight_edges(plan, inst), B .. 'run:' .. id
+  local v = outs and read_straight(k, inst, outs, ARGV[10])
   if not v or v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
   if claims ~= ARGV[3] then return nil end
   local now = NOW - v[3]
   local set = {'n:' .. inst, 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|' .. since .. '|' .. now, 'o:' .. inst, ARGV[14]}
-  local fired = fire_straight(e[3], v, set)
-  local next_entry = fired and fired[1] and plan_entry(plan, fired[1][1])
+  local fired = fire_straight(outs, v, set)
+  local next_entry = fired and fired[1] and follower_entry(plan, inst, fired[1])
   if not fired or v[4] - 1 + #fired == 0 or (fired[1] and not next_entry) then return nil end
 
-  add_values(set, k, inst)
+  add_values(set, k, inst, values_at())
   if #fired ~= 1 then
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired

@@ -44,7 +44,7 @@ local function add_inputs(reply, k, inst, e)
   end
   if #e[2] > 0 then
     local position = bringing_edge(k, inst, e[2], options)
-    local value = position > 0 and brought_value(k, e[2][position], options)
+    local value = e.given or position > 0 and brought_value(k, e[2][position], options)
     if position > 0 and (not options.inputs or transforms(e[2][position])) then reply[9], reply[11] = position, value end
   end
   if #e[4] > 0 then
