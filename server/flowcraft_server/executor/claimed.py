@@ -10,7 +10,7 @@ from collections import deque
 
 from flowcraft_server.engine.attempts import Attempt
 
-MOST_AHEAD = 32
+MOST_AHEAD = 128
 QUICK = 0.001
 """Seconds from which on nodes are claimed one at a time."""
 

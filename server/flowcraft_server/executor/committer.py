@@ -13,8 +13,8 @@ from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 MOST_AT_ONCE = 64
-MOST_OF_A_THREAD = 16
-PIPELINES = 2
+MOST_OF_A_THREAD = 32
+PIPELINES = 4
 LONGEST_PAUSE = 2.0
 
 Make = Callable[[], ScriptCall | None]
@@ -60,7 +60,7 @@ class Committer:
     """What waits to be sent, on two lanes.
 
     On the first lane threads that have finished nodes leave the calls, and whichever of them has nothing else to do
-    sends what is there; two pipelines may be under way, so that Redis works on one while the other is put together.
+    sends what is there; `PIPELINES` may be under way, so that Redis works on some while others are put together.
     On the second lane a thread of its own sends, in order: for the event loop, which must not wait, and for progress.
     A piece of work is (make, heard): `make` is a call, or gives one, or None if there is nothing to send any more;
     `heard` gets the reply, an exception if the script was refused.
@@ -98,7 +98,7 @@ class Committer:
         self._wanted.set()
 
     def flush(self) -> None:
-        """Send what threads have left, from the caller's thread; waits while two others send.
+        """Send what threads have left, from the caller's thread; waits while `PIPELINES` others send.
 
         Raises:
             GaveUp: the process stops and Redis does not answer.
