@@ -36,7 +36,9 @@ async def async_sleep(ctx: Any) -> None:
 
 
 async def async_patient(ctx: Any) -> None:
-    """A coroutine that waits until it is told to stop, and notes when it was."""
+    """A coroutine that notes that it began, waits until it is told to stop, and notes when it was."""
+    with open(ctx.params["file"] + ".begun", "a") as file:
+        file.write("b")
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:

@@ -60,6 +60,7 @@ class Deployment:
     outage: float
     max_value: int
     docs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
     patience: float = 3.0
     durability: str | None = None
     understood: bool = False
@@ -88,28 +89,9 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, opti
     """Start a run; the value says whether it was there already."""
     order = _checked(options)
     values = as_context(ctx)
-    doc = yield from _current(deployment, blueprint_id, order["version"])
-    if doc is not None and doc.get("inputs") is not None:
-        values = check_contract(blueprint_id, doc["inputs"], values)
-    context = encoded(values, deployment.max_value)
-    delay, limit, start_at = order["delay"], order["run_timeout"], order["start_at"]
-    if delay:
-        start_at = int(delay * 1000) + (yield from server_ms(deployment))
-    reply = yield scripts.start(
-        deployment.keys,
-        token=secrets.token_hex(8),
-        run_id=run_id,
-        blueprint_id=blueprint_id,
-        version=order["version"],
-        digest=digest(context),
-        on_conflict=order["on_conflict"],
-        start_at_ms=start_at,
-        run_timeout_ms=None if limit is None else max(1, int(limit * 1000)),
-        tags_json=json.dumps(order["tags"], ensure_ascii=False) if order["tags"] else "",
-        memo_json=order["memo"],
-        parent=order["parent"],
-        context=context,
-    )
+    if order["delay"]:
+        order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
+    reply = yield from _send_start(deployment, blueprint_id, values, run_id, order)
     code = text(reply[0])
     if code in ("no-blueprint", "no-version"):
         yield from _blueprint_missing(deployment, blueprint_id, order["version"] or None)
@@ -121,6 +103,38 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, opti
         raise RunConflictError(run_id, text(reply[1]))
     yield from confirm(deployment, run_id, "the start")
     return code == "attached"
+
+
+def _send_start(
+    deployment: Deployment, blueprint_id: str, values: dict[str, Any], run_id: str, order: Mapping[str, Any]
+) -> Operation[Any]:
+    """Check the context against the plan that this client knows, and start; again if another plan is current by now."""
+    limit, token = order["run_timeout"], secrets.token_hex(8)
+    while True:
+        plan = yield from _current(deployment, blueprint_id, order["version"])
+        doc = yield from plan_doc(deployment, plan)
+        contract = None if doc is None else doc.get("inputs")
+        checked = values if contract is None else check_contract(blueprint_id, contract, values)
+        context = encoded(checked, deployment.max_value)
+        reply = yield scripts.start(
+            deployment.keys,
+            token=token,
+            run_id=run_id,
+            blueprint_id=blueprint_id,
+            version=order["version"],
+            digest=digest(context),
+            on_conflict=order["on_conflict"],
+            start_at_ms=order["start_at"],
+            run_timeout_ms=None if limit is None else max(1, int(limit * 1000)),
+            tags_json=json.dumps(order["tags"], ensure_ascii=False) if order["tags"] else "",
+            memo_json=order["memo"],
+            parent=order["parent"],
+            expected=plan,
+            context=context,
+        )
+        if text(reply[0]) != "other-plan":
+            return reply
+        deployment.plans[blueprint_id] = text(reply[1])
 
 
 def _checked(options: StartOptions) -> dict[str, Any]:
@@ -143,14 +157,20 @@ def _checked(options: StartOptions) -> dict[str, Any]:
     }
 
 
-def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[Mapping[str, Any] | None]:
-    """The blueprint that a run would get. One read; the document itself is known from the second start on."""
+def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
+    """The plan that a run would get, as far as this client knows: it looks once, and is told when there is another."""
     if not deployment.understood:
         _check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
-    found = yield command("HGET", deployment.keys.blueprints, blueprint_id)
-    if found is None and not version:
-        yield from _blueprint_missing(deployment, blueprint_id, None)
-    return (yield from plan_doc(deployment, version or text(found)))
+    if version:
+        return version
+    if blueprint_id not in deployment.plans:
+        found = yield command("HGET", deployment.keys.blueprints, blueprint_id)
+        if found is None:
+            yield from _blueprint_missing(deployment, blueprint_id, None)
+        if len(deployment.plans) >= MOST_DOCS:
+            deployment.plans.clear()
+        deployment.plans[blueprint_id] = text(found)
+    return deployment.plans[blueprint_id]
 
 
 def server_ms(deployment: Deployment) -> Operation[int]:

@@ -82,3 +82,13 @@ def test_without_a_mapping_the_named_inputs_are_not_there(env: TestEnvironment) 
 def test_a_misfit_may_be_caught(env: TestEnvironment) -> None:
     result = env.client.execute("caught", {"a": "x"}, timeout=10)
     assert result["rescue"].endswith("amount: expected integer, got str; free: is missing")
+
+
+def test_a_client_goes_by_the_contract_that_is_published_when_it_starts(env: TestEnvironment) -> None:
+    assert env.client.execute("easy", timeout=10)["tell"] == "calm"
+    env.publish({"easy": EASY.replace("calm", "loud")})
+    assert env.client.execute("easy", timeout=10)["tell"] == "loud"
+    env.publish({"easy": "inputs: {amount: integer}\nnodes:\n  say: {uses: echo, inputs: amount}\n"})
+    with pytest.raises(ValueError, match="amount"):
+        env.client.start("easy")
+    assert env.client.execute("easy", {"amount": 3}, timeout=10)["say"] == 3

@@ -25,13 +25,20 @@ def start(
     parent: str = "",
     max_depth: int = 16,
     forked_from: str = "",
+    expected: str = "",
     context: Mapping[str, str | bytes],
 ) -> ScriptCall:
-    """Record a run and make its first nodes ready. `context` maps keys to wire JSON; `forked_from` is a run done again."""
+    """Record a run and make its first nodes ready.
+
+    Args:
+        forked_from: a run that is done again.
+        expected: the plan that the context was checked against; with another one nothing is started.
+        context: keys and wire JSON.
+    """
     return call_of(
         "start", keys, token, run_id, blueprint_id, version, digest, on_conflict,
         "" if start_at_ms is None else start_at_ms, "" if run_timeout_ms is None else run_timeout_ms,
-        tags_json, memo_json, parent, max_depth, forked_from, *flat(context.items()),
+        tags_json, memo_json, parent, max_depth, forked_from, expected, *flat(context.items()),
     )  # fmt: skip
 
 

@@ -88,17 +88,34 @@ def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
     args = call(asked).args
     assert args[1:5] == ("r1", "b", "", args[4])
     assert args[5:11] == ("attach", "", "", "", "", "")
-    assert args[12:] == ("", "post", b'"p"', "n", b"1")
+    assert args[12:] == ("", "h1", "post", b'"p"', "n", b"1")
     tokens = {call(start(server([b"started", b"h1"]))[1]).args[0] for _ in range(20)}
     assert len(tokens) == 20
 
 
-def test_the_second_start_reads_no_more_than_which_plan_is_current() -> None:
+def test_the_second_start_reads_nothing() -> None:
     target = deployment()
     assert len(start(server([b"started", b"h1"]), target=target)[1]) == 4
     again = start(server([b"attached", b"running", b"h1"]), target=target)
     assert again[0] is True
-    assert [type(step) for step in again[1]] == [Command, ScriptCall]
+    assert [type(step) for step in again[1]] == [ScriptCall]
+
+
+def test_a_plan_published_since_is_looked_at_and_the_start_sent_again() -> None:
+    target = deployment()
+    start(server([b"started", b"h1"]), target=target)
+    calls: list[ScriptCall] = []
+
+    def changed(step: Step) -> Any:
+        if not isinstance(step, ScriptCall):
+            return server([])(step)
+        calls.append(step)
+        return [b"other-plan", b"h2"] if len(calls) == 1 else [b"started", b"h2"]
+
+    _, asked = start(changed, target=target)
+    assert [type(step) for step in asked] == [ScriptCall, Command, ScriptCall]
+    assert [call.args[13] for call in calls] == ["h1", "h2"]
+    assert calls[0].args[0] == calls[1].args[0], "one start, one token"
 
 
 def test_options_reach_the_script() -> None:

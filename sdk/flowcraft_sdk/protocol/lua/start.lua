@@ -1,8 +1,9 @@
 -- Records a run and makes its first nodes ready, in one commit.
 -- KEYS clock
--- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth forked_from, then key value ...
---   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or ''
--- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint}
+-- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth forked_from expected, then key value ...
+--   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
+--   expected: the plan that the caller thinks is current, or ''
+-- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint} | {other-plan, the current one}
 --   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
 --@include base run graph loops ending creating
@@ -22,6 +23,7 @@ end
 local plan = version
 if plan == '' then plan = redis.call('HGET', B .. 'blueprints', blueprint) end
 if not plan then return {'no-blueprint'} end
+if ARGV[14] ~= '' and ARGV[14] ~= plan then return {'other-plan', plan} end
 local meta = redis.call('HGET', B .. 'plan:' .. plan, 'meta')
 if not meta then return {'no-version'} end
 if cjson.decode(meta).id ~= blueprint then return {'no-version'} end
@@ -39,7 +41,7 @@ if ARGV[11] ~= '' then
 end
 
 if options.parent then redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '') end
-local r = create_run(options, 14)
+local r = create_run(options, 15)
 if r.st == 'queued' then begin_run(r) end
 commit()
 return {'started', plan}
