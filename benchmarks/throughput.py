@@ -24,18 +24,18 @@ from flowcraft_server.store.link import StoreLink
 def loads(quick: bool) -> Iterator[tuple[str, Load, int]]:
     """(name, what, processes) of our workloads."""
     scale = 4 if quick else 1
-    chain, fan = Load("chain10", 2_400 // scale, 10), Load("fan20", 800 // scale, 22)
+    chain, fan = Load("chain10", 6_000 // scale, 10), Load("fan20", 2_400 // scale, 22)
     for processes in (1, 2, 4):
         yield f"chain of 10, {processes} process{'es' * (processes > 1)}", chain, processes
         yield f"1->20->1, {processes} process{'es' * (processes > 1)}", fan, processes
-    yield "chain of 10, history off", Load("chain10", 2_400 // scale, 10, history=False), 1
-    yield "chain of 10 coroutines", Load("async10", 1_200 // scale, 10), 1
+    yield "chain of 10, history off", Load("chain10", 6_000 // scale, 10, history=False), 1
+    yield "chain of 10 coroutines", Load("async10", 2_400 // scale, 10), 1
     yield "diamond with a route", Load("diamond", 4_000 // scale, 3), 1
     yield "subflow tree", Load(f"tree{TREE_DEPTH}", 200 // scale, 2**TREE_DEPTH + 2 * (2**TREE_DEPTH - 1)), 1
-    yield "chain of 10, 1 kB read", Load("context10", 100, 10, {"small": "x" * 1000}), 1
+    yield "chain of 100, 1 kB read", Load("context100", 100, 100, {"small": "x" * 1000}), 1
     yield (
         "the same with a context of 10 MB",
-        Load("context10", 100, 10, {"small": "x" * 1000, "big": "y" * 10_000_000}),
+        Load("context100", 100, 100, {"small": "x" * 1000, "big": "y" * 10_000_000}),
         1,
     )
     yield "chain of 10, 1,000 queued", Load("chain10", 1_000, 10), 1

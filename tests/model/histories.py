@@ -179,7 +179,7 @@ class History:
 
     def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> ScriptCall:
         # Every other time without the follower: the script has to find out by itself then, and must come to the same.
-        told = decisions == "t" and len(self.log) % 2
+        told = decisions in ("", "t") and len(self.log) % 2
         follower = sole_follower(self.entries, claim.node_id) if told else scripts.NO_FOLLOWER
         return scripts.complete(
             self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash,

@@ -165,7 +165,7 @@ class Engine:
             action=action or "",
             decisions=decisions,
             output=encoded,
-            follower=attempt.node.follower if decisions == "t" else scripts.NO_FOLLOWER,
+            follower=attempt.node.follower if decisions == "t" * len(attempt.node.edges) else scripts.NO_FOLLOWER,
             writes=tuple(values.writes.items()),
             deletes=tuple(values.deletes),
             values=carried,

@@ -23,7 +23,11 @@ def sole_follower(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str |
     """
     entry = entries[node_id]
     edges, options = entry[2], entry[5] if len(entry) > 5 else {}
-    if len(edges) != 1 or options.keys() & _OUT_OF_THE_ORDINARY or len(edges[0]) > 5:
+    if options.keys() & _OUT_OF_THE_ORDINARY:
+        return ("",)
+    if not edges:
+        return ("-",)
+    if len(edges) != 1 or len(edges[0]) > 5:
         return ("",)
     target, place, joins, strategy, queue = edges[0]
     _, brings, _, reads, *more = entries[target]

@@ -6,11 +6,11 @@
 --   how: q|n|- (see next_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   action: '' for none;
 --   plan: the run's plan, so that what follows the node can be read along with it;
---   follower: '' or, of an ordinary node with one edge that is taken, the target, and what its plan entry says of it: queue, place
---     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads;
+--   follower: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry says of it: queue, place
+--     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
---@include base taking straight? run graph loops ending claiming batch
+--@include base taking measuring straight? run graph loops ending claiming batch
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local owner, index = item_of(inst)

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run fix (1|0)
 -- RETURNS kind subject fixed (1|0) for each defect, one after the other; {missing, '', 0} when there is no such run
---@include base run graph loops ending stopping batch failing examining
+--@include base run graph loops measuring ending stopping batch failing examining
 
 local r = load_run(ARGV[1])
 if not r then return {'missing', '', 0} end

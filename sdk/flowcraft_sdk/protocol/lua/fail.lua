@@ -5,7 +5,7 @@
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
---@include base taking run graph loops ending stopping claiming batch failing
+--@include base taking run graph loops measuring ending stopping claiming batch failing
 
 local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]

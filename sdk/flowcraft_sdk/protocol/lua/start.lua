@@ -6,7 +6,7 @@
 -- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint} | {other-plan, the current one}
 --   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
---@include base run graph loops ending creating
+--@include base run graph loops measuring ending creating
 
 local token, id, blueprint, version, digest, on_conflict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local start_at, timeout = tonumber(ARGV[7]) or 0, tonumber(ARGV[8])

@@ -100,22 +100,6 @@ finish = function(r)
   ended_now[#ended_now + 1] = r
 end
 
--- What retention goes by: when a run ended that is nobody's child, and about how many bytes it takes (measured once, over
--- 100 fields at most; its places in the indexes take some 400).
-local function note_size(r)
-  local bytes = 400
-  local function add(key)
-    local reply = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 100)
-    if type(reply) == 'number' then bytes = bytes + reply end -- absent, or not allowed here: then there is no byte budget
-  end
-  add(r.k)
-  add(r.k .. ':events')
-  for batch in string.gmatch(get(r, 'batches') or '', '[^\n]+') do add(r.k .. ':batch:' .. batch) end
-  redis.call('HSET', r.k, 'by', bytes)
-  count('bytes', bytes)
-  if not r.par then redis.call('ZADD', B .. 'ended:' .. (r.st == 'timed_out' and 'failed' or r.st), NOW, r.id) end
-end
-
 -- Brings the status in line with what is live: waiting when every live node is parked.
 local function settle_status()
   local i = 1
@@ -138,5 +122,5 @@ end
 local function commit()
   settle_status()
   save_all()
-  for _, r in ipairs(ended_now) do note_size(r) end
+  for _, r in ipairs(ended_now) do note_size(r.id, r.st, get(r, 'batches'), r.par) end
 end

@@ -1,13 +1,14 @@
 -- The common completion, without the machinery that the others need: a node outside of loops and fallbacks, all of whose
--- edges are taken, and not the last one of its run. It costs half. What it does is what the general way does (the tests of
+-- edges are taken, or without edges. It costs half. What it does is what the general way does (the tests of
 -- the state machine drive both); where it does not apply it returns nil and has written nothing.
 
 -- Where the arguments with writes begin: after those about the follower, if there is one.
 local function values_at()
-  return ARGV[16] == '' and 17 or 22 + ARGV[21]
+  return (ARGV[16] == '' or ARGV[16] == '-') and 17 or 22 + ARGV[21]
 end
 
--- Decides the edges, given what `read_straight` read: fields to be set are added to `set`; returns what becomes ready, nil where this way does not apply.
+-- Decides the edges, given what `read_straight` read: fields to be set are added to `set`; returns what becomes ready,
+-- nil where this way does not apply.
 local function fire_straight(outs, values, set)
   local fired, seen = {}, {}
   for i, edge in ipairs(outs) do
@@ -43,7 +44,8 @@ local function add_values(set, k, inst, at)
   end
 end
 
--- The record, the node, and from 11 on for each edge its target's state and join; nil where this way does not apply.
+-- The record, the node, and from 11 on for each edge its target's state and join, without edges what an end depends on;
+-- nil where this way does not apply.
 local function read_straight(k, inst, outs, decisions)
   local fields = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. inst, 'r:' .. inst, 'bp'}
   for i, edge in ipairs(outs) do
@@ -51,6 +53,7 @@ local function read_straight(k, inst, outs, decisions)
     fields[9 + 2 * i] = 'n:' .. edge[1]
     fields[10 + 2 * i] = #edge[3] > 1 and 'j:' .. edge[1] or 'st'
   end
+  if not outs[1] then fields[11], fields[12], fields[13], fields[14] = 'par', 'fn', 'dl', 'batches' end
   return redis.call('HMGET', k, unpack(fields))
 end
 
@@ -74,6 +77,7 @@ end
 
 -- The edges to go by: the one that the call tells, or those of the plan's entry, if the node is an ordinary one.
 local function straight_edges(plan, inst)
+  if ARGV[16] == '-' then return {} end
   if ARGV[16] ~= '' then return {{ARGV[16], tonumber(ARGV[18]), ARGV[19], 'all', ARGV[17]}} end
   local e = plan_entry(plan, inst)
   local o = e and e[6]
@@ -89,6 +93,19 @@ local function follower_entry(plan, inst, edge)
   return {'all', brings == '' and {} or {brings}, {}, reads, given = brings == 'o:' .. inst and ARGV[14]}
 end
 
+-- The end of a run that is nobody's child, all of whose nodes have completed. `set` and `events` are of its last node.
+local function complete_run(id, k, created, history, set, events)
+  redis.call('ZREM', B .. 'idx:st:running', id)
+  redis.call('ZADD', B .. 'idx:st:completed', created, id)
+  set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
+  redis.call('HSET', k, unpack(set))
+  if history ~= 'off' then
+    events[#events + 1] = 'E|' .. NOW - created .. '||completed'
+    add_events(k, events)
+  end
+  note_size(id, 'completed')
+end
+
 local function straight()
   local id, inst, how, queues, worker, lease, plan = ARGV[1], ARGV[2], ARGV[6], ARGV[7], ARGV[4], tonumber(ARGV[5]), ARGV[15]
   if ARGV[8] ~= 'C' or ARGV[12] ~= '0' or item_of(inst) then return nil end
@@ -98,10 +115,12 @@ local function straight()
   local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
   if claims ~= ARGV[3] then return nil end
   local now = NOW - v[3]
-  local set = {'n:' .. inst, 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|' .. since .. '|' .. now, 'o:' .. inst, ARGV[14]}
+  local done = 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|' .. since .. '|' .. now
+  local set = {'n:' .. inst, done, 'o:' .. inst, ARGV[14]}
   local fired = fire_straight(outs, v, set)
   local next_entry = fired and fired[1] and follower_entry(plan, inst, fired[1])
-  if not fired or v[4] - 1 + #fired == 0 or (fired[1] and not next_entry) then return nil end
+  local last = fired and v[4] - 1 + #fired == 0
+  if not fired or (fired[1] and not next_entry) or last and (outs[1] or v[11] or v[12] or v[13] or v[14]) then return nil end
 
   add_values(set, k, inst, values_at())
   if #fired ~= 1 then
@@ -109,9 +128,13 @@ local function straight()
     set[#set + 1] = v[4] - 1 + #fired
   end
   redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-  redis.call('PUBLISH', k, '')
+  redis.call('PUBLISH', k, last and 'completed' or '')
   local own = hand_over(id, fired, set, now, how, queues)
   local events = {'c|' .. now .. '|' .. inst .. '|' .. ARGV[9]}
+  if last then
+    complete_run(id, k, v[3], v[7], set, events)
+    return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
+  end
   if own then
     local entry = own == fired[1][1] and next_entry or plan_entry(plan, own)
     local run = {plan, v[10], v[3], v[7]}
