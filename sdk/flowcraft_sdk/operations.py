@@ -22,6 +22,7 @@ from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     ConfigurationError,
+    InvalidInputError,
     ProtocolMismatchError,
     RunConflictError,
     RunNotFoundError,
@@ -111,10 +112,17 @@ def _send_start(
     """Check the context against the plan that this client knows, and start; again if another plan is current by now."""
     limit, token = order["run_timeout"], secrets.token_hex(8)
     while True:
+        remembered = not order["version"] and blueprint_id in deployment.plans
         plan = yield from _current(deployment, blueprint_id, order["version"])
         doc = yield from plan_doc(deployment, plan)
         contract = None if doc is None else doc.get("inputs")
-        checked = values if contract is None else check_contract(blueprint_id, contract, values)
+        try:
+            checked = values if contract is None else check_contract(blueprint_id, contract, values)
+        except InvalidInputError:
+            if not remembered:
+                raise
+            deployment.plans.pop(blueprint_id, None)  # it may fit what has been published since
+            continue
         context = encoded(checked, deployment.max_value)
         reply = yield scripts.start(
             deployment.keys,
@@ -163,14 +171,15 @@ def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operati
         _check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
     if version:
         return version
-    if blueprint_id not in deployment.plans:
+    plan = deployment.plans.get(blueprint_id)  # threads share it: what is there now may be gone at a second look
+    if plan is None:
         found = yield command("HGET", deployment.keys.blueprints, blueprint_id)
         if found is None:
             yield from _blueprint_missing(deployment, blueprint_id, None)
         if len(deployment.plans) >= MOST_DOCS:
             deployment.plans.clear()
-        deployment.plans[blueprint_id] = text(found)
-    return deployment.plans[blueprint_id]
+        plan = deployment.plans[blueprint_id] = text(found)
+    return plan
 
 
 def server_ms(deployment: Deployment) -> Operation[int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_sdk import RunStatus
+from flowcraft_sdk import Client, RunStatus
 from flowcraft_server.testing import TestEnvironment
 
 Environments = Callable[..., TestEnvironment]
@@ -92,3 +92,15 @@ def test_a_client_goes_by_the_contract_that_is_published_when_it_starts(env: Tes
     with pytest.raises(ValueError, match="amount"):
         env.client.start("easy")
     assert env.client.execute("easy", {"amount": 3}, timeout=10)["say"] == 3
+    env.publish({"easy": EASY})
+    assert env.client.execute("easy", timeout=10)["tell"] == "calm"
+
+
+def test_a_run_that_another_client_started_by_a_newer_contract_is_attached_to(env: TestEnvironment) -> None:
+    env.client.execute("easy", timeout=10)
+    env.publish({"easy": EASY.replace("calm", "loud")})
+    with Client(env.url, namespace=env.namespace) as other:
+        other.start("easy", run_id="same")
+    handle = env.client.start("easy", run_id="same")
+    assert handle.attached
+    assert handle.result(timeout=10)["tell"] == "loud"

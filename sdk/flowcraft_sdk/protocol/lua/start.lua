@@ -16,7 +16,12 @@ if there[1] then
   if there[3] == token then return {'started', there[2]} end
   if on_conflict == 'raise' then return {'conflict', 'exists', there[4]} end
   if there[4] ~= blueprint or (version ~= '' and version ~= there[2]) then return {'conflict', 'different_blueprint', there[4]} end
-  if (there[5] or '') ~= digest then return {'conflict', 'different_input', there[4]} end
+  if (there[5] or '') ~= digest then
+    local current = version == '' and redis.call('HGET', B .. 'blueprints', blueprint)
+    -- The defaults that the caller filled in are those of an older plan.
+    if current and ARGV[14] ~= '' and ARGV[14] ~= current then return {'other-plan', current} end
+    return {'conflict', 'different_input', there[4]}
+  end
   return {'attached', there[1], there[2]}
 end
 
