@@ -45,7 +45,7 @@ class Point:
         """Whether a call is the one meant; a renewal without nodes renews nothing."""
         if call.script.name != self.script or (self.script == "renew" and len(call.args) < 3):
             return False
-        return not self.inst or self.inst in call.args
+        return not self.inst or self.inst in (*(call.about or ()), *call.args)
 
     def is_reply(self, call: ScriptCall, reply: Any) -> bool:
         """Whether a reply is the one meant."""

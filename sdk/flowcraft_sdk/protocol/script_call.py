@@ -4,15 +4,17 @@ A script file opens with its contract (KEYS, ARGV, RETURNS) and names the librar
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
 from typing import NamedTuple
 
 from flowcraft_sdk.protocol.keys import Keys
 
 Argument = str | bytes | int
+INCLUDE = "--@include "
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +27,71 @@ class Script:
 
 
 class ScriptCall(NamedTuple):
-    """One call of a script, ready to be sent with EVALSHA."""
+    """One call of a script, ready to be sent.
+
+    Attributes:
+        about: None for a script that does one thing in a call. Else the script does several, which are independent of each
+            other, and this is what many of them have in common and is sent once: see `messages`.
+    """
 
     script: Script
     keys: tuple[str, ...]
     args: tuple[Argument, ...]
+    about: tuple[Argument, ...] | None = None
+
+
+class Message(NamedTuple):
+    """One EVALSHA.
+
+    Attributes:
+        words: the number of keys, keys and arguments.
+        joined: how many calls it stands for: that many replies are in its reply. None for a call that is on its own.
+    """
+
+    script: Script
+    words: tuple[Argument, ...]
+    joined: int | None
+
+
+def messages(calls: Iterable[ScriptCall]) -> list[Message]:
+    """What is to be sent for these calls: those that follow each other and can be joined are one message.
+
+    Its arguments are the number of different `about`; for each of them its length and itself; and for each call the number
+    of its `about`, from 1, the number of its arguments and these.
+    """
+    made = []
+    for (script, keys, joinable), each in groupby(calls, lambda call: (call.script, call.keys, call.about is not None)):
+        head = (len(keys), *keys)
+        if joinable:
+            group = list(each)
+            made.append(Message(script, (*head, *_joined(group)), len(group)))
+        else:
+            made += [Message(script, (*head, *call.args), None) for call in each]
+    return made
+
+
+def _joined(calls: Sequence[ScriptCall]) -> list[Argument]:
+    numbers: dict[tuple[Argument, ...] | None, int] = {}
+    words: list[Argument] = []
+    for call in calls:
+        words += (numbers.setdefault(call.about, len(numbers) + 1), len(call.args), *call.args)
+    head: list[Argument] = [len(numbers)]
+    for about in numbers:
+        assert about is not None
+        head += (len(about), *about)
+    return head + words
 
 
 @cache
 def load(name: str) -> Script:
-    """The script `name`, its includes in front. An include marked `?` has a function of its name that may do without the rest."""
+    """The script `name`, with its includes in their places."""
     folder = files("flowcraft_sdk.protocol") / "lua"
-    text = (folder / f"{name}.lua").read_text("utf-8")
-    head = next(line for line in text.splitlines() if line.startswith("--@include "))
-    includes = []
-    for part in head.split()[1:]:
-        include = part.removesuffix("?")
-        includes.append((folder / "include" / f"{include}.lua").read_text("utf-8"))
-        if part != include:
-            includes.append(f"do\n  local reply = {include}()\n  if reply then return reply end\nend")
-    source = "\n".join([*includes, text])
+    lines = []
+    for line in (folder / f"{name}.lua").read_text("utf-8").splitlines():
+        lines.append(line)
+        if line.startswith(INCLUDE):
+            lines += [(folder / "include" / f"{part}.lua").read_text("utf-8") for part in line.split()[1:]]
+    source = "\n".join(lines)
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

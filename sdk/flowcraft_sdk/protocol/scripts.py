@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.script_call import Argument, ScriptCall, call_of, flat
+from flowcraft_sdk.protocol.script_call import Argument, ScriptCall, call_of, flat, load
+
+HOW = 2
+"""Place of `how` among the arguments of the calls that may bring a next claim: `complete` and `fail`."""
 
 NO_FOLLOWER: tuple[Argument, ...] = ("",)
 
@@ -111,10 +114,11 @@ def complete(
         follower: what the plan says of the only node that follows, see the script's head; just saves looking it up.
         values: edge values by edge index.
     """
-    return call_of(
-        "complete", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues, state, action,
-        decisions, len(writes), len(deletes), len(values), output, plan, *follower, *flat(writes), *deletes, *flat(values),
-    )  # fmt: skip
+    about = inst, plan, seat.worker, seat.lease_ms, seat.queues, state, action, decisions, *follower
+    own: tuple[Argument, ...] = (run_id, fence, seat.how, output)
+    if writes or deletes or values:
+        own += (len(writes), len(deletes), len(values), *flat(writes), *deletes, *flat(values))
+    return ScriptCall(load("complete"), (keys.clock,), own, about)
 
 
 def fail(
@@ -131,7 +135,7 @@ def fail(
 ) -> ScriptCall:
     """Record a failed attempt; verdict is retry, final, fatal (final without fallback) or cancelled."""
     return call_of(
-        "fail", keys, run_id, inst, fence, seat.worker, seat.lease_ms, seat.how, seat.queues,
+        "fail", keys, run_id, inst, seat.how, fence, seat.worker, seat.lease_ms, seat.queues,
         verdict, delay_ms, failure, input_json,
     )  # fmt: skip
 

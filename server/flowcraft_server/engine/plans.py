@@ -16,7 +16,7 @@ _OUT_OF_THE_ORDINARY = {"loops", "header", "fallback", "fallbackOf", "gather"}
 
 
 def sole_follower(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
-    """What the call that completes a node tells of the only node that follows: arguments `follower` to `reads` of complete.lua.
+    """What the call that completes a node tells of the only node that follows: words `follower` to `reads` of complete.lua.
 
     The script would have to read and parse two plan entries for it. Without follower if the node or the edge is not an
     ordinary one; then the script does that.
@@ -36,7 +36,7 @@ def sole_follower(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str |
     field = brings[place - 1]
     if len(more) > 1 and more[1].get("inputs") and not (field.startswith("x:") and not field.endswith(">fallback")):
         field = ""  # a declared input is replaced by a transform's value, by nothing else
-    return (target, queue, place, joins, field, len(reads), *reads)
+    return (target, queue, place, joins, field, *reads)
 
 
 class PlanNotFound(LookupError):

@@ -23,8 +23,6 @@ from flowcraft_server.store.link import StoreLink, StoreUnavailable
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
 CLAIMING = ("complete", "fail")
-HOW = 5
-"""Place of `how` among the arguments of the calls that bring a next claim."""
 
 
 class _Turn:
@@ -128,7 +126,7 @@ class WorkLoop:
         finally:
             self._running.end()
             self._stock.took(uses, time.perf_counter() - begin)
-        if asked and (call is None or call.script.name not in CLAIMING or call.args[HOW] != "q"):
+        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != "q"):
             self._stock.put([], 1)
             asked = False
         if call is not None:

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.script_call import ScriptCall, load
+from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
 
 SOCKET_TIMEOUT = 10.0
 """Seconds after which a reply is taken for lost. Longer than any script may take."""
@@ -74,16 +74,17 @@ class StoreLink:
         return reply
 
     def send(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run several scripts in one round trip. Each is atomic by itself; a refused one has its exception in the list."""
-        replies = self._exchange(
-            [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
-        )
-        for index, reply in enumerate(replies):
-            if isinstance(reply, redis.exceptions.NoScriptError):
-                call = calls[index]
-                replies[index] = self._exchange([("EVAL", call.script.source, len(call.keys), *call.keys, *call.args)])[
-                    0
-                ]
+        """Run several scripts in one round trip. Each call is atomic by itself; a refused one has its exception in the list."""
+        sent = messages(calls)
+        answers = self._exchange([("EVALSHA", message.script.sha, *message.words) for message in sent])
+        replies: list[Any] = []
+        for message, answer in zip(sent, answers, strict=True):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                answer = self._exchange([("EVAL", message.script.source, *message.words)])[0]
+            if message.joined is None:
+                replies.append(answer)
+            else:
+                replies += [answer] * message.joined if isinstance(answer, Exception) else answer
         return replies
 
     def insist(self, call: ScriptCall) -> Any:

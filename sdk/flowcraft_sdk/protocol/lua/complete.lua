@@ -1,79 +1,128 @@
--- Records a node's outcome and everything that follows from it, and claims the worker's next node, in one commit.
+-- Records outcomes of nodes, with everything that follows from each, and claims the worker's next node for each.
+-- The outcomes of one call have nothing to do with each other: each is applied as a whole or, if it is refused, not at all.
 -- KEYS clock
--- ARGV run inst fence worker lease_ms how queues state action decisions writes deletes values output plan follower, then
---   if there is one: its queue position join brings reads, and `reads` fields; then
---   `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
---   how: q|n|- (see next_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
---   action: '' for none;
---   plan: the run's plan, so that what follows the node can be read along with it;
+-- ARGV nodes, and for each of them: how many words follow, then
+--     inst plan worker lease_ms queues state action decisions follower, and if there is one: its queue position join brings reads...
+--   and for each outcome: which of these nodes (from 1), how many words follow, then
+--     run fence how output, and if there is more to it: writes deletes values, then `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
+--   how: q|n|- (see reply_with_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
+--   plan: the run's plan, so that what follows the node can be read along with it; action: '' for none;
+--   decisions: one char (t taken, d dead) for each outgoing edge in plan order;
 --   follower: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry says of it: queue, place
---     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others;
---   decisions: one char (t taken, d dead) for each outgoing edge in plan order
--- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
---@include base taking measuring straight? run graph loops ending claiming batch
+--     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others
+-- RETURNS for each outcome an error, or
+--   {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
+--@include base collecting taking measuring straight
 
-local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
-local owner, index = item_of(inst)
-local e, ahead = field_of_plan(ARGV[15], 'n:' .. (owner or inst)), {}
-for i, edge in ipairs(e and e[3] or {}) do ahead[i] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1] end
-local r, n = held(id, inst, tonumber(ARGV[3]), ahead)
-if not r then
-  commit()
-  return reply_with_claim(n, '', nil, how, queues, worker, lease)
+-- `count` words of the call from `from` on.
+local function words(from, count)
+  if count <= 1000 then return {unpack(ARGV, from, from + count - 1)} end
+  local list = {}
+  for i = 1, count do list[i] = ARGV[from + i - 1] end
+  return list
 end
 
-e = e or entry(r, inst)
-local action, decisions = ARGV[9], ARGV[10]
-local at = values_at()
-for _ = 1, tonumber(ARGV[11]) do
-  put_context(r, ARGV[at], ARGV[at + 1])
-  at = at + 2
-end
-for _ = 1, tonumber(ARGV[12]) do
-  put_context(r, ARGV[at], false)
-  at = at + 1
-end
-for _ = 1, tonumber(ARGV[13]) do
-  put(r, 'x:' .. inst .. '>' .. ARGV[at], ARGV[at + 1])
-  at = at + 2
+-- An error in a reply among others. Redis before 7 has texts for errors.
+local function refused(problem)
+  return type(problem) == 'table' and problem or {err = tostring(problem)}
 end
 
-redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-node_event(r, 'c', inst, action)
-if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
-add_live(r, e, -1)
+allow_when_full()
+collect()
+local nodes, at, replies, left = {}, 2, {}, {}
+for i = 1, ARGV[1] do
+  nodes[i] = words(at + 1, tonumber(ARGV[at]))
+  at = at + 1 + ARGV[at]
+end
+while ARGV[at] do
+  NODE, OUTCOME = nodes[tonumber(ARGV[at])], words(at + 2, tonumber(ARGV[at + 1]))
+  at = at + 2 + ARGV[at + 1]
+  local fine, reply = pcall(straight)
+  if not fine then reply = refused(reply) end
+  replies[#replies + 1] = reply or false
+  if not reply then left[#left + 1] = {#replies, NODE, OUTCOME} end
+end
+write_collected()
+if not left[1] then return replies end
 
-if owner then
-  batches().done(r, owner, index, ARGV[14])
-else
-  put_node(r, inst, n, ARGV[8])
-  if ARGV[8] == 'K' then
-    put(r, 's:' .. inst, ARGV[14])
-    put(r, 'o:' .. inst, 'null')
-  else
-    put(r, 'o:' .. inst, ARGV[14])
+-- The general way, for what is left.
+--@include run graph loops ending claiming batch
+
+-- Writes what an outcome holds besides the output.
+local function put_more(r, inst)
+  local at = 8
+  for _ = 1, OUTCOME[5] do
+    put_context(r, OUTCOME[at], OUTCOME[at + 1])
+    at = at + 2
   end
+  for _ = 1, OUTCOME[6] do
+    put_context(r, OUTCOME[at], false)
+    at = at + 1
+  end
+  for _ = 1, OUTCOME[7] do
+    put(r, 'x:' .. inst .. '>' .. OUTCOME[at], OUTCOME[at + 1])
+    at = at + 2
+  end
+end
+
+-- What follows from the end of a node that is no item of a batch.
+local function decide_what_follows(r, inst, e, state, action, decisions)
   for i, edge in ipairs(e[3]) do decide(r, edge, string.sub(decisions, i, i)) end
-  if e[6].fallback and ARGV[8] == 'C' then decide(r, e[6].fallback, 'd') end
-  if e[6].gather and ARGV[8] == 'C' then
+  if e[6].fallback and state == 'C' then decide(r, e[6].fallback, 'd') end
+  if e[6].gather and state == 'C' then
     batches().open(r, inst)
   elseif e[6].gather then -- caught: there are no items, and those of the iteration before are not the gather's to collect
     put(r, 'b:' .. inst, false)
     decide(r, e[6].gather, 't')
   end
   if e[6].owner then dynamic_done(r, e[6].owner) end
-  if e[6].fallbackOf then
-    put(r, 'a:' .. inst, action)
-    for _, source in ipairs(e[6].fallbackOf) do
-      local waiting = node_state(r, source)
-      if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
-        ready_with(r, source, waiting, {'fallback', inst, action})
-      end
+  if not e[6].fallbackOf then return end
+  put(r, 'a:' .. inst, action)
+  for _, source in ipairs(e[6].fallbackOf) do
+    local waiting = node_state(r, source)
+    if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
+      ready_with(r, source, waiting, {'fallback', inst, action})
     end
   end
 end
 
-maybe_finish(r)
-local own = own_successor(r, how, queues)
-commit()
-return reply_with_claim('ok', r.st, own, how, queues, worker, lease)
+local function general()
+  local inst, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], tonumber(NODE[4]), NODE[5]
+  local id, fence, how, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
+  local owner, index = item_of(inst)
+  local e, ahead = field_of_plan(plan, 'n:' .. (owner or inst)), {}
+  for i, edge in ipairs(e and e[3] or {}) do ahead[i] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1] end
+  local r, n = held(id, inst, fence, ahead)
+  if not r then
+    commit()
+    return reply_with_claim(n, '', nil, how, queues, worker, lease)
+  end
+
+  e = e or entry(r, inst)
+  if OUTCOME[5] then put_more(r, inst) end
+  end_lease(id .. '|' .. inst)
+  node_event(r, 'c', inst, NODE[7])
+  if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
+  add_live(r, e, -1)
+  if owner then
+    batches().done(r, owner, index, output)
+  else
+    put_node(r, inst, n, state)
+    put(r, 'o:' .. inst, state == 'K' and 'null' or output)
+    if state == 'K' then put(r, 's:' .. inst, output) end
+    decide_what_follows(r, inst, e, state, NODE[7], NODE[8])
+  end
+  maybe_finish(r)
+  local own = own_successor(r, how, queues)
+  commit()
+  return reply_with_claim('ok', r.st, own, how, queues, worker, lease)
+end
+
+for _, each in ipairs(left) do
+  NODE, OUTCOME = each[2], each[3]
+  forget_runs()
+  local fine, reply = pcall(general)
+  write_collected()
+  replies[each[1]] = fine and reply or refused(reply)
+end
+return replies

@@ -1,15 +1,15 @@
 -- Records a failed attempt: to be retried, failed for good, or given up because the run stops.
 -- KEYS clock
--- ARGV run inst fence worker lease_ms how queues verdict delay_ms failure input
+-- ARGV run inst how fence worker lease_ms queues verdict delay_ms failure input
 --   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
---@include base taking run graph loops measuring ending stopping claiming batch failing
+--@include base collecting taking run graph loops measuring ending stopping claiming batch failing
 
-local id, inst, worker, lease, how, queues = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local id, inst, how, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
-local r, n = held(id, inst, tonumber(ARGV[3]))
+local r, n = held(id, inst, tonumber(ARGV[4]))
 if not r then
   commit()
   return reply_with_claim(n, '', nil, how, queues, worker, lease)

@@ -1,7 +1,6 @@
 -- How a run ends, and what that means for its parent.
 
 local finish
-local ended_now = {}
 
 local function unqueue(r, inst, n)
   local member = r.id .. '|' .. inst

@@ -1,6 +1,11 @@
 -- The runs one call touches: read once, changed in memory, written back together by `save_all`.
 
-local runs, run_order = {}, {}
+local runs, run_order, ended_now = {}, {}, {}
+
+-- What is done in one call for several outcomes begins anew for each.
+local function forget_runs()
+  runs, run_order, ended_now = {}, {}, {}
+end
 
 -- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
 local function load_run(id, fields)

@@ -2,22 +2,21 @@
 -- edges are taken, or without edges. It costs half. What it does is what the general way does (the tests of
 -- the state machine drive both); where it does not apply it returns nil and has written nothing.
 
--- Where the arguments with writes begin: after those about the follower, if there is one.
-local function values_at()
-  return (ARGV[16] == '' or ARGV[16] == '-') and 17 or 22 + ARGV[21]
-end
+-- What complete.lua works on: what the call says of the node (see its head; what is worked out from it is kept in it, too,
+-- for further outcomes of the same node), and of its outcome.
+local NODE, OUTCOME
 
--- Decides the edges, given what `read_straight` read: fields to be set are added to `set`; returns what becomes ready,
+-- Decides the edges, given what `straight_fields` had read: fields to be set are added to `set`; returns what becomes ready,
 -- nil where this way does not apply.
 local function fire_straight(outs, values, set)
   local fired, seen = {}, {}
   for i, edge in ipairs(outs) do
     local target, position, j = edge[1], edge[2], edge[3]
-    if values[9 + 2 * i] or seen[target] then return nil end
+    if seen[target] then return nil end
     local ready = true
     if #j > 1 then
       seen[target] = true
-      j = values[10 + 2 * i] or j
+      j = values[NODE.joins[i]] or j
       if string.sub(j, position, position) ~= 'u' then return nil end
       j = string.sub(j, 1, position - 1) .. 't' .. string.sub(j, position + 1)
       set[#set + 1] = 'j:' .. target
@@ -30,31 +29,35 @@ local function fire_straight(outs, values, set)
   return fired
 end
 
--- Adds context writes and edge values from the call's arguments, which begin at `at`, to the fields to be set.
-local function add_values(set, k, inst, at)
-  for _ = 1, ARGV[11] do
-    local before = start_value(k, ARGV[at])
-    if before then set[#set + 1], set[#set + 2] = 'u:' .. ARGV[at], before end
-    set[#set + 1], set[#set + 2] = 'c:' .. ARGV[at], ARGV[at + 1]
+-- Adds the outcome's context writes and edge values to the fields to be set.
+local function add_values(set, k, inst)
+  local at = 8
+  for _ = 1, OUTCOME[5] do
+    local key, before = OUTCOME[at], start_value(k, OUTCOME[at])
+    if before then set[#set + 1], set[#set + 2] = 'u:' .. key, before end
+    set[#set + 1], set[#set + 2] = 'c:' .. key, OUTCOME[at + 1]
     at = at + 2
   end
-  for _ = 1, ARGV[13] do
-    set[#set + 1], set[#set + 2] = 'x:' .. inst .. '>' .. ARGV[at], ARGV[at + 1]
+  for _ = 1, OUTCOME[7] do
+    set[#set + 1], set[#set + 2] = 'x:' .. inst .. '>' .. OUTCOME[at], OUTCOME[at + 1]
     at = at + 2
   end
 end
 
--- The record, the node, and from 11 on for each edge its target's state and join, without edges what an end depends on;
--- nil where this way does not apply.
-local function read_straight(k, inst, outs, decisions)
-  local fields = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. inst, 'r:' .. inst, 'bp'}
+-- What is to be read of the run: the record, the node, and from 11 on the joins that its edges lead to, without edges what
+-- an end depends on; and for each edge where its join is. Nil where this way does not apply. A target's own state is not
+-- read: outside of loops it waits for this edge, or for others as well.
+local function straight_fields(inst, outs, decisions)
+  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. inst, 'r:' .. inst, 'bp'}, {}
   for i, edge in ipairs(outs) do
     if edge[6] or edge[4] == 'any' or string.byte(decisions, i) ~= 116 then return nil end
-    fields[9 + 2 * i] = 'n:' .. edge[1]
-    fields[10 + 2 * i] = #edge[3] > 1 and 'j:' .. edge[1] or 'st'
+    if #edge[3] > 1 then
+      fields[#fields + 1] = 'j:' .. edge[1]
+      joins[i] = #fields
+    end
   end
   if not outs[1] then fields[11], fields[12], fields[13], fields[14] = 'par', 'fn', 'dl', 'batches' end
-  return redis.call('HMGET', k, unpack(fields))
+  return fields, joins
 end
 
 -- Splits what became ready into a node for the caller itself, if it serves one, and the others, which are queued.
@@ -77,20 +80,38 @@ end
 
 -- The edges to go by: the one that the call tells, or those of the plan's entry, if the node is an ordinary one.
 local function straight_edges(plan, inst)
-  if ARGV[16] == '-' then return {} end
-  if ARGV[16] ~= '' then return {{ARGV[16], tonumber(ARGV[18]), ARGV[19], 'all', ARGV[17]}} end
+  local follower = NODE[9]
+  if follower == '-' then return {} end
+  if follower ~= '' then return {{follower, tonumber(NODE[11]), NODE[12], 'all', NODE[10]}} end
   local e = plan_entry(plan, inst)
   local o = e and e[6]
   if not e or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
   return e[3]
 end
 
+-- Whether this way can apply to the node; its edges and what is to be read are worked out once.
+local function is_straight(plan, inst)
+  if NODE.straight == nil then
+    NODE.edges = NODE[6] == 'C' and not item_of(inst) and straight_edges(plan, inst)
+    if NODE.edges then NODE.fields, NODE.joins = straight_fields(inst, NODE.edges, NODE[8]) end
+    NODE.straight = NODE.fields and true or false
+  end
+  return NODE.straight
+end
+
 -- The entry of a node that becomes ready, as far as it is needed to claim it.
-local function follower_entry(plan, inst, edge)
-  if ARGV[16] == '' or #edge[3] > 1 then return plan_entry(plan, edge[1]) end
-  local reads, brings = {}, ARGV[20]
-  for i = 1, ARGV[21] do reads[i] = ARGV[21 + i] end
-  return {'all', brings == '' and {} or {brings}, {}, reads, given = brings == 'o:' .. inst and ARGV[14]}
+local function follower_entry(plan, edge)
+  local entries = NODE.entries or {}
+  NODE.entries = entries
+  local target = edge[1]
+  if entries[target] == nil then
+    if NODE[9] == '' or #edge[3] > 1 then
+      entries[target] = plan_entry(plan, target) or false
+    else
+      entries[target] = {'all', NODE[13] == '' and {} or {NODE[13]}, {}, {unpack(NODE, 14)}}
+    end
+  end
+  return entries[target]
 end
 
 -- The end of a run that is nobody's child, all of whose nodes have completed. `set` and `events` are of its last node.
@@ -101,46 +122,48 @@ local function complete_run(id, k, created, history, set, events)
   redis.call('HSET', k, unpack(set))
   if history ~= 'off' then
     events[#events + 1] = 'E|' .. NOW - created .. '||completed'
-    add_events(k, events)
+    note(k, events, true)
   end
   note_size(id, 'completed')
 end
 
 local function straight()
-  local id, inst, how, queues, worker, lease, plan = ARGV[1], ARGV[2], ARGV[6], ARGV[7], ARGV[4], tonumber(ARGV[5]), ARGV[15]
-  if ARGV[8] ~= 'C' or ARGV[12] ~= '0' or item_of(inst) then return nil end
-  local outs, k = straight_edges(plan, inst), B .. 'run:' .. id
-  local v = outs and read_straight(k, inst, outs, ARGV[10])
-  if not v or v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
+  local inst, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], NODE[4], NODE[5]
+  local id, fence, how, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
+  if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not is_straight(plan, inst) then return nil end
+  local outs, k = NODE.edges, B .. 'run:' .. id
+  local v = redis.call('HMGET', k, unpack(NODE.fields))
+  if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
-  if claims ~= ARGV[3] then return nil end
-  local now = NOW - v[3]
+  if claims ~= fence then return nil end
+  local now = string.format('%d', NOW - v[3])
   local done = 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|' .. since .. '|' .. now
-  local set = {'n:' .. inst, done, 'o:' .. inst, ARGV[14]}
+  local set = {'n:' .. inst, done, 'o:' .. inst, output}
   local fired = fire_straight(outs, v, set)
-  local next_entry = fired and fired[1] and follower_entry(plan, inst, fired[1])
+  local next_entry = fired and fired[1] and follower_entry(plan, fired[1])
   local last = fired and v[4] - 1 + #fired == 0
   if not fired or (fired[1] and not next_entry) or last and (outs[1] or v[11] or v[12] or v[13] or v[14]) then return nil end
 
-  add_values(set, k, inst, values_at())
+  if more then add_values(set, k, inst) end
   if #fired ~= 1 then
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired
   end
-  redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
-  redis.call('PUBLISH', k, last and 'completed' or '')
+  end_lease(id .. '|' .. inst)
+  if not last then tell(k) end
   local own = hand_over(id, fired, set, now, how, queues)
-  local events = {'c|' .. now .. '|' .. inst .. '|' .. ARGV[9]}
+  local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], set, events)
+    redis.call('PUBLISH', k, 'completed')
     return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
   end
   if own then
     local entry = own == fired[1][1] and next_entry or plan_entry(plan, own)
-    local run = {plan, v[10], v[3], v[7]}
-    return {'ok', 'running', begin_node(id, own, entry, {1, 0, 0}, run, false, worker, lease, set, events)}
+    local given = #entry[2] == 1 and entry[2][1] == 'o:' .. inst and output
+    return {'ok', 'running', begin_node(id, own, entry, FRESH, {plan, v[10], v[3], v[7]}, false, worker, lease, set, events, given)}
   end
   redis.call('HSET', k, unpack(set))
-  if v[7] ~= 'off' then add_events(k, events) end
+  if v[7] ~= 'off' then note(k, events) end
   return reply_with_claim('ok', 'running', nil, how, queues, worker, lease)
 end

@@ -34,8 +34,8 @@ local function iterations_of(k, loops)
   return table.concat(list, '.')
 end
 
--- Adds to the claim's reply what the node is to work on.
-local function add_inputs(reply, k, inst, e)
+-- Adds to the claim's reply what the node is to work on. given: what its only incoming edge brings, if that is known.
+local function add_inputs(reply, k, inst, e, given)
   local options = e[6] or {}
   local owner, index = item_of(inst)
   if owner then
@@ -44,7 +44,7 @@ local function add_inputs(reply, k, inst, e)
   end
   if #e[2] > 0 then
     local position = bringing_edge(k, inst, e[2], options)
-    local value = e.given or position > 0 and brought_value(k, e[2][position], options)
+    local value = given or position > 0 and brought_value(k, e[2][position], options)
     if position > 0 and (not options.inputs or transforms(e[2][position])) then reply[9], reply[11] = position, value end
   end
   if #e[4] > 0 then
@@ -55,26 +55,39 @@ end
 
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
 -- n: {attempt, claims, crashes} of the node; run: {plan, blueprint, created, history}.
-local function begin_node(id, inst, e, n, run, attached, worker, lease, set, events)
-  local k, now, claims = B .. 'run:' .. id, NOW - run[3], n[2] + 1
+local function begin_node(id, inst, e, n, run, attached, worker, lease, set, events, given)
+  local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
   set[#set + 1] = 'n:' .. inst
   set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now
+  begin_lease(id .. '|' .. inst, lease) -- first: a lease too many is harmless
   redis.call('HSET', k, unpack(set))
-  redis.call('ZADD', B .. 'leases', NOW + lease, id .. '|' .. inst)
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
     events[#events + 1] = 's|' .. now .. '|' .. (its ~= '' and (inst .. '#' .. its) or inst) .. '|' .. n[1] .. '|' .. worker
-    add_events(k, events)
+    note(k, events)
   end
-  local reply = {id, inst, run[1], run[2], tonumber(n[1]), claims, tonumber(n[3]), its, 0, attached, false}
-  add_inputs(reply, k, inst, e)
+  local reply = {id, inst, run[1], run[2], n[1], claims, n[3], its, 0, attached, false}
+  add_inputs(reply, k, inst, e, given)
   return reply
 end
 
+-- What `take` reads of a node that nobody has claimed yet.
+local FRESH = {'1', '0', '0'}
+
+local entries_taken = {}
+
 local function plan_entry(plan, inst, k)
   local node = item_of(inst) or inst
-  local text = redis.call('HGET', B .. 'plan:' .. plan, 'n:' .. node) or k and redis.call('HGET', k, 'y:' .. node)
-  return text and cjson.decode(text)
+  local key = plan .. node
+  if not entries_taken[key] then
+    local text = redis.call('HGET', B .. 'plan:' .. plan, 'n:' .. node)
+    entries_taken[key] = text and cjson.decode(text)
+    if not text and k then
+      text = redis.call('HGET', k, 'y:' .. node)
+      return text and cjson.decode(text)
+    end
+  end
+  return entries_taken[key]
 end
 
 -- Claims a node if it is ready; false if not. `told`: those who follow the run hear of this call anyway.
@@ -95,7 +108,7 @@ local function take(id, inst, worker, lease, told)
     redis.call('ZADD', B .. 'idx:st:running', v[3], id)
     set = {'st', 'running', 'sr', NOW}
   end
-  if not told then redis.call('PUBLISH', k, '') end
+  if not told then tell(k) end
   return begin_node(id, inst, e, n, v, v[8], worker, lease, set, {})
 end
 
