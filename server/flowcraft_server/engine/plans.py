@@ -84,8 +84,10 @@ class PlanCache:
         compiled = compile_blueprint(Blueprint.from_plain(json.loads(fields["doc"])))
         # What a claim returns is laid down by the stored entry, which another release may have compiled.
         entries = {node_id: json.loads(fields[f"n:{node_id}"]) for node_id in compiled.nodes}
-        nodes = {
-            node_id: replace(node, reads=tuple(entries[node_id][3]), follower=sole_follower(entries, node_id))
-            for node_id, node in compiled.nodes.items()
-        }
+        nodes = {}
+        for node_id, node in compiled.nodes.items():
+            follower = sole_follower(entries, node_id)
+            hands_over = len(follower) > 1 and len(str(follower[3])) == 1
+            reads = tuple(entries[node_id][3])
+            nodes[node_id] = replace(node, reads=reads, follower=follower, hands_over=hands_over)
         return replace(compiled, hash=plan_hash, nodes=nodes, fields=fields)

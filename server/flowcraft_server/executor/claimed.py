@@ -14,6 +14,9 @@ MOST_AHEAD = 128
 QUICK = 0.001
 """Seconds from which on nodes are claimed one at a time."""
 
+WORTH = 0.002
+"""Seconds that the quick nodes that are claimed ahead take together: about what a round trip takes under load."""
+
 STUCK = 0.005
 """Seconds after which a claimed node that no thread takes is handed back."""
 
@@ -55,9 +58,21 @@ class ClaimedNodes:
         Args:
             finishing: 1 for a thread that is about to be done with its node.
         """
-        ahead = 1 if self._pace >= QUICK else min(MOST_AHEAD, int(QUICK / self._pace))
+        ahead = 1 if self._pace >= QUICK else min(MOST_AHEAD, int(WORTH / self._pace))
         idle = self._active - self._running + finishing
         return max(ahead, idle) - len(self._waiting) - self._asked
+
+    def how_to_go_on(self, hands_over: bool) -> str:
+        """How a thread that is done with its node asks for another (see `Seat`), '' if it is not to; to be settled by `put`.
+
+        Args:
+            hands_over: another node follows at once. With a full stock of quick nodes it is taken all the same, for it comes
+                for the one that went.
+        """
+        how = "q" if self.wanted(finishing=1) > 0 else "n" if hands_over and self._pace < QUICK else ""
+        if how:
+            self.ask(1)
+        return how
 
     def ask(self, count: int) -> None:
         """Note that claims are on their way."""

@@ -14,7 +14,7 @@ from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 MOST_AT_ONCE = 64
 MOST_OF_A_THREAD = 32
-PIPELINES = 4
+PIPELINES = 8
 LONGEST_PAUSE = 2.0
 
 Make = Callable[[], ScriptCall | None]

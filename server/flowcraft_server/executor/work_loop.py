@@ -82,38 +82,36 @@ class WorkLoop:
 
     def _work(self, turn: "_Turn") -> None:
         while not self._draining.is_set():
-            over = time.monotonic() > turn.until
+            if time.monotonic() > turn.until:  # what is in stock is there for the next turn, or for another thread
+                self._leave_token()
+                break
             attempt = self._stock.take() if len(self._committer) < MOST_OF_A_THREAD else None
             if attempt is not None:
-                self._run(attempt, turn, over)
+                self._run(attempt, turn)
             elif len(self._committer):
-                self._flush(over)
-            elif over:
-                return self._leave_token()
+                self._flush()
             elif turn.ready == 0:
-                return None
+                return
             elif (wanted := self._stock.wanted()) > 0:
                 if not self._claim(wanted):
-                    return None
+                    return
             else:
                 self._stock.wait(STAND_BY_SECONDS)
         if len(self._committer):
             self._committer.flush()
-        return None
 
-    def _run(self, attempt: Attempt, turn: "_Turn", over: bool) -> None:
+    def _run(self, attempt: Attempt, turn: "_Turn") -> None:
         uses = attempt.node.node.uses
         if not self._stock.is_quick(uses) and len(self._committer):
-            self._flush(over)  # nothing finished waits behind a node that may be slow
+            self._flush()  # nothing finished waits behind a node that may be slow
         self._stock.beginning(uses)
-        asked = False
+        asked = ""
 
         def seat() -> Seat:
             nonlocal asked
-            if not (asked or over or self._draining.is_set()) and self._stock.wanted(finishing=1) > 0:
-                asked = True
-                self._stock.ask(1)
-            return self._runner.seat("q" if asked else "-")
+            if not (asked or self._draining.is_set()):
+                asked = self._stock.how_to_go_on(attempt.node.hands_over)
+            return self._runner.seat(asked or "-")
 
         begin = time.perf_counter()
         self._running.begin(attempt)
@@ -126,9 +124,9 @@ class WorkLoop:
         finally:
             self._running.end()
             self._stock.took(uses, time.perf_counter() - begin)
-        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != "q"):
+        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != asked):
             self._stock.put([], 1)
-            asked = False
+            asked = ""
         if call is not None:
             # What has said something goes the way of what it said, which must be there first.
             send = self._committer.put if attempt.has_emitted else self._committer.add
@@ -149,10 +147,10 @@ class WorkLoop:
 
         return heard
 
-    def _flush(self, over: bool) -> None:
+    def _flush(self) -> None:
         """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""
         more = min(self._stock.wanted(), self._ready)
-        if more > 0 and not over and not self._draining.is_set() and self._event_loop.has_room(0.0):
+        if more > 0 and not self._draining.is_set() and self._event_loop.has_room(0.0):
             self._ready = 0
             self._stock.ask(more)
             call = scripts.claim(self._runner.engine.keys, self._runner.seat(), more)

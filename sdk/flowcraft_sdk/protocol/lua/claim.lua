@@ -5,13 +5,7 @@
 --@include base collecting taking
 
 collect()
-local claims, failure = {}, nil
-for i = 1, ARGV[4] do
-  local fine, claim = pcall(take_next, ARGV[3], ARGV[1], ARGV[2])
-  if not fine then failure = claim end
-  if not fine or not claim then break end
-  claims[i] = claim
-end
+local claims, failure = take_many(ARGV[3], tonumber(ARGV[4]), ARGV[1], ARGV[2])
 write_collected()
 if failure and not claims[1] then error(failure) end
 return claims

@@ -11,7 +11,7 @@
 --   follower: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry says of it: queue, place
 --     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others
 -- RETURNS for each outcome an error, or
---   {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
+--   {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
 --@include base collecting taking measuring straight
 
 -- `count` words of the call from `from` on.
@@ -29,6 +29,7 @@ end
 
 allow_when_full()
 collect()
+wanting = {}
 local nodes, at, replies, left = {}, 2, {}, {}
 for i = 1, ARGV[1] do
   nodes[i] = words(at + 1, tonumber(ARGV[at]))
@@ -42,6 +43,7 @@ while ARGV[at] do
   replies[#replies + 1] = reply or false
   if not reply then left[#left + 1] = {#replies, NODE, OUTCOME} end
 end
+serve_wanting()
 write_collected()
 if not left[1] then return replies end
 
@@ -100,7 +102,7 @@ local function general()
 
   e = e or entry(r, inst)
   if OUTCOME[5] then put_more(r, inst) end
-  end_lease(id .. '|' .. inst)
+  remove_entry(LEASES, id .. '|' .. inst)
   node_event(r, 'c', inst, NODE[7])
   if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
   add_live(r, e, -1)

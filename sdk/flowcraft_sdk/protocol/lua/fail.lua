@@ -4,7 +4,7 @@
 --   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
--- RETURNS {ok|stale|already, status of the run, next claim or nil, and if that was sought in the queue, how many nodes are ready there}
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
 --@include base collecting taking run graph loops measuring ending stopping claiming batch failing
 
 local id, inst, how, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]

@@ -5,6 +5,7 @@ local B = string.sub(KEYS[1], 1, -6)
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('GET', KEYS[1]) or 0)
 
+local LEASES = B .. 'leases'
 local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
 
 local function setting(name, default)

@@ -1,30 +1,40 @@
--- What a call writes for each node, and that can be written together when the call is about many: the leases that end and
--- begin, and the events of a run. And followers of a run need to be told once that there is news.
+-- What a call writes for each node or run, and that can be written together when the call is about many: entries of sorted
+-- sets and the events of a run. And followers of a run need to be told once that there is news.
 
-local ended_leases, begun_leases, noted, told -- nil: nothing is collected, each is written at once
+local added, removed, noted, told -- by key; nil: nothing is collected, each is written at once
 
 local function collect()
-  ended_leases, begun_leases, noted, told = {}, {}, {}, {}
+  added, removed, noted, told = {}, {}, {}, {}
 end
 
 -- Writes what was collected, and collects anew.
 local function write_collected()
-  if ended_leases[1] then redis.call('ZREM', B .. 'leases', unpack(ended_leases)) end
-  if begun_leases[1] then redis.call('ZADD', B .. 'leases', unpack(begun_leases)) end
+  for set, members in pairs(removed) do redis.call('ZREM', set, unpack(members)) end
+  for set, entries in pairs(added) do redis.call('ZADD', set, unpack(entries)) end
   for k, events in pairs(noted) do add_events(k, events) end
   collect()
 end
 
-local function end_lease(member)
-  if not told then return redis.call('ZREM', B .. 'leases', member) end
-  ended_leases[#ended_leases + 1] = member
+local function remove_entry(set, member)
+  if not told then return redis.call('ZREM', set, member) end
+  local members = removed[set]
+  if not members then
+    removed[set] = {member}
+  else
+    members[#members + 1] = member
+  end
 end
 
-local function begin_lease(member, lease)
-  local due = string.format('%d', NOW + lease)
-  if not told then return redis.call('ZADD', B .. 'leases', due, member) end
-  begun_leases[#begun_leases + 1] = due
-  begun_leases[#begun_leases + 1] = member
+-- Not for an entry that the same call removes afterwards.
+local function add_entry(set, score, member)
+  if not told then return redis.call('ZADD', set, score, member) end
+  local entries = added[set]
+  if not entries then
+    added[set] = {score, member}
+  else
+    entries[#entries + 1] = score
+    entries[#entries + 1] = member
+  end
 end
 
 -- Adds to a run's history; `now`: at once, with what was collected for it.

@@ -116,8 +116,8 @@ end
 
 -- The end of a run that is nobody's child, all of whose nodes have completed. `set` and `events` are of its last node.
 local function complete_run(id, k, created, history, set, events)
-  redis.call('ZREM', B .. 'idx:st:running', id)
-  redis.call('ZADD', B .. 'idx:st:completed', created, id)
+  remove_entry(B .. 'idx:st:running', id)
+  add_entry(B .. 'idx:st:completed', created, id)
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
   redis.call('HSET', k, unpack(set))
   if history ~= 'off' then
@@ -149,7 +149,7 @@ local function straight()
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired
   end
-  end_lease(id .. '|' .. inst)
+  remove_entry(LEASES, id .. '|' .. inst)
   if not last then tell(k) end
   local own = hand_over(id, fired, set, now, how, queues)
   local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}

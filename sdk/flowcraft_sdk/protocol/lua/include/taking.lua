@@ -59,7 +59,7 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
   local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
   set[#set + 1] = 'n:' .. inst
   set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now
-  begin_lease(id .. '|' .. inst, lease) -- first: a lease too many is harmless
+  add_entry(LEASES, string.format('%d', NOW + lease), id .. '|' .. inst) -- first: a lease too many is harmless
   redis.call('HSET', k, unpack(set))
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
@@ -90,40 +90,65 @@ local function plan_entry(plan, inst, k)
   return entries_taken[key]
 end
 
--- Claims a node if it is ready; false if not. `told`: those who follow the run hear of this call anyway.
-local function take(id, inst, worker, lease, told)
-  local k = B .. 'run:' .. id
-  local v = redis.call('HMGET', k, 'plan', 'bp', 'cr', 'h', 'st', 'stop', 'n:' .. inst, 'r:' .. inst)
-  if not v[5] or TERMINAL[v[5]] or v[6] then return false end
-  local n = {string.match(v[7] or '', '^R|(%d+)|(%d+)|(%d+)|')}
+-- The field that brings a node's input, if that can be told without looking at the run.
+local function sole_input(e)
+  local field = #e[2] == 1 and not e[6] and e[2][1]
+  return field and string.byte(field) ~= 63 and field
+end
+
+-- Claims a node if it is ready; false if not. `told`: those who follow the run hear of this call anyway; `records`: of the
+-- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
+local function take(id, inst, worker, lease, told, records)
+  local k, run, brings, v = B .. 'run:' .. id, records[id], nil, nil
+  local e = run and plan_entry(run[1], inst, k)
+  if e then
+    brings = sole_input(e)
+    v = redis.call('HMGET', k, 'n:' .. inst, 'r:' .. inst, brings or 'st')
+  else
+    v = redis.call('HMGET', k, 'n:' .. inst, 'r:' .. inst, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
+    if not v[7] or TERMINAL[v[7]] or v[8] then return false end
+    run = {v[3], v[4], v[5], v[6], v[7]}
+  end
+  local n = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|')}
   if not n[1] then return false end
-  local e = plan_entry(v[1], inst, k)
+  e = e or plan_entry(run[1], inst, k)
   if not e then -- the sweeper fails the run
     redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. inst)
     return false
   end
+  records[id] = run
   local set = {}
-  if v[5] == 'queued' then
-    redis.call('ZREM', B .. 'idx:st:queued', id)
-    redis.call('ZADD', B .. 'idx:st:running', v[3], id)
+  if run[5] == 'queued' then
+    remove_entry(B .. 'idx:st:queued', id)
+    add_entry(B .. 'idx:st:running', run[3], id)
     set = {'st', 'running', 'sr', NOW}
+    run[5] = 'running'
   end
   if not told then tell(k) end
-  return begin_node(id, inst, e, n, v, v[8], worker, lease, set, {})
+  return begin_node(id, inst, e, n, run, v[2], worker, lease, set, {}, brings and v[3])
 end
 
--- Pops ready nodes until one can be claimed; what is no longer ready is dropped on the way.
-local function take_next(queues, worker, lease)
+-- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way. Also returns the error, if a
+-- record could not be read; what else was popped is put back then.
+local function take_many(queues, count, worker, lease)
+  local claims, records, failure = {}, {}, nil
   for queue in string.gmatch(queues, '[^,]+') do
+    local ready = B .. 'ready:' .. queue
     for _ = 1, 32 do
-      local popped = redis.call('ZPOPMIN', B .. 'ready:' .. queue)
+      local popped = #claims < count and not failure and redis.call('ZPOPMIN', ready, count - #claims) or {}
       if not popped[1] then break end
-      local id, inst = string.match(popped[1], '^([^|]+)|(.+)$')
-      local claim = take(id, inst, worker, lease)
-      if claim then return claim end
+      for i = 1, #popped, 2 do
+        local id, inst = string.match(popped[i], '^([^|]+)|(.+)$')
+        if failure then
+          redis.call('ZADD', ready, popped[i + 1], popped[i])
+        else
+          local fine, claim = pcall(take, id, inst, worker, lease, false, records)
+          if not fine then failure = claim elseif claim then claims[#claims + 1] = claim end
+        end
+      end
     end
   end
-  return false
+  return claims, failure
 end
 
 -- How many nodes are ready in the worker's queues: tells it whether asking for more is worth while.
@@ -133,11 +158,38 @@ local function ready_count(queues)
   return ready
 end
 
+-- Replies that still want to know about the queue, by who asks; nil: each is served at once.
+local wanting
+
+-- Serves them, once all outcomes of the call are recorded.
+local function serve_wanting()
+  for _, asked in pairs(wanting) do
+    local claims = asked.claims[1] and take_many(asked.queues, #asked.claims, asked.worker, asked.lease)
+    local ready = ready_count(asked.queues)
+    for i, reply in ipairs(asked.claims) do reply[3], reply[4] = claims[i] or false, ready end
+    for _, reply in ipairs(asked.counts) do reply[4] = ready end
+  end
+  wanting = nil
+end
+
 -- The reply of a call that hands in an outcome and asks for the next node: `own` if the outcome made one ready for the
 -- worker, else one from the queue. how: 'q' own successor, then the queue; 'n' own successor only; '-' none.
 local function reply_with_claim(code, status, own, how, queues, worker, lease)
-  local claim = own and take(own[1], own[2], worker, lease, true)
-  if claim or how ~= 'q' then return {code, status, claim or false} end
-  claim = take_next(queues, worker, lease)
-  return {code, status, claim, ready_count(queues)}
+  local claim = own and take(own[1], own[2], worker, lease, true, {})
+  local reply = {code, status, claim or false}
+  if claim or how == '-' then return reply end
+  if wanting then
+    local who = worker .. ' ' .. lease .. ' ' .. queues
+    local asked = wanting[who] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
+    wanting[who] = asked
+    table.insert(how == 'q' and asked.claims or asked.counts, reply)
+    return reply
+  end
+  if how == 'q' then
+    local claims, failure = take_many(queues, 1, worker, lease)
+    if failure then error(failure) end
+    reply[3] = claims[1] or false
+  end
+  reply[4] = ready_count(queues)
+  return reply
 end
