@@ -14,6 +14,7 @@ from flowcraft_server.store.link import StoreLink
 
 BATCH = 50
 THREADS = 4
+LIVE = ("queued", "running", "waiting")
 PATIENCE = 600.0
 """Seconds after which a measurement whose runs do not end is given up."""
 
@@ -83,7 +84,7 @@ def measure(
         begun_at = link.redis.zcard(ended)
         cpu = [cpu_seconds(child.pid) for child in children], cpu_seconds(server_pid)
         begin = time.perf_counter()
-        while link.redis.zcard(keys.index_all) - link.redis.zcard(ended) > 0 or link.redis.zcard(keys.leases):
+        while any(link.redis.zcard(keys.index_status(status)) for status in LIVE):
             if time.perf_counter() - begin > PATIENCE:
                 raise TimeoutError(f"{load.graph}: {link.redis.zcard(ended)} runs have completed, then no more")
             time.sleep(0.02)

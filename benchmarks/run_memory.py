@@ -50,7 +50,7 @@ def measured(link: StoreLink, keys: Keys, load: Load) -> tuple[dict[str, float],
     start_all(link, keys, load)
     queued = a_run(link, keys, load.runs)
     with workers("benchmarks.worker", link.url, 4), Client(link.url, namespace=NAMESPACE) as client:
-        for run_id in link.redis.zrange(keys.index_all, 0, -1):
+        for run_id in link.redis.zrange(keys.index_blueprint(load.graph), 0, -1):
             client.get_handle(run_id.decode() if isinstance(run_id, bytes) else run_id).result(timeout=60)
     return queued, a_run(link, keys, load.runs)
 

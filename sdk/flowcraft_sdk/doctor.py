@@ -3,12 +3,12 @@
 Each look is one script, so nothing is taken for broken that is only on its way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flowcraft_sdk.operations import Deployment, text
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.records import Defect, RunStatus
+from flowcraft_sdk.records import STATES, Defect
 from flowcraft_sdk.steps import Operation, command
 from flowcraft_sdk.tombstones import missing
 
@@ -50,9 +50,8 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
             yield from missing(deployment.keys.gone, run_id)
         return found or []
     defects = []
-    for status in RunStatus:
-        if not status.is_terminal and status is not RunStatus.UNKNOWN:
-            defects += yield from _examine_index(deployment, deployment.keys.index_status(status), fix)
+    live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
+    defects += yield from _examine_indexes(deployment, live, fix)
     names = yield from _sorted_sets(deployment)
     for name in names:
         defects += yield from _examine_entries(deployment, name, fix)
@@ -61,19 +60,24 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
 
 def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
     """Look at every run, ended ones too, and at all entries; repairs nothing."""
-    defects = yield from _examine_index(deployment, deployment.keys.index_all, False)
+    names = yield from _sorted_sets(deployment)
+    indexes = [deployment.keys.base + name for name in names if name.startswith(("idx:st:", "idx:bp:"))]
+    defects = yield from _examine_indexes(deployment, indexes, False)
     rest = yield from examine(deployment, None, False)
     return defects + [defect for defect in rest if defect not in defects]
 
 
-def _examine_index(deployment: Deployment, index: str, fix: bool) -> Operation[list[Defect]]:
-    """Look at the runs of an index. They may leave it meanwhile, so it is read whole before it is worked off."""
+def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
+    """Look at the runs of some indexes. They may leave them meanwhile, so these are read whole before they are worked off."""
     run_ids: list[str] = []
-    while True:
-        page = yield command("ZRANGE", index, len(run_ids), len(run_ids) + ENTRIES_AT_ONCE - 1)
-        run_ids += [text(run_id) for run_id in page]
-        if len(page) < ENTRIES_AT_ONCE:
-            break
+    for index in indexes:
+        first = 0
+        while True:
+            page = yield command("ZRANGE", index, first, first + ENTRIES_AT_ONCE - 1)
+            run_ids += [text(run_id) for run_id in page]
+            first += len(page)
+            if len(page) < ENTRIES_AT_ONCE:
+                break
     defects: list[Defect] = []
     for run_id in dict.fromkeys(run_ids):
         reply = yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)

@@ -9,7 +9,7 @@ from flowcraft_sdk.context_input import epoch_ms
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc, server_ms, text
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
-from flowcraft_sdk.records import BlueprintInfo, RunStatus, RunSummary, WorkerInfo
+from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
 from flowcraft_sdk.steps import Batch, Emit, Operation, command
 
 
@@ -29,9 +29,9 @@ class Filter:
         keys, statuses = deployment.keys, self.statuses
         if self.tag is not None:
             return [keys.index_tag(self.tag)]
-        if statuses is not None:
-            return [keys.index_status(status) for status in sorted(statuses)]
-        return [keys.index_all if self.blueprint_id is None else keys.index_blueprint(self.blueprint_id)]
+        if statuses is None and self.blueprint_id is not None:
+            return [keys.index_blueprint(self.blueprint_id)]
+        return [keys.index_status(status) for status in sorted(STATES if statuses is None else statuses)]
 
     @property
     def settled_by_index(self) -> bool:
@@ -60,7 +60,7 @@ def checked_statuses(status: RunStatus | Iterable[RunStatus] | None) -> frozense
     given = [status] if isinstance(status, str) else list(status)
     found = frozenset(RunStatus(name) for name in given)
     if RunStatus.UNKNOWN in found:
-        known = ", ".join(state for state in RunStatus if state is not RunStatus.UNKNOWN)
+        known = ", ".join(state for state in RunStatus if state in STATES)
         raise ConfigurationError(f"a status is one of {known}, got {', '.join(map(repr, given))}")
     return found
 
@@ -100,7 +100,9 @@ class _Pages:
         """The next page."""
         most = self._size + len(self._seen)
         bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, most)
-        replies = yield Batch(tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes))
+        # All at once: a run that goes from one state to the next is in one of the two.
+        commands = tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes)
+        replies = yield Batch(commands, atomic=len(commands) > 1)
         entries = [entry for reply in replies for entry in scored(reply)]
         entries.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)  # as each index is sorted
         self.over = all(len(scored(reply)) < most for reply in replies)
@@ -141,7 +143,7 @@ def count_runs(deployment: Deployment, wanted: Filter, page_size: int = 500) -> 
         indexes = wanted.indexes(deployment)
         if not indexes:
             return 0
-        counts = yield Batch(tuple(command("ZCARD", index) for index in indexes))
+        counts = yield Batch(tuple(command("ZCARD", index) for index in indexes), atomic=len(indexes) > 1)
         return sum(int(count) for count in counts)
     count = 0
     pages = _Pages(wanted, deployment, page_size)

@@ -32,6 +32,9 @@ class RunStatus(StrEnum):
         return cls.UNKNOWN
 
 
+STATES = frozenset(RunStatus) - {RunStatus.UNKNOWN}
+"""States that a run can be in."""
+
 _TERMINAL = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flowcraft_sdk.records import STATES
 from flowcraft_server.testing import TestEnvironment, broken_invariants
 
 TRANSIENT = ("leases", "timers", "ready:default")
@@ -38,7 +39,8 @@ def leaked(env: TestEnvironment) -> list[str]:
             parts = member.decode().split("|")
             if ended & set(parts[:2]):
                 found.append(f"{name} keeps {member.decode()}")
-    listed = {run.decode() for run in env.link.redis.zrange(env.keys.index_all, 0, -1)}
+    indexes = [env.keys.index_status(status) for status in STATES]
+    listed = {run.decode() for index in indexes for run in env.link.redis.zrange(index, 0, -1)}
     prefix = env.keys.base + "run:"
     for key in env.link.redis.scan_iter(match=prefix.replace("[", "\\[") + "*", count=1000):
         run_id = key.decode()[len(prefix) :].partition(":events")[0].partition(":batch:")[0]

@@ -192,7 +192,7 @@ class TestRuns:
         assert env.client.get_handle("r").status() is RunStatus.FAILED
         env.publish(GRAPHS)  # what has ended needs it to be shown
 
-    @pytest.mark.parametrize("index", ["idx:all", "idx:st:waiting", "idx:bp:pause", "idx:tag:blue"])
+    @pytest.mark.parametrize("index", ["idx:st:waiting", "idx:bp:pause", "idx:tag:blue"])
     def test_not_in_an_index(self, env: TestEnvironment, index: str) -> None:
         settle(env, "pause", tags=["blue"])
         env.link.redis.delete(env.keys.base + index)
@@ -244,7 +244,7 @@ class TestFamilies:
 ENTRIES = [
     ("ready:default", "gone|a"), ("ready:default", "r|b"), ("ready:default", "nonsense"), ("leases", "r|w"),
     ("leases", "gone|a"), ("timers", "T|r|w"), ("timers", "W|gone|w"), ("timers", "d|gone|"), ("timers", "g|r|"),
-    ("timers", "b|r|"), ("timers", "p|r|w"), ("timers", "nonsense"), ("dead", "gone|a"), ("idx:all", "gone"),
+    ("timers", "b|r|"), ("timers", "p|r|w"), ("timers", "nonsense"), ("dead", "gone|a"), ("idx:st:waiting", "gone"),
     ("idx:st:running", "r"), ("idx:bp:chain", "r"), ("idx:bp:other", "gone"), ("idx:tag:red", "r"),
     ("ended:completed", "r"), ("ended:failed", "gone"),
 ]  # fmt: skip

@@ -84,11 +84,6 @@ class Keys:
         return self.base + "plans"
 
     @property
-    def index_all(self) -> str:
-        """Sorted set of all run ids, by creation time."""
-        return self.base + "idx:all"
-
-    @property
     def blueprints(self) -> str:
         """Hash: blueprint id -> hash of its current plan."""
         return self.base + "blueprints"

@@ -70,7 +70,7 @@ class Runs:
         record = {"bp": "b", "plan": "h", "st": status, "cr": CREATED, **fields}
         self.redis.hset(self.keys.run(run_id), mapping=record)
         self.redis.hset(self.keys.plan("h"), "doc", '{"id":"b","nodes":[{"id":"a"}],"edges":[]}')
-        self.redis.zadd(self.keys.index_all, {run_id: CREATED})
+        self.redis.zadd(self.keys.index_status(status), {run_id: CREATED})
 
     def end(self, run_id: str, status: str = "completed", **fields: Any) -> None:
         pipe = self.redis.pipeline(transaction=True)

@@ -22,9 +22,7 @@ def run(operation: Any, runs: dict[str, tuple[int, RunStatus]]) -> tuple[Any, li
     """Answer an operation as Redis would, with these runs: id -> (created, status)."""
 
     def index(key: str) -> dict[str, int]:
-        return {
-            r: created for r, (created, status) in runs.items() if key in (KEYS.index_all, KEYS.index_status(status))
-        }
+        return {r: created for r, (created, status) in runs.items() if key == KEYS.index_status(status)}
 
     def reply(name: str, args: tuple[Any, ...]) -> Any:
         if name == "ZCARD":

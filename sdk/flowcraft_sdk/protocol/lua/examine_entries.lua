@@ -50,7 +50,7 @@ local CHECKS = {
   idx = function(id)
     local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'bp', 'tags')
     local by, value = string.match(which, '^(%a+):?(.*)$')
-    if not v[1] or by == 'all' then return v[1] end
+    if not v[1] then return false end
     if by == 'st' then return v[1] == value end
     if by == 'bp' then return v[2] == value end
     for _, tag in ipairs(v[3] and cjson.decode(v[3]) or {}) do

@@ -25,7 +25,6 @@ local function create_run(options, pairs_)
   redis.call('HSET', k, unpack(record))
   for i = pairs_, #ARGV, 2 do redis.call('HSET', k, 'c:' .. ARGV[i], ARGV[i + 1]) end
   redis.call('HINCRBY', B .. 'plans', options.plan, 1)
-  redis.call('ZADD', B .. 'idx:all', NOW, options.id)
   redis.call('ZADD', B .. 'idx:bp:' .. options.blueprint, NOW, options.id)
   redis.call('ZADD', B .. 'idx:st:' .. st, NOW, options.id)
   if options.tags and options.tags ~= '' then

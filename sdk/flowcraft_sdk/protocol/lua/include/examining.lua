@@ -10,7 +10,7 @@ local function first_live(r)
 end
 
 local function examine_indexes(r, defect)
-  local indexes = {['idx:all'] = r.cr, ['idx:st:' .. r.st] = r.cr, ['idx:bp:' .. r.bp] = r.cr}
+  local indexes = {['idx:st:' .. r.st] = r.cr, ['idx:bp:' .. r.bp] = r.cr}
   local tags = get(r, 'tags')
   for _, tag in ipairs(tags and cjson.decode(tags) or {}) do indexes['idx:tag:' .. tag] = r.cr end
   if TERMINAL[r.st] and not r.par then

@@ -1,8 +1,8 @@
 -- What retention goes by: when a run ended that is nobody's child, and about how many bytes it takes (measured once, over
--- 100 fields at most; its places in the indexes take some 400). Comes after all else of the run has been written.
+-- 100 fields at most; its places in the indexes take some 300). Comes after all else of the run has been written.
 -- batches: owners of batches, one a line, or nothing; child: whether the run is another's.
 local function note_size(id, st, batches, child)
-  local k, bytes = B .. 'run:' .. id, 400
+  local k, bytes = B .. 'run:' .. id, 300
   local function add(key)
     local reply = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 100)
     if type(reply) == 'number' then bytes = bytes + reply end -- absent, or not allowed here: then there is no byte budget

@@ -40,7 +40,6 @@ local function remove_old_plans(most)
 end
 
 local function remove_from_indexes(id, st, bp, tags)
-  redis.call('ZREM', B .. 'idx:all', id)
   redis.call('ZREM', B .. 'idx:st:' .. st, id)
   redis.call('ZREM', B .. 'idx:bp:' .. bp, id)
   redis.call('ZREM', B .. 'ended:' .. (st == 'timed_out' and 'failed' or st), id)
@@ -64,7 +63,6 @@ end
 
 -- What is left in the common indexes of a run whose record was deleted by hand.
 local function clear_up(id)
-  redis.call('ZREM', B .. 'idx:all', id)
   for st in pairs(TERMINAL) do
     redis.call('ZREM', B .. 'idx:st:' .. st, id)
     redis.call('ZREM', B .. 'ended:' .. st, id)
