@@ -15,6 +15,18 @@ from flowcraft_server.store.link import StoreLink
 BATCH = 50
 THREADS = 4
 LIVE = ("queued", "running", "waiting")
+NODES_DONE = """
+local done = 0
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local fields = redis.call('HGETALL', ARGV[1] .. id)
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 2) == 'n:' and string.sub(fields[i + 1], 1, 1) == 'C' then done = done + 1 end
+  end
+end
+return done
+"""
+"""How many nodes of runs under way have completed."""
+
 PATIENCE = 600.0
 """Seconds after which a measurement whose runs do not end is given up."""
 
@@ -82,6 +94,7 @@ def measure(
             time.sleep(0.001)
         link.redis.config_resetstat()
         begun_at = link.redis.zcard(ended)
+        done = int(link.redis.eval(NODES_DONE, 1, keys.index_status("running"), keys.run("")))
         cpu = [cpu_seconds(child.pid) for child in children], cpu_seconds(server_pid)
         begin = time.perf_counter()
         while any(link.redis.zcard(keys.index_status(status)) for status in LIVE):
@@ -89,7 +102,7 @@ def measure(
                 raise TimeoutError(f"{load.graph}: {link.redis.zcard(ended)} runs have completed, then no more")
             time.sleep(0.02)
         seconds = time.perf_counter() - begin
-        nodes = (link.redis.zcard(ended) - begun_at) * load.nodes / _runs_of(load)
+        nodes = (link.redis.zcard(ended) - begun_at) * load.nodes / _runs_of(load) - done
         worker = sum(cpu_seconds(child.pid) for child in children) - sum(cpu[0])
         server = cpu_seconds(server_pid) - cpu[1]
         stats, calls = link.redis.info("stats"), link.redis.info("commandstats")
