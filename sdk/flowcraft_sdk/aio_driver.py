@@ -90,7 +90,7 @@ class AsyncDriver:
     async def _do(self, step: Step, ears: list[Ear]) -> Any:
         self._check_open()
         if isinstance(step, Listen):
-            ears.append(await self.hub.listen(step.channels, step.seconds, step.ends_only))
+            ears.append(await self.hub.listen(step.channels, step.seconds))
             return None
         if isinstance(step, Doze):
             if ears:

@@ -29,13 +29,13 @@ class AsyncListenerHub:
         self._silent_since = 0.0
         self._closed = False
 
-    async def listen(self, channels: tuple[str, ...], seconds: float, ends_only: bool) -> Ear:
+    async def listen(self, channels: tuple[str, ...], seconds: float) -> Ear:
         """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
         told, ready = asyncio.Event(), asyncio.Event()
-        ear = Ear(channels, ends_only, told, ready)
+        ear = Ear(channels, told, ready)
         if self._closed:
             return ear
         self._board.add(ear)

@@ -80,7 +80,7 @@ class SyncDriver:
     def _do(self, step: Step, ears: list[Ear]) -> Any:
         self._check_open()
         if isinstance(step, Listen):
-            ears.append(self.hub.listen(step.channels, step.seconds, step.ends_only))
+            ears.append(self.hub.listen(step.channels, step.seconds))
             return None
         if isinstance(step, Doze):
             if ears:

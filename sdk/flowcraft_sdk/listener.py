@@ -54,13 +54,13 @@ class ListenerHub:
         if self._pid != os.getpid():
             self._reset()
 
-    def listen(self, channels: tuple[str, ...], seconds: float, ends_only: bool) -> Ear:
+    def listen(self, channels: tuple[str, ...], seconds: float) -> Ear:
         """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
         told, ready = threading.Event(), threading.Event()
-        ear = Ear(channels, ends_only, told, ready)
+        ear = Ear(channels, told, ready)
         with self._lock:
             if self._closed:
                 return ear

@@ -39,12 +39,10 @@ class Listen:
     Attributes:
         channels: what to listen to.
         seconds: how long to wait for the confirmation; a late one wakes the next `Doze`.
-        ends_only: hear nothing of a run but its end.
     """
 
     channels: tuple[str, ...]
     seconds: float
-    ends_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

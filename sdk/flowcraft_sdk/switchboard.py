@@ -21,14 +21,12 @@ class Ear:
 
     Args:
         channels: what to listen to.
-        ends_only: hear nothing of a run but its end.
         told: set when there is something in `heard`.
         ready: set when Redis has confirmed all channels.
     """
 
-    def __init__(self, channels: Iterable[str], ends_only: bool, told: Any, ready: Any) -> None:
+    def __init__(self, channels: Iterable[str], told: Any, ready: Any) -> None:
         self.channels = tuple(dict.fromkeys(channels))
-        self.ends_only = ends_only
         self.told: Flag = told
         self.ready: Flag = ready
         self.heard: Heard = {}
@@ -91,8 +89,7 @@ class Switchboard:
         if kind == "message":
             said = _text(reply[2])
             for ear in self._ears.get(channel, ()):
-                if said or not ear.ends_only:
-                    ear.tell(channel, said)
+                ear.tell(channel, said)
         elif kind == "subscribe":
             self._confirm(channel)
 

@@ -71,9 +71,10 @@ def wait_for(
     now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
     if now.is_terminal or now in wanted:
         return now
-    channel, warned = deployment.keys.channel(run_id), False
+    channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
+    warned = False
     if not span.over:
-        yield Listen((channel,), span.left(LISTEN_WAIT), ends_only=not wanted)
+        yield Listen((channel,), span.left(LISTEN_WAIT))
     while True:
         last = now
         now = yield from _bearing_outages(deployment, span, partial(status, deployment, run_id), last)
@@ -159,12 +160,12 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
     span = Span(timeout)
     states = yield from _statuses(deployment, list(handles))
     pending = {run_id for run_id, now in states.items() if not now.is_terminal}
-    runs = {deployment.keys.channel(run_id): run_id for run_id in handles if run_id in pending}
+    runs = {deployment.keys.end_channel(run_id): run_id for run_id in handles if run_id in pending}
     for run_id, handle in handles.items():
         if run_id not in pending:
             yield Emit(handle)
     if pending and not span.over:
-        yield Listen(tuple(runs), span.left(LISTEN_WAIT), ends_only=True)
+        yield Listen(tuple(runs), span.left(LISTEN_WAIT))
     heard: Mapping[str, str] = {}
     while pending:
         ended = [runs[channel] for channel, said in heard.items() if said]

@@ -127,19 +127,23 @@ def test_branches_of_one_run_meet_in_one_call(worker: Worker) -> None:
     assert noted == [("B", ""), ("s", "a"), ("c", "a"), ("s", "b"), ("s", "c"), ("c", "b"), ("c", "c"), ("s", "d")]
 
 
-def test_a_follower_hears_of_a_call_once_and_of_the_end(worker: Worker) -> None:
+def test_a_follower_hears_of_a_call_once_and_who_waits_of_the_end_alone(worker: Worker) -> None:
     held = worker.start("split", "r")
-    listener = worker.env.link.redis.pubsub()
-    listener.subscribe(worker.env.keys.run("r"))
+    listener, waiter = worker.env.link.redis.pubsub(), worker.env.link.redis.pubsub()
+    listener.subscribe(worker.env.keys.channel("r"))
+    waiter.subscribe(worker.env.keys.end_channel("r"))
     listener.get_message(timeout=5)
+    waiter.get_message(timeout=5)
     (first,) = worker.send(worker.outcome(held["r"], "tt"))
     branches = [parse_claim(first[2]), *worker.claims(5)]
     join = parse_claim(worker.send(*[worker.outcome(claim) for claim in branches])[1][2])
     worker.send(worker.outcome(join, ""))
     said = [listener.get_message(timeout=5)["data"] for _ in range(4)]
     assert said == [b"", b"", b"", b"completed"], "the outcome, the claim, both branches together, the end"
-    assert listener.get_message(timeout=0.01) is None
-    listener.close()
+    assert waiter.get_message(timeout=5)["data"] == b"completed"
+    for each in (listener, waiter):
+        assert each.get_message(timeout=0.01) is None
+        each.close()
 
 
 def test_a_server_that_has_forgotten_the_script_gets_it_again(worker: Worker) -> None:

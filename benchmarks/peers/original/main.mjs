@@ -1,4 +1,4 @@
-// Throughput and idle latency of the original: node main.mjs PORT throughput GRAPH RUNS PROCESSES | node main.mjs PORT latency ROUNDS
+// Throughput and idle latency of the original: node main.mjs PORT throughput GRAPH RUNS PROCESSES | node main.mjs PORT latency ROUNDS PAUSE
 // The client writes blueprintId and blueprintVersion into the state: without them the worker drops every job.
 import { spawn } from 'node:child_process'
 import { performance } from 'node:perf_hooks'
@@ -43,20 +43,20 @@ async function throughput(graph, runs, processes) {
   return { 'nodes/s': (runs * graphs[graph].nodes.length) / seconds }
 }
 
-async function latency(rounds) {
+async function latency(rounds, interval) {
   const children = workers(1)
   await pause(2000)
   const taken = []
-  for (let i = -30; i < rounds; i++) {
+  for (let i = interval > 1 ? -3 : -30; i < rounds; i++) {
     const begin = performance.now()
-    await start('chain3', `l${i}`)
-    while (!(await redis.get(`workflow:status:l${i}`))) await pause(1)
+    await start('chain3', `l${interval}-${i}`)
+    while (!(await redis.get(`workflow:status:l${interval}-${i}`))) await pause(interval)
     if (i >= 0) taken.push(performance.now() - begin)
   }
   for (const child of children) child.stdin.end()
   return { taken }
 }
 
-const figures = what === 'latency' ? await latency(Number(rest[0])) : await throughput(rest[0], Number(rest[1]), Number(rest[2]))
+const figures = what === 'latency' ? await latency(Number(rest[0]), Number(rest[1])) : await throughput(rest[0], Number(rest[1]), Number(rest[2]))
 console.log(JSON.stringify(figures))
 process.exit(0)

@@ -41,6 +41,10 @@ class Keys:
         """Channel on which something is said whenever the run has changed."""
         return f"{self.base}run:{run_id}"
 
+    def end_channel(self, run_id: str) -> str:
+        """Channel on which nothing is said of the run but its end."""
+        return f"{self.base}run:{run_id}:end"
+
     def plan(self, plan_hash: str) -> str:
         """Hash with a compiled plan."""
         return f"{self.base}plan:{plan_hash}"

@@ -77,6 +77,7 @@ class Runs:
         pipe.hset(self.keys.run(run_id), mapping={"st": status, "o:a": '"done"', **fields})
         pipe.rpush(self.keys.events(run_id), f"E|5||{status}")
         pipe.publish(self.keys.channel(run_id), status)
+        pipe.publish(self.keys.end_channel(run_id), status)
         pipe.execute()
 
     def end_later(self, run_id: str, seconds: float, status: str = "completed") -> threading.Timer:
@@ -92,8 +93,9 @@ class Runs:
         pipe.execute()
 
     def listeners(self, run_id: str) -> int:
-        """Connections that are subscribed to a run's channel."""
-        return int(self.redis.pubsub_numsub(self.keys.channel(run_id))[0][1])
+        """How often a run's channels are subscribed to."""
+        channels = self.keys.channel(run_id), self.keys.end_channel(run_id)
+        return sum(int(count) for _, count in self.redis.pubsub_numsub(*channels))
 
     def until_heard(self, run_id: str, listeners: int = 1) -> None:
         """Wait until so many connections listen to a run."""

@@ -30,7 +30,7 @@ def client(server: PrivateServer, namespace: str) -> Iterator[Client]:
 
 def test_an_ear_hears_what_is_said_after_listen_returned(hub: ListenerHub, runs: Runs) -> None:
     channel = runs.keys.channel("r")
-    ear = hub.listen((channel,), 5.0, False)
+    ear = hub.listen((channel,), 5.0)
     assert runs.redis.publish(channel, "completed") == 1
     assert hub.doze(ear, 5.0) == {channel: "completed"}
     assert hub.doze(ear, 0.01) == {}
@@ -39,7 +39,7 @@ def test_an_ear_hears_what_is_said_after_listen_returned(hub: ListenerHub, runs:
 
 
 def test_the_last_ear_on_a_channel_unsubscribes_at_once(hub: ListenerHub, runs: Runs) -> None:
-    first, second = (hub.listen((runs.keys.channel("r"),), 5.0, False) for _ in range(2))
+    first, second = (hub.listen((runs.keys.channel("r"),), 5.0) for _ in range(2))
     assert runs.listeners("r") == 1
     hub.forget(first)
     time.sleep(0.02)
@@ -50,7 +50,7 @@ def test_the_last_ear_on_a_channel_unsubscribes_at_once(hub: ListenerHub, runs: 
 
 def test_a_broken_connection_is_mended_and_everybody_told_to_look(hub: ListenerHub, runs: Runs) -> None:
     channels = tuple(runs.keys.channel(f"r{n}") for n in range(3))
-    ear = hub.listen(channels, 5.0, False)
+    ear = hub.listen(channels, 5.0)
     runs.kill_connections("pubsub")
     heard = {}
     until(lambda: heard.update(hub.doze(ear, 1.0)) or len(heard) == 3, "told to look")
@@ -67,7 +67,7 @@ def test_listening_without_a_server_gives_up_in_time_and_is_made_good_later(
     hub = ListenerHub(lambda: listening_connection(redis))
     own_server.kill()
     begin = time.monotonic()
-    ear = hub.listen((runs.keys.channel("r"),), 0.1, False)
+    ear = hub.listen((runs.keys.channel("r"),), 0.1)
     assert 0.09 < time.monotonic() - begin < 1.0
     own_server.start()
     assert hub.doze(ear, 5.0) == {runs.keys.channel("r"): ""}

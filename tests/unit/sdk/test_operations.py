@@ -215,12 +215,12 @@ def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
     def answer(step: Step) -> Any:
         if isinstance(step, Command):
             return next(states)
-        return {KEYS.channel("r1"): "completed"} if isinstance(step, Doze) else None
+        return {KEYS.end_channel("r1"): "completed"} if isinstance(step, Doze) else None
 
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), answer)
     assert value is RunStatus.COMPLETED
     assert [type(step) for step in asked] == [Command, Listen, Command, Doze]
-    assert asked[1] == Listen((KEYS.channel("r1"),), 5.0, ends_only=True)
+    assert asked[1] == Listen((KEYS.end_channel("r1"),), 5.0)
 
 
 def test_an_ended_run_needs_no_subscription() -> None:

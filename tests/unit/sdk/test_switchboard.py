@@ -6,8 +6,8 @@ from typing import Any
 from flowcraft_sdk.switchboard import Ear, Switchboard
 
 
-def ear(*channels: str, ends_only: bool = False) -> Ear:
-    return Ear(channels, ends_only, threading.Event(), threading.Event())
+def ear(*channels: str) -> Ear:
+    return Ear(channels, threading.Event(), threading.Event())
 
 
 def is_set(flag: Any) -> bool:
@@ -92,17 +92,8 @@ def test_what_is_said_reaches_the_ears_of_the_channel() -> None:
     assert not is_set(mine.told)
 
 
-def test_who_waits_for_ends_hears_nothing_else() -> None:
-    board, mine = Switchboard(), ear("a", ends_only=True)
-    board.add(mine)
-    board.take([b"message", b"a", b""])
-    assert not is_set(mine.told)
-    board.take([b"message", b"a", b"failed"])
-    assert mine.take() == {"a": "failed"}
-
-
 def test_after_a_reconnect_everybody_looks_for_himself() -> None:
-    board, mine = Switchboard(), ear("a", ends_only=True)
+    board, mine = Switchboard(), ear("a")
     board.add(mine)
     board.changes()
     confirm(board, "a")

@@ -155,7 +155,7 @@ local function straight()
   local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], set, events)
-    redis.call('PUBLISH', k, 'completed')
+    tell_end(k, 'completed')
     return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
   end
   if own then
