@@ -99,6 +99,12 @@ class TestStart:
         assert bench.status() == "queued"
         assert bench.ready() == ["r|a"]
 
+    def test_a_context_of_thousands_of_keys(self, bench: Bench) -> None:
+        bench.start(context={f"k{i}": b"%d" % i for i in range(3_000)})
+        fields = bench.fields()
+        assert fields["c:k2999"] == "2999"
+        assert (fields["live"], fields["n:a"]) == ("1", "R|1|0|0|0|default")
+
     def test_the_same_token_again_is_the_same_start(self, bench: Bench) -> None:
         assert bench.start() == bench.start()
         assert bench.ready() == ["r|a"]

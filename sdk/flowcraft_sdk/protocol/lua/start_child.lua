@@ -3,7 +3,7 @@
 -- ARGV run inst fence blueprint plan ('' for the current one) max_depth timeout, then key value ... of the child's context
 --   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
 -- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled)
---@include base run graph loops measuring ending claiming creating
+--@include base run graph loops measuring ending claiming recording creating
 
 local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
 local r, n = held(id, inst, tonumber(ARGV[3]))

@@ -1,0 +1,47 @@
+-- What a new run writes, whatever it begins with: its record, its context, its places in the indexes.
+
+local function keeps_history()
+  return setting('history', 'on') ~= 'off'
+end
+
+-- Fields and values of the record and of the context. options: id, blueprint, plan, token, digest, tags, memo, fork, parent,
+-- parent_node, root, depth, deadline, start_at; pairs_: where the context's key, value pairs begin in ARGV;
+-- live: how many nodes are ready.
+local function record_of(options, st, pairs_, live)
+  local record = {'bp', options.blueprint, 'plan', options.plan, 'st', st, 'cr', NOW, 'tok', options.token, 'live', live}
+  local function add(field, value)
+    if value and value ~= '' and value ~= '[]' and value ~= 0 then
+      record[#record + 1] = field
+      record[#record + 1] = value
+    end
+  end
+  add('dg', options.digest)
+  add('tags', options.tags)
+  add('memo', options.memo)
+  add('fork', options.fork)
+  add('par', options.parent)
+  add('pn', options.parent_node)
+  add('root', options.root)
+  add('dep', options.depth)
+  add('dl', options.deadline)
+  if not keeps_history() then add('h', 'off') end
+  for i = pairs_, #ARGV, 2 do
+    record[#record + 1] = 'c:' .. ARGV[i]
+    record[#record + 1] = ARGV[i + 1]
+  end
+  return record
+end
+
+local function write_record(k, record)
+  for from = 1, #record, 2000 do redis.call('HSET', k, unpack(record, from, math.min(from + 1999, #record))) end
+end
+
+local function add_to_indexes(options, st)
+  redis.call('HINCRBY', B .. 'plans', options.plan, 1)
+  redis.call('ZADD', B .. 'idx:bp:' .. options.blueprint, NOW, options.id)
+  redis.call('ZADD', B .. 'idx:st:' .. st, NOW, options.id)
+  if options.tags and options.tags ~= '' then
+    for _, tag in ipairs(cjson.decode(options.tags)) do redis.call('ZADD', B .. 'idx:tag:' .. tag, NOW, options.id) end
+  end
+  if options.deadline ~= 0 then redis.call('ZADD', B .. 'timers', options.deadline, 'd|' .. options.id .. '|') end
+end
