@@ -171,3 +171,39 @@ def test_an_outcome_with_thousands_of_writes(worker: Worker) -> None:
     assert [reply[0] for reply in worker.send(worker.outcome(held["r2"]), big)] == [b"ok", b"ok"]
     found = worker.env.link.redis.hmget(worker.env.keys.run("r1"), "c:k0", "c:k5999", "x:a>0")
     assert found == [b"0", b"5999", b"2"]
+
+
+def test_a_broken_run_in_the_queue_costs_no_other_its_place(worker: Worker) -> None:
+    for run in ("r1", "r2", "r3"):
+        call = scripts.start(worker.env.keys, token=run, run_id=run, blueprint_id="chain", digest="", context={})
+        worker.env.link.call(call)
+    store, broken = worker.env.link.redis, worker.env.keys.run("r2")
+    store.rename(broken, broken + ":aside")
+    store.set(broken, "no hash")
+    assert [claim.run_id for claim in worker.claims(3)] == ["r1"], "what is claimed is held, whatever comes after it"
+    assert store.zrange(worker.env.keys.ready("default"), 0, -1) == [b"r3|a"]
+    assert [claim.run_id for claim in worker.claims(3)] == ["r3"]
+    assert worker.leases() == ["r1|a", "r3|a"]
+    store.rename(broken + ":aside", broken)
+    worker.env.client.operator.examine("r2", fix=True)
+
+
+def test_a_broken_queue_costs_no_outcome(worker: Worker) -> None:
+    held = worker.start("chain", "r1", "r2")
+    queue, split = worker.env.keys.ready("default"), worker.start("split", "s")
+    worker.env.link.redis.set(queue, "no queue")
+    (fails,) = worker.send(worker.outcome(split["s"], "tt"))
+    assert isinstance(fails, redis.exceptions.ResponseError) and worker.leases() == ["r1|a", "r2|a", "s|a"]
+    ends = [parse_claim(reply[2]) for reply in worker.send(*[worker.outcome(claim) for claim in held.values()])]
+    asking = scripts.complete(
+        worker.env.keys, Seat("w1", 10_000, "default"), run_id="r1", inst="b", fence=1, plan=held["r1"].plan_hash,
+        state="C", action="", decisions="", output=b"1", follower=("-",),
+    )  # fmt: skip
+    worker.send(asking, worker.outcome(ends[1], ""))
+    assert [worker.status(run) for run in ("r1", "r2")] == ["completed", "completed"]
+    with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
+        worker.claims(1)
+    worker.env.link.redis.delete(queue)
+    assert worker.send(worker.outcome(split["s"], "tt"))[0][0] == b"ok", (
+        "it is handed in again once the queue is mended"
+    )

@@ -124,7 +124,7 @@ for _, each in ipairs(left) do
   NODE, OUTCOME = each[2], each[3]
   forget_runs()
   local fine, reply = pcall(general)
-  write_collected()
+  if fine then write_collected() else collect() end -- a broken run keeps its lease, and is looked at again
   replies[each[1]] = fine and reply or refused(reply)
 end
 return replies

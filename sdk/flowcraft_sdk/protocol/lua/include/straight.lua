@@ -149,9 +149,9 @@ local function straight()
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired
   end
-  remove_entry(LEASES, id .. '|' .. inst)
   if not last then tell(k) end
-  local own = hand_over(id, fired, set, now, how, queues)
+  local own = hand_over(id, fired, set, now, how, queues) -- fails if a queue is broken: then the lease stays
+  remove_entry(LEASES, id .. '|' .. inst)
   local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], set, events)

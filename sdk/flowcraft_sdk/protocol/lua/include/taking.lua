@@ -129,13 +129,14 @@ local function take(id, inst, worker, lease, told, records)
 end
 
 -- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way. Also returns the error, if a
--- record could not be read; what else was popped is put back then.
+-- queue or a record could not be read; what else was popped is put back then. Raises none: what was claimed is held.
 local function take_many(queues, count, worker, lease)
   local claims, records, failure = {}, {}, nil
   for queue in string.gmatch(queues, '[^,]+') do
     local ready = B .. 'ready:' .. queue
     for _ = 1, 32 do
-      local popped = #claims < count and not failure and redis.call('ZPOPMIN', ready, count - #claims) or {}
+      local popped = #claims < count and not failure and redis.pcall('ZPOPMIN', ready, count - #claims) or {}
+      failure = failure or popped.err and popped
       if not popped[1] then break end
       for i = 1, #popped, 2 do
         local id, inst = string.match(popped[i], '^([^|]+)|(.+)$')
@@ -151,10 +152,13 @@ local function take_many(queues, count, worker, lease)
   return claims, failure
 end
 
--- How many nodes are ready in the worker's queues: tells it whether asking for more is worth while.
+-- How many nodes are ready in the worker's queues: tells it whether asking for more is worth while. Raises nothing.
 local function ready_count(queues)
   local ready = 0
-  for queue in string.gmatch(queues, '[^,]+') do ready = ready + redis.call('ZCARD', B .. 'ready:' .. queue) end
+  for queue in string.gmatch(queues, '[^,]+') do
+    local count = redis.pcall('ZCARD', B .. 'ready:' .. queue)
+    if type(count) == 'number' then ready = ready + count end
+  end
   return ready
 end
 
