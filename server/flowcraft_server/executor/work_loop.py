@@ -109,7 +109,7 @@ class WorkLoop:
 
         def seat() -> Seat:
             nonlocal asked
-            if not (asked or self._draining.is_set()):
+            if not (asked or self._draining.is_set() or time.monotonic() > turn.until):
                 asked = self._stock.how_to_go_on(attempt.node.hands_over)
             return self._runner.seat(asked or "-")
 
