@@ -199,7 +199,9 @@ def test_a_broken_queue_costs_no_outcome(worker: Worker) -> None:
         worker.env.keys, Seat("w1", 10_000, "default"), run_id="r1", inst="b", fence=1, plan=held["r1"].plan_hash,
         state="C", action="", decisions="", output=b"1", follower=("-",),
     )  # fmt: skip
-    worker.send(asking, worker.outcome(ends[1], ""))
+    told, other = worker.send(asking, worker.outcome(ends[1], ""))
+    assert isinstance(told, redis.exceptions.ResponseError), "why there is no next node"
+    assert other[:2] == [b"ok", b"completed"]
     assert [worker.status(run) for run in ("r1", "r2")] == ["completed", "completed"]
     with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
         worker.claims(1)

@@ -4,7 +4,7 @@ A script file opens with its contract (KEYS, ARGV, RETURNS) and names the librar
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,6 +15,7 @@ from flowcraft_sdk.protocol.keys import Keys
 
 Argument = str | bytes | int
 INCLUDE = "--@include "
+MOST_JOINED_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,25 @@ def messages(calls: Iterable[ScriptCall]) -> list[Message]:
     for (script, keys, joinable), each in groupby(calls, lambda call: (call.script, call.keys, call.about is not None)):
         head = (len(keys), *keys)
         if joinable:
-            group = list(each)
-            made.append(Message(script, (*head, *_joined(group)), len(group)))
+            made += [Message(script, (*head, *_joined(group)), len(group)) for group in _bounded(each)]
         else:
             made += [Message(script, (*head, *call.args), None) for call in each]
     return made
+
+
+def _bounded(calls: Iterable[ScriptCall]) -> Iterator[list[ScriptCall]]:
+    """The calls in groups of `MOST_JOINED_BYTES` at most: Redis serves nobody else while it works on one."""
+    group: list[ScriptCall] = []
+    size = 0
+    for call in calls:
+        bytes_ = sum(len(word) for word in call.args if type(word) is bytes)
+        if group and size + bytes_ > MOST_JOINED_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(call)
+        size += bytes_
+    if group:
+        yield group
 
 
 def _joined(calls: Sequence[ScriptCall]) -> list[Argument]:

@@ -83,22 +83,24 @@ class WorkLoop:
     def _work(self, turn: "_Turn") -> None:
         while not self._draining.is_set():
             if time.monotonic() > turn.until:  # what is in stock is there for the next turn, or for another thread
-                self._leave_token()
-                break
+                if len(self._committer):
+                    self._committer.flush()
+                return self._leave_token()
             attempt = self._stock.take() if len(self._committer) < MOST_OF_A_THREAD else None
             if attempt is not None:
                 self._run(attempt, turn)
             elif len(self._committer):
                 self._flush()
             elif turn.ready == 0:
-                return
+                return None
             elif (wanted := self._stock.wanted()) > 0:
                 if not self._claim(wanted):
-                    return
+                    return None
             else:
                 self._stock.wait(STAND_BY_SECONDS)
         if len(self._committer):
             self._committer.flush()
+        return None
 
     def _run(self, attempt: Attempt, turn: "_Turn") -> None:
         uses = attempt.node.node.uses

@@ -33,6 +33,13 @@ def test_outcomes_of_different_stores_are_not_joined() -> None:
     assert [m.joined for m in messages([outcome("r1", "a"), outcome("r2", "a", OTHERS)])] == [1, 1]
 
 
+def test_large_outcomes_are_not_joined() -> None:
+    """Redis serves nobody else while it works on a call."""
+    large = ScriptCall(SCRIPT, (KEYS.clock,), ("r", 1, "-", bytes(600_000)), ("a", "plan"))
+    small = outcome("r1", "a")
+    assert [m.joined for m in messages([small, large, large, small, large])] == [2, 2, 1]
+
+
 def test_nothing_is_nothing() -> None:
     assert messages([]) == []
 

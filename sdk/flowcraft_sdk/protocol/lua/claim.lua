@@ -1,4 +1,4 @@
--- Pops a ready node from the queues and claims it.
+-- Pops ready nodes from the queues and claims them.
 -- KEYS clock
 -- ARGV worker lease_ms queues (comma separated, served in this order) count
 -- RETURNS a list of up to `count` claims (see include/taking.lua), empty when nothing is ready
@@ -7,5 +7,5 @@
 collect()
 local claims, failure = take_many(ARGV[3], tonumber(ARGV[4]), ARGV[1], ARGV[2])
 write_collected()
-if failure and not claims[1] then error(failure) end
+if failure and not claims[1] then return refused(failure) end
 return claims

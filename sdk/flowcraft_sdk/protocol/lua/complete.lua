@@ -22,11 +22,6 @@ local function words(from, count)
   return list
 end
 
--- An error in a reply among others. Redis before 7 has texts for errors.
-local function refused(problem)
-  return type(problem) == 'table' and problem or {err = tostring(problem)}
-end
-
 allow_when_full()
 collect()
 wanting = {}

@@ -1,5 +1,5 @@
 -- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
--- Comes last in a call, when everything else has been written, and writes at once.
+-- Comes last in a call, when everything else has been written; see collecting.lua for when it writes.
 -- Reply: {run, inst, plan, blueprint, attempt, fence, crashes, iterations, position, attached, edge value, value of each `reads`}
 --   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
 
@@ -90,19 +90,20 @@ local function plan_entry(plan, inst, k)
   return entries_taken[key]
 end
 
--- The field that brings a node's input, if that can be told without looking at the run.
-local function sole_input(e)
-  local field = #e[2] == 1 and not e[6] and e[2][1]
+-- The field that brings a node's input, if that can be told without looking at the run. An item's input lies elsewhere,
+-- and what its owner was brought is the whole list.
+local function sole_input(inst, e)
+  local field = #e[2] == 1 and not e[6] and not item_of(inst) and e[2][1]
   return field and string.byte(field) ~= 63 and field
 end
 
--- Claims a node if it is ready; false if not. `told`: those who follow the run hear of this call anyway; `records`: of the
+-- Claims a node if it is ready; false if not. `announced`: those who follow the run hear of this call anyway; `records`: of the
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
-local function take(id, inst, worker, lease, told, records)
+local function take(id, inst, worker, lease, announced, records)
   local k, run, brings, v = B .. 'run:' .. id, records[id], nil, nil
   local e = run and plan_entry(run[1], inst, k)
   if e then
-    brings = sole_input(e)
+    brings = sole_input(inst, e)
     v = redis.call('HMGET', k, 'n:' .. inst, 'r:' .. inst, brings or 'st')
   else
     v = redis.call('HMGET', k, 'n:' .. inst, 'r:' .. inst, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
@@ -124,8 +125,13 @@ local function take(id, inst, worker, lease, told, records)
     set = {'st', 'running', 'sr', NOW}
     run[5] = 'running'
   end
-  if not told then tell(k) end
+  if not announced then tell(k) end
   return begin_node(id, inst, e, n, run, v[2], worker, lease, set, {}, brings and v[3])
+end
+
+-- An error as a reply, or as one among others. Redis before 7 has texts for errors.
+local function refused(problem)
+  return {err = type(problem) == 'table' and problem.err or tostring(problem)}
 end
 
 -- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way. Also returns the error, if a
@@ -168,9 +174,11 @@ local wanting
 -- Serves them, once all outcomes of the call are recorded.
 local function serve_wanting()
   for _, asked in pairs(wanting) do
-    local claims = asked.claims[1] and take_many(asked.queues, #asked.claims, asked.worker, asked.lease)
+    local claims, failure = {}, nil
+    if asked.claims[1] then claims, failure = take_many(asked.queues, #asked.claims, asked.worker, asked.lease) end
     local ready = ready_count(asked.queues)
     for i, reply in ipairs(asked.claims) do reply[3], reply[4] = claims[i] or false, ready end
+    if failure then asked.claims[#asked.claims].err = refused(failure).err end -- the last one got no claim, and tells why
     for _, reply in ipairs(asked.counts) do reply[4] = ready end
   end
   wanting = nil
@@ -191,7 +199,7 @@ local function reply_with_claim(code, status, own, how, queues, worker, lease)
   end
   if how == 'q' then
     local claims, failure = take_many(queues, 1, worker, lease)
-    if failure then error(failure) end
+    if failure then return refused(failure) end -- of the claim: the outcome is recorded
     reply[3] = claims[1] or false
   end
   reply[4] = ready_count(queues)
