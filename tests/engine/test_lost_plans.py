@@ -73,16 +73,15 @@ def test_a_worker_that_has_the_plan_fails_the_run_too(env: TestEnvironment) -> N
 
 def test_the_children_of_such_a_run_are_stopped(env: TestEnvironment) -> None:
     run = env.client.start("up", run_id="r")
-    for _ in range(2):
-        claim = parse_claim(env.link.call(scripts.claim(env.keys, SEAT))[0])
-        if claim.inst == "s":
-            env.link.call(
-                scripts.start_child(
-                    env.keys, run_id="r", inst="s", fence=claim.fence, blueprint_id="pause", max_depth=9, context={}
-                )
-            )
-            break
-        env.link.call(scripts.release(env.keys, run_id="r", inst=claim.inst, fence=claim.fence))
+    claims = [parse_claim(reply) for reply in env.link.call(scripts.claim(env.keys, SEAT, 2))]
+    fences = {claim.inst: claim.fence for claim in claims}
+    env.link.call(
+        scripts.start_child(
+            env.keys, run_id="r", inst="s", fence=fences.pop("s"), blueprint_id="pause", max_depth=9, context={}
+        )
+    )
+    for inst, fence in fences.items():
+        env.link.call(scripts.release(env.keys, run_id="r", inst=inst, fence=fence))
     plan = lose(env, "r")
     env.add_worker()
     with pytest.raises(RunFailedError, match="is no longer in Redis"):
