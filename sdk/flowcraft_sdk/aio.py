@@ -137,7 +137,7 @@ class AsyncClient:
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
-        return AsyncHandle(self, chosen, result_type, attached=attached)
+        return AsyncHandle(self, chosen, result_type, attached=attached, started=not attached)
 
     @overload
     async def execute(

@@ -9,8 +9,9 @@ from typing import Any
 
 import redis
 
-from flowcraft_sdk.listener import ANSWER, BROKEN, FIRST_PAUSE, LONGEST_PAUSE, QUIET
+from flowcraft_sdk.listener import FIRST_PAUSE, LONGEST_PAUSE
 from flowcraft_sdk.steps import Heard, clock
+from flowcraft_sdk.subscriber_line import ANSWER, BROKEN, QUIET
 from flowcraft_sdk.switchboard import Ear, Switchboard
 
 

@@ -137,7 +137,7 @@ class Client:
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
-        return Handle(self, chosen, result_type, attached=attached)
+        return Handle(self, chosen, result_type, attached=attached, started=not attached)
 
     @overload
     def execute(

@@ -16,7 +16,7 @@ def describe(deployment: Deployment, run_id: str, ctx: bool, outputs: bool) -> O
     """A picture of a run; what its child runs wait for is read after it."""
     found = yield from record(deployment, run_id)
     snapshot = found.snapshot(ctx=ctx, outputs=outputs)
-    if not snapshot.waiting:
+    if not snapshot.waiting:  # as with all that have ended
         return snapshot
     points = yield from _with_children(deployment, run_id, snapshot.waiting)
     timers = tuple(command("ZSCORE", deployment.keys.timers, timer) for timer, _ in points)

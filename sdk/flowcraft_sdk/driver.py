@@ -34,7 +34,7 @@ class SyncDriver:
         self.redis = commands = sync_client(url, settings) if client is None else client
         self.hub = ListenerHub(lambda: listening_connection(commands))
         self._closed = False
-        weakref.finalize(self, self.hub.close, False).atexit = False  # for a client that nobody closed
+        weakref.finalize(self, self.hub.close).atexit = False  # for a client that nobody closed
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end and return its value."""

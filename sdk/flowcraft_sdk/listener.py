@@ -2,34 +2,48 @@
 
 import logging
 import os
-import selectors
-import socket
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-import redis
-
 from flowcraft_sdk.steps import Heard, clock
+from flowcraft_sdk.subscriber_line import BROKEN, SubscriberLine
 from flowcraft_sdk.switchboard import Ear, Switchboard
-
-QUIET = 30.0
-"""Seconds without a word after which the connection is tried with a PING."""
-
-ANSWER = 10.0
-"""Seconds in which that PING is to be answered."""
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
-BROKEN = (redis.exceptions.RedisError, OSError, ValueError)
+
+MOST_LEFT = 32
+"""Channels of ended runs that may stay subscribed. Nothing more is said there, and to be unsubscribed along with the next
+subscription costs less than a message of its own."""
+
+
+class _Mark:
+    """A flag of an ear: setting it wakes the ear's thread.
+
+    Attributes:
+        bell: what the thread sleeps on; rung for other reasons, too.
+        up: whether the flag is set.
+    """
+
+    def __init__(self, bell: threading.Event) -> None:
+        self.bell = bell
+        self.up = False
+
+    def set(self) -> None:
+        self.up = True
+        self.bell.set()
+
+    def clear(self) -> None:
+        self.up = False
 
 
 class ListenerHub:
-    """A daemon thread with a subscriber connection, shared by all handles of a client. Thread-safe and fork-safe.
+    """A subscriber connection shared by all handles of a client. Thread-safe and fork-safe.
 
-    Only that thread ever touches the connection; the others leave what they want on the switchboard and ring.
+    It has no thread of its own: of those that wait, one reads for all. When that one has what it waits for, it wakes
+    another one to read on. So a client that waits for one run is woken once, by the word that the run has ended.
 
     Args:
         connect: makes an unconnected redis-py connection.
@@ -42,15 +56,16 @@ class ListenerHub:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._lock = threading.Lock()  # guards all of this, and the line but for waiting at it
         self._board = Switchboard()
-        self._bell: socket.socket | None = None
-        self._thread: threading.Thread | None = None
+        self._line: SubscriberLine | None = None
+        self._reader: threading.Event | None = None
+        self._asleep: dict[threading.Event, None] = {}
+        self._pause = 0.0
         self._closed = False
 
     def forked(self) -> None:
-        """Start over in a forked child: it has the threads' state, but not the threads."""
+        """Start over in a forked child: the connection is the parent's, and so are its threads."""
         if self._pid != os.getpid():
             self._reset()
 
@@ -59,16 +74,18 @@ class ListenerHub:
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
-        told, ready = threading.Event(), threading.Event()
-        ear = Ear(channels, told, ready)
+        bell = threading.Event()
+        ready = _Mark(bell)
+        ear = Ear(channels, _Mark(bell), ready)
         with self._lock:
             if self._closed:
                 return ear
             self._board.add(ear)
-            if not ready.is_set():
-                self._ring()
+            if self._line is not None and self._reader is None and self._line.is_stale:
+                self._hang_up(self._line)
+            self._ask()
         try:
-            if ready.wait(seconds):
+            if self._sleep(ready, seconds):
                 with self._lock:
                     ear.take()  # the confirmation itself is no news
         except BaseException:
@@ -78,8 +95,9 @@ class ListenerHub:
 
     def doze(self, ear: Ear, seconds: float) -> Heard:
         """Sleep until something is said to an ear, `seconds` at most."""
-        told: Any = ear.told
-        told.wait(seconds)
+        told = ear.told
+        assert isinstance(told, _Mark)
+        self._sleep(told, seconds)
         with self._lock:
             return ear.take()
 
@@ -87,105 +105,101 @@ class ListenerHub:
         """Take an ear off."""
         with self._lock:
             self._board.remove(ear)
-            if self._thread is not None:
-                self._ring()
+            if not ear.has_heard_the_end or self._board.left > MOST_LEFT:
+                self._ask()
 
-    def close(self, wait: bool = True) -> None:
-        """End the thread and its connection. Sleepers are woken and look for themselves."""
+    def close(self) -> None:
+        """Close the connection. Sleepers are woken and look for themselves."""
         if self._pid != os.getpid():
             return
         with self._lock:
             self._closed = True
-            thread = self._thread
             self._board.wake_all()
-            if thread is not None:
-                self._ring()
-        if wait and thread is not None and thread is not threading.current_thread():
-            thread.join(LONGEST_PAUSE * 3)
+            if self._reader is not None:
+                self._reader.set()
+            if self._line is not None and self._reader is not None:
+                self._line.cut()
+            elif self._line is not None:
+                self._hang_up(self._line)
 
-    def _ring(self) -> None:
-        """Tell the thread that something has changed; starts it if need be. Called with the lock held."""
-        if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._run, name="flowcraft-listener", daemon=True)
-            self._thread.start()
-        if self._bell is not None:
-            with suppress(BlockingIOError):
-                self._bell.send(b"!")
-        self._changed.notify_all()
-
-    def _run(self) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            with self._lock:
-                self._changed.wait_for(lambda: self._closed or self._board.busy)
-                if self._closed:
-                    return
-            begin = clock()
-            try:
-                self._connect_and_serve()
-            except BROKEN:
-                pass
-            except Exception:
-                logging.getLogger("flowcraft_sdk").exception("the listener broke; it starts over")
-            pause = FIRST_PAUSE if clock() - begin > QUIET else min(pause * 2, LONGEST_PAUSE)
-            with self._lock:
-                self._changed.wait_for(lambda: self._closed, pause)
-
-    def _connect_and_serve(self) -> None:
-        connection = self._connect()
+    def _ask(self) -> None:
+        """Tell Redis what has changed on the board; who reads the line finds out if it is broken. With the lock held."""
+        if self._line is None:
+            return
         try:
-            connection.connect()
-            self._serve(connection)
-        finally:
-            with suppress(*BROKEN):
-                connection.disconnect()
+            self._line.ask(*self._board.changes())
+        except BROKEN:
+            pass
 
-    def _serve(self, connection: Any) -> None:
-        """Subscribe, listen, and pass on what is said, until closed or broken."""
-        bell, near = socket.socketpair()
-        selector = selectors.DefaultSelector()
+    def _sleep(self, mark: _Mark, seconds: float) -> bool:
+        """Sleep until a mark is up, `seconds` at most, and read for all meanwhile if nobody does. Whether it is up."""
+        until = clock() + seconds
         try:
-            bell.setblocking(False)
-            near.setblocking(False)
-            selector.register(near, selectors.EVENT_READ)
-            selector.register(connection._sock, selectors.EVENT_READ)
-            with self._lock:
-                self._bell = bell
-            self._exchange(connection, selector, near)
-        finally:
-            with self._lock:
-                self._bell = None
-                self._board.lost()
-            selector.close()
-            bell.close()
-            near.close()
-
-    def _exchange(self, connection: Any, selector: selectors.BaseSelector, near: socket.socket) -> None:
-        silent_since, pinged = clock(), False
-        while True:
-            with self._lock:
-                if self._closed:
-                    return
-                new, gone = self._board.changes()
-            if new:
-                connection.send_command("SUBSCRIBE", *new)
-            if gone:
-                connection.send_command("UNSUBSCRIBE", *gone)
-            while connection.can_read(0):
-                reply = connection.read_response()
+            while True:
                 with self._lock:
-                    self._board.take(reply)
-                silent_since, pinged = clock(), False
-            until = silent_since + QUIET + (ANSWER if pinged else 0.0)
-            for key, _ in selector.select(max(0.0, until - clock())):
-                if key.fileobj is near:
-                    with suppress(BlockingIOError):
-                        near.recv(4096)
-            if clock() >= until:
-                if pinged:
-                    raise redis.exceptions.ConnectionError("the subscriber connection is silent")
-                connection.send_command("PING")
-                pinged = True
+                    self._asleep.pop(mark.bell, None)
+                    left = until - clock()
+                    if mark.up or self._closed or left <= 0:
+                        return mark.up
+                    mark.bell.clear()
+                    reads = self._reader is None
+                    if reads:
+                        self._reader = mark.bell
+                    else:
+                        self._asleep[mark.bell] = None
+                if reads:
+                    self._read(mark, until)
+                else:
+                    mark.bell.wait(left)
+        finally:
+            with self._lock:
+                self._asleep.pop(mark.bell, None)
+                if self._reader is mark.bell:  # interrupted before it could begin
+                    self._reader = None
+                if self._reader is None and self._asleep:
+                    next(iter(self._asleep)).set()
+
+    def _read(self, mark: _Mark, until: float) -> None:
+        """Read for all until a mark is up, the time is over, or the line breaks."""
+        try:
+            self._connect_if_needed(mark, until)
+            while (line := self._line) is not None and not (mark.up or self._closed) and (left := until - clock()) > 0:
+                readable = line.wait(left)
+                with self._lock:
+                    for reply in line.replies() if readable else ():
+                        self._board.take(reply)
+                    line.probe()
+                self._pause = 0.0
+        except BaseException as error:  # an interrupt may have come between reading and passing on
+            with self._lock:
+                if self._line is not None:
+                    self._hang_up(self._line)
+            if not isinstance(error, Exception):
+                raise
+            if not isinstance(error, BROKEN) and not self._closed:
+                logging.getLogger("flowcraft_sdk").exception("the listener broke; it starts over")
+        finally:
+            with self._lock:
+                self._reader = None
+                if self._closed and self._line is not None:
+                    self._hang_up(self._line)
+
+    def _connect_if_needed(self, mark: _Mark, until: float) -> None:
+        if self._line is not None:
+            return
+        if self._pause and (mark.bell.wait(min(self._pause, until - clock())) or clock() >= until):
+            return  # closed, or there is no time for it
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        line = SubscriberLine(self._connect())
+        with self._lock:
+            self._line = line
+            self._ask()
+
+    def _hang_up(self, line: SubscriberLine) -> None:
+        """Close a line that nobody waits at; everything is asked for again on the next one. With the lock held."""
+        self._line = None
+        self._board.lost()
+        line.close()
 
 
 _hubs: "weakref.WeakSet[ListenerHub]" = weakref.WeakSet()

@@ -232,6 +232,11 @@ def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
     fields = {text(key): text(value) for key, value in reply.items()}
     if "st" not in fields:
         yield from missing(deployment.keys.gone, run_id)
+    return (yield from with_plan(deployment, run_id, fields))
+
+
+def with_plan(deployment: Deployment, run_id: str, fields: Mapping[str, str]) -> Operation[RunRecord]:
+    """The record that the fields of a run's hash make, with its blueprint."""
     doc = yield from plan_doc(deployment, fields["plan"])
     return RunRecord(run_id, fields, doc)
 

@@ -3,12 +3,16 @@
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowcraft_sdk.operations import Deployment
+from flowcraft_sdk.steps import clock
 
 if TYPE_CHECKING:
     from flowcraft_sdk.aio import AsyncClient
     from flowcraft_sdk.client import Client
 
 T = TypeVar("T")
+
+JUST = 0.005
+"""Seconds for which nobody looks whether a run that was just started has ended: it is listened to first."""
 
 
 class RunReference(Generic[T]):
@@ -20,16 +24,28 @@ class RunReference(Generic[T]):
         attached: whether `start` found this run there already.
     """
 
-    __slots__ = ("_client", "_result_type", "attached", "namespace", "run_id")
+    __slots__ = ("_client", "_result_type", "_started", "attached", "namespace", "run_id")
 
     def __init__(
-        self, client: "Client | AsyncClient", run_id: str, result_type: Any = None, *, attached: bool = False
+        self,
+        client: "Client | AsyncClient",
+        run_id: str,
+        result_type: Any = None,
+        *,
+        attached: bool = False,
+        started: bool = False,
     ) -> None:
         self._client: Any = client
         self._result_type = result_type
         self.run_id = run_id
         self.namespace = client.namespace
         self.attached = attached
+        self._started = clock() if started else None
+
+    @property
+    def just_started(self) -> bool:
+        """Whether `start` has just recorded the run: it is there, and can hardly have ended."""
+        return self._started is not None and clock() - self._started < JUST
 
     @property
     def _deployment(self) -> Deployment:

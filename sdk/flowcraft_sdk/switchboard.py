@@ -30,10 +30,18 @@ class Ear:
         self.told: Flag = told
         self.ready: Flag = ready
         self.heard: Heard = {}
+        self._over: set[str] = set()
+
+    @property
+    def has_heard_the_end(self) -> bool:
+        """Whether nothing more will be said on any of the channels."""
+        return len(self._over) == len(self.channels)
 
     def tell(self, channel: str, said: str) -> None:
         """Note what a channel said; a terminal status is never forgotten for a lesser notice."""
         self.heard[channel] = said or self.heard.get(channel, "")
+        if said:
+            self._over.add(channel)
         self.told.set()
 
     def take(self) -> Heard:
@@ -50,16 +58,26 @@ class Switchboard:
         self._ears: dict[str, set[Ear]] = {}
         self._asked: set[str] = set()
         self._unanswered: dict[str, int] = {}
+        self._new: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
 
     @property
     def busy(self) -> bool:
         """Whether anybody listens."""
         return bool(self._ears)
 
+    @property
+    def left(self) -> int:
+        """How many channels are subscribed although nobody listens to them any more."""
+        return len(self._gone)
+
     def add(self, ear: Ear) -> None:
         """Put an ear on its channels."""
         for channel in ear.channels:
             self._ears.setdefault(channel, set()).add(ear)
+            self._gone.pop(channel, None)
+            if channel not in self._asked:
+                self._new[channel] = None
         self._settle(ear)
 
     def remove(self, ear: Ear) -> None:
@@ -70,11 +88,15 @@ class Switchboard:
                 ears.discard(ear)
                 if not ears:
                     del self._ears[channel]
+                    self._new.pop(channel, None)
+                    if channel in self._asked:
+                        self._gone[channel] = None
 
     def changes(self) -> tuple[list[str], list[str]]:
         """Channels to subscribe and to unsubscribe now; they count as asked for from here on."""
-        new = [channel for channel in self._ears if channel not in self._asked]
-        gone = [channel for channel in self._asked if channel not in self._ears]
+        new, gone = list(self._new), list(self._gone)
+        self._new.clear()
+        self._gone.clear()
         for channel in new:
             self._unanswered[channel] = self._unanswered.get(channel, 0) + 1
         self._asked.update(new)
@@ -97,6 +119,8 @@ class Switchboard:
         """The connection is gone; everything is asked for again on the next one."""
         self._asked.clear()
         self._unanswered.clear()
+        self._gone.clear()
+        self._new = dict.fromkeys(self._ears)
 
     def wake_all(self) -> None:
         """Let everybody look for himself, whether Redis has confirmed his channels or not."""

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from flowcraft_sdk.context_input import seconds
-from flowcraft_sdk.describing import describe
 from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
@@ -16,8 +15,10 @@ from flowcraft_sdk.errors import (
     RunTimedOutError,
     WaitTimeoutError,
 )
-from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, status, text
+from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, status, text, with_plan
+from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.events import parse_event
+from flowcraft_sdk.protocol.run_record import RunRecord
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.steps import Batch, Doze, Emit, Listen, Operation, T, clock, command
 from flowcraft_sdk.tombstones import missing
@@ -67,10 +68,19 @@ def wait_for(
     deployment: Deployment, run_id: str, wanted: frozenset[RunStatus], timeout: Seconds | None, handle: Any
 ) -> Operation[RunStatus]:
     """Sleep until the run is in a wanted state or has ended."""
-    span = Span(timeout)
-    now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
+    now, _ = yield from _sleep_until(deployment, run_id, wanted, timeout, handle)
+    return now
+
+
+def _sleep_until(
+    deployment: Deployment, run_id: str, wanted: frozenset[RunStatus], timeout: Seconds | None, handle: Any
+) -> Operation[tuple[RunStatus, Mapping[str, str] | None]]:
+    """What `wait_for` does; with the fields of the run's hash, if they came with the news."""
+    span, now = Span(timeout), RunStatus.QUEUED
+    if not handle.just_started:
+        now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
     if now.is_terminal or now in wanted:
-        return now
+        return now, None
     channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
     warned = False
     if not span.over:
@@ -79,7 +89,7 @@ def wait_for(
         last = now
         now = yield from _bearing_outages(deployment, span, partial(status, deployment, run_id), last)
         if now.is_terminal or now in wanted:
-            return now
+            return now, None
         if span.over:
             raise (yield from _timed_out(deployment, run_id, now, span, handle))
         if not warned and span.waited >= IDLE_WARNING:
@@ -87,7 +97,7 @@ def wait_for(
             yield from _warn_if_nobody_works(deployment, run_id)
         heard: Mapping[str, str] = yield Doze(span.left(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - span.waited)))
         if heard.get(channel):
-            return RunStatus(heard[channel])
+            return parse_end_notice(heard[channel])
 
 
 def _bearing_outages(deployment: Deployment, span: Span, read: Callable[[], Operation[T]], last: T) -> Operation[T]:
@@ -129,9 +139,7 @@ def _warn_if_nobody_works(deployment: Deployment, run_id: str) -> Operation[None
 
 def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[Any]:
     """Wait for the end and return the output, or raise by how the run ended."""
-    yield from wait_for(deployment, run_id, frozenset(), timeout, handle)
-    found = yield from record(deployment, run_id)
-    yield from confirm(deployment, run_id, "the end")
+    found = yield from _ended(deployment, run_id, timeout, handle)
     if found.status is RunStatus.COMPLETED:
         return found.result()
     snapshot = found.snapshot()
@@ -144,8 +152,17 @@ def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
 
 def wait(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[RunSnapshot]:
     """Wait for the end, however it comes."""
-    yield from wait_for(deployment, run_id, frozenset(), timeout, handle)
-    found = yield from describe(deployment, run_id, False, True)
+    found = yield from _ended(deployment, run_id, timeout, handle)
+    return found.snapshot(outputs=True)
+
+
+def _ended(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[RunRecord]:
+    """Wait for the end; the record of it."""
+    _, fields = yield from _sleep_until(deployment, run_id, frozenset(), timeout, handle)
+    if fields is None:
+        found = yield from record(deployment, run_id)
+    else:
+        found = yield from with_plan(deployment, run_id, fields)
     yield from confirm(deployment, run_id, "the end")
     return found
 

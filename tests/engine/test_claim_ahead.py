@@ -33,6 +33,11 @@ class MostlyQuick:
         return ctx.run_id
 
 
+@pytest.fixture(autouse=True)
+def _the_stock_keeper_comes_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowcraft_server.executor.work_loop.LOOK_ANYWAY", 2 * PATIENCE)
+
+
 @pytest.fixture
 def handler() -> Iterator[MostlyQuick]:
     made = MostlyQuick()

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.engine.claims import Claim, parse_claim
@@ -140,7 +141,9 @@ def test_a_follower_hears_of_a_call_once_and_who_waits_of_the_end_alone(worker: 
     worker.send(worker.outcome(join, ""))
     said = [listener.get_message(timeout=5)["data"] for _ in range(4)]
     assert said == [b"", b"", b"", b"completed"], "the outcome, the claim, both branches together, the end"
-    assert waiter.get_message(timeout=5)["data"] == b"completed"
+    state, record = parse_end_notice(waiter.get_message(timeout=5)["data"].decode())
+    stored = worker.env.link.redis.hgetall(worker.env.keys.run("r"))
+    assert (state, record) == ("completed", {key.decode(): value.decode() for key, value in stored.items()})
     for each in (listener, waiter):
         assert each.get_message(timeout=0.01) is None
         each.close()

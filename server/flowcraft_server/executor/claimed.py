@@ -25,11 +25,19 @@ WEIGHT = 1 / 16
 
 
 class ClaimedNodes:
-    """The stock, and how many threads could take from it. Thread-safe."""
+    """The stock, and how many threads could take from it. Thread-safe.
+
+    Attributes:
+        unattended: set when a thread turns to something that may take long while others' work waits for it. Not whenever
+            there is something in stock: who is told of it wakes up, and an idle server's next step would wait for that.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Attempt] = deque()
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = (
+            threading.Lock()
+        )  # `with` it, where nobody is to be notified: that of a condition is a call in Python
+        self._changed = threading.Condition(self._lock)
         self._active = 0
         self._running = 0
         self._free = 0
@@ -37,20 +45,21 @@ class ClaimedNodes:
         self._pace = QUICK
         self._slow: dict[str, bool] = {}
         self._last_taken = time.monotonic()
-        self.stocked = threading.Event()
+        self.unattended = threading.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def enter(self) -> None:
         """A thread begins to work from the stock."""
-        with self._changed:
+        with self._lock:
             self._active += 1
 
     def leave(self) -> None:
         """A thread is gone."""
-        with self._changed:
+        with self._lock:
             self._active -= 1
+        self.leave_unattended()
 
     def wanted(self, finishing: int = 0) -> int:
         """How many more claims may be asked for: the stock's size, or one for each thread without a node.
@@ -76,12 +85,12 @@ class ClaimedNodes:
 
     def ask(self, count: int) -> None:
         """Note that claims are on their way."""
-        with self._changed:
+        with self._lock:
             self._asked += count
 
     def put(self, attempts: list[Attempt], asked: int) -> None:
         """Stock what came of `asked` claims, and wake threads for what may be slow."""
-        with self._changed:
+        with self._lock:
             self._asked -= asked
             if not attempts:
                 return
@@ -90,12 +99,13 @@ class ClaimedNodes:
             self._waiting.extend(attempts)
             if self._free and self._pace >= QUICK:
                 self._changed.notify(len(self._waiting))
-        if not self.stocked.is_set():
-            self.stocked.set()
+            all_busy = self._active <= self._running
+        if all_busy:  # another thread than those that work from the stock has brought it
+            self.leave_unattended()
 
     def take(self) -> Attempt | None:
         """The next node to run, or None."""
-        with self._changed:
+        with self._lock:
             if not self._waiting:
                 return None
             self._last_taken = time.monotonic()
@@ -103,7 +113,7 @@ class ClaimedNodes:
 
     def wait(self, seconds: float) -> None:
         """Have a thread without work wait for some, `seconds` at most."""
-        with self._changed:
+        with self._lock:
             if not self._waiting:
                 self._free += 1
                 self._changed.wait(seconds)
@@ -111,9 +121,15 @@ class ClaimedNodes:
 
     def share(self) -> None:
         """The caller is about to wait for Redis: another thread may go on with what is here."""
+        self.leave_unattended()
         if self._waiting and self._free:
-            with self._changed:
+            with self._lock:
                 self._changed.notify()
+
+    def leave_unattended(self, finished: int = 0) -> None:
+        """The caller turns to something else, while the stock's nodes, or finished ones that are not sent, may wait."""
+        if (self._waiting or finished) and not self.unattended.is_set():
+            self.unattended.set()
 
     def is_quick(self, uses: str) -> bool:
         """Whether a node of this kind is known to be quick."""
@@ -122,7 +138,7 @@ class ClaimedNodes:
     def beginning(self, uses: str) -> None:
         """A thread begins a node; if it may be slow, other threads are woken for what else is here."""
         slow = self._slow.get(uses)
-        with self._changed:
+        with self._lock:
             self._running += 1
             if slow:
                 self._pace = max(self._pace, QUICK)
@@ -131,14 +147,14 @@ class ClaimedNodes:
 
     def took(self, uses: str, seconds: float) -> None:
         """A thread is done with a node: learn how long its kind takes."""
-        with self._changed:
+        with self._lock:
             self._running -= 1
             self._slow[uses] = seconds >= QUICK
             self._pace += (min(seconds, LONGEST_SAMPLE) - self._pace) * WEIGHT
 
     def stuck(self) -> list[Attempt]:
         """Takes out what no thread has had time for, to be handed back; wakes a free thread for it if there is one."""
-        with self._changed:
+        with self._lock:
             if not self._waiting or time.monotonic() - self._last_taken < STUCK:
                 return []
             if self._free:
@@ -148,7 +164,7 @@ class ClaimedNodes:
 
     def take_all(self) -> list[Attempt]:
         """Takes out everything, to be handed back."""
-        with self._changed:
+        with self._lock:
             return self._empty()
 
     def _empty(self) -> list[Attempt]:

@@ -22,6 +22,9 @@ from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
+LOOK_ANYWAY = 1.0
+"""Seconds after which the stock keeper looks although nobody has called it."""
+
 CLAIMING = ("complete", "fail")
 
 
@@ -107,6 +110,7 @@ class WorkLoop:
         if not self._stock.is_quick(uses) and len(self._committer):
             self._flush()  # nothing finished waits behind a node that may be slow
         self._stock.beginning(uses)
+        self._stock.leave_unattended(len(self._committer))
         asked = ""
 
         def seat() -> Seat:
@@ -220,8 +224,8 @@ class StockKeeper:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._stock.stocked.wait(1.0)
-            self._stock.stocked.clear()
+            self._stock.unattended.wait(LOOK_ANYWAY)
+            self._stock.unattended.clear()
             while (len(self._stock) or len(self._committer)) and not self._stopping.wait(STUCK):
                 try:
                     self._look()

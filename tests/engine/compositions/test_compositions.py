@@ -185,9 +185,10 @@ def env() -> Iterator[TestEnvironment]:
         assert not leaked(made)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def troubled() -> Iterator[TestEnvironment]:
-    """One whose workers lose leases, replies and messages."""
+    """One whose workers lose leases, replies and messages. For one test: an `env` that were opened beside it would lose
+    replies as well, and wait for leases of ordinary length each time."""
     with Unreliable() as trouble, TestEnvironment(handlers=BY_NAME, workers=2, settings=trouble.settings) as made:
         trouble.begin(made)
         yield made

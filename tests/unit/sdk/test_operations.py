@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Step
 
 KEYS = Keys("t")
 DOC = json.dumps({"id": "b", "nodes": [], "edges": [], "inputs": {"post": {"type": "string"}}}).encode()
+HANDLE = SimpleNamespace(just_started=False)
 Answer = Callable[[Step], Any]
 
 
@@ -217,14 +219,48 @@ def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
             return next(states)
         return {KEYS.end_channel("r1"): "completed"} if isinstance(step, Doze) else None
 
-    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), answer)
+    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), answer)
     assert value is RunStatus.COMPLETED
     assert [type(step) for step in asked] == [Command, Listen, Command, Doze]
     assert asked[1] == Listen((KEYS.end_channel("r1"),), 5.0)
 
 
+def test_a_run_that_was_just_started_is_listened_to_before_anybody_looks() -> None:
+    def answer(step: Step) -> Any:
+        return {KEYS.end_channel("r1"): "failed"} if isinstance(step, Doze) else b"running"
+
+    just_started = SimpleNamespace(just_started=True)
+    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
+    assert value is RunStatus.FAILED
+    assert [type(step) for step in asked] == [Listen, Command, Doze]
+    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, just_started), lambda step: b"completed")
+    assert [type(step) for step in asked] == [Command], "without time to wait nobody subscribes"
+
+
+def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
+    fields = {
+        "bp": "b",
+        "plan": "h1",
+        "st": "completed",
+        "cr": "1",
+        "c:text": json.dumps('wörter "in" {}'),
+        "o:a": "null",
+    }
+    said = "completed " + json.dumps([part for pair in fields.items() for part in pair])
+
+    def answer(step: Step) -> Any:
+        if isinstance(step, Doze):
+            return {KEYS.end_channel("r1"): said}
+        return DOC if isinstance(step, Command) and step.args[1] == "doc" else b"running"
+
+    for wait, found in (waiting.result, lambda value: value), (waiting.wait, lambda value: value.output):
+        value, _, asked = drive(wait(deployment(), "r1", None, HANDLE), answer)
+        assert found(value) == {"text": 'wörter "in" {}', "a": None}
+        assert [step.name for step in asked if isinstance(step, Command)] == ["HGET", "HGET", "HGET"]
+
+
 def test_an_ended_run_needs_no_subscription() -> None:
-    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), lambda step: b"failed")
+    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: b"failed")
     assert [type(step) for step in asked] == [Command]
 
 
@@ -233,21 +269,21 @@ def test_a_look_without_waiting_needs_none_either() -> None:
         return [(1, 0), None] if isinstance(step, Batch) else 2 if getattr(step, "name", "") == "ZCOUNT" else b"waiting"
 
     with pytest.raises(WaitTimeoutError, match=r"run r1 is waiting after 0.0 s; it goes on") as caught:
-        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, "handle"), answer)
-    assert (caught.value.status, caught.value.handle, caught.value.live_workers) == ("waiting", "handle", 2)
+        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, HANDLE), answer)
+    assert (caught.value.status, caught.value.handle, caught.value.live_workers) == ("waiting", HANDLE, 2)
 
 
 def test_a_wait_bears_an_outage_once_it_has_seen_the_run() -> None:
     away = BackendUnavailableError("gone")
     answers = iter([b"running", away, away, b"completed"])
     value, _, asked = drive(
-        waiting.wait_for(deployment(), "r1", frozenset(), None, None),
+        waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE),
         lambda step: next(answers) if isinstance(step, Command) else {},
     )
     assert value is RunStatus.COMPLETED
     assert [type(step) for step in asked] == [Command, Listen, Command, Doze, Command, Doze, Command]
     with pytest.raises(BackendUnavailableError):
-        drive(waiting.wait_for(deployment(), "r1", frozenset(), None, None), lambda step: away)
+        drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: away)
 
 
 def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as_that() -> None:
@@ -258,10 +294,10 @@ def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as
         return next(first, away) if isinstance(step, Command | Batch) else {}
 
     with pytest.raises(BackendUnavailableError):
-        drive(waiting.wait_for(deployment(outage=0.0), "r1", frozenset(), None, None), answer)
+        drive(waiting.wait_for(deployment(outage=0.0), "r1", frozenset(), None, HANDLE), answer)
     first = iter([b"running"])
     with pytest.raises(WaitTimeoutError) as caught:
-        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0.05, None), answer)
+        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0.05, HANDLE), answer)
     assert (caught.value.status, caught.value.live_workers) == ("running", None)
 
 

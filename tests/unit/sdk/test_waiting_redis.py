@@ -72,9 +72,9 @@ def test_a_wait_that_runs_out_says_what_is_known_and_the_run_goes_on(client: Any
     assert "no worker is alive" in str(error)
     with pytest.raises(WaitTimeoutError):
         handle.wait(timeout=0)
+    until(lambda: client.count_runs() and runs.listeners("r") == 0, "unsubscribed")  # the call lets the event loop run
     runs.end_later("r", 0.02)
     assert handle.wait(5).status is RunStatus.COMPLETED
-    until(lambda: client.count_runs() and runs.listeners("r") == 0, "unsubscribed")  # the call lets the event loop run
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), timedelta(seconds=-1)])

@@ -46,12 +46,6 @@ local function add_events(k, events)
   end
 end
 
--- Who waits for the end alone listens to a channel of its own, and is not woken by each step of a run.
-local function tell_end(k, st)
-  redis.call('PUBLISH', k, st)
-  redis.call('PUBLISH', k .. ':end', st)
-end
-
 local function message(id, inst)
   return cjson.encode({id .. '/' .. inst, 'flowcraft.work', {id, inst, 0}})
 end

@@ -1,16 +1,32 @@
+-- What is done last when a run has ended, after all else of it has been written: it is measured, and who waits is told.
+
 -- What retention goes by: when a run ended that is nobody's child, and about how many bytes it takes (measured once, over
--- 100 fields at most; its places in the indexes take some 300). Comes after all else of the run has been written.
+-- 100 fields at most; its places in the indexes take some 300). Returns the bytes of its record, 0 if they are not known.
 -- batches: owners of batches, one a line, or nothing; child: whether the run is another's.
 local function note_size(id, st, batches, child)
   local k, bytes = B .. 'run:' .. id, 300
   local function add(key)
     local reply = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 100)
-    if type(reply) == 'number' then bytes = bytes + reply end -- absent, or not allowed here: then there is no byte budget
+    if type(reply) ~= 'number' then return 0 end -- absent, or not allowed here: then there is no byte budget
+    bytes = bytes + reply
+    return reply
   end
-  add(k)
+  local record = add(k)
   add(k .. ':events')
   for batch in string.gmatch(batches or '', '[^\n]+') do add(k .. ':batch:' .. batch) end
   redis.call('HSET', k, 'by', bytes)
   redis.call('HINCRBY', B .. 'stats', 'bytes', bytes)
   if not child then redis.call('ZADD', B .. 'ended:' .. (st == 'timed_out' and 'failed' or st), NOW, id) end
+  return record
+end
+
+-- Who waits for the end alone listens to a channel of its own, and is not woken by each step of a run. A small record goes
+-- along, which saves the listeners reading it. size: its bytes.
+local function tell_end(k, st, size)
+  local channel, said = k .. ':end', st
+  if size > 0 and size <= 8192 and redis.call('HLEN', k) <= 100 then
+    local listeners = redis.pcall('PUBSUB', 'NUMSUB', channel)
+    if (listeners[2] or 0) > 0 then said = st .. ' ' .. cjson.encode(redis.call('HGETALL', k)) end
+  end
+  redis.call('PUBLISH', channel, said)
 end

@@ -114,7 +114,7 @@ local function save_all()
     if #r.ev > 0 then add_events(r.k, r.ev) end
     if #r.fired > 0 then enqueue_fired(r) end
     if #r.ev > 0 or r.st ~= r.st0 then
-      if TERMINAL[r.st] then tell_end(r.k, r.st) else redis.call('PUBLISH', r.k, '') end
+      redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')
     end
   end
 end

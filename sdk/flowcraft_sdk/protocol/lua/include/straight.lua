@@ -124,7 +124,8 @@ local function complete_run(id, k, created, history, set, events)
     events[#events + 1] = 'E|' .. NOW - created .. '||completed'
     note(k, events, true)
   end
-  note_size(id, 'completed')
+  redis.call('PUBLISH', k, 'completed')
+  tell_end(k, 'completed', note_size(id, 'completed'))
 end
 
 local function straight()
@@ -155,7 +156,6 @@ local function straight()
   local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], set, events)
-    tell_end(k, 'completed')
     return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
   end
   if own then

@@ -1,0 +1,70 @@
+"""What is said when a run ends: how, and with a small run its whole record, if somebody listens."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk import RunFailedError
+from flowcraft_sdk.protocol.end_notice import parse_end_notice
+from flowcraft_sdk.protocol.run_record import RunRecord
+from flowcraft_server.testing import TestEnvironment
+from tests.engine.test_failures import graph
+from tests.engine.test_sdk_runs import Gate
+
+VALUES = {"text": 'a "b" \\ / \u2028 wörter \u0000', "list": [1.5, None, True, {"ключ": []}], "": "empty"}
+Make = Callable[..., TestEnvironment]
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.go.set()
+
+
+def notice(env: TestEnvironment, gate: Gate, context: dict[str, Any]) -> tuple[Any, str]:
+    """The end of a run, and what is said of it."""
+    run = env.client.start("g", context)
+    assert gate.begun.wait(5)
+    with env.link.redis.pubsub() as listener:
+        listener.subscribe(env.keys.end_channel(run.run_id))
+        assert listener.get_message(timeout=5)["type"] == "subscribe"
+        gate.go.set()
+        said = listener.get_message(timeout=5)["data"].decode()
+        assert listener.get_message(timeout=0.05) is None, "it is said once"
+    return run, said
+
+
+@pytest.mark.parametrize("ends", ["straight", "branched", "failed"])
+def test_the_record_comes_along_as_it_is_stored(environment: Make, gate: Gate, ends: str) -> None:
+    def end(ctx: Any) -> Any:
+        gate.handle(ctx)
+        if ends == "failed":
+            raise ValueError("no")
+        return VALUES
+
+    blueprint = graph({"a": "end"}) if ends != "branched" else graph({"a": "end", "b": "end"}, ["a b"])
+    if ends == "branched":
+        blueprint["edges"][0]["condition"] = "result.output.text == 'another'"
+    env = environment(handlers={"end": end}, blueprints=blueprint)
+    run, said = notice(env, gate, VALUES)
+    state, fields = parse_end_notice(said)
+    assert fields is not None
+    stored = {k.decode(): v.decode() for k, v in env.link.redis.hgetall(env.keys.run(run.run_id)).items()}
+    assert fields == stored
+    if ends == "failed":
+        with pytest.raises(RunFailedError, match="no"):
+            run.result(timeout=5)
+        assert state.value == "failed"
+    else:
+        doc = {"nodes": [{"id": "a"}, {"id": "b"}], "edges": []}
+        assert RunRecord(run.run_id, fields, doc).result() == run.result(timeout=5) == {**VALUES, "a": VALUES}
+
+
+@pytest.mark.parametrize("context", [{"text": "x" * 8_200}, {f"k{n}": n for n in range(100)}], ids=["long", "many"])
+def test_a_large_record_stays_where_it_is(environment: Make, gate: Gate, context: dict[str, Any]) -> None:
+    env = environment(handlers={"gate": gate.handle}, blueprints=graph({"a": "gate"}))
+    run, said = notice(env, gate, context)
+    assert said == "completed"
+    assert run.result(timeout=5) == {**context, "a": "through"}

@@ -1,0 +1,47 @@
+"""The stock of claimed nodes: when somebody has to be called to look after it."""
+
+from typing import Any
+
+import pytest
+
+from flowcraft_server.executor.claimed import ClaimedNodes
+
+
+@pytest.fixture
+def stock() -> ClaimedNodes:
+    """With two nodes, from which one thread works."""
+    stock = ClaimedNodes()
+    stock.enter()
+    stock.ask(2)
+    first: Any = "first"
+    second: Any = "second"
+    stock.put([first, second], 2)
+    return stock
+
+
+def test_nobody_is_called_for_nodes_that_their_thread_is_about_to_take(stock: ClaimedNodes) -> None:
+    assert (stock.take(), stock.take()) == ("first", "second")
+    stock.leave_unattended()
+    stock.leave()
+    assert not stock.unattended.is_set()
+
+
+@pytest.mark.parametrize("turn", ["leave_unattended", "share", "leave"])
+def test_somebody_is_called_when_the_thread_turns_to_something_else(stock: ClaimedNodes, turn: str) -> None:
+    stock.take()
+    getattr(stock, turn)()
+    assert stock.unattended.is_set()
+
+
+def test_somebody_is_called_for_what_comes_while_all_threads_are_busy(stock: ClaimedNodes) -> None:
+    stock.take_all()
+    stock.beginning("slow")
+    third: Any = "third"
+    stock.put([third], 0)
+    assert stock.unattended.is_set()
+
+
+def test_a_finished_node_that_is_not_sent_counts_as_well(stock: ClaimedNodes) -> None:
+    stock.take_all()
+    stock.leave_unattended(finished=1)
+    assert stock.unattended.is_set()
