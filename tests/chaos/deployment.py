@@ -79,9 +79,13 @@ class Worker:
         return death
 
     def freeze(self) -> Death:
-        """Stop it in its tracks."""
+        """Stop it in its tracks.
+
+        Sending the signal is not enough: its threads run on until one of them has taken notice of it.
+        """
         name = self.id or ""
         self.server.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return Death(name, time.time())
 
     def thaw(self) -> None:

@@ -116,3 +116,20 @@ def test_nodes_claimed_ahead_go_back_when_the_worker_drains(
         assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
     handler.events["slow"].set()
     assert slow.result(timeout=PATIENCE)["n"] == "slow"
+
+
+def test_what_follows_a_node_that_reported_progress_is_not_left_in_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its outcome is sent by another thread, after the progress: nobody may be there to take what the reply would bring."""
+    monkeypatch.setattr("flowcraft_server.executor.work_loop.STUCK", 2 * PATIENCE)
+    chain = {
+        "id": "chain",
+        "nodes": [{"id": name, "uses": "says"} for name in "abc"],
+        "edges": [{"source": "a", "target": "b"}, {"source": "b", "target": "c"}],
+    }
+
+    def says(ctx: Any) -> Any:
+        ctx.progress(0.5, "half")
+
+    with TestEnvironment(blueprints=chain, handlers={"says": says}) as env:
+        for _ in range(5):
+            assert env.client.start("chain").wait(PATIENCE).status is RunStatus.COMPLETED

@@ -5,9 +5,9 @@ millisecond and more none, for a node must never wait behind a slow one that hap
 """
 
 import threading
-import time
 from collections import deque
 
+from flowcraft_sdk.steps import clock
 from flowcraft_server.engine.attempts import Attempt
 
 MOST_AHEAD = 128
@@ -42,9 +42,10 @@ class ClaimedNodes:
         self._running = 0
         self._free = 0
         self._asked = 0
+        self._closed = False
         self._pace = QUICK
         self._slow: dict[str, bool] = {}
-        self._last_taken = time.monotonic()
+        self._last_taken = clock()
         self.unattended = threading.Event()
 
     def __len__(self) -> int:
@@ -79,36 +80,46 @@ class ClaimedNodes:
                 for the one that went.
         """
         how = "q" if self.wanted(finishing=1) > 0 else "n" if hands_over and self._pace < QUICK else ""
-        if how:
-            self.ask(1)
-        return how
+        return how if how and self.ask(1) else ""
 
-    def ask(self, count: int) -> None:
-        """Note that claims are on their way."""
+    def ask(self, count: int) -> bool:
+        """Note that claims are on their way; False if none are to be made, because the stock is closed."""
         with self._lock:
-            self._asked += count
+            if not self._closed:
+                self._asked += count
+            return not self._closed
 
-    def put(self, attempts: list[Attempt], asked: int) -> None:
-        """Stock what came of `asked` claims, and wake threads for what may be slow."""
+    def put(self, attempts: list[Attempt], asked: int) -> bool:
+        """Stock what came of `asked` claims, and wake threads for what may be slow.
+
+        Returns:
+            False if the stock is closed, and nothing was noted: the claims are still under way until they are handed back
+            and nothing is put in their place.
+        """
         with self._lock:
+            if attempts and self._closed:
+                return False
             self._asked -= asked
+            if self._closed and not self._asked:
+                self._changed.notify_all()
             if not attempts:
-                return
+                return True
             if not self._waiting:
-                self._last_taken = time.monotonic()
+                self._last_taken = clock()
             self._waiting.extend(attempts)
             if self._free and self._pace >= QUICK:
                 self._changed.notify(len(self._waiting))
             all_busy = self._active <= self._running
         if all_busy:  # another thread than those that work from the stock has brought it
             self.leave_unattended()
+        return True
 
     def take(self) -> Attempt | None:
         """The next node to run, or None."""
         with self._lock:
             if not self._waiting:
                 return None
-            self._last_taken = time.monotonic()
+            self._last_taken = clock()
             return self._waiting.popleft()
 
     def wait(self, seconds: float) -> None:
@@ -155,20 +166,26 @@ class ClaimedNodes:
     def stuck(self) -> list[Attempt]:
         """Takes out what no thread has had time for, to be handed back; wakes a free thread for it if there is one."""
         with self._lock:
-            if not self._waiting or time.monotonic() - self._last_taken < STUCK:
+            if not self._waiting or clock() - self._last_taken < STUCK:
                 return []
             if self._free:
                 self._changed.notify(len(self._waiting))
                 return []
             return self._empty()
 
-    def take_all(self) -> list[Attempt]:
-        """Takes out everything, to be handed back."""
+    def close(self) -> list[Attempt]:
+        """Take nothing more; takes out everything, to be handed back."""
         with self._lock:
+            self._closed = True
             return self._empty()
+
+    def wait_settled(self, seconds: float) -> bool:
+        """Wait until no claim is under way to a closed stock, `seconds` at most; False when the time is up first."""
+        with self._lock:
+            return self._changed.wait_for(lambda: not self._asked, seconds)
 
     def _empty(self) -> list[Attempt]:
         stock = list(self._waiting)
         self._waiting.clear()
-        self._last_taken = time.monotonic()
+        self._last_taken = clock()
         return stock

@@ -26,6 +26,9 @@ from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListene
 from flowcraft_server.executor.work_loop import StockKeeper, WorkLoop
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
+LATE_CLAIMS = 1.0
+"""Seconds for which a stop waits for claims that are under way, to hand them back."""
+
 
 class WorkerProcess:
     """Runs nodes from the queues of a namespace until it is drained or stopped.
@@ -110,16 +113,15 @@ class WorkerProcess:
 
     def drain(self, timeout: float) -> bool:
         """Claim nothing more and let what runs finish; False when the time is up first. `stop` follows in any case."""
-        self._draining.set()
-        self._consumer.stop_flag.set()
-        for attempt in self._stock.take_all():
-            self.runner.hand_back(attempt)
-        return self.held.wait_empty(timeout)
+        until = time.monotonic() + timeout
+        self._claim_no_more()
+        settled = self._stock.wait_settled(timeout)
+        return self.held.wait_empty(max(0.0, until - time.monotonic())) and settled
 
     def stop(self) -> None:
         """Hand back what still runs, at once, and end all threads."""
-        self._draining.set()
-        self._consumer.stop_flag.set()
+        self._claim_no_more()
+        self._stock.wait_settled(LATE_CLAIMS)
         self._hand_back()
         self._committer.close(2.0)
         self._stopping.set()
@@ -138,6 +140,13 @@ class WorkerProcess:
         self._draining.set()
         self._consumer.end(0.0)
         self.wake()
+
+    def _claim_no_more(self) -> None:
+        """What is in stock, and what is still brought by claims under way, goes to other workers."""
+        self._draining.set()
+        self._consumer.stop_flag.set()
+        for attempt in self._stock.close():
+            self.runner.hand_back(attempt)
 
     def _give_up(self) -> None:
         """End the process for a function that does not return; all else that it holds goes to other workers first."""

@@ -11,6 +11,7 @@ from loguru import logger
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.steps import clock
 from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.claimed import STUCK, ClaimedNodes
@@ -74,7 +75,7 @@ class WorkLoop:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
         self._stock.enter()
         try:
-            self._work(_Turn(time.monotonic() + SLICE_SECONDS))
+            self._work(_Turn(clock() + SLICE_SECONDS))
         except GaveUp as error:
             logger.warning("stopping: {}", error)
         except StoreUnavailable as error:
@@ -85,7 +86,7 @@ class WorkLoop:
 
     def _work(self, turn: "_Turn") -> None:
         while not self._draining.is_set():
-            if time.monotonic() > turn.until:  # what is in stock is there for the next turn, or for another thread
+            if clock() > turn.until:  # what is in stock is there for the next turn, or for another thread
                 if len(self._committer):
                     self._committer.flush()
                 return self._leave_token()
@@ -115,7 +116,8 @@ class WorkLoop:
 
         def seat() -> Seat:
             nonlocal asked
-            if not (asked or self._draining.is_set() or time.monotonic() > turn.until):
+            # Of what has said something the reply is heard by another thread; this one may be gone when it brings a node.
+            if not (asked or attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
                 asked = self._stock.how_to_go_on(attempt.node.hands_over)
             return self._runner.seat(asked or "-")
 
@@ -147,7 +149,7 @@ class WorkLoop:
                 following = self._runner.settled(attempt, call, reply)
             finally:
                 if turn is not None:
-                    self._stock.put([] if following is None else [following], 1)
+                    self._put([] if following is None else [following], 1)
             if turn is not None and isinstance(reply, list) and len(reply) > 3:
                 self._ready = turn.ready = int(reply[3])
 
@@ -156,9 +158,8 @@ class WorkLoop:
     def _flush(self) -> None:
         """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""
         more = min(self._stock.wanted(), self._ready)
-        if more > 0 and not self._draining.is_set() and self._event_loop.has_room(0.0):
+        if more > 0 and self._event_loop.has_room(0.0) and self._stock.ask(more):
             self._ready = 0
-            self._stock.ask(more)
             call = scripts.claim(self._runner.engine.keys, self._runner.seat(), more)
             self._committer.add(call, lambda reply: self._stocked(reply, more))
         self._stock.share()
@@ -171,14 +172,22 @@ class WorkLoop:
             claims = reply if isinstance(reply, list) else []
             attempts = [attempt for claim in claims if (attempt := self._runner.receive(claim)) is not None]
         finally:
-            self._stock.put(attempts, asked)
+            self._put(attempts, asked)
+
+    def _put(self, attempts: list[Attempt], asked: int) -> None:
+        """Stock what claims have brought; what comes after the worker was told to stop is handed back."""
+        if not self._stock.put(attempts, asked):
+            for attempt in attempts:
+                self._runner.hand_back(attempt)
+            self._stock.put([], asked)
 
     def _claim(self, wanted: int) -> bool:
         """Claim nodes from the queue; False when there is none."""
         while not self._event_loop.has_room(0.5):
             if self._draining.is_set():
                 return False
-        self._stock.ask(wanted)
+        if not self._stock.ask(wanted):
+            return False
         reply: Any = None
         try:
             reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.seat(), wanted))

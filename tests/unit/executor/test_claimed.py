@@ -34,7 +34,7 @@ def test_somebody_is_called_when_the_thread_turns_to_something_else(stock: Claim
 
 
 def test_somebody_is_called_for_what_comes_while_all_threads_are_busy(stock: ClaimedNodes) -> None:
-    stock.take_all()
+    assert (stock.take(), stock.take()) == ("first", "second")
     stock.beginning("slow")
     third: Any = "third"
     stock.put([third], 0)
@@ -42,6 +42,19 @@ def test_somebody_is_called_for_what_comes_while_all_threads_are_busy(stock: Cla
 
 
 def test_a_finished_node_that_is_not_sent_counts_as_well(stock: ClaimedNodes) -> None:
-    stock.take_all()
+    assert (stock.take(), stock.take()) == ("first", "second")
     stock.leave_unattended(finished=1)
     assert stock.unattended.is_set()
+
+
+def test_a_closed_stock_takes_nothing_and_is_settled_when_what_was_asked_for_has_been_handed_back(
+    stock: ClaimedNodes,
+) -> None:
+    assert stock.ask(1)
+    assert stock.close() == ["first", "second"]
+    late: Any = "late"
+    assert stock.put([late], 1) is False
+    assert stock.wait_settled(0.01) is False, "its lease is still to be given up"
+    assert stock.put([], 1) is True
+    assert stock.wait_settled(0.01) is True
+    assert (stock.ask(1), stock.how_to_go_on(True), len(stock)) == (False, "", 0)

@@ -225,7 +225,7 @@ def test_two_hundred_async_waits_share_one_connection(server: PrivateServer, nam
             for n in range(200):
                 runs.write(f"r{n}")
             waits = [asyncio.create_task(client.get_handle(f"r{n}").result(10)) for n in range(200)]
-            while runs.listeners("r199") == 0:
+            while not all(runs.listeners(f"r{n}") for n in range(200)):
                 await asyncio.sleep(0.01)
             subscribed = [entry for entry in runs.redis.client_list() if int(entry["sub"]) >= 200]
             assert len(subscribed) == 1, subscribed
