@@ -41,6 +41,7 @@ def ours(url: str, times: int) -> dict[str, list[float]]:
         return {
             "flowcraft, 3 functions": each(lambda: client.start("chain3").result(timeout=10), times),
             "flowcraft, 3 coroutines": each(lambda: client.start("async3").result(timeout=10), times),
+            "flowcraft, 3 that report progress": each(lambda: client.start("reporting3").result(timeout=10), times),
         }
 
 

@@ -25,6 +25,12 @@ def route(ctx: Any) -> Any:
     return NodeResult(None, "x")
 
 
+def reporting_echo(ctx: Any) -> Any:
+    """A node that does nothing, and says so."""
+    ctx.progress(1.0)
+    return ctx.input
+
+
 async def async_echo(ctx: Any) -> Any:
     """A coroutine that does nothing."""
     return ctx.input
@@ -52,7 +58,7 @@ def main() -> None:
     """Serve until standard input ends."""
     logger.remove()
     functions = {"echo": echo, "route": route, "async-echo": async_echo, "async-sleep": async_sleep}
-    functions["async-patient"] = async_patient
+    functions |= {"async-patient": async_patient, "reporting-echo": reporting_echo}
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
     worker = WorkerProcess(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
     print("up", flush=True)

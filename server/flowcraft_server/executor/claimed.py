@@ -34,9 +34,8 @@ class ClaimedNodes:
 
     def __init__(self) -> None:
         self._waiting: deque[Attempt] = deque()
-        self._lock = (
-            threading.Lock()
-        )  # `with` it, where nobody is to be notified: that of a condition is a call in Python
+        # `with` it, where nobody is to be notified: that of a condition is a call in Python.
+        self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._active = 0
         self._running = 0
@@ -103,6 +102,9 @@ class ClaimedNodes:
             if self._closed and not self._asked:
                 self._changed.notify_all()
             if not attempts:
+                # Who stands by for this claim may have been woken for something newer than it.
+                if asked and self._free:
+                    self._changed.notify()
                 return True
             if not self._waiting:
                 self._last_taken = clock()

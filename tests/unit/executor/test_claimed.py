@@ -1,5 +1,6 @@
 """The stock of claimed nodes: when somebody has to be called to look after it."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -58,3 +59,17 @@ def test_a_closed_stock_takes_nothing_and_is_settled_when_what_was_asked_for_has
     assert stock.put([], 1) is True
     assert stock.wait_settled(0.01) is True
     assert (stock.ask(1), stock.how_to_go_on(True), len(stock)) == (False, "", 0)
+
+
+def test_who_stands_by_for_a_claim_is_told_that_it_brought_nothing(stock: ClaimedNodes) -> None:
+    """It may have been woken for a node that became ready just after that claim."""
+    assert (stock.take(), stock.take()) == ("first", "second")
+    standing_by = threading.Thread(target=stock.wait, args=(20.0,))
+    standing_by.start()
+    for _ in range(100):
+        stock.ask(1)
+        stock.put([], 1)
+        standing_by.join(0.05)
+        if not standing_by.is_alive():
+            return
+    pytest.fail("it waits on")
