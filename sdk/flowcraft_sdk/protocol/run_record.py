@@ -185,14 +185,19 @@ class RunRecord:
         failed.sort(key=lambda inst: (inst != first, records[inst].at or moment(0)))
         return [records[inst] for inst in failed]
 
-    def context(self) -> dict[str, Any]:
-        """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`."""
+    def context(self, *, inputs: bool = True) -> dict[str, Any]:
+        """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`.
+
+        Args:
+            inputs: with `_inputs.id`; each is parsed once more, for it is another node's output.
+        """
         context: dict[str, Any] = {}
         known = dict.fromkeys(f"o:{node['id']}" for node in self.doc["nodes"])
         for field in [*known, *(field for field in self.fields if field.startswith("o:") and field not in known)]:
             if field in self.fields:
                 context[field[2:]] = context[f"_outputs.{field[2:]}"] = wire.loads(self.fields[field])
-        context.update(self._inputs())
+        if inputs:
+            context.update(self._inputs())
         for field, raw in self.fields.items():
             if field.startswith("c:"):
                 context[field[2:]] = wire.loads(raw)
@@ -235,10 +240,10 @@ class RunRecord:
 
     def result(self) -> Any:
         """The blueprint's `outputs`, else every context key that does not start with an underscore."""
-        context = self.context()
         outputs = self.doc.get("outputs")
         if outputs is None:
-            return {key: value for key, value in context.items() if not key.startswith("_")}
+            return {key: value for key, value in self.context(inputs=False).items() if not key.startswith("_")}
+        context = self.context(inputs=any(path.startswith("_inputs.") for path in outputs.values()))
         return {name: _follow(context, path) for name, path in outputs.items()}
 
 

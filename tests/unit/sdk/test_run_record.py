@@ -202,12 +202,13 @@ def test_outputs_are_told_even_when_the_plan_is_gone() -> None:
         ({"x": "a.v.1.w", "y": "a.v.0"}, {"x": 2, "y": 1}),
         ({"x": "a.v.9", "y": "a.no.where", "z": "nothing", "w": "sum.x"}, {"x": None, "y": None, "z": None, "w": None}),
         ({"x": "_outputs.a", "y": "_private"}, {"x": {"v": [1, {"w": 2}]}, "y": 1}),
+        ({"x": "_inputs.b"}, {"x": {"v": [1, {"w": 2}]}}),
         ({}, {}),
     ],
 )
 def test_declared_outputs_are_paths_into_the_context(outputs: dict[str, str], expected: dict[str, Any]) -> None:
     fields = {**CONTEXT, "c:post": '"text"'}
-    assert record(fields, doc("a", "b", outputs=outputs), st="completed").result() == expected
+    assert record(fields, doc("a", "b", edges=EDGES, outputs=outputs), st="completed").result() == expected
 
 
 @pytest.mark.parametrize(
