@@ -23,6 +23,9 @@ class Ear:
         channels: what to listen to.
         told: set when there is something in `heard`.
         ready: set when Redis has confirmed all channels.
+
+    Attributes:
+        unconfirmed: channels that Redis has yet to confirm.
     """
 
     def __init__(self, channels: Iterable[str], told: Any, ready: Any) -> None:
@@ -30,6 +33,7 @@ class Ear:
         self.told: Flag = told
         self.ready: Flag = ready
         self.heard: Heard = {}
+        self.unconfirmed = set(self.channels)
         self._over: set[str] = set()
 
     @property
@@ -78,7 +82,10 @@ class Switchboard:
             self._gone.pop(channel, None)
             if channel not in self._asked:
                 self._new[channel] = None
-        self._settle(ear)
+            elif channel not in self._unanswered:
+                ear.unconfirmed.discard(channel)
+        if not ear.unconfirmed:
+            ear.ready.set()
 
     def remove(self, ear: Ear) -> None:
         """Take an ear off; what nobody listens to any more is unsubscribed next time."""
@@ -121,6 +128,9 @@ class Switchboard:
         self._unanswered.clear()
         self._gone.clear()
         self._new = dict.fromkeys(self._ears)
+        for channel, ears in self._ears.items():
+            for ear in ears:
+                ear.unconfirmed.add(channel)
 
     def wake_all(self) -> None:
         """Let everybody look for himself, whether Redis has confirmed his channels or not."""
@@ -138,11 +148,9 @@ class Switchboard:
         self._unanswered.pop(channel, None)
         for ear in self._ears.get(channel, ()):
             ear.tell(channel, "")  # after a reconnect something may have been missed
-            self._settle(ear)
-
-    def _settle(self, ear: Ear) -> None:
-        if all(channel in self._asked and channel not in self._unanswered for channel in ear.channels):
-            ear.ready.set()
+            ear.unconfirmed.discard(channel)
+            if not ear.unconfirmed:
+                ear.ready.set()
 
 
 def _text(value: Any) -> str:

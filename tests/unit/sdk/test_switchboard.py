@@ -118,6 +118,19 @@ def test_an_ear_that_comes_while_the_connection_is_lost_waits_for_the_next() -> 
     assert is_set(second.ready)
 
 
+def test_what_was_confirmed_on_a_lost_connection_is_to_be_confirmed_again() -> None:
+    board, mine = Switchboard(), ear("a", "b")
+    board.add(mine)
+    board.changes()
+    confirm(board, "a")
+    board.lost()
+    board.changes()
+    confirm(board, "b")
+    assert not is_set(mine.ready)
+    confirm(board, "a")
+    assert is_set(mine.ready)
+
+
 def test_answers_to_a_ping_and_strangers_are_let_through() -> None:
     board = Switchboard()
     for reply in (b"PONG", [b"pong", b""], [b"message", b"nobody", b"x"], None, [b"subscribe", b"nobody", 1]):
