@@ -50,6 +50,7 @@ class PlanCache:
         self._link = link
         self._keys = keys
         self._plans: dict[str, Plan] = {}
+        self._last: dict[str, Plan] = {}
         self._lock = threading.Lock()
 
     def get(self, plan_hash: str) -> Plan:
@@ -72,10 +73,15 @@ class PlanCache:
             if found is None:
                 break
             try:
-                return self.get(found.decode())
+                plan = self._last[blueprint_id] = self.get(found.decode())
             except PlanNotFound:
                 continue
+            return plan
         return None
+
+    def last(self, blueprint_id: str) -> Plan | None:
+        """The plan that `current` found last, for a guess: another one may be current by now."""
+        return self._last.get(blueprint_id)
 
     def _load(self, plan_hash: str) -> Plan:
         fields = {k.decode(): v.decode() for k, v in self._link.read_hash(self._keys.plan(plan_hash)).items()}

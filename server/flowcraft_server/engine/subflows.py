@@ -1,6 +1,6 @@
 """Subflows: a child run in its own right, and its outcome as the parent node's (blueprint semantics 2.13)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowcraft_sdk.context_input import fill_contract, misfits_told
@@ -87,19 +87,13 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     Raises:
         SubflowFailed: the child did not complete.
     """
-    key = engine.keys.run(child_id)
     if status != "completed":
         raise _failure(engine, attempt, child_id, status)
-    plan_hash = engine.link.read_fields(key, ["plan"])[0]
-    if plan_hash is None:
-        raise SubflowFailed(f"child run {child_id} is gone")
-    plan = plans.get(plan_hash.decode())
     mapping = attempt.params.get("outputs")
     if not mapping:
-        return _terminal_outputs(engine, key, plan)
+        return _terminal_outputs(engine, attempt, plans, child_id)
     fields = {name: (f"o:{source}", f"c:{source}") for name, source in mapping.items()}
-    wanted = list(dict.fromkeys(field for pair in fields.values() for field in pair))
-    got = dict(zip(wanted, engine.link.read_fields(key, wanted), strict=True))
+    _, got = _read_child(engine, child_id, [field for pair in fields.values() for field in pair])
     mapped = {}
     for name, pair in fields.items():
         raw = next((got[field] for field in pair if got[field] is not None), None)
@@ -108,12 +102,30 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
 
 
-def _terminal_outputs(engine: Engine, key: str, plan: Plan) -> Any:
-    raw = engine.link.read_fields(key, [f"o:{node}" for node in plan.terminals])
-    outputs = {node: wire.loads(value) for node, value in zip(plan.terminals, raw, strict=True) if value is not None}
-    if len(plan.terminals) == 1:
-        return outputs.get(plan.terminals[0])
-    return outputs
+def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[str, dict[str, bytes | None]]:
+    """The hash of a child's plan and some fields of the child, in one read.
+
+    Raises:
+        SubflowFailed: there is no such run any more.
+    """
+    wanted = list(dict.fromkeys(fields))
+    plan_hash, *got = engine.link.read_fields(engine.keys.run(child_id), ["plan", *wanted])
+    if plan_hash is None:
+        raise SubflowFailed(f"child run {child_id} is gone")
+    return plan_hash.decode(), dict(zip(wanted, got, strict=True))
+
+
+def _terminal_outputs(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: str) -> Any:
+    # Its plan is most often the one that children of this blueprint get now: then one read does.
+    plan = plans.last(str(attempt.params.get("blueprintId")))
+    while True:
+        fields = {node: f"o:{node}" for node in plan.terminals} if plan else {}
+        plan_hash, got = _read_child(engine, child_id, fields.values())
+        if plan is not None and plan.hash == plan_hash:
+            break
+        plan = plans.get(plan_hash)
+    outputs = {node: wire.loads(raw) for node, field in fields.items() if (raw := got[field]) is not None}
+    return outputs.get(plan.terminals[0]) if len(plan.terminals) == 1 else outputs
 
 
 def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> SubflowFailed:

@@ -52,6 +52,18 @@ def test_of_several_terminals_those_that_were_skipped_are_left_out(environment: 
     assert env.client.execute("g", timeout=PATIENCE)["z"] == {"x": "x", "z": "z"}
 
 
+def test_a_child_that_is_older_than_its_blueprint_ends_in_its_own_last_node(environment: Make) -> None:
+    """Its children of now end elsewhere; the worker has met those since."""
+    older = called(graph({"w": "wait", "old": "echo", "new": "name"}, "w old"), "inner")
+    env = environment(blueprints=[older, graph({"s": call("inner")})], handlers=BASE)
+    first = env.client.start("g")
+    first.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    env.publish(called(graph({"old": "name", "new": "name"}, "old new"), "inner"))
+    assert env.client.execute("g", timeout=PATIENCE)["s"] == "new"
+    first.signal("s/w", "answer")
+    assert first.result(timeout=PATIENCE)["s"] == {"old": "answer", "new": "new"}
+
+
 def test_null_crosses_both_ways(environment: Make) -> None:
     inner = graph({"a": {"uses": "see", "inputs": "k"}})
     params = {"inputs": {"k": "nothing"}, "outputs": {"got": "a", "none": "absent"}}
