@@ -104,3 +104,16 @@ def test_a_run_that_another_client_started_by_a_newer_contract_is_attached_to(en
     handle = env.client.start("easy", run_id="same")
     assert handle.attached
     assert handle.result(timeout=10)["tell"] == "loud"
+
+
+def test_a_subflow_goes_by_the_contract_that_is_published_when_its_child_starts(env: TestEnvironment) -> None:
+    """The worker remembers what it last met: it is told of a newer one, and does not refuse what that one takes."""
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "tell": "calm"}
+    env.publish({"easy": EASY.replace("calm", "loud")})
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "tell": "loud"}
+    env.publish({"easy": "inputs: {amount: integer}\nnodes:\n  say: {uses: echo, inputs: amount}\n"})
+    snapshot = env.client.start("unmapped-easy", {"a": 3}).wait(timeout=10)
+    assert (snapshot.status, snapshot.children) == (RunStatus.FAILED, ())
+    assert "amount: is missing" in snapshot.failures[0].message
+    env.publish({"easy": EASY})
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "tell": "calm"}

@@ -152,7 +152,11 @@ def start_child(
     timeout_ms: int = 0,
     context: Mapping[str, bytes],
 ) -> ScriptCall:
-    """Start a child run and park its node until it ends, after `timeout_ms` (0: any time) at the latest; "": the current plan."""
+    """Start a child run and park its node until it ends, after `timeout_ms` (0: any time) at the latest.
+
+    Args:
+        plan_hash: the plan that is taken for the current one; refused if another one is. "" for whichever is.
+    """
     where = run_id, inst, fence
     return call_of("start_child", keys, *where, blueprint_id, plan_hash, max_depth, timeout_ms, *flat(context.items()))
 

@@ -80,8 +80,12 @@ class PlanCache:
         return None
 
     def last(self, blueprint_id: str) -> Plan | None:
-        """The plan that `current` found last, for a guess: another one may be current by now."""
+        """The plan that `current` found last: another one may be current by now."""
         return self._last.get(blueprint_id)
+
+    def forget(self, blueprint_id: str) -> None:
+        """Another plan is current by now: `last` is to know of none."""
+        self._last.pop(blueprint_id, None)
 
     def _load(self, plan_hash: str) -> Plan:
         fields = {k.decode(): v.decode() for k, v in self._link.read_hash(self._keys.plan(plan_hash)).items()}

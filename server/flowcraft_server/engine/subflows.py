@@ -16,6 +16,8 @@ from flowcraft_server.engine.values import MISSING
 def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCall:
     """The call that starts the child run with its inputs.
 
+    It is made for the plan that is known here; the script refuses it if another one is current.
+
     Raises:
         InvalidNodeInput: no blueprint is named, it is not published, or what it is given does not fit its `inputs`.
     """
@@ -23,15 +25,26 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
     blueprint_id = params.get("blueprintId")
     if not isinstance(blueprint_id, str | int) or isinstance(blueprint_id, bool):
         raise InvalidNodeInput(f"subflow '{claim.node_id}' needs params.blueprintId, the id of a blueprint")
+    known = plans.last(str(blueprint_id))
+    if known is not None:
+        try:
+            return _call(engine, attempt, known)
+        except InvalidNodeInput:
+            pass  # it may fit what has been published since
     plan = plans.current(str(blueprint_id))
     if plan is None:
         raise InvalidNodeInput(f"subflow '{claim.node_id}': no blueprint '{blueprint_id}' is published")
+    return _call(engine, attempt, plan)
+
+
+def _call(engine: Engine, attempt: Attempt, plan: Plan) -> ScriptCall:
+    claim = attempt.claim
     return scripts.start_child(
         engine.keys,
         run_id=claim.run_id,
         inst=claim.inst,
         fence=claim.fence,
-        blueprint_id=str(blueprint_id),
+        blueprint_id=str(attempt.params["blueprintId"]),
         plan_hash=plan.hash,
         max_depth=engine.max_depth,
         timeout_ms=attempt.node.node.config.timeout_ms or 0,

@@ -202,6 +202,8 @@ class NodeRunner:
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
         elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many"):
             self._refused(attempt, code.decode(), reply)
+        elif code == b"other-plan":
+            self._start_child_anew(attempt)
         return self.receive(reply[2]) if len(reply) > 2 and reply[2] else None
 
     def _refused(self, attempt: Attempt, code: str, reply: Any) -> None:
@@ -217,6 +219,13 @@ class NodeRunner:
         attempt.over = False
         self.held.add(attempt)
         self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
+
+    def _start_child_anew(self, attempt: Attempt) -> None:
+        """The child's blueprint was published anew since this process looked: its inputs are checked against that."""
+        self.plans.forget(str(attempt.params.get("blueprintId")))
+        attempt.over = False
+        self.held.add(attempt)
+        self.run_and_commit(attempt)
 
     def commit_later(self, attempt: Attempt, make: Callable[[], ScriptCall | None]) -> None:
         """Have the committer record an attempt's outcome; a node that the reply brings is run from there."""
@@ -235,12 +244,12 @@ class NodeRunner:
         def heard(reply: Any) -> None:
             following = self.settled(attempt, sent[0], reply)
             if following is not None:
-                self.run_coroutine(following)
+                self.run_and_commit(following)
 
         self.committer.put(build, heard)
 
-    def run_coroutine(self, attempt: Attempt) -> None:
-        """Run a node that is known to be a coroutine, from whichever thread commits."""
+    def run_and_commit(self, attempt: Attempt) -> None:
+        """Run a node that occupies no thread: a coroutine or a built-in kind, from whichever thread commits."""
         call = self.run(attempt, self.seat)
         if call is not None:
             made = call

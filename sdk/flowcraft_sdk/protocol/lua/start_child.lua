@@ -1,8 +1,9 @@
 -- Starts a child run for a subflow node and parks the node until the child ends, in one commit.
 -- KEYS clock
--- ARGV run inst fence blueprint plan ('' for the current one) max_depth timeout, then key value ... of the child's context
+-- ARGV run inst fence blueprint plan (the one that is taken for the current one, '' for any) max_depth timeout, then key value ... of the child's context
 --   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
--- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {too-deep} | {stopping} (the node is cancelled)
+-- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {other-plan}: that plan is not, or no longer, the current one
+--   | {too-deep} | {stopping} (the node is cancelled)
 --@include base run graph loops measuring ending claiming recording creating
 
 local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
@@ -11,9 +12,9 @@ if not r then
   commit()
   return {n}
 end
-local plan = ARGV[5]
-if plan == '' or redis.call('EXISTS', B .. 'plan:' .. plan) == 0 then plan = redis.call('HGET', B .. 'blueprints', blueprint) end
+local plan = redis.call('HGET', B .. 'blueprints', blueprint)
 if not plan then return {'no-blueprint'} end
+if ARGV[5] ~= '' and ARGV[5] ~= plan then return {'other-plan'} end
 local up = redis.call('HMGET', r.k, 'root', 'dep', 'dl', 'kids')
 local depth = tonumber(up[2] or 0) + 1
 if depth > tonumber(ARGV[6]) then return {'too-deep'} end
