@@ -10,6 +10,7 @@ from loguru import logger
 from benchmarks.setting import NAMESPACE
 from flowcraft_server.executor.process import WorkerProcess
 from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.service.collector import collect_less_often
 from flowcraft_server.testing.handlers import as_runnable
 
 
@@ -61,6 +62,7 @@ def main() -> None:
     functions |= {"async-patient": async_patient, "reporting-echo": reporting_echo}
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
     worker = WorkerProcess(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
+    collect_less_often()  # as the server's own workers do
     print("up", flush=True)
     sys.stdin.readline()
     worker.start()

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from flowcraft_sdk import Client
+from flowcraft_server.service.collector import YOUNG
 from flowcraft_server.store.embedded import EmbeddedStore, running_url
 from tests.acceptance.server_program import (
     FILE,
@@ -54,6 +55,18 @@ def started(folder: Path, *arguments: str, **environ: str) -> Server:
     server = Server(folder, *arguments, environ=environ)
     server.wait_for("serving 'acceptance'")
     return server
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_its_workers_look_for_garbage_less_often(folder: Path, kind: str) -> None:
+    work = folder / "deployed_work.py"
+    work.write_text(
+        work.read_text()
+        + "\nimport gc\ndef echo(ctx):\n    return [*gc.get_threshold()][0], gc.get_freeze_count() > 0\n"
+    )
+    started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE=kind)
+    with client_of(folder) as client:
+        assert client.start("chain", {"x": 3}).result(timeout=PATIENCE)["a"] == [YOUNG, True]
 
 
 def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:

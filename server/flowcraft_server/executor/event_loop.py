@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -30,6 +31,8 @@ class EventLoop:
         self._stopping = stopping
         self._limit = runner.settings.async_concurrency
         self._count = 0
+        self._submitted: deque[Attempt] = deque()
+        self._called = False
         self._room = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._redis: Any = None
@@ -53,7 +56,10 @@ class EventLoop:
         """Take on an attempt's coroutine. Never waits: who claims asks for room first."""
         with self._room:
             self._count += 1
-        self._loop.call_soon_threadsafe(self._begin, attempt)
+        self._submitted.append(attempt)
+        if not self._called:  # a call wakes the loop, which takes as long as a coroutine's beginning: one for all
+            self._called = True
+            self._loop.call_soon_threadsafe(self._begin)
 
     def close(self, timeout: float) -> None:
         """Cancel what still runs and end the loop."""
@@ -86,10 +92,12 @@ class EventLoop:
         await self._redis.connection_pool.disconnect()
         self._loop.stop()
 
-    def _begin(self, attempt: Attempt) -> None:
-        task = self._loop.create_task(self._execute(attempt))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    def _begin(self) -> None:
+        self._called = False  # before the last look, so that what comes after that is called for
+        while self._submitted:
+            task = self._loop.create_task(self._execute(self._submitted.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -102,6 +110,7 @@ class EventLoop:
         handler = attempt.handler
         assert handler is not None
         error: BaseException
+        limit: asyncio.Timeout | None = None
         task = asyncio.current_task()
         assert task is not None
 
@@ -114,12 +123,15 @@ class EventLoop:
                 raise NodeCancelled("the run was stopped before the coroutine began")
             context = self._context(attempt)
             with working_for(attempt.claim.run_id, attempt.claim.inst):
-                async with asyncio.timeout(attempt.timeout) as limit:
+                if attempt.timeout is None:
                     returned = await handler.function(context)
+                else:
+                    async with asyncio.timeout(attempt.timeout) as limit:
+                        returned = await handler.function(context)
             done = Done(*unpack_result(returned))
         except TimeoutError as raised:
             error = raised
-            if limit.expired():
+            if limit is not None and limit.expired():
                 error = NodeTimeout(
                     f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s"
                 )

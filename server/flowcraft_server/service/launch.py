@@ -13,6 +13,7 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
+from .collector import collect_less_often
 from .redis_gate import RedisUnusable, check_durability, complaints_about, shown_url, wait_for_redis
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
@@ -98,6 +99,7 @@ class Deployment:
             secrets=self.loaded.secrets,
         )
         models.warn()
+        collect_less_often()
         try:
             return serve(worker, stop, executor.drain_timeout, tick)
         finally:
