@@ -1,5 +1,6 @@
 """The engine's door to Redis: script calls in one pipeline, and plain reads."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -95,7 +96,12 @@ class StoreLink:
         """Values of some fields of a hash, None where absent. Tried again for `PATIENCE` seconds."""
         if not fields:
             return []
-        return list(self.plainly(lambda: self.redis.hmget(key, list(fields))))
+        if getattr(self._own, "pid", None) != os.getpid():  # a thread of a handler's own, or a process that it forked
+            return list(self.plainly(lambda: self.redis.hmget(key, list(fields))))
+        found = self._patiently(lambda: self._exchange([("HMGET", key, *fields)]))[0]
+        if isinstance(found, Exception):
+            raise found
+        return list(found)
 
     def read_hash(self, key: str) -> dict[bytes, bytes]:
         """A whole hash. Tried again for `PATIENCE` seconds."""
@@ -131,6 +137,7 @@ class StoreLink:
         connection = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = self.redis.connection_pool.make_connection()
+            self._own.pid = os.getpid()
             self._opened.append(connection)
         try:
             connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
