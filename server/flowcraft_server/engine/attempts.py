@@ -12,7 +12,7 @@ from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
-from flowcraft_server.engine.inputs import resolve_input
+from flowcraft_server.engine.inputs import input_of, input_reads, resolve_input, stands_in_for
 from flowcraft_server.engine.retry import ExecutionDefaults, delay_ms, is_retryable
 from flowcraft_server.engine.routing import Scope, route
 from flowcraft_server.engine.values import MISSING, NodeValues
@@ -124,7 +124,14 @@ class Engine:
 
     def prepare(self, attempt: Attempt) -> None:
         """Resolve the attempt's input."""
-        attempt.input = resolve_input(attempt.values)
+        values = attempt.values
+        source = stands_in_for(values)
+        if source is None:
+            attempt.input = resolve_input(values)
+            return
+        wanted = input_reads(values.plan, source)
+        got = self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted)
+        attempt.input = input_of(values, source, dict(zip(wanted, got, strict=True)))
 
     def completed(
         self, attempt: Attempt, seat: Seat, output: Any, action: str | None, *, caught: bool = False

@@ -1,10 +1,12 @@
 """What a node gets as its input (blueprint semantics 2.5, 2.6)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol import wire
 from flowcraft_server.blueprints.compiler import input_fields
-from flowcraft_server.engine.values import NodeValues
+from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.engine.values import NodeValues, brought_values, input_sources
 
 
 def resolve_input(values: NodeValues) -> Any:
@@ -24,12 +26,47 @@ def resolve_input(values: NodeValues) -> Any:
     return brought
 
 
+def stands_in_for(values: NodeValues) -> PlanNode | None:
+    """The node whose input a fallback is to have although nobody stored it: that of one that its workers died of."""
+    claim = values.claim
+    if claim.position == 0 or claim.brought is not None:
+        return None
+    source, kind, _ = values.plan_node.incoming[claim.position - 1]
+    return values.plan.nodes[source] if kind == "fallback" else None
+
+
+def input_reads(plan: Plan, node: PlanNode) -> list[str]:
+    """Run-hash fields that decide another node's input."""
+    brought = [field for fields in input_sources(plan, node) for field in fields]
+    return list(dict.fromkeys([f"j:{node.node.id}", *node.reads, *brought]))
+
+
+def input_of(values: NodeValues, node: PlanNode, fields: Mapping[str, bytes | None]) -> Any:
+    """The input that another node of the run has been given.
+
+    Args:
+        fields: value of each of `input_reads`.
+    """
+    brought = list(brought_values(values.plan, node, fields))
+    if node.node.inputs is not None:  # see bringing_edge of taking.lua
+        brought = [found for found in brought if _is_transform(values.plan, node, found[0])]
+    position, raw = brought[0] if brought else (0, None)
+    claim = values.claim._replace(
+        inst=node.node.id, node_id=node.node.id, item=None, attached=None, position=position, brought=raw,
+        values=tuple(fields.get(field) for field in node.reads),
+    )  # fmt: skip
+    return resolve_input(NodeValues(values.plan, node, claim))
+
+
 def _transformed(values: NodeValues) -> bool:
     """A transform replaces declared inputs, for this iteration only."""
-    if values.claim.position == 0:
-        return False
-    source, kind, index = values.plan_node.incoming[values.claim.position - 1]
-    return kind == "edge" and values.plan.nodes[source].edges[index].transform is not None
+    position = values.claim.position
+    return position > 0 and _is_transform(values.plan, values.plan_node, position)
+
+
+def _is_transform(plan: Plan, node: PlanNode, position: int) -> bool:
+    source, kind, index = node.incoming[position - 1]
+    return kind == "edge" and plan.nodes[source].edges[index].transform is not None
 
 
 def _resolve(values: NodeValues, name: str) -> Any:

@@ -1,6 +1,6 @@
 """The context as one running node sees it: what came with its claim, its own writes on top. No I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from flowcraft_sdk.protocol import wire
@@ -116,12 +116,17 @@ def input_sources(plan: Plan, node: PlanNode) -> list[tuple[str, ...]]:
 
 def brought_value(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> bytes | None:
     """The value that the last taken edge into a node brought, as the claim would have it."""
+    return next((raw for _, raw in brought_values(plan, node, fields)), None)
+
+
+def brought_values(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> Iterator[tuple[int, bytes]]:
+    """What the taken edges into a node brought, the last one first, each with the edge's position from 1."""
     sources = input_sources(plan, node)
     joined = (fields.get(f"j:{node.node.id}") or b"").decode()
     taken = [i for i, mark in enumerate(joined) if mark == "t"] if joined else list(range(len(sources)))[-1:]
-    for position in reversed(taken):
-        for field in sources[position]:
+    for index in reversed(taken):
+        for field in sources[index]:
             raw = fields.get(field)
             if raw is not None:
-                return raw
-    return None
+                yield index + 1, raw
+                break

@@ -27,7 +27,7 @@ local function worker_lost(r, inst, n)
   put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
   local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
     message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node (executor.maxCrashes)'})
-  fail_node(r, inst, n, failure, 'null')
+  fail_node(r, inst, n, failure, false)
 end
 
 local due = redis.call('ZRANGEBYSCORE', B .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)

@@ -52,7 +52,8 @@ local function fail_map(r, owner, fail)
   fail(owner, n)
 end
 
--- `input` is what the fallback gets as its own input, nil if it was stored before; `alone`: no fallback, whatever the plan says.
+-- `input` is what the fallback gets as its own input, nil if it was stored before, false if nobody here can tell: then the worker
+-- that claims the fallback finds out. `alone`: no fallback, whatever the plan says.
 local fail_node
 fail_node = function(r, inst, n, failure, input, alone)
   local e = entry(r, inst)
@@ -77,7 +78,7 @@ fail_node = function(r, inst, n, failure, input, alone)
     if not fb or fb.s ~= 'F' then
       put_node(r, inst, n, 'W', 'fallback')
       r.park = r.park + 1
-      if input then put(r, 'x:' .. inst .. '>fallback', input) end
+      if input ~= nil then put(r, 'x:' .. inst .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
         ready_with(r, inst, {s = 'W', more = 'fallback', attempt = n.attempt, claims = n.claims, crashes = n.crashes},
                    {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
