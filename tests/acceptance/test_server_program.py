@@ -194,6 +194,27 @@ def test_worker_processes(folder: Path) -> None:
     assert server.ends() == 0, server.said
 
 
+def test_processes_of_several_threads(folder: Path) -> None:
+    """Two of two threads each run four functions at once; one that dies is started again, and the others take its nodes over."""
+    server = started(folder, "dev", "--processes", "2")
+    assert "2 processes of 2 threads" in server.said
+    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    with client_of(folder) as client:
+        runs = [client.start("long") for _ in range(4)]
+        assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 4)
+        first, second = sorted(set(pids_of_slow_nodes(folder)))
+        assert sorted(pids_of_slow_nodes(folder)) == [first, first, second, second]
+        assert server.process.pid not in (first, second)
+        os.kill(first, signal.SIGKILL)
+        assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 6)
+        server.wait_for("was killed by SIGKILL")
+        (folder / "go").touch()
+        assert {run.result(timeout=PATIENCE)["a"] for run in runs} == {second, pids_of_slow_nodes(folder)[-1]}
+        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0, server.said
+
+
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 def test_a_worker_process_ends_for_a_function_that_does_not_return(folder: Path, how: str) -> None:
     timeout = {"FLOWCRAFT__DEFAULTS__TIMEOUT": "1s"} if how == "timed out" else {}

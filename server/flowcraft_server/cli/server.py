@@ -56,6 +56,7 @@ def _working(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--queue", "-q", multiple=True, metavar="NAME", help="In place of executor.queue; may be repeated."
         ),
+        click.option("--processes", metavar="N", help="In place of executor.processes."),
         click.option("--workers", "-w", metavar="N", help="In place of executor.workers."),
         click.option("--redis", "redis_url", metavar="URL", help="In place of redis.url."),
     ):
@@ -64,11 +65,12 @@ def _working(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _overrides(
-    redis_url: str | None, workers: str | None, queue: tuple[str, ...], log_level: str | None
+    redis_url: str | None, workers: str | None, processes: str | None, queue: tuple[str, ...], log_level: str | None
 ) -> dict[str, Any]:
     said = {
         "redis.url": redis_url,
         "executor.workers": workers,
+        "executor.processes": processes,
         "executor.queue": list(queue) or None,
         "logging.level": log_level,
     }
@@ -119,7 +121,7 @@ def run(file: Path, profile: str | None, **options: Any) -> None:
 
 @main.command()
 @_working
-@click.option("--single", is_flag=True, hidden=True, help="One of several processes of a supervisor.")
+@click.option("--single", is_flag=True, hidden=True, help="One thread, whose process may end for it.")
 @click.option("--parent-pipe", type=int, hidden=True, help="Descriptor that ends with the supervisor.")
 def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | None, **options: Any) -> None:
     """Run workers only, for scaling out; the blueprints are published elsewhere."""
@@ -129,6 +131,8 @@ def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | Non
 
     parent = os.getppid()
     overrides = _overrides(**options)
+    if parent_pipe is not None:
+        overrides |= {"executor.processes": 1}
     if single:
         overrides |= {"executor.workerType": "thread", "executor.workers": 1}
     stop = StopRequests()

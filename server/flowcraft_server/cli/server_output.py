@@ -54,7 +54,9 @@ def print_started(
     """Tell what runs now, where its state lies, and what to type next."""
     executor = settings.executor
     first = next(iter(hashes), None)
-    kind = "processes" if executor.worker_type == "process" else "threads"
+    workers = f"{executor.workers} {'processes' if executor.worker_type == 'process' else 'threads'}"
+    if executor.processes > 1:
+        workers = f"{executor.processes} processes of {workers}"
     queues = ", ".join(executor.queues)
     rows = [
         ("store", _store_line(url, store)),
@@ -62,7 +64,7 @@ def print_started(
         ("handlers", _listed(list(loaded.handlers))),
         (
             "workers",
-            f"{executor.workers} {kind}, up to {executor.async_concurrency} coroutines each process, queue {queues}",
+            f"{workers}, up to {executor.async_concurrency} coroutines each process, queue {queues}",
         ),
     ]
     click.secho(f"flowcraft · {settings.name}", bold=True)

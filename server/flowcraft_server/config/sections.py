@@ -139,6 +139,8 @@ class ExecutorSection(Section):
 
     Attributes:
         queues: what this process works on.
+        workers: threads of each process; with `worker_type: process`, processes of one thread each.
+        processes: how many processes, each with its own threads and event loop.
         lease: how long a dead worker can hold a node.
         heartbeat: how often leases are renewed; three tenths of the lease when it is not set.
         drain_timeout: how long running nodes may take to finish at a shutdown.
@@ -149,6 +151,7 @@ class ExecutorSection(Section):
     queues: Annotated[tuple[QueueName, ...], Field(min_length=1, alias="queue")] = ("default",)
     workers: Amount = 4
     worker_type: Literal["thread", "process"] = "thread"
+    processes: Amount = 1
     async_concurrency: Amount = 1000
     lease: Annotated[Duration, Field(ge=0.1)] = 10.0
     heartbeat: Seconds = Field(default_factory=_three_tenths_of_lease, validate_default=True)
@@ -165,6 +168,16 @@ class ExecutorSection(Section):
     @classmethod
     def _once_each(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(queues))
+
+    @field_validator("processes")
+    @classmethod
+    def _of_threads(cls, processes: int, info: ValidationInfo) -> int:
+        if processes > 1 and info.data.get("worker_type") == "process":
+            raise mistake(
+                "counts with workerType: thread (it is process{related}); with process, workers says how many there are",
+                related=("executor", "workerType"),
+            )
+        return processes
 
     @field_validator("heartbeat")
     @classmethod

@@ -87,8 +87,9 @@ class Deployment:
             LLMSettingsError: the language models cannot be set up.
         """
         executor = self.settings.executor
-        if executor.worker_type == "process":
-            supervisor = Supervisor(self._child_command(), executor.workers, self._child_environ(os.environ))
+        count = executor.workers if executor.worker_type == "process" else executor.processes
+        if executor.worker_type == "process" or count > 1:
+            supervisor = Supervisor(self._child_command(), count, self._child_environ(os.environ))
             return supervisor.serve(stop, executor.drain_timeout, tick)
         worker, models = build_worker(
             self.url,
@@ -112,8 +113,11 @@ class Deployment:
             str(self.loaded.path),
             "--log-level",
             self.settings.logging.level,
-            "--single",
         ]
+        if self.settings.executor.worker_type == "process":
+            arguments.append("--single")
+        else:
+            arguments += ["--workers", str(self.settings.executor.workers)]
         if self.loaded.profile:
             arguments += ["--profile", self.loaded.profile]
         for queue in self.settings.executor.queues:

@@ -183,6 +183,16 @@ def test_mistakes(told: Told, text: str, said: str) -> None:
     assert said in problems[0]
 
 
+def test_processes_of_threads_and_processes_of_one_thread_do_not_go_together(load: Load, told: Told) -> None:
+    (problem,) = told(MODULE + "executor:\n  workerType: process\n  processes: 2\n")
+    assert problem == (
+        "flowcraft.yaml:4:14   executor.processes: counts with workerType: thread (it is process, line 3); "
+        "with process, workers says how many there are"
+    )
+    assert settings(load, "executor: {workerType: process, processes: 1}\n").executor.processes == 1
+    assert settings(load, "executor: {processes: 3}\n").executor.workers == 4
+
+
 def test_a_heartbeat_that_is_too_slow_names_the_lease_and_its_line(told: Told) -> None:
     text = MODULE + "executor:\n  lease: 30s\n  heartbeat: 20s\n"
     assert told(text) == ["flowcraft.yaml:4:14   executor.heartbeat: 20s must be less than half of lease (30s, line 3)"]
