@@ -11,7 +11,7 @@ from flowcraft_sdk.aio_listener import AsyncListenerHub
 from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, listening_connection
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Operation, Step, returning
+from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Operation, Step, returning
 from flowcraft_sdk.switchboard import Ear
 
 T = TypeVar("T")
@@ -23,15 +23,16 @@ class AsyncDriver:
     Args:
         url: of Redis.
         settings: time-outs and sizes.
+        inbox_prefix: of the channel of the client's inbox.
         client: a redis-py client of the caller's own, used for commands and as the pattern of the listening connection.
     """
 
-    def __init__(self, url: str, settings: ClientSettings, client: Any = None) -> None:
+    def __init__(self, url: str, settings: ClientSettings, inbox_prefix: str, client: Any = None) -> None:
         self.url = url
         self.settings = settings
         self._own = client is None
         self.redis = commands = async_client(url, settings) if client is None else client
-        self.hub = AsyncListenerHub(lambda: listening_connection(commands))
+        self.hub = AsyncListenerHub(lambda: listening_connection(commands), inbox_prefix)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -90,8 +91,12 @@ class AsyncDriver:
     async def _do(self, step: Step, ears: list[Ear]) -> Any:
         self._check_open()
         if isinstance(step, Listen):
-            ears.append(await self.hub.listen(step.channels, step.seconds))
-            return None
+            ears.append(await self.hub.listen(step.channels, step.seconds, own=step.own))
+            return ears[-1].complete
+        if isinstance(step, Expect):
+            return self.hub.expect(step.channel)
+        if isinstance(step, Dismiss):
+            return self.hub.dismiss(step.channel)
         if isinstance(step, Doze):
             if ears:
                 return await self.hub.doze(ears[-1], step.seconds)

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from flowcraft_sdk.inbox import Inbox
 from flowcraft_sdk.listener import FIRST_PAUSE, LONGEST_PAUSE
 from flowcraft_sdk.steps import Heard, clock
 from flowcraft_sdk.subscriber_line import ANSWER, BROKEN, QUIET
@@ -20,23 +21,32 @@ class AsyncListenerHub:
 
     Args:
         connect: makes an unconnected redis-py connection.
+        inbox_prefix: of the channel of the client's inbox.
     """
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
+    def __init__(self, connect: Callable[[], Any], inbox_prefix: str) -> None:
         self._connect = connect
-        self._board = Switchboard()
+        self._board = Switchboard(Inbox(inbox_prefix))
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._silent_since = 0.0
         self._closed = False
 
-    async def listen(self, channels: tuple[str, ...], seconds: float) -> Ear:
+    def expect(self, channel: str) -> str:
+        """The name of the inbox, for a run about to be started; '' if it is not to be told of it. See `Inbox.expect`."""
+        return "" if self._closed else self._board.inbox.expect(channel)
+
+    def dismiss(self, channel: str) -> None:
+        """Nobody is going to wait for an end that the inbox was to be told of."""
+        self._board.inbox.dismiss(channel)
+
+    async def listen(self, channels: tuple[str, ...], seconds: float, *, own: bool = False) -> Ear:
         """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
         told, ready = asyncio.Event(), asyncio.Event()
-        ear = Ear(channels, told, ready)
+        ear = Ear(channels, told, ready, own=own)
         if self._closed:
             return ear
         self._board.add(ear)
@@ -45,7 +55,7 @@ class AsyncListenerHub:
                 self._ring()
                 await _set_in_time(ready, seconds)
             if ready.is_set():
-                ear.take()  # the confirmation itself is no news
+                ear.settle()
         except BaseException:
             self.forget(ear)
             raise

@@ -47,9 +47,10 @@ class Client:
         self.namespace = resolve_namespace(namespace)
         self.settings = settings or ClientSettings()
         self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=False)
-        self.driver = SyncDriver(self._url, self.settings, redis)
+        keys = Keys(self.namespace)
+        self.driver = SyncDriver(self._url, self.settings, keys.inbox_prefix, redis)
         self.deployment = Deployment(
-            Keys(self.namespace),
+            keys,
             self.settings.outage,
             self.settings.max_value,
             patience=self.settings.socket_timeout * 0.6,

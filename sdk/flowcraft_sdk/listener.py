@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from flowcraft_sdk.inbox import Inbox
 from flowcraft_sdk.steps import Heard, clock
 from flowcraft_sdk.subscriber_line import BROKEN, SubscriberLine
 from flowcraft_sdk.switchboard import Ear, Switchboard
@@ -47,17 +48,19 @@ class ListenerHub:
 
     Args:
         connect: makes an unconnected redis-py connection.
+        inbox_prefix: of the channel of the client's inbox.
     """
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
+    def __init__(self, connect: Callable[[], Any], inbox_prefix: str) -> None:
         self._connect = connect
+        self._inbox_prefix = inbox_prefix
         self._reset()
         _hubs.add(self)
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()  # guards all of this, and the line but for waiting at it
-        self._board = Switchboard()
+        self._board = Switchboard(Inbox(self._inbox_prefix))
         self._line: SubscriberLine | None = None
         self._reader: threading.Event | None = None
         self._asleep: dict[threading.Event, None] = {}
@@ -69,14 +72,25 @@ class ListenerHub:
         if self._pid != os.getpid():
             self._reset()
 
-    def listen(self, channels: tuple[str, ...], seconds: float) -> Ear:
+    def expect(self, channel: str) -> str:
+        """The name of the inbox, for a run about to be started; '' if it is not to be told of it. See `Inbox.expect`."""
+        with self._lock:
+            hears = self._line is not None and not self._closed and not self._line.is_stale
+            return self._board.inbox.expect(channel) if hears else ""
+
+    def dismiss(self, channel: str) -> None:
+        """Nobody is going to wait for an end that the inbox was to be told of."""
+        with self._lock:
+            self._board.inbox.dismiss(channel)
+
+    def listen(self, channels: tuple[str, ...], seconds: float, *, own: bool = False) -> Ear:
         """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
         bell = threading.Event()
         ready = _Mark(bell)
-        ear = Ear(channels, _Mark(bell), ready)
+        ear = Ear(channels, _Mark(bell), ready, own=own)
         with self._lock:
             if self._closed:
                 return ear
@@ -87,7 +101,7 @@ class ListenerHub:
         try:
             if self._sleep(ready, seconds):
                 with self._lock:
-                    ear.take()  # the confirmation itself is no news
+                    ear.settle()
         except BaseException:
             self.forget(ear)
             raise

@@ -31,7 +31,7 @@ from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
 from flowcraft_sdk.records import RunStatus, ServerInfo
-from flowcraft_sdk.steps import Batch, Operation, command
+from flowcraft_sdk.steps import Batch, Dismiss, Expect, Operation, command
 from flowcraft_sdk.tombstones import missing
 
 WORKER_FRESH = 30.0
@@ -94,6 +94,8 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, opti
         order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
     reply = yield from _send_start(deployment, blueprint_id, values, run_id, order)
     code = text(reply[0])
+    if code != "started":
+        yield Dismiss(deployment.keys.end_channel(run_id))
     if code in ("no-blueprint", "no-version"):
         yield from _blueprint_missing(deployment, blueprint_id, order["version"] or None)
     if code == "no-parent":
@@ -110,7 +112,7 @@ def _send_start(
     deployment: Deployment, blueprint_id: str, values: dict[str, Any], run_id: str, order: Mapping[str, Any]
 ) -> Operation[Any]:
     """Check the context against the plan that this client knows, and start; again if another plan is current by now."""
-    limit, token = order["run_timeout"], secrets.token_hex(8)
+    limit, token = order["run_timeout"], ""
     while True:
         remembered = not order["version"] and blueprint_id in deployment.plans
         plan = yield from _current(deployment, blueprint_id, order["version"])
@@ -124,6 +126,9 @@ def _send_start(
             deployment.plans.pop(blueprint_id, None)  # it may fit what has been published since
             continue
         context = encoded(checked, deployment.max_value)
+        if not token:
+            inbox = yield Expect(deployment.keys.end_channel(run_id))
+            token = f"{inbox}@{secrets.token_urlsafe(8)}" if inbox else secrets.token_urlsafe(8)
         reply = yield scripts.start(
             deployment.keys,
             token=token,

@@ -43,6 +43,11 @@ class RunReference(Generic[T]):
         self._started = clock() if started else None
 
     @property
+    def started(self) -> bool:
+        """Whether the `start` that gave this handle has recorded the run, which was not there before."""
+        return self._started is not None
+
+    @property
     def just_started(self) -> bool:
         """Whether `start` has just recorded the run: it is there, and can hardly have ended."""
         return self._started is not None and clock() - self._started < JUST

@@ -36,13 +36,39 @@ class Batch:
 class Listen:
     """Listen to channels from now on, until the operation is over; answered once Redis has confirmed it.
 
+    The answer is whether nothing can have been said there before that the next `Doze` does not tell.
+
     Attributes:
         channels: what to listen to.
         seconds: how long to wait for the confirmation; a late one wakes the next `Doze`.
+        own: whether they tell the ends of runs that this client has started, which its inbox may hear of.
     """
 
     channels: tuple[str, ...]
     seconds: float
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A run is about to be started: have its end told to the client's inbox. The answer is the inbox's name, '' for none.
+
+    Attributes:
+        channel: that of the run's end.
+    """
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Nobody is going to wait for an end that the inbox was to be told of, or it is not going to be told.
+
+    Attributes:
+        channel: that of the run's end.
+    """
+
+    channel: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +89,7 @@ class Emit:
     item: Any
 
 
-Step = Command | Batch | ScriptCall | Listen | Doze | Emit
+Step = Command | Batch | ScriptCall | Listen | Expect | Dismiss | Doze | Emit
 Operation = Generator[Step, Any, T]
 Heard = dict[str, str]
 

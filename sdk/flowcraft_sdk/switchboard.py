@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from flowcraft_sdk.inbox import Inbox
 from flowcraft_sdk.steps import Heard
 
 
@@ -23,13 +24,17 @@ class Ear:
         channels: what to listen to.
         told: set when there is something in `heard`.
         ready: set when Redis has confirmed all channels.
+        own: whether they are of runs that this client has started.
 
     Attributes:
         unconfirmed: channels that Redis has yet to confirm.
+        complete: whether nothing can have been said on them before that the ear has not heard.
     """
 
-    def __init__(self, channels: Iterable[str], told: Any, ready: Any) -> None:
+    def __init__(self, channels: Iterable[str], told: Any, ready: Any, *, own: bool = False) -> None:
         self.channels = tuple(dict.fromkeys(channels))
+        self.own = own
+        self.complete = False
         self.told: Flag = told
         self.ready: Flag = ready
         self.heard: Heard = {}
@@ -48,6 +53,12 @@ class Ear:
             self._over.add(channel)
         self.told.set()
 
+    def settle(self) -> None:
+        """Forget the confirmations of the channels, which are no news."""
+        self.heard = {channel: said for channel, said in self.heard.items() if said}
+        if not self.heard:
+            self.told.clear()
+
     def take(self) -> Heard:
         """What was heard since the last time."""
         self.told.clear()
@@ -58,7 +69,9 @@ class Ear:
 class Switchboard:
     """Ears by channel, and how far Redis is with what they want. Not thread-safe: a hub guards it."""
 
-    def __init__(self) -> None:
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self._covered: set[str] = set()  # channels of runs whose ends the inbox is told of
         self._ears: dict[str, set[Ear]] = {}
         self._asked: set[str] = set()
         self._unanswered: dict[str, int] = {}
@@ -77,15 +90,32 @@ class Switchboard:
 
     def add(self, ear: Ear) -> None:
         """Put an ear on its channels."""
+        heard_of: set[str] = set()
         for channel in ear.channels:
             self._ears.setdefault(channel, set()).add(ear)
             self._gone.pop(channel, None)
-            if channel not in self._asked:
+            if self._in_inbox(channel, ear):
+                heard_of.add(channel)
+                ear.unconfirmed.discard(channel)
+            elif channel not in self._asked:
                 self._new[channel] = None
             elif channel not in self._unanswered:
                 ear.unconfirmed.discard(channel)
+        ear.complete = len(heard_of) == len(ear.channels)
         if not ear.unconfirmed:
             ear.ready.set()
+
+    def _in_inbox(self, channel: str, ear: Ear) -> bool:
+        """Whether the inbox has been told what is said on a channel, or is going to be."""
+        if not ear.own:
+            self.inbox.dismiss(channel)
+            return False
+        said = self.inbox.claim(channel)
+        if said:
+            ear.tell(channel, said)
+        elif said is not None:
+            self._covered.add(channel)
+        return bool(said) or channel in self._covered
 
     def remove(self, ear: Ear) -> None:
         """Take an ear off; what nobody listens to any more is unsubscribed next time."""
@@ -96,11 +126,14 @@ class Switchboard:
                 if not ears:
                     del self._ears[channel]
                     self._new.pop(channel, None)
+                    self._covered.discard(channel)
                     if channel in self._asked:
                         self._gone[channel] = None
 
     def changes(self) -> tuple[list[str], list[str]]:
         """Channels to subscribe and to unsubscribe now; they count as asked for from here on."""
+        if self._ears and self.inbox.channel not in self._asked:
+            self._new[self.inbox.channel] = None
         new, gone = list(self._new), list(self._gone)
         self._new.clear()
         self._gone.clear()
@@ -117,6 +150,10 @@ class Switchboard:
         kind, channel = _text(reply[0]), _text(reply[1])
         if kind == "message":
             said = _text(reply[2])
+            if channel == self.inbox.channel:
+                channel, _, said = said.partition(" ")
+                self.inbox.note(channel, said)
+                self._covered.discard(channel)  # it is said once: a further ear has to look
             for ear in self._ears.get(channel, ()):
                 ear.tell(channel, said)
         elif kind == "subscribe":
@@ -127,6 +164,8 @@ class Switchboard:
         self._asked.clear()
         self._unanswered.clear()
         self._gone.clear()
+        self._covered.clear()
+        self.inbox.lost()
         self._new = dict.fromkeys(self._ears)
         for channel, ears in self._ears.items():
             for ear in ears:
@@ -146,6 +185,8 @@ class Switchboard:
             self._unanswered[channel] = left
             return
         self._unanswered.pop(channel, None)
+        if channel == self.inbox.channel:
+            self.inbox.open = True
         for ear in self._ears.get(channel, ()):
             ear.tell(channel, "")  # after a reconnect something may have been missed
             ear.unconfirmed.discard(channel)

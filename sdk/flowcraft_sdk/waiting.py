@@ -20,7 +20,7 @@ from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.events import parse_event
 from flowcraft_sdk.protocol.run_record import RunRecord
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
-from flowcraft_sdk.steps import Batch, Doze, Emit, Listen, Operation, T, clock, command
+from flowcraft_sdk.steps import Batch, Dismiss, Doze, Emit, Listen, Operation, T, clock, command
 from flowcraft_sdk.tombstones import missing
 
 LOOK_AGAIN = 30.0
@@ -79,22 +79,25 @@ def _sleep_until(
     span, now = Span(timeout), RunStatus.QUEUED
     if not handle.just_started:
         now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
-    if now.is_terminal or now in wanted:
-        return now, None
     channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
-    warned = False
+    if now.is_terminal or now in wanted:
+        yield Dismiss(channel)
+        return now, None
+    warned = complete = False
     if not span.over:
-        yield Listen((channel,), span.left(LISTEN_WAIT))
+        complete = yield Listen((channel,), span.left(LISTEN_WAIT), own=handle.started)
     while True:
-        last = now
-        now = yield from _bearing_outages(deployment, span, partial(status, deployment, run_id), last)
-        if now.is_terminal or now in wanted:
-            return now, None
-        if span.over:
-            raise (yield from _timed_out(deployment, run_id, now, span, handle))
-        if not warned and span.waited >= IDLE_WARNING:
-            warned = True
-            yield from _warn_if_nobody_works(deployment, run_id)
+        if not complete:
+            last = now
+            now = yield from _bearing_outages(deployment, span, partial(status, deployment, run_id), last)
+            if now.is_terminal or now in wanted:
+                return now, None
+            if span.over:
+                raise (yield from _timed_out(deployment, run_id, now, span, handle))
+            if not warned and span.waited >= IDLE_WARNING:
+                warned = True
+                yield from _warn_if_nobody_works(deployment, run_id)
+        complete = False
         heard: Mapping[str, str] = yield Doze(span.left(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - span.waited)))
         if heard.get(channel):
             return parse_end_notice(heard[channel])

@@ -45,6 +45,11 @@ class Keys:
         """Channel on which nothing is said of the run but its end."""
         return f"{self.base}run:{run_id}:end"
 
+    @property
+    def inbox_prefix(self) -> str:
+        """What the channels begin with on which clients hear of the ends of runs that they have started."""
+        return self.base + "inbox:"
+
     def plan(self, plan_hash: str) -> str:
         """Hash with a compiled plan."""
         return f"{self.base}plan:{plan_hash}"

@@ -17,7 +17,7 @@ from tests.unit.sdk.conftest import PrivateServer, Runs, until
 @pytest.fixture
 def hub(server: PrivateServer) -> Iterator[ListenerHub]:
     redis = sync_client(server.url, ClientSettings())
-    hub = ListenerHub(lambda: listening_connection(redis))
+    hub = ListenerHub(lambda: listening_connection(redis), "inbox:")
     yield hub
     hub.close()
 
@@ -64,7 +64,7 @@ def test_listening_without_a_server_gives_up_in_time_and_is_made_good_later(
 ) -> None:
     runs = Runs(own_server, namespace)
     redis = sync_client(own_server.url, ClientSettings())
-    hub = ListenerHub(lambda: listening_connection(redis))
+    hub = ListenerHub(lambda: listening_connection(redis), "inbox:")
     own_server.kill()
     begin = time.monotonic()
     ear = hub.listen((runs.keys.channel("r"),), 0.1)

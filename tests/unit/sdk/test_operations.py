@@ -24,11 +24,11 @@ from flowcraft_sdk.operations import Deployment
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import RunStatus
-from flowcraft_sdk.steps import Batch, Command, Doze, Emit, Listen, Step
+from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Step
 
 KEYS = Keys("t")
 DOC = json.dumps({"id": "b", "nodes": [], "edges": [], "inputs": {"post": {"type": "string"}}}).encode()
-HANDLE = SimpleNamespace(just_started=False)
+HANDLE = SimpleNamespace(just_started=False, started=False)
 Answer = Callable[[Step], Any]
 
 
@@ -54,15 +54,22 @@ def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Step]]:
 
 
 def server(
-    reply: list[Any], *, doc: bytes | None = DOC, protocol: bytes | None = b"1", published: bytes | None = b"h1"
+    reply: list[Any],
+    *,
+    doc: bytes | None = DOC,
+    protocol: bytes | None = b"1",
+    published: bytes | None = b"h1",
+    inbox: str = "",
 ) -> Answer:
-    """Answers of a deployment whose `start` script replies so."""
+    """Answers of a deployment whose `start` script replies so, to a client with such an inbox."""
 
     def answer(step: Step) -> Any:
         if isinstance(step, ScriptCall):
             return reply
         if isinstance(step, Batch):
             return [answer(part) for part in step.commands]
+        if isinstance(step, Expect | Dismiss):
+            return inbox if isinstance(step, Expect) else None
         assert isinstance(step, Command)
         if step.name == "HGET" and step.args[0] == KEYS.blueprints:
             return published
@@ -79,9 +86,7 @@ def start(answer: Answer, ctx: Any = None, target: Deployment | None = None, **o
 
 
 def call(asked: list[Step]) -> ScriptCall:
-    found = asked[-1]
-    assert isinstance(found, ScriptCall)
-    return found
+    return next(step for step in reversed(asked) if isinstance(step, ScriptCall))
 
 
 def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
@@ -97,10 +102,20 @@ def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
 
 def test_the_second_start_reads_nothing() -> None:
     target = deployment()
-    assert len(start(server([b"started", b"h1"]), target=target)[1]) == 4
+    assert len(start(server([b"started", b"h1"]), target=target)[1]) == 5
     again = start(server([b"attached", b"running", b"h1"]), target=target)
     assert again[0] is True
-    assert [type(step) for step in again[1]] == [ScriptCall]
+    assert [type(step) for step in again[1]] == [Expect, ScriptCall, Dismiss]
+
+
+def test_a_start_names_the_inbox_that_is_to_be_told_of_the_end() -> None:
+    _, asked = start(server([b"started", b"h1"], inbox="mine"))
+    token = call(asked).args[0]
+    assert token.startswith("mine@")
+    assert len(token) > 12
+    assert asked[-2] == Expect(KEYS.end_channel("r1"))
+    _, asked = start(server([b"attached", b"running", b"h1"], inbox="mine"))
+    assert asked[-1] == Dismiss(KEYS.end_channel("r1")), "that run names another inbox, or none"
 
 
 def test_a_plan_published_since_is_looked_at_and_the_start_sent_again() -> None:
@@ -115,7 +130,7 @@ def test_a_plan_published_since_is_looked_at_and_the_start_sent_again() -> None:
         return [b"other-plan", b"h2"] if len(calls) == 1 else [b"started", b"h2"]
 
     _, asked = start(changed, target=target)
-    assert [type(step) for step in asked] == [ScriptCall, Command, ScriptCall]
+    assert [type(step) for step in asked] == [Expect, ScriptCall, Command, ScriptCall]
     assert [call.args[13] for call in calls] == ["h1", "h2"]
     assert calls[0].args[0] == calls[1].args[0], "one start, one token"
 
@@ -227,14 +242,38 @@ def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
 
 def test_a_run_that_was_just_started_is_listened_to_before_anybody_looks() -> None:
     def answer(step: Step) -> Any:
+        if isinstance(step, Listen):
+            return False
         return {KEYS.end_channel("r1"): "failed"} if isinstance(step, Doze) else b"running"
 
-    just_started = SimpleNamespace(just_started=True)
+    just_started = SimpleNamespace(just_started=True, started=True)
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
     assert [type(step) for step in asked] == [Listen, Command, Doze]
     _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, just_started), lambda step: b"completed")
     assert [type(step) for step in asked] == [Command], "without time to wait nobody subscribes"
+
+
+def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
+    heard = iter([{KEYS.end_channel("r1"): "failed"}])
+
+    def answer(step: Step) -> Any:
+        return next(heard, {}) if isinstance(step, Doze) else True if isinstance(step, Listen) else b"running"
+
+    just_started = SimpleNamespace(just_started=True, started=True)
+    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
+    assert value is RunStatus.FAILED
+    assert asked[0] == Listen((KEYS.end_channel("r1"),), 5.0, own=True)
+    assert [type(step) for step in asked[1:]] == [Doze]
+    ended = iter([b"running", b"running", b"completed"])
+
+    def nothing_heard(step: Step) -> Any:
+        return {} if isinstance(step, Doze) else True if isinstance(step, Listen) else next(ended)
+
+    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), nothing_heard)
+    assert value is RunStatus.COMPLETED
+    kinds = [type(step) for step in asked]
+    assert kinds == [Listen, Doze, Command, Doze, Command, Doze, Command], "a notice that was lost is made up for"
 
 
 def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
@@ -251,6 +290,8 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
     def answer(step: Step) -> Any:
         if isinstance(step, Doze):
             return {KEYS.end_channel("r1"): said}
+        if isinstance(step, Listen):
+            return False
         return DOC if isinstance(step, Command) and step.args[1] == "doc" else b"running"
 
     for wait, found in (waiting.result, lambda value: value), (waiting.wait, lambda value: value.output):
@@ -261,7 +302,7 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
 
 def test_an_ended_run_needs_no_subscription() -> None:
     _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: b"failed")
-    assert [type(step) for step in asked] == [Command]
+    assert [type(step) for step in asked] == [Command, Dismiss]
 
 
 def test_a_look_without_waiting_needs_none_either() -> None:

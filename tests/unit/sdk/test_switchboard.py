@@ -3,11 +3,23 @@
 import threading
 from typing import Any
 
+from flowcraft_sdk.inbox import MOST_EXPECTED, Inbox
 from flowcraft_sdk.switchboard import Ear, Switchboard
 
 
-def ear(*channels: str) -> Ear:
-    return Ear(channels, threading.Event(), threading.Event())
+def ear(*channels: str, own: bool = False) -> Ear:
+    return Ear(channels, threading.Event(), threading.Event(), own=own)
+
+
+def board_of_a_client() -> Switchboard:
+    """With an inbox that is subscribed, so that the tests see what else is."""
+    board, any_ear = Switchboard(Inbox("inbox:")), ear("any")
+    board.add(any_ear)
+    assert board.changes() == (["any", board.inbox.channel], [])
+    confirm(board, "any", board.inbox.channel)
+    board.remove(any_ear)
+    assert board.changes() == ([], ["any"])
+    return board
 
 
 def is_set(flag: Any) -> bool:
@@ -20,7 +32,7 @@ def confirm(board: Switchboard, *channels: str) -> None:
 
 
 def test_an_ear_is_ready_when_all_its_channels_are_confirmed() -> None:
-    board, mine = Switchboard(), ear("a", "b", "a")
+    board, mine = board_of_a_client(), ear("a", "b", "a")
     board.add(mine)
     assert board.changes() == (["a", "b"], [])
     assert board.changes() == ([], [])
@@ -31,7 +43,7 @@ def test_an_ear_is_ready_when_all_its_channels_are_confirmed() -> None:
 
 
 def test_a_second_ear_on_a_confirmed_channel_is_ready_at_once() -> None:
-    board, first, second = Switchboard(), ear("a"), ear("a")
+    board, first, second = board_of_a_client(), ear("a"), ear("a")
     board.add(first)
     board.changes()
     confirm(board, "a")
@@ -41,7 +53,7 @@ def test_a_second_ear_on_a_confirmed_channel_is_ready_at_once() -> None:
 
 
 def test_a_channel_is_unsubscribed_with_its_last_ear() -> None:
-    board, first, second = Switchboard(), ear("a", "b"), ear("a")
+    board, first, second = board_of_a_client(), ear("a", "b"), ear("a")
     board.add(first)
     board.add(second)
     board.changes()
@@ -54,7 +66,7 @@ def test_a_channel_is_unsubscribed_with_its_last_ear() -> None:
 
 
 def test_forgotten_and_wanted_again_before_redis_heard_of_it_needs_nothing() -> None:
-    board, first, second = Switchboard(), ear("a"), ear("a")
+    board, first, second = board_of_a_client(), ear("a"), ear("a")
     board.add(first)
     board.changes()
     confirm(board, "a")
@@ -65,7 +77,7 @@ def test_forgotten_and_wanted_again_before_redis_heard_of_it_needs_nothing() -> 
 
 
 def test_only_the_last_of_several_confirmations_counts() -> None:
-    board, first, second = Switchboard(), ear("a"), ear("a")
+    board, first, second = board_of_a_client(), ear("a"), ear("a")
     board.add(first)
     board.changes()
     board.remove(first)
@@ -80,7 +92,7 @@ def test_only_the_last_of_several_confirmations_counts() -> None:
 
 
 def test_what_is_said_reaches_the_ears_of_the_channel() -> None:
-    board, mine, other = Switchboard(), ear("a"), ear("b")
+    board, mine, other = board_of_a_client(), ear("a"), ear("b")
     for each in (mine, other):
         board.add(each)
     board.take([b"message", b"a", b""])
@@ -93,33 +105,33 @@ def test_what_is_said_reaches_the_ears_of_the_channel() -> None:
 
 
 def test_after_a_reconnect_everybody_looks_for_himself() -> None:
-    board, mine = Switchboard(), ear("a")
+    board, mine = board_of_a_client(), ear("a")
     board.add(mine)
     board.changes()
     confirm(board, "a")
     mine.take()
     board.lost()
-    assert board.changes() == (["a"], [])
+    assert board.changes() == (["a", board.inbox.channel], [])
     assert not is_set(mine.told)
     confirm(board, "a")
     assert mine.take() == {"a": ""}
 
 
 def test_an_ear_that_comes_while_the_connection_is_lost_waits_for_the_next() -> None:
-    board, first, second = Switchboard(), ear("a"), ear("a")
+    board, first, second = board_of_a_client(), ear("a"), ear("a")
     board.add(first)
     board.changes()
     confirm(board, "a")
     board.lost()
     board.add(second)
     assert not is_set(second.ready)
-    assert board.changes() == (["a"], [])
+    assert board.changes() == (["a", board.inbox.channel], [])
     confirm(board, "a")
     assert is_set(second.ready)
 
 
 def test_what_was_confirmed_on_a_lost_connection_is_to_be_confirmed_again() -> None:
-    board, mine = Switchboard(), ear("a", "b")
+    board, mine = board_of_a_client(), ear("a", "b")
     board.add(mine)
     board.changes()
     confirm(board, "a")
@@ -132,13 +144,92 @@ def test_what_was_confirmed_on_a_lost_connection_is_to_be_confirmed_again() -> N
 
 
 def test_answers_to_a_ping_and_strangers_are_let_through() -> None:
-    board = Switchboard()
+    board = board_of_a_client()
     for reply in (b"PONG", [b"pong", b""], [b"message", b"nobody", b"x"], None, [b"subscribe", b"nobody", 1]):
         board.take(reply)
 
 
 def test_waking_all_tells_every_ear() -> None:
-    board, mine = Switchboard(), ear("a", "b")
+    board, mine = board_of_a_client(), ear("a", "b")
     board.add(mine)
     board.wake_all()
     assert mine.take() == {"a": "", "b": ""}
+
+
+def into_inbox(board: Switchboard, channel: str, said: str) -> None:
+    board.take([b"message", board.inbox.channel.encode(), f"{channel} {said}".encode()])
+
+
+def test_an_end_that_the_inbox_is_told_of_needs_no_subscription() -> None:
+    board, mine = board_of_a_client(), ear("a", own=True)
+    assert board.inbox.expect("a") == board.inbox.name
+    board.add(mine)
+    assert mine.complete
+    assert is_set(mine.ready)
+    into_inbox(board, "a", "completed [1]")
+    assert is_set(mine.told)
+    assert mine.take() == {"a": "completed [1]"}
+    board.remove(mine)
+    assert board.changes() == ([], [])
+
+
+def test_an_end_that_came_before_anybody_waited_is_told_at_once() -> None:
+    board, mine = board_of_a_client(), ear("a", own=True)
+    board.inbox.expect("a")
+    into_inbox(board, "a", "completed")
+    board.add(mine)
+    mine.settle()
+    assert mine.complete
+    assert is_set(mine.told)
+    assert mine.take() == {"a": "completed"}
+
+
+def test_it_is_said_once_so_a_second_ear_subscribes_and_looks() -> None:
+    board, first, second, third = board_of_a_client(), *(ear("a", own=True) for _ in range(3))
+    board.inbox.expect("a")
+    board.add(first)
+    board.add(second)
+    assert second.complete, "it is still to come"
+    into_inbox(board, "a", "completed")
+    assert is_set(second.told)
+    board.add(third)
+    assert not third.complete
+    assert board.changes() == (["a"], [])
+
+
+def test_who_was_not_the_one_to_start_the_run_subscribes() -> None:
+    board, other = board_of_a_client(), ear("a")
+    board.inbox.expect("a")
+    board.add(other)
+    assert not other.complete
+    assert board.changes() == (["a"], [])
+
+
+def test_with_the_connection_what_the_inbox_is_told_is_lost() -> None:
+    board, mine, later = board_of_a_client(), ear("a", own=True), ear("b", own=True)
+    board.inbox.expect("a")
+    board.inbox.expect("b")
+    board.add(mine)
+    board.lost()
+    assert board.inbox.expect("c") == "", "not before the inbox is subscribed again"
+    board.add(later)
+    assert not later.complete
+    assert board.changes() == (["a", "b", board.inbox.channel], [])
+    confirm(board, "a", "b")
+    assert is_set(mine.told), "it may have ended meanwhile"
+    confirm(board, board.inbox.channel)
+    assert board.inbox.expect("c")
+
+
+def test_a_client_that_does_not_wait_is_told_of_a_few_ends_only() -> None:
+    board = board_of_a_client()
+    expected = [n for n in range(3 * MOST_EXPECTED) if board.inbox.expect(f"c{n}")]
+    assert expected == list(range(MOST_EXPECTED))
+    board.add(ear("other", own=True))
+    assert board.inbox.expect("again"), "it does wait"
+    assert not board.inbox.expect("more")
+    first = ear("c0", own=True)
+    board.add(first)
+    assert not first.complete, "it was the oldest and has made room"
+    board.inbox.dismiss("c1")
+    assert board.inbox.expect("more")

@@ -20,13 +20,17 @@ local function note_size(id, st, batches, child)
   return record
 end
 
--- Who waits for the end alone listens to a channel of its own, and is not woken by each step of a run. A small record goes
--- along, which saves the listeners reading it. size: its bytes.
-local function tell_end(k, st, size)
+-- Who waits for the end alone listens to a channel of its own, and is not woken by each step of a run; the client that has
+-- started the run may have an inbox for the ends of all its runs. A small record goes along, which saves the listeners
+-- reading it. size: its bytes; token: of the start.
+local function tell_end(k, st, size, token)
   local channel, said = k .. ':end', st
+  local inbox = string.match(token or '', '^(.+)@')
+  inbox = inbox and B .. 'inbox:' .. inbox
   if size > 0 and size <= 8192 and redis.call('HLEN', k) <= 100 then
-    local listeners = redis.pcall('PUBSUB', 'NUMSUB', channel)
-    if (listeners[2] or 0) > 0 then said = st .. ' ' .. cjson.encode(redis.call('HGETALL', k)) end
+    local listeners = redis.pcall('PUBSUB', 'NUMSUB', channel, inbox or channel)
+    if (listeners[2] or 0) > 0 or (listeners[4] or 0) > 0 then said = st .. ' ' .. cjson.encode(redis.call('HGETALL', k)) end
   end
   redis.call('PUBLISH', channel, said)
+  if inbox then redis.call('PUBLISH', inbox, channel .. ' ' .. said) end
 end

@@ -56,7 +56,7 @@ local function straight_fields(inst, outs, decisions)
       joins[i] = #fields
     end
   end
-  if not outs[1] then fields[11], fields[12], fields[13], fields[14] = 'par', 'fn', 'dl', 'batches' end
+  if not outs[1] then fields[11], fields[12], fields[13], fields[14], fields[15] = 'par', 'fn', 'dl', 'batches', 'tok' end
   return fields, joins
 end
 
@@ -115,7 +115,7 @@ local function follower_entry(plan, edge)
 end
 
 -- The end of a run that is nobody's child, all of whose nodes have completed. `set` and `events` are of its last node.
-local function complete_run(id, k, created, history, set, events)
+local function complete_run(id, k, created, history, token, set, events)
   remove_entry(B .. 'idx:st:running', id)
   add_entry(B .. 'idx:st:completed', created, id)
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
@@ -125,7 +125,7 @@ local function complete_run(id, k, created, history, set, events)
     note(k, events, true)
   end
   redis.call('PUBLISH', k, 'completed')
-  tell_end(k, 'completed', note_size(id, 'completed'))
+  tell_end(k, 'completed', note_size(id, 'completed'), token)
 end
 
 local function straight()
@@ -155,7 +155,7 @@ local function straight()
   remove_entry(LEASES, id .. '|' .. inst)
   local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
   if last then
-    complete_run(id, k, v[3], v[7], set, events)
+    complete_run(id, k, v[3], v[7], v[15], set, events)
     return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
   end
   if own then
