@@ -273,3 +273,14 @@ def test_ended_channels_do_not_pile_up(client: Client, runs: Runs) -> None:
         runs.end_later(run_id, 0.1)
     assert len(list(client.as_completed(handles, timeout=5))) == len(ids)
     until(lambda: sum(runs.listeners(run_id) for run_id in ids) == 0, "all are unsubscribed")
+
+
+def test_an_end_that_another_reader_has_put_into_the_inbox_is_heard_at_once(hub: ListenerHub, runs: Runs) -> None:
+    until(lambda: hub.listen((runs.keys.end_channel("first"),), 5) and hub.expect("e"), "the inbox is open")
+    mine, others = runs.keys.end_channel("mine"), hub.listen((runs.keys.end_channel("other"),), 5)
+    runs.redis.publish(f"inbox:{hub.expect(mine)}", f"{mine} completed")
+    runs.redis.publish(runs.keys.end_channel("other"), "failed")
+    assert hub.doze(others, 5) == {runs.keys.end_channel("other"): "failed"}
+    ear = hub.listen((mine,), 5, own=True)
+    assert ear.complete
+    assert hub.doze(ear, 0.0) == {mine: "completed"}
