@@ -5,15 +5,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import redis
 from huey.api import Huey
 from huey.consumer import Consumer
 from huey.registry import Message
 from huey.serializer import Serializer
-from huey.storage import RedisStorage
+from huey.storage import BlackHoleStorage
 from loguru import logger
 
-from flowcraft_server.store.link import connect
+from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 TASK = "flowcraft.work"
 WAKE_SECONDS = 1
@@ -53,48 +52,53 @@ def _is_ids(args: Any) -> bool:
     )
 
 
-class WakeStorage(RedisStorage):  # type: ignore[misc]
-    """Huey's Redis storage over our wake-up lists, one for each queue served."""
+class WakeStorage(BlackHoleStorage):  # type: ignore[misc]
+    """Huey's storage over our wake-up lists, one for each queue served. Nothing else of Huey's is stored.
 
-    def __init__(self, name: str, client: Any, wake_keys: Sequence[str]) -> None:
-        super().__init__(name, connection_pool=client.connection_pool, read_timeout=WAKE_SECONDS)
+    A thread sleeps on the connection over which it claims: redis-py's `brpop` takes half as long again as being woken does.
+    """
+
+    blocking = True
+
+    def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
+        super().__init__("flowcraft")
+        self._link = link
         self._wake_keys = list(wake_keys)
         self._closed = threading.Event()
         self._away = False
-        self.queue_key = self._wake_keys[0]
 
     def dequeue(self) -> bytes | None:
         """Sleep until woken, a second at most."""
-        try:
-            found = self.conn.brpop(self._wake_keys, timeout=WAKE_SECONDS)
-        except redis.exceptions.TimeoutError:
+        if self._closed.is_set():
             return None
-        except (redis.exceptions.ConnectionError, OSError, ValueError) as error:
+        try:
+            found = self._link.sleep(self._wake_keys, WAKE_SECONDS)
+        except StoreUnavailable as error:
             if not self._closed.is_set() and not self._away:  # once for an outage, and not for each thread and try
                 self._away = True
                 logger.warning("cannot wait for work: {}", error)
             self._closed.wait(AWAY_PAUSE)
             return None
         self._away = False
-        return None if found is None else found[1]
+        return found
 
     def interrupt(self) -> None:
-        """Wake all sleepers for good, by cutting their connections."""
+        """Wake all sleepers for good."""
         self._closed.set()
-        self.conn.connection_pool.disconnect(inuse_connections=True)
+        self._link.wake_sleepers()
 
 
 class FlowcraftHuey(Huey):  # type: ignore[misc]
     """Huey without what we do not use: no results, no revocation look-ups, no schedule."""
 
-    def __init__(self, url: str, wake_keys: Sequence[str]) -> None:
-        self._url = url
+    def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
+        self._link = link
         self._wake_keys = wake_keys
         super().__init__("flowcraft", results=False, serializer=IdsOnlySerializer())
 
     def create_storage(self) -> WakeStorage:
-        """Our storage on a connection pool of its own."""
-        return WakeStorage("flowcraft", connect(self._url), self._wake_keys)
+        """Our storage."""
+        return WakeStorage(self._link, self._wake_keys)
 
     def dequeue(self) -> Any:
         """The next message; one that is not ours is dropped with a log line."""
@@ -146,9 +150,9 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
         return bool(self._join_workers())
 
 
-def build_consumer(url: str, wake_keys: Sequence[str], threads: int, work: Callable[[], None]) -> WorkConsumer:
+def build_consumer(link: StoreLink, wake_keys: Sequence[str], threads: int, work: Callable[[], None]) -> WorkConsumer:
     """A consumer whose worker threads call `work` whenever they are woken."""
-    huey = FlowcraftHuey(url, wake_keys)
+    huey = FlowcraftHuey(link, wake_keys)
 
     def wake_up(_run: str, _node: str, _iteration: int) -> None:
         work()

@@ -89,7 +89,7 @@ class WorkerProcess:
             self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping, running
         )
         wake_keys = [self.keys.wake(queue) for queue in self.settings.queues]
-        self._consumer = build_consumer(url, wake_keys, self.settings.threads, work.run)
+        self._consumer = build_consumer(self._link, wake_keys, self.settings.threads, work.run)
 
     def start(self) -> None:
         """Begin to claim nodes. Redis must answer."""

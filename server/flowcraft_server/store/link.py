@@ -1,9 +1,11 @@
 """The engine's door to Redis: script calls in one pipeline, and plain reads."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -47,6 +49,7 @@ class StoreLink:
         self._severed = False
         self._own = threading.local()
         self._opened: list[Any] = []
+        self._asleep: set[Any] = set()
 
     def sever(self) -> None:
         """Let nothing through any more: what a killed process would send never arrives."""
@@ -92,6 +95,29 @@ class StoreLink:
         """Like `call`, for a node under way: tried again for `PATIENCE` seconds when Redis does not answer."""
         return self._patiently(lambda: self.call(call))
 
+    def sleep(self, lists: Sequence[str], seconds: int) -> bytes | None:
+        """Sleep until there is a message in one of some lists and take it, the first list first; None after `seconds`.
+
+        Raises:
+            StoreUnavailable: Redis does not answer, or `wake_sleepers` was called.
+            redis.exceptions.ResponseError: Redis refused it.
+        """
+        connection = self._connection()
+        self._asleep.add(connection)
+        try:
+            found = self._exchange([("BRPOP", *lists, seconds)])[0]
+        finally:
+            self._asleep.discard(connection)
+        if isinstance(found, Exception):
+            raise found
+        return None if found is None else bytes(found[1])
+
+    def wake_sleepers(self) -> None:
+        """End each `sleep`, by cutting its connection; who calls sees to it that nobody begins another one."""
+        for connection in list(self._asleep):
+            with suppress(OSError, AttributeError):  # it is not connected, or not any more
+                connection._sock.shutdown(socket.SHUT_RDWR)
+
     def read_fields(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
         """Values of some fields of a hash, None where absent. Tried again for `PATIENCE` seconds."""
         if not fields:
@@ -134,11 +160,7 @@ class StoreLink:
         """Send commands as one pipeline, in one write. Redis-py's own costs as much again in Python as the connection does."""
         if self._severed:
             raise StoreUnavailable("this link is severed")
-        connection = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = self.redis.connection_pool.make_connection()
-            self._own.pid = os.getpid()
-            self._opened.append(connection)
+        connection = self._connection()
         try:
             connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
             return [_reply(connection) for _ in commands]
@@ -148,6 +170,15 @@ class StoreLink:
         except BaseException:
             connection.disconnect()  # replies may still be under way
             raise
+
+    def _connection(self) -> Any:
+        """The calling thread's own."""
+        connection = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = self.redis.connection_pool.make_connection()
+            self._own.pid = os.getpid()
+            self._opened.append(connection)
+        return connection
 
     def _patiently(self, operation: Callable[[], Any]) -> Any:
         until, pause = time.monotonic() + PATIENCE, 0.02
