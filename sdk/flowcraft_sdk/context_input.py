@@ -1,5 +1,6 @@
 """What `start` is given: run ids, start contexts, tags, and whether a context fits the blueprint's `inputs`."""
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -18,6 +19,9 @@ from flowcraft_sdk.protocol import wire
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 MOST_TAG_CHARACTERS = 200
 MOST_MEMO_BYTES = 65_536
+DIGEST_BYTES = 12
+"""Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
+
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "number": (int, float, Decimal),
@@ -130,7 +134,7 @@ def digest(context: Mapping[str, bytes]) -> str:
     """Fingerprint of a start context: the same for equal ones, in whatever order their keys stand."""
     canonical = {key: json.loads(value) for key, value in context.items()}
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES]).decode()
 
 
 def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class RunRecord:
         raw = self.fields.get(f"n:{inst}")
         if raw is None:
             return NodeSnapshot(status=NodeStatus.PENDING)
-        letter, attempt, claims, crashes, *rest = raw.split("|")
+        letter, attempt, claims, crashes, *rest = _in_full(raw).split("|")
         status = _STATES.get(letter, NodeStatus.UNKNOWN)
         if letter in "PS" and int(claims) > 0:
             status = NodeStatus.COMPLETED  # it ran in an earlier iteration of its loop
@@ -245,6 +245,11 @@ class RunRecord:
             return {key: value for key, value in self.context(inputs=False).items() if not key.startswith("_")}
         context = self.context(inputs=any(path.startswith("_inputs.") for path in outputs.values()))
         return {name: _follow(context, path) for name, path in outputs.items()}
+
+
+def _in_full(state: str) -> str:
+    """A node's state with all its parts: what completed at its first attempt and claim has just its times."""
+    return f"C|1|1|0{state[1:]}" if state.startswith("C") and state.count("|") == 2 else state
 
 
 def _follow(context: Mapping[str, Any], path: str) -> Any:

@@ -52,16 +52,22 @@ local function event(r, kind, inst, rest)
   if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. (NOW - r.cr) .. '|' .. inst .. '|' .. (rest or '') end
 end
 
--- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation.
+-- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation; of what completed at its first
+-- attempt and claim, as most nodes do, just `C|since|more`.
 local function node_state(r, inst)
   local v = get(r, 'n:' .. inst)
   if not v then return nil end
   local s, attempt, claims, crashes, since, more = string.match(v, '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|?(.*)$')
+  if not s then
+    s, since, more = string.match(v, '^(C)|(%d+)|(%d+)$')
+    attempt, claims, crashes = 1, 1, 0
+  end
   return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}
 end
 
 local function put_node(r, inst, n, s, more)
   local head, now = s .. '|' .. n.attempt .. '|' .. n.claims .. '|' .. n.crashes .. '|', NOW - r.cr
+  if head == 'C|1|1|0|' then head = 'C|' end
   if s == 'C' or s == 'K' or s == 'F' or s == 'X' then
     put(r, 'n:' .. inst, head .. (n.since or now) .. '|' .. now)
   else

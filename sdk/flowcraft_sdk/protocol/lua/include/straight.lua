@@ -138,7 +138,8 @@ local function straight()
   local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
   if claims ~= fence then return nil end
   local now = string.format('%d', NOW - v[3])
-  local done = 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|' .. since .. '|' .. now
+  local done = 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|'
+  done = (done == 'C|1|1|0|' and 'C|' or done) .. since .. '|' .. now
   local set = {'n:' .. inst, done, 'o:' .. inst, output}
   local fired = fire_straight(outs, v, set)
   local next_entry = fired and fired[1] and follower_entry(plan, fired[1])
