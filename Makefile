@@ -44,11 +44,13 @@ bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten min
 	$(BIN)/python -m benchmarks.run_memory
 	$(BIN)/python -m benchmarks.map_items
 	$(BIN)/python -m benchmarks.coroutines
+	$(BIN)/python -m benchmarks.targets
 
 bench-quick: $(SET_UP)  ## the same in a minute or two
 	$(BIN)/python -m benchmarks.throughput --quick
 	$(BIN)/python -m benchmarks.chart
 	$(BIN)/python -m benchmarks.idle_latency --quick
+	$(BIN)/python -m benchmarks.targets
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache

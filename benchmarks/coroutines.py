@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import write
 from benchmarks.setting import NAMESPACE, percentile, publish, resident_mb, store, workers
 from flowcraft_sdk import Client
 
@@ -71,6 +72,9 @@ def main() -> None:
     )
     assert len(told) == TOLD * ROUNDS, "some were not told"
     Console().print(table)
+    write(
+        "coroutines", {"sleepers": seconds / SLEEP_SECONDS, "worker_mb": resident, "told_ms_p95": percentile(told, 95)}
+    )
 
 
 if __name__ == "__main__":

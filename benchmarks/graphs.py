@@ -2,18 +2,22 @@
 
 import secrets
 import statistics
+import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.setting import cpu_seconds, prepare, release, workers
-from flowcraft_sdk.protocol import scripts, wire
+from benchmarks.server import Server
+from benchmarks.setting import NAMESPACE, cpu_seconds, prepare, release, workers
+from flowcraft_sdk import Client
+from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
 
 BATCH = 50
 THREADS = 4
+WARM_UP = 60
 LIVE = ("queued", "running", "waiting")
 NODES_DONE = """
 local done = 0
@@ -30,100 +34,131 @@ return done
 PATIENCE = 600.0
 """Seconds after which a measurement whose runs do not end is given up."""
 
+SETTLED = 0.3
+"""Seconds that the server gets to let go of what its clients have left."""
+
 
 @dataclass(frozen=True)
 class Load:
-    """So many runs of a graph.
+    """So many runs of a graph, all of which lie in the queue before the workers begin.
 
     Attributes:
         nodes: of one run, those of its children included.
+        children: runs that one run starts, theirs included.
         context: of each run.
-        queued: runs that lie in the queue before the workers begin; all of them if not given.
         history: whether runs keep their events.
+        one_by_one: whether `Client.start` starts each; else pipelines do, in less time.
     """
 
     graph: str
     runs: int
     nodes: int
-    context: Mapping[str, Any] | None = None
+    children: int = 0
+    context: Mapping[str, Any] = field(default_factory=dict)
     history: bool = True
+    one_by_one: bool = True
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One measurement. Calls are counted by the server: `reads` are its reads from sockets, which a pipeline shares."""
+    """One measurement. Calls are counted by the server: `reads` are its reads from sockets, which a pipeline shares.
+
+    Attributes:
+        client_cpu_us: of the program that starts the runs; None where pipelines did.
+        bytes_finished: what the server holds when the workers have gone.
+    """
 
     nodes_per_s: float
+    runs_per_s: float
     scripts: float
     commands: float
     reads: float
     worker_cpu_us: float
     server_cpu_us: float
+    client_cpu_us: float | None
     bytes_in_flight: float
     bytes_finished: float
 
 
 def start_all(link: StoreLink, keys: Keys, load: Load) -> None:
-    """Queue the runs, as the SDK's start does, in pipelines."""
-    context = {key: wire.dumps(value) for key, value in (load.context or {}).items()}
+    """Queue the runs."""
+    if load.one_by_one:
+        with Client(link.url, namespace=NAMESPACE) as client:
+            for _ in range(load.runs):
+                client.start(load.graph, load.context)
+        return
     for first in range(0, load.runs, BATCH):
         link.send(
             [
                 scripts.start(
-                    keys, token="b", run_id=secrets.token_hex(13), blueprint_id=load.graph, digest="", context=context
+                    keys, token="b", run_id=secrets.token_hex(13), blueprint_id=load.graph, digest="", context={}
                 )
                 for _ in range(min(BATCH, load.runs - first))
             ]
         )  # fmt: skip
 
 
-def measure(
-    link: StoreLink, keys: Keys, server_pid: int, load: Load, processes: int, module: str = "benchmarks.worker"
-) -> Measured:
+def measure(server: Server, load: Load, processes: int, module: str = "benchmarks.worker") -> Measured:
     """Queue the runs, let fresh worker processes begin, and wait until all have ended."""
+    link, keys = StoreLink(server.url), Keys(NAMESPACE)
     link.redis.flushall()
     prepare(link, keys, history=load.history)
-    ended = keys.index_status("completed")
+    start_all(link, keys, Load("chain3", WARM_UP, 3))
+    empty = memory_of(link)
+    begin = time.process_time()
+    start_all(link, keys, load)
+    client = time.process_time() - begin
+    in_flight = memory_of(link) - empty
     with workers(module, link.url, THREADS, processes=processes, begin=False) as children:
-        start_all(link, keys, Load("chain3", 60, 3))
-        empty = link.redis.info("memory")["used_memory"]
-        start_all(link, keys, load)
-        in_flight = link.redis.info("memory")["used_memory"] - empty
-        release(children)
-        while link.redis.zcard(ended) < 60:  # plans are loaded, scripts known, the pace learned
-            time.sleep(0.001)
-        link.redis.config_resetstat()
-        begun_at = link.redis.zcard(ended)
-        done = int(link.redis.eval(NODES_DONE, 1, keys.index_status("running"), keys.run("")))
-        cpu = [cpu_seconds(child.pid) for child in children], cpu_seconds(server_pid)
-        begin = time.perf_counter()
-        while any(link.redis.zcard(keys.index_status(status)) for status in LIVE):
-            if time.perf_counter() - begin > PATIENCE:
-                raise TimeoutError(f"{load.graph}: {link.redis.zcard(ended)} runs have completed, then no more")
-            time.sleep(0.02)
-        seconds = time.perf_counter() - begin
-        nodes = (link.redis.zcard(ended) - begun_at) * load.nodes / _runs_of(load) - done
-        worker = sum(cpu_seconds(child.pid) for child in children) - sum(cpu[0])
-        server = cpu_seconds(server_pid) - cpu[1]
-        stats, calls = link.redis.info("stats"), link.redis.info("commandstats")
-        finished = link.redis.info("memory")["used_memory"] - empty
+        figures = _work_off(link, keys, server.pid, load, children)
+    time.sleep(SETTLED)
+    finished = memory_of(link) - empty
+    link.close()
     return Measured(
-        nodes_per_s=nodes / seconds,
-        scripts=calls["cmdstat_evalsha"]["calls"] / nodes,
-        commands=sum(row["calls"] for row in calls.values()) / nodes,
-        reads=stats["total_reads_processed"] / nodes,
-        worker_cpu_us=worker / nodes * 1e6,
-        server_cpu_us=server / nodes * 1e6,
+        **figures,
+        client_cpu_us=client / (load.runs * load.nodes) * 1e6 if load.one_by_one else None,
         bytes_in_flight=in_flight / load.runs,
         bytes_finished=finished / load.runs,
     )
 
 
-def _runs_of(load: Load) -> int:
-    """Runs that one start makes: itself and its children."""
-    return 2 ** (int(load.graph[4:]) + 1) - 1 if load.graph.startswith("tree") else 1
+def _work_off(
+    link: StoreLink, keys: Keys, server_pid: int, load: Load, children: Sequence["subprocess.Popen[bytes]"]
+) -> dict[str, float]:
+    ended = keys.index_status("completed")
+    release(children)
+    while link.redis.zcard(ended) < WARM_UP:  # plans are loaded, scripts known, the pace learned
+        time.sleep(0.001)
+    link.redis.config_resetstat()
+    begun_at = link.redis.zcard(ended)
+    done = int(link.redis.eval(NODES_DONE, 1, keys.index_status("running"), keys.run("")))
+    pids = [child.pid for child in children]
+    worker, server = sum(map(cpu_seconds, pids)), cpu_seconds(server_pid)
+    begin = time.perf_counter()
+    while any(link.redis.zcard(keys.index_status(status)) for status in LIVE):
+        if time.perf_counter() - begin > PATIENCE:
+            raise TimeoutError(f"{load.graph}: {link.redis.zcard(ended)} runs have completed, then no more")
+        time.sleep(0.02)
+    seconds = time.perf_counter() - begin
+    nodes = (link.redis.zcard(ended) - begun_at) * load.nodes / (1 + load.children) - done
+    stats, calls = link.redis.info("stats"), link.redis.info("commandstats")
+    return {
+        "nodes_per_s": nodes / seconds,
+        "runs_per_s": nodes / load.nodes / seconds,
+        "scripts": calls["cmdstat_evalsha"]["calls"] / nodes,
+        "commands": sum(row["calls"] for row in calls.values()) / nodes,
+        "reads": stats["total_reads_processed"] / nodes,
+        "worker_cpu_us": (sum(map(cpu_seconds, pids)) - worker) / nodes * 1e6,
+        "server_cpu_us": (cpu_seconds(server_pid) - server) / nodes * 1e6,
+    }
 
 
-def median(values: list[Measured], figure: str) -> float:
-    """The median of one figure."""
-    return statistics.median(getattr(value, figure) for value in values)
+def memory_of(link: StoreLink) -> int:
+    """Bytes that the server uses."""
+    return int(link.redis.info("memory")["used_memory"])
+
+
+def median(values: list[Measured], figure: str) -> float | None:
+    """The median of one figure, None if it was not taken."""
+    found = [getattr(value, figure) for value in values]
+    return None if None in found else statistics.median(found)

@@ -11,8 +11,7 @@ import sys
 from benchmarks.graphs import Load, measure
 from benchmarks.peers.bare_huey import rate_of_huey
 from benchmarks.report import write
-from benchmarks.setting import NAMESPACE, server
-from flowcraft_sdk.protocol.keys import Keys
+from benchmarks.server import server
 from flowcraft_server.store.link import StoreLink
 
 ROUNDS = 5
@@ -30,20 +29,20 @@ def main() -> int:
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
     chosen = arguments.parse_args()
     ours, theirs, scripts = [], [], []
-    with server() as (url, pid, what):
-        link, keys = StoreLink(url), Keys(NAMESPACE)
+    with server() as running:
+        link = StoreLink(running.url)
         for _ in range(chosen.rounds):
-            found = measure(link, keys, pid, CHAIN, 1)
+            found = measure(running, CHAIN, 1)
             ours.append(found.nodes_per_s)
             scripts.append(found.scripts)
             theirs.append(rate_of_huey(link, 1, 1))
         link.close()
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     ratio, calls = statistics.median(ratios), statistics.median(scripts)
-    print(f"{what}: {statistics.median(ours):,.0f} nodes/s, bare Huey {statistics.median(theirs):,.0f} tasks/s")
+    print(f"{running.name}: {statistics.median(ours):,.0f} nodes/s, bare Huey {statistics.median(theirs):,.0f} tasks/s")
     print(f"times bare Huey: {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {chosen.least} wanted")
     print(f"engine scripts a node: {calls:.3f}, at most {chosen.scripts} wanted")
-    write("guard", {"server": what, "ratios": ratios, "scripts": scripts, "ours": ours, "huey": theirs})
+    write("guard", {"server": running.name, "ratios": ratios, "scripts": scripts, "ours": ours, "huey": theirs})
     return 0 if ratio >= chosen.least and calls <= chosen.scripts else 1
 
 

@@ -1,6 +1,10 @@
-"""Start to result of a 3-node chain on an idle server: ours, three tasks on bare Huey, and the original, in turn."""
+"""Start to result of a 3-node chain on an idle server: ours, three tasks on bare Huey, and the original, in turn.
+
+Twice: with processors that may sleep, and with processors that are kept awake.
+"""
 
 import argparse
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,7 +16,8 @@ from rich.table import Table
 from benchmarks.peers import installed
 from benchmarks.peers.huey_worker import build
 from benchmarks.report import write
-from benchmarks.setting import NAMESPACE, percentile, prepare, server, workers
+from benchmarks.server import Server, processors, server
+from benchmarks.setting import NAMESPACE, percentile, prepare, workers
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
@@ -21,6 +26,8 @@ ROUNDS = 3
 TIMES = 150
 WARM_UP = 30
 PERCENTS = (50, 95, 99)
+OURS = "flowcraft, 3 functions"
+ORIGINAL = "the original, looked at each 1 ms"
 
 
 def each(once: Callable[[], object], times: int) -> list[float]:
@@ -39,7 +46,7 @@ def ours(url: str, times: int) -> dict[str, list[float]]:
     """Through the SDK: a start, and the result as soon as it is told."""
     with workers("benchmarks.worker", url, 4), Client(url, namespace=NAMESPACE) as client:
         return {
-            "flowcraft, 3 functions": each(lambda: client.start("chain3").result(timeout=10), times),
+            OURS: each(lambda: client.start("chain3").result(timeout=10), times),
             "flowcraft, 3 coroutines": each(lambda: client.start("async3").result(timeout=10), times),
             "flowcraft, 3 that report progress": each(lambda: client.start("reporting3").result(timeout=10), times),
         }
@@ -56,45 +63,59 @@ def theirs(url: str, times: int) -> dict[str, list[float]]:
         return {"bare Huey, pipeline of 3": each(pipeline, times)}
 
 
-def original(folder: Path, url: str, times: int) -> dict[str, list[float]]:
+def original(folder: Path, on: Server, times: int, *, as_its_example: bool) -> dict[str, list[float]]:
     """The original. It has no client: looked at each millisecond, and each 500 ms, as the program of its example does."""
-    port = int(url.rpartition(":")[2].partition("/")[0])
     rows = {}
-    for pause, rounds in ((1, times), (500, times // 10)):
-        found = installed.run_original(folder, port, "latency", rounds, pause)
+    for pause, rounds in ((1, times), (500, times // 10)) if as_its_example else ((1, times),):
+        found = installed.run_original(folder, on.port, "latency", rounds, pause)
         if found:
-            rows[f"the original, looked at each {pause} ms"] = list(found["taken"])
+            rows[ORIGINAL if pause == 1 else f"the original, looked at each {pause} ms"] = list(found["taken"])
     return rows
+
+
+def measured(on: Server, folder: Path | None, rounds: int, *, awake: bool) -> dict[str, list[float]]:
+    """Milliseconds by who was measured."""
+    rows: dict[str, list[float]] = defaultdict(list)
+    link, keys = StoreLink(on.url), Keys(NAMESPACE)
+    for _ in range(rounds):
+        link.redis.flushall()
+        prepare(link, keys)
+        found = ours(on.url, TIMES) | theirs(on.url, TIMES)
+        if folder is not None:
+            found |= original(folder, on, TIMES, as_its_example=not awake)
+        for name, taken in found.items():
+            rows[name] += taken
+    link.close()
+    return rows
+
+
+def figures_of(taken: list[float]) -> dict[str, float]:
+    """Mean and percentiles."""
+    return {"mean": statistics.mean(taken)} | {f"p{p}": percentile(taken, p) for p in PERCENTS}
 
 
 def main() -> None:
     """Measure in turn, print, and keep the figures."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--quick", action="store_true")
-    rounds = 1 if arguments.parse_args().quick else ROUNDS
-    rows: dict[str, list[float]] = defaultdict(list)
+    arguments.add_argument("--quick", action="store_true", help="one round, and with processors that may sleep only")
+    quick = arguments.parse_args().quick
+    rounds = 1 if quick else ROUNDS
     folder = installed.original()
-    with server() as (url, _, what):
-        link, keys = StoreLink(url), Keys(NAMESPACE)
-        for _ in range(rounds):
-            link.redis.flushall()
-            prepare(link, keys)
-            found = ours(url, TIMES) | theirs(url, TIMES)
-            if folder is not None:
-                found |= original(folder, url, TIMES)
-            for name, taken in found.items():
-                rows[name] += taken
-        link.close()
-    figures = {name: {f"p{p}": percentile(taken, p) for p in PERCENTS} for name, taken in rows.items()}
-    table = Table(
-        "what", *[f"p{p} ms" for p in PERCENTS], title=f"{what}; start to result, {rounds} x {TIMES}, in turn"
-    )
-    for name, row in figures.items():
-        table.add_row(name, *[f"{value:.2f}" for value in row.values()])
     if folder is None:
         print("The original is left out: it could not be installed (it needs Node and npm).")
-    Console(width=110).print(table)
-    write("idle_latency", {"server": what, "times": rounds * TIMES, "ms": figures})
+    report = {}
+    with server() as on:
+        for awake in (False,) if quick else (False, True):
+            with processors(awake) as state:
+                rows = measured(on, folder, rounds, awake=awake)
+            figures = {name: figures_of(taken) for name, taken in rows.items()}
+            report[state] = figures
+            title = f"{on.name}, {state}; start to result, {rounds} x {TIMES}, in turn"
+            table = Table("what", "mean ms", *[f"p{p} ms" for p in PERCENTS], title=title)
+            for name, row in figures.items():
+                table.add_row(name, *[f"{value:.2f}" for value in row.values()])
+            Console(width=110).print(table)
+    write("idle_latency", {"server": on.name, "times": rounds * TIMES, "ms": report})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import write
 from benchmarks.setting import NAMESPACE, store, workers
 from flowcraft_sdk import Client
 
@@ -24,6 +25,7 @@ def main() -> None:
     table = Table(
         "items", "seconds", "items/s", "us an item", "scripts an item", title=f"map, {LIVE} live at once, 1 process"
     )
+    us, scripts = {}, {}
     with (
         store() as (link, _),
         workers("benchmarks.worker", link.url, 4),
@@ -40,14 +42,16 @@ def main() -> None:
                 assert result["m"] == list(range(size))
                 calls = link.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
             seconds = sorted(taken)[ROUNDS // 2]
+            us[str(size)], scripts[str(size)] = seconds / size * 1e6, calls / size
             table.add_row(
                 f"{size:,}",
                 f"{seconds:.2f}",
                 f"{size / seconds:,.0f}",
-                f"{seconds / size * 1e6:.0f}",
-                f"{calls / size:.3f}",
+                f"{us[str(size)]:.0f}",
+                f"{scripts[str(size)]:.3f}",
             )
     Console().print(table)
+    write("map_items", {"live": LIVE, "us": us, "scripts": scripts})
 
 
 if __name__ == "__main__":

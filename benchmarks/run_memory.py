@@ -1,22 +1,26 @@
 """What a run takes in Redis, key by key, queued and ended, with and without history.
 
-`MEMORY USAGE ... SAMPLES 0` counts every element of a key, and nothing of the server's buffers and caches.
+`MEMORY USAGE ... SAMPLES 0` counts every element of a key, and nothing of the server's buffers and caches. Beside it stands how
+much more memory the server uses with the runs than without, which is all of it: what its allocator rounds up, too.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.graphs import Load, start_all
+from benchmarks.graphs import SETTLED, Load, memory_of, start_all
 from benchmarks.report import write
-from benchmarks.setting import NAMESPACE, prepare, server, workers
+from benchmarks.server import server
+from benchmarks.setting import NAMESPACE, prepare, workers
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
 
-RUNS = 200
+RUNS = 2_000
+WARM_UP = 100
 LOADS = (
     ("chain of 10", Load("chain10", RUNS, 10)),
     ("chain of 10, history off", Load("chain10", RUNS, 10, history=False)),
@@ -43,36 +47,51 @@ def a_run(link: StoreLink, keys: Keys, runs: int) -> dict[str, float]:
     return dict(kinds)
 
 
+def work_off(link: StoreLink, keys: Keys, graph: str) -> None:
+    """Have workers run what is queued, and wait until they have gone."""
+    with workers("benchmarks.worker", link.url, 4), Client(link.url, namespace=NAMESPACE) as client:
+        for run_id in link.redis.zrange(keys.index_blueprint(graph), 0, -1):
+            client.get_handle(run_id.decode() if isinstance(run_id, bytes) else run_id).result(timeout=60)
+    time.sleep(SETTLED)
+
+
 def measured(link: StoreLink, keys: Keys, load: Load) -> tuple[dict[str, float], dict[str, float]]:
-    """A run's bytes when queued and when ended."""
+    """A run's bytes when queued and when ended; of ended ones also by what the `server` uses."""
     link.redis.flushall()
     prepare(link, keys, history=load.history)
+    start_all(link, keys, Load("chain3", WARM_UP, 3))
+    work_off(link, keys, "chain3")
+    empty, there = memory_of(link), a_run(link, keys, load.runs)
     start_all(link, keys, load)
     queued = a_run(link, keys, load.runs)
-    with workers("benchmarks.worker", link.url, 4), Client(link.url, namespace=NAMESPACE) as client:
-        for run_id in link.redis.zrange(keys.index_blueprint(load.graph), 0, -1):
-            client.get_handle(run_id.decode() if isinstance(run_id, bytes) else run_id).result(timeout=60)
-    return queued, a_run(link, keys, load.runs)
+    work_off(link, keys, load.graph)
+    grown, ended = (memory_of(link) - empty) / load.runs, a_run(link, keys, load.runs)
+    for kinds in (queued, ended):
+        for kind in kinds:
+            kinds[kind] -= there.get(kind, 0.0)
+    return queued, ended | {"server": grown}
 
 
 def main() -> None:
     """Measure and print."""
-    columns = ("what", "when", "hash", "events", "share of indexes and queue", "bytes a run")
+    columns = ("what", "when", "hash", "events", "share of indexes and queue", "bytes a run", "by the server")
     report = {}
-    with server() as (url, _, what):
+    with server() as running:
         table = Table(
-            *columns, title=f"{what}; MEMORY USAGE SAMPLES 0, {RUNS} runs of no-op nodes that pass on their input"
+            *columns,
+            title=f"{running.name}; MEMORY USAGE SAMPLES 0, {RUNS} runs of no-op nodes that pass on their input",
         )
-        link, keys = StoreLink(url), Keys(NAMESPACE)
+        link, keys = StoreLink(running.url), Keys(NAMESPACE)
         for name, load in LOADS:
             queued, ended = measured(link, keys, load)
-            report[name] = {"queued": queued, "ended": ended}
+            report[name] = {"queued": queued, "ended": ended, "server": ended["server"]}
             for when, found in (("queued", queued), ("ended", ended)):
                 parts = [found.get(kind, 0.0) for kind in ("run", "events", "shared")]
-                table.add_row(name, when, *[f"{part:,.0f}" for part in (*parts, sum(parts))])
+                by_server = f"{found['server']:,.0f}" if "server" in found else ""
+                table.add_row(name, when, *[f"{part:,.0f}" for part in (*parts, sum(parts))], by_server)
         link.close()
     Console(width=130).print(table)
-    write("run_memory", {"server": what, "runs": RUNS, "bytes": report})
+    write("run_memory", {"server": running.name, "runs": RUNS, "bytes": report})
 
 
 if __name__ == "__main__":

@@ -1,22 +1,16 @@
-"""What every benchmark needs: a private store, published graphs, worker processes of ours and of bare Huey."""
+"""What every benchmark needs: published graphs, worker processes of ours and of bare Huey, and what they take."""
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import redis
-
+from benchmarks.server import server
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.store.binary import find_server
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
@@ -87,51 +81,11 @@ def publish(link: StoreLink, keys: Keys, graphs: Iterable[dict[str, Any]]) -> No
     publish_blueprints(link.redis, keys, [Blueprint.from_plain(graph) for graph in graphs])
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def server_binary() -> str:
-    """`redis-server` if the machine has one, else the Valkey that the embedded store starts."""
-    return shutil.which("redis-server") or str(find_server())
-
-
-@contextmanager
-def server() -> Iterator[tuple[str, int, str]]:
-    """A server of our own, without persistence, on a port of the loopback: its address, its process, what it is."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        child = subprocess.Popen([server_binary(), *options], stdout=subprocess.DEVNULL)
-        try:
-            client = redis.Redis(port=port)
-            _wait_for(client)
-            info = client.info("server")
-            what = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
-            yield f"redis://127.0.0.1:{port}/0", child.pid, what
-        finally:
-            child.terminate()
-            child.wait(10)
-
-
-def _wait_for(client: Any) -> None:
-    for _ in range(200):
-        try:
-            client.ping()
-            return
-        except redis.exceptions.ConnectionError:
-            time.sleep(0.02)
-    raise TimeoutError("the server does not answer")
-
-
 @contextmanager
 def store() -> Iterator[tuple[StoreLink, Keys]]:
     """A private server with the benchmark's graphs published."""
-    with server() as (url, _, _):
-        link, keys = StoreLink(url), Keys(NAMESPACE)
+    with server() as running:
+        link, keys = StoreLink(running.url), Keys(NAMESPACE)
         prepare(link, keys)
         yield link, keys
         link.close()

@@ -1,24 +1,25 @@
-"""Ours and the peers side by side, interleaved, on one server: `python -m benchmarks.throughput [--quick] [--only WORD ...]`.
+"""Ours and the peers side by side, interleaved: `python -m benchmarks.throughput [--quick] [--awake] [--only WORD ...]`.
 
 Prints a table and writes benchmarks/results/throughput.json. Who cannot be installed is left out, and said.
 """
 
 import argparse
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.graphs import Load, Measured, measure, median
+from benchmarks.graphs import Load, Measured, measure
 from benchmarks.peers import installed
 from benchmarks.peers.bare_huey import rate_of_huey
 from benchmarks.report import write
-from benchmarks.setting import NAMESPACE, TREE_DEPTH, server
-from flowcraft_sdk.protocol.keys import Keys
+from benchmarks.server import Server, binaries, processors, server
+from benchmarks.setting import TREE_DEPTH
+from benchmarks.tables import HUEY, ORIGINALS, show
 from flowcraft_server.store.link import StoreLink
+
+ON_BOTH = ("chain of 10, 1 process", "1->20->1, 1 process", "chain of 10, 2 processes", "1->20->1, 2 processes", HUEY)
+"""What is measured on the embedded store's Valkey, too, where Redis is the first server."""
 
 
 def loads(quick: bool) -> Iterator[tuple[str, Load, int]]:
@@ -31,111 +32,99 @@ def loads(quick: bool) -> Iterator[tuple[str, Load, int]]:
     yield "chain of 10, history off", Load("chain10", 6_000 // scale, 10, history=False), 1
     yield "chain of 10 coroutines", Load("async10", 2_400 // scale, 10), 1
     yield "diamond with a route", Load("diamond", 4_000 // scale, 3), 1
-    yield "subflow tree", Load(f"tree{TREE_DEPTH}", 200 // scale, 2**TREE_DEPTH + 2 * (2**TREE_DEPTH - 1)), 1
-    yield "chain of 100, 1 kB read", Load("context100", 100, 100, {"small": "x" * 1000}), 1
-    yield (
-        "the same with a context of 10 MB",
-        Load("context100", 100, 100, {"small": "x" * 1000, "big": "y" * 10_000_000}),
-        1,
-    )
-    yield "chain of 10, 1,000 queued", Load("chain10", 1_000, 10), 1
+    leaves = 2**TREE_DEPTH
+    yield "subflow tree", Load(f"tree{TREE_DEPTH}", 200 // scale, leaves + 2 * (leaves - 1), 2 * (leaves - 1)), 1
+    yield "chain of 100, 1 kB read", Load("context100", 100, 100, context={"small": "x" * 1000}), 1
+    large = {"small": "x" * 1000, "big": "y" * 10_000_000}
+    yield "the same with a context of 10 MB", Load("context100", 100, 100, context=large), 1
+    yield "chain of 10, 1,000 queued", Load("chain10", 1_000, 10, one_by_one=False), 1
     if not quick:
-        yield "chain of 10, 100,000 queued", Load("chain10", 100_000, 10), 1
+        yield "chain of 10, 100,000 queued", Load("chain10", 100_000, 10, one_by_one=False), 1
 
 
-def peers(link: StoreLink, quick: bool) -> Iterator[tuple[str, Callable[[], float | None]]]:
+def peers(on: Server, quick: bool) -> Iterator[tuple[str, Callable[[], float | None]]]:
     """(name, measurement) of the peers that are there."""
-    port = int(link.url.rpartition(":")[2].partition("/")[0])
     python, folder = installed.python_peers(), installed.original()
-    for threads, processes in ((1, 1), (4, 1), (1, 2)):
-        yield (
-            f"bare Huey, {threads} thread(s), {processes} process(es)",
-            lambda t=threads, p=processes: rate_of_huey(link, t, p),
-        )  # type: ignore[misc]
+    for name, threads, processes in (
+        (HUEY, 1, 1),
+        ("bare Huey, 4 threads", 4, 1),
+        ("bare Huey, 2 processes", 1, 2),
+    ):
+        yield name, lambda t=threads, p=processes: _huey(on, t, p)  # type: ignore[misc]
     runs = 100 if quick else 300
     if folder is not None:
-        for graph, processes in (("chain10", 1), ("chain10", 2), ("fan20", 1), ("fan20", 2)):
-
-            def original(graph: str = graph, processes: int = processes) -> float | None:
-                link.redis.flushall()
-                found = installed.run_original(folder, port, "throughput", graph, runs, processes)
-                return found["nodes/s"] if found else None
-
-            yield f"the original, {graph}, {processes} process(es)", original
+        for name, (graph, processes) in ORIGINALS.items():
+            yield name, lambda g=graph, p=processes: _original(on, folder, g, runs, p)  # type: ignore[misc]
     if python is not None:
-        yield "Celery, chain of 10, prefork 2", lambda: _rate(installed.celery(python, link.url, runs // 2, 10))
+        yield "Celery, chain of 10, prefork 2", lambda: _rate(installed.celery(python, on.url, runs // 2, 10))
         yield "DBOS on SQLite, 10 steps", lambda: _rate(installed.dbos(python, runs // 4, 10))
+
+
+def _huey(on: Server, threads: int, processes: int) -> float:
+    link = StoreLink(on.url)
+    rate = rate_of_huey(link, threads, processes)
+    link.close()
+    return rate
+
+
+def _original(on: Server, folder: Any, graph: str, runs: int, processes: int) -> float | None:
+    link = StoreLink(on.url)
+    link.redis.flushall()
+    link.close()
+    found = installed.run_original(folder, on.port, "throughput", graph, runs, processes)
+    return found["nodes/s"] if found else None
 
 
 def _rate(figures: dict[str, float] | None) -> float | None:
     return figures["tasks/s"] if figures else None
 
 
-def show(what: str, ours: dict[str, list[Measured]], others: dict[str, list[float]]) -> None:
-    """Print the tables."""
-    one = statistics.median(others["bare Huey, 1 thread(s), 1 process(es)"])
-    table = Table(title=f"{what}; nodes or tasks a second, median of the rounds (least to most)")
-    for column in (
-        "",
-        "a second",
-        "x Huey",
-        "scripts",
-        "commands",
-        "reads",
-        "worker us",
-        "server us",
-        "bytes live",
-        "bytes ended",
-    ):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, rates in others.items():
-        table.add_row(
-            name,
-            f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})",
-            f"{statistics.median(rates) / one:.1f}",
-        )
-    for name, found in ours.items():
-        rates = [each.nodes_per_s for each in found]
-        figures = [f"{median(found, figure):.2f}" for figure in ("scripts", "commands", "reads")]
-        figures += [
-            f"{median(found, figure):,.0f}"
-            for figure in ("worker_cpu_us", "server_cpu_us", "bytes_in_flight", "bytes_finished")
-        ]
-        rate = statistics.median(rates)
-        table.add_row(name, f"{rate:,.0f} ({min(rates):,.0f} to {max(rates):,.0f})", f"{rate / one:.1f}", *figures)
-    Console(width=170).print(table)
+class Rounds:
+    """What has been measured, by name: ours and the peers."""
+
+    def __init__(self, quick: bool, only: list[str]) -> None:
+        self.ours: dict[str, list[Measured]] = defaultdict(list)
+        self.peers: dict[str, list[float]] = defaultdict(list)
+        self._quick = quick
+        self._only = only
+
+    def take(self, on: Server, *, first: bool) -> None:
+        """Measure once all that is to be measured on a server; on another than the first one just `ON_BOTH`."""
+
+        def wanted(name: str) -> bool:
+            if not first and name not in ON_BOTH:
+                return False
+            return not self._only or name == HUEY or any(word in name for word in self._only)
+
+        mark = "" if first else f", {on.name}"
+        for name, load, processes in loads(self._quick):
+            if wanted(name):
+                self.ours[name + mark].append(measure(on, load, processes))
+        for name, rate in peers(on, self._quick):
+            if wanted(name) and (found := rate()) is not None:
+                self.peers[name + mark].append(found)
 
 
 def main() -> None:
     """Measure all rounds, each of them ours and theirs in turn."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--awake", action="store_true", help="keep all processors awake meanwhile")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--only", nargs="*", default=[])
     chosen = arguments.parse_args()
-    ours: dict[str, list[Measured]] = defaultdict(list)
-    others: dict[str, list[float]] = defaultdict(list)
-
-    def wanted(name: str) -> bool:
-        return (
-            not chosen.only or name.startswith("bare Huey, 1 thread(s), 1") or any(word in name for word in chosen.only)
-        )
-
-    with server() as (url, pid, what):
-        link, keys = StoreLink(url), Keys(NAMESPACE)
+    rounds = Rounds(chosen.quick, chosen.only)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(server(binary)) for binary in binaries()]
+        state = stack.enter_context(processors(chosen.awake))
         for _ in range(1 if chosen.quick else chosen.rounds):
-            for name, load, processes in loads(chosen.quick):
-                if wanted(name):
-                    ours[name].append(measure(link, keys, pid, load, processes))
-            for name, rate in peers(link, chosen.quick):
-                if wanted(name) and (found := rate()) is not None:
-                    others[name].append(found)
-        link.close()
-    show(what, ours, others)
-    report: dict[str, Any] = {
-        "server": what, "ours": {name: [vars(each) for each in found] for name, found in ours.items()}, "peers": others
-    }  # fmt: skip
-    write("throughput", report)
+            for number, on in enumerate(servers):
+                rounds.take(on, first=number == 0)
+    show(f"{servers[0].name}, {state}", rounds.ours, rounds.peers)
+    write("throughput", {
+        "server": servers[0].name, "state": state,
+        "ours": {name: [vars(each) for each in found] for name, found in rounds.ours.items()}, "peers": rounds.peers,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ class History:
         model = {node: state for node, state in self.model.state.items() if state != "pending"}
         told = f"\n{self.blueprint.to_plain()}\n{self.log}"
         assert {n: s for n, s in states.items() if s != "pending"} == model, told
-        assert int(fields["live"]) == len(self.model.live()), told
+        assert int(fields.get("live", 0)) == len(self.model.live()), told
         status = fields["st"]
         assert (status if status in TERMINAL else "live") == (
             self.model.status if self.model.status in TERMINAL else "live"

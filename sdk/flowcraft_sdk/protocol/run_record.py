@@ -248,8 +248,11 @@ class RunRecord:
 
 
 def _in_full(state: str) -> str:
-    """A node's state with all its parts: what completed at its first attempt and claim has just its times."""
-    return f"C|1|1|0{state[1:]}" if state.startswith("C") and state.count("|") == 2 else state
+    """A node's state with all its parts: what completed at its first attempt and claim is kept as `C|since|took`."""
+    if not state.startswith("C") or state.count("|") > 2:
+        return state
+    _, since, took = state.split("|")
+    return f"C|1|1|0|{since}|{int(since) + int(took)}"
 
 
 def _follow(context: Mapping[str, Any], path: str) -> Any:

@@ -82,7 +82,7 @@ def test_node_states(
 
 
 def test_progress_counts_what_is_done_and_items_of_a_batch_are_nodes_of_their_own() -> None:
-    fields = {"n:a": "C|1|2", "n:b": "S|0|0|0|2", "n:c": "L|1|1|0|3", "n:c[7]": "L|1|1|1|4", "p:c": [0.5, "half"]}
+    fields = {"n:a": "C|1|1", "n:b": "S|0|0|0|2", "n:c": "L|1|1|0|3", "n:c[7]": "L|1|1|1|4", "p:c": [0.5, "half"]}
     found = record(fields, doc("a", "b", "c", "d")).snapshot()
     assert (found.progress.done, found.progress.total) == (2, 4)
     assert list(found.nodes) == ["a", "b", "c", "d", "c[7]"]
@@ -160,7 +160,7 @@ CONTEXT = {
     "c:sum": Decimal("2"),
     "o:a": {"v": [1, {"w": 2}]},
     "o:b": None,
-    "n:a": "C|1|2",
+    "n:a": "C|1|1",
     "n:b": "C|1|1|0|2|3",
 }
 EDGES = [{"source": "a", "target": "b"}]

@@ -8,13 +8,14 @@ end
 -- parent_node, root, depth, deadline, start_at; pairs_: where the context's key, value pairs begin in ARGV;
 -- live: how many nodes are ready.
 local function record_of(options, st, pairs_, live)
-  local record = {'bp', options.blueprint, 'plan', options.plan, 'st', st, 'cr', NOW, 'tok', options.token, 'live', live}
+  local record = {'bp', options.blueprint, 'plan', options.plan, 'st', st, 'cr', NOW, 'tok', options.token}
   local function add(field, value)
     if value and value ~= '' and value ~= '[]' and value ~= 0 then
       record[#record + 1] = field
       record[#record + 1] = value
     end
   end
+  add('live', live)
   add('dg', options.digest)
   add('tags', options.tags)
   add('memo', options.memo)

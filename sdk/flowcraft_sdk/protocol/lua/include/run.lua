@@ -53,13 +53,13 @@ local function event(r, kind, inst, rest)
 end
 
 -- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation; of what completed at its first
--- attempt and claim, as most nodes do, just `C|since|more`.
+-- attempt and claim, as most nodes do, just `C|since|how long it took`.
 local function node_state(r, inst)
   local v = get(r, 'n:' .. inst)
   if not v then return nil end
   local s, attempt, claims, crashes, since, more = string.match(v, '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|?(.*)$')
   if not s then
-    s, since, more = string.match(v, '^(C)|(%d+)|(%d+)$')
+    s, since = string.match(v, '^(C)|(%d+)|%d+$')
     attempt, claims, crashes = 1, 1, 0
   end
   return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}
@@ -67,8 +67,10 @@ end
 
 local function put_node(r, inst, n, s, more)
   local head, now = s .. '|' .. n.attempt .. '|' .. n.claims .. '|' .. n.crashes .. '|', NOW - r.cr
-  if head == 'C|1|1|0|' then head = 'C|' end
-  if s == 'C' or s == 'K' or s == 'F' or s == 'X' then
+  if head == 'C|1|1|0|' then
+    local since = n.since or now
+    put(r, 'n:' .. inst, 'C|' .. since .. '|' .. now - since)
+  elseif s == 'C' or s == 'K' or s == 'F' or s == 'X' then
     put(r, 'n:' .. inst, head .. (n.since or now) .. '|' .. now)
   else
     put(r, 'n:' .. inst, more and (head .. now .. '|' .. more) or (head .. now))
@@ -114,8 +116,8 @@ end
 
 local function save_all()
   for _, r in ipairs(run_order) do
-    if r.live ~= r.live0 then put(r, 'live', r.live) end
-    if r.park ~= r.park0 then put(r, 'park', r.park) end
+    if r.live ~= r.live0 then put(r, 'live', r.live > 0 and r.live) end
+    if r.park ~= r.park0 then put(r, 'park', r.park > 0 and r.park) end
     write_fields(r)
     if #r.ev > 0 then add_events(r.k, r.ev) end
     if #r.fired > 0 then enqueue_fired(r) end

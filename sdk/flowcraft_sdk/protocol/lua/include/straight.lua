@@ -120,6 +120,7 @@ local function complete_run(id, k, created, history, token, set, events)
   add_entry(B .. 'idx:st:completed', created, id)
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
   redis.call('HSET', k, unpack(set))
+  redis.call('HDEL', k, 'live')
   if history ~= 'off' then
     events[#events + 1] = 'E|' .. NOW - created .. '||completed'
     note(k, events, true)
@@ -139,7 +140,7 @@ local function straight()
   if claims ~= fence then return nil end
   local now = string.format('%d', NOW - v[3])
   local done = 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|'
-  done = (done == 'C|1|1|0|' and 'C|' or done) .. since .. '|' .. now
+  done = done == 'C|1|1|0|' and 'C|' .. since .. '|' .. now - since or done .. since .. '|' .. now
   local set = {'n:' .. inst, done, 'o:' .. inst, output}
   local fired = fire_straight(outs, v, set)
   local next_entry = fired and fired[1] and follower_entry(plan, fired[1])
@@ -147,7 +148,7 @@ local function straight()
   if not fired or (fired[1] and not next_entry) or last and (outs[1] or v[11] or v[12] or v[13] or v[14]) then return nil end
 
   if more then add_values(set, k, inst) end
-  if #fired ~= 1 then
+  if #fired ~= 1 and not last then
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired
   end
