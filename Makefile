@@ -43,6 +43,7 @@ bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten min
 	$(BIN)/python -m benchmarks.idle_latency
 	$(BIN)/python -m benchmarks.run_memory
 	$(BIN)/python -m benchmarks.map_items
+	$(BIN)/python -m benchmarks.mixed
 	$(BIN)/python -m benchmarks.coroutines
 	$(BIN)/python -m benchmarks.targets
 

@@ -71,7 +71,7 @@ SLEEPERS = {"id": "sleepers", "nodes": [{"id": "s", "uses": "async-sleep", "para
 TREE_DEPTH = 3
 GRAPHS = (
     chain("chain3", 3), chain("chain10", 10), chain("async3", 3, "async-echo"), chain("async10", 10, "async-echo"),
-    chain("reporting3", 3, "reporting-echo"),
+    chain("reporting3", 3, "reporting-echo"), chain("brief", 1, "brief"), chain("slow", 1, "slow"),
     fan("fan20", 20), contextual("context100", 100), DIAMOND, MAP, SLEEPERS, *tree(TREE_DEPTH),
 )  # fmt: skip
 

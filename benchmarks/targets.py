@@ -108,6 +108,11 @@ def items(report: dict[str, Any]) -> Iterator[Target]:
     yield most("an item, map of 10,000 against 100", 1.25, report["us"]["10000"] / report["us"]["100"])
 
 
+def mixed(report: dict[str, Any]) -> Iterator[Target]:
+    """What is wanted of quick nodes beside slow ones."""
+    yield most("a node's begin beside slow ones, p99 ms", 20, report["ms"]["p99"])
+
+
 def coroutines(report: dict[str, Any]) -> Iterator[Target]:
     """What is wanted of sleepers."""
     yield most("1,000 coroutines that sleep, against one", 1.3, report["sleepers"])
@@ -119,6 +124,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Target]]] = {
     "idle_latency": latency,
     "run_memory": memory,
     "map_items": items,
+    "mixed": mixed,
     "coroutines": coroutines,
 }
 

@@ -19,6 +19,18 @@ def echo(ctx: Any) -> Any:
     return ctx.input
 
 
+def brief(ctx: Any) -> float:
+    """A node of a millisecond; says when it began."""
+    begun = time.monotonic()
+    time.sleep(0.001)
+    return begun
+
+
+def slow(ctx: Any) -> None:
+    """A node of two seconds, as a plain function."""
+    time.sleep(2.0)
+
+
 def route(ctx: Any) -> Any:
     """A router."""
     from flowcraft_sdk import NodeResult
@@ -59,7 +71,7 @@ def main() -> None:
     """Serve until standard input ends."""
     logger.remove()
     functions = {"echo": echo, "route": route, "async-echo": async_echo, "async-sleep": async_sleep}
-    functions |= {"async-patient": async_patient, "reporting-echo": reporting_echo}
+    functions |= {"async-patient": async_patient, "reporting-echo": reporting_echo, "brief": brief, "slow": slow}
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
     worker = WorkerProcess(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
     collect_less_often()  # as the server's own workers do
