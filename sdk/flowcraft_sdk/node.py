@@ -147,9 +147,7 @@ class BaseNodeContext:
         input: the node's resolved input.
         params: the node's `params`.
         attempt: 1 for the first attempt; grows with each failed one.
-        iteration: number of the round in the innermost loop, from 0.
         item: index of the item in a batch, None outside of one.
-        idempotency_key: the same for every attempt at this node in this iteration, for calls to the outside.
         fencing_token: grows with each take-over of the node.
         logger: names run and node on each line.
     """
@@ -160,11 +158,19 @@ class BaseNodeContext:
     node_id: str
     blueprint_id: str
     attempt: int
-    iteration: int
     item: int | None
-    idempotency_key: str
     fencing_token: int
     logger: Any
+
+    @property
+    def iteration(self) -> int:
+        """Number of the round in the innermost loop, from 0."""
+        raise AttributeError("a node context comes from the engine")
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at this node in this iteration, for calls to the outside."""
+        raise AttributeError("a node context comes from the engine")
 
     @property
     def cancelled(self) -> bool:

@@ -75,7 +75,10 @@ def _bounded(calls: Iterable[ScriptCall]) -> Iterator[list[ScriptCall]]:
     group: list[ScriptCall] = []
     size = 0
     for call in calls:
-        bytes_ = sum(len(word) for word in call.args if type(word) is bytes)
+        bytes_ = 0
+        for word in call.args:
+            if type(word) is bytes:
+                bytes_ += len(word)
         if group and size + bytes_ > MOST_JOINED_BYTES:
             yield group
             group, size = [], 0

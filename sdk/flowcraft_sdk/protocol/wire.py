@@ -72,6 +72,8 @@ def _fast(value: Any) -> bytes | None:
     What orjson writes in its own way leaves a trace in the text: NaN becomes null, a UUID becomes a text of its shape,
     and an object that needs a wrapper has a key that starts with `$`. Only then the value itself is gone through.
     """
+    if value is None:
+        return b"null"
     try:
         encoded: bytes = orjson.dumps(
             value,

@@ -40,6 +40,7 @@ class Attempt:
     """A claimed node with everything needed to run it and to record its outcome.
 
     Attributes:
+        key: run id and instance.
         stopped: the handler should give up.
         stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
         over: set once the outcome was handed in; whoever comes second drops his.
@@ -51,6 +52,7 @@ class Attempt:
     """
 
     claim: Claim
+    key: tuple[str, str]
     plan: Plan
     node: PlanNode
     values: NodeValues
@@ -67,11 +69,6 @@ class Attempt:
     has_emitted: bool = False
     interrupt: Callable[[], None] | None = None
     large: list[tuple[str, int]] = field(default_factory=list)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Run id and instance."""
-        return self.claim.run_id, self.claim.inst
 
     def request_stop(self, reason: str) -> None:
         """Tell the handler to give up; the first reason counts."""
@@ -111,16 +108,10 @@ class Engine:
         if timeout is None and handler is not None:
             timeout = handler.timeout
         params = {**(handler.params or {}), **_params(node, claim)} if handler else node.node.params
-        return Attempt(
-            claim=claim,
-            plan=plan,
-            node=node,
-            values=NodeValues(plan, node, claim, self.max_value),
-            handler=handler,
-            input=None,
-            params=params,
-            timeout=timeout if timeout is not None else self.defaults.timeout,
-        )
+        if timeout is None:
+            timeout = self.defaults.timeout
+        key, values = (claim.run_id, claim.inst), NodeValues(plan, node, claim, self.max_value)
+        return Attempt(claim, key, plan, node, values, handler, None, params, timeout)
 
     def prepare(self, attempt: Attempt) -> None:
         """Resolve the attempt's input."""
@@ -147,7 +138,7 @@ class Engine:
         """
         claim, values = attempt.claim, attempt.values
         encoded = wire.dumps(output, path=f"output of node '{claim.inst}'", limit=self.max_value)
-        if self.inline_value is not None:
+        if self.inline_value is not None and (values.writes or len(encoded) > self.inline_value):
             self._note_large(attempt, encoded, self.inline_value)
         decisions = "" if claim.item is not None else attempt.node.always
         carried: tuple[tuple[str, bytes], ...] = ()
@@ -173,8 +164,8 @@ class Engine:
             decisions=decisions,
             output=encoded,
             follower=attempt.node.follower if decisions == "t" * len(attempt.node.edges) else scripts.NO_FOLLOWER,
-            writes=tuple(values.writes.items()),
-            deletes=tuple(values.deletes),
+            writes=tuple(values.writes.items()) if values.writes else (),
+            deletes=tuple(values.deletes) if values.deletes else (),
             values=carried,
         )
 

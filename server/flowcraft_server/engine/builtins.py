@@ -19,7 +19,7 @@ LIVE_ITEMS = 256
 ITEMS_A_CALL = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done:
     """The node is done: its output and action are to be recorded; not before the nodes are done that it adds to the run."""
 
@@ -224,3 +224,6 @@ BUILTINS: Mapping[str, Builtin] = {
     "wait": _wait,
     "webhook": _wait,
 }
+
+MADE_OF_OTHERS: Mapping[str, Callable[[Engine, Attempt], Outcome]] = {"fallback": caught, "dynamic": expanded}
+"""Outcomes of nodes that other nodes have finished, by what is attached to the claim."""

@@ -50,23 +50,22 @@ class Claim(NamedTuple):
 
 def parse_claim(reply: Sequence[Any]) -> Claim:
     """Read a claim from a script's reply."""
-    inst = reply[1].decode()
+    run_id, inst, plan_hash, blueprint_id, attempt, fence, crashes, its, position, attached, brought, *values = reply
+    inst = inst.decode()
     item = _ITEM.match(inst) if inst[-1] == "]" else None
-    its = reply[7].decode()
-    attached = reply[9]
-    return Claim(
-        run_id=reply[0].decode(),
-        inst=inst,
-        node_id=item[1] if item else inst,
-        item=int(item[2]) if item else None,
-        plan_hash=reply[2].decode(),
-        blueprint_id=reply[3].decode(),
-        attempt=int(reply[4]),
-        fence=int(reply[5]),
-        crashes=int(reply[6]),
-        iterations=tuple(map(int, its.split("."))) if its else (),
-        position=int(reply[8]),
-        attached=tuple(wire.loads(attached)) if attached else None,
-        brought=reply[10],
-        values=tuple(reply[11:]),
+    return Claim(  # by position, as many are made: names would take as long again
+        run_id.decode(),
+        inst,
+        item[1] if item else inst,
+        int(item[2]) if item else None,
+        plan_hash.decode(),
+        blueprint_id.decode(),
+        int(attempt),
+        int(fence),
+        int(crashes),
+        tuple(map(int, its.split(b"."))) if its else (),
+        position,
+        tuple(wire.loads(attached)) if attached else None,
+        brought,
+        tuple(values),
     )

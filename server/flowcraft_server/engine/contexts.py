@@ -90,13 +90,19 @@ class _Shared:
         self.node_id = claim.node_id
         self.blueprint_id = claim.blueprint_id
         self.attempt = claim.attempt
-        self.iteration = claim.iteration
         self.item = claim.item
-        self.idempotency_key = claim.idempotency_key
         self.fencing_token = claim.fence
         self._make_logger = make_logger
         self._attempt = attempt
         self._emit = emit
+
+    @property
+    def iteration(self) -> int:
+        return self._attempt.claim.iteration
+
+    @property
+    def idempotency_key(self) -> str:
+        return self._attempt.claim.idempotency_key
 
     @property
     def logger(self) -> Any:

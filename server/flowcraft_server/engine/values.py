@@ -22,9 +22,8 @@ class NodeValues:
         self.writes: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.output: Any = MISSING
-        self._fields: dict[str, bytes | None] = {}
-        if claim.item is None:
-            self._fields = dict(zip(plan_node.reads, claim.values, strict=False))
+        reads = plan_node.reads if claim.item is None else ()
+        self._fields: dict[str, bytes | None] = dict(zip(reads, claim.values, strict=False)) if reads else {}
         self._decoded: dict[str, Any] = {}
 
     def set(self, key: str, value: Any) -> None:

@@ -6,6 +6,7 @@ millisecond and more none, for a node must never wait behind a slow one that hap
 
 import threading
 from collections import deque
+from contextlib import suppress
 
 from flowcraft_sdk.steps import clock
 from flowcraft_server.engine.attempts import Attempt
@@ -43,6 +44,7 @@ class ClaimedNodes:
         self._asked = 0
         self._closed = False
         self._pace = QUICK
+        self._ahead = 1
         self._slow: dict[str, bool] = {}
         self._last_taken = clock()
         self.unattended = threading.Event()
@@ -67,9 +69,8 @@ class ClaimedNodes:
         Args:
             finishing: 1 for a thread that is about to be done with its node.
         """
-        ahead = 1 if self._pace >= QUICK else min(MOST_AHEAD, int(WORTH / self._pace))
         idle = self._active - self._running + finishing
-        return max(ahead, idle) - len(self._waiting) - self._asked
+        return max(self._ahead, idle) - len(self._waiting) - self._asked
 
     def how_to_go_on(self, hands_over: bool) -> str:
         """How a thread that is done with its node asks for another (see `Seat`), '' if it is not to; to be settled by `put`.
@@ -118,11 +119,12 @@ class ClaimedNodes:
 
     def take(self) -> Attempt | None:
         """The next node to run, or None."""
-        with self._lock:
-            if not self._waiting:
-                return None
-            self._last_taken = clock()
-            return self._waiting.popleft()
+        try:
+            attempt = self._waiting.popleft()
+        except IndexError:
+            return None
+        self._last_taken = clock()
+        return attempt
 
     def wait(self, seconds: float) -> None:
         """Have a thread without work wait for some, `seconds` at most."""
@@ -154,7 +156,7 @@ class ClaimedNodes:
         with self._lock:
             self._running += 1
             if slow:
-                self._pace = max(self._pace, QUICK)
+                self._pace_is(max(self._pace, QUICK))
             if slow is not False and self._waiting and self._free:
                 self._changed.notify(len(self._waiting))
 
@@ -163,7 +165,11 @@ class ClaimedNodes:
         with self._lock:
             self._running -= 1
             self._slow[uses] = seconds >= QUICK
-            self._pace += (min(seconds, LONGEST_SAMPLE) - self._pace) * WEIGHT
+            self._pace_is(self._pace + (min(seconds, LONGEST_SAMPLE) - self._pace) * WEIGHT)
+
+    def _pace_is(self, pace: float) -> None:
+        self._pace = pace
+        self._ahead = 1 if pace >= QUICK else min(MOST_AHEAD, int(WORTH / pace))
 
     def stuck(self) -> list[Attempt]:
         """Takes out what no thread has had time for, to be handed back; wakes a free thread for it if there is one."""
@@ -187,7 +193,9 @@ class ClaimedNodes:
             return self._changed.wait_for(lambda: not self._asked, seconds)
 
     def _empty(self) -> list[Attempt]:
-        stock = list(self._waiting)
-        self._waiting.clear()
+        stock = []
+        with suppress(IndexError):  # one by one, as `take` needs no lock
+            while True:
+                stock.append(self._waiting.popleft())
         self._last_taken = clock()
         return stock

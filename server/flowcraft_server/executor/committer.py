@@ -64,21 +64,20 @@ class Committer:
     On the second lane a thread of its own sends, in order: for the event loop, which must not wait, and for progress.
     A piece of work is (make, heard): `make` is a call, or gives one, or None if there is nothing to send any more;
     `heard` gets the reply, an exception if the script was refused.
+
+    Attributes:
+        finished: the first lane: what waits for a thread to `flush` it.
     """
 
     def __init__(self, link: StoreLink, stopping: threading.Event) -> None:
         self._link = link
         self._stopping = stopping
-        self._finished: deque[Work] = deque()
+        self.finished: deque[Work] = deque()
         self._ordered: deque[Work] = deque()
         self._under_way = threading.Semaphore(PIPELINES)
         self._wanted = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-
-    def __len__(self) -> int:
-        """How many calls wait for a thread to `flush` them."""
-        return len(self._finished)
 
     def start(self) -> None:
         """Start the thread."""
@@ -91,7 +90,7 @@ class Committer:
 
     def add(self, call: ScriptCall, heard: Heard) -> None:
         """Leave a call that the caller, or a thread that is quicker, is going to `flush`."""
-        self._finished.append((call, heard))
+        self.finished.append((call, heard))
 
     def wake(self) -> None:
         """Have the thread send what threads have left."""
@@ -104,7 +103,7 @@ class Committer:
             GaveUp: the process stops and Redis does not answer.
         """
         with self._under_way:
-            made = self._take(self._finished, MOST_OF_A_THREAD)
+            made = self._take(self.finished, MOST_OF_A_THREAD)
             replies = self._send(made)
         _hear(made, replies)
 
@@ -119,7 +118,7 @@ class Committer:
             self._wanted.wait()
             self._wanted.clear()
             try:
-                while self._finished:
+                while self.finished:
                     self.flush()
                 while self._ordered:
                     made = self._take(self._ordered, MOST_AT_ONCE)

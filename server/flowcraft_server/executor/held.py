@@ -19,9 +19,8 @@ class HeldNodes:
 
     def add(self, attempt: Attempt) -> None:
         """Hold an attempt. A stop notice that overtook the claim's reply is given to it at once."""
-        with self._lock:
-            self._attempts[attempt.key] = attempt
-            reason = self._stops.get(attempt.claim.run_id)
+        self._attempts[attempt.key] = attempt  # before the look at the notices, as `stop_run` leaves its own first
+        reason = self._stops.get(attempt.claim.run_id)
         if reason is not None:
             attempt.request_stop(reason)
 
@@ -47,7 +46,7 @@ class HeldNodes:
             self._stops[run_id] = reason
             while len(self._stops) > REMEMBERED_STOPS:
                 self._stops.popitem(last=False)
-            told = [attempt for key, attempt in self._attempts.items() if key[0] == run_id]
+            told = [attempt for key, attempt in list(self._attempts.items()) if key[0] == run_id]
         for attempt in told:
             attempt.request_stop(reason)
         return len(told)
@@ -58,8 +57,7 @@ class HeldNodes:
 
     def all(self) -> list[Attempt]:
         """Everything held now."""
-        with self._lock:
-            return list(self._attempts.values())
+        return list(self._attempts.values())
 
     def __len__(self) -> int:
         return len(self._attempts)

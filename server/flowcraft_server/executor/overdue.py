@@ -5,9 +5,9 @@ and is started again; one that shares its process with others can only say so.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from loguru import logger
 
@@ -21,23 +21,34 @@ REPLACED = 75
 """Exit code of a process that ended itself: EX_TEMPFAIL."""
 
 
+class Place(Protocol):
+    """Where a thread says what it runs.
+
+    Attributes:
+        attempt: None between two nodes.
+    """
+
+    attempt: Attempt | None
+
+
 class RunningFunctions:
-    """What each worker thread runs now. Thread-safe: a thread writes its own entry."""
+    """What the worker threads run now. Thread-safe."""
 
     def __init__(self) -> None:
-        self._by_thread: dict[int, Attempt] = {}
+        self._places: list[Place] = []
 
-    def begin(self, attempt: Attempt) -> None:
-        """The calling thread runs a node."""
-        self._by_thread[threading.get_ident()] = attempt
+    def enter(self, place: Place) -> None:
+        """A thread begins to run nodes."""
+        self._places.append(place)
 
-    def end(self) -> None:
-        """The calling thread is done with it."""
-        self._by_thread.pop(threading.get_ident(), None)
+    def leave(self, place: Place) -> None:
+        """It runs none any more."""
+        self._places.remove(place)
 
     def over(self) -> list[Attempt]:
         """Nodes whose outcome is decided while their functions go on."""
-        return [attempt for attempt in list(self._by_thread.values()) if attempt.over]
+        running = [place.attempt for place in list(self._places)]
+        return [attempt for attempt in running if attempt is not None and attempt.over]
 
 
 class OverdueWatch:

@@ -13,7 +13,7 @@ from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
-from flowcraft_server.engine.builtins import BUILTINS, Done, Outcome, Parked, caught, check_iterations, expanded
+from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, Done, Outcome, Parked, check_iterations
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
@@ -105,11 +105,10 @@ class NodeRunner:
         if attempt.timeout is not None:
             attempt.deadline = time.monotonic() + attempt.timeout
         self.engine.prepare(attempt)
-        check_iterations(attempt)
-        if claim.attached is not None and claim.attached[0] == "fallback":
-            return caught(self.engine, attempt)
-        if claim.attached is not None and claim.attached[0] == "dynamic":
-            return expanded(self.engine, attempt)
+        if claim.iterations:
+            check_iterations(attempt)
+        if claim.attached is not None and (made := MADE_OF_OTHERS.get(claim.attached[0])):
+            return made(self.engine, attempt)
         builtin = BUILTINS.get(attempt.node.node.uses) if claim.item is None else None
         if builtin is not None:
             return builtin(self.engine, attempt, self.plans)

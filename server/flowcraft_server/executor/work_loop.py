@@ -35,11 +35,13 @@ class _Turn:
     Attributes:
         until: monotonic time at which its slice is over.
         ready: how many nodes were left in the queues when it last asked for one, None before that.
+        attempt: what it runs, None between two nodes.
     """
 
     def __init__(self, until: float) -> None:
         self.until = until
         self.ready: int | None = None
+        self.attempt: Attempt | None = None
 
 
 class WorkLoop:
@@ -73,27 +75,31 @@ class WorkLoop:
 
     def run(self) -> None:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
+        turn = _Turn(clock() + SLICE_SECONDS)
         self._stock.enter()
+        self._running.enter(turn)
         try:
-            self._work(_Turn(clock() + SLICE_SECONDS))
+            self._work(turn)
         except GaveUp as error:
             logger.warning("stopping: {}", error)
         except StoreUnavailable as error:
             self._complain(str(error))
             self._stopping.wait(0.2)
         finally:
+            self._running.leave(turn)
             self._stock.leave()
 
     def _work(self, turn: "_Turn") -> None:
+        finished = self._committer.finished
         while not self._draining.is_set():
             if clock() > turn.until:  # what is in stock is there for the next turn, or for another thread
-                if len(self._committer):
+                if finished:
                     self._committer.flush()
                 return self._leave_token()
-            attempt = self._stock.take() if len(self._committer) < MOST_OF_A_THREAD else None
+            attempt = self._stock.take() if len(finished) < MOST_OF_A_THREAD else None
             if attempt is not None:
                 self._run(attempt, turn)
-            elif len(self._committer):
+            elif finished:
                 self._flush()
             elif turn.ready == 0:
                 return None
@@ -102,16 +108,16 @@ class WorkLoop:
                     return None
             else:
                 self._stock.wait(STAND_BY_SECONDS)
-        if len(self._committer):
+        if finished:
             self._committer.flush()
         return None
 
     def _run(self, attempt: Attempt, turn: "_Turn") -> None:
         uses = attempt.node.node.uses
-        if not self._stock.is_quick(uses) and len(self._committer):
+        if self._committer.finished and not self._stock.is_quick(uses):
             self._flush()  # nothing finished waits behind a node that may be slow
         self._stock.beginning(uses)
-        self._stock.leave_unattended(len(self._committer))
+        self._stock.leave_unattended(len(self._committer.finished))
         asked = ""
 
         def seat() -> Seat:
@@ -122,7 +128,7 @@ class WorkLoop:
             return self._runner.seat(asked or "-")
 
         begin = time.perf_counter()
-        self._running.begin(attempt)
+        turn.attempt = attempt
         call = None
         try:
             call = self._runner.run(attempt, seat)
@@ -130,7 +136,7 @@ class WorkLoop:
             logger.exception("run {} node {}: no outcome could be made; its lease runs out", *attempt.key)
             self._runner.held.remove(attempt)
         finally:
-            self._running.end()
+            turn.attempt = None
             self._stock.took(uses, time.perf_counter() - begin)
         if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != asked):
             self._stock.put([], 1)
@@ -235,14 +241,14 @@ class StockKeeper:
         while not self._stopping.is_set():
             self._stock.unattended.wait(LOOK_ANYWAY)
             self._stock.unattended.clear()
-            while (len(self._stock) or len(self._committer)) and not self._stopping.wait(STUCK):
+            while (len(self._stock) or self._committer.finished) and not self._stopping.wait(STUCK):
                 try:
                     self._look()
                 except Exception:  # without this thread nodes would wait behind others for good
                     logger.exception("the stock keeper met an error of its own")
 
     def _look(self) -> None:
-        if len(self._committer):
+        if self._committer.finished:
             self._committer.wake()
         for attempt in self._stock.stuck():
             self._runner.hand_back(attempt)
