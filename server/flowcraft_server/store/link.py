@@ -1,20 +1,18 @@
 """The engine's door to Redis: script calls in one pipeline, and plain reads."""
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
-import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
+from flowcraft_server.store.own_connection import OwnConnection
 
 SOCKET_TIMEOUT = 10.0
 """Seconds after which a reply is taken for lost. Longer than any script may take."""
@@ -37,6 +35,7 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
         retry=Retry(NoBackoff(), 0),
         max_connections=max_connections,
         decode_responses=decode,
+        protocol=2,  # no push messages: a thread's own connection reads replies and nothing else
     )
 
 
@@ -48,8 +47,8 @@ class StoreLink:
         self.redis = connect(url)
         self._severed = False
         self._own = threading.local()
-        self._opened: list[Any] = []
-        self._asleep: set[Any] = set()
+        self._opened: list[OwnConnection] = []
+        self._asleep: set[OwnConnection] = set()
 
     def sever(self) -> None:
         """Let nothing through any more: what a killed process would send never arrives."""
@@ -115,8 +114,7 @@ class StoreLink:
     def wake_sleepers(self) -> None:
         """End each `sleep`, by cutting its connection; who calls sees to it that nobody begins another one."""
         for connection in list(self._asleep):
-            with suppress(OSError, AttributeError):  # it is not connected, or not any more
-                connection._sock.shutdown(socket.SHUT_RDWR)
+            connection.cut()
 
     def read_fields(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
         """Values of some fields of a hash, None where absent. Tried again for `PATIENCE` seconds."""
@@ -153,29 +151,22 @@ class StoreLink:
     def close(self) -> None:
         """Close all connections."""
         for connection in self._opened:
-            connection.disconnect()
+            connection.close()
         self.redis.close()
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Send commands as one pipeline, in one write. Redis-py's own costs as much again in Python as the connection does."""
         if self._severed:
             raise StoreUnavailable("this link is severed")
-        connection = self._connection()
         try:
-            connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
-            return [_reply(connection) for _ in commands]
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            connection.disconnect()
+            return self._connection().exchange(commands)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
-        except BaseException:
-            connection.disconnect()  # replies may still be under way
-            raise
 
-    def _connection(self) -> Any:
+    def _connection(self) -> OwnConnection:
         """The calling thread's own."""
-        connection = getattr(self._own, "connection", None)
+        connection: OwnConnection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = self.redis.connection_pool.make_connection()
+            connection = self._own.connection = OwnConnection(self.redis.connection_pool.make_connection())
             self._own.pid = os.getpid()
             self._opened.append(connection)
         return connection
@@ -190,10 +181,3 @@ class StoreLink:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except redis.exceptions.ResponseError as error:
-        return error

@@ -1,0 +1,68 @@
+"""A connection that one thread has for itself: connected by redis-py, written to and read past it.
+
+Redis-py's layers around a reply (retries, metrics, push messages, decoding) take as long as the reply itself where nothing of
+them is in the processor's cache: on an idle machine a thread waits for each of them.
+"""
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import hiredis
+import redis
+
+CHUNK = 65_536
+
+
+class OwnConnection:
+    """Not thread-safe, but for `cut`.
+
+    Args:
+        connection: an unconnected redis-py connection, with protocol 2.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._socket: socket.socket | None = None
+        self._reader: Any = None
+
+    def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands as one pipeline, in one write, and read their replies; an error that Redis answers is one of them.
+
+        Raises:
+            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError: the connection broke, or Redis is
+                loading its data. It is connected anew next time.
+        """
+        try:
+            self._connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
+            if self._connection._sock is not self._socket:  # it had to be connected
+                self._socket = self._connection._sock
+                self._reader = hiredis.Reader(
+                    protocolError=redis.exceptions.InvalidResponse, replyError=self._connection._parser.parse_error
+                )
+            return [self._read() for _ in commands]
+        except BaseException:
+            self.close()  # replies may still be under way
+            raise
+
+    def cut(self) -> None:
+        """Break the connection under the thread that waits at it, which is told that Redis does not answer."""
+        with suppress(OSError, AttributeError):  # it is not connected, or not any more
+            self._connection._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it, until it is used again."""
+        self._connection.disconnect()
+        self._socket = None
+
+    def _read(self) -> Any:
+        while (reply := self._reader.gets()) is False:
+            assert self._socket is not None
+            data = self._socket.recv(CHUNK)
+            if not data:
+                raise redis.exceptions.ConnectionError("the connection was closed")
+            self._reader.feed(data)
+        if isinstance(reply, redis.exceptions.ConnectionError):  # it is loading its data, or wants a password
+            raise reply
+        return reply
