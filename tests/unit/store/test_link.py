@@ -1,10 +1,13 @@
-"""Reads of the engine: over the connection of the thread that reads, if it has one."""
+"""The engine's connections: of the thread that calls, if it has one; read past redis-py."""
 
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -12,7 +15,7 @@ import redis
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.embedded import EmbeddedStore
-from flowcraft_server.store.link import StoreLink
+from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 
 @pytest.fixture
@@ -89,3 +92,56 @@ def test_a_broken_connection_is_made_again(link: StoreLink, own: bool) -> None:
     with redis.Redis.from_url(link.url) as other:
         other.client_kill_filter(_type="normal", skipme=True)
     assert link.read_fields("h", ["a"]) == [b"1"]
+
+
+def test_a_sleeper_takes_the_first_message(link: StoreLink) -> None:
+    link.redis.lpush("second", "b", "a")
+    link.redis.lpush("first", "c")
+    assert [link.sleep(["first", "second"], 1) for _ in range(3)] == [b"c", b"b", b"a"]
+
+
+def test_a_sleeper_is_woken_by_a_message_and_by_a_call(link: StoreLink) -> None:
+    found: list[Any] = []
+
+    def sleep() -> None:
+        try:
+            found.append(link.sleep(["list"], 30))
+        except StoreUnavailable:
+            found.append("cut off")
+
+    for wake, heard in ((lambda: link.redis.lpush("list", "x"), b"x"), (link.wake_sleepers, "cut off")):
+        thread = threading.Thread(target=sleep)
+        thread.start()
+        deadline = time.monotonic() + 5
+        while link.redis.info("clients")["blocked_clients"] != 1:
+            assert time.monotonic() < deadline
+        wake()
+        thread.join(5)
+        assert found.pop() == heard
+    link.redis.lpush("list", "again")
+    assert link.sleep(["list"], 1) == b"again"
+
+
+def test_what_redis_refuses_to_a_sleeper_is_raised(link: StoreLink) -> None:
+    link.redis.set("text", "x")
+    with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
+        link.sleep(["text"], 1)
+    link.redis.lpush("list", "x")
+    assert link.sleep(["list"], 1) == b"x"
+
+
+def test_replies_larger_than_one_read_arrive_whole(link: StoreLink) -> None:
+    send_a_script(link)
+    values = {f"f{n}": b"x" * n for n in (0, 1, 65_535, 65_536, 1_000_000)}
+    link.redis.hset("large", mapping=values)
+    assert link.read_fields("large", [*values, "none"]) == [*values.values(), None]
+
+
+def test_a_redis_that_loads_its_data_does_not_answer(link: StoreLink) -> None:
+    send_a_script(link)
+    loading = redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory")
+    reader = SimpleNamespace(gets=lambda: loading, feed=lambda _data: None)
+    link._own.connection._reader = reader
+    with pytest.raises(StoreUnavailable, match="loading"):
+        link.call(scripts.claim(Keys("t"), scripts.Seat("w", 1000, "default")))
+    assert link.call(scripts.claim(Keys("t"), scripts.Seat("w", 1000, "default"))) == []
