@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 export PYTHON
 
-.PHONY: setup demo test check check-docker fuzz chaos bench bench-quick clean
+.PHONY: setup demo test check check-docker fuzz chaos bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -52,6 +52,9 @@ bench-quick: $(SET_UP)  ## the same in a minute or two
 	$(BIN)/python -m benchmarks.chart
 	$(BIN)/python -m benchmarks.idle_latency --quick
 	$(BIN)/python -m benchmarks.targets
+
+guard: $(SET_UP)  ## nodes a second against bare Huey's tasks, and scripts a node, in half a minute
+	$(BIN)/python -m benchmarks.guard --rounds 3
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache

@@ -16,9 +16,9 @@ from flowcraft_server.store.link import StoreLink
 
 ROUNDS = 5
 CHAIN = Load("chain10", 1_000, 10)
-LEAST_RATIO = 1.2
-MOST_SCRIPTS = 1.1
-"""A chain of 10 takes one `complete` a node and an occasional look for more."""
+LEAST_RATIO = 6.0
+MOST_SCRIPTS = 0.2
+"""Up to 32 outcomes share a call when workers are saturated, and an occasional look for more comes on top."""
 
 
 def main() -> int:
