@@ -23,8 +23,11 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
 
 ROUNDS = 3
-TIMES = 150
-WARM_UP = 30
+TIMES = 300
+WARM_UP = 100
+SETTLING = 2.0
+"""Seconds that worker processes get to come to rest, as those of the original do in its program."""
+
 PERCENTS = (50, 95, 99)
 OURS = "flowcraft, 3 functions"
 ORIGINAL = "the original, looked at each 1 ms"
@@ -45,6 +48,7 @@ def each(once: Callable[[], object], times: int) -> list[float]:
 def ours(url: str, times: int) -> dict[str, list[float]]:
     """Through the SDK: a start, and the result as soon as it is told."""
     with workers("benchmarks.worker", url, 4), Client(url, namespace=NAMESPACE) as client:
+        time.sleep(SETTLING)
         return {
             OURS: each(lambda: client.start("chain3").result(timeout=10), times),
             "flowcraft, 3 coroutines": each(lambda: client.start("async3").result(timeout=10), times),
@@ -56,6 +60,7 @@ def theirs(url: str, times: int) -> dict[str, list[float]]:
     """Bare Huey with results and their notification on."""
     huey = build(url, True)
     with workers("benchmarks.peers.huey_worker", url, 4, "results"):
+        time.sleep(SETTLING)
 
         def pipeline() -> None:
             huey.enqueue(huey.noop.s().then(huey.noop).then(huey.noop)).get(blocking=True, timeout=10)
@@ -66,7 +71,7 @@ def theirs(url: str, times: int) -> dict[str, list[float]]:
 def original(folder: Path, on: Server, times: int, *, as_its_example: bool) -> dict[str, list[float]]:
     """The original. It has no client: looked at each millisecond, and each 500 ms, as the program of its example does."""
     rows = {}
-    for pause, rounds in ((1, times), (500, times // 10)) if as_its_example else ((1, times),):
+    for pause, rounds in ((1, times), (500, times // 20)) if as_its_example else ((1, times),):
         found = installed.run_original(folder, on.port, "latency", rounds, pause)
         if found:
             rows[ORIGINAL if pause == 1 else f"the original, looked at each {pause} ms"] = list(found["taken"])

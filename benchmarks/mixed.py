@@ -29,7 +29,7 @@ def keep_busy(client: Client, until: float) -> None:
 
 def delays(client: Client) -> list[float]:
     """Milliseconds from each quick run's start to the begin of its node."""
-    chance = random.Random(7)  # noqa: S311 - moments, no secrets
+    chance = random.Random(7)
     until = time.monotonic() + SECONDS
     slow = [threading.Thread(target=keep_busy, args=(client, until)) for _ in range(SLOW)]
     for thread in slow:
