@@ -105,6 +105,15 @@ class TestStart:
         assert fields["c:k2999"] == "2999"
         assert (fields["live"], fields["n:a"]) == ("1", "R|1|0|0|0|default")
 
+    @pytest.mark.parametrize("node", ["a", "größe", 'a "b"', "a\\b", "b/c"])
+    def test_whatever_a_node_is_called_the_wake_up_is_json(
+        self, environment: Callable[..., TestEnvironment], node: str
+    ) -> None:
+        bench = Bench(environment(workers=0, blueprints=[chain(node)]))
+        bench.start()
+        message = bench.env.link.redis.rpop(bench.keys.wake("default"))
+        assert json.loads(message) == [f"r/{node}", "flowcraft.work", ["r", node, 0]]
+
     def test_the_same_token_again_is_the_same_start(self, bench: Bench) -> None:
         assert bench.start() == bench.start()
         assert bench.ready() == ["r|a"]

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from huey.api import Huey
@@ -10,14 +10,10 @@ from huey.consumer import Consumer
 from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import BlackHoleStorage
-from loguru import logger
 
-from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
 
-TASK = "flowcraft.work"
 WAKE_SECONDS = 1
-AWAY_PAUSE = 0.2
-"""Seconds between tries while Redis is away."""
 
 
 class ForeignMessage(ValueError):
@@ -53,59 +49,36 @@ def _is_ids(args: Any) -> bool:
 
 
 class WakeStorage(BlackHoleStorage):  # type: ignore[misc]
-    """Huey's storage over our wake-up lists, one for each queue served. Nothing else of Huey's is stored.
-
-    A thread sleeps on the connection over which it claims: redis-py's `brpop` takes half as long again as being woken does.
-    """
+    """Huey's storage over our wake-up lists. Nothing else of Huey's is stored."""
 
     blocking = True
 
-    def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
+    def __init__(self, wake_ups: WakeUps) -> None:
         super().__init__("flowcraft")
-        self._link = link
-        self._wake_keys = list(wake_keys)
-        self._closed = threading.Event()
-        self._away = False
+        self._wake_ups = wake_ups
 
     def dequeue(self) -> bytes | None:
         """Sleep until woken, a second at most."""
-        if self._closed.is_set():
-            return None
-        try:
-            found = self._link.sleep(self._wake_keys, WAKE_SECONDS)
-        except StoreUnavailable as error:
-            if not self._closed.is_set() and not self._away:  # once for an outage, and not for each thread and try
-                self._away = True
-                logger.warning("cannot wait for work: {}", error)
-            self._closed.wait(AWAY_PAUSE)
-            return None
-        self._away = False
-        return found
-
-    def interrupt(self) -> None:
-        """Wake all sleepers for good."""
-        self._closed.set()
-        self._link.wake_sleepers()
+        return self._wake_ups.wait(WAKE_SECONDS)
 
 
 class FlowcraftHuey(Huey):  # type: ignore[misc]
     """Huey without what we do not use: no results, no revocation look-ups, no schedule."""
 
-    def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
-        self._link = link
-        self._wake_keys = wake_keys
+    def __init__(self, wake_ups: WakeUps) -> None:
+        self.wake_ups = wake_ups
         super().__init__("flowcraft", results=False, serializer=IdsOnlySerializer())
 
     def create_storage(self) -> WakeStorage:
         """Our storage."""
-        return WakeStorage(self._link, self._wake_keys)
+        return WakeStorage(self.wake_ups)
 
     def dequeue(self) -> Any:
         """The next message; one that is not ours is dropped with a log line."""
         try:
             return super().dequeue()
         except ForeignMessage as error:
-            logger.warning("dropped a message that is not ours: {}", error)
+            tell_foreign(error)
             return None
 
     def is_revoked(self, *_args: Any, **_kwargs: Any) -> bool:
@@ -145,14 +118,14 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
     def end(self, timeout: float) -> bool:
         """Have the worker threads end, those that sleep at once; False if some are still busy after `timeout` seconds."""
         self.stop_flag.set()
-        self.huey.storage.interrupt()
+        self.huey.wake_ups.close()
         self.shutdown_timeout = timeout
         return bool(self._join_workers())
 
 
-def build_consumer(link: StoreLink, wake_keys: Sequence[str], threads: int, work: Callable[[], None]) -> WorkConsumer:
+def build_consumer(wake_ups: WakeUps, threads: int, work: Callable[[], None]) -> WorkConsumer:
     """A consumer whose worker threads call `work` whenever they are woken."""
-    huey = FlowcraftHuey(link, wake_keys)
+    huey = FlowcraftHuey(wake_ups)
 
     def wake_up(_run: str, _node: str, _iteration: int) -> None:
         work()

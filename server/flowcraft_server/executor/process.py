@@ -23,6 +23,7 @@ from flowcraft_server.executor.overdue import OverdueWatch, RunningFunctions, en
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
+from flowcraft_server.executor.wake_ups import WakeUps
 from flowcraft_server.executor.work_loop import StockKeeper, WorkLoop
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
@@ -85,11 +86,12 @@ class WorkerProcess:
         overdue = OverdueWatch(running, self._give_up if self.settings.replaceable else None)
         self._threads["overdue watch"] = Periodic("overdue watch", overdue.step, self._stopping)
         self._stock_keeper = StockKeeper(self.runner, self._stock, self._committer, self._stopping)
+        wake_ups = WakeUps(self._link, [self.keys.wake(queue) for queue in self.settings.queues])
         work = WorkLoop(
-            self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping, running
-        )
-        wake_keys = [self.keys.wake(queue) for queue in self.settings.queues]
-        self._consumer = build_consumer(self._link, wake_keys, self.settings.threads, work.run)
+            self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping, running,
+            wake_ups,
+        )  # fmt: skip
+        self._consumer = build_consumer(wake_ups, self.settings.threads, work.run)
 
     def start(self) -> None:
         """Begin to claim nodes. Redis must answer."""

@@ -19,6 +19,7 @@ from flowcraft_server.executor.committer import MOST_OF_A_THREAD, Committer, Gav
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.overdue import RunningFunctions
 from flowcraft_server.executor.runner import NodeRunner
+from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 SLICE_SECONDS = 0.25
@@ -27,6 +28,7 @@ LOOK_ANYWAY = 1.0
 """Seconds after which the stock keeper looks although nobody has called it."""
 
 CLAIMING = ("complete", "fail")
+TASK_BYTES = TASK.encode()
 
 
 class _Turn:
@@ -61,11 +63,13 @@ class WorkLoop:
         draining: threading.Event,
         stopping: threading.Event,
         running: RunningFunctions,
+        wake_ups: WakeUps,
     ) -> None:
         self._runner = runner
         self._stock = stock
         self._committer = committer
         self._running = running
+        self._wake_ups = wake_ups
         self._event_loop = loop
         self._link = link
         self._draining = draining
@@ -102,7 +106,8 @@ class WorkLoop:
             elif finished:
                 self._flush()
             elif turn.ready == 0:
-                return None
+                if not self._sleep(turn):
+                    return None
             elif (wanted := self._stock.wanted()) > 0:
                 if not self._claim(wanted):
                     return None
@@ -111,6 +116,22 @@ class WorkLoop:
         if finished:
             self._committer.flush()
         return None
+
+    def _sleep(self, turn: "_Turn") -> bool:
+        """Sleep until woken, for the rest of the slice; then Huey does. False if nobody has woken the thread."""
+        self._stock.leave()
+        try:
+            message = self._wake_ups.wait(max(0.001, turn.until - clock()))
+        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and tells
+            return False
+        finally:
+            self._stock.enter()
+        if message is None:
+            return False
+        if TASK_BYTES not in message:
+            tell_foreign(message[:80])
+        turn.ready = None
+        return True
 
     def _run(self, attempt: Attempt, turn: "_Turn") -> None:
         uses = attempt.node.node.uses

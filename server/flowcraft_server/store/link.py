@@ -94,7 +94,7 @@ class StoreLink:
         """Like `call`, for a node under way: tried again for `PATIENCE` seconds when Redis does not answer."""
         return self._patiently(lambda: self.call(call))
 
-    def sleep(self, lists: Sequence[str], seconds: int) -> bytes | None:
+    def sleep(self, lists: Sequence[str], seconds: float) -> bytes | None:
         """Sleep until there is a message in one of some lists and take it, the first list first; None after `seconds`.
 
         Raises:
@@ -104,7 +104,7 @@ class StoreLink:
         connection = self._connection()
         self._asleep.add(connection)
         try:
-            found = self._exchange([("BRPOP", *lists, seconds)])[0]
+            found = self._exchange([("BRPOP", *lists, f"{seconds:.3f}")])[0]
         finally:
             self._asleep.discard(connection)
         if isinstance(found, Exception):

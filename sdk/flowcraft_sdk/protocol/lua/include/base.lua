@@ -47,6 +47,9 @@ local function add_events(k, events)
 end
 
 local function message(id, inst)
+  if not string.find(inst, '[%c"\\]') then -- as nearly always: no other character has to be written in another way
+    return '["' .. id .. '/' .. inst .. '","flowcraft.work",["' .. id .. '","' .. inst .. '",0]]'
+  end
   return cjson.encode({id .. '/' .. inst, 'flowcraft.work', {id, inst, 0}})
 end
 

@@ -1,0 +1,53 @@
+"""What worker threads sleep on: wake-up messages in Redis, one list for each queue served."""
+
+import threading
+from collections.abc import Sequence
+
+from loguru import logger
+
+from flowcraft_server.store.link import StoreLink, StoreUnavailable
+
+TASK = "flowcraft.work"
+AWAY_PAUSE = 0.2
+"""Seconds between tries while Redis is away."""
+
+
+class WakeUps:
+    """Sleeps until a message comes: on the connection over which the thread claims, as redis-py's `brpop` takes half as long
+    again as being woken does. A message is a hint; who is woken asks for work, whatever it says.
+    """
+
+    def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
+        self._link = link
+        self._wake_keys = list(wake_keys)
+        self._closed = threading.Event()
+        self._away = False
+
+    def wait(self, seconds: float) -> bytes | None:
+        """The message that has woken the calling thread; None after `seconds`, once closed, or if Redis is away.
+
+        Raises:
+            redis.exceptions.ResponseError: Redis refuses it.
+        """
+        if self._closed.is_set():
+            return None
+        try:
+            found = self._link.sleep(self._wake_keys, seconds)
+        except StoreUnavailable as error:
+            if not self._closed.is_set() and not self._away:  # once for an outage, and not for each thread and try
+                self._away = True
+                logger.warning("cannot wait for work: {}", error)
+            self._closed.wait(AWAY_PAUSE)
+            return None
+        self._away = False
+        return found
+
+    def close(self) -> None:
+        """Wake all sleepers for good."""
+        self._closed.set()
+        self._link.wake_sleepers()
+
+
+def tell_foreign(message: object) -> None:
+    """Say that something in a list was dropped which is no wake-up."""
+    logger.warning("dropped a message that is not ours: {}", message)
