@@ -1,4 +1,7 @@
-"""Waiting for runs: subscribe, *then* read, then sleep until told. Nothing is polled."""
+"""Waiting for runs: subscribe, *then* read, then sleep until told; or just sleep, where the client's inbox is told of the end.
+
+Nothing is polled.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
