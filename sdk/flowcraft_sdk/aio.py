@@ -134,11 +134,11 @@ class AsyncClient:
         }  # fmt: skip
         try:
             operation = operations.start(self.deployment, blueprint_id, ctx, chosen, options)
-            attached = await self.driver.run(operation)
+            mark = await self.driver.run(operation)
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
-        return AsyncHandle(self, chosen, result_type, attached=attached, started=not attached)
+        return AsyncHandle(self, chosen, result_type, attached=mark is None, mark=mark)
 
     @overload
     async def execute(

@@ -32,21 +32,21 @@ class AsyncListenerHub:
         self._silent_since = 0.0
         self._closed = False
 
-    def expect(self, channel: str) -> str:
-        """The name of the inbox, for a run about to be started; '' if it is not to be told of it. See `Inbox.expect`."""
-        return "" if self._closed else self._board.inbox.expect(channel)
+    def expect(self) -> str:
+        """A token for a run about to be started, '' if the inbox is not to be told of its end. See `Inbox.expect`."""
+        return "" if self._closed else self._board.inbox.expect()
 
-    def dismiss(self, channel: str) -> None:
+    def dismiss(self, mark: str) -> None:
         """Nobody is going to wait for an end that the inbox was to be told of."""
-        self._board.inbox.dismiss(channel)
+        self._board.inbox.dismiss(mark)
 
-    async def listen(self, channels: tuple[str, ...], seconds: float, *, own: bool = False) -> Ear:
+    async def listen(self, channels: tuple[str, ...], seconds: float, *, mark: str | None = None) -> Ear:
         """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
         told, ready = asyncio.Event(), asyncio.Event()
-        ear = Ear(channels, told, ready, own=own)
+        ear = Ear(channels, told, ready, mark=mark)
         if self._closed:
             return ear
         self._board.add(ear)

@@ -134,11 +134,11 @@ class Client:
         }  # fmt: skip
         try:
             operation = operations.start(self.deployment, blueprint_id, ctx, chosen, options)
-            attached = self.driver.run(operation)
+            mark = self.driver.run(operation)
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
-        return Handle(self, chosen, result_type, attached=attached, started=not attached)
+        return Handle(self, chosen, result_type, attached=mark is None, mark=mark)
 
     @overload
     def execute(

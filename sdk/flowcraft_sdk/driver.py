@@ -81,12 +81,12 @@ class SyncDriver:
     def _do(self, step: Step, ears: list[Ear]) -> Any:
         self._check_open()
         if isinstance(step, Listen):
-            ears.append(self.hub.listen(step.channels, step.seconds, own=step.own))
+            ears.append(self.hub.listen(step.channels, step.seconds, mark=step.mark))
             return ears[-1].complete
         if isinstance(step, Expect):
-            return self.hub.expect(step.channel)
+            return self.hub.expect()
         if isinstance(step, Dismiss):
-            return self.hub.dismiss(step.channel)
+            return self.hub.dismiss(step.mark)
         if isinstance(step, Doze):
             if ears:
                 return self.hub.doze(ears[-1], step.seconds)

@@ -26,26 +26,30 @@ class Inbox:
         self.open = False
         self._expected: dict[str, str] = {}
 
-    def expect(self, channel: str) -> str:
-        """The inbox's name, for a run about to be started whose end is told on `channel`; '' if it can expect no more."""
+    def expect(self) -> str:
+        """A token for a run about to be started, which names the inbox; '' if it can expect no more.
+
+        Behind the name stands a mark of this start alone: an end may lie unread while the same run id is used again.
+        """
         if not self.open or len(self._expected) >= MOST_EXPECTED:
             return ""
-        self._expected[channel] = ""
-        return self.name
+        mark = secrets.token_urlsafe(8)
+        self._expected[mark] = ""
+        return f"{self.name}@{mark}"
 
-    def dismiss(self, channel: str) -> None:
+    def dismiss(self, mark: str) -> None:
         """Nobody is going to wait for an end, or it is not going to be told."""
-        self._expected.pop(channel, None)
+        self._expected.pop(mark, None)
 
-    def note(self, channel: str, said: str) -> None:
+    def note(self, mark: str, said: str) -> None:
         """An end that nobody waits for as yet."""
-        if channel in self._expected:
-            self._expected[channel] = said
+        if mark in self._expected:
+            self._expected[mark] = said
 
-    def claim(self, channel: str) -> str | None:
+    def claim(self, mark: str) -> str | None:
         """Somebody waits for an end now: what was said of it, '' if that is still to come, None if it is not expected here."""
-        if channel in self._expected:
-            return self._expected.pop(channel)
+        if mark in self._expected:
+            return self._expected.pop(mark)
         if (
             len(self._expected) >= MOST_EXPECTED
         ):  # this client waits for its runs: the oldest makes room for another one
@@ -56,3 +60,8 @@ class Inbox:
         """The connection is gone, and what would have been said on it."""
         self.open = False
         self._expected.clear()
+
+
+def mark_of(token: str) -> str:
+    """The mark of a start that names an inbox, '' of another one."""
+    return token.partition("@")[2]

@@ -72,25 +72,25 @@ class ListenerHub:
         if self._pid != os.getpid():
             self._reset()
 
-    def expect(self, channel: str) -> str:
-        """The name of the inbox, for a run about to be started; '' if it is not to be told of it. See `Inbox.expect`."""
+    def expect(self) -> str:
+        """A token for a run about to be started, '' if the inbox is not to be told of its end. See `Inbox.expect`."""
         with self._lock:
             hears = self._line is not None and not self._closed and not self._line.is_stale
-            return self._board.inbox.expect(channel) if hears else ""
+            return self._board.inbox.expect() if hears else ""
 
-    def dismiss(self, channel: str) -> None:
+    def dismiss(self, mark: str) -> None:
         """Nobody is going to wait for an end that the inbox was to be told of."""
         with self._lock:
-            self._board.inbox.dismiss(channel)
+            self._board.inbox.dismiss(mark)
 
-    def listen(self, channels: tuple[str, ...], seconds: float, *, own: bool = False) -> Ear:
+    def listen(self, channels: tuple[str, ...], seconds: float, *, mark: str | None = None) -> Ear:
         """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
 
         A subscription that is not confirmed in time is made good later, and tells the ear to look.
         """
         bell = threading.Event()
         ready = _Mark(bell)
-        ear = Ear(channels, _Mark(bell), ready, own=own)
+        ear = Ear(channels, _Mark(bell), ready, mark=mark)
         with self._lock:
             if self._closed:
                 return ear

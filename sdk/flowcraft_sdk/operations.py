@@ -27,6 +27,7 @@ from flowcraft_sdk.errors import (
     RunConflictError,
     RunNotFoundError,
 )
+from flowcraft_sdk.inbox import mark_of
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
@@ -86,16 +87,27 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, options: StartOptions) -> Operation[bool]:
-    """Start a run; the value says whether it was there already."""
+def start(
+    deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, options: StartOptions
+) -> Operation[str | None]:
+    """Start a run; the value is the mark of the start (see `Inbox.expect`), None if the run was there already."""
     order = _checked(options)
     values = as_context(ctx)
     if order["delay"]:
         order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
-    reply = yield from _send_start(deployment, blueprint_id, values, run_id, order)
-    code = text(reply[0])
-    if code != "started":
-        yield Dismiss(deployment.keys.end_channel(run_id))
+    token = yield Expect()
+    mark = mark_of(token)
+    try:
+        reply = yield from _send_start(
+            deployment, blueprint_id, values, run_id, order, token or secrets.token_urlsafe(8)
+        )
+        code = text(reply[0])
+    except Exception:
+        if mark:
+            yield Dismiss(mark)
+        raise
+    if mark and code != "started":
+        yield Dismiss(mark)
     if code in ("no-blueprint", "no-version"):
         yield from _blueprint_missing(deployment, blueprint_id, order["version"] or None)
     if code == "no-parent":
@@ -105,14 +117,19 @@ def start(deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, opti
     if code == "conflict":
         raise RunConflictError(run_id, text(reply[1]))
     yield from confirm(deployment, run_id, "the start")
-    return code == "attached"
+    return None if code == "attached" else mark
 
 
 def _send_start(
-    deployment: Deployment, blueprint_id: str, values: dict[str, Any], run_id: str, order: Mapping[str, Any]
+    deployment: Deployment,
+    blueprint_id: str,
+    values: dict[str, Any],
+    run_id: str,
+    order: Mapping[str, Any],
+    token: str,
 ) -> Operation[Any]:
     """Check the context against the plan that this client knows, and start; again if another plan is current by now."""
-    limit, token = order["run_timeout"], ""
+    limit = order["run_timeout"]
     while True:
         remembered = not order["version"] and blueprint_id in deployment.plans
         plan = yield from _current(deployment, blueprint_id, order["version"])
@@ -126,9 +143,6 @@ def _send_start(
             deployment.plans.pop(blueprint_id, None)  # it may fit what has been published since
             continue
         context = encoded(checked, deployment.max_value)
-        if not token:
-            inbox = yield Expect(deployment.keys.end_channel(run_id))
-            token = f"{inbox}@{secrets.token_urlsafe(8)}" if inbox else secrets.token_urlsafe(8)
         reply = yield scripts.start(
             deployment.keys,
             token=token,

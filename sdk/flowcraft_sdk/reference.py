@@ -22,9 +22,10 @@ class RunReference(Generic[T]):
         run_id: the run.
         namespace: the deployment.
         attached: whether `start` found this run there already.
+        mark: of the `start` that gave this handle and recorded the run (see `Inbox.expect`); None if it did not.
     """
 
-    __slots__ = ("_client", "_result_type", "_started", "attached", "namespace", "run_id")
+    __slots__ = ("_client", "_result_type", "_started", "attached", "mark", "namespace", "run_id")
 
     def __init__(
         self,
@@ -33,19 +34,15 @@ class RunReference(Generic[T]):
         result_type: Any = None,
         *,
         attached: bool = False,
-        started: bool = False,
+        mark: str | None = None,
     ) -> None:
         self._client: Any = client
         self._result_type = result_type
         self.run_id = run_id
         self.namespace = client.namespace
         self.attached = attached
-        self._started = clock() if started else None
-
-    @property
-    def started(self) -> bool:
-        """Whether the `start` that gave this handle has recorded the run, which was not there before."""
-        return self._started is not None
+        self.mark = mark
+        self._started = None if mark is None else clock()
 
     @property
     def just_started(self) -> bool:

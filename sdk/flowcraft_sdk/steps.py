@@ -41,23 +41,17 @@ class Listen:
     Attributes:
         channels: what to listen to.
         seconds: how long to wait for the confirmation; a late one wakes the next `Doze`.
-        own: whether they tell the ends of runs that this client has started, which its inbox may hear of.
+        mark: of the start, if the one channel tells the end of a run that this client has started; '' if that names no inbox.
     """
 
     channels: tuple[str, ...]
     seconds: float
-    own: bool = False
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """A run is about to be started: have its end told to the client's inbox. The answer is the inbox's name, '' for none.
-
-    Attributes:
-        channel: that of the run's end.
-    """
-
-    channel: str
+    """A run is about to be started. The answer is a token that has its end told to the client's inbox, '' for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +59,10 @@ class Dismiss:
     """Nobody is going to wait for an end that the inbox was to be told of, or it is not going to be told.
 
     Attributes:
-        channel: that of the run's end.
+        mark: of the start.
     """
 
-    channel: str
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)

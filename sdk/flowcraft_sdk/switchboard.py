@@ -24,16 +24,16 @@ class Ear:
         channels: what to listen to.
         told: set when there is something in `heard`.
         ready: set when Redis has confirmed all channels.
-        own: whether they are of runs that this client has started.
+        mark: of the start, if the one channel tells the end of a run that this client has started; '' if that names no inbox.
 
     Attributes:
         unconfirmed: channels that Redis has yet to confirm.
         complete: whether nothing can have been said on them before that the ear has not heard.
     """
 
-    def __init__(self, channels: Iterable[str], told: Any, ready: Any, *, own: bool = False) -> None:
+    def __init__(self, channels: Iterable[str], told: Any, ready: Any, *, mark: str | None = None) -> None:
         self.channels = tuple(dict.fromkeys(channels))
-        self.own = own
+        self.mark = mark
         self.complete = False
         self.told: Flag = told
         self.ready: Flag = ready
@@ -71,7 +71,9 @@ class Switchboard:
 
     def __init__(self, inbox: Inbox) -> None:
         self.inbox = inbox
-        self._covered: set[str] = set()  # channels of runs whose ends the inbox is told of
+        self._covered: dict[
+            str | None, set[Ear]
+        ] = {}  # by mark: who waits for an end that the inbox is going to be told of
         self._ears: dict[str, set[Ear]] = {}
         self._asked: set[str] = set()
         self._unanswered: dict[str, int] = {}
@@ -90,35 +92,37 @@ class Switchboard:
 
     def add(self, ear: Ear) -> None:
         """Put an ear on its channels."""
-        heard_of: set[str] = set()
+        ear.complete = ear.mark is not None and self._in_inbox(ear, ear.mark)
         for channel in ear.channels:
             self._ears.setdefault(channel, set()).add(ear)
             self._gone.pop(channel, None)
-            if self._in_inbox(channel, ear):
-                heard_of.add(channel)
+            if ear.complete:
                 ear.unconfirmed.discard(channel)
             elif channel not in self._asked:
                 self._new[channel] = None
             elif channel not in self._unanswered:
                 ear.unconfirmed.discard(channel)
-        ear.complete = len(heard_of) == len(ear.channels)
         if not ear.unconfirmed:
             ear.ready.set()
 
-    def _in_inbox(self, channel: str, ear: Ear) -> bool:
-        """Whether the inbox has been told what is said on a channel, or is going to be."""
-        if not ear.own:
-            self.inbox.dismiss(channel)
-            return False
-        said = self.inbox.claim(channel)
+    def _in_inbox(self, ear: Ear, mark: str) -> bool:
+        """Whether the inbox has been told what an ear is to hear, or is going to be."""
+        if mark in self._covered:
+            self._covered[mark].add(ear)
+            return True
+        said = self.inbox.claim(mark)
         if said:
-            ear.tell(channel, said)
+            ear.tell(ear.channels[0], said)
         elif said is not None:
-            self._covered.add(channel)
-        return bool(said) or channel in self._covered
+            self._covered[mark] = {ear}
+        return said is not None
 
     def remove(self, ear: Ear) -> None:
         """Take an ear off; what nobody listens to any more is unsubscribed next time."""
+        covered = self._covered.get(ear.mark, set())
+        covered.discard(ear)
+        if not covered:
+            self._covered.pop(ear.mark, None)
         for channel in ear.channels:
             ears = self._ears.get(channel)
             if ears is not None:
@@ -126,7 +130,6 @@ class Switchboard:
                 if not ears:
                     del self._ears[channel]
                     self._new.pop(channel, None)
-                    self._covered.discard(channel)
                     if channel in self._asked:
                         self._gone[channel] = None
 
@@ -151,13 +154,26 @@ class Switchboard:
         if kind == "message":
             said = _text(reply[2])
             if channel == self.inbox.channel:
-                channel, _, said = said.partition(" ")
-                self.inbox.note(channel, said)
-                self._covered.discard(channel)  # it is said once: a further ear has to look
-            for ear in self._ears.get(channel, ()):
-                ear.tell(channel, said)
+                self._take_from_inbox(said)
+            elif channel not in self._unanswered:
+                self._tell(channel, said)
         elif kind == "subscribe":
             self._confirm(channel)
+
+    def _tell(self, channel: str, said: str) -> None:
+        # What comes before the confirmation that is waited for was said to a subscription before, perhaps of another run with
+        # the same id; who listens is going to look. And who hears from the inbox has no need to hear it here.
+        for ear in self._ears.get(channel, ()):
+            if not ear.complete:
+                ear.tell(channel, said)
+
+    def _take_from_inbox(self, message: str) -> None:
+        mark, _, said = message.partition(" ")
+        ears = self._covered.pop(mark, None)  # it is said once: a further ear has to look
+        if ears is None:
+            self.inbox.note(mark, said)
+        for ear in ears or ():
+            ear.tell(ear.channels[0], said)
 
     def lost(self) -> None:
         """The connection is gone; everything is asked for again on the next one."""
@@ -169,6 +185,7 @@ class Switchboard:
         self._new = dict.fromkeys(self._ears)
         for channel, ears in self._ears.items():
             for ear in ears:
+                ear.complete = False
                 ear.unconfirmed.add(channel)
 
     def wake_all(self) -> None:

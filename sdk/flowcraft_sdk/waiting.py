@@ -84,11 +84,12 @@ def _sleep_until(
         now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
     channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
     if now.is_terminal or now in wanted:
-        yield Dismiss(channel)
+        if handle.mark:
+            yield Dismiss(handle.mark)
         return now, None
     warned = complete = False
     if not span.over:
-        complete = yield Listen((channel,), span.left(LISTEN_WAIT), own=handle.started)
+        complete = yield Listen((channel,), span.left(LISTEN_WAIT), mark=None if wanted else handle.mark)
     while True:
         if not complete:
             last = now

@@ -28,13 +28,13 @@ def notice(env: TestEnvironment, gate: Gate, context: dict[str, Any]) -> tuple[A
     run = env.client.start("g", context)
     assert gate.begun.wait(5)
     channel, inbox = env.keys.end_channel(run.run_id), f"{env.keys.inbox_prefix}box"
-    env.link.redis.hset(env.keys.run(run.run_id), "tok", "box@token")
+    env.link.redis.hset(env.keys.run(run.run_id), "tok", "box@mark")
     with env.link.redis.pubsub() as listener:
         listener.subscribe(channel, inbox)
         assert [listener.get_message(timeout=5)["type"] for _ in range(2)] == ["subscribe", "subscribe"]
         gate.go.set()
         said = listener.get_message(timeout=5)["data"].decode()
-        assert listener.get_message(timeout=5)["data"].decode() == f"{channel} {said}", "the inbox of who started it"
+        assert listener.get_message(timeout=5)["data"].decode() == f"mark {said}", "the inbox of who started it"
         assert listener.get_message(timeout=0.05) is None, "it is said once"
     return run, said
 

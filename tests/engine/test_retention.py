@@ -269,6 +269,14 @@ class TestTombstones:
         assert env.client.execute("one", {"x": 2}, run_id=run_id, timeout=10) == {"x": 2, "a": 2}
         assert env.client.get_handle(run_id).status() is RunStatus.COMPLETED
 
+    def test_its_client_does_not_take_the_first_end_for_the_second(self, env: TestEnvironment) -> None:
+        env.client.execute("one", {"x": 1}, timeout=10)  # from here on ends are told to the client's inbox
+        env.client.start("one", {"x": "fail"}, run_id="gone")
+        env.run_until_idle()  # and this one lies there unread
+        env.clock.advance(100)
+        clean(env, keep=[Keep("failed", 1_000, None)])
+        assert env.client.execute("one", {"x": 2}, run_id="gone", timeout=10) == {"x": 2, "a": 2}
+
 
 def test_records_of_dead_workers_go_after_a_day(env: TestEnvironment) -> None:
     victim = env.workers[0]

@@ -276,11 +276,12 @@ def test_ended_channels_do_not_pile_up(client: Client, runs: Runs) -> None:
 
 
 def test_an_end_that_another_reader_has_put_into_the_inbox_is_heard_at_once(hub: ListenerHub, runs: Runs) -> None:
-    until(lambda: hub.listen((runs.keys.end_channel("first"),), 5) and hub.expect("e"), "the inbox is open")
+    until(lambda: hub.listen((runs.keys.end_channel("first"),), 5) and hub.expect(), "the inbox is open")
+    inbox, _, mark = hub.expect().partition("@")
     mine, others = runs.keys.end_channel("mine"), hub.listen((runs.keys.end_channel("other"),), 5)
-    runs.redis.publish(f"inbox:{hub.expect(mine)}", f"{mine} completed")
+    runs.redis.publish(f"inbox:{inbox}", f"{mark} completed")
     runs.redis.publish(runs.keys.end_channel("other"), "failed")
     assert hub.doze(others, 5) == {runs.keys.end_channel("other"): "failed"}
-    ear = hub.listen((mine,), 5, own=True)
+    ear = hub.listen((mine,), 5, mark=mark)
     assert ear.complete
     assert hub.doze(ear, 0.0) == {mine: "completed"}

@@ -28,7 +28,7 @@ from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Lis
 
 KEYS = Keys("t")
 DOC = json.dumps({"id": "b", "nodes": [], "edges": [], "inputs": {"post": {"type": "string"}}}).encode()
-HANDLE = SimpleNamespace(just_started=False, started=False)
+HANDLE = SimpleNamespace(just_started=False, mark=None)
 Answer = Callable[[Step], Any]
 
 
@@ -59,9 +59,9 @@ def server(
     doc: bytes | None = DOC,
     protocol: bytes | None = b"1",
     published: bytes | None = b"h1",
-    inbox: str = "",
+    token: str = "",
 ) -> Answer:
-    """Answers of a deployment whose `start` script replies so, to a client with such an inbox."""
+    """Answers of a deployment whose `start` script replies so, to a client whose inbox gives such a token."""
 
     def answer(step: Step) -> Any:
         if isinstance(step, ScriptCall):
@@ -69,7 +69,7 @@ def server(
         if isinstance(step, Batch):
             return [answer(part) for part in step.commands]
         if isinstance(step, Expect | Dismiss):
-            return inbox if isinstance(step, Expect) else None
+            return token if isinstance(step, Expect) else None
         assert isinstance(step, Command)
         if step.name == "HGET" and step.args[0] == KEYS.blueprints:
             return published
@@ -91,7 +91,7 @@ def call(asked: list[Step]) -> ScriptCall:
 
 def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
     value, asked = start(server([b"started", b"h1"]), {"post": "p", "n": 1})
-    assert value is False
+    assert value == ""
     args = call(asked).args
     assert args[1:5] == ("r1", "b", "", args[4])
     assert args[5:11] == ("attach", "", "", "", "", "")
@@ -104,18 +104,30 @@ def test_the_second_start_reads_nothing() -> None:
     target = deployment()
     assert len(start(server([b"started", b"h1"]), target=target)[1]) == 5
     again = start(server([b"attached", b"running", b"h1"]), target=target)
-    assert again[0] is True
-    assert [type(step) for step in again[1]] == [Expect, ScriptCall, Dismiss]
+    assert again[0] is None
+    assert [type(step) for step in again[1]] == [Expect, ScriptCall]
 
 
 def test_a_start_names_the_inbox_that_is_to_be_told_of_the_end() -> None:
-    _, asked = start(server([b"started", b"h1"], inbox="mine"))
-    token = call(asked).args[0]
-    assert token.startswith("mine@")
-    assert len(token) > 12
-    assert asked[-2] == Expect(KEYS.end_channel("r1"))
-    _, asked = start(server([b"attached", b"running", b"h1"], inbox="mine"))
-    assert asked[-1] == Dismiss(KEYS.end_channel("r1")), "that run names another inbox, or none"
+    mark, asked = start(server([b"started", b"h1"], token="box@m"))
+    assert (mark, call(asked).args[0]) == ("m", "box@m")
+    mark, asked = start(server([b"attached", b"running", b"h1"], token="box@m"))
+    assert mark is None
+    assert asked[-1] == Dismiss("m"), "that run names another inbox, or none"
+
+
+def test_a_start_that_fails_is_not_expected_to_end() -> None:
+    dismissed: list[Step] = []
+
+    def away(step: Step) -> Any:
+        if isinstance(step, ScriptCall):
+            return BackendUnavailableError("away")
+        dismissed.extend([step] if isinstance(step, Dismiss) else [])
+        return server([], token="box@m")(step)
+
+    with pytest.raises(BackendUnavailableError):
+        start(away)
+    assert dismissed == [Dismiss("m")]
 
 
 def test_a_plan_published_since_is_looked_at_and_the_start_sent_again() -> None:
@@ -246,7 +258,7 @@ def test_a_run_that_was_just_started_is_listened_to_before_anybody_looks() -> No
             return False
         return {KEYS.end_channel("r1"): "failed"} if isinstance(step, Doze) else b"running"
 
-    just_started = SimpleNamespace(just_started=True, started=True)
+    just_started = SimpleNamespace(just_started=True, mark="m")
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
     assert [type(step) for step in asked] == [Listen, Command, Doze]
@@ -260,10 +272,10 @@ def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
     def answer(step: Step) -> Any:
         return next(heard, {}) if isinstance(step, Doze) else True if isinstance(step, Listen) else b"running"
 
-    just_started = SimpleNamespace(just_started=True, started=True)
+    just_started = SimpleNamespace(just_started=True, mark="m")
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
-    assert asked[0] == Listen((KEYS.end_channel("r1"),), 5.0, own=True)
+    assert asked[0] == Listen((KEYS.end_channel("r1"),), 5.0, mark="m")
     assert [type(step) for step in asked[1:]] == [Doze]
     ended = iter([b"running", b"running", b"completed"])
 
@@ -302,7 +314,10 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
 
 def test_an_ended_run_needs_no_subscription() -> None:
     _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: b"failed")
-    assert [type(step) for step in asked] == [Command, Dismiss]
+    assert [type(step) for step in asked] == [Command]
+    own = SimpleNamespace(just_started=False, mark="m")
+    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, own), lambda step: b"failed")
+    assert asked[1:] == [Dismiss("m")]
 
 
 def test_a_look_without_waiting_needs_none_either() -> None:

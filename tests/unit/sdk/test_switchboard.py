@@ -3,12 +3,12 @@
 import threading
 from typing import Any
 
-from flowcraft_sdk.inbox import MOST_EXPECTED, Inbox
+from flowcraft_sdk.inbox import MOST_EXPECTED, Inbox, mark_of
 from flowcraft_sdk.switchboard import Ear, Switchboard
 
 
-def ear(*channels: str, own: bool = False) -> Ear:
-    return Ear(channels, threading.Event(), threading.Event(), own=own)
+def ear(*channels: str, mark: str | None = None) -> Ear:
+    return Ear(channels, threading.Event(), threading.Event(), mark=mark)
 
 
 def board_of_a_client() -> Switchboard:
@@ -156,17 +156,22 @@ def test_waking_all_tells_every_ear() -> None:
     assert mine.take() == {"a": "", "b": ""}
 
 
-def into_inbox(board: Switchboard, channel: str, said: str) -> None:
-    board.take([b"message", board.inbox.channel.encode(), f"{channel} {said}".encode()])
+def expect(board: Switchboard) -> str:
+    """The mark of a start that names the inbox, '' if it does not."""
+    return mark_of(board.inbox.expect())
+
+
+def into_inbox(board: Switchboard, mark: str, said: str) -> None:
+    board.take([b"message", board.inbox.channel.encode(), f"{mark} {said}".encode()])
 
 
 def test_an_end_that_the_inbox_is_told_of_needs_no_subscription() -> None:
-    board, mine = board_of_a_client(), ear("a", own=True)
-    assert board.inbox.expect("a") == board.inbox.name
+    board = board_of_a_client()
+    mine = ear("a", mark=expect(board))
     board.add(mine)
     assert mine.complete
     assert is_set(mine.ready)
-    into_inbox(board, "a", "completed [1]")
+    into_inbox(board, mine.mark or "", "completed [1]")
     assert is_set(mine.told)
     assert mine.take() == {"a": "completed [1]"}
     board.remove(mine)
@@ -174,9 +179,9 @@ def test_an_end_that_the_inbox_is_told_of_needs_no_subscription() -> None:
 
 
 def test_an_end_that_came_before_anybody_waited_is_told_at_once() -> None:
-    board, mine = board_of_a_client(), ear("a", own=True)
-    board.inbox.expect("a")
-    into_inbox(board, "a", "completed")
+    board = board_of_a_client()
+    mine = ear("a", mark=expect(board))
+    into_inbox(board, mine.mark or "", "completed")
     board.add(mine)
     mine.settle()
     assert mine.complete
@@ -184,52 +189,107 @@ def test_an_end_that_came_before_anybody_waited_is_told_at_once() -> None:
     assert mine.take() == {"a": "completed"}
 
 
-def test_it_is_said_once_so_a_second_ear_subscribes_and_looks() -> None:
-    board, first, second, third = board_of_a_client(), *(ear("a", own=True) for _ in range(3))
-    board.inbox.expect("a")
+def test_the_end_of_an_earlier_run_with_the_same_id_is_not_taken_for_this_one() -> None:
+    board = board_of_a_client()
+    earlier = expect(board)
+    board.inbox.dismiss(earlier)
+    mine = ear("a", mark=expect(board))
+    board.add(mine)
+    into_inbox(board, earlier, "failed")
+    assert not is_set(mine.told)
+    into_inbox(board, mine.mark or "", "completed")
+    assert mine.take() == {"a": "completed"}
+
+
+def test_it_is_said_once_so_a_further_ear_subscribes_and_looks() -> None:
+    board = board_of_a_client()
+    mark = expect(board)
+    first, second, third = (ear("a", mark=mark) for _ in range(3))
     board.add(first)
     board.add(second)
     assert second.complete, "it is still to come"
-    into_inbox(board, "a", "completed")
+    into_inbox(board, mark, "completed")
     assert is_set(second.told)
     board.add(third)
     assert not third.complete
     assert board.changes() == (["a"], [])
 
 
+def test_who_has_given_up_waiting_hears_nothing_and_waits_anew_with_a_subscription() -> None:
+    board = board_of_a_client()
+    mark = expect(board)
+    first, again = ear("a", mark=mark), ear("a", mark=mark)
+    board.add(first)
+    board.remove(first)
+    into_inbox(board, mark, "completed")
+    board.add(again)
+    assert not again.complete
+    assert board.changes() == (["a"], [])
+
+
 def test_who_was_not_the_one_to_start_the_run_subscribes() -> None:
     board, other = board_of_a_client(), ear("a")
-    board.inbox.expect("a")
+    expect(board)
     board.add(other)
     assert not other.complete
     assert board.changes() == (["a"], [])
 
 
 def test_with_the_connection_what_the_inbox_is_told_is_lost() -> None:
-    board, mine, later = board_of_a_client(), ear("a", own=True), ear("b", own=True)
-    board.inbox.expect("a")
-    board.inbox.expect("b")
+    board = board_of_a_client()
+    mine, later = ear("a", mark=expect(board)), ear("b", mark=expect(board))
     board.add(mine)
     board.lost()
-    assert board.inbox.expect("c") == "", "not before the inbox is subscribed again"
+    assert expect(board) == "", "not before the inbox is subscribed again"
     board.add(later)
     assert not later.complete
     assert board.changes() == (["a", "b", board.inbox.channel], [])
     confirm(board, "a", "b")
     assert is_set(mine.told), "it may have ended meanwhile"
     confirm(board, board.inbox.channel)
-    assert board.inbox.expect("c")
+    assert expect(board)
 
 
 def test_a_client_that_does_not_wait_is_told_of_a_few_ends_only() -> None:
     board = board_of_a_client()
-    expected = [n for n in range(3 * MOST_EXPECTED) if board.inbox.expect(f"c{n}")]
-    assert expected == list(range(MOST_EXPECTED))
-    board.add(ear("other", own=True))
-    assert board.inbox.expect("again"), "it does wait"
-    assert not board.inbox.expect("more")
-    first = ear("c0", own=True)
+    marks = [expect(board) for _ in range(3 * MOST_EXPECTED)]
+    assert [bool(mark) for mark in marks] == [True] * MOST_EXPECTED + [False] * 2 * MOST_EXPECTED
+    board.add(ear("other", mark=""))
+    assert expect(board), "it does wait"
+    assert not expect(board)
+    first = ear("c0", mark=marks[0])
     board.add(first)
     assert not first.complete, "it was the oldest and has made room"
-    board.inbox.dismiss("c1")
-    assert board.inbox.expect("more")
+    board.inbox.dismiss(marks[1])
+    assert expect(board)
+
+
+def test_what_is_no_word_of_ours_in_the_inbox_is_passed_over() -> None:
+    board = board_of_a_client()
+    for said in (b"", b"word", b"unknown completed"):
+        board.take([b"message", board.inbox.channel.encode(), said])
+    mine = ear("a", mark=expect(board))
+    board.add(mine)
+    assert not is_set(mine.told)
+
+
+def test_what_an_earlier_subscription_was_told_is_no_news() -> None:
+    """An end that lay unread when its channel was unsubscribed, and the id is used again."""
+    board, first, second = board_of_a_client(), ear("a"), ear("a")
+    board.add(first)
+    board.changes()
+    confirm(board, "a")
+    board.remove(first)
+    assert board.changes() == ([], ["a"])
+    board.add(second)
+    owner = ear("a", mark=expect(board))
+    board.add(owner)
+    assert board.changes() == (["a"], [])
+    board.take([b"message", b"a", b"failed"])
+    assert not is_set(second.told)
+    board.take([b"unsubscribe", b"a", 0])
+    confirm(board, "a")
+    assert second.take() == {"a": ""}, "it looks"
+    board.take([b"message", b"a", b"completed"])
+    assert second.take() == {"a": "completed"}
+    assert owner.take() == {"a": ""}, "it is told by the inbox"

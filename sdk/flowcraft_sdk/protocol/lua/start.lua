@@ -1,7 +1,7 @@
 -- Records a run and makes its first nodes ready, in one commit.
 -- KEYS clock
 -- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth forked_from expected, then key value ...
---   token: names this call; what stands before an '@' in it is the caller's inbox, which is told of the run's end
+--   token: names this call; INBOX@MARK has the run's end told to that inbox of the caller's, under this mark
 --   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
 --   expected: the plan that the caller thinks is current, or ''
 -- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint} | {other-plan, the current one}

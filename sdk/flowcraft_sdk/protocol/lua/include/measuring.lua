@@ -25,12 +25,12 @@ end
 -- reading it. size: its bytes; token: of the start.
 local function tell_end(k, st, size, token)
   local channel, said = k .. ':end', st
-  local inbox = string.match(token or '', '^(.+)@')
+  local inbox, mark = string.match(token or '', '^(.+)@(.+)$')
   inbox = inbox and B .. 'inbox:' .. inbox
   if size > 0 and size <= 8192 and redis.call('HLEN', k) <= 100 then
     local listeners = redis.pcall('PUBSUB', 'NUMSUB', channel, inbox or channel)
     if (listeners[2] or 0) > 0 or (listeners[4] or 0) > 0 then said = st .. ' ' .. cjson.encode(redis.call('HGETALL', k)) end
   end
   redis.call('PUBLISH', channel, said)
-  if inbox then redis.call('PUBLISH', inbox, channel .. ' ' .. said) end
+  if inbox then redis.call('PUBLISH', inbox, mark .. ' ' .. said) end
 end
