@@ -50,9 +50,8 @@ class Inbox:
         """Somebody waits for an end now: what was said of it, '' if that is still to come, None if it is not expected here."""
         if mark in self._expected:
             return self._expected.pop(mark)
-        if (
-            len(self._expected) >= MOST_EXPECTED
-        ):  # this client waits for its runs: the oldest makes room for another one
+        if len(self._expected) >= MOST_EXPECTED:
+            # This client does wait for its runs: the oldest makes room for another one.
             del self._expected[next(iter(self._expected))]
         return None
 

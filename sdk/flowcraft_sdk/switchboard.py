@@ -71,9 +71,8 @@ class Switchboard:
 
     def __init__(self, inbox: Inbox) -> None:
         self.inbox = inbox
-        self._covered: dict[
-            str | None, set[Ear]
-        ] = {}  # by mark: who waits for an end that the inbox is going to be told of
+        # Who waits for an end that the inbox is going to be told of, by the mark of the start.
+        self._covered: dict[str | None, set[Ear]] = {}
         self._ears: dict[str, set[Ear]] = {}
         self._asked: set[str] = set()
         self._unanswered: dict[str, int] = {}
