@@ -31,7 +31,7 @@ class IdsOnlySerializer(Serializer):  # type: ignore[misc]
     def _deserialize(self, data: bytes) -> Message:
         try:
             message_id, name, args = json.loads(data)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ForeignMessage(f"{data[:80]!r}") from error
         if name != TASK or not isinstance(message_id, str) or not _is_ids(args):
             raise ForeignMessage(f"{data[:80]!r}")
