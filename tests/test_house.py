@@ -18,7 +18,7 @@ from flowcraft_sdk.protocol import run_record, scripts
 from flowcraft_sdk.records import NodeStatus, RunStatus
 
 ROOT = Path(__file__).parents[1]
-LONGEST = 300
+LONGEST = 500
 SCRIPTS = sorted((ROOT / "sdk/flowcraft_sdk/protocol/lua").glob("*.lua"))
 INCLUDES = sorted((ROOT / "sdk/flowcraft_sdk/protocol/lua/include").glob("*.lua"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
