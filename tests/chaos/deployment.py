@@ -19,6 +19,7 @@ from tests.acceptance.server_program import Server, eventually
 from tests.chaos import ledger
 from tests.chaos.flows import FLOWS
 from tests.chaos.handlers import FOLDER, HANDLERS
+from tests.chaos.misbehaviour import SHARE
 
 NAMESPACE = "chaos"
 PATIENCE = 60.0
@@ -30,6 +31,7 @@ handlers:
 redis: {{url: "${{REDIS_URL}}"}}
 logging: {{level: warning, format: json}}
 executor: {{workers: 3, lease: {lease}ms, maxCrashes: {max_crashes}, cancelGrace: 1s}}
+defaults: {{maxRetries: {max_retries}}}
 """
 
 
@@ -49,6 +51,7 @@ class Worker:
             "REDIS_URL": url or deployment.store.url,
             ledger.VARIABLE: str(deployment.ledger),
             FOLDER: str(deployment.folder),
+            SHARE: str(deployment.hostile),
         }
         self.server = Server(deployment.folder, "worker", environ=environ)
         self._deployment = deployment
@@ -101,13 +104,21 @@ class Deployment:
         lease: of the workers, in seconds.
         max_crashes: of one node, before it goes to the dead letters.
         flows: further blueprints, id -> YAML.
+        hostile: the share of handler calls that misbehave; nodes have attempts enough for them.
     """
 
     def __init__(
-        self, folder: Path, *, lease: float = 1.0, max_crashes: int = 1000, flows: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        lease: float = 1.0,
+        max_crashes: int = 1000,
+        flows: dict[str, str] | None = None,
+        hostile: float = 0.0,
     ) -> None:
         self.folder = folder
         self.lease = lease
+        self.hostile = hostile
         self.ledger = folder / "ledger.jsonl"
         self.store = EmbeddedStore(folder / "store")
         self.keys = Keys(NAMESPACE)
@@ -120,7 +131,11 @@ class Deployment:
         self.folder.mkdir(parents=True, exist_ok=True)
         handlers = "\n".join(f"  {name}: tests.chaos.handlers:{name}" for name in HANDLERS)
         text = FILE.format(
-            namespace=NAMESPACE, handlers=handlers, lease=int(self.lease * 1000), max_crashes=self._max_crashes
+            namespace=NAMESPACE,
+            handlers=handlers,
+            lease=int(self.lease * 1000),
+            max_crashes=self._max_crashes,
+            max_retries=20 if self.hostile else 1,
         )
         (self.folder / "flowcraft.yaml").write_text(text)
         self.redis = redis.Redis.from_url(self.store.start())

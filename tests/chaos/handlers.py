@@ -10,15 +10,22 @@ from typing import Any
 
 from flowcraft_sdk import AsyncNodeContext, DynamicNode, NodeContext, NodeResult
 from tests.chaos import ledger
+from tests.chaos.misbehaviour import perhaps_misbehave
 
 FOLDER = "FLOWCRAFT_CHAOS_FOLDER"
 """Variable that names the folder in which handlers that wait find their files."""
 
 
 @contextmanager
-def noted(ctx: Any) -> Iterator[None]:
-    """Writes the begin and, unless the process or the handler dies, the end."""
+def noted(ctx: Any, *, tame: bool = False) -> Iterator[None]:
+    """Writes the begin and, unless the process or the handler dies, the end.
+
+    Args:
+        tame: never misbehaves, as each of its attempts counts.
+    """
     ledger.write("begin", ctx)
+    if not tame:
+        perhaps_misbehave(ctx)
     yield
     ledger.write("end", ctx)
 
@@ -46,7 +53,7 @@ def total(ctx: NodeContext) -> int:
 
 def flaky(ctx: NodeContext) -> int:
     """Fails before attempt `good`."""
-    with noted(ctx):
+    with noted(ctx, tame=True):
         if ctx.attempt < ctx.params.get("good", 2):
             raise OSError("not yet")
         return int(ctx.input) + 1
@@ -86,7 +93,7 @@ def plan(ctx: NodeContext) -> NodeResult:
 
 def broken(ctx: NodeContext) -> None:
     """Fails each time."""
-    with noted(ctx):
+    with noted(ctx, tame=True):
         time.sleep(0.02)
     raise OSError("never")
 

@@ -1,6 +1,7 @@
 """Runs of all kinds while workers are killed at random: `python -m tests.chaos.storm`, and in short as a test.
 
-Variables: FLOWCRAFT_CHAOS_KILLS (500), FLOWCRAFT_CHAOS_RUNS (2000), FLOWCRAFT_CHAOS_SEED (chosen and printed).
+Variables: FLOWCRAFT_CHAOS_KILLS (500), FLOWCRAFT_CHAOS_RUNS (2000), FLOWCRAFT_CHAOS_SEED (chosen and printed),
+FLOWCRAFT_CHAOS_HOSTILE (0: the share of handler calls that exit, raise BaseException, close the loop or end their thread).
 """
 
 import os
@@ -46,10 +47,11 @@ class Storm:
     seconds: float
 
 
-def rage(folder: Path, *, kills: int, runs: int, seed: int, said: bool = False) -> Storm:
+def rage(folder: Path, *, kills: int, runs: int, seed: int, hostile: float = 0.0, said: bool = False) -> Storm:
     """Start `runs` runs spread over `kills` kills of a random worker; one worker at least is always alive.
 
     Args:
+        hostile: the share of handler calls that misbehave.
         said: whether to print how far it is.
     """
     chance = random.Random(seed)
@@ -60,14 +62,14 @@ def rage(folder: Path, *, kills: int, runs: int, seed: int, said: bool = False) 
             flow, x = chance.choice(sorted(FLOWS)), chance.randrange(1000)
             started[deployment.client.start(flow, context(flow, x)).run_id] = (flow, x)
 
-    with Deployment(folder, lease=LEASE) as deployment:
+    with Deployment(folder, lease=LEASE, hostile=hostile) as deployment:
         for _ in range(WORKERS):
             deployment.add_worker()
         begin = time.monotonic()
         start(FIRST_RUNS)
         for number in range(1, kills + 1):
             assert eventually(lambda: sum(worker.up() for worker in deployment.workers) >= 2)
-            start(-(-(runs - FIRST_RUNS) // kills))
+            start(-(-(runs - FIRST_RUNS) // max(1, kills)))
             time.sleep(chance.uniform(0.0, 0.3))
             deployment.kill(chance.choice([worker for worker in deployment.workers if worker.up()]))
             deployment.add_worker(wait=False)
@@ -112,9 +114,10 @@ def main() -> int:
     kills = int(os.environ.get("FLOWCRAFT_CHAOS_KILLS", "500"))
     runs = int(os.environ.get("FLOWCRAFT_CHAOS_RUNS", "2000"))
     seed = int(os.environ.get("FLOWCRAFT_CHAOS_SEED") or secrets.randbits(32))
-    sys.stdout.write(f"seed {seed}: {kills} kills, {runs} runs\n")
+    hostile = float(os.environ.get("FLOWCRAFT_CHAOS_HOSTILE") or 0)
+    sys.stdout.write(f"seed {seed}: {kills} kills, {runs} runs, {hostile:.0%} of the handler calls misbehave\n")
     with tempfile.TemporaryDirectory(prefix="flowcraft-chaos-") as folder:
-        storm = rage(Path(folder), kills=kills, runs=runs, seed=seed, said=True)
+        storm = rage(Path(folder), kills=kills, runs=runs, seed=seed, hostile=hostile, said=True)
     sys.stdout.write(f"{storm.verdict.faults()}\n{table(storm)}\n")
     return 0 if storm.verdict.is_clean() and max(storm.verdict.takeovers, default=0) <= LEASE + 1 else 1
 
