@@ -22,10 +22,21 @@ def environment() -> Iterator[Callable[..., TestEnvironment]]:
         return env
 
     yield make
-    leaks = [leak for env in opened for leak in (*leaked(env), *broken_invariants(env))]
+    leaks = [leak for env in opened for leak in (*leaked(env), *broken_invariants(env), *without_code(env))]
     for env in opened:
         env.__exit__(None, None, None)
     assert not leaks, leaks
+
+
+def without_code(env: TestEnvironment) -> list[str]:
+    """Attempts that a worker holds, and renews the leases of, without code behind them."""
+    suspects = [(worker, attempt) for worker in env.workers for attempt in worker.liveness.without_code()]
+    # What just changed hands is somewhere at the next look.
+    return [
+        f"{attempt.key} is held without code"
+        for worker, attempt in suspects
+        if attempt in worker.held.all() and any(attempt is each for each in worker.liveness.without_code())
+    ]
 
 
 def leaked(env: TestEnvironment) -> list[str]:

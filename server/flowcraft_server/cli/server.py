@@ -140,7 +140,8 @@ def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | Non
         if parent_pipe is not None:
             end_with_parent(parent, parent_pipe, stop.request)
         loaded, settings = _load_or_exit(file, profile, overrides, blueprints=False)
-        deployment = Deployment(loaded, settings, _external_url(loaded, settings), replaceable=single)
+        supervised = parent_pipe is not None
+        deployment = Deployment(loaded, settings, _external_url(loaded, settings), supervised=supervised, single=single)
         finished = run_deployment(deployment, stop, publish=False)
     sys.exit(0 if finished else EXIT_FAILED)
 

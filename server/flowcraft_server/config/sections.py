@@ -146,6 +146,7 @@ class ExecutorSection(Section):
         drain_timeout: how long running nodes may take to finish at a shutdown.
         cancel_grace: how long the running nodes of a cancelled run may take to give up.
         max_crashes: after how many crashed workers a node is given up.
+        abandoned_threads: how many threads may be lost to functions whose node is over, before the process is replaced.
     """
 
     queues: Annotated[tuple[QueueName, ...], Field(min_length=1, alias="queue")] = ("default",)
@@ -158,6 +159,7 @@ class ExecutorSection(Section):
     drain_timeout: SecondsOrNone = 25.0
     cancel_grace: SecondsOrNone = 30.0
     max_crashes: Amount = 3
+    abandoned_threads: Amount = 8
 
     @field_validator("queues", mode="before")
     @classmethod

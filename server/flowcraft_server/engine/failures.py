@@ -12,6 +12,7 @@ from flowcraft_server.observability.redaction import Redactor
 
 MAX_TRACEBACK = 8_000
 MAX_MESSAGE = 4_000
+MAX_FRAMES = 200
 MAX_DETAILS = 64 * 1024
 
 
@@ -87,29 +88,35 @@ def describe(error: BaseException) -> Failure:
     """Turn an exception into data; the traceback starts in the handler's own code."""
     classes = [cls for cls in type(error).__mro__ if cls not in (object, BaseException, Exception)]
     names = tuple(name for cls in classes for name in (cls.__name__, _dotted(cls)))
-    text = "".join(traceback.format_exception(type(error), error, _own_frames(error)))
     return Failure(
         type=_dotted(type(error)),
         message=_message(error),
-        traceback=_clip(text, MAX_TRACEBACK),
+        traceback=_clip(_traceback(error), MAX_TRACEBACK),
         details=_details(error),
         retryable=not isinstance(error, NonRetryableError),
         names=names,
     )
 
 
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _own_frames(error), limit=MAX_FRAMES))
+    except BaseException as own:  # causes and notes of foreign exceptions have code of their own
+        return f"not shown: {type(own).__name__} while it was formatted"
+
+
 def _details(error: BaseException) -> Any:
     """What an exception carries as `details`, as plain values; a note if it cannot be stored or is too large."""
     try:
         return wire.loads(wire.dumps(getattr(error, "details", None), path="details", limit=MAX_DETAILS))
-    except Exception as own:  # whatever a foreign object may raise when it is looked into
+    except BaseException as own:  # whatever a foreign object may raise when it is looked into
         return _storable(f"not stored: {_message(own)}")
 
 
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:
+    except BaseException:
         text = ""
     return _clip(text or type(error).__name__, MAX_MESSAGE)
 

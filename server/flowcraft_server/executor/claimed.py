@@ -63,6 +63,22 @@ class ClaimedNodes:
             self._active -= 1
         self.leave_unattended()
 
+    def lose_thread(self, *, counted: bool, running: bool) -> None:
+        """A thread was lost: to a function that does not return, or because it died.
+
+        Args:
+            counted: it had entered.
+            running: it was at a node.
+        """
+        with self._lock:
+            self._active -= counted
+            self._running -= running
+        self.leave_unattended()
+
+    def attempts(self) -> list[Attempt]:
+        """What it holds."""
+        return list(self._waiting)
+
     def wanted(self, finishing: int = 0) -> int:
         """How many more claims may be asked for: the stock's size, or one for each thread without a node.
 

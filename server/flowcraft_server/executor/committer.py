@@ -10,6 +10,8 @@ from loguru import logger
 
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.trouble import trouble_of
+from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.executor.liveness import thread_runs
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 MOST_AT_ONCE = 64
@@ -19,7 +21,8 @@ LONGEST_PAUSE = 2.0
 
 Make = Callable[[], ScriptCall | None]
 Heard = Callable[[Any], None]
-Work = tuple[Make | ScriptCall, Heard]
+Work = tuple[Make | ScriptCall, Heard, Attempt | None]
+Sent = tuple[ScriptCall, Heard, Attempt | None]
 
 
 class GaveUp(Exception):
@@ -62,8 +65,8 @@ class Committer:
     On the first lane threads that have finished nodes leave the calls, and whichever of them has nothing else to do
     sends what is there; `PIPELINES` may be under way, so that Redis works on some while others are put together.
     On the second lane a thread of its own sends, in order: for the event loop, which must not wait, and for progress.
-    A piece of work is (make, heard): `make` is a call, or gives one, or None if there is nothing to send any more;
-    `heard` gets the reply, an exception if the script was refused.
+    A piece of work is (make, heard, attempt): `make` is a call, or gives one, or None if there is nothing to send any more;
+    `heard` gets the reply, an exception if the script was refused; `attempt` is the one whose outcome it is, if it is one.
 
     Attributes:
         finished: the first lane: what waits for a thread to `flush` it.
@@ -77,20 +80,37 @@ class Committer:
         self._under_way = threading.Semaphore(PIPELINES)
         self._wanted = threading.Event()
         self._closing = False
+        self._sending: dict[int, list[Sent]] = {}
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, make: Make | ScriptCall, heard: Heard) -> None:
+    def restart_if_dead(self) -> bool:
+        """Start another thread if this one has died; returns whether it had."""
+        if self._closing or thread_runs(self._thread):
+            return False
+        self._sending.pop(self._thread.ident or 0, None)
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._thread.start()
+        self._wanted.set()
+        return True
+
+    def attempts(self) -> list[Attempt]:
+        """The attempts whose outcomes wait to be sent or are being sent."""
+        alive = {thread.ident for thread in threading.enumerate() if thread_runs(thread)}
+        sending = [work for ident, each in list(self._sending.items()) if ident in alive for work in each]
+        return [work[2] for work in (*list(self.finished), *list(self._ordered), *sending) if work[2] is not None]
+
+    def put(self, make: Make | ScriptCall, heard: Heard, attempt: Attempt | None = None) -> None:
         """Have the thread send a piece of work, after those put before. Never blocks."""
-        self._ordered.append((make, heard))
+        self._ordered.append((make, heard, attempt))
         self._wanted.set()
 
-    def add(self, call: ScriptCall, heard: Heard) -> None:
+    def add(self, call: ScriptCall, heard: Heard, attempt: Attempt | None = None) -> None:
         """Leave a call that the caller, or a thread that is quicker, is going to `flush`."""
-        self.finished.append((call, heard))
+        self.finished.append((call, heard, attempt))
 
     def wake(self) -> None:
         """Have the thread send what threads have left."""
@@ -104,8 +124,8 @@ class Committer:
         """
         with self._under_way:
             made = self._take(self.finished, MOST_OF_A_THREAD)
-            replies = self._send(made)
-        _hear(made, replies)
+            replies = self._send(made, self.finished)
+        self._hear(made, replies)
 
     def close(self, timeout: float) -> None:
         """Send what is queued, then end the thread."""
@@ -122,21 +142,21 @@ class Committer:
                     self.flush()
                 while self._ordered:
                     made = self._take(self._ordered, MOST_AT_ONCE)
-                    _hear(made, self._send(made))
+                    self._hear(made, self._send(made, self._ordered))
             except GaveUp as error:
                 logger.warning("stopping with finished steps unsent ({}): their leases expire", error)
                 return
-            except Exception:
+            except BaseException:  # without this thread no outcome of a coroutine is recorded
                 logger.exception("the committer met an error of its own")
                 time.sleep(0.05)
                 self._wanted.set()
 
     @staticmethod
-    def _take(queue: deque[Work], most: int) -> list[tuple[ScriptCall, Heard]]:
-        made: list[tuple[ScriptCall, Heard]] = []
+    def _take(queue: deque[Work], most: int) -> list[Sent]:
+        made: list[Sent] = []
         while len(made) < most:
             try:
-                make, heard = queue.popleft()
+                make, heard, attempt = queue.popleft()
             except IndexError:
                 break
             try:
@@ -145,16 +165,29 @@ class Committer:
                 logger.exception("an outcome could not be put into a call")
                 continue
             if call is not None:
-                made.append((call, heard))
+                made.append((call, heard, attempt))
         return made
 
-    def _send(self, made: list[tuple[ScriptCall, Heard]]) -> list[Any]:
-        return send_until_heard(self._link, [call for call, _ in made], self._stopping) if made else []
-
-
-def _hear(made: list[tuple[ScriptCall, Heard]], replies: list[Any]) -> None:
-    for (_, heard), reply in zip(made, replies, strict=True):
+    def _send(self, made: list[Sent], queue: deque[Work]) -> list[Any]:
+        """The replies. What an exception in this thread keeps from being sent goes back to the queue: it is idempotent."""
+        if not made:
+            return []
+        ident = threading.get_ident()
+        self._sending[ident] = made
         try:
-            heard(reply)
-        except Exception:  # the others' replies must still be heard
-            logger.exception("a reply could not be worked off")
+            return send_until_heard(self._link, [work[0] for work in made], self._stopping)
+        except GaveUp:
+            raise
+        except BaseException:
+            queue.extendleft(reversed(made))
+            raise
+        finally:
+            del self._sending[ident]
+
+    @staticmethod
+    def _hear(made: list[Sent], replies: list[Any]) -> None:
+        for (_, heard, _), reply in zip(made, replies, strict=True):
+            try:
+                heard(reply)
+            except BaseException:  # the others' replies must still be heard
+                logger.exception("a reply could not be worked off")

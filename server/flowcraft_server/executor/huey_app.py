@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from huey.api import Huey
-from huey.consumer import Consumer
+from huey.consumer import Consumer, Worker, WorkerRecycle
 from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import BlackHoleStorage
 
+from flowcraft_server.executor.liveness import thread_runs
 from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
 
 WAKE_SECONDS = 1
@@ -107,10 +108,44 @@ class IdleScheduler:
         """Nothing to tear down."""
 
 
+class ReplaceableWorker(Worker):  # type: ignore[misc]
+    """A worker thread that ends as soon as it can when another one has taken its place."""
+
+    replaced = False
+
+    def loop(self, now: Any = None) -> None:
+        """Sleep until woken and work, unless replaced."""
+        if self.replaced:
+            raise WorkerRecycle
+        super().loop(now)
+
+
 class WorkConsumer(Consumer):  # type: ignore[misc]
     """Huey's consumer as a part of our process: signals and the main loop are the server's."""
 
     scheduler_class = IdleScheduler
+    worker_class = ReplaceableWorker
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.environment.is_alive = thread_runs  # Python never hears of a thread that native code has ended
+        self._replacing = threading.Lock()
+
+    def replace(self, thread: threading.Thread) -> None:
+        """Start another worker thread in the place of one, which ends once its function returns."""
+        with self._replacing:
+            for number, (worker, known) in enumerate(self.worker_threads):
+                if known is thread and not self.stop_flag.is_set():
+                    worker.replaced = True
+                    fresh = self._create_worker()
+                    started = self._create_process(fresh, f"Worker-{number + 1}")
+                    self.worker_threads[number] = (fresh, started)
+                    started.start()
+
+    def check_worker_health(self) -> bool:
+        """Replace worker threads that died."""
+        with self._replacing:
+            return self.stop_flag.is_set() or bool(super().check_worker_health())
 
     def _set_signal_handlers(self) -> None:
         """The server handles signals."""

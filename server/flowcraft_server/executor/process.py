@@ -4,28 +4,37 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.steps import clock
 from flowcraft_server.engine.attempts import Engine, RunnableHandler
 from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.executor.abandoned import RunningFunctions, ThreadWatch, Turn
 from flowcraft_server.executor.claimed import ClaimedNodes
 from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.counters import Counters
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.huey_app import build_consumer
 from flowcraft_server.executor.janitor import Janitor
-from flowcraft_server.executor.overdue import OverdueWatch, RunningFunctions, end_this_process
+from flowcraft_server.executor.liveness import Liveness
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
 from flowcraft_server.executor.wake_ups import WakeUps
 from flowcraft_server.executor.work_loop import StockKeeper, WorkLoop
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+
+WATCH_PAUSE = 0.1
+"""Seconds between two looks at threads and event loops."""
+
+DRAINED_BEFORE_REPLACED = 5.0
+"""Seconds that running nodes may take to finish before a process that has lost too many threads is replaced."""
 
 LATE_CLAIMS = 1.0
 """Seconds for which a stop waits for claims that are under way, to hand them back."""
@@ -39,6 +48,7 @@ class WorkerProcess:
         namespace: the deployment's `name`.
         handlers: by the name that nodes `use`.
         models: language models handed to handlers as `ctx.llm`, or None.
+        replace_process: ends this process so that a fresh one takes its place; None if it cannot be replaced.
     """
 
     def __init__(
@@ -48,8 +58,11 @@ class WorkerProcess:
         handlers: Mapping[str, RunnableHandler],
         settings: WorkerSettings | None = None,
         models: Any = None,
+        replace_process: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings or WorkerSettings()
+        self.counters = Counters()
+        self._replace_process = replace_process
         self.keys = Keys(namespace)
         self._draining = threading.Event()
         self._stopping = threading.Event()
@@ -67,9 +80,15 @@ class WorkerProcess:
         )
         plans = PlanCache(self._link, self.keys)
         self.runner = NodeRunner(engine, plans, handlers, self.held, self._committer, self.settings, models)
-        self._loop = EventLoop(self.runner, url, self._draining)
+        self._loop = EventLoop(self.runner, url, self._draining, self.counters)
         self.runner.bridge = self._loop
-        keeper = LeaseKeeper(self._link, self.runner, self.keys, self.settings)
+        self._stock = ClaimedNodes()
+        running = RunningFunctions()
+        self.liveness = Liveness(
+            self.held.all,
+            (running.attempts, self._loop.attempts, self._stock.attempts, self._committer.attempts, self.runner.direct),
+        )
+        keeper = LeaseKeeper(self._link, self.runner, self.keys, self.settings, self.liveness, self.counters)
         listener = StopListener(url, self.runner, self.keys, self._stopping)
         sweeper = Sweeper(self._link, self.keys, self.settings)
         janitor = Janitor(self._link, self.keys, self.settings.retention)
@@ -81,10 +100,16 @@ class WorkerProcess:
         }
         self._sweeper = sweeper
         self.runner.poke_sweeper = self._poke_sweeper
-        self._stock = ClaimedNodes()
-        running = RunningFunctions()
-        overdue = OverdueWatch(running, self._give_up if self.settings.replaceable else None)
-        self._threads["overdue watch"] = Periodic("overdue watch", overdue.step, self._stopping)
+        self._thread_watch = ThreadWatch(
+            running,
+            self.counters,
+            self._lose_thread,
+            lambda thread: self._consumer.replace(thread),
+            self.runner.give_up,
+            self.settings.abandoned_threads,
+            self._exhausted,
+        )
+        self._threads["thread watch"] = Periodic("thread watch", self._watch, self._stopping)
         self._stock_keeper = StockKeeper(self.runner, self._stock, self._committer, self._stopping)
         wake_ups = WakeUps(self._link, [self.keys.wake(queue) for queue in self.settings.queues])
         work = WorkLoop(
@@ -105,8 +130,28 @@ class WorkerProcess:
         self._consumer.start()
 
     def check_health(self) -> None:
-        """Replace worker threads that died. To be called now and then."""
+        """Start threads again that died. To be called now and then."""
+        dead = [name for name, thread in self._threads.items() if thread.restart_if_dead()]
+        if self._committer.restart_if_dead():
+            dead.append("committer")
+        if self._stock_keeper.restart_if_dead():
+            dead.append("prefetch watchdog")
+        if dead:
+            self.counters.threads_replaced += len(dead)
+            logger.error("threads had died and were started again: {}", ", ".join(dead))
+
+    def _watch(self) -> float:
+        """Look after threads and event loops; returns the pause in seconds."""
+        self._thread_watch.look(self._loop.retired)
+        self._loop.look()
+        if self._draining.is_set():
+            return WATCH_PAUSE
         self._consumer.check_worker_health()
+        self.check_health()
+        return WATCH_PAUSE
+
+    def _lose_thread(self, turn: Turn, running: bool) -> None:
+        self._stock.lose_thread(counted=turn.counted, running=running)
 
     def wake(self) -> None:
         """Have leases and timers looked at now."""
@@ -115,10 +160,10 @@ class WorkerProcess:
 
     def drain(self, timeout: float) -> bool:
         """Claim nothing more and let what runs finish; False when the time is up first. `stop` follows in any case."""
-        until = time.monotonic() + timeout
+        until = clock() + timeout
         self._claim_no_more()
         settled = self._stock.wait_settled(timeout)
-        return self.held.wait_empty(max(0.0, until - time.monotonic())) and settled
+        return self.held.wait_empty(max(0.0, until - clock())) and settled
 
     def stop(self) -> None:
         """Hand back what still runs, at once, and end all threads."""
@@ -150,12 +195,19 @@ class WorkerProcess:
         for attempt in self._stock.close():
             self.runner.hand_back(attempt)
 
-    def _give_up(self) -> None:
-        """End the process for a function that does not return; all else that it holds goes to other workers first."""
-        self._draining.set()
+    def _exhausted(self, why: str) -> None:
+        """Have the process replaced, for it has lost too many threads; first what it runs may finish for a while."""
+        self._link.once(lambda: self._link.redis.hset(self.keys.worker(self.settings.worker_id), "exhausted", why))
+        if self._replace_process is None:
+            logger.error("{}; start this process again", why)
+            return
+        logger.error("{}; a fresh process takes the place of this one", why)
+        self._claim_no_more()
+        if self.settings.abandoned_threads:
+            self.held.wait_empty(DRAINED_BEFORE_REPLACED)
         self._hand_back()
         self._committer.close(1.0)
-        end_this_process()
+        self._replace_process()
 
     def _hand_back(self) -> None:
         """Give up the leases of nodes that did not finish, so that another worker takes them without waiting."""

@@ -1,6 +1,5 @@
 """Runs claimed nodes: the claim, the handler, the outcome, the script call. Shared by worker threads and the event loop."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -8,9 +7,10 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk.node import NodeCancelled
-from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.steps import clock
 from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, Done, Outcome, Parked, check_iterations
@@ -19,7 +19,9 @@ from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.forking import end_fork
 from flowcraft_server.executor.held import HeldNodes
+from flowcraft_server.executor.process_state import ProcessState
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.observability.current_node import enter_node, leave_node
 from flowcraft_server.observability.redaction import Redactor
@@ -57,7 +59,9 @@ class NodeRunner:
         self.models = models
         self.bridge: Bridge | None = None
         self.poke_sweeper: Callable[[float], None] = lambda _seconds: None
+        self.process_state = ProcessState()
         self._redactor = Redactor(settings.secrets)
+        self._direct: dict[int, Attempt] = {}
         self._told_large: set[tuple[str, str]] = set()
         self._missing: dict[tuple[str, str], float] = {}
         queues = ",".join(settings.queues)
@@ -88,7 +92,7 @@ class NodeRunner:
         """
         try:
             outcome = self._outcome(attempt)
-        except Exception as error:
+        except BaseException as error:  # SystemExit and the like, too: whatever leaves a handler ends its attempt
             return self.conclude_error(attempt, error, seat)
         return None if outcome is None else self.conclude(attempt, outcome, seat)
 
@@ -103,7 +107,7 @@ class NodeRunner:
         if attempt.stopped:  # the run was stopped before the node began
             raise NodeCancelled(f"node '{claim.inst}' is to stop: {attempt.stop_reason}")
         if attempt.timeout is not None:
-            attempt.deadline = time.monotonic() + attempt.timeout
+            attempt.deadline = clock() + attempt.timeout
         self.engine.prepare(attempt)
         if claim.iterations:
             check_iterations(attempt)
@@ -123,14 +127,15 @@ class NodeRunner:
         try:
             return Done(*unpack_result(attempt.handler.function(context)))
         finally:
+            end_fork()
             leave_node(token)
 
     def _missing_handler(self, attempt: Attempt) -> Outcome:
         """During a rolling deploy another worker may have it: hand the node back for a while, then fail it."""
         claim = attempt.claim
         name = self._uses(attempt.node.node, claim)
-        since = self._missing.setdefault(attempt.key, time.monotonic())
-        if time.monotonic() - since < self.settings.missing_handler_patience:
+        since = self._missing.setdefault(attempt.key, clock())
+        if clock() - since < self.settings.missing_handler_patience:
             logger.warning("run {} node {}: no handler '{}' here, handing it back", claim.run_id, claim.inst, name)
             attempt.due = 0.5
             return Parked(self._release(attempt, 500))
@@ -153,7 +158,7 @@ class NodeRunner:
                 call = dynamic.expand(self.engine, attempt, outcome.output, outcome.action, outcome.added)
                 return call if self.held.take_over(attempt) else None
             call = self.engine.completed(attempt, seat(), outcome.output, outcome.action, caught=outcome.caught)
-        except Exception as error:
+        except BaseException as error:  # foreign values have code of their own, which is called when they are encoded
             return self.conclude_error(attempt, error, seat)
         for what, size in attempt.large:
             self._tell_large(attempt, what, size)
@@ -245,14 +250,30 @@ class NodeRunner:
             if following is not None:
                 self.run_and_commit(following)
 
-        self.committer.put(build, heard)
+        self.committer.put(build, heard, attempt)
 
     def run_and_commit(self, attempt: Attempt) -> None:
         """Run a node that occupies no thread: a coroutine or a built-in kind, from whichever thread commits."""
-        call = self.run(attempt, self.seat)
-        if call is not None:
-            made = call
-            self.commit_later(attempt, lambda: made)
+        self._direct[id(attempt)] = attempt
+        try:
+            call = self.run(attempt, self.seat)
+            if call is not None:
+                made = call
+                self.commit_later(attempt, lambda: made)
+        finally:
+            del self._direct[id(attempt)]
+
+    def direct(self) -> list[Attempt]:
+        """What `run_and_commit` runs right now."""
+        return list(self._direct.values())
+
+    def give_up(self, attempt: Attempt, why: str) -> None:
+        """Hand back a node that has no code behind it any more, so that it is run again without waiting for its lease."""
+        self.held.take_over(attempt)
+        attempt.request_stop(why)
+        logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning("attempt given up: {}", why)
+        call = self._release(attempt, 0)
+        self.commit_later(attempt, lambda: call)
 
     def timed_out(self, attempt: Attempt) -> None:
         """A node took too long: fail it now, whatever its thread still does."""
@@ -289,6 +310,10 @@ class NodeRunner:
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
         )
         self.committer.put(call, lambda _reply: None)
+
+    def emit_event(self, attempt: Attempt, name: str, data: Any) -> None:
+        """Add an event of the worker's own to the history of a running node."""
+        self.emit(attempt, "e", name.encode() + b"|" + wire.dumps(data))
 
     def logger(self, attempt: Attempt) -> Any:
         """A logger that names the run and the node on each line."""

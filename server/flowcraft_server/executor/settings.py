@@ -52,7 +52,7 @@ class WorkerSettings:
         max_depth: how deep subflows may nest.
         max_nodes: how many dynamic nodes a run may have.
         missing_handler_patience: how long a node waits for a worker that has its handler.
-        replaceable: a supervisor starts the process again when it ends, so that it may end for a function that does not return.
+        abandoned_threads: how many threads and loops may be lost to code whose node is over, before the process is replaced.
         retention: how long ended runs are kept.
         secrets: texts to be masked in what is recorded of failures.
     """
@@ -69,7 +69,7 @@ class WorkerSettings:
     max_depth: int = 16
     max_nodes: int = 10_000
     missing_handler_patience: float = 30.0
-    replaceable: bool = False
+    abandoned_threads: int = 8
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

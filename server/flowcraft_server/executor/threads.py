@@ -1,7 +1,6 @@
 """The threads beside the workers: lease renewal, stop notices, timers."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,10 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.steps import clock
 from flowcraft_sdk.trouble import trouble_of
+from flowcraft_server.executor.counters import Counters
+from flowcraft_server.executor.liveness import Liveness, thread_runs
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink, StoreUnavailable, connect
@@ -40,6 +42,14 @@ class Periodic:
         """Have the next step taken now."""
         self._wake.set()
 
+    def restart_if_dead(self) -> bool:
+        """Start another thread if this one has died; returns whether it had."""
+        if self._stopping.is_set() or thread_runs(self._thread):
+            return False
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+        return True
+
     def join(self, timeout: float) -> None:
         """Wait for the thread's end, which `stopping` and a `wake` bring about."""
         self._thread.join(timeout)
@@ -57,7 +67,7 @@ class Periodic:
                         "{}: {}", self._name, error if trouble is None else f"Redis refuses: {trouble.advice}"
                     )
                 quiet, pause = False, 0.5
-            except Exception:
+            except BaseException:  # leases, timers and cancellation depend on these threads
                 logger.exception("{} met an error of its own", self._name)
                 pause = 0.5
             self._wake.wait(pause)
@@ -67,19 +77,30 @@ class Periodic:
 class LeaseKeeper:
     """Renews the leases of what really runs, in a thread of its own, so that a busy handler is not taken for dead."""
 
-    def __init__(self, link: StoreLink, runner: NodeRunner, keys: Keys, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        link: StoreLink,
+        runner: NodeRunner,
+        keys: Keys,
+        settings: WorkerSettings,
+        liveness: Liveness,
+        counters: Counters,
+    ) -> None:
         self._link = link
         self._runner = runner
         self._keys = keys
         self._settings = settings
+        self._liveness = liveness
+        self._counters = counters
+        self._counted: dict[Any, Any] = {}
         self._next_renewal = 0.0
 
     def step(self) -> float:
         """Fail what is past its time-out, renew what is due; returns the pause in seconds."""
-        now = time.monotonic()
+        now = clock()
         watched = False
         for attempt in self._runner.held.all():
-            if attempt.deadline is None or attempt.over or (attempt.handler is not None and attempt.handler.is_async):
+            if attempt.deadline is None or attempt.over:
                 continue
             watched = True
             if now >= attempt.deadline:
@@ -87,10 +108,14 @@ class LeaseKeeper:
         if now >= self._next_renewal:
             self._renew()
             self._next_renewal = now + self._settings.heartbeat
-        pause = max(0.0, self._next_renewal - time.monotonic())
+        pause = max(0.0, self._next_renewal - clock())
         return min(pause, DEADLINE_TICK) if watched else min(pause, 0.5)
 
     def _renew(self) -> None:
+        for attempt in self._liveness.lost():
+            self._counters.attempts_given_up += 1
+            self._runner.held.remove(attempt)
+            self._runner.give_up(attempt, "no code runs for it any more")
         held = [(a.claim.run_id, a.claim.inst, a.claim.fence) for a in self._runner.held.all()]
         for first in range(0, max(1, len(held)), RENEWED_AT_ONCE):
             part = held[first : first + RENEWED_AT_ONCE]
@@ -100,6 +125,11 @@ class LeaseKeeper:
             told = [item.decode() for item in self._link.call(call)]
             for run_id, inst, what in zip(told[::3], told[1::3], told[2::3], strict=True):
                 self._told(run_id, inst, what)
+        counted: dict[Any, Any] = dict(self._counters.fields())
+        if counted != self._counted:
+            worker = self._keys.worker(self._settings.worker_id)
+            self._link.once(lambda: self._link.redis.hset(worker, mapping=counted))
+            self._counted = counted
 
     def _told(self, run_id: str, inst: str, what: str) -> None:
         attempt = self._runner.held.get(run_id, inst)
@@ -147,7 +177,7 @@ class Sweeper:
 
     def expect(self, seconds: float) -> None:
         """Something falls due that early: do not sleep past it."""
-        self._soon = min(self._soon, time.monotonic() + seconds)
+        self._soon = min(self._soon, clock() + seconds)
 
     def step(self) -> float:
         """Sweep once; returns the pause in seconds."""
@@ -166,4 +196,4 @@ class Sweeper:
         if done >= SWEPT_AT_ONCE:
             return 0.0
         pause = LONGEST_SWEEP_PAUSE if wait_ms < 0 else min(LONGEST_SWEEP_PAUSE, wait_ms / 1000 + 0.001)
-        return max(0.0, min(pause, self._soon - time.monotonic()))
+        return max(0.0, min(pause, self._soon - clock()))

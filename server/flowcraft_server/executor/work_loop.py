@@ -14,10 +14,11 @@ from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_sdk.steps import clock
 from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.executor.abandoned import RunningFunctions, Turn
 from flowcraft_server.executor.claimed import STUCK, ClaimedNodes
 from flowcraft_server.executor.committer import MOST_OF_A_THREAD, Committer, GaveUp
 from flowcraft_server.executor.event_loop import EventLoop
-from flowcraft_server.executor.overdue import RunningFunctions
+from flowcraft_server.executor.liveness import thread_runs
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
@@ -29,21 +30,6 @@ LOOK_ANYWAY = 1.0
 
 CLAIMING = ("complete", "fail")
 TASK_BYTES = TASK.encode()
-
-
-class _Turn:
-    """One stay of a thread in the work loop.
-
-    Attributes:
-        until: monotonic time at which its slice is over.
-        ready: how many nodes were left in the queues when it last asked for one, None before that.
-        attempt: what it runs, None between two nodes.
-    """
-
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self.ready: int | None = None
-        self.attempt: Attempt | None = None
 
 
 class WorkLoop:
@@ -79,7 +65,7 @@ class WorkLoop:
 
     def run(self) -> None:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
-        turn = _Turn(clock() + SLICE_SECONDS)
+        turn = Turn(clock() + SLICE_SECONDS)
         self._stock.enter()
         self._running.enter(turn)
         try:
@@ -89,13 +75,18 @@ class WorkLoop:
         except StoreUnavailable as error:
             self._complain(str(error))
             self._stopping.wait(0.2)
+        except (
+            BaseException
+        ):  # an asynchronous exception, or an error of our own: the thread goes back to Huey all the same
+            logger.exception("a worker thread met an error outside of a node; it is still running")
         finally:
             self._running.leave(turn)
-            self._stock.leave()
+            if not turn.abandoned and turn.counted:
+                self._stock.leave()
 
-    def _work(self, turn: "_Turn") -> None:
+    def _work(self, turn: Turn) -> None:
         finished = self._committer.finished
-        while not self._draining.is_set():
+        while not self._draining.is_set() and not turn.abandoned:
             if clock() > turn.until:  # what is in stock is there for the next turn, or for another thread
                 if finished:
                     self._committer.flush()
@@ -117,15 +108,17 @@ class WorkLoop:
             self._committer.flush()
         return None
 
-    def _sleep(self, turn: "_Turn") -> bool:
+    def _sleep(self, turn: Turn) -> bool:
         """Sleep until woken, for the rest of the slice; then Huey does. False if nobody has woken the thread."""
         self._stock.leave()
+        turn.counted = False
         try:
             message = self._wake_ups.wait(max(0.001, turn.until - clock()))
         except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and tells
             return False
         finally:
             self._stock.enter()
+            turn.counted = True
         if message is None:
             return False
         if TASK_BYTES not in message:
@@ -133,9 +126,10 @@ class WorkLoop:
         turn.ready = None
         return True
 
-    def _run(self, attempt: Attempt, turn: "_Turn") -> None:
+    def _run(self, attempt: Attempt, turn: Turn) -> None:
         uses = attempt.node.node.uses
-        if self._committer.finished and not self._stock.is_quick(uses):
+        quick = self._stock.is_quick(uses)
+        if self._committer.finished and not quick:
             self._flush()  # nothing finished waits behind a node that may be slow
         self._stock.beginning(uses)
         self._stock.leave_unattended(len(self._committer.finished))
@@ -153,21 +147,23 @@ class WorkLoop:
         call = None
         try:
             call = self._runner.run(attempt, seat)
-        except Exception:
-            logger.exception("run {} node {}: no outcome could be made; its lease runs out", *attempt.key)
-            self._runner.held.remove(attempt)
+        except BaseException:
+            logger.exception("run {} node {}: no outcome could be made", *attempt.key)
+            self._runner.give_up(attempt, "no outcome could be made")
         finally:
-            turn.attempt = None
-            self._stock.took(uses, time.perf_counter() - begin)
+            if not quick:
+                self._runner.process_state.restore(uses)
+            if self._running.finish(turn):
+                self._stock.took(uses, time.perf_counter() - begin)
         if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != asked):
             self._stock.put([], 1)
             asked = ""
         if call is not None:
             # What has said something goes the way of what it said, which must be there first.
             send = self._committer.put if attempt.has_emitted else self._committer.add
-            send(call, self._hearing(attempt, call, turn if asked else None))
+            send(call, self._hearing(attempt, call, turn if asked else None), attempt)
 
-    def _hearing(self, attempt: Attempt, call: ScriptCall, turn: "_Turn | None") -> Callable[[Any], None]:
+    def _hearing(self, attempt: Attempt, call: ScriptCall, turn: Turn | None) -> Callable[[Any], None]:
         """What is done with the reply to a finished node's call; with a `turn`, it was to bring a next node."""
 
         def heard(reply: Any) -> None:
@@ -190,6 +186,7 @@ class WorkLoop:
             call = scripts.claim(self._runner.engine.keys, self._runner.seat(), more)
             self._committer.add(call, lambda reply: self._stocked(reply, more))
         self._stock.share()
+        self._runner.process_state.restore_now_and_then()
         self._committer.flush()
 
     def _stocked(self, reply: Any, asked: int) -> None:
@@ -258,6 +255,14 @@ class StockKeeper:
         """Start the thread."""
         self._thread.start()
 
+    def restart_if_dead(self) -> bool:
+        """Start another thread if this one has died; returns whether it had."""
+        if self._stopping.is_set() or thread_runs(self._thread):
+            return False
+        self._thread = threading.Thread(target=self._run, name="stock keeper", daemon=True)
+        self._thread.start()
+        return True
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._stock.unattended.wait(LOOK_ANYWAY)
@@ -265,7 +270,7 @@ class StockKeeper:
             while (len(self._stock) or self._committer.finished) and not self._stopping.wait(STUCK):
                 try:
                     self._look()
-                except Exception:  # without this thread nodes would wait behind others for good
+                except BaseException:  # without this thread nodes would wait behind others for good
                     logger.exception("the stock keeper met an error of its own")
 
     def _look(self) -> None:

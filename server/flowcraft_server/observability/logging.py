@@ -2,9 +2,10 @@
 
 import json
 import logging
+import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from loguru import logger
@@ -32,16 +33,68 @@ def configure_logging(
         secrets: texts that are masked wherever they would appear.
         stream: where lines go, standard error by default.
     """
-    stream = sys.stderr if stream is None else stream
+    stream = _own_copy(sys.stderr) if stream is None else stream
     terminal = stream.isatty()
     redactor = Redactor(secrets)
     pretty = terminal if format == "auto" else format == "pretty"
     sink = _PrettyLines(stream, redactor, terminal) if pretty else _JsonLines(stream, redactor)
+    global _output
+    _output = None
     logger.remove()
     logger.configure(patcher=name_current_node)
-    # `diagnose` would print the values of variables beside each line of a traceback, secrets among them.
-    logger.add(sink, level=level.upper(), format="{message}", backtrace=False, diagnose=False, colorize=False)
+    _output = _Output(sink, level)
+    _output.add()
     _route_standard_logging(level)
+
+
+def restore_logging() -> bool:
+    """Write lines again after a handler has removed all sinks (`logger.remove()`); returns whether one had."""
+    if _output is None or not _output.removed:
+        return False
+    _output.add()
+    return True
+
+
+class _Output:
+    """Where lines go, for loguru, which says when it is removed."""
+
+    def __init__(self, write: Callable[["Message"], None], level: str) -> None:
+        self._write = write
+        self._level = level
+        self.removed = True
+
+    def add(self) -> None:
+        """Have loguru write here."""
+        self.removed = False
+        # `diagnose` would print the values of variables beside each line of a traceback, secrets among them.
+        logger.add(
+            self,
+            level=self._level.upper(),
+            format="{message}",
+            backtrace=False,
+            diagnose=False,
+            colorize=False,
+        )
+
+    def write(self, message: "Message") -> None:
+        """Write a line."""
+        self._write(message)
+
+    def stop(self) -> None:
+        """Loguru has removed it."""
+        self.removed = True
+
+
+_output: _Output | None = None
+
+
+def _own_copy(stream: TextIO) -> TextIO:
+    """The same stream over a descriptor of our own, so that a handler that closes the other one does not end the log."""
+    try:
+        descriptor = os.dup(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # it has none, as under a test's capture
+        return stream
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m", "DEBUG": "\x1b[2m"}

@@ -10,10 +10,12 @@ from loguru import logger
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
+from flowcraft_server.executor.abandoned import end_this_process
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
 from .collector import collect_less_often
+from .program import restart_this_program
 from .redis_gate import RedisUnusable, check_durability, complaints_about, shown_url, wait_for_redis
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
@@ -30,13 +32,15 @@ class Deployment:
         loaded: without errors.
         settings: of `loaded`.
         url: of Redis.
-        replaceable: this process is one of several that a supervisor starts again when they end.
+        supervised: this process is one of several that a supervisor starts again when they end.
+        single: it runs one function at a time.
     """
 
     loaded: LoadResult
     settings: Settings
     url: str
-    replaceable: bool = False
+    supervised: bool = False
+    single: bool = False
 
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
         """Wait for Redis and check it.
@@ -96,7 +100,8 @@ class Deployment:
             self.settings,
             self.loaded.handlers,
             self.loaded.folder,
-            replaceable=self.replaceable,
+            single=self.single,
+            replace_process=end_this_process if self.supervised else restart_this_program,
             secrets=self.loaded.secrets,
         )
         models.warn()

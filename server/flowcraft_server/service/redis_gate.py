@@ -9,6 +9,7 @@ from loguru import logger
 
 from flowcraft_sdk.durability import ASYNC, FSYNC, is_kept, waiting_command
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.steps import clock
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import connect
 
@@ -43,14 +44,14 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
         client = connect(url, decode=True)
     except ValueError as error:
         raise RedisUnusable(f"{shown_url(url)} is no address of a Redis: {_first_line(error)}") from None
-    deadline = time.monotonic() + timeout
+    deadline = clock() + timeout
     seconds = 0.1
     said = False
     while True:
         refusal = _refusal(client, url)
         if refusal is None:
             return client
-        if time.monotonic() + seconds > deadline:
+        if clock() + seconds > deadline:
             raise RedisUnusable(
                 f"{shown_url(url)} does not answer, {timeout:g} s were waited ({refusal}); "
                 "is redis.url right, and Redis running?"

@@ -9,6 +9,9 @@ from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+STRAY_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that a handler's alarm, profiler or call of `kill` sends, and that would end the process with all its nodes."""
+
 
 class StopRequests:
     """How often a stop was asked for.
@@ -48,12 +51,15 @@ class StopRequests:
 
     @contextmanager
     def on_signals(self) -> Iterator["StopRequests"]:
-        """Take SIGTERM, SIGINT and SIGHUP for requests within this block. Only in the main thread.
+        """Take SIGTERM, SIGINT and SIGHUP for requests within this block, and drop stray signals. Only in the main thread.
 
-        A signal that is ignored, as SIGHUP is under nohup, stays so.
+        A signal that is ignored, as SIGHUP is under nohup, stays so; a stray one that something handles, as well.
         """
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._heard) for number in heard}
+        stray = [number for number in STRAY_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+        # Not SIG_IGN, which programs that handlers start would inherit.
+        before |= {number: signal.signal(number, _drop) for number in stray}
         try:
             yield self
         finally:
@@ -67,3 +73,7 @@ class StopRequests:
 
     def _heard(self, _number: int, _frame: FrameType | None) -> None:
         self.request()
+
+
+def _drop(_number: int, _frame: FrameType | None) -> None:
+    """A stray signal."""

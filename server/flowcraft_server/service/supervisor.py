@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loguru import logger
+
+from flowcraft_sdk.steps import clock
 
 from .stopping import StopRequests
 
@@ -75,7 +76,7 @@ class Supervisor:
             os.close(self._held_open)
 
     def _look_after(self, child: _Child) -> None:
-        now = time.monotonic()
+        now = clock()
         if child.process is not None:
             code = child.process.poll()
             if code is None:
@@ -99,20 +100,20 @@ class Supervisor:
             # Ctrl-C goes to the whole foreground group: here it goes to us, and we pass it on once.
             start_new_session=True,
         )
-        child.started = time.monotonic()
+        child.started = clock()
         logger.info("worker {} is process {}", child.number, child.process.pid)
 
     def _end(self, stop: StopRequests, drain_timeout: float) -> bool:
         running = [child.process for child in self._children if child.process is not None]
-        deadline = time.monotonic() + drain_timeout + KILL_AFTER
+        deadline = clock() + drain_timeout + KILL_AFTER
         _signal(running)
-        told = time.monotonic()
-        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+        told = clock()
+        while any(process.poll() is None for process in running) and clock() < deadline:
             stop.wait(0.02)
             # Again and again, as two signals that come close together are delivered as one.
-            if stop.now and time.monotonic() - told > SIGNAL_PAUSE:
+            if stop.now and clock() - told > SIGNAL_PAUSE:
                 _signal(running)
-                told = time.monotonic()
+                told = clock()
         return all(process.poll() in ENDED_WELL for process in running)
 
     def _kill(self) -> None:

@@ -1,6 +1,5 @@
 """One worker in this process: built from the configuration, served until a stop is asked for, drained."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from loguru import logger
 
 from flowcraft_sdk.protocol.scripts import Keep
+from flowcraft_sdk.steps import clock
 from flowcraft_server.blueprints.model import RetryDelay
 from flowcraft_server.config.model import RegisteredHandler, Settings
 from flowcraft_server.config.sections import RetryDelaySection
@@ -29,7 +29,8 @@ def build_worker(
     handlers: dict[str, RegisteredHandler],
     folder: Path,
     *,
-    replaceable: bool = False,
+    single: bool = False,
+    replace_process: Callable[[], None] | None = None,
     secrets: frozenset[str] = frozenset(),
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
@@ -38,15 +39,18 @@ def build_worker(
         url: of Redis.
         folder: what paths in the settings are relative to.
         secrets: texts to be masked in what is recorded of failures.
-        replaceable: whether the process may end for a function that does not return, and is then started again.
+        single: the process runs one function at a time, and is replaced for one that does not return.
+        replace_process: ends this process so that a fresh one takes its place.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.
     """
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
-    chosen = replace(worker_settings(settings), replaceable=replaceable, secrets=secrets)
-    return WorkerProcess(url, settings.name, runnable, chosen, models), models
+    chosen = replace(worker_settings(settings), secrets=secrets)
+    if single:
+        chosen = replace(chosen, abandoned_threads=0)
+    return WorkerProcess(url, settings.name, runnable, chosen, models, replace_process), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
@@ -64,8 +68,8 @@ def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick:
         tick()
     logger.info("stopping: what runs may finish within {:g} s; asked again, it is handed back at once", drain_timeout)
     finished = worker.drain(0)
-    deadline = time.monotonic() + drain_timeout
-    while not finished and not stop.now and time.monotonic() < deadline:
+    deadline = clock() + drain_timeout
+    while not finished and not stop.now and clock() < deadline:
         stop.wait(0.02)
         finished = worker.drain(0)
     if not finished:
@@ -85,6 +89,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
         heartbeat=executor.heartbeat,
         cancel_grace=executor.cancel_grace,
         max_crashes=executor.max_crashes,
+        abandoned_threads=executor.abandoned_threads,
         max_value=settings.limits.max_value,
         inline_value=settings.limits.inline_value,
         max_depth=settings.limits.subflow_depth,

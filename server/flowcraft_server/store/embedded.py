@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
 
+from flowcraft_sdk.steps import clock
+
 from .binary import NoServerBinary, find_server
 from .filelock import FileLock
 from .server_process import LONGEST_SOCKET_PATH, ServerProcess, StoreError, ask, server_pid, shut_down, wait_until_ready
@@ -221,11 +223,11 @@ def running_url(data_dir: str | Path, timeout: float = 1.0) -> str | None:
         timeout: seconds to wait for an answer.
     """
     socket = _recorded_socket(Path(data_dir).absolute())
-    deadline = time.monotonic() + timeout
+    deadline = clock() + timeout
     while socket.exists():
         if server_pid(socket, timeout=timeout) is not None:
             return _url(socket)
-        if time.monotonic() >= deadline:
+        if clock() >= deadline:
             return None
         time.sleep(0.01)
     return None

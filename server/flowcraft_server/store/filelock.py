@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from flowcraft_sdk.steps import clock
+
 
 class FileLock:
     """An advisory lock (flock) on a file, shared or exclusive.
@@ -46,13 +48,13 @@ class FileLock:
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        deadline = time.monotonic() + wait
+        deadline = clock() + wait
         while True:
             try:
                 fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if clock() >= deadline:
                     self.release()
                     return False
             time.sleep(0.005)

@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
+from flowcraft_sdk.steps import clock
 from flowcraft_server.store.own_connection import OwnConnection
 
 SOCKET_TIMEOUT = 10.0
@@ -172,12 +173,12 @@ class StoreLink:
         return connection
 
     def _patiently(self, operation: Callable[[], Any]) -> Any:
-        until, pause = time.monotonic() + PATIENCE, 0.02
+        until, pause = clock() + PATIENCE, 0.02
         while True:
             try:
                 return operation()
             except StoreUnavailable:
-                if self._severed or time.monotonic() > until:
+                if self._severed or clock() > until:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 0.5)

@@ -12,6 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowcraft_sdk.steps import clock
+
 from .filelock import FileLock
 
 LONGEST_SOCKET_PATH = 103
@@ -109,7 +111,7 @@ def wait_until_ready(socket: Path, timeout: float, process: ServerProcess | None
     Raises:
         StoreError: it ended or did not answer in time.
     """
-    deadline = time.monotonic() + timeout
+    deadline = clock() + timeout
     pause = 0.001
     with ask(socket, timeout) as client:
         while True:
@@ -117,11 +119,11 @@ def wait_until_ready(socket: Path, timeout: float, process: ServerProcess | None
                 client.ping()
                 return
             except redis.exceptions.BusyLoadingError:
-                deadline = time.monotonic() + timeout
+                deadline = clock() + timeout
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
                 if process is not None and process.ended:
                     raise StoreError(f"the embedded store ended: {process.complaint()} (see {process.log})") from None
-            if time.monotonic() >= deadline:
+            if clock() >= deadline:
                 raise StoreError(f"the embedded store did not answer at {socket} for {timeout:g} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.steps import clock
 from flowcraft_server.blueprints.loader import load_dirs, load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.executor.process import WorkerProcess
@@ -185,9 +186,9 @@ class TestEnvironment:
         Raises:
             TimeoutError: something still runs.
         """
-        until = time.monotonic() + timeout
+        until = clock() + timeout
         while self._busy():
-            if time.monotonic() > until:
+            if clock() > until:
                 raise TimeoutError(f"still at work after {timeout} s: {self._at_work()}")
             time.sleep(0.002)
 

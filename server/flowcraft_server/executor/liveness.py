@@ -1,0 +1,52 @@
+"""Whether there is code behind what a worker holds: leases are renewed for attempts that run, and for no others."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+
+from flowcraft_server.engine.attempts import Attempt
+
+_LINUX = sys.platform == "linux"
+
+
+def thread_runs(thread: threading.Thread) -> bool:
+    """Whether a thread is alive, or has not been started. On Linux the kernel is asked, too: a thread that native code has
+    ended never tells Python.
+    """
+    if thread.ident is None:
+        return True
+    if not thread.is_alive():
+        return False
+    return not _LINUX or thread.native_id is None or os.path.exists(f"/proc/self/task/{thread.native_id}")
+
+
+class Liveness:
+    """Finds attempts that are held although nothing is going to record their outcome.
+
+    An attempt changes hands in no time (from the prefetch buffer to a thread, from there to the committer), so one that
+    is nowhere at a single look may just be on its way; what is nowhere at two looks in a row was lost.
+
+    Args:
+        held: what this worker holds.
+        sources: each gives the attempts in one place: what threads run, what the event loops run, what is prefetched, what
+            waits to be committed.
+    """
+
+    def __init__(self, held: Callable[[], list[Attempt]], sources: Iterable[Callable[[], Iterable[Attempt]]]) -> None:
+        self._held = held
+        self._sources = tuple(sources)
+        self._missing: set[int] = set()
+
+    def without_code(self) -> list[Attempt]:
+        """Attempts that are held and have no code behind them right now."""
+        held = self._held()  # before the places: what is claimed after this is not held yet
+        somewhere = {id(attempt) for source in self._sources for attempt in source()}
+        return [attempt for attempt in held if id(attempt) not in somewhere]
+
+    def lost(self) -> list[Attempt]:
+        """Attempts that had no code behind them at the look before, either."""
+        missing = self.without_code()
+        lost = [attempt for attempt in missing if id(attempt) in self._missing]
+        self._missing = {id(attempt) for attempt in missing}
+        return lost

@@ -1,0 +1,1 @@
+"""Handlers that misbehave, and what a user would call right."""
