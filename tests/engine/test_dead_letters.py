@@ -130,15 +130,15 @@ def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> 
     child = scripts.start_child(
         env.keys, run_id="top", inst="s", fence=claim.fence, blueprint_id="g", max_depth=9, context={"x": b"[1]"}
     )
-    assert env.link.call(child) == [b"ok", b"top.1"]
+    assert env.link.call(child) == [b"ok", b"top~1"]
     complete_first(env)
     kill(env)
     (found,) = env.client.operator.dead_letters()
-    assert found.run_id == "top.1"
+    assert found.run_id == "top~1"
     with pytest.raises(RunStateError, match="run top is still running; replay it when it has ended"):
-        env.client.operator.replay("top.1")
+        env.client.operator.replay("top~1")
     env.client.get_handle("top").cancel(grace=0)
-    assert env.client.operator.replay("top.1").run_id == "top:replay"
+    assert env.client.operator.replay("top~1").run_id == "top:replay"
 
 
 def test_a_run_that_goes_on_is_not_done_again(env: TestEnvironment) -> None:

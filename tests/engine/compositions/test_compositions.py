@@ -27,7 +27,7 @@ current = [""]
 
 
 def note(ctx: NodeContext, name: str) -> None:
-    if ctx.run_id.partition(".")[0] == current[0]:
+    if ctx.run_id.partition("~")[0] == current[0]:
         called[name] += 1
 
 

@@ -63,7 +63,7 @@ local function begin_straight()
   local k = B .. 'run:' .. id
   write_record(k, record)
   add_to_indexes(options, 'queued')
-  if keeps_history() then redis.call('RPUSH', k .. ':events', 'B|0||') end
+  if keeps_history() then redis.call('RPUSH', B .. 'events:' .. id, 'B|0||') end
   for queue, insts in pairs(waiting) do enqueue(id, queue, insts) end
   return true
 end

@@ -29,7 +29,7 @@ end
 local deadline, timeout = tonumber(up[3]) or 0, tonumber(ARGV[7])
 if timeout > 0 and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
 local number = tonumber(up[4] or 0) + 1
-local child_id = id .. '.' .. number
+local child_id = id .. '~' .. number
 put(r, 'kids', number)
 put(r, 'k:' .. child_id, inst)
 put(r, 'w:' .. inst, child_id)
