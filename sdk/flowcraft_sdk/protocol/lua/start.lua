@@ -3,8 +3,8 @@
 -- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth forked_from expected, then key value ...
 --   token: names this call; INBOX@MARK has the run's end told to that inbox of the caller's, under this mark
 --   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
---   expected: the plan that the caller thinks is current, or ''
--- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint} | {other-plan, the current one}
+--   expected: the plan that the caller thinks is current, or ''; broken: what lies under the id is no record of a run
+-- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint|broken, blueprint} | {other-plan, the current one}
 --   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
 --@include base recording
@@ -12,7 +12,7 @@
 local token, id, blueprint, version, digest, on_conflict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local start_at, timeout = tonumber(ARGV[7]) or 0, tonumber(ARGV[8])
 
-local there = redis.call('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
+local there = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
 if there[1] then
   if there[3] == token then return {'started', there[2]} end
   if on_conflict == 'raise' then return {'conflict', 'exists', there[4]} end
@@ -24,6 +24,11 @@ if there[1] then
     return {'conflict', 'different_input', there[4]}
   end
   return {'attached', there[1], there[2]}
+end
+
+if is_taken(id) then
+  if there.err or redis.call('EXISTS', B .. 'run:' .. id) == 1 then return {'conflict', 'broken', ''} end
+  redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand: it is nobody's
 end
 
 local plan = version
