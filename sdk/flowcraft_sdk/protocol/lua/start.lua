@@ -3,9 +3,9 @@
 -- ARGV token run blueprint version digest on_conflict start_at run_timeout tags memo parent max_depth forked_from expected, then key value ...
 --   token: names this call; INBOX@MARK has the run's end told to that inbox of the caller's, under this mark
 --   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
---   expected: the plan that the caller thinks is current, or ''; broken: what lies under the id is no record of a run
+--   expected: the plan that the caller thinks is current, or ''
 -- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint|broken, blueprint} | {other-plan, the current one}
---   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
+--   (broken: what lies under the id is no record of a run) | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
 --@include base recording
 
@@ -24,11 +24,6 @@ if there[1] then
     return {'conflict', 'different_input', there[4]}
   end
   return {'attached', there[1], there[2]}
-end
-
-if is_taken(id) then
-  if there.err or redis.call('EXISTS', B .. 'run:' .. id) == 1 then return {'conflict', 'broken', ''} end
-  redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand: it is nobody's
 end
 
 local plan = version
@@ -50,6 +45,11 @@ if ARGV[11] ~= '' then
   options.depth = tonumber(p[3] or 0) + 1
   if options.depth > tonumber(ARGV[12]) then return {'too-deep'} end
   if p[4] and (options.deadline == 0 or tonumber(p[4]) < options.deadline) then options.deadline = tonumber(p[4]) end
+end
+
+if is_taken(id) then
+  if there.err or redis.call('EXISTS', B .. 'run:' .. id) == 1 then return {'conflict', 'broken', ''} end
+  redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand
 end
 
 -- The common start: at once, of nobody's child, with nodes outside of loops. Without the machinery that the others need.
