@@ -42,7 +42,8 @@ def a_run(link: StoreLink, keys: Keys, runs: int) -> dict[str, float]:
         rest = name.removeprefix(keys.base)
         if rest.startswith(("plan", "worker", "blueprints", "settings", "stats", "protocol")):
             continue  # what a deployment has once
-        kind = "events" if rest.endswith(":events") else "run" if rest.startswith("run:") else "shared"
+        family = rest.partition(":")[0]
+        kind = family if family in ("run", "events", "batch") else "shared"
         kinds[kind] += of_keys(link, [name]) / runs
     return dict(kinds)
 
@@ -74,7 +75,16 @@ def measured(link: StoreLink, keys: Keys, load: Load) -> tuple[dict[str, float],
 
 def main() -> None:
     """Measure and print."""
-    columns = ("what", "when", "hash", "events", "share of indexes and queue", "bytes a run", "by the server")
+    columns = (
+        "what",
+        "when",
+        "hash",
+        "events",
+        "batches",
+        "share of indexes and queue",
+        "bytes a run",
+        "by the server",
+    )
     report = {}
     with server() as running:
         table = Table(
@@ -86,7 +96,7 @@ def main() -> None:
             queued, ended = measured(link, keys, load)
             report[name] = {"queued": queued, "ended": ended, "server": ended["server"]}
             for when, found in (("queued", queued), ("ended", ended)):
-                parts = [found.get(kind, 0.0) for kind in ("run", "events", "shared")]
+                parts = [found.get(kind, 0.0) for kind in ("run", "events", "batch", "shared")]
                 by_server = f"{found['server']:,.0f}" if "server" in found else ""
                 table.add_row(name, when, *[f"{part:,.0f}" for part in (*parts, sum(parts))], by_server)
         link.close()

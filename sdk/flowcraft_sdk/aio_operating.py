@@ -24,7 +24,7 @@ class AsyncOperator:
         """Do the run of a dead letter again as a new run, and drop its letters.
 
         The new run has the blueprint, version, start context, tags and memo of the old one, which stays as it is, and
-        the id `RUN:replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
+        the id `RUN~replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
 
         Raises:
             DeadLetterNotFoundError: the run has no dead letter.

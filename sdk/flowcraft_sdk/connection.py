@@ -18,6 +18,9 @@ from flowcraft_sdk.steps import Batch, Command
 from flowcraft_sdk.trouble import trouble_of
 
 DEFAULT_URL = "redis://localhost:6379/0"
+NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a server takes as `name`. No brace: what stands in braces in a key decides where Redis Cluster keeps it."""
+
 SCHEMES = ("redis", "rediss", "unix")
 LOST_FOR_GOOD = (
     redis.exceptions.ResponseError,
@@ -83,8 +86,15 @@ def url_of(client: Any, url: str | None, *, asynchronous: bool) -> str:
 
 
 def resolve_namespace(namespace: str | None) -> str:
-    """The deployment's name: the argument, `FLOWCRAFT_NAMESPACE` or the default."""
-    return namespace or os.environ.get("FLOWCRAFT_NAMESPACE") or DEFAULT_NAMESPACE
+    """The deployment's name: the argument, `FLOWCRAFT_NAMESPACE` or the default.
+
+    Raises:
+        ConfigurationError: no server can have it.
+    """
+    found = namespace or os.environ.get("FLOWCRAFT_NAMESPACE") or DEFAULT_NAMESPACE
+    if not isinstance(found, str) or not NAMESPACE.fullmatch(found):
+        raise ConfigurationError(f"namespace: the name of a deployment is 1 to 64 of A-Z a-z 0-9 . _ -, got {found!r}")
+    return found
 
 
 def hidden(url: str) -> str:

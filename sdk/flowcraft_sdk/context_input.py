@@ -46,7 +46,8 @@ def check_run_id(run_id: str) -> str:
         ConfigurationError: it is not.
     """
     if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
-        raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {run_id!r}")
+        why = "; ids with a ~ are given to child runs and replays" if isinstance(run_id, str) and "~" in run_id else ""
+        raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {run_id!r}{why}")
     return run_id
 
 

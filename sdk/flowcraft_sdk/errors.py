@@ -191,7 +191,8 @@ class DeadLetterNotFoundError(FlowcraftError, LookupError):
 
 
 class RunConflictError(FlowcraftError):
-    """The run id is taken. `reason`: exists, different_input or different_blueprint; `existing` is its handle."""
+    """The run id is taken. `reason`: exists, different_input, different_blueprint or broken (what lies in Redis
+    under the id is no record of a run); `existing` is its handle."""
 
     code = "run_conflict"
 
@@ -200,6 +201,7 @@ class RunConflictError(FlowcraftError):
             "exists": "exists already",
             "different_input": "exists with another context",
             "different_blueprint": "exists for another blueprint or version",
+            "broken": "has a broken record in Redis; choose another id",
         }
         super().__init__(f"run {run_id} {said.get(reason, reason)}")
         self.run_id = run_id

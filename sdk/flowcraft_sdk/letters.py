@@ -1,9 +1,10 @@
 """Dead letters: nodes that were given up because their worker was lost again and again."""
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 
-from flowcraft_sdk.errors import BlueprintNotFoundError, DeadLetterNotFoundError, RunStateError
+from flowcraft_sdk.errors import BlueprintNotFoundError, DeadLetterNotFoundError, RunConflictError, RunStateError
 from flowcraft_sdk.listing import scored
 from flowcraft_sdk.operations import Deployment, record, text
 from flowcraft_sdk.protocol import scripts
@@ -11,8 +12,10 @@ from flowcraft_sdk.protocol.run_record import RunRecord, moment
 from flowcraft_sdk.records import DeadLetter, RunStatus
 from flowcraft_sdk.steps import Batch, Operation, command
 
-REPLAY = ":replay"
-LONGEST_ID = 200
+REPLAY = "~replay"
+"""Behind the id of a run that is done again. No user can give a run such an id: what is there is always that run, done again."""
+
+LONGEST_ID = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
     fields = run.fields
     new_id = run.run_id + REPLAY
     if len(new_id) > LONGEST_ID:
-        new_id = secrets.token_hex(16)
+        new_id = f"replay~{hashlib.sha256(new_id.encode()).hexdigest()}"
     reply = yield scripts.start(
         deployment.keys,
         token=secrets.token_hex(8),
@@ -118,6 +121,8 @@ def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
         context=run.start_context(),
     )
     code = text(reply[0])
+    if code == "conflict":
+        raise RunConflictError(new_id, text(reply[1]))
     if code not in ("started", "attached"):
         raise BlueprintNotFoundError(fields["bp"], fields["plan"])
     return Replayed(new_id, code == "attached")

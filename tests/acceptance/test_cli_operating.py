@@ -48,11 +48,11 @@ def test_letters_are_listed_replayed_and_dropped(env: TestEnvironment, flowcraft
     (letter, *_) = json.loads(flowcraft("dlq", "list", "--json", "--limit", "1").stdout)
     assert (letter["run_id"], letter["node_id"], letter["status"], letter["crashes"]) == ("r2", "a", "failed", 1)
 
-    assert flowcraft("dlq", "replay", "r2").stdout == "r2:replay\n"
+    assert flowcraft("dlq", "replay", "r2").stdout == "r2~replay\n"
     assert flowcraft("dlq", "replay", "r2").exit_code == 3
-    assert json.loads(flowcraft("dlq", "replay", "r1", "--json").stdout) == {"run_id": "r1:replay", "attached": False}
+    assert json.loads(flowcraft("dlq", "replay", "r1", "--json").stdout) == {"run_id": "r1~replay", "attached": False}
     env.add_worker()
-    assert env.client.get_handle("r2:replay").result(10) == {"x": 1, "a": 1}
+    assert env.client.get_handle("r2~replay").result(10) == {"x": 1, "a": 1}
 
 
 def test_dropping_asks(env: TestEnvironment, flowcraft: Flowcraft) -> None:

@@ -73,7 +73,7 @@ def judge(
     for run_id, (flow, x) in started.items():
         _judge_run(verdict, deployment, seen, deployment.client.get_handle(run_id), flow, x, died)
     for run_id in seen.runs() - set(started):
-        if run_id.partition(".")[0] not in started:  # neither one of them nor a child of one
+        if run_id.partition("~")[0] not in started:  # neither one of them nor a child of one
             continue
         snapshot = deployment.client.get_handle(run_id).describe(ctx=True)
         x = int((snapshot.ctx or {}).get("x", 0))

@@ -96,7 +96,7 @@ def test_a_replay_is_a_new_run_with_the_context_that_the_old_one_was_started_wit
     before = env.client.get_handle("r").describe(ctx=True, outputs=True)
     assert before.ctx is not None and before.ctx["x"] == "overwritten"
     again = env.client.operator.replay("r")
-    assert (again.run_id, again.attached) == ("r:replay", False)
+    assert (again.run_id, again.attached) == ("r~replay", False)
     env.add_worker()
     assert again.result(10) == {"w": [1], "a": "overwritten", "x": "overwritten", "more": 1}
     told = again.describe()
@@ -130,15 +130,15 @@ def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> 
     child = scripts.start_child(
         env.keys, run_id="top", inst="s", fence=claim.fence, blueprint_id="g", max_depth=9, context={"x": b"[1]"}
     )
-    assert env.link.call(child) == [b"ok", b"top.1"]
+    assert env.link.call(child) == [b"ok", b"top~1"]
     complete_first(env)
     kill(env)
     (found,) = env.client.operator.dead_letters()
-    assert found.run_id == "top.1"
+    assert found.run_id == "top~1"
     with pytest.raises(RunStateError, match="run top is still running; replay it when it has ended"):
-        env.client.operator.replay("top.1")
+        env.client.operator.replay("top~1")
     env.client.get_handle("top").cancel(grace=0)
-    assert env.client.operator.replay("top.1").run_id == "top:replay"
+    assert env.client.operator.replay("top~1").run_id == "top~replay"
 
 
 def test_a_run_that_goes_on_is_not_done_again(env: TestEnvironment) -> None:
@@ -175,7 +175,7 @@ def test_for_asyncio(env: TestEnvironment) -> None:
     async def use() -> None:
         async with AsyncClient(env.url, namespace=env.namespace) as client:
             assert len(await client.operator.dead_letters(limit=1)) == 1
-            assert (await client.operator.replay("r")).run_id == "r:replay"
+            assert (await client.operator.replay("r")).run_id == "r~replay"
             assert await client.operator.examine() == []
 
     letter(env)

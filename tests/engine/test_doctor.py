@@ -122,7 +122,7 @@ class TestNodes:
 
     def test_a_child_that_is_gone(self, env: TestEnvironment) -> None:
         settle(env, "up")
-        env.link.redis.delete(env.keys.run("r.1"), env.keys.events("r.1"))
+        env.link.redis.delete(env.keys.run("r~1"), env.keys.events("r~1"))
         assert kinds(env.client.operator.examine("r")) == ["child-missing", "park-count"]
         env.client.operator.examine(fix=True)
         assert env.client.operator.examine() == []
@@ -132,7 +132,7 @@ class TestNodes:
     def test_a_child_whose_end_was_not_heard(self, env: TestEnvironment) -> None:
         settle(env, "up")
         before = fields(env)["n:s"]
-        env.client.get_handle("r.1").cancel(grace=0)
+        env.client.get_handle("r~1").cancel(grace=0)
         env.link.redis.hset(env.keys.run("r"), mapping={"n:s": before})
         env.link.redis.hdel(env.keys.run("r"), "r:s")
         env.link.redis.delete(env.keys.ready("default"))
@@ -228,17 +228,17 @@ class TestFamilies:
     def test_the_parent_is_gone(self, env: TestEnvironment) -> None:
         settle(env, "up")
         env.link.redis.delete(env.keys.run("r"), env.keys.events("r"))
-        assert kinds(env.client.operator.examine("r.1")) == ["parent-missing"]
+        assert kinds(env.client.operator.examine("r~1")) == ["parent-missing"]
         env.client.operator.examine(fix=True)
         assert env.client.operator.examine() == []
-        env.client.get_handle("r.1").cancel(grace=0)
-        assert env.link.redis.zrange(env.keys.ended("cancelled"), 0, -1) == [b"r.1"], "retention finds it"
+        env.client.get_handle("r~1").cancel(grace=0)
+        assert env.link.redis.zrange(env.keys.ended("cancelled"), 0, -1) == [b"r~1"], "retention finds it"
 
     def test_the_parent_does_not_know_its_child(self, env: TestEnvironment) -> None:
         settle(env, "up")
-        env.link.redis.hdel(env.keys.run("r"), "k:r.1")
-        found_and_fixed(env, "child-not-listed", run_id="r.1")
-        assert env.client.get_handle("r").describe().children == ("r.1",)
+        env.link.redis.hdel(env.keys.run("r"), "k:r~1")
+        found_and_fixed(env, "child-not-listed", run_id="r~1")
+        assert env.client.get_handle("r").describe().children == ("r~1",)
 
 
 ENTRIES = [

@@ -169,6 +169,8 @@ def test_its_fallback_catches_that(environment: Make) -> None:
         ([{"id": "t0", "uses": "double", "parms": {}}], "neither a DynamicNode nor an object"),
         ([DynamicNode("t0", "double", config={"timeout": "soon"})], "dynamic node 't0' of 'plan'"),
         ([DynamicNode("t0", "double", config={"fallback": "after"})], "only nodes of the blueprint"),
+        ([DynamicNode("t0", "double", config={"queue": "fast,slow"})], "'fast,slow' is no name for a queue"),
+        ([DynamicNode("t0", "double", config={"queue": 7})], "7 is no name for a queue"),
         (tools(6), r"more than 5 dynamic nodes \(limits\.dynamicNodes\)"),
         ([DynamicNode("t0", "dubble")], "no worker has a handler 'dubble'"),
     ],

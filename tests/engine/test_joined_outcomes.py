@@ -123,7 +123,7 @@ def test_branches_of_one_run_meet_in_one_call(worker: Worker) -> None:
     assert sorted(claim.inst for claim in branches) == ["b", "c"]
     replies = worker.send(*[worker.outcome(claim) for claim in branches])
     assert [reply[2] and parse_claim(reply[2]).inst for reply in replies] == [None, "d"]
-    events = worker.env.link.redis.lrange(worker.env.keys.run("r") + ":events", 0, -1)
+    events = worker.env.link.redis.lrange(worker.env.keys.events("r"), 0, -1)
     noted = [(kind, inst) for kind, _, inst, *_ in (event.decode().split("|") for event in events)]
     assert noted == [("B", ""), ("s", "a"), ("c", "a"), ("s", "b"), ("s", "c"), ("c", "b"), ("c", "c"), ("s", "d")]
 

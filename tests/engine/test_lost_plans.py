@@ -86,7 +86,7 @@ def test_the_children_of_such_a_run_are_stopped(env: TestEnvironment) -> None:
     env.add_worker()
     with pytest.raises(RunFailedError, match="is no longer in Redis"):
         run.result(10)
-    assert env.client.get_handle("r.1").wait(10).status is RunStatus.CANCELLED
+    assert env.client.get_handle("r~1").wait(10).status is RunStatus.CANCELLED
     put_back(env, plan)
 
 

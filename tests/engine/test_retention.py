@@ -73,7 +73,7 @@ def run_ids(env: TestEnvironment) -> set[str]:
 def keys_of_runs(env: TestEnvironment) -> list[str]:
     prefix = env.keys.base
     names = [key.decode().removeprefix(prefix) for key in env.link.redis.scan_iter(match=prefix + "*", count=1000)]
-    return sorted(name for name in names if name.startswith(("run:", "idx:", "ended:", "dead")))
+    return sorted(name for name in names if name.startswith(("run:", "events:", "batch:", "idx:", "ended:", "dead")))
 
 
 class TestRules:
@@ -193,16 +193,16 @@ class TestFamilies:
             assert int(env.link.call(call)[0]) == 1
             there = run_ids(env)
             assert len(there) == left
-            assert all(run.rpartition(".")[0] in there for run in there if "." in run)
+            assert all(run.rpartition("~")[0] in there for run in there if "~" in run)
 
     def test_a_child_that_goes_on_keeps_those_above_it(self, env: TestEnvironment) -> None:
         env.client.start("family", {"x": 1}, run_id="root").wait(10)
-        (child,) = [run_id for run_id in run_ids(env) if run_id.count(".") == 2]
+        (child,) = [run_id for run_id in run_ids(env) if run_id.count("~") == 2]
         for index, mark in (("st", "running"), ("en", "")):
             env.link.redis.hset(env.keys.run(child), index, mark)  # as if it had not ended
         env.clock.advance(100)
         assert janitor(env, keep=[Keep("completed", 1_000, None)]).remove_slice() == (1, 1, False)
-        assert run_ids(env) == {"root", child.rpartition(".")[0], child}
+        assert run_ids(env) == {"root", child.rpartition("~")[0], child}
         env.link.redis.hset(env.keys.run(child), mapping={"st": "completed", "en": "1"})
         assert clean(env, keep=[Keep("completed", 1_000, None)]) == 0, "its age counts from the last look"
         env.clock.advance(100)

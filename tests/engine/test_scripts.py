@@ -316,9 +316,9 @@ class TestCancel:
                 bench.keys, run_id="r", inst="s", fence=parent.fence, blueprint_id="chain", max_depth=16, context={}
             )
         )
-        assert reply == [b"ok", b"r.1"]
+        assert reply == [b"ok", b"r~1"]
         bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=1000))
-        assert (bench.status(), bench.status("r.1")) == ("cancelled", "cancelled")
+        assert (bench.status(), bench.status("r~1")) == ("cancelled", "cancelled")
 
 
 class TestStartChild:
@@ -328,14 +328,14 @@ class TestStartChild:
         assert parent is not None
         options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {"k": b"1"}}
         call = scripts.start_child(bench.keys, blueprint_id="chain", max_depth=16, **options)
-        assert bench.call(call) == [b"ok", b"r.1"]
+        assert bench.call(call) == [b"ok", b"r~1"]
         assert bench.call(call) == [b"already"]
         for decisions in ("t", ""):
             claim = bench.claim()
-            assert claim is not None and claim.run_id == "r.1"
+            assert claim is not None and claim.run_id == "r~1"
             bench.complete(claim, decisions=decisions)
         back = bench.claim()
-        assert back is not None and back.attached == ("child", "r.1", "completed")
+        assert back is not None and back.attached == ("child", "r~1", "completed")
         bench.complete(back)
         assert bench.status() == "completed"
 
@@ -349,10 +349,10 @@ class TestStartChild:
         for plan in (before, "gone"):
             call = scripts.start_child(bench.keys, blueprint_id="chain", plan_hash=plan, **options)
             assert bench.call(call) == [b"other-plan"]
-        assert not bench.env.link.redis.exists(bench.keys.run("r.1"))
+        assert not bench.env.link.redis.exists(bench.keys.run("r~1"))
         call = scripts.start_child(bench.keys, blueprint_id="chain", plan_hash=after, **options)
-        assert bench.call(call) == [b"ok", b"r.1"]
-        assert bench.env.link.redis.hget(bench.keys.run("r.1"), "plan").decode() == after
+        assert bench.call(call) == [b"ok", b"r~1"]
+        assert bench.env.link.redis.hget(bench.keys.run("r~1"), "plan").decode() == after
         bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
 
     @pytest.mark.parametrize(("own", "ends_after"), [(5_000, 5.1), (0, 60.1), (90_000, 60.1)])
@@ -364,10 +364,10 @@ class TestStartChild:
         bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=16, timeout_ms=own, **options))
         bench.env.clock.advance(ends_after - 0.2)
         bench.sweep()
-        assert bench.status("r.1") == "queued"
+        assert bench.status("r~1") == "queued"
         bench.env.clock.advance(0.2)
         bench.sweep()
-        assert bench.status("r.1") == "timed_out"
+        assert bench.status("r~1") == "timed_out"
 
     def test_refuses_an_unknown_blueprint_and_too_deep_a_nesting(self, bench: Bench) -> None:
         bench.start("sub")
@@ -602,7 +602,7 @@ def test_expire_removes_a_run_with_all_its_keys(bench: Bench) -> None:
         key.decode().removeprefix(bench.keys.base)
         for key in bench.env.link.redis.scan_iter(match=bench.keys.base + "*")
     }
-    assert not [name for name in left if name.startswith(("run:", "idx:", "ended:"))]
+    assert not [name for name in left if name.startswith(("run:", "events:", "batch:", "idx:", "ended:"))]
     assert bench.env.link.redis.hget(bench.keys.stats, "bytes") == b"0"
 
 

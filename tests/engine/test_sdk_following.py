@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import Client, ClientSettings, ConfigurationError, NodeContext, RunStatus, WaitTimeoutError
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
 from flowcraft_server.testing import TestEnvironment
 from tests.blocking_client import BOTH, clients
 from tests.engine.test_failures import graph
@@ -216,7 +217,7 @@ def test_what_a_deployment_tells_of_itself(environment: Make, client_of: ClientO
     (worker,) = client.workers()
     assert worker.pid == os.getpid()
     info = client.ping()
-    assert (info.namespace, info.protocol, info.blueprints, info.workers) == (env.namespace, "1", 1, 1)
+    assert (info.namespace, info.protocol, info.blueprints, info.workers) == (env.namespace, PROTOCOL_VERSION, 1, 1)
 
 
 class LossyProxy:

@@ -1,8 +1,14 @@
-"""Names of every key in Redis. All keys of a partition share one hash tag, so one script reaches them in Cluster too."""
+"""Names of every key in Redis. All keys of a partition share one hash tag, so one script reaches them in Cluster too.
+
+What a key is stands in front of the id that it belongs to, and the id comes last, so that no id spells the key of another one:
+an id may hold `:`. Where a second name follows, `|` stands between, which run ids cannot hold.
+"""
 
 from dataclasses import dataclass, field
 
-PROTOCOL_VERSION = "1"
+PROTOCOL_VERSION = "2"
+"""Changes with the names of keys and with what they hold: a client and a server of two versions refuse each other."""
+
 DEFAULT_NAMESPACE = "flowcraft"
 
 
@@ -31,11 +37,11 @@ class Keys:
 
     def events(self, run_id: str) -> str:
         """List with the history of a run."""
-        return f"{self.base}run:{run_id}:events"
+        return f"{self.base}events:{run_id}"
 
     def batch(self, run_id: str, owner: str) -> str:
         """Hash with the items and results of a batch, by the node that scatters it."""
-        return f"{self.base}run:{run_id}:batch:{owner}"
+        return f"{self.base}batch:{run_id}|{owner}"
 
     def channel(self, run_id: str) -> str:
         """Channel on which something is said whenever the run has changed."""
@@ -43,7 +49,7 @@ class Keys:
 
     def end_channel(self, run_id: str) -> str:
         """Channel on which nothing is said of the run but its end."""
-        return f"{self.base}run:{run_id}:end"
+        return f"{self.base}end:{run_id}"
 
     @property
     def inbox_prefix(self) -> str:

@@ -10,7 +10,8 @@ from flowcraft_server.blueprints.near import listed
 
 
 def check_subflows(findings: Findings) -> None:
-    """Check every subflow node."""
+    """Check every subflow node, and that no node has the name that a node inside of a subflow has from outside."""
+    _check_names(findings)
     for node in findings.graph.nodes.values():
         called = called_id(node)
         if called is None:
@@ -24,6 +25,20 @@ def check_subflows(findings: Findings) -> None:
         _check_recursion(findings, node, called)
         _check_handed_over(findings, node, child)
         _check_returned(findings, node, child)
+
+
+def _check_names(findings: Findings) -> None:
+    """Signals name a node of a child run by the way to it, `subflow/node`: no node of this blueprint may be called so."""
+    subflows = {node.id for node in findings.graph.nodes.values() if node.uses == "subflow"}
+    for node in findings.graph.nodes.values():
+        parts = node.id.split("/")
+        ways = ("/".join(parts[:count]) for count in range(1, len(parts)))
+        way = next((way for way in ways if way in subflows), None)
+        if way is not None:
+            message = (
+                f"'{node.id}' is how signals name a node inside of subflow '{way}'; give it an id without '{way}/'"
+            )
+            findings.error(node_path(node, "id"), message)
 
 
 def called_id(node: Node) -> str | None:

@@ -11,7 +11,9 @@ from flowcraft_server.blueprints.loader_tree import Fields, Tree
 from flowcraft_server.blueprints.marks import Path
 from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
 
-_QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""The same that `executor.queue` of a server takes: a queue that no server could name would never be served."""
+
 _ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -89,8 +91,10 @@ def _retry_delay(reading: Reading, tree: Tree, path: Path) -> RetryDelay | None:
 
 def _queue(reading: Reading, tree: Tree, path: Path) -> str | None:
     name = reading.text(tree, path, "the name of a queue")
-    if name is not None and not _QUEUE.fullmatch(name):
-        reading.error(tree.mark, path, f"{kind_or_text(tree)} is no name for a queue; use letters, digits, - _ and .")
+    if name is not None and not QUEUE_NAME.fullmatch(name):
+        reading.error(
+            tree.mark, path, f"{kind_or_text(tree)} is no name for a queue; use 1 to 64 letters, digits, - _ and ."
+        )
         return None
     return name
 

@@ -9,6 +9,7 @@ from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.compiler import DEFAULT_QUEUE, input_fields
+from flowcraft_server.blueprints.loader_config import QUEUE_NAME
 from flowcraft_server.blueprints.model import Node
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.attempts import Attempt, Engine
@@ -71,6 +72,11 @@ def _node(owner: str, added: Any) -> Node:
         node = Node.from_plain(plain)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': {error}") from error
+    queue = node.config.queue
+    if queue is not None and not (isinstance(queue, str) and QUEUE_NAME.fullmatch(queue)):
+        raise InvalidDynamicNode(
+            f"dynamic node '{node.id}' of '{owner}': {queue!r} is no name for a queue; use 1 to 64 letters, digits, - _ and ."
+        )
     if node.config.fallback is not None:
         raise InvalidDynamicNode(
             f"dynamic node '{node.id}' of '{owner}' has a fallback; only nodes of the blueprint can have one"

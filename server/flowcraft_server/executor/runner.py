@@ -204,7 +204,7 @@ class NodeRunner:
         code = reply[0]
         if code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
-        elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many"):
+        elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many", b"taken"):
             self._refused(attempt, code.decode(), reply)
         elif code == b"other-plan":
             self._start_child_anew(attempt)
@@ -212,10 +212,11 @@ class NodeRunner:
 
     def _refused(self, attempt: Attempt, code: str, reply: Any) -> None:
         """The script would not start a child or add nodes: a failure of the node, which is still held."""
-        detail = reply[1].decode() if code == "clash" else ""
+        detail = reply[1].decode() if code in ("clash", "taken") else ""
         what = {
             "too-deep": f"subflows nest deeper than {self.settings.max_depth} (limits.subflowDepth)",
             "no-blueprint": f"no blueprint '{attempt.params.get('blueprintId')}' is published",
+            "taken": f"no id is free for the child run: '{detail}' and the ones before it are taken",
             "clash": f"the dynamic node '{detail}' has the id of another node of the run",
             "too-many": f"the run would have more than {self.settings.max_nodes} dynamic nodes (limits.dynamicNodes)",
         }[code]

@@ -16,7 +16,7 @@ from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
 from .collector import collect_less_often
 from .program import restart_this_program
-from .redis_gate import RedisUnusable, check_durability, complaints_about, shown_url, wait_for_redis
+from .redis_gate import RedisUnusable, check_durability, check_protocol, complaints_about, shown_url, wait_for_redis
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
 from .worker import build_worker, serve
@@ -49,13 +49,15 @@ class Deployment:
             lenient: whether a Redis that may lose data is only warned about.
 
         Raises:
-            RedisUnusable: it does not answer, may lose data, or cannot keep it as `redis.durability` wants.
+            RedisUnusable: it does not answer, may lose data, holds runs of another protocol, or cannot keep data as
+                `redis.durability` wants.
         """
         client = wait_for_redis(self.url, self.settings.redis.connect_timeout, stop.wait)
         for complaint in complaints_about(client, self.url):
             if not lenient and self.settings.redis.require_no_eviction:
                 raise RedisUnusable(f"{complaint}; or set redis.requireNoEviction: off and accept the loss")
             logger.warning(complaint)
+        check_protocol(client, self.url, Keys(self.settings.name))
         check_durability(client, self.url, Keys(self.settings.name), self.settings.redis.durability)
         return client
 

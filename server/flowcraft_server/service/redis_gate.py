@@ -8,7 +8,7 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk.durability import ASYNC, FSYNC, is_kept, waiting_command
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.steps import clock
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import connect
@@ -78,6 +78,21 @@ def complaints_about(client: "redis.Redis", url: str) -> list[str]:
     if _info(client, "replication").get("role") == "slave":
         complaints.append(f"{shown_url(url)} is a read-only replica; name its primary in redis.url")
     return complaints
+
+
+def check_protocol(client: "redis.Redis", url: str, keys: Keys) -> None:
+    """Look whether what the namespace keeps in Redis was written by a release of the same protocol.
+
+    Raises:
+        RedisUnusable: it was not: this release would neither find nor understand it.
+    """
+    found = client.get(keys.protocol)
+    spoken = found.decode() if isinstance(found, bytes) else found
+    if spoken not in (None, PROTOCOL_VERSION):
+        raise RedisUnusable(
+            f"{shown_url(url)}: the runs of '{keys.namespace}' are of protocol {spoken}, this server speaks {PROTOCOL_VERSION}: "
+            "let the release that recorded them finish them, or give this deployment another `name`"
+        )
 
 
 def check_durability(client: "redis.Redis", url: str, keys: Keys, level: str) -> None:

@@ -16,7 +16,7 @@ from tests.conformance.redelivery import Unreliable
 from tests.engine.compositions.constructs import Tree, build, item_result, spread_out
 from tests.engine.compositions.failing import ProgramFails, fails
 from tests.engine.compositions.program import ANSWER, Deployment, Seen, digest
-from tests.engine.conftest import leaked
+from tests.engine.leaks import leaked_keys
 
 PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "80"))
 PATIENCE = 60.0
@@ -27,7 +27,7 @@ current = [""]
 
 
 def note(ctx: NodeContext, name: str) -> None:
-    if ctx.run_id.partition(".")[0] == current[0]:
+    if ctx.run_id.partition("~")[0] == current[0]:
         called[name] += 1
 
 
@@ -182,7 +182,7 @@ RANDOM = settings(
 def env() -> Iterator[TestEnvironment]:
     with TestEnvironment(handlers=BY_NAME, workers=2) as made:
         yield made
-        assert not leaked(made)
+        assert not leaked_keys(made)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def troubled() -> Iterator[TestEnvironment]:
         yield made
         trouble.end()
         assert trouble.made["lost replies"] and trouble.made["expired leases"], trouble.made
-        assert not leaked(made)
+        assert not leaked_keys(made)
 
 
 @given(tree=TREES, start=st.integers(0, 9))

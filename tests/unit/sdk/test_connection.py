@@ -1,5 +1,7 @@
 """Addresses, settings, and how errors of redis-py become ours."""
 
+from typing import Any
+
 import pytest
 import redis
 import redis.asyncio
@@ -31,6 +33,16 @@ def test_the_argument_comes_before_the_environment_and_that_before_the_default(m
     monkeypatch.setenv("FLOWCRAFT_NAMESPACE", "agents")
     assert resolve_namespace(None) == "agents"
     assert resolve_namespace("mine") == "mine"
+
+
+@pytest.mark.parametrize("name", ["a}b", "{a}", "a b", "a:b", "*", "x" * 65, 7])
+def test_a_namespace_that_no_server_can_have_is_refused(monkeypatch: pytest.MonkeyPatch, name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="namespace: the name of a deployment is 1 to 64 of"):
+        resolve_namespace(name)
+    monkeypatch.setenv("FLOWCRAFT_NAMESPACE", str(name))
+    if isinstance(name, str):
+        with pytest.raises(ConfigurationError, match="namespace"):
+            resolve_namespace(None)
 
 
 def test_valkey_addresses_are_understood() -> None:

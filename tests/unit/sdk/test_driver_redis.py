@@ -20,6 +20,7 @@ from flowcraft_sdk import (
     RunNotFoundError,
     WaitTimeoutError,
 )
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
 from flowcraft_sdk.steps import Batch, Command, Emit, command
 from tests.blocking_client import BlockingClient
 from tests.unit.sdk.conftest import PrivateServer, Runs, until
@@ -59,7 +60,7 @@ def test_another_protocol_shows_in_ping_and_start(client: Any, runs: Runs) -> No
     for call in (client.ping, lambda: client.start("b")):
         with pytest.raises(ProtocolMismatchError) as caught:
             call()
-        assert (caught.value.client_version, caught.value.server_version) == ("1", "99")
+        assert (caught.value.client_version, caught.value.server_version) == (PROTOCOL_VERSION, "99")
 
 
 def test_a_closed_client_says_so(client: Any, runs: Runs) -> None:

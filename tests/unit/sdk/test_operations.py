@@ -21,7 +21,7 @@ from flowcraft_sdk.errors import (
     WaitTimeoutError,
 )
 from flowcraft_sdk.operations import Deployment
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import RunStatus
 from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Step
@@ -57,7 +57,7 @@ def server(
     reply: list[Any],
     *,
     doc: bytes | None = DOC,
-    protocol: bytes | None = b"1",
+    protocol: bytes | None = PROTOCOL_VERSION.encode(),
     published: bytes | None = b"h1",
     token: str = "",
 ) -> Answer:
@@ -194,8 +194,10 @@ def test_an_unknown_blueprint_names_near_ones() -> None:
 
 def test_another_protocol_is_refused_before_anything_is_sent() -> None:
     for operation in (operations.start(deployment(), "b", {}, "r1", {}),):
-        with pytest.raises(ProtocolMismatchError, match="this SDK speaks protocol 1, the deployment 2"):
-            drive(operation, server([], protocol=b"2"))
+        with pytest.raises(
+            ProtocolMismatchError, match=f"this SDK speaks protocol {PROTOCOL_VERSION}, the deployment 1"
+        ):
+            drive(operation, server([], protocol=b"1"))
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_cancel_children_memo_and_deadline() -> None:
     fields = {
         "cx": json.dumps({"reason": "enough", "at": int(CR) + 5, "grace": 1500}),
         "forced": "1", "memo": {"of": "ann"}, "dl": str(int(CR) + 1000),
-        "k:r1.1": "a", "k:r1.2": "b", "k:r1.10": "a", "n:a": "W|1|1|0|3|subflow",
+        "k:r1~1": "a", "k:r1~2": "b", "k:r1~10": "a", "n:a": "W|1|1|0|3|subflow",
     }  # fmt: skip
     found = record(fields, doc("a", "b"), st="cancelling").snapshot()
     assert found.cancel is not None
@@ -135,8 +135,8 @@ def test_cancel_children_memo_and_deadline() -> None:
         True,
     )
     assert (found.memo, found.deadline) == ({"of": "ann"}, at(1000))
-    assert found.children == ("r1.1", "r1.2", "r1.10")
-    assert found.nodes["a"].child_run_id == "r1.10"
+    assert found.children == ("r1~1", "r1~2", "r1~10")
+    assert found.nodes["a"].child_run_id == "r1~10"
     assert record({}).snapshot().cancel is None
 
 
@@ -144,14 +144,14 @@ def test_waiting_points() -> None:
     fields = {
         "n:a": "W|1|1|0|3|signal", "w:a": {"prompt": "Sure?", "actions": ["yes", "no"]},
         "n:b": "W|1|1|0|4|timer", "w:b": None,
-        "n:c": "W|1|1|0|5|subflow", "w:c": "r1.1", "k:r1.1": "c",
+        "n:c": "W|1|1|0|5|subflow", "w:c": "r1~1", "k:r1~1": "c",
         "n:d": "W|1|1|0|6|batch", "n:e": "W|1|1|0|6|fallback", "n:f": "L|1|1|0|7",
     }  # fmt: skip
     found = record(fields, doc(*"abcdef"), st="waiting").snapshot().waiting
     assert [(point.node_id, point.kind, point.since) for point in found] == [
         ("a", "signal", at(3)), ("b", "timer", at(4)), ("c", "subflow", at(5)),
     ]  # fmt: skip
-    assert (found[0].prompt, found[0].actions, found[2].child_run_id) == ("Sure?", ["yes", "no"], "r1.1")
+    assert (found[0].prompt, found[0].actions, found[2].child_run_id) == ("Sure?", ["yes", "no"], "r1~1")
 
 
 CONTEXT = {

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft_server.service.redis_gate import RedisUnusable, complaints_about, shown_url, wait_for_redis
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_server.service.redis_gate import (
+    RedisUnusable,
+    check_protocol,
+    complaints_about,
+    shown_url,
+    wait_for_redis,
+)
 from flowcraft_server.store.embedded import EmbeddedStore
 
 
@@ -99,3 +106,16 @@ def test_addresses_are_shown_without_passwords() -> None:
     assert shown_url("rediss://user:secret@host:6379/1") == "rediss://user:********@host:6379/1"
     assert shown_url("redis://:secret@host") == "redis://:********@host"
     assert shown_url("unix:///tmp/x.sock") == "unix:///tmp/x.sock"
+
+
+def test_runs_that_another_protocol_recorded_are_left_alone(store: EmbeddedStore) -> None:
+    client, keys = wait_for_redis(store.url, 1), Keys("orders")
+    check_protocol(client, store.url, keys)
+    client.set(keys.protocol, PROTOCOL_VERSION)
+    check_protocol(client, store.url, keys)
+    client.set(keys.protocol, "1")
+    with pytest.raises(
+        RedisUnusable, match=r"the runs of 'orders' are of protocol 1, .* or give this deployment another `name`"
+    ):
+        check_protocol(client, store.url, keys)
+    check_protocol(client, store.url, Keys("others"))

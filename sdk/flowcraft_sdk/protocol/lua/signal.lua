@@ -12,8 +12,7 @@ if not to then return refusal end
 local r, inst = to.run, to.inst
 if not to.waits and get(r, 'ep:' .. inst) then return {'full', to.path, to.top.st} end
 
-put(to.top, 'sg:' .. signal_id, to.path)
-put(r, 'sg:' .. signal_id, inst)
+note_signal(to, signal_id)
 node_event(r, 'i', inst, action)
 if to.waits then
   put(r, 'v:' .. inst, payload)

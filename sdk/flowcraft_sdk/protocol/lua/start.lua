@@ -4,15 +4,15 @@
 --   token: names this call; INBOX@MARK has the run's end told to that inbox of the caller's, under this mark
 --   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
 --   expected: the plan that the caller thinks is current, or ''
--- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint, blueprint} | {other-plan, the current one}
---   | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
+-- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint|broken, blueprint} | {other-plan, the current one}
+--   (broken: what lies under the id is no record of a run) | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
 --@include base recording
 
 local token, id, blueprint, version, digest, on_conflict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local start_at, timeout = tonumber(ARGV[7]) or 0, tonumber(ARGV[8])
 
-local there = redis.call('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
+local there = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
 if there[1] then
   if there[3] == token then return {'started', there[2]} end
   if on_conflict == 'raise' then return {'conflict', 'exists', there[4]} end
@@ -47,6 +47,11 @@ if ARGV[11] ~= '' then
   if p[4] and (options.deadline == 0 or tonumber(p[4]) < options.deadline) then options.deadline = tonumber(p[4]) end
 end
 
+if is_taken(id) then
+  if there.err or redis.call('EXISTS', B .. 'run:' .. id) == 1 then return {'conflict', 'broken', ''} end
+  redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand
+end
+
 -- The common start: at once, of nobody's child, with nodes outside of loops. Without the machinery that the others need.
 local function begin_straight()
   if options.parent or start_at > NOW or not meta.starts[1] or #meta.starts > 1000 then return false end
@@ -63,7 +68,7 @@ local function begin_straight()
   local k = B .. 'run:' .. id
   write_record(k, record)
   add_to_indexes(options, 'queued')
-  if keeps_history() then redis.call('RPUSH', k .. ':events', 'B|0||') end
+  if keeps_history() then redis.call('RPUSH', B .. 'events:' .. id, 'B|0||') end
   for queue, insts in pairs(waiting) do enqueue(id, queue, insts) end
   return true
 end

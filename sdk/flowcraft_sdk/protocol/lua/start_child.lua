@@ -2,10 +2,12 @@
 -- KEYS clock
 -- ARGV run inst fence blueprint plan (the one that is taken for the current one, '' for any) max_depth timeout, then key value ... of the child's context
 --   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
--- RETURNS {ok, child run id} | {stale|already} | {no-blueprint} | {other-plan}: that plan is not, or no longer, the current one
+-- The child's id is PARENT~NUMBER, which no user can give a run; a number whose id is taken all the same is passed over.
+-- RETURNS {ok, child run id} | {taken, child run id}: so are the next ones | {stale|already} | {no-blueprint} | {other-plan}: that plan is not, or no longer, the current one
 --   | {too-deep} | {stopping} (the node is cancelled)
 --@include base run graph loops measuring ending claiming recording creating
 
+local MOST_TAKEN = 1000 -- ids that are tried
 local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
 local r, n = held(id, inst, tonumber(ARGV[3]))
 if not r then
@@ -18,6 +20,12 @@ if ARGV[5] ~= '' and ARGV[5] ~= plan then return {'other-plan'} end
 local up = redis.call('HMGET', r.k, 'root', 'dep', 'dl', 'kids')
 local depth = tonumber(up[2] or 0) + 1
 if depth > tonumber(ARGV[6]) then return {'too-deep'} end
+local number = (tonumber(up[4] or 0) or 0) + 1
+local most = number + MOST_TAKEN
+while is_taken(id .. '~' .. number) do
+  number = number + 1
+  if number > most then return {'taken', id .. '~' .. number - 1} end
+end
 
 redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
 if r.stop or needless(r, inst) then
@@ -28,8 +36,7 @@ if r.stop or needless(r, inst) then
 end
 local deadline, timeout = tonumber(up[3]) or 0, tonumber(ARGV[7])
 if timeout > 0 and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
-local number = tonumber(up[4] or 0) + 1
-local child_id = id .. '.' .. number
+local child_id = id .. '~' .. number
 put(r, 'kids', number)
 put(r, 'k:' .. child_id, inst)
 put(r, 'w:' .. inst, child_id)

@@ -10,7 +10,7 @@ if not r then
   commit()
   return {n}
 end
-local key, first = r.k .. ':batch:' .. inst, tonumber(ARGV[6])
+local key, first = batch_key(id, inst), tonumber(ARGV[6])
 if first == 0 then
   redis.call('DEL', key)
   batches().put(r, inst, {total = tonumber(ARGV[4]), opened = 0, done = 0, limit = tonumber(ARGV[5])})

@@ -22,6 +22,11 @@ local function item_of(inst)
   if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
 end
 
+-- The hash with the items and results of a batch. Run ids hold no '|', so no run and owner share a key with another pair.
+local function batch_key(id, owner)
+  return B .. 'batch:' .. id .. '|' .. owner
+end
+
 -- Whether a queue is one of a worker's, which are given comma separated.
 local function serves(queues, queue)
   return queues == queue or string.find(',' .. queues .. ',', ',' .. queue .. ',', 1, true) ~= nil
@@ -34,15 +39,15 @@ local function start_value(k, key)
 end
 
 -- Appends to a run's history, which is capped; `ev0` counts what was cut off.
-local function add_events(k, events)
-  local key, length = k .. ':events', 0
+local function add_events(id, events)
+  local key, length = B .. 'events:' .. id, 0
   for from = 1, #events, 2000 do
     length = redis.call('RPUSH', key, unpack(events, from, math.min(from + 1999, #events)))
   end
   local cap = tonumber(length > 1000 and setting('events', '10000') or 10000)
   if length > cap then
     redis.call('LTRIM', key, length - cap, -1)
-    redis.call('HINCRBY', k, 'ev0', length - cap)
+    redis.call('HINCRBY', B .. 'run:' .. id, 'ev0', length - cap)
   end
 end
 

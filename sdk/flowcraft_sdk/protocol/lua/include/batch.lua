@@ -1,5 +1,5 @@
 -- Items of a batch (`node[7]`): stored beside the run, opened a few at a time, their results kept in order.
--- `b:<owner>` in the run hash is `total|next|done|limit`; the hash `run:ID:batch:<owner>` holds i:<n> items and r:<n> results.
+-- `b:<owner>` in the run hash is `total|next|done|limit`; the hash `batch:ID|<owner>` holds i:<n> items and r:<n> results.
 
 -- The functions for batches, made when one is met: most calls meet none.
 local function batches()
@@ -45,8 +45,8 @@ local function batches()
   end
 
   local function done(r, owner, index, result)
-    redis.call('HSET', r.k .. ':batch:' .. owner, 'r:' .. index, result)
-    redis.call('HDEL', r.k .. ':batch:' .. owner, 'i:' .. index)
+    redis.call('HSET', batch_key(r.id, owner), 'r:' .. index, result)
+    redis.call('HDEL', batch_key(r.id, owner), 'i:' .. index)
     put(r, 'n:' .. owner .. '[' .. index .. ']', false)
     local b = record(r, owner)
     b.done = b.done + 1

@@ -1,7 +1,7 @@
 -- What a call writes for each node or run, and that can be written together when the call is about many: entries of sorted
 -- sets and the events of a run. And followers of a run need to be told once that there is news.
 
-local added, removed, noted, told -- by key; nil: nothing is collected, each is written at once
+local added, removed, noted, told -- by key, `noted` by run id; nil: nothing is collected, each is written at once
 
 local function collect()
   added, removed, noted, told = {}, {}, {}, {}
@@ -11,7 +11,7 @@ end
 local function write_collected()
   for set, members in pairs(removed) do redis.call('ZREM', set, unpack(members)) end
   for set, entries in pairs(added) do redis.call('ZADD', set, unpack(entries)) end
-  for k, events in pairs(noted) do add_events(k, events) end
+  for id, events in pairs(noted) do add_events(id, events) end
   collect()
 end
 
@@ -37,16 +37,16 @@ local function add_entry(set, score, member)
   end
 end
 
--- Adds to a run's history; `now`: at once, with what was collected for it.
-local function note(k, events, now)
-  local list = told and noted[k]
+-- Adds to the history of run `id`; `now`: at once, with what was collected for it.
+local function note(id, events, now)
+  local list = told and noted[id]
   for _, event in ipairs(list and events or {}) do list[#list + 1] = event end
   if told and not now then
-    noted[k] = list or events
+    noted[id] = list or events
     return
   end
-  if list then noted[k] = nil end
-  add_events(k, list or events)
+  if list then noted[id] = nil end
+  add_events(id, list or events)
 end
 
 local function tell(k)

@@ -121,5 +121,5 @@ end
 local function commit()
   settle_status()
   save_all()
-  for _, r in ipairs(ended_now) do tell_end(r.k, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
+  for _, r in ipairs(ended_now) do tell_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
 end

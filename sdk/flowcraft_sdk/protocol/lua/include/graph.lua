@@ -37,7 +37,7 @@ local function entry(r, inst)
   local node = item_of(inst) or inst
   local e = plan_field(r, 'n:' .. node)
   if e then return e end
-  local key = r.id .. '|' .. node
+  local key = '|' .. r.id .. '|' .. node -- no plan begins so
   local dynamic = not entries[key] and get(r, 'y:' .. node)
   entries[key] = entries[key] or (dynamic and cjson.decode(dynamic)) or LOST
   return entries[key]

@@ -12,8 +12,8 @@ local function note_size(id, st, batches, child)
     return reply
   end
   local record = add(k)
-  add(k .. ':events')
-  for batch in string.gmatch(batches or '', '[^\n]+') do add(k .. ':batch:' .. batch) end
+  add(B .. 'events:' .. id)
+  for batch in string.gmatch(batches or '', '[^\n]+') do add(batch_key(id, batch)) end
   redis.call('HSET', k, 'by', bytes)
   redis.call('HINCRBY', B .. 'stats', 'bytes', bytes)
   if not child then redis.call('ZADD', B .. 'ended:' .. (st == 'timed_out' and 'failed' or st), NOW, id) end
@@ -23,8 +23,8 @@ end
 -- Who waits for the end alone listens to a channel of its own, and is not woken by each step of a run; the client that has
 -- started the run may have an inbox for the ends of all its runs. A small record goes along, which saves the listeners
 -- reading it. size: its bytes; token: of the start.
-local function tell_end(k, st, size, token)
-  local channel, said = k .. ':end', st
+local function tell_end(id, st, size, token)
+  local k, channel, said = B .. 'run:' .. id, B .. 'end:' .. id, st
   local inbox, mark = string.match(token or '', '^(.+)@(.+)$')
   inbox = inbox and B .. 'inbox:' .. inbox
   if size > 0 and size <= 8192 and redis.call('HLEN', k) <= 100 then

@@ -4,6 +4,11 @@ local function keeps_history()
   return setting('history', 'on') ~= 'off'
 end
 
+-- Whether anything lies where a new run's record and history would go, be it a broken record: a new run overwrites nothing.
+local function is_taken(id)
+  return redis.call('EXISTS', B .. 'run:' .. id, B .. 'events:' .. id) > 0
+end
+
 -- Fields and values of the record and of the context. options: id, blueprint, plan, token, digest, tags, memo, fork, parent,
 -- parent_node, root, depth, deadline, start_at; pairs_: where the context's key, value pairs begin in ARGV;
 -- live: how many nodes are ready.

@@ -50,9 +50,9 @@ local function remove_run(id)
   local k = B .. 'run:' .. id
   local v = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
   remove_from_indexes(id, v[1], v[3], v[4])
-  for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', k .. ':batch:' .. batch) end
+  for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
   for inst in string.gmatch(v[9] or '', '[^\n]+') do redis.call('ZREM', B .. 'dead', id .. '|' .. inst) end
-  redis.call('UNLINK', k, k .. ':events')
+  redis.call('UNLINK', k, B .. 'events:' .. id)
   redis.call('HINCRBY', B .. 'stats', 'bytes', -(v[7] or 0))
   if v[8] then redis.call('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end
   bury(id, v[1], tonumber(v[2] or NOW))

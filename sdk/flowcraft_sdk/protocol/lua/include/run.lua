@@ -119,7 +119,7 @@ local function save_all()
     if r.live ~= r.live0 then put(r, 'live', r.live > 0 and r.live) end
     if r.park ~= r.park0 then put(r, 'park', r.park > 0 and r.park) end
     write_fields(r)
-    if #r.ev > 0 then add_events(r.k, r.ev) end
+    if #r.ev > 0 then add_events(r.id, r.ev) end
     if #r.fired > 0 then enqueue_fired(r) end
     if #r.ev > 0 or r.st ~= r.st0 then
       redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')

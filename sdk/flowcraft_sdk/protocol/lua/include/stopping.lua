@@ -25,6 +25,8 @@ local function stop_companions(r, stop)
 end
 
 local function stop_child(r, child, grace, stop)
+  -- A child's deadline is its parent's at the latest. If both have passed, it has timed out too, whichever timer comes first.
+  if r.stop == 'timeout' and tonumber(get(child, 'dl') or NOW + 1) <= NOW then return stop(child, 'timeout', grace) end
   put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
   event(child, 'X', '', 'parent')
   stop(child, 'cancel', grace)

@@ -123,10 +123,10 @@ local function complete_run(id, k, created, history, token, set, events)
   redis.call('HDEL', k, 'live')
   if history ~= 'off' then
     events[#events + 1] = 'E|' .. NOW - created .. '||completed'
-    note(k, events, true)
+    note(id, events, true)
   end
   redis.call('PUBLISH', k, 'completed')
-  tell_end(k, 'completed', note_size(id, 'completed'), token)
+  tell_end(id, 'completed', note_size(id, 'completed'), token)
 end
 
 local function straight()
@@ -166,6 +166,6 @@ local function straight()
     return {'ok', 'running', begin_node(id, own, entry, FRESH, {plan, v[10], v[3], v[7]}, false, worker, lease, set, events, given)}
   end
   redis.call('HSET', k, unpack(set))
-  if v[7] ~= 'off' then note(k, events) end
+  if v[7] ~= 'off' then note(id, events) end
   return reply_with_claim('ok', 'running', nil, how, queues, worker, lease)
 end

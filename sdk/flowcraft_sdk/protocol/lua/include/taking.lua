@@ -39,7 +39,7 @@ local function add_inputs(reply, k, inst, e, given)
   local options = e[6] or {}
   local owner, index = item_of(inst)
   if owner then
-    reply[11] = redis.call('HGET', k .. ':batch:' .. owner, 'i:' .. index)
+    reply[11] = redis.call('HGET', batch_key(reply[1], owner), 'i:' .. index)
     return
   end
   if #e[2] > 0 then
@@ -64,7 +64,7 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
     events[#events + 1] = 's|' .. now .. '|' .. (its ~= '' and (inst .. '#' .. its) or inst) .. '|' .. n[1] .. '|' .. worker
-    note(k, events)
+    note(id, events)
   end
   local reply = {id, inst, run[1], run[2], n[1], claims, n[3], its, 0, attached, false}
   add_inputs(reply, k, inst, e, given)

@@ -1,6 +1,7 @@
 -- Waiting nodes of a run and of its child runs. A node in a child run is named by the way to it: `subflow/wait`.
 
 local MOST_WAITS, MOST_RUNS = 100, 1000
+local MOST_SIGNALS = 10000 -- that a run remembers; the oldest is forgotten
 
 local function is_wait(n)
   return n and n.s == 'W' and (n.more == 'signal' or n.more == 'webhook')
@@ -28,15 +29,17 @@ local function follow(r, path)
   end
 end
 
--- Paths of the nodes that wait for a signal, in this run and below it; a bounded number of them.
+-- Paths of the nodes that wait for a signal, in this run and below it; a bounded number of them. Also the run and the node of
+-- the first one.
 local function waiting_paths(r)
-  local found, pending, seen = {}, {{r, ''}}, 0
+  local found, pending, seen, first = {}, {{r, ''}}, 0, {}
   while #pending > 0 and #found < MOST_WAITS and seen < MOST_RUNS do
     local run, way = pending[1][1], pending[1][2]
     table.remove(pending, 1)
     seen = seen + 1
     each_node(run, function(inst, n)
       if is_wait(n) then
+        if #found == 0 then first = {run, inst} end
         if #found < MOST_WAITS then found[#found + 1] = way .. inst end
         return
       end
@@ -45,7 +48,7 @@ local function waiting_paths(r)
     end)
   end
   table.sort(found)
-  return found
+  return found, first[1], first[2]
 end
 
 -- Whether a node may still come to wait: it has not been decided, or a loop around it may go round again.
@@ -56,28 +59,77 @@ local function may_wait(r, inst, n)
   return n.s ~= 'W' and outermost ~= nil and loop_record(r, outermost).closed == ''
 end
 
+-- Under which path a run knows a signal id: `sg:<id>` of a signal that this run was named for or that one of its own nodes took,
+-- `sp:<id>` and a path of one that went to a node below it by another name. Nil if it knows none. The same id may have gone to
+-- several nodes below, by the names of their own runs: these are told apart by the path.
+local function known_signal(r, signal_id, path)
+  local seen = get(r, 'sg:' .. signal_id)
+  if seen then return seen end
+  if path == '' then return get(r, 'sp:' .. signal_id) or nil end
+  return get(r, 'sp:' .. signal_id .. '\n' .. path) and path or nil
+end
+
+-- Makes room for one more signal id: `sq:<n>` are the fields of the latest ones, `sn` is how many there were.
+local function remember(r, field)
+  if get(r, field) then return end
+  local number = tonumber(get(r, 'sn') or 0) + 1
+  local slot = 'sq:' .. number % MOST_SIGNALS
+  local oldest = get(r, slot)
+  if oldest then
+    put(r, oldest, false)
+    local passed, path = string.match(oldest, '^(sp:[^\n]+)\n(.*)$')
+    if passed and get(r, passed) == path then put(r, passed, false) end
+  end
+  put(r, slot, field)
+  put(r, 'sn', number)
+end
+
+-- Notes that a signal has been taken, wherever it may be asked for again: in the run of the node, and in each run above it under
+-- the path from there. So it is recognised by each of its names, whatever becomes of the runs on the way.
+local function note_signal(to, signal_id)
+  local run, path = to.run, to.inst
+  while run do
+    if run == to.run or run == to.top then
+      remember(run, 'sg:' .. signal_id)
+      put(run, 'sg:' .. signal_id, path)
+    else
+      local field = 'sp:' .. signal_id .. '\n' .. path
+      remember(run, field)
+      put(run, field, '')
+      put(run, 'sp:' .. signal_id, path)
+    end
+    local node = run.par and get(run, 'pn') -- false: no node of its parent waits for it
+    run = node and load_run(run.par)
+    if run and TERMINAL[run.st] then return end
+    path = node and node .. '/' .. path
+  end
+end
+
 -- Finds whom a signal is for. Returns {path, run, inst, node state, waits = whether it waits}, or a reply that says why there
 -- is nobody: {missing} | {duplicate, path} | {ended, status} | {not-waiting, status, waiting path ...}.
 local function addressee(id, path, signal_id, early)
   local r = load_run(id)
   if not r then return nil, {'missing'} end
-  local seen = get(r, 'sg:' .. signal_id)
+  local seen = known_signal(r, signal_id, path)
   if seen then return nil, {'duplicate', seen} end
   if TERMINAL[r.st] then return nil, {'ended', r.st} end
+  local run, inst
   if path == '' then
-    local waiting = waiting_paths(r)
+    local waiting
+    waiting, run, inst = waiting_paths(r)
     if #waiting ~= 1 then return nil, {'not-waiting', r.st, unpack(waiting)} end
     path = waiting[1]
+  else
+    run, inst = follow(r, path)
   end
-  local run, inst = follow(r, path)
   if run and run ~= r then
     seen = get(run, 'sg:' .. signal_id)
-    if seen then return nil, {'duplicate', path} end
+    if seen then return nil, {'duplicate', string.sub(path, 1, #path - #inst) .. seen} end
   end
   local n = run and node_state(run, inst)
   if is_wait(n) then return {path = path, top = r, run = run, inst = inst, n = n, waits = true} end
   if early and run and plan_field(run, 'n:' .. inst) and may_wait(run, inst, n) then
     return {path = path, top = r, run = run, inst = inst, n = n, waits = false}
   end
-  return nil, {'not-waiting', r.st, unpack(waiting_paths(r))}
+  return nil, {'not-waiting', r.st, unpack((waiting_paths(r)))}
 end

@@ -1,0 +1,77 @@
+"""What a test leaves behind in Redis that stands for nothing: every key is of a known family, and belongs to what is there."""
+
+import re
+from collections.abc import Iterator
+
+from flowcraft_sdk.records import STATES
+from flowcraft_server.testing import TestEnvironment
+
+SINGLE = {
+    "blueprints", "clock", "dead", "gone", "leases", "plans", "protocol", "retired", "settings", "stats", "synced", "timers",
+    "workers",
+}  # fmt: skip
+OF_RUNS = ("run", "events", "batch")
+QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+CLASSES = {"completed", "failed", "cancelled"}
+PLACE_OF_RUN = {"leases": 0, "timers": 1}
+"""Which part of an entry is the run."""
+
+
+def names_of(env: TestEnvironment) -> list[str]:
+    """All keys that hold the environment's namespace in their names, wherever."""
+    return [key.decode() for key in env.link.redis.scan_iter(match=f"*{env.namespace}*", count=1000)]
+
+
+def members(env: TestEnvironment, name: str) -> list[str]:
+    return [member.decode() for member in env.link.redis.zrange(env.keys.base + name, 0, -1)]
+
+
+def leaked_keys(env: TestEnvironment) -> list[str]:
+    """Keys of no family, keys of runs in no index, and entries of ended runs in a queue, a lease or a timer."""
+    names = names_of(env)
+    listed = {run for status in STATES for run in members(env, f"idx:st:{status}")}
+    found = [f"{name} is outside of the namespace" for name in names if not name.startswith(env.keys.base)]
+    inside = [name.removeprefix(env.keys.base) for name in names if name.startswith(env.keys.base)]
+    for name in inside:
+        wrong = _wrong_with(env, name, listed)
+        if wrong:
+            found.append(f"{name} {wrong}")
+    return [*found, *_entries_of_ended_runs(env, inside)]
+
+
+def _wrong_with(env: TestEnvironment, name: str, listed: set[str]) -> str:
+    family, colon, rest = name.partition(":")
+    if not colon:
+        return "" if family in SINGLE else "is of no family"
+    if family in OF_RUNS:
+        run_id, bar, owner = rest.partition("|")
+        if run_id not in listed:
+            return "belongs to no listed run"
+        if family != "batch":
+            return "holds a '|'" if bar else ""
+        batches = (env.link.redis.hget(env.keys.run(run_id), "batches") or b"").decode().split("\n")
+        return "" if bar and owner in batches else "is a batch that its run does not know of"
+    if family in ("ready", "q"):
+        return "" if QUEUE.fullmatch(rest) else "is of no queue"
+    if family == "plan":
+        known = {plan.decode() for plan in env.link.redis.hvals(env.keys.blueprints)}
+        known |= {plan.decode() for plan in env.link.redis.hkeys(env.keys.plans)} | set(members(env, "retired"))
+        return "" if rest in known else "is a plan that nothing uses"
+    if family == "worker":
+        return "" if rest in members(env, "workers") else "is of a worker that is not listed"
+    if family == "ended":
+        return "" if rest in CLASSES else "is of no class"
+    if family == "idx":
+        kind, _, value = rest.partition(":")
+        known = kind in ("bp", "tag") or (kind == "st" and value in STATES)
+        return "" if known and value else "is no index"
+    return "is of no family"
+
+
+def _entries_of_ended_runs(env: TestEnvironment, names: list[str]) -> Iterator[str]:
+    ended = {run for status in STATES if status.is_terminal for run in members(env, f"idx:st:{status}")}
+    for name in names:
+        if name in PLACE_OF_RUN or name.startswith("ready:"):
+            for member in members(env, name):
+                if member.split("|")[PLACE_OF_RUN.get(name, 0)] in ended:
+                    yield f"{name} keeps {member}"
