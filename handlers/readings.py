@@ -10,6 +10,7 @@ _LEAD_IN = (
 _VERDICT = r"(?P<negation>(?:not|isn't|is\s+not)\s+)?(?P<word>true|false|yes|no|untrue)"
 _ANSWER = re.compile(rf"{_LEAD_IN}{_VERDICT}(?P<rest>\s*$|\s*[.,;:!()\n\u2013\u2014-].*)", re.DOTALL)
 _CONTRARY = re.compile(r"(?P<negation>\b(?:not|isn't)\s+)?\b(?P<word>true|false|untrue)\b")
+_SPACES = re.compile(r"\s+")
 _MARKUP = str.maketrans("\u2019", "'", '*_`"\u201c\u201d')
 _AROUND = " \t\r\n\"'`\u201c\u201d\u2018\u2019"
 
@@ -21,7 +22,7 @@ def read_yes_no(reply: str) -> bool | None:
     begins with one of them followed by an explanation that does not say the opposite, or when its last line is such
     an answer ("Answer: false").
     """
-    text = reply.translate(_MARKUP).strip().strip("'").lower()
+    text = _narrow(reply.translate(_MARKUP).strip().strip("'").lower())
     leading = _answer(text)
     if leading is not None:
         return leading
@@ -32,6 +33,11 @@ def read_yes_no(reply: str) -> bool | None:
 def read_action(reply: str) -> str:
     """Return the action that `reply` names: the reply without white space, quotes and a full stop around it."""
     return reply.strip(_AROUND).removesuffix(".").strip(_AROUND)
+
+
+def _narrow(text: str) -> str:
+    """The text with each run of white space as one character, as a pattern may try every way to divide a long run."""
+    return _SPACES.sub(lambda run: "\n" if len(f"{run[0]}x".splitlines()) > 1 else " ", text)
 
 
 def _answer(text: str) -> bool | None:

@@ -9,6 +9,7 @@ from flowcraft_server.blueprints.quoting import quoted
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _LONGEST_MS = 2**53
+_LONGEST_TEXT = 100
 _EXPECTED = "expected a duration such as 500ms, 30s, 5m, 2h or 1d, or a whole number of milliseconds"
 
 
@@ -20,7 +21,7 @@ def parse_duration_ms(value: Any) -> int:
     """
     amount: float = math.nan
     if isinstance(value, str):
-        found = _DURATION.fullmatch(value.strip())
+        found = _DURATION.fullmatch(value.strip()) if len(value) <= _LONGEST_TEXT else None
         amount = float(found[1]) * _UNITS[found[2]] if found else math.nan
     elif isinstance(value, int | float) and not isinstance(value, bool):
         amount = value

@@ -8,7 +8,7 @@ from flowcraft_server.blueprints.loader_reading import Reading, is_blank, is_nul
 from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.marks import Mark, Path, written_path
 
-_ARROW = re.compile(r"\s*-\[(?P<action>[^\]]*)\]->\s*|\s*->\s*")
+_ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
 ANY_ACTION = "*"
 
 
@@ -143,8 +143,8 @@ def _edge_text(reading: Reading, key: str, entry: Entry, path: Path) -> str | No
 def _short_form(reading: Reading, tree: Scalar, path: Path) -> list[Link]:
     """`a -> b`, `a -[action]-> b`, and chains of them."""
     parts = _ARROW.split(tree.text.strip())
-    ids, actions = parts[0::2], parts[1::2]
-    if len(ids) < 2 or not all(part.strip() for part in ids):
+    ids, actions = [part.strip() for part in parts[0::2]], parts[1::2]
+    if len(ids) < 2 or not all(ids):
         shape = "expected an edge such as 'a -> b', 'a -[action]-> b' or 'a -> b -> c'"
         reading.lost(tree.mark, path, f"{shape}; got {shortened(tree.text)}")
         return []

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -15,7 +14,7 @@ from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import load_dirs
 from flowcraft_server.blueprints.marks import Path as Place
 from flowcraft_server.blueprints.model import Blueprint, Problem
-from flowcraft_server.observability.redaction import Redactor
+from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
 from .blueprint_files import with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
@@ -209,11 +208,9 @@ def _warn(reading: Reading, settings: Settings) -> None:
 def _result(
     reading: Reading, settings: Settings | None, handlers: dict[str, RegisteredHandler], blueprints: list[Blueprint]
 ) -> LoadResult:
-    secrets = set(reading.secrets)
+    secrets = set(reading.secrets) | set(secrets_in(reading.merged.data))
     if settings is not None:
-        secrets |= _secrets_in(settings)
-        password = urlsplit(settings.redis.url).password
-        secrets |= {password, unquote(password)} if password else set()
+        secrets |= _secrets_in(settings) | set(secrets_of_address(settings.redis.url))
     shortened = {secret[:LONGEST_SHOWN] for secret in secrets}
     redactor = Redactor(secrets | shortened)
     problems = [replace(problem, message=redactor.clean(problem.message)) for problem in reading.problems]

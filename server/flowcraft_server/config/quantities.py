@@ -12,6 +12,9 @@ from pydantic_core import PydanticCustomError
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
+LONGEST_TEXT = 100
+"""Characters of a duration or a size: a pattern that is searched for in digits without end takes for ever."""
+
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)")
 
@@ -38,6 +41,8 @@ def parse_duration(text: str) -> float:
         ValueError: it is not one; the message says how to write it.
     """
     rest = text.strip()
+    if len(rest) > LONGEST_TEXT:
+        raise ValueError(f"expected a duration, got a text of {len(rest)} characters; write 30s or 500ms")
     if not rest or _DURATION_PART.sub("", rest).strip():
         raise ValueError(f"expected a duration, got {text!r}; write 30s or 500ms")
     return sum(float(amount) * SECONDS[unit] for amount, unit in _DURATION_PART.findall(rest))
@@ -49,9 +54,9 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is not one; the message says how to write it.
     """
-    found = _SIZE.fullmatch(text.strip())
+    found = _SIZE.fullmatch(text.strip()) if len(text) <= LONGEST_TEXT else None
     if found is None:
-        raise ValueError(f"expected a size, got {text!r}; write 64KiB or 16MiB")
+        raise ValueError(f"expected a size, got {text[:LONGEST_TEXT]!r}; write 64KiB or 16MiB")
     return int(float(found[1]) * BYTES[found[2]])
 
 

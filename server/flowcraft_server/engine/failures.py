@@ -2,17 +2,19 @@
 
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.errors import SerializationError
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_sdk.protocol import wire
-from flowcraft_server.observability.redaction import Redactor
+from flowcraft_server.observability.redaction import Redactor, clip
 
 MAX_TRACEBACK = 8_000
 MAX_MESSAGE = 4_000
 MAX_FRAMES = 200
+
+_KNOWS_NONE = Redactor()
 MAX_DETAILS = 64 * 1024
 
 
@@ -55,15 +57,6 @@ class Failure:
     retryable: bool
     names: tuple[str, ...]
 
-    def hiding(self, redactor: Redactor) -> "Failure":
-        """The same with secrets masked in what is kept for people to read."""
-        return replace(
-            self,
-            message=redactor.clean(self.message),
-            traceback=redactor.clean(self.traceback),
-            details=redactor.clean_value(self.details),
-        )
-
     def to_json(self, node: str, attempt: int) -> bytes:
         """Wire JSON of the failure."""
         record = {
@@ -84,15 +77,19 @@ class Failure:
             return wire.dumps(record)
 
 
-def describe(error: BaseException) -> Failure:
-    """Turn an exception into data; the traceback starts in the handler's own code."""
+def describe(error: BaseException, redactor: Redactor = _KNOWS_NONE) -> Failure:
+    """Turn an exception into data; the traceback starts in the handler's own code.
+
+    Args:
+        redactor: masks secrets in what is kept for people to read, before that is shortened.
+    """
     classes = [cls for cls in type(error).__mro__ if cls not in (object, BaseException, Exception)]
     names = tuple(name for cls in classes for name in (cls.__name__, _dotted(cls)))
     return Failure(
         type=_dotted(type(error)),
-        message=_message(error),
-        traceback=_clip(_traceback(error), MAX_TRACEBACK),
-        details=_details(error),
+        message=redactor.clip(_message(error), MAX_MESSAGE),
+        traceback=redactor.clip(_traceback(error), MAX_TRACEBACK),
+        details=redactor.clean_value(_details(error)),
         retryable=not isinstance(error, NonRetryableError),
         names=names,
     )
@@ -110,7 +107,7 @@ def _details(error: BaseException) -> Any:
     try:
         return wire.loads(wire.dumps(getattr(error, "details", None), path="details", limit=MAX_DETAILS))
     except BaseException as own:  # whatever a foreign object may raise when it is looked into
-        return _storable(f"not stored: {_message(own)}")
+        return _storable(clip(f"not stored: {_message(own)}", MAX_MESSAGE))
 
 
 def _message(error: BaseException) -> str:
@@ -118,7 +115,7 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except BaseException:
         text = ""
-    return _clip(text or type(error).__name__, MAX_MESSAGE)
+    return text or type(error).__name__
 
 
 def _dotted(cls: type) -> str:
@@ -133,13 +130,6 @@ def _own_frames(error: BaseException) -> Any:
             break
         frame = frame.tb_next
     return frame
-
-
-def _clip(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n... {len(text) - limit} characters left out ...\n{text[-half:]}"
 
 
 def _storable(text: str) -> str:

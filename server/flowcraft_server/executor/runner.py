@@ -186,7 +186,7 @@ class NodeRunner:
         stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
         if stopping and isinstance(error, NodeCancelled):
             return self.engine.cancelled(attempt, seat())
-        failure = describe(error).hiding(self._redactor)
+        failure = describe(error, self._redactor)
         call = self.engine.failed(attempt, seat(), failure)
         logger.bind(run=claim.run_id, node=claim.inst).warning(
             "attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message
@@ -307,6 +307,7 @@ class NodeRunner:
             return
         claim = attempt.claim
         attempt.has_emitted = True
+        rest = self._redactor.clean_bytes(rest)
         call = scripts.emit(
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
         )

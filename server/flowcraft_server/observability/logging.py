@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from loguru import logger
 
 from .current_node import name_current_node
-from .redaction import Redactor
+from .redaction import Redactor, clip
+from .terminal import plain_json, plain_text
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 Format = Literal["auto", "pretty", "json"]
+
+MOST_OF_MESSAGE = 16_000
+"""Characters of a message, and of a traceback, that are written."""
+
+MOST_OF_FIELD = 2_000
+MOST_FRAMES = 200
 
 # Libraries that tell on `info` what each of their steps is; that is `debug` to whoever operates a server.
 _TALKATIVE = ("huey", "httpx", "httpcore", "openai", "asyncio")
@@ -111,16 +118,21 @@ class _PrettyLines:
         record = message.record
         name = record["level"].name
         time = f"{record['time']:%H:%M:%S}.{record['time'].microsecond // 1000:03d}"
-        context = " ".join(f"{key}={value}" for key, value in _context(record).items())
-        text = record["message"].replace("\n", "\n    ")
+        # Masked before it is clipped, and before lines are indented: a secret of several lines is found as it is written.
+        clean, fields = self._redactor.clip, self._redactor.clean_value(_context(record))
+        context = " ".join(
+            f"{plain_text(str(key), one_line=True)}={plain_text(clip(str(value), MOST_OF_FIELD), one_line=True)}"
+            for key, value in fields.items()
+        )
+        text = plain_text(clean(record["message"], MOST_OF_MESSAGE)).replace("\n", "\n    ")
         if record["exception"] is not None:
-            text += "\n" + _traceback(record).rstrip()
+            text += "\n" + plain_text(clean(_traceback(record), MOST_OF_MESSAGE)).rstrip()
         if self._colours:
             time = f"{_DIM}{time}{_RESET}"
             context = f"{_DIM}{context}{_RESET}" if context else ""
             text = f"{_COLOURS[name]}{text}{_RESET}" if name in _COLOURS else text
         line = f"{time} {name.lower():<8} {text}" + (f"  {context}" if context else "")
-        self._stream.write(self._redactor.clean(line) + "\n")
+        self._stream.write(line + "\n")
         self._stream.flush()
 
 
@@ -134,31 +146,60 @@ class _JsonLines:
         line: dict[str, Any] = {
             "time": record["time"].isoformat(timespec="milliseconds"),
             "level": record["level"].name.lower(),
-            "message": record["message"],
+            "message": self._redactor.clip(record["message"], MOST_OF_MESSAGE),
             "logger": record["extra"].get("logger", record["name"]),
-            **_context(record),
+            **{key: _clipped(value) for key, value in self._redactor.clean_value(_context(record)).items()},
         }
         error = record["exception"]
         if error is not None:
             line["error"] = {
                 "type": error.type.__name__ if error.type else None,
-                "message": str(error.value),
-                "traceback": _traceback(record),
+                "message": self._redactor.clip(_text(error.value), MOST_OF_MESSAGE),
+                "traceback": self._redactor.clip(_traceback(record), MOST_OF_MESSAGE),
             }
-        cleaned = self._redactor.clean_value(json.loads(json.dumps(line, default=str)))
-        self._stream.write(json.dumps(cleaned, ensure_ascii=False) + "\n")
+        self._stream.write(plain_json(json.dumps(line, ensure_ascii=False)) + "\n")
         self._stream.flush()
 
 
 def _context(record: "Record") -> dict[str, Any]:
-    return {key: value for key, value in record["extra"].items() if key != "logger" and value not in (None, "")}
+    """The fields of a line as plain values."""
+    fields = {
+        key: value for key, value in record["extra"].items() if key != "logger" and value is not None and value != ""
+    }
+    return {key: value if isinstance(value, (str, int, float)) else _plain(value) for key, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value, default=_text))
+    except Exception:  # it holds itself, or has keys that are no text
+        return _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # a foreign object's own code
+        return f"<{type(value).__name__}: {type(error).__name__} while it was written>"
+
+
+def _clipped(value: Any) -> Any:
+    """A field of a line, bounded."""
+    if isinstance(value, str):
+        return clip(value, MOST_OF_FIELD)
+    if isinstance(value, (dict, list)) and len(text := json.dumps(value, ensure_ascii=False)) > MOST_OF_FIELD:
+        return clip(text, MOST_OF_FIELD)
+    return value
 
 
 def _traceback(record: "Record") -> str:
     error = record["exception"]
     if error is None or error.value is None:
         return ""
-    return "".join(traceback.format_exception(error.type, error.value, error.traceback))
+    try:
+        return "".join(traceback.format_exception(error.type, error.value, error.traceback, limit=MOST_FRAMES))
+    except Exception as own:  # causes and notes of foreign exceptions have code of their own
+        return f"not shown: {type(own).__name__} while it was formatted"
 
 
 class _IntoLoguru(logging.Handler):
