@@ -4,14 +4,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import click
-
 from flowcraft_server.blueprints.analysis import analyze
 from flowcraft_server.blueprints.difference import MISSING, Change, Difference
 from flowcraft_server.blueprints.model import Edge
 
 from .blueprint_source import FoundBlueprint
-from .client_output import console
+from .terminal import console, write
 
 LONGEST_VALUE = 100
 SHOWN_HASH = 12
@@ -48,9 +46,10 @@ def print_analysis(found: FoundBlueprint) -> None:
     }
     for name, value in facts.items():
         if value:
-            click.echo(f"{click.style(f'{name:<10}', bold=True)} {value}")
+            write(f"{name:<10} ", bold=True, end=False)
+            write(value)
     for finding in found.findings:
-        click.secho(f"  {finding}", fg="yellow" if finding.severity == "warning" else "red")
+        write(f"  {finding}", colour="yellow" if finding.severity == "warning" else "red")
 
 
 def _input(name: str, rule: Mapping[str, Any]) -> str:
@@ -66,12 +65,10 @@ def _uses(found: FoundBlueprint) -> str:
 def print_difference(before: FoundBlueprint, after: FoundBlueprint, found: Difference) -> None:
     """Print what differs between two blueprints."""
     if found.empty:
-        click.echo("no difference")
+        write("no difference")
         return
     for sign, side in (("---", before), ("+++", after)):
-        click.secho(
-            f"{sign} {side.blueprint.id} ({side.version[:SHOWN_HASH] or 'has errors'}, {side.origin})", bold=True
-        )
+        write(f"{sign} {side.blueprint.id} ({side.version[:SHOWN_HASH] or 'has errors'}, {side.origin})", bold=True)
     uses = {node.id: node.uses for side in (before, after) for node in side.blueprint.nodes}
     _removed_and_added(
         "nodes",
@@ -86,10 +83,10 @@ def print_difference(before: FoundBlueprint, after: FoundBlueprint, found: Diffe
         {_edge(edge): changes for edge, changes in found.edges_changed},
     )
     if found.settings:
-        click.echo("settings")
+        write("settings")
         _print_changes(found.settings, "  ")
     for what in found.reordered:
-        click.echo(f"{what} stand in another order")
+        write(f"{what} stand in another order")
 
 
 def _removed_and_added(
@@ -97,19 +94,19 @@ def _removed_and_added(
 ) -> None:
     if not (removed or added or changed):
         return
-    click.echo(what)
+    write(what)
     for line in removed:
-        click.secho(f"  - {line}", fg="red")
+        write(f"  - {line}", colour="red")
     for line in added:
-        click.secho(f"  + {line}", fg="green")
+        write(f"  + {line}", colour="green")
     for line, changes in changed.items():
-        click.secho(f"  ~ {line}", fg="yellow")
+        write(f"  ~ {line}", colour="yellow")
         _print_changes(changes, "      ")
 
 
 def _print_changes(changes: Iterable[Change], indent: str) -> None:
     for change in changes:
-        click.echo(f"{indent}{change.path}: {_value(change.before)} -> {_value(change.after)}")
+        write(f"{indent}{change.path}: {_value(change.before)} -> {_value(change.after)}")
 
 
 def _edge(edge: Edge, *, full: bool = False) -> str:

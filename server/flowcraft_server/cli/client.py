@@ -13,8 +13,9 @@ from .client_blueprint import blueprint
 from .client_errors import EXIT_FAILED, Commands, run_goes_on
 from .client_input import Span, open_client, start_context
 from .client_operating import dlq, doctor
-from .client_output import event_line, outcome, print_json, print_output, print_run, print_runs
+from .client_output import event_line, outcome, print_output, print_run, print_runs
 from .client_signal import signal
+from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client, Handle, RunSnapshot
@@ -94,9 +95,9 @@ def start(
         snapshot = _wait_for(handle, timeout, follow=follow)
         _print_outcome(snapshot, key, as_json)
     elif as_json:
-        print_json({"run_id": handle.run_id, "blueprint_id": blueprint, "attached": handle.attached})
+        write_json({"run_id": handle.run_id, "blueprint_id": blueprint, "attached": handle.attached})
     else:
-        click.echo(handle.run_id)
+        write(handle.run_id)
 
 
 @main.command()
@@ -107,9 +108,9 @@ def status(connect: Callable[[], "Client"], run_id: str, as_json: bool) -> None:
     """Print the status of RUN."""
     found = connect().get_handle(run_id).status()
     if as_json:
-        print_json({"run_id": run_id, "status": found.value})
+        write_json({"run_id": run_id, "status": found.value})
     else:
-        click.echo(found.value)
+        write(found.value)
 
 
 @main.command()
@@ -135,9 +136,9 @@ def cancel(connect: Callable[[], "Client"], run_id: str, reason: str, grace: flo
     in_force = handle.cancel(reason, grace=grace)
     now = handle.status()
     if as_json:
-        print_json({"run_id": run_id, "cancelled": in_force, "status": now.value})
+        write_json({"run_id": run_id, "cancelled": in_force, "status": now.value})
     else:
-        click.echo(now.value if in_force else f"had ended before: {now.value}")
+        write(now.value if in_force else f"had ended before: {now.value}")
 
 
 main.add_command(signal)
@@ -165,7 +166,7 @@ def list_(
     wanted = [RunStatus(name) for name in statuses] or None
     runs = connect().list_runs(blueprint_id=blueprint, status=wanted, tag=tag, limit=limit)
     if as_json:
-        print_json([run.model_dump(mode="json") for run in runs])
+        write_json([run.model_dump(mode="json") for run in runs])
     else:
         print_runs(runs)
 
@@ -180,7 +181,7 @@ def show(connect: Callable[[], "Client"], run_id: str, with_ctx: bool, as_json: 
     snapshot = connect().get_handle(run_id).describe(ctx=with_ctx, outputs=as_json)
     if as_json:
         payloads = {"output": snapshot.output, "ctx": snapshot.ctx}
-        print_json({**snapshot.model_dump(mode="json", exclude=set(payloads)), **payloads})
+        write_json({**snapshot.model_dump(mode="json", exclude=set(payloads)), **payloads})
     else:
         print_run(snapshot)
 
@@ -189,9 +190,9 @@ def _wait_for(handle: "Handle[Any]", timeout: float | None, *, follow: bool = Fa
     until = None if timeout is None else time.monotonic() + timeout
     with run_goes_on(handle.run_id):
         if follow:
-            click.echo(f"run {handle.run_id}", err=True)
+            write(f"run {handle.run_id}", err=True)
             for event in handle.events(timeout=timeout):
-                click.echo(event_line(event), err=True)
+                write(event_line(event), err=True)
         return handle.wait(None if until is None else max(0.0, until - time.monotonic()))
 
 
@@ -201,16 +202,16 @@ def _print_outcome(snapshot: "RunSnapshot", key: str | None, as_json: bool) -> N
 
     completed = snapshot.status is RunStatus.COMPLETED
     if as_json and completed and key is not None:
-        print_json(_chosen(snapshot.output, key))
+        write_json(_chosen(snapshot.output, key))
     elif as_json:
-        print_json(outcome(snapshot))
+        write_json(outcome(snapshot))
     elif completed:
         print_output(_chosen(snapshot.output, key))
     else:
         why = snapshot.cancel.reason if snapshot.cancel is not None else ""
         if snapshot.failures:
             why = f"node '{snapshot.failures[0].node_id}': {snapshot.failures[0].message}"
-        click.echo(" ".join(f"run {snapshot.run_id} {snapshot.status}{': ' if why else ''}{why}".split()), err=True)
+        write(" ".join(f"run {snapshot.run_id} {snapshot.status}{': ' if why else ''}{why}".split()), err=True)
     if not completed:
         raise click.exceptions.Exit(EXIT_FAILED)
 

@@ -8,7 +8,7 @@ import click
 
 from .client_errors import EXIT_USAGE
 from .client_input import nearest_config
-from .client_output import print_json
+from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
@@ -63,7 +63,7 @@ def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
             for found in source.of_deployment()
         ]
     if as_json:
-        print_json(rows)
+        write_json(rows)
     else:
         print_blueprints(rows)
     if not published and source.deployment is not None and source.deployment.errors:
@@ -86,9 +86,9 @@ def show(ctx: click.Context, reference: str, as_json: bool, mermaid: bool) -> No
         raise click.UsageError("--json and --mermaid exclude each other")
     found = _source(ctx).find(reference)
     if as_json:
-        print_json(found.blueprint.to_plain())
+        write_json(found.blueprint.to_plain())
     elif mermaid:
-        click.echo(to_mermaid(found.blueprint), nl=False)
+        write(to_mermaid(found.blueprint), end=False)
     else:
         print_analysis(found)
 
@@ -116,7 +116,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str) -> None:
     warnings = len(problems) - errors
     if format_ != "json":
         also = f", {counted(warnings, 'warning')}" if warnings else ""
-        click.echo(f"{counted(checked, 'blueprint')}: {counted(errors, 'error')}{also}", err=bool(errors))
+        write(f"{counted(checked, 'blueprint')}: {counted(errors, 'error')}{also}", err=bool(errors))
     if errors:
         raise click.exceptions.Exit(EXIT_USAGE)
 
@@ -140,7 +140,7 @@ def diff(ctx: click.Context, before: str, after: str, as_json: bool) -> None:
             name: {"id": side.blueprint.id, "version": side.version or None, "origin": side.origin}
             for name, side in (("from", old), ("to", new))
         }
-        print_json({**sides, **found.to_plain()})
+        write_json({**sides, **found.to_plain()})
     else:
         print_difference(old, new, found)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from .terminal import write
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -28,13 +30,13 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            write("interrupted", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             line, code = told(error)
-            click.echo(line, err=True)
+            write(line, err=True)
             ctx.exit(code)
 
 
@@ -67,5 +69,5 @@ def run_goes_on(run_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"\ninterrupted; the run goes on: flowcraft result {run_id}", err=True)
+        write(f"\ninterrupted; the run goes on: flowcraft result {run_id}", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None

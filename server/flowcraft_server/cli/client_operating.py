@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .client_errors import EXIT_FAILED
-from .client_output import print_defects, print_json, print_letters
+from .client_output import print_defects, print_letters
+from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
@@ -28,7 +29,7 @@ def dlq_list(connect: Callable[[], "Client"], limit: int, as_json: bool) -> None
     """List dead letters, the newest first."""
     letters = connect().operator.dead_letters(limit=limit)
     if as_json:
-        print_json([letter.model_dump(mode="json") for letter in letters])
+        write_json([letter.model_dump(mode="json") for letter in letters])
     else:
         print_letters(letters)
 
@@ -45,9 +46,9 @@ def replay(connect: Callable[[], "Client"], run_id: str, as_json: bool) -> None:
     """
     handle = connect().operator.replay(run_id)
     if as_json:
-        print_json({"run_id": handle.run_id, "attached": handle.attached})
+        write_json({"run_id": handle.run_id, "attached": handle.attached})
     else:
-        click.echo(handle.run_id)
+        write(handle.run_id)
 
 
 @dlq.command()
@@ -69,7 +70,7 @@ def drop(connect: Callable[[], "Client"], run_id: str | None, node: str | None, 
         what = f"the dead letters of {len(run_ids)} runs" if run_id is None else f"the dead letters of run {run_id}"
         click.confirm(f"Drop {what}?", abort=True, err=True)
     dropped = sum(operator.drop(each, node) for each in run_ids)
-    click.echo(f"dropped {dropped} dead letters")
+    write(f"dropped {dropped} dead letters")
 
 
 @click.command()
@@ -84,7 +85,7 @@ def doctor(connect: Callable[[], "Client"], run_id: str | None, fix: bool, as_js
     """
     defects = connect().operator.examine(run_id, fix=fix)
     if as_json:
-        print_json([defect.model_dump(mode="json") for defect in defects])
+        write_json([defect.model_dump(mode="json") for defect in defects])
     else:
         print_defects(defects)
     if not all(defect.fixed for defect in defects):

@@ -1,18 +1,16 @@
 """What `flowcraft` prints: for people on a terminal, plain in a pipe, JSON for machines."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import click
+from flowcraft_server.observability.terminal import plain_text
+
+from .terminal import console, write, write_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from flowcraft_sdk import DeadLetter, Defect, RunEvent, RunSnapshot, RunSummary, WaitPoint
 
-PIPE_WIDTH = 240
 _STYLES = {
     "completed": "green",
     "failed": "red",
@@ -24,17 +22,12 @@ _STYLES = {
 }
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON; what JSON has no form for (a decimal, a date) as its text."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
-
-
 def print_output(output: Any) -> None:
     """Print a result: a text as it is, anything else as JSON."""
     if isinstance(output, str):
-        click.echo(output)
+        write(output)
     else:
-        print_json(output)
+        write_json(output)
 
 
 def outcome(snapshot: "RunSnapshot") -> dict[str, Any]:
@@ -78,7 +71,7 @@ def print_run(run: "RunSnapshot") -> None:
             out.print(Text(failure.traceback.rstrip(), style="dim"))
     if run.ctx is not None:
         out.print()
-        print_json(dict(run.ctx))
+        write_json(dict(run.ctx))
 
 
 def _asked(run_id: str, point: "WaitPoint") -> str:
@@ -107,12 +100,12 @@ def print_defects(defects: "Iterable[Defect]") -> None:
     for defect in found:
         where = f"run {defect.run_id}: " if defect.run_id else ""
         what = f"repaired ({defect.remedy})" if defect.fixed else f"--fix {defect.remedy}" if defect.remedy else ""
-        click.echo(f"{where}{defect.explanation}{'; ' if what else ''}{what}  [{defect.kind}]")
+        write(f"{where}{defect.explanation}{'; ' if what else ''}{what}  [{defect.kind}]")
     left = sum(not defect.fixed for defect in found)
     if not found:
-        click.echo("nothing hangs, nothing is left over")
+        write("nothing hangs, nothing is left over")
     else:
-        click.echo(f"{len(found)} found, {len(found) - left} repaired", err=True)
+        write(f"{len(found)} found, {len(found) - left} repaired", err=True)
 
 
 def event_line(event: "RunEvent") -> str:
@@ -148,15 +141,6 @@ def _status(status: str) -> Any:
     return Text(str(status), style=_STYLES.get(str(status), ""))
 
 
-def console() -> "Console":
-    """A console: as wide as the terminal, or wide enough for whole lines in a pipe."""
-    from rich.console import Console
-
-    wide = Console(highlight=False, markup=False, soft_wrap=False)
-    # In a pipe there is no width to fit into, and an id that is cut off is of no use.
-    return wide if wide.is_terminal else Console(highlight=False, markup=False, width=PIPE_WIDTH)
-
-
 def _time(moment: datetime | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
 
@@ -166,5 +150,5 @@ def _took(start: datetime | None, end: datetime | None) -> str:
 
 
 def _line(value: Any, most: int = 120) -> str:
-    text = " ".join(str(value).split())
+    text = plain_text(" ".join(str(value).split()), one_line=True)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from .client_input import read_json, start_context
-from .client_output import print_json
+from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
@@ -42,9 +42,9 @@ def signal(
     handle.signal(node_id, payload, action=action, signal_id=signal_id, buffer=buffer)
     now = handle.status()
     if as_json:
-        print_json({"run_id": run_id, "node_id": node_id, "action": action, "status": now.value})
+        write_json({"run_id": run_id, "node_id": node_id, "action": action, "status": now.value})
     else:
-        click.echo(now.value)
+        write(now.value)
 
 
 def _payload(pairs: tuple[str, ...], file: TextIO | None) -> Any:

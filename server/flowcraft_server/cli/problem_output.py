@@ -1,12 +1,11 @@
 """Prints what is wrong with the files of a deployment."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
 from flowcraft_server.blueprints.problems import Problem
+
+from .terminal import write, write_json
 
 FORMATS = ("text", "json", "github")
 
@@ -14,13 +13,13 @@ FORMATS = ("text", "json", "github")
 def print_problems(problems: Sequence[Problem], format: str) -> None:
     """Print problems: `text` on standard error, `json` and `github` (annotations) on standard output."""
     if format == "json":
-        click.echo(json.dumps([_plain(problem) for problem in problems], indent=2, ensure_ascii=False))
+        write_json([_plain(problem) for problem in problems])
         return
     for problem in problems:
         if format == "github":
-            click.echo(_annotation(problem))
+            write(_annotation(problem))
         else:
-            click.secho(str(problem), fg="yellow" if problem.severity == "warning" else "red", err=True)
+            write(str(problem), colour="yellow" if problem.severity == "warning" else "red", err=True)
 
 
 def counted(number: int, what: str) -> str:

@@ -18,6 +18,7 @@ from flowcraft_server.observability.logging import configure_logging
 
 from .problem_output import FORMATS, print_problems
 from .server_output import print_settings, print_started, print_verdict
+from .terminal import write
 
 EXIT_FAILED = 1
 EXIT_INVALID = 2
@@ -189,7 +190,7 @@ def health(file: Path, profile: str | None) -> None:
     configure_logging("error", "pretty", secrets=loaded.secrets)
     url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
     with _errors_told():
-        click.echo(check_health(settings, url or _redis_variable(loaded)))
+        write(check_health(settings, url or _redis_variable(loaded)))
 
 
 @main.command()
@@ -204,7 +205,7 @@ def gc(file: Path, profile: str | None, dry: bool) -> None:
     configure_logging("warning", "pretty", secrets=loaded.secrets)
     with _errors_told():
         url = _known_url(loaded, settings)
-        click.echo(overdue(url, settings) if dry else clean(url, settings))
+        write(overdue(url, settings) if dry else clean(url, settings))
 
 
 def _known_url(loaded: LoadResult, settings: Settings) -> str:

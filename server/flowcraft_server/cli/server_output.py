@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
 import yaml
 
 from flowcraft_server.config.load import LoadResult
@@ -16,6 +15,7 @@ from flowcraft_server.service.redis_gate import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
 from .problem_output import counted
+from .terminal import write
 
 
 def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> None:
@@ -26,18 +26,18 @@ def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> Non
     warnings = len(loaded.problems) - errors
     counts = counted(errors, "error") + (f", {counted(warnings, 'warning')}" if warnings else "")
     if errors:
-        click.echo(f"{counts}: nothing was started", err=True)
+        write(f"{counts}: nothing was started", err=True)
         return
     handlers, blueprints = counted(len(loaded.handlers), "handler"), counted(len(loaded.blueprints), "blueprint")
     also = f" ({counted(warnings, 'warning')})" if warnings else ""
-    click.echo(f"{loaded.path.name} is right{also}: {handlers}, {blueprints}, Redis {about_redis}")
+    write(f"{loaded.path.name} is right{also}: {handlers}, {blueprints}, Redis {about_redis}")
 
 
 def print_settings(loaded: LoadResult, settings: Settings, origin: bool) -> None:
     """Print the settings that count as YAML, or each with where it comes from."""
     plain = plain_settings(settings, loaded.secrets)
     if not origin:
-        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
+        write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
         return
     rows = [
         (path, json.dumps(value, ensure_ascii=False), place)
@@ -45,7 +45,7 @@ def print_settings(loaded: LoadResult, settings: Settings, origin: bool) -> None
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for path, value, place in rows:
-        click.echo(f"{path:<{widths[0]}}  {value:<{widths[1]}}  {place}")
+        write(f"{path:<{widths[0]}}  {value:<{widths[1]}}  {place}")
 
 
 def print_started(
@@ -67,16 +67,16 @@ def print_started(
             f"{workers}, up to {executor.async_concurrency} coroutines each process, queue {queues}",
         ),
     ]
-    click.secho(f"flowcraft · {settings.name}", bold=True)
+    write(f"flowcraft · {settings.name}", bold=True)
     for name, line in rows:
-        click.echo(f"  {name:<11}{line}")
-    click.echo(
+        write(f"  {name:<11}{line}")
+    write(
         f"Start a run:  flowcraft start {first} --follow"
         if first
         else "No blueprints yet: put one into a folder of blueprints.dirs"
     )
     grace = format_duration(executor.drain_timeout)
-    click.echo(f"Ctrl-C ends this; what runs may finish within {grace}. All state stays.")
+    write(f"Ctrl-C ends this; what runs may finish within {grace}. All state stays.")
 
 
 def _store_line(url: str, store: EmbeddedStore | None) -> str:

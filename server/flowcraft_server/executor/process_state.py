@@ -93,9 +93,14 @@ def _stored_environment() -> dict[Any, Any]:
 
 
 class ProcessState:
-    """What the process was like when its worker started. Thread-safe: two restorations at once put the same back."""
+    """What the process was like when its worker started. Thread-safe: two restorations at once put the same back.
 
-    def __init__(self) -> None:
+    Args:
+        active: whether anything is put back. Not where others than handlers change the process, as in a test.
+    """
+
+    def __init__(self, *, active: bool = True) -> None:
+        self._active = active
         self._before = [(part, part.read()) for part in _PARTS]
         self._streams = (_Stream("stdout"), _Stream("stderr"))
         self._stored = _stored_environment()
@@ -109,6 +114,8 @@ class ProcessState:
         Args:
             uses: the kind of node that has just run.
         """
+        if not self._active:
+            return []
         changed = [name for name in (self._restore(part, before) for part, before in self._before) if name]
         changed += [name for name in (stream.restore() for stream in self._streams) if name]
         if restore_logging():
@@ -123,6 +130,8 @@ class ProcessState:
 
     def restore_now_and_then(self) -> None:
         """The same where it would cost too much each time: not more often than each `SELDOM` seconds."""
+        if not self._active:
+            return
         now = clock()
         if now - self._looked >= SELDOM:
             self._looked = now

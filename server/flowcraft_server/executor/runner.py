@@ -59,7 +59,7 @@ class NodeRunner:
         self.models = models
         self.bridge: Bridge | None = None
         self.poke_sweeper: Callable[[float], None] = lambda _seconds: None
-        self.process_state = ProcessState()
+        self.process_state = ProcessState(active=settings.owns_process)
         self._redactor = Redactor(settings.secrets)
         self._direct: dict[int, Attempt] = {}
         self._told_large: set[tuple[str, str]] = set()

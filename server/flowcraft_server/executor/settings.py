@@ -53,6 +53,7 @@ class WorkerSettings:
         max_nodes: how many dynamic nodes a run may have.
         missing_handler_patience: how long a node waits for a worker that has its handler.
         abandoned_threads: how many threads and loops may be lost to code whose node is over, before the process is replaced.
+        owns_process: the process is the worker's alone, which puts back what handlers change of it.
         retention: how long ended runs are kept.
         secrets: texts to be masked in what is recorded of failures.
     """
@@ -70,6 +71,7 @@ class WorkerSettings:
     max_nodes: int = 10_000
     missing_handler_patience: float = 30.0
     abandoned_threads: int = 8
+    owns_process: bool = False
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -47,7 +47,7 @@ def build_worker(
     """
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
-    chosen = replace(worker_settings(settings), secrets=secrets)
+    chosen = replace(worker_settings(settings), secrets=secrets, owns_process=True)
     if single:
         chosen = replace(chosen, abandoned_threads=0)
     return WorkerProcess(url, settings.name, runnable, chosen, models, replace_process), models

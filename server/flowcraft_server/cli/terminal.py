@@ -1,0 +1,48 @@
+"""The only place from which both commands write: foreign text is escaped here, on its way to a terminal or a pipe."""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowcraft_server.observability.terminal import plain_json, plain_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 240
+
+
+def write(
+    text: object = "", *, err: bool = False, end: bool = True, colour: str | None = None, bold: bool = False
+) -> None:
+    """Write text, with a newline at its end.
+
+    Args:
+        err: to standard error.
+        end: whether the newline is written.
+        colour: a colour of click's, on a terminal.
+    """
+    escaped = plain_text(str(text))
+    click.secho(escaped, err=err, nl=end, fg=colour, bold=bold or None)
+
+
+def write_json(value: Any) -> None:
+    """Write a value as JSON; what JSON has no form for (a decimal, a date) as its text."""
+    click.echo(plain_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+
+
+def console() -> "Console":
+    """A console for tables: as wide as the terminal, or wide enough for whole lines in a pipe. It escapes what it is given."""
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
+    class EscapingConsole(Console):
+        def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(plain_text(segment.text), segment.style)
+
+    wide = EscapingConsole(highlight=False, markup=False, soft_wrap=False)
+    # In a pipe there is no width to fit into, and an id that is cut off is of no use.
+    return wide if wide.is_terminal else EscapingConsole(highlight=False, markup=False, width=PIPE_WIDTH)
