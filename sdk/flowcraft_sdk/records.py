@@ -88,7 +88,8 @@ class NodeSnapshot(Record):
 
     Attributes:
         attempts: attempts so far.
-        crashes: how often its worker was lost.
+        crashes: how often its worker was lost while it ran nothing else.
+        worker: that runs it now.
         caught_by_fallback: it failed, and its fallback's output stands for its own.
         progress: fraction from 0 to 1 that the handler reported, and its message.
         output: only when asked for.
@@ -100,6 +101,7 @@ class NodeSnapshot(Record):
     caught_by_fallback: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    worker: str | None = None
     waiting_for: str | None = None
     child_run_id: str | None = None
     progress: float | None = None

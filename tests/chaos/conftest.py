@@ -12,7 +12,7 @@ from tests.chaos.deployment import Deployment
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            points = item.path.stem == "test_kill_points"
+            points = item.path.stem in ("test_kill_points", "test_suspects")
             item.add_marker(pytest.mark.xdist_group("chaos points" if points else "chaos"))
 
 

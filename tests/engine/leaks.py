@@ -51,8 +51,10 @@ def _wrong_with(env: TestEnvironment, name: str, listed: set[str]) -> str:
             return "holds a '|'" if bar else ""
         batches = (env.link.redis.hget(env.keys.run(run_id), "batches") or b"").decode().split("\n")
         return "" if bar and owner in batches else "is a batch that its run does not know of"
+    if family == "lost":
+        return "" if env.link.redis.ttl(env.keys.base + name) > 0 else "does not expire"
     if family in ("ready", "q"):
-        return "" if QUEUE.fullmatch(rest) else "is of no queue"
+        return "" if QUEUE.fullmatch(rest.removesuffix("!")) else "is of no queue"
     if family == "plan":
         known = {plan.decode() for plan in env.link.redis.hvals(env.keys.blueprints)}
         known |= {plan.decode() for plan in env.link.redis.hkeys(env.keys.plans)} | set(members(env, "retired"))

@@ -56,7 +56,7 @@ def env(environment: Make) -> TestEnvironment:
 
 def kill(env: TestEnvironment, crashes: int = 3) -> None:
     """Let workers die of the next node in the queue."""
-    seat = Seat("w1", 10_000, "default")
+    seat = Seat("w1", 10_000, "default,default!")
     sweep = scripts.sweep(env.keys, limit=100, max_crashes=crashes, grace_ms=1000, queues="default")
     for _ in range(crashes):
         assert env.link.call(scripts.claim(env.keys, seat))
@@ -87,7 +87,7 @@ def test_a_letter_says_which_node_when_and_why(env: TestEnvironment) -> None:
     found = letter(env)
     assert (found.run_id, found.node_id, found.blueprint_id, found.crashes) == ("r", "a", "g", 3)
     assert found.status is RunStatus.FAILED
-    assert found.reason == "the worker died or stalled 3 times while running this node (executor.maxCrashes)"
+    assert found.reason == "the worker died or stalled 3 times while running this node alone (executor.maxCrashes)"
     assert abs((env.clock.now() - found.at).total_seconds()) < 60
 
 

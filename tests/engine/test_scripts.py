@@ -15,7 +15,7 @@ from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
 
-SEAT = Seat("w1", 10_000, "default")
+SEAT = Seat("w1", 10_000, "default,default!")
 ALONE = Seat("w1", 10_000, "default", "-")
 
 

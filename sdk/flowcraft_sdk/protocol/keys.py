@@ -128,6 +128,14 @@ class Keys:
         """Sorted set of worker ids, by when they were last heard of."""
         return self.base + "workers"
 
+    def suspects(self, queue: str) -> str:
+        """Sorted set of the nodes of a queue that are suspected of having ended their worker, by the time since when."""
+        return f"{self.base}ready:{queue}!"
+
+    def lost(self, worker_id: str) -> str:
+        """Mark of a worker that was lost while it held several nodes; expires by itself."""
+        return f"{self.base}lost:{worker_id}"
+
     @property
     def settings(self) -> str:
         """Hash of the deployment's settings that scripts need."""

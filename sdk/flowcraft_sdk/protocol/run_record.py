@@ -123,6 +123,7 @@ class RunRecord:
             caught_by_fallback=letter == "K",
             started_at=moment(self.created_ms + float(rest[0])) if ran else None,
             ended_at=moment(self.created_ms + float(rest[1])) if letter in "CKFX" and len(rest) > 1 else None,
+            worker=rest[1].partition("!")[0] if letter == "L" and len(rest) > 1 else None,
             waiting_for=rest[1] if letter == "W" and len(rest) > 1 else None,
             child_run_id=self._child(inst),
             progress=progress[0],

@@ -229,6 +229,30 @@ class Keep:
     count: int | None
 
 
+def lose_worker(
+    keys: Keys,
+    *,
+    worker: str,
+    first: int,
+    count: int,
+    max_crashes: int,
+    executed: Sequence[tuple[str, str, int]] | None,
+) -> ScriptCall:
+    """Give up the nodes of a worker whose process has ended.
+
+    Args:
+        first: position in the leases from which `count` are looked at.
+        executed: (run id, instance, fencing token) of what the process executed when it ended; None if that is not known.
+    """
+    evidence = [part for entry in executed or () for part in entry]
+    return call_of("lose_worker", keys, worker, first, count, max_crashes, int(executed is not None), *evidence)
+
+
+def claim_suspects(keys: Keys, seat: Seat) -> ScriptCall:
+    """Claim a group of nodes that are suspected of having ended their worker."""
+    return call_of("claim_suspects", keys, seat.worker, seat.lease_ms, seat.queues)
+
+
 def expire(
     keys: Keys,
     *,
@@ -271,5 +295,5 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 ALL = (
     "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand",
     "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "drop_letters", "examine",
-    "examine_entries",
+    "examine_entries", "lose_worker", "claim_suspects",
 )  # fmt: skip

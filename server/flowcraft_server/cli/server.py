@@ -123,8 +123,20 @@ def run(file: Path, profile: str | None, **options: Any) -> None:
 @main.command()
 @_working
 @click.option("--single", is_flag=True, hidden=True, help="One thread, whose process may end for it.")
+@click.option("--isolated", is_flag=True, hidden=True, help="Run nothing but suspects of lost workers.")
+@click.option("--worker-id", default="", hidden=True, help="The name that the supervisor knows the worker by.")
+@click.option("--executing", type=int, hidden=True, help="Descriptor of the record of what is executed.")
 @click.option("--parent-pipe", type=int, hidden=True, help="Descriptor that ends with the supervisor.")
-def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | None, **options: Any) -> None:
+def worker(
+    file: Path,
+    profile: str | None,
+    single: bool,
+    isolated: bool,
+    worker_id: str,
+    executing: int | None,
+    parent_pipe: int | None,
+    **options: Any,
+) -> None:
     """Run workers only, for scaling out; the blueprints are published elsewhere."""
     from flowcraft_server.service.launch import Deployment, run_deployment
     from flowcraft_server.service.parentage import end_with_parent
@@ -141,8 +153,16 @@ def worker(file: Path, profile: str | None, single: bool, parent_pipe: int | Non
         if parent_pipe is not None:
             end_with_parent(parent, parent_pipe, stop.request)
         loaded, settings = _load_or_exit(file, profile, overrides, blueprints=False)
-        supervised = parent_pipe is not None
-        deployment = Deployment(loaded, settings, _external_url(loaded, settings), supervised=supervised, single=single)
+        deployment = Deployment(
+            loaded,
+            settings,
+            _external_url(loaded, settings),
+            supervised=parent_pipe is not None,
+            single=single,
+            isolated=isolated,
+            worker_id=worker_id,
+            executing=executing,
+        )
         finished = run_deployment(deployment, stop, publish=False)
     sys.exit(0 if finished else EXIT_FAILED)
 

@@ -10,7 +10,7 @@ _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
 
 
 class Claim(NamedTuple):
-    """What the claim scripts reply (see include/claiming.lua).
+    """What the claim scripts reply (see include/taking.lua).
 
     Attributes:
         fence: fencing token; grows with every claim of the node.

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import redis.asyncio as aioredis
 from loguru import logger
@@ -14,6 +15,7 @@ from flowcraft_server.engine.builtins import BUILTINS, Done
 from flowcraft_server.engine.contexts import AwaitedNodeContext
 from flowcraft_server.executor.blocking_code import describe_place
 from flowcraft_server.executor.counters import Counters
+from flowcraft_server.executor.executing import Stepwise, described, stepwise
 from flowcraft_server.executor.forking import end_fork
 from flowcraft_server.executor.loop_thread import LoopThread, NodeTask, owner
 from flowcraft_server.executor.runner import NodeRunner
@@ -99,7 +101,20 @@ class EventLoop:
         self._look_for_abandoned(now)
 
     def _new_loop(self) -> LoopThread:
-        return LoopThread(self._url, self._begin, self._ended, lambda loop: self._replace(loop, "the event loop died"))
+        return LoopThread(
+            self._url,
+            self._begin,
+            self._ended,
+            lambda loop: self._replace(loop, "the event loop died"),
+            self._written_down,
+        )
+
+    def _written_down(self, coroutine: Coroutine[Any, Any, Any], attempt: Attempt | None) -> Coroutine[Any, Any, Any]:
+        """The coroutine of a task that a handler creates."""
+        record = self._runner.executing
+        if record is None or attempt is None or not asyncio.iscoroutine(coroutine):
+            return coroutine
+        return stepwise(coroutine, record, described(attempt))
 
     def _begin(self, loop: LoopThread, attempt: Attempt) -> NodeTask:
         task = NodeTask(self._execute(loop, attempt), loop=loop.loop)
@@ -197,7 +212,10 @@ class EventLoop:
                 attempt.deadline = clock() + attempt.timeout  # the lease renewer watches it, too
                 timer = loop.loop.call_later(attempt.timeout, runner.timed_out, attempt)
             with working_for(attempt.claim.run_id, attempt.claim.inst):
-                returned = await handler.function(context)
+                coroutine = handler.function(context)
+                if runner.executing is not None:
+                    coroutine = Stepwise(coroutine, runner.executing, described(attempt))
+                returned = await coroutine
             done = Done(*unpack_result(returned))
         except BaseException as raised:
             failed: BaseException = raised

@@ -94,6 +94,7 @@ class LoopThread:
         begin: called in the loop's thread for each submitted attempt; returns the task that runs it.
         ended: called when such a task has ended.
         died: called from the loop's thread when the loop cannot be used any more although it was not closed by `close`.
+        wrap: what is to run in place of the coroutine of a task that code of an attempt creates.
 
     Attributes:
         tasks: the attempts that it runs.
@@ -107,6 +108,7 @@ class LoopThread:
         begin: Callable[["LoopThread", Attempt], NodeTask],
         ended: Callable[["LoopThread", NodeTask], None],
         died: Callable[["LoopThread"], None],
+        wrap: Callable[[Any, Attempt | None], Any],
     ) -> None:
         self._url = url
         self._begin_attempt = begin
@@ -114,7 +116,8 @@ class LoopThread:
         self._died = died
         self.selector = CountingSelector()
         self.loop: asyncio.AbstractEventLoop = _Loop(self.selector)
-        self.loop.set_task_factory(_create_task)
+        self._wrap = wrap
+        self.loop.set_task_factory(self._create_task)
         self.loop.set_exception_handler(_log_loop_error)
         self.tasks: dict[NodeTask, Attempt] = {}
         self.submitted: deque[Attempt] = deque()
@@ -230,6 +233,12 @@ class LoopThread:
             self._closing = True
             self.loop.stop()
 
+    def _create_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> NodeTask:
+        attempt = owner.get()
+        task = NodeTask(self._wrap(coroutine, attempt), loop=loop, **options)
+        task.attempt = attempt
+        return task
+
     async def _shut_down(self) -> None:
         tasks = list(self.tasks)
         for task in tasks:
@@ -239,12 +248,6 @@ class LoopThread:
         await self.redis.aclose()
         await self.redis.connection_pool.disconnect()
         self.loop.stop()
-
-
-def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> NodeTask:
-    task = NodeTask(coroutine, loop=loop, **options)
-    task.attempt = owner.get()
-    return task
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -19,8 +19,10 @@ from flowcraft_server.executor.claimed import ClaimedNodes
 from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.counters import Counters
 from flowcraft_server.executor.event_loop import EventLoop
+from flowcraft_server.executor.executing import ExecutionRecord
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.huey_app import build_consumer
+from flowcraft_server.executor.isolation import SuspectRunner
 from flowcraft_server.executor.janitor import Janitor
 from flowcraft_server.executor.liveness import Liveness
 from flowcraft_server.executor.runner import NodeRunner
@@ -49,6 +51,7 @@ class WorkerProcess:
         handlers: by the name that nodes `use`.
         models: language models handed to handlers as `ctx.llm`, or None.
         replace_process: ends this process so that a fresh one takes its place; None if it cannot be replaced.
+        executing: where it is written down what is executed, for the process that has started this one.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class WorkerProcess:
         settings: WorkerSettings | None = None,
         models: Any = None,
         replace_process: Callable[[], None] | None = None,
+        executing: ExecutionRecord | None = None,
     ) -> None:
         self.settings = settings or WorkerSettings()
         self.counters = Counters()
@@ -80,6 +84,7 @@ class WorkerProcess:
         )
         plans = PlanCache(self._link, self.keys)
         self.runner = NodeRunner(engine, plans, handlers, self.held, self._committer, self.settings, models)
+        self.runner.executing = executing
         self._loop = EventLoop(self.runner, url, self._draining, self.counters)
         self.runner.bridge = self._loop
         self._stock = ClaimedNodes()
@@ -109,6 +114,9 @@ class WorkerProcess:
             self.settings.abandoned_threads,
             self._exhausted,
         )
+        if self.settings.suspects != "elsewhere":
+            suspects = SuspectRunner(self._link, self.runner, self._draining)
+            self._threads["suspects"] = Periodic("suspects", suspects.step, self._stopping)
         self._threads["thread watch"] = Periodic("thread watch", self._watch, self._stopping)
         self._stock_keeper = StockKeeper(self.runner, self._stock, self._committer, self._stopping)
         wake_ups = WakeUps(self._link, [self.keys.wake(queue) for queue in self.settings.queues])
@@ -127,7 +135,8 @@ class WorkerProcess:
         for thread in self._threads.values():
             thread.start()
         self._stock_keeper.start()
-        self._consumer.start()
+        if self.settings.suspects != "only":
+            self._consumer.start()
 
     def check_health(self) -> None:
         """Start threads again that died. To be called now and then."""
@@ -146,7 +155,8 @@ class WorkerProcess:
         self._loop.look()
         if self._draining.is_set():
             return WATCH_PAUSE
-        self._consumer.check_worker_health()
+        if self.settings.suspects != "only":
+            self._consumer.check_worker_health()
         self.check_health()
         return WATCH_PAUSE
 
@@ -172,7 +182,8 @@ class WorkerProcess:
         self._hand_back()
         self._committer.close(2.0)
         self._stopping.set()
-        self._consumer.end(0.5)
+        if self.settings.suspects != "only":
+            self._consumer.end(0.5)
         self._loop.close(3.0)
         self.wake()
         for thread in self._threads.values():

@@ -19,6 +19,7 @@ from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.executing import ExecutionRecord, described
 from flowcraft_server.executor.forking import end_fork
 from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.process_state import ProcessState
@@ -59,6 +60,7 @@ class NodeRunner:
         self.models = models
         self.bridge: Bridge | None = None
         self.poke_sweeper: Callable[[float], None] = lambda _seconds: None
+        self.executing: ExecutionRecord | None = None
         self.process_state = ProcessState(active=settings.owns_process)
         self._redactor = Redactor(settings.secrets)
         self._direct: dict[int, Attempt] = {}
@@ -124,10 +126,15 @@ class NodeRunner:
             return None
         context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, self.llm(awaited=False))
         token = enter_node(claim.run_id, claim.inst)
+        record = self.executing
+        if record is not None:
+            record.begin(described(attempt))
         try:
             return Done(*unpack_result(attempt.handler.function(context)))
         finally:
             end_fork()
+            if record is not None:
+                record.end()
             leave_node(token)
 
     def _missing_handler(self, attempt: Attempt) -> Outcome:

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field
+from typing import Literal
 
 from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.engine.retry import ExecutionDefaults
@@ -53,6 +54,8 @@ class WorkerSettings:
         max_nodes: how many dynamic nodes a run may have.
         missing_handler_patience: how long a node waits for a worker that has its handler.
         abandoned_threads: how many threads and loops may be lost to code whose node is over, before the process is replaced.
+        suspects: whether nodes that may have ended a worker are run `here`, when the worker holds nothing else, `elsewhere`, in
+            a process of their own, or are the `only` ones that this worker runs.
         owns_process: the process is the worker's alone, which puts back what handlers change of it.
         retention: how long ended runs are kept.
         secrets: texts to be masked in what is recorded of failures.
@@ -71,6 +74,7 @@ class WorkerSettings:
     max_nodes: int = 10_000
     missing_handler_patience: float = 30.0
     abandoned_threads: int = 8
+    suspects: Literal["here", "elsewhere", "only"] = "here"
     owns_process: bool = False
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)

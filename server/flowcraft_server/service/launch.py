@@ -12,9 +12,11 @@ from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.executor.abandoned import end_this_process
 from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
 from .collector import collect_less_often
+from .isolation import IsolationProcesses, give_up_worker
 from .program import restart_this_program
 from .redis_gate import RedisUnusable, check_durability, check_protocol, complaints_about, shown_url, wait_for_redis
 from .stopping import StopRequests
@@ -34,6 +36,9 @@ class Deployment:
         url: of Redis.
         supervised: this process is one of several that a supervisor starts again when they end.
         single: it runs one function at a time.
+        isolated: it runs nothing but suspects of lost workers.
+        worker_id: the name that its supervisor knows it by.
+        executing: descriptor of the record of what it executes.
     """
 
     loaded: LoadResult
@@ -41,6 +46,9 @@ class Deployment:
     url: str
     supervised: bool = False
     single: bool = False
+    isolated: bool = False
+    worker_id: str = ""
+    executing: int | None = None
 
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
         """Wait for Redis and check it.
@@ -94,22 +102,49 @@ class Deployment:
         """
         executor = self.settings.executor
         count = executor.workers if executor.worker_type == "process" else executor.processes
-        if executor.worker_type == "process" or count > 1:
-            supervisor = Supervisor(self._child_command(), count, self._child_environ(os.environ))
-            return supervisor.serve(stop, executor.drain_timeout, tick)
+        if self.supervised:
+            return self._serve_worker(stop, tick)
+        keys = Keys(self.settings.name)
+        command, environ = self._child_command(), self._child_environ(os.environ)
+        isolation = IsolationProcesses(
+            self.url, keys, executor.queues, executor.max_crashes, [*command, "--isolated"], environ
+        )
+
+        def look_after_all() -> None:
+            isolation.tick()
+            tick()
+
+        try:
+            if executor.worker_type == "process" or count > 1:
+                link = StoreLink(self.url)
+                supervisor = Supervisor(
+                    command,
+                    count,
+                    environ,
+                    lambda worker, record: give_up_worker(link, keys, worker, executor.max_crashes, record),
+                )
+                return supervisor.serve(stop, executor.drain_timeout, look_after_all)
+            return self._serve_worker(stop, look_after_all)
+        finally:
+            isolation.end()
+
+    def _serve_worker(self, stop: StopRequests, tick: Callable[[], None]) -> bool:
         worker, models = build_worker(
             self.url,
             self.settings,
             self.loaded.handlers,
             self.loaded.folder,
             single=self.single,
+            isolated=self.isolated,
+            worker_id=self.worker_id,
+            executing=self.executing,
             replace_process=end_this_process if self.supervised else restart_this_program,
             secrets=self.loaded.secrets,
         )
         models.warn()
         collect_less_often()
         try:
-            return serve(worker, stop, executor.drain_timeout, tick)
+            return serve(worker, stop, self.settings.executor.drain_timeout, tick)
         finally:
             models.close()
 
@@ -129,7 +164,7 @@ class Deployment:
             arguments += ["--profile", self.loaded.profile]
         for queue in self.settings.executor.queues:
             arguments += ["--queue", queue]
-        return child_command(*arguments, "--parent-pipe")
+        return child_command(*arguments)
 
     def _child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         # By the environment and not by an argument, which everybody on the machine can read.

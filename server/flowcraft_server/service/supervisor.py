@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from loguru import logger
 
 from flowcraft_sdk.steps import clock
+from flowcraft_server.executor.executing import create_record
+from flowcraft_server.executor.settings import new_worker_id
 
 from .stopping import StopRequests
 
@@ -35,18 +37,29 @@ class _Child:
     started: float = 0.0
     failures: int = 0
     restart_at: float = 0.0
+    worker: str = ""
+    record: int | None = None
 
 
 class Supervisor:
     """Keeps a number of processes running.
 
     Args:
-        command: the program and its arguments; the number of a pipe that ends with this process follows them.
+        command: the program and its arguments; worker id, descriptor of the record of what it executes, and the number of a
+            pipe that ends with this process follow them.
         count: how many.
         environ: their environment.
+        give_up: called for a worker whose process has ended by itself, with that descriptor; returns how many nodes it held.
     """
 
-    def __init__(self, command: Sequence[str], count: int, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        environ: Mapping[str, str],
+        give_up: Callable[[str, int | None], int] = lambda _worker, _record: 0,
+    ) -> None:
+        self._give_up = give_up
         self._command = list(command)
         self._environ = dict(environ)
         self._children = [_Child(number) for number in range(1, count + 1)]
@@ -82,8 +95,10 @@ class Supervisor:
             if code is None:
                 return
             lived = now - child.started
-            child.failures = 0 if lived > STEADY else child.failures + 1
-            pause = min(FIRST_PAUSE * 2 ** max(0, child.failures - 1), LONGEST_PAUSE)
+            # A node that it held may have ended it, and runs apart from now on: that is no reason to wait.
+            held = self._give_up_nodes(child)
+            child.failures = 0 if lived > STEADY or held else child.failures + 1
+            pause = 0.0 if held else min(FIRST_PAUSE * 2 ** max(0, child.failures - 1), LONGEST_PAUSE)
             logger.error(
                 "worker {} {} after {:.0f} s; starting it again in {:g} s", child.number, _end_of(code), lived, pause
             )
@@ -91,11 +106,31 @@ class Supervisor:
         if now >= child.restart_at:
             self._start(child)
 
+    def _give_up_nodes(self, child: _Child) -> int:
+        try:
+            return self._give_up(child.worker, child.record)
+        except Exception as error:  # its leases run out in any case
+            logger.warning("the nodes of worker {} cannot be given up at once: {}", child.worker, error)
+            return 0
+        finally:
+            if child.record is not None:
+                os.close(child.record)
+            child.record = None
+
     def _start(self, child: _Child) -> None:
+        child.worker, child.record = new_worker_id(), create_record()
         child.process = subprocess.Popen(
-            [*self._command, str(self._pipe)],
+            [
+                *self._command,
+                "--worker-id",
+                child.worker,
+                "--executing",
+                str(child.record),
+                "--parent-pipe",
+                str(self._pipe),
+            ],
             env=self._environ,
-            pass_fds=(self._pipe,),
+            pass_fds=(self._pipe, child.record),
             stdin=subprocess.DEVNULL,
             # Ctrl-C goes to the whole foreground group: here it goes to us, and we pass it on once.
             start_new_session=True,

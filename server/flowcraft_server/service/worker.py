@@ -13,6 +13,7 @@ from flowcraft_server.config.model import RegisteredHandler, Settings
 from flowcraft_server.config.sections import RetryDelaySection
 from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.engine.retry import ExecutionDefaults
+from flowcraft_server.executor.executing import ExecutionRecord
 from flowcraft_server.executor.process import WorkerProcess
 from flowcraft_server.executor.settings import Retention, WorkerSettings
 from flowcraft_server.llm.models import LanguageModels, build_models
@@ -30,6 +31,9 @@ def build_worker(
     folder: Path,
     *,
     single: bool = False,
+    isolated: bool = False,
+    worker_id: str = "",
+    executing: int | None = None,
     replace_process: Callable[[], None] | None = None,
     secrets: frozenset[str] = frozenset(),
 ) -> tuple[WorkerProcess, LanguageModels]:
@@ -40,6 +44,9 @@ def build_worker(
         folder: what paths in the settings are relative to.
         secrets: texts to be masked in what is recorded of failures.
         single: the process runs one function at a time, and is replaced for one that does not return.
+        isolated: it runs nothing but suspects of lost workers.
+        worker_id: the name that its supervisor knows it by; "" for a new one.
+        executing: descriptor of the record of what it executes, if its supervisor keeps one.
         replace_process: ends this process so that a fresh one takes its place.
 
     Raises:
@@ -48,9 +55,13 @@ def build_worker(
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
     chosen = replace(worker_settings(settings), secrets=secrets, owns_process=True)
+    chosen = replace(chosen, suspects="only" if isolated else "elsewhere")
     if single:
         chosen = replace(chosen, abandoned_threads=0)
-    return WorkerProcess(url, settings.name, runnable, chosen, models, replace_process), models
+    if worker_id:
+        chosen = replace(chosen, worker_id=worker_id)
+    record = None if executing is None else ExecutionRecord(executing)
+    return WorkerProcess(url, settings.name, runnable, chosen, models, replace_process, record), models
 
 
 def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:

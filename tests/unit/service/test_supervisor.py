@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flowcraft_server.executor.executing import read_record
 from flowcraft_server.service import supervisor as supervising
 from flowcraft_server.service.stopping import StopRequests
 from flowcraft_server.service.supervisor import Supervisor
@@ -22,11 +23,16 @@ from flowcraft_server.service.stopping import StopRequests
 place, mode = Path(sys.argv[1]), sys.argv[2]
 stop = StopRequests()
 with stop.on_signals():
-    end_with_parent(os.getppid(), int(sys.argv[3]), stop.request)
+    end_with_parent(os.getppid(), int(sys.argv[-1]), stop.request)
     (place / str(os.getpid())).write_text("began")
     if mode == "stubborn":
         while True: time.sleep(1)
     if mode == "failing": sys.exit(3)
+    if mode == "dying":
+        from flowcraft_server.executor.executing import ExecutionRecord
+        options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+        ExecutionRecord(int(options["--executing"])).begin(b"7|run|node[3]")
+        os._exit(9)
     while not stop.wait(10): pass
     if mode == "twice":
         while not stop.now: stop.wait(10)
@@ -185,3 +191,20 @@ def test_a_parent_that_died_before_the_child_asked(monkeypatch: pytest.MonkeyPat
     told = threading.Event()
     parentage.end_with_parent(-1, 0, told.set)
     assert told.is_set()
+
+
+def test_the_nodes_of_a_child_that_died_are_given_up_with_what_it_executed(tmp_path: Path) -> None:
+    stop = StopRequests()
+    told: list[tuple[str, object]] = []
+
+    def give_up(worker: str, record: int | None) -> int:
+        assert record is not None
+        told.append((worker, read_record(record)))
+        stop.request()
+        return 1
+
+    Supervisor(command(tmp_path, "dying"), 1, ENVIRON, give_up).serve(stop, 5, lambda: None)
+    stop.close()
+    (worker, executed), *_ = told
+    assert worker.startswith("w")
+    assert executed == [("run", "node[3]", "7")]

@@ -3,7 +3,7 @@
 -- KEYS clock
 -- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run graph loops measuring ending stopping claiming batch failing recording creating
+--@include base run graph loops measuring ending stopping claiming batch failing losing recording creating
 
 local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local done, taken_over = 0, 0
@@ -15,19 +15,8 @@ local function requeue(r, inst, n)
 end
 
 local function worker_lost(r, inst, n)
-  n.crashes = n.crashes + 1
   taken_over = taken_over + 1
-  node_event(r, 't', inst, n.crashes)
-  if r.stop then
-    cancel_node(r, inst, n)
-    return maybe_finish(r)
-  end
-  if n.crashes < max_crashes then return requeue(r, inst, n) end
-  redis.call('ZADD', B .. 'dead', NOW, r.id .. '|' .. inst)
-  put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
-  local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
-    message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node (executor.maxCrashes)'})
-  fail_node(r, inst, n, failure, false)
+  lose_node(r, inst, n, max_crashes)
 end
 
 local due = redis.call('ZRANGEBYSCORE', B .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)

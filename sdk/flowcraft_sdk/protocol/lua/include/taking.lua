@@ -53,12 +53,15 @@ local function add_inputs(reply, k, inst, e, given)
   end
 end
 
+-- How many nodes are claimed together by a process that runs suspects of a lost worker: `!1` for one that is alone.
+local GROUP = ''
+
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
 -- n: {attempt, claims, crashes} of the node; run: {plan, blueprint, created, history}.
 local function begin_node(id, inst, e, n, run, attached, worker, lease, set, events, given)
   local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
   set[#set + 1] = 'n:' .. inst
-  set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now
+  set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now .. '|' .. worker .. GROUP
   add_entry(LEASES, string.format('%d', NOW + lease), id .. '|' .. inst) -- first: a lease too many is harmless
   redis.call('HSET', k, unpack(set))
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''

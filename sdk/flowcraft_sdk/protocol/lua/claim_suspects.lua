@@ -1,0 +1,31 @@
+-- Claims a group of nodes that are suspected of having ended their worker, to be run apart: as many together as the one with
+-- the most points allows.
+-- KEYS clock
+-- ARGV worker lease_ms queues (comma separated)
+-- RETURNS a list of claims (see include/taking.lua), empty when there are no suspects
+--@include base collecting taking run graph loops measuring ending stopping claiming batch failing losing
+
+local group, bound = {}, 32
+for queue in string.gmatch(ARGV[3], '[^,]+') do
+  local ready = B .. 'ready:' .. apart(queue)
+  for _, member in ipairs(redis.call('ZRANGE', ready, 0, 63)) do
+    local id, inst = string.match(member, '^([^|]+)|(.+)$')
+    local points = id and tonumber(redis.call('HGET', B .. 'run:' .. id, 'q:' .. inst) or 0)
+    local most = points and math.min(bound, group_of(points))
+    if not id then
+      redis.call('ZREM', ready, member)
+    elseif #group < most then
+      group[#group + 1], bound = {ready, member, id, inst}, most
+    end
+  end
+end
+GROUP = '!' .. #group
+local claims, records = {}, {}
+collect()
+for _, each in ipairs(group) do
+  redis.call('ZREM', each[1], each[2])
+  local claim = take(each[3], each[4], ARGV[1], ARGV[2], false, records)
+  if claim then claims[#claims + 1] = claim end
+end
+write_collected()
+return claims

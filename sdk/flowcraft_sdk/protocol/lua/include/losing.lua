@@ -1,0 +1,62 @@
+-- What is done with a node whose worker was lost: one bad node must not fail those that ran beside it.
+-- A node that was alone in its process is to blame, and its crashes are counted. One that had company is a suspect: the run
+-- field `q:<node>` holds its points, 1 for each loss, 2 if it is not known what was executed when the process died, and as
+-- many as it takes to be run alone if the node was. From 3 points on suspects are run apart, in groups that get smaller.
+
+local APART, SMALLER, ALONE = 3, 5, 7
+local MOST_LEASES = 2000 -- that are looked at for others of the same worker
+
+-- The queue of suspects of a queue. No user can write such a name.
+local function apart(queue)
+  return queue .. '!'
+end
+
+-- How many suspects with so many points may be run together.
+local function group_of(points)
+  return points >= ALONE and 1 or points >= SMALLER and 6 or 32
+end
+
+local company = {} -- by worker: whether it held several nodes when it was lost
+
+local function had_company(worker, member)
+  if company[worker] ~= nil then return company[worker] end
+  local members = {}
+  local found = worker == '' or redis.call('EXISTS', B .. 'lost:' .. worker) == 1
+  if not found then members = redis.call('ZRANGE', LEASES, 0, MOST_LEASES - 1) end
+  if #members == MOST_LEASES then found = true end
+  for _, other in ipairs(members) do
+    if found then break end
+    local id, inst = string.match(other, '^([^|]+)|(.+)$')
+    local state = other ~= member and id and redis.pcall('HGET', B .. 'run:' .. id, 'n:' .. inst)
+    found = type(state) == 'string' and string.match(state, '^L|%d+|%d+|%d+|%d+|([^!]*)') == worker
+  end
+  if found and worker ~= '' then redis.call('SET', B .. 'lost:' .. worker, 1, 'EX', 3600) end
+  company[worker] = found
+  return found
+end
+
+-- A node was given up with its worker. executed: whether it was executed when the process died, nil if that is not known.
+local function lose_node(r, inst, n, max_crashes, executed)
+  local worker, group = string.match(n.more, '^([^!]*)!?(%d*)$')
+  local alone = group == '1' or (group == '' and not had_company(worker, r.id .. '|' .. inst))
+  local points = tonumber(get(r, 'q:' .. inst) or 0) + (executed == nil and 2 or 1)
+  if alone or executed then points = math.max(points, ALONE) end
+  if alone then n.crashes = n.crashes + 1 end
+  node_event(r, 't', inst, n.crashes)
+  if r.stop then
+    cancel_node(r, inst, n)
+    return maybe_finish(r)
+  end
+  if alone and n.crashes >= max_crashes then
+    redis.call('ZADD', B .. 'dead', NOW, r.id .. '|' .. inst)
+    put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
+    local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
+      message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node alone (executor.maxCrashes)'})
+    return fail_node(r, inst, n, failure, false)
+  end
+  local queue = entry(r, inst)[5]
+  if points >= APART then queue = apart(queue) end
+  put(r, 'q:' .. inst, points)
+  put_node(r, inst, n, 'R', queue)
+  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+end

@@ -1,0 +1,34 @@
+-- Gives up, at once, the nodes of a worker whose process has ended: whatever started the process has seen that.
+-- A bounded slice of the leases is looked at in a call.
+-- KEYS clock
+-- ARGV worker first count max_crashes evidence (1: what follows is all that the process executed when it ended | 0: not
+--   known), then run inst fence ...
+-- RETURNS {position of the next slice, -1 when there is none; how many nodes were given up}
+--@include base run graph loops measuring ending stopping claiming batch failing losing
+
+local worker, first, count_, max_crashes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local executed = {}
+for i = 6, #ARGV, 3 do executed[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
+
+local members, lost = redis.call('ZRANGE', LEASES, first, first + count_ - 1), 0
+for _, member in ipairs(members) do
+  local id, inst = string.match(member, '^([^|]+)|(.+)$')
+  local r = id and load_run(id)
+  local n = r and not TERMINAL[r.st] and node_state(r, inst)
+  if n and n.s == 'L' and string.match(n.more, '^[^!]*') == worker then
+    redis.call('ZREM', LEASES, member)
+    lost = lost + 1
+    if plan_gone(r) then
+      lose_plan(r, inst)
+    elseif ARGV[5] == '1' then
+      lose_node(r, inst, n, max_crashes, executed[member] == tostring(n.claims))
+    else
+      lose_node(r, inst, n, max_crashes)
+    end
+  end
+end
+commit()
+if #members == count_ then return {first + count_ - lost, lost} end
+redis.call('ZREM', B .. 'workers', worker)
+redis.call('UNLINK', B .. 'worker:' .. worker)
+return {-1, lost}

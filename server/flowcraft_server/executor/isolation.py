@@ -1,0 +1,55 @@
+"""Runs suspects of a lost worker apart from everything else: a group at a time, while this worker holds nothing else."""
+
+import threading
+
+from loguru import logger
+
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.executor.runner import NodeRunner
+from flowcraft_server.store.link import StoreLink
+
+IDLE_PAUSE = 0.1
+"""Seconds between two looks for suspects."""
+
+BUSY_PAUSE = 0.02
+
+
+class SuspectRunner:
+    """Claims a group of suspects when the worker holds nothing, and runs each on a thread of its own or on the event loop.
+
+    Args:
+        draining: set when nothing more is to be claimed.
+    """
+
+    def __init__(self, link: StoreLink, runner: NodeRunner, draining: threading.Event) -> None:
+        self._link = link
+        self._runner = runner
+        self._draining = draining
+        settings = runner.settings
+        self._seat = Seat(settings.worker_id, settings.lease_ms, ",".join(settings.queues))
+
+    def step(self) -> float:
+        """Claim a group if there is one and nothing else is held; returns the pause in seconds."""
+        if self._draining.is_set():
+            return IDLE_PAUSE
+        if len(self._runner.held):
+            return BUSY_PAUSE
+        reply = self._link.call(scripts.claim_suspects(self._runner.engine.keys, self._seat))
+        attempts = [attempt for claim in reply if (attempt := self._runner.receive(claim)) is not None]
+        for attempt in attempts:
+            logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning(
+                "a worker was lost while it ran this node; it is run {}",
+                "alone" if len(attempts) == 1 else f"with {len(attempts) - 1} other suspects",
+            )
+        for attempt in attempts:
+            self._run(attempt)
+        return BUSY_PAUSE if attempts else IDLE_PAUSE
+
+    def _run(self, attempt: Attempt) -> None:
+        if attempt.handler is None or attempt.handler.is_async:
+            self._runner.run_and_commit(attempt)
+            return
+        name = f"suspect-{attempt.claim.inst}"
+        threading.Thread(target=self._runner.run_and_commit, args=(attempt,), name=name, daemon=True).start()

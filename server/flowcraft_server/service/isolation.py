@@ -1,0 +1,147 @@
+"""Processes that run nothing but suspects of a lost worker: started while there are some, replaced when they die of one."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import redis
+from loguru import logger
+
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.steps import clock
+from flowcraft_server.executor.executing import create_record, read_record
+from flowcraft_server.executor.settings import new_worker_id
+from flowcraft_server.store.link import StoreLink, StoreUnavailable
+
+MOST_PROCESSES = 2
+LOOK_PAUSE = 0.5
+"""Seconds between two looks for suspects."""
+
+LINGER = 3.0
+"""Seconds without suspects after which the processes end."""
+
+LEASES_AT_ONCE = 200
+STOP_SECONDS = 10.0
+
+
+def give_up_worker(link: StoreLink, keys: Keys, worker: str, max_crashes: int, record: int | None) -> int:
+    """Give up the nodes of a worker whose process has ended; returns how many there were.
+
+    Args:
+        record: descriptor of what it executed; None if that is not known.
+    """
+    executed = None if record is None else read_record(record)
+    first, lost = 0, 0
+    while first >= 0:
+        evidence = None if executed is None else [(run, inst, int(fence)) for run, inst, fence in executed]
+        call = scripts.lose_worker(
+            keys, worker=worker, first=first, count=LEASES_AT_ONCE, max_crashes=max_crashes, executed=evidence
+        )
+        first, found = (int(part) for part in link.call(call))
+        lost += found
+    if lost:
+        what = ", ".join(f"run {run} node {inst}" for run, inst, _ in executed or ())
+        logger.warning("worker {} was lost with {} nodes{}", worker, lost, f"; it executed {what}" if what else "")
+    return lost
+
+
+@dataclass
+class _Child:
+    worker: str
+    record: int
+    process: subprocess.Popen[bytes]
+
+
+class IsolationProcesses:
+    """Starts, replaces and ends them.
+
+    Args:
+        url: of Redis.
+        queues: whose suspects are run.
+        max_crashes: after how many crashes alone a node is given up.
+        command: the program and its arguments; worker id, descriptor of the record and of the parent's pipe follow.
+        environ: their environment.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: Keys,
+        queues: Sequence[str],
+        max_crashes: int,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._link = StoreLink(url)
+        self._keys = keys
+        self._queues = tuple(queues)
+        self._max_crashes = max_crashes
+        self._command = list(command)
+        self._environ = dict(environ)
+        self._children: list[_Child] = []
+        self._pipe, self._held_open = os.pipe()
+        self._next_look = 0.0
+        self._last_seen = 0.0
+
+    def tick(self) -> None:
+        """Look after them. To be called often, from the thread that lives as long as this process does."""
+        try:
+            for child in list(self._children):
+                if child.process.poll() is not None:
+                    self._bury(child)
+            now = clock()
+            if now >= self._next_look:
+                self._next_look = now + LOOK_PAUSE
+                self._look(now)
+        except (StoreUnavailable, redis.exceptions.RedisError) as error:
+            logger.debug("suspects cannot be looked for: {}", error)
+
+    def end(self) -> None:
+        """Let them finish or hand back what they run, and end them."""
+        for child in self._children:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+        for child in self._children:
+            try:
+                child.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            os.close(child.record)
+        self._children.clear()
+        os.close(self._pipe)
+        os.close(self._held_open)
+        self._link.close()
+
+    def _look(self, now: float) -> None:
+        suspects = sum(int(self._link.redis.zcard(self._keys.suspects(queue))) for queue in self._queues)
+        if suspects:
+            self._last_seen = now
+            while len(self._children) < min(MOST_PROCESSES, suspects):
+                self._start()
+        elif self._children and now - self._last_seen > LINGER:
+            for child in self._children:
+                child.process.send_signal(signal.SIGTERM)  # what it still runs it finishes
+
+    def _start(self) -> None:
+        worker, record = new_worker_id(), create_record()
+        process = subprocess.Popen(
+            [*self._command, "--worker-id", worker, "--executing", str(record), "--parent-pipe", str(self._pipe)],
+            env=self._environ,
+            pass_fds=(self._pipe, record),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        logger.info("process {} runs suspects of lost workers apart", process.pid)
+        self._children.append(_Child(worker, record, process))
+
+    def _bury(self, child: _Child) -> None:
+        self._children.remove(child)
+        try:
+            give_up_worker(self._link, self._keys, child.worker, self._max_crashes, child.record)
+        finally:
+            os.close(child.record)
+        self._next_look = 0.0
