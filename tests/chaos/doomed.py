@@ -53,7 +53,13 @@ class Point:
             return self.is_call(call)
         if not isinstance(reply, list):
             return False
-        claims = reply if call.script.name == "claim" else [reply[2]] if len(reply) > 2 and reply[2] else []
+        claims = (
+            reply
+            if call.script.name in ("claim", "claim_suspects")
+            else [reply[2]]
+            if len(reply) > 2 and reply[2]
+            else []
+        )
         return any(claim[1].decode() == self.inst for claim in claims)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -25,12 +26,18 @@ EXIT_INVALID = 2
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """End for a SIGTERM that comes before anything is served, or after. An exception would be told where none can catch it."""
+    sys.stdout.flush()
+    os._exit(EXIT_TERMINATED)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowcraft-server")
 def main() -> None:
     """Run and check a Flowcraft deployment."""
     # The first process of a container has no default for SIGTERM: until the workers handle it, it just ends us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    signal.signal(signal.SIGTERM, _end_at_once)
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:

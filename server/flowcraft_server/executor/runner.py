@@ -269,7 +269,7 @@ class NodeRunner:
                 made = call
                 self.commit_later(attempt, lambda: made)
         finally:
-            del self._direct[id(attempt)]
+            self._direct.pop(id(attempt), None)
 
     def direct(self) -> list[Attempt]:
         """What `run_and_commit` runs right now."""
