@@ -10,31 +10,36 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowcraft_sdk.paths import beginnings, resolve, walk
+
 _HOLE = re.compile(r"\{\{([^{}]+)\}\}")
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Return `template` with each `{{ name }}` replaced by the text of `values[name]`."""
+    """Return `template` with each `{{ name }}` replaced by the text of `values[name]`; `{{ name.part.0 }}` reads into it."""
 
     def fill(hole: re.Match[str]) -> str:
         name = hole[1].strip()
-        return to_text(values[name]) if name in values else hole[0]
+        if name in values:
+            return to_text(values[name])
+        return to_text(resolve(values, name)) if any(key in values for key in beginnings(name)) else hole[0]
 
     return _HOLE.sub(fill, template)
 
 
 def wanted_keys(inputs: Mapping[str, str | Sequence[str]]) -> list[str]:
     """Return every context key that `pick` may look at, each once: for one read instead of many."""
-    keys = [key for candidates in inputs.values() for name in _listed(candidates) for key in (f"_outputs.{name}", name)]
-    return list(dict.fromkeys(keys))
+    names = [key for candidates in inputs.values() for name in _listed(candidates) for key in beginnings(name)]
+    return list(dict.fromkeys(key for name in names for key in (f"_outputs.{name}", name)))
 
 
 def pick(inputs: Mapping[str, str | Sequence[str]], found: Mapping[str, Any]) -> dict[str, Any]:
     """Return a value for each name of `inputs`.
 
     Args:
-        inputs: per name a key, or several of which the first that has a value is taken. For each key the output of the
-            node of that name comes first, then the context key itself; null counts as no value.
+        inputs: per name a key or a path that begins with one (`order.customer.name`), or several of which the first that has a
+            value is taken. For each key the output of the node of that name comes first, then the context key itself; null
+            counts as no value.
         found: the values of `wanted_keys(inputs)`.
 
     Returns:
@@ -68,10 +73,11 @@ def _listed(candidates: str | Sequence[str]) -> Sequence[str]:
 
 def _first(names: Sequence[str], found: Mapping[str, Any]) -> Any:
     for name in names:
-        for key in (f"_outputs.{name}", name):
-            value = found.get(key)
-            if value is not None:
-                return value
+        for beginning in beginnings(name):
+            for key in (f"_outputs.{beginning}", beginning):
+                value = walk(found.get(key), name[len(beginning) + 1 :])
+                if value is not None:
+                    return value
     return ""
 
 

@@ -165,7 +165,7 @@ class TestValues:
             "o": None,
             "p": {"p": {"q": 7}},
             "q": 7,
-            "r": None,
+            "r": 5,
             "s": None,
         }
 

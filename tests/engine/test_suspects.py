@@ -148,6 +148,9 @@ def test_a_node_that_its_worker_ran_alone_is_blamed_at_once(store: Store) -> Non
     store.claim(1)
     store.expire()
     assert store.crashes(run) == 1
+    store.claim(1, "w2")  # as before: it may have been a deployment
+    store.expire()
+    assert store.crashes(run) == 2
     store.complete(store.claim_suspects("s1"))
 
 

@@ -134,7 +134,7 @@ class History:
         self.check()
 
     def seat(self, how: str) -> Seat:
-        return Seat("w", LEASE, "default", how)
+        return Seat("w", LEASE, "default,default!", how)
 
     def take(self, reply: Any) -> None:
         """Note a claim that a script brought."""
@@ -267,6 +267,7 @@ class History:
         ), told
         mine = self.run_id.encode() + b"|"
         ready = {m for m in self.link.redis.zrange(self.keys.ready("default"), 0, -1) if m.startswith(mine)}
+        ready |= {m for m in self.link.redis.zrange(self.keys.suspects("default"), 0, -1) if m.startswith(mine)}
         assert ready == {mine + n.encode() for n, s in model.items() if s == "ready"}, told
         leases = {m for m in self.link.redis.zrange(self.keys.leases, 0, -1) if m.startswith(mine)}
         assert leases == {mine + n.encode() for n, s in model.items() if s == "running"}, told
@@ -283,6 +284,6 @@ class History:
                 self.complete(0)
             self.check()
         assert self.model.status in TERMINAL, f"the run does not end: {self.blueprint.to_plain()} {self.log}"
-        for key in (self.keys.leases, self.keys.timers, self.keys.ready("default")):
+        for key in (self.keys.leases, self.keys.timers, self.keys.ready("default"), self.keys.suspects("default")):
             left = [m for m in self.link.redis.zrange(key, 0, -1) if self.run_id.encode() in m]
             assert not left, f"{key} keeps {left}"

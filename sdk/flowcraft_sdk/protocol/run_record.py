@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from flowcraft_sdk.paths import resolve
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.records import (
     CancelInfo,
@@ -245,7 +246,7 @@ class RunRecord:
         if outputs is None:
             return {key: value for key, value in self.context(inputs=False).items() if not key.startswith("_")}
         context = self.context(inputs=any(path.startswith("_inputs.") for path in outputs.values()))
-        return {name: _follow(context, path) for name, path in outputs.items()}
+        return {name: resolve(context, path) for name, path in outputs.items()}
 
 
 def _in_full(state: str) -> str:
@@ -254,21 +255,6 @@ def _in_full(state: str) -> str:
         return state
     _, since, took = state.split("|")
     return f"C|1|1|0|{since}|{int(since) + int(took)}"
-
-
-def _follow(context: Mapping[str, Any], path: str) -> Any:
-    if path in context:
-        return context[path]
-    base, _, rest = path.partition(".")
-    value = context.get(base)
-    for part in rest.split(".") if rest else ():
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    return value
 
 
 def _failure(inst: str, raw: str) -> NodeFailure:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk.paths import beginnings
 from flowcraft_server.blueprints.expressions import Expression, compile_expression
 from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
@@ -252,17 +253,36 @@ class _Compiler:
         return "b" if (origin, node_id) in self.forest.back else "u"
 
 
+MOST_BEGINNINGS = 16
+"""Keys that a dotted path is looked for under, the longest first: each costs the claim a field."""
+
+
+def input_places(nodes: Mapping[str, Node], name: str) -> list[tuple[str, str]]:
+    """Run-hash fields that a declared input may come from, and the path into each; the first present one counts.
+
+    See `flowcraft_sdk.paths` for the rule, blueprint semantics 2.5 for the order of a node's output and a context key.
+    """
+    keys = beginnings(name)
+    places = []
+    for key in [*keys[: MOST_BEGINNINGS - 1], *keys[-1:]] if len(keys) > MOST_BEGINNINGS else keys:
+        rest = name[len(key) + 1 :]
+        places += [(field, rest) for field in _fields_of_key(nodes, key)]
+    return places
+
+
+def _fields_of_key(nodes: Mapping[str, Node], key: str) -> list[str]:
+    if key in nodes:
+        stand_in = [f"s:{key}"] if nodes[key].config.fallback in nodes else []
+        return [*stand_in, f"c:_outputs.{key}", f"o:{key}", f"c:{key}"]
+    if key.startswith("_"):
+        return [] if key in ("_outputs", "_inputs") else list(value_fields(nodes, key))
+    # Dynamic nodes are unknown here; none of them has a dot in its id.
+    return [f"c:{key}"] if "." in key else [f"c:_outputs.{key}", f"o:{key}", f"c:{key}"]
+
+
 def input_fields(nodes: Mapping[str, Node], name: str) -> list[str]:
-    """Run-hash fields that a declared input may come from, the first present one counts (blueprint semantics 2.5)."""
-    if name in nodes:
-        stand_in = [f"s:{name}"] if nodes[name].config.fallback in nodes else []
-        return [*stand_in, f"c:_outputs.{name}", f"o:{name}", f"c:{name}"]
-    if name.startswith("_"):
-        return list(value_fields(nodes, name))
-    base, dot, _ = name.partition(".")
-    if dot:
-        return input_fields(nodes, base)[:-1] if base in nodes else [f"c:_outputs.{base}", f"o:{base}"]
-    return [f"c:_outputs.{name}", f"o:{name}", f"c:{name}"]
+    """The fields of `input_places`."""
+    return [field for field, _ in input_places(nodes, name)]
 
 
 def _context_key(path: tuple[str, ...]) -> str:

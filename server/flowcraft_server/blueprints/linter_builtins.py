@@ -55,6 +55,10 @@ def _count(value: Any) -> str:
     return "" if good else f"expected a whole number of 1 or more, got {quoted(value)}"
 
 
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else f"expected true or false, got {quoted(value)}"
+
+
 def _duration(value: Any) -> str:
     try:
         parse_duration_ms(value)
@@ -81,7 +85,8 @@ PARAMS: Mapping[str, Mapping[str, Check]] = {
         "workerUsesKey": _text, "gatherNodeId": _text, "chunkSize": _count, "maxLive": _count, "params": _mapping,
     },
     "batch-gather": {"gatherNodeId": _text, "outputKey": _text},
-    "map": {"uses": _text, "params": _mapping, "outputKey": _text, "chunkSize": _count, "maxLive": _count},
+    "map": {"uses": _text, "params": _mapping, "outputKey": _text, "chunkSize": _count, "maxLive": _count,
+            "allowMissing": _flag},
     "sleep": {"duration": _duration},
     "wait": _WAIT,
     "webhook": _WAIT,

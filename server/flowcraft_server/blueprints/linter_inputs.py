@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from flowcraft_sdk.paths import beginnings
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import writes, written_keys
 from flowcraft_server.blueprints.marks import Path
@@ -59,16 +60,19 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
     if name in nodes or name in keys:
         return
     if name.startswith("_"):
-        if base in ("_outputs", "_inputs") and dot and name[len(base) + 1 :] not in nodes:
-            findings.warning(
-                path, f"there is no node '{name[len(base) + 1 :]}'{findings.meant(name[len(base) + 1 :], nodes)}"
-            )
+        node = name[len(base) + 1 :]
+        if base in ("_outputs", "_inputs") and dot and not any(key in nodes for key in beginnings(node)):
+            findings.warning(path, f"there is no node '{node}'{findings.meant(node, nodes)}")
     elif dot:
-        if base not in nodes:
-            message = f"'{base}' is no node, and a path with dots reads a node's output{findings.meant(base, nodes)}"
-            findings.warning(path, message)
-    elif findings.blueprint.inputs_contract is not None:
-        known = [*nodes, *keys]
+        if base not in nodes and base not in keys:
+            _check_key(findings, path, base, keys)
+    else:
+        _check_key(findings, path, name, keys)
+
+
+def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
+    if findings.blueprint.inputs_contract is not None:
+        known = [*findings.graph.nodes, *keys]
         message = (
             f"nothing writes '{name}': it is no node and not among the blueprint's inputs{findings.meant(name, known)}"
         )

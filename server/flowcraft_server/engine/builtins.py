@@ -90,8 +90,22 @@ def _loop_controller(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
 
 
 def _store_items(engine: Engine, attempt: Attempt) -> None:
-    """Store the batch's items beside the run, a bounded slice a call; the commit that follows opens them. Null is no items."""
-    items = [] if attempt.input is None else attempt.input
+    """Store the batch's items beside the run, a bounded slice a call; the commit that follows opens them.
+
+    Raises:
+        InvalidNodeInput: the input is no list. For `map`, null and what is missing are none unless `params.allowMissing` says so;
+            `batch-scatter` takes them for no items, as the original does.
+    """
+    items = attempt.input
+    if items is None:
+        declared = attempt.node.node.inputs
+        what = f"'{declared}'" if isinstance(declared, str) else "its input"
+        if attempt.node.node.uses == "map" and attempt.params.get("allowMissing") is not True:
+            raise InvalidNodeInput(
+                f"node '{attempt.claim.node_id}' works on a list, and {what} is missing or null; "
+                "params.allowMissing: true takes that for an empty list"
+            )
+        items = []
     if not isinstance(items, list):
         kind = type(items).__name__
         raise InvalidNodeInput(f"node '{attempt.claim.node_id}' scatters a list; its input is of type {kind}")

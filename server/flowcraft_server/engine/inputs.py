@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk.paths import walk
 from flowcraft_sdk.protocol import wire
-from flowcraft_server.blueprints.compiler import input_fields
+from flowcraft_server.blueprints.compiler import input_places
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.values import NodeValues, brought_values, input_sources
 
@@ -71,21 +72,8 @@ def _is_transform(plan: Plan, node: PlanNode, position: int) -> bool:
 
 def _resolve(values: NodeValues, name: str) -> Any:
     nodes = values.plan.blueprint_nodes
-    for field in input_fields(nodes, name):
+    for field, rest in input_places(nodes, name):
         raw = values.claimed(field)
         if raw is not None:
-            value = wire.loads(raw)
-            return value if name in nodes or name.startswith("_") else walk(value, name.partition(".")[2])
+            return walk(wire.loads(raw), rest)
     return None
-
-
-def walk(value: Any, path: str) -> Any:
-    """Follow a dotted path through objects and lists; None where it leads nowhere."""
-    for part in path.split(".") if path else ():
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    return value

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowcraft_sdk.context_input import fill_contract, misfits_told
+from flowcraft_sdk.paths import beginnings, walk
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.plan import Plan
@@ -63,13 +64,15 @@ def _child_context(engine: Engine, attempt: Attempt, plan: Plan) -> dict[str, by
 
 
 def _mapped(engine: Engine, attempt: Attempt, mapping: Mapping[str, str]) -> dict[str, Any]:
-    wanted = [key for source in mapping.values() for key in (source, f"_outputs.{source}")]
-    found = engine.read(attempt, wanted)
+    wanted = [name for source in mapping.values() for key in beginnings(source) for name in (key, f"_outputs.{key}")]
+    found = engine.read(attempt, list(dict.fromkeys(wanted)))
     context = {}
     for name, source in mapping.items():
-        value = found[source] if found[source] is not MISSING else found[f"_outputs.{source}"]
-        if value is not MISSING:
-            context[name] = value
+        for key in beginnings(source):
+            value = found[key] if found[key] is not MISSING else found[f"_outputs.{key}"]
+            if value is not MISSING:
+                context[name] = walk(value, source[len(key) + 1 :])
+                break
     return context
 
 
@@ -105,12 +108,17 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     mapping = attempt.params.get("outputs")
     if not mapping:
         return _terminal_outputs(engine, attempt, plans, child_id)
-    fields = {name: (f"o:{source}", f"c:{source}") for name, source in mapping.items()}
-    _, got = _read_child(engine, child_id, [field for pair in fields.values() for field in pair])
-    mapped = {}
-    for name, pair in fields.items():
-        raw = next((got[field] for field in pair if got[field] is not None), None)
-        mapped[name] = None if raw is None else wire.loads(raw)
+    keys = {name: beginnings(source) for name, source in mapping.items()}
+    wanted = [field for each in keys.values() for key in each for field in (f"o:{key}", f"c:{key}")]
+    _, got = _read_child(engine, child_id, wanted)
+    mapped: dict[str, Any] = {}
+    for name, source in mapping.items():
+        mapped[name] = None
+        for key in keys[name]:
+            raw = got[f"c:{key}"] if got[f"o:{key}"] is None else got[f"o:{key}"]
+            if raw is not None:
+                mapped[name] = walk(wire.loads(raw), source[len(key) + 1 :])
+                break
         attempt.values.set(name, mapped[name])
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
 

@@ -45,7 +45,7 @@ def test_null_items_and_null_results_keep_their_places(environment: Make) -> Non
     ]
 
 
-@pytest.mark.parametrize("items", [[], None])
+@pytest.mark.parametrize("items", [[]])
 def test_no_items_give_an_empty_list_and_the_run_goes_on(environment: Make, items: Any) -> None:
     env = environment(blueprints=graph({"m": mapped("echo"), "z": "echo"}, "m z"), handlers=BASE)
     handle = env.client.start("g", {"items": items})

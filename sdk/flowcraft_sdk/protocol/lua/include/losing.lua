@@ -1,7 +1,8 @@
 -- What is done with a node whose worker was lost: one bad node must not fail those that ran beside it.
 -- A node that was alone in its process is to blame, and its crashes are counted. One that had company is a suspect: the run
 -- field `q:<node>` holds its points, 1 for each loss, 2 if it is not known what was executed when the process died, and as
--- many as it takes to be run alone if the node was. From 3 points on suspects are run apart, in groups that get smaller.
+-- many as it takes to be run alone if the node was. From 3 points on suspects are run apart, in groups that get smaller. So a
+-- first loss without evidence, such as that of a killed container, delays nothing.
 
 local APART, SMALLER, ALONE = 3, 5, 7
 local MOST_LEASES = 2000 -- that are looked at for others of the same worker
@@ -40,7 +41,7 @@ local function lose_node(r, inst, n, max_crashes, executed)
   local worker, group = string.match(n.more, '^([^!]*)!?(%d*)$')
   local alone = group == '1' or (group == '' and not had_company(worker, r.id .. '|' .. inst))
   local points = tonumber(get(r, 'q:' .. inst) or 0) + (executed == nil and 2 or 1)
-  if alone or executed then points = math.max(points, ALONE) end
+  if executed or group == '1' then points = math.max(points, ALONE) end
   if alone then n.crashes = n.crashes + 1 end
   node_event(r, 't', inst, n.crashes)
   if r.stop then
