@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 export PYTHON
 
-.PHONY: setup demo test check check-docker fuzz chaos bench bench-quick guard clean
+.PHONY: setup demo test check check-docker fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -36,6 +36,10 @@ fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model, and rando
 
 chaos: $(SET_UP)  ## 500 workers killed at random under 2,000 runs, with a ledger outside Redis
 	$(BIN)/python -m tests.chaos.storm
+
+chaos-hostile: $(SET_UP)  ## 2,000 runs whose handlers misbehave in 5 % of calls, and nodes that end their process among innocent ones
+	FLOWCRAFT_CHAOS_KILLS=0 FLOWCRAFT_CHAOS_HOSTILE=0.05 $(BIN)/python -m tests.chaos.storm
+	$(BIN)/python -m tests.chaos.suspects
 
 bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten minutes; benchmarks/README.md explains the figures
 	$(BIN)/python -m benchmarks.throughput

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import redis
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
@@ -14,7 +13,7 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.steps import clock
 from flowcraft_server.executor.executing import create_record, read_record
 from flowcraft_server.executor.settings import new_worker_id
-from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.store.link import StoreLink
 
 MOST_PROCESSES = 2
 LOOK_PAUSE = 0.5
@@ -96,8 +95,8 @@ class IsolationProcesses:
             if now >= self._next_look:
                 self._next_look = now + LOOK_PAUSE
                 self._look(now)
-        except (StoreUnavailable, redis.exceptions.RedisError) as error:
-            logger.debug("suspects cannot be looked for: {}", error)
+        except Exception as error:  # what is served must not end for it; their leases run out in any case
+            logger.debug("suspects cannot be looked after: {}", error)
 
     def end(self) -> None:
         """Let them finish or hand back what they run, and end them."""
