@@ -252,6 +252,7 @@ class OpenAIProviderSection(Section):
     model: str
     timeout: Seconds = 60.0
     max_concurrent: Amount = 8
+    max_reply: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 16 * 1024 * 1024
     retries: LLMRetriesSection = LLMRetriesSection()
 
     @field_validator("base_url")

@@ -124,7 +124,8 @@ class NodeRunner:
             assert self.bridge is not None
             self.bridge.submit(attempt)
             return None
-        context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, self.llm(awaited=False))
+        model = self.llm(awaited=False, deadline=attempt.deadline)
+        context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, model)
         token = enter_node(claim.run_id, claim.inst)
         record = self.executing
         if record is not None:
@@ -328,6 +329,6 @@ class NodeRunner:
         """A logger that names the run and the node on each line."""
         return logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst)
 
-    def llm(self, *, awaited: bool) -> Any:
+    def llm(self, *, awaited: bool, deadline: float | None = None) -> Any:
         """The language model handed to handlers, or None when the deployment configures none."""
-        return None if self.models is None else self.models.for_handler(awaited=awaited)
+        return None if self.models is None else self.models.for_handler(awaited=awaited, deadline=deadline)

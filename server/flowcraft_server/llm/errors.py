@@ -28,7 +28,7 @@ class LLMRateLimited(LLMError):
 
 
 class LLMTimeout(LLMError):
-    """The provider did not answer within the provider's `timeout`."""
+    """The provider did not answer within its `timeout`, or within what was left of the node's."""
 
 
 class LLMUnreachable(LLMError):
@@ -37,6 +37,14 @@ class LLMUnreachable(LLMError):
 
 class LLMReplyError(LLMError):
     """The provider answered, but not with a reply text."""
+
+
+class LLMReplyTooLarge(LLMReplyError, NonRetryableError):
+    """The provider's answer has more than `maxReply` bytes; reading stopped there."""
+
+
+class LLMRedirectError(LLMError, NonRetryableError):
+    """The provider redirects to another host, to which neither prompt nor key are sent, or without end."""
 
 
 class LLMAuthError(LLMError, NonRetryableError):

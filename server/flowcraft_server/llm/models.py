@@ -57,9 +57,15 @@ class LanguageModels:
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(self._providers) or 'none'}"
             raise LLMSettingsError(f"llm: no provider {name!r}; {hint}") from None
 
-    def for_handler(self, *, awaited: bool) -> LanguageModel | AsyncLanguageModel:
-        """Return the default provider as `ctx.llm` of a coroutine handler (`awaited`) or of a plain one."""
-        return self.default.asynchronous if awaited else self.default
+    def for_handler(self, *, awaited: bool, deadline: float | None = None) -> LanguageModel | AsyncLanguageModel:
+        """Return the default provider as `ctx.llm` of a coroutine handler (`awaited`) or of a plain one.
+
+        Args:
+            deadline: seconds of the monotonic clock at which a plain handler's calls end; a coroutine is cancelled.
+        """
+        if awaited:
+            return self.default.asynchronous
+        return self.default if deadline is None else self.default.until(deadline)
 
     def close(self) -> None:
         """Close the providers' connections."""
@@ -100,6 +106,7 @@ def _provider(name: str, section: OpenAIProviderSection | ScriptedProviderSectio
         timeout=section.timeout,
         max_concurrent=section.max_concurrent,
         retries=RetryPolicy(max_attempts=section.retries.max_retries, on=section.retries.on),
+        max_reply=section.max_reply,
     )
     return OpenAICompatible(name, endpoint)
 

@@ -2,21 +2,24 @@
 
 import asyncio
 import importlib
-import threading
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from loguru import logger
 
+from flowcraft_sdk.node import LanguageModel
+from flowcraft_sdk.steps import clock
+
+from .call_loop import CallLoop
 from .concurrency import ConcurrencyLimit
-from .errors import LLMAuthError, LLMError, LLMSettingsError
+from .errors import LLMAuthError, LLMError, LLMSettingsError, LLMTimeout
 from .provider import Provider
 from .retrying import RetryPolicy
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI, OpenAI
+    from openai import AsyncOpenAI
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,10 @@ class Endpoint:
         base_url: address up to and without `/chat/completions`.
         api_key: bearer token; never shown in messages.
         model: model used when a call names none.
-        timeout: seconds that one call may take.
+        timeout: seconds that one call may take, from its first byte to its last.
         max_concurrent: calls under way at a time in this process.
         retries: what is repeated, and how often.
+        max_reply: bytes that an answer may have once it is decompressed.
     """
 
     base_url: str
@@ -38,6 +42,7 @@ class Endpoint:
     timeout: float = 60.0
     max_concurrent: int = 8
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    max_reply: int = 16 * 1024 * 1024
 
 
 class OpenAICompatible(Provider):
@@ -47,10 +52,9 @@ class OpenAICompatible(Provider):
         super().__init__(name)
         self.endpoint = endpoint
         self._limit = ConcurrencyLimit(endpoint.max_concurrent)
-        self._lock = threading.Lock()
-        self._client: OpenAI | None = None
-        # The connections of an asynchronous client belong to the event loop that opened them.
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+        self._calls = CallLoop()
+        # The connections of a client belong to the event loop that opened them.
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
 
     @property
     def warning(self) -> str | None:
@@ -67,21 +71,27 @@ class OpenAICompatible(Provider):
         max_tokens: int | None = None,
     ) -> str:
         """See `Provider.complete`."""
-        request = self._request(prompt, system, model, temperature, max_tokens)
-        client = self._sync_client()
-        attempt = 1
-        while True:
-            try:
-                with self._limit.held():
-                    completion = client.chat.completions.create(**request)
-                return self._text(completion)
-            except Exception as error:
-                failure = self._failure(error)
-                delay = self._delay(attempt, failure)
-                if delay is None:
-                    raise failure from error
-            time.sleep(delay)
-            attempt += 1
+        return self._complete_until(
+            None, prompt, system=system, model=model, temperature=temperature, max_tokens=max_tokens
+        )
+
+    def until(self, deadline: float) -> LanguageModel:
+        """See `Provider.until`."""
+        return _UntilDeadline(self, deadline)
+
+    def _complete_until(self, deadline: float | None, prompt: str, **options: Any) -> str:
+        """`complete`, in all within `deadline` (seconds of the monotonic clock): waits, repetitions and pauses included."""
+        return self._calls.run(self._acomplete_until(deadline, prompt, options))
+
+    async def _acomplete_until(self, deadline: float | None, prompt: str, options: Mapping[str, Any]) -> str:
+        remaining = None if deadline is None else max(deadline - clock(), 0.0)
+        limit = asyncio.timeout(remaining)
+        try:
+            async with limit:
+                return await self.acomplete(prompt, **options)
+        except TimeoutError:
+            message = f"llm.providers.{self.name}: no reply within what was left of the node's timeout"
+            raise LLMTimeout(message, provider=self.name) from None
 
     async def acomplete(
         self,
@@ -94,10 +104,11 @@ class OpenAICompatible(Provider):
     ) -> str:
         """See `Provider.acomplete`."""
         request = self._request(prompt, system, model, temperature, max_tokens)
-        client = await self._async_client()
+        client = await self._client_of_loop()
         attempt = 1
         while True:
             try:
+                # Of the whole call: an endpoint that sends a byte now and then keeps to the time limits of the socket.
                 async with self._limit.aheld(), asyncio.timeout(self.endpoint.timeout):
                     completion = await client.chat.completions.create(**request)
                 return self._text(completion)
@@ -111,11 +122,8 @@ class OpenAICompatible(Provider):
 
     def close(self) -> None:
         """See `Provider.close`."""
-        with self._lock:
-            client, self._client = self._client, None
-            self._async_clients.clear()
-        if client is not None:
-            client.close()
+        self._calls.close()
+        self._clients.clear()
 
     def _request(
         self, prompt: str, system: str | None, model: str | None, temperature: float | None, max_tokens: int | None
@@ -131,34 +139,28 @@ class OpenAICompatible(Provider):
             request["max_tokens"] = max_tokens  # the name that compatible servers share; OpenAI's newer one is not
         return request
 
-    def _sync_client(self) -> "OpenAI":
-        with self._lock:
-            if self._client is None:
-                self._client = self._load().OpenAI(**self._client_options())
-            return self._client
-
-    async def _async_client(self) -> "AsyncOpenAI":
+    async def _client_of_loop(self) -> "AsyncOpenAI":
         loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
+        client = self._clients.get(loop)
         if client is None:
-            made = await asyncio.to_thread(self._new_async_client)
-            client = self._async_clients.setdefault(loop, made)
+            made = await asyncio.to_thread(self._new_client)
+            client = self._clients.setdefault(loop, made)
         return client
 
-    def _new_async_client(self) -> "AsyncOpenAI":
+    def _new_client(self) -> "AsyncOpenAI":
         """The import takes half a second and the certificates some more: not to be done on an event loop."""
-        client: AsyncOpenAI = self._load().AsyncOpenAI(**self._client_options())
-        return client
+        endpoint, library = self.endpoint, self._load()
+        from .bounded_http import BoundedClient
 
-    def _client_options(self) -> dict[str, Any]:
-        endpoint = self.endpoint
         # max_retries=0: repeating is ours, so that places are freed while a call waits for its next try.
-        return {
-            "base_url": endpoint.base_url,
-            "api_key": endpoint.api_key,
-            "timeout": endpoint.timeout,
-            "max_retries": 0,
-        }
+        client: AsyncOpenAI = library.AsyncOpenAI(
+            base_url=endpoint.base_url,
+            api_key=endpoint.api_key,
+            timeout=endpoint.timeout,
+            max_retries=0,
+            http_client=BoundedClient(provider=self.name, max_reply=endpoint.max_reply, timeout=endpoint.timeout),
+        )
+        return client
 
     def _load(self) -> Any:
         try:
@@ -198,4 +200,27 @@ class OpenAICompatible(Provider):
         return (
             f"llm.providers.{self.name}.apiKey is empty: set it (for example by the environment variable it is "
             "written with), or choose another provider with llm.default"
+        )
+
+
+class _UntilDeadline:
+    """A provider as a plain function gets it whose node has a timeout."""
+
+    __slots__ = ("_deadline", "_provider")
+
+    def __init__(self, provider: OpenAICompatible, deadline: float) -> None:
+        self._provider = provider
+        self._deadline = deadline
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> str:
+        return self._provider._complete_until(
+            self._deadline, prompt, system=system, model=model, temperature=temperature, max_tokens=max_tokens
         )

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from loguru import logger
 
-from flowcraft_sdk.node import AsyncLanguageModel
+from flowcraft_sdk.node import AsyncLanguageModel, LanguageModel
 
 
 class Provider(ABC):
@@ -55,6 +55,14 @@ class Provider(ABC):
         max_tokens: int | None = None,
     ) -> str:
         """As `complete`, without holding up the event loop; cancelling the task ends the call."""
+
+    def until(self, deadline: float) -> LanguageModel:
+        """The same model, whose `complete` ends at a deadline, by LLMTimeout if there is no reply.
+
+        Args:
+            deadline: seconds of the monotonic clock.
+        """
+        return self  # one that does not wait for anything
 
     @property
     def warning(self) -> str | None:
