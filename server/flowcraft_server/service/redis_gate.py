@@ -15,6 +15,8 @@ from flowcraft_server.store.link import connect
 
 NO_EVICTION = "noeviction"
 LONGEST_PAUSE = 2.0
+READ_ATTEMPTS = 5
+READ_PAUSE = 0.2
 CONFIRMED_WITHIN = 2500
 """Milliseconds that a Redis has to confirm a write; an append-only file is synced each second."""
 
@@ -84,15 +86,31 @@ def check_protocol(client: "redis.Redis", url: str, keys: Keys) -> None:
     """Look whether what the namespace keeps in Redis was written by a release of the same protocol.
 
     Raises:
-        RedisUnusable: it was not: this release would neither find nor understand it.
+        RedisUnusable: it was not: this release would neither find nor understand it; or Redis stopped answering.
     """
-    found = client.get(keys.protocol)
+    found = _read_patiently(client, url, keys.protocol)
     spoken = found.decode() if isinstance(found, bytes) else found
     if spoken not in (None, PROTOCOL_VERSION):
         raise RedisUnusable(
             f"{shown_url(url)}: the runs of '{keys.namespace}' are of protocol {spoken}, this server speaks {PROTOCOL_VERSION}: "
             "let the release that recorded them finish them, or give this deployment another `name`"
         )
+
+
+def _read_patiently(client: "redis.Redis", url: str, key: str) -> Any:
+    """A key's value; a lost reply is asked for again.
+
+    Raises:
+        RedisUnusable: Redis does not answer, or refuses.
+    """
+    for attempt in range(READ_ATTEMPTS):
+        try:
+            return client.get(key)
+        except redis.exceptions.RedisError as error:
+            if attempt + 1 == READ_ATTEMPTS:
+                raise RedisUnusable(f"{shown_url(url)} does not answer: {_first_line(error)}") from None
+            time.sleep(READ_PAUSE)
+    return None
 
 
 def check_durability(client: "redis.Redis", url: str, keys: Keys, level: str) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_server.service import redis_gate
 from flowcraft_server.service.redis_gate import (
     RedisUnusable,
     check_protocol,
@@ -119,3 +121,23 @@ def test_runs_that_another_protocol_recorded_are_left_alone(store: EmbeddedStore
     ):
         check_protocol(client, store.url, keys)
     check_protocol(client, store.url, Keys("others"))
+
+
+class Unsteady:
+    """A client that loses some replies."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+
+    def get(self, _key: str) -> bytes:
+        self.lost -= 1
+        if self.lost >= 0:
+            raise redis.exceptions.ConnectionError("Connection closed by server.")
+        return PROTOCOL_VERSION.encode()
+
+
+def test_a_lost_reply_about_the_protocol_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_gate, "READ_PAUSE", 0.0)
+    check_protocol(Unsteady(3), "redis://h", Keys("orders"))  # type: ignore[arg-type]
+    with pytest.raises(RedisUnusable, match="redis://h does not answer: Connection closed"):
+        check_protocol(Unsteady(99), "redis://h", Keys("orders"))  # type: ignore[arg-type]
