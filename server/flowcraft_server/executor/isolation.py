@@ -13,7 +13,7 @@ from flowcraft_server.store.link import StoreLink
 IDLE_PAUSE = 0.1
 """Seconds between two looks for suspects."""
 
-BUSY_PAUSE = 0.02
+BUSY_PAUSE = 0.1
 
 
 class SuspectRunner:
