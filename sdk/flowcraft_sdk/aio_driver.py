@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import redis
 
 from flowcraft_sdk.aio_listener import AsyncListenerHub
-from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, listening_connection
+from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, borne, listening_connection
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Operation, Step, returning
@@ -122,7 +122,7 @@ class AsyncDriver:
             pipe = self.redis.pipeline(transaction=step.atomic)
             for part in step.commands:
                 pipe.execute_command(part.name, *part.args)
-            return await pipe.execute()
+            return borne(await pipe.execute(raise_on_error=not step.bearing))
         call = (len(step.keys), *step.keys, *step.args)
         try:
             return await self.redis.execute_command("EVALSHA", step.script.sha, *call)

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError
+from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.steps import Batch, Command
@@ -144,6 +144,38 @@ def listening_connection(client: Any) -> Any:
     return pool.connection_class(**options)
 
 
+def borne(replies: list[Any]) -> list[Any]:
+    """The replies of a `Batch`; errors may be among them if it bears keys of another type.
+
+    Raises:
+        redis.exceptions.RedisError: one of them is of another kind.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+    return replies
+
+
+_BROKEN = re.compile(
+    r"BROKENRECORD the record of run (\S+) cannot be read: (.*?)(?: script: [0-9a-f]{40}.*)?$", re.DOTALL
+)
+
+
+def broken_run(step: Command | Batch | ScriptCall, error: Exception) -> RunBrokenError | None:
+    """The run whose record an error of redis-py says cannot be read, None if it is another kind of error."""
+    found = _BROKEN.search(str(error))
+    if found:
+        return RunBrokenError(found[1], found[2])
+    commands = step.commands if isinstance(step, Batch) else (step,)
+    if "WRONGTYPE" not in str(error) or not isinstance(commands[0], Command) or not commands[0].args:
+        return None
+    for family in (":run:", ":events:"):
+        _, colon, run_id = str(commands[0].args[0]).partition(family)
+        if colon:
+            return RunBrokenError(run_id, "something of another type lies under its key")
+    return None
+
+
 class Attempts:
     """Counts the attempts at one call, and says what becomes of a failed one.
 
@@ -156,6 +188,7 @@ class Attempts:
     def __init__(self, step: Command | Batch | ScriptCall, url: str, settings: ClientSettings) -> None:
         first = step.commands[0] if isinstance(step, Batch) else step
         self._operation = first.script.name if isinstance(first, ScriptCall) else first.name
+        self._step = step
         self._url = url
         self._writes = isinstance(step, ScriptCall)
         self._left = settings.retries
@@ -167,12 +200,16 @@ class Attempts:
 
         Raises:
             ConfigurationError: Redis refuses this user.
+            RunBrokenError: the record of the run cannot be read.
             BackendRefusedError: Redis refuses for now.
             BackendUnavailableError: there is no further attempt.
         """
         place = hidden(self._url)
         if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
             raise ConfigurationError(f"Redis at {place} refuses this user: {error}") from error
+        broken = broken_run(self._step, error)
+        if broken is not None:
+            raise broken from error
         refused = isinstance(error, LOST_FOR_GOOD)
         self._sent = self._sent or not (refused or _never_sent(error))
         trouble = trouble_of(error)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from flowcraft_sdk.errors import RunNotFoundError
+from flowcraft_sdk.errors import RunBrokenError, RunNotFoundError
 from flowcraft_sdk.operations import Deployment, record
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import RunSnapshot, WaitPoint
@@ -44,8 +44,8 @@ def _with_children(
                 continue
             looked_at += 1
             try:
-                child = yield from record(deployment, child_id)
-            except RunNotFoundError:
+                waiting_below = (yield from record(deployment, child_id)).snapshot().waiting
+            except (RunNotFoundError, RunBrokenError):
                 continue
-            pending.append((child_id, f"{path}/", child.snapshot().waiting))
+            pending.append((child_id, f"{path}/", waiting_below))
     return points

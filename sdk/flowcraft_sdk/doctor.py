@@ -8,8 +8,9 @@ from typing import Any
 
 from flowcraft_sdk.operations import Deployment, text
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import STATES, Defect
-from flowcraft_sdk.steps import Operation, command
+from flowcraft_sdk.steps import Batch, Operation, command
 from flowcraft_sdk.tombstones import missing
 
 ENTRIES_AT_ONCE = 500
@@ -30,12 +31,21 @@ ABOUT_RUNS = {
     "batch-unheard": ("node '{subject}' waits for items that are all done", "lets it go on"),
     "child-missing": ("node '{subject}' waits for a child run that is gone", "fails the node"),
     "child-unheard": ("node '{subject}' waits for a child run that has ended", "hands it the child's outcome"),
+    "record-broken": (
+        "what lies in Redis under its key is no record of a run ({subject}): look who wrote it, and delete it",
+        "",
+    ),
+    "field-broken": (
+        "the field {subject} of its record holds what no server writes there",
+        "puts in what can still be said; a node whose state is lost fails with RecordBroken",
+    ),
     "nothing-live": (
         "nothing in it is live, but it has not ended",
         "ends it, as failed with Stalled if a node was never decided",
     ),
 }
 ENTRY = "entry-without-subject"
+SET_ASIDE = "set-aside"
 
 
 def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[list[Defect]]:
@@ -52,6 +62,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     defects = []
     live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
     defects += yield from _examine_indexes(deployment, live, fix)
+    defects += list(_set_aside((yield scripts.examine_broken(deployment.keys, fix=fix))))
     names = yield from _sorted_sets(deployment)
     for name in names:
         defects += yield from _examine_entries(deployment, name, fix)
@@ -70,15 +81,18 @@ def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
 def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
     """Look at the runs of some indexes. They may leave them meanwhile, so these are read whole before they are worked off."""
     run_ids: list[str] = []
+    defects: list[Defect] = []
     for index in indexes:
         first = 0
         while True:
-            page = yield command("ZRANGE", index, first, first + ENTRIES_AT_ONCE - 1)
+            (page,) = yield Batch((command("ZRANGE", index, first, first + ENTRIES_AT_ONCE - 1),), bearing=True)
+            if isinstance(page, Exception):
+                defects.append(_foreign(index.removeprefix(deployment.keys.base)))
+                break
             run_ids += [text(run_id) for run_id in page]
             first += len(page)
             if len(page) < ENTRIES_AT_ONCE:
                 break
-    defects: list[Defect] = []
     for run_id in dict.fromkeys(run_ids):
         reply = yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)
         defects += _defects_of(run_id, reply) or []
@@ -123,6 +137,36 @@ def _examine_entries(deployment: Deployment, name: str, fix: bool) -> Operation[
         first = int(reply[0])
         defects += list(_entry_defects(name, reply[1:]))
     return defects
+
+
+def _foreign(name: str) -> Defect:
+    return Defect(
+        kind="foreign-key",
+        subject=name,
+        explanation=f"what lies in Redis under the key {name} is no index: look who wrote it, and delete it; then `--fix`",
+    )
+
+
+def _set_aside(reply: list[Any]) -> Iterator[Defect]:
+    """What could not be read when somebody came to it, and was set aside."""
+    for place, entry, since, problem, fixed in zip(*[map(text, reply)] * 5, strict=True):
+        what = {"run": f"the record of run {entry}", "key": f"the key {entry}"}.get(place, f"{entry} in {place}")
+        yield Defect(
+            kind=SET_ASIDE,
+            run_id=_run_of(place, entry),
+            subject=f"{place} {entry}",
+            explanation=f"{what} could not be read at {moment(float(since)):%Y-%m-%d %H:%M:%S} UTC and was set aside: {problem}",
+            remedy="puts it back once it can be read again",
+            fixed=fixed == "1",
+        )
+
+
+def _run_of(place: str, entry: str) -> str:
+    if place == "key":
+        return entry.partition(":")[2] if entry.startswith("events:") else ""
+    if place == "timers":
+        return entry.partition("|")[2].partition("|")[0]
+    return entry.partition("|")[0]
 
 
 def _entry_defects(name: str, reply: list[Any]) -> Iterator[Defect]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from flowcraft_sdk.connection import Attempts, ClientSettings, listening_connection, sync_client
+from flowcraft_sdk.connection import Attempts, ClientSettings, borne, listening_connection, sync_client
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.listener import ListenerHub
 from flowcraft_sdk.protocol.script_call import ScriptCall
@@ -112,7 +112,7 @@ class SyncDriver:
             pipe = self.redis.pipeline(transaction=step.atomic)
             for part in step.commands:
                 pipe.execute_command(part.name, *part.args)
-            return pipe.execute()
+            return borne(pipe.execute(raise_on_error=not step.bearing))
         call = (len(step.keys), *step.keys, *step.args)
         try:
             return self.redis.execute_command("EVALSHA", step.script.sha, *call)

@@ -146,6 +146,19 @@ class RunExpiredError(RunNotFoundError):
         self.status = status
 
 
+class RunBrokenError(FlowcraftError):
+    """What lies in Redis under the run's key cannot be read as a run: something else has written there. `problem`: what it is."""
+
+    code = "run_broken"
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(
+            f"the record of run {run_id} in Redis cannot be read: {problem}; `flowcraft doctor --fix` mends what can be mended"
+        )
+        self.run_id = run_id
+        self.problem = problem
+
+
 class RunStateError(FlowcraftError):
     """The run is in a state in which this cannot be done. `status`: which."""
 

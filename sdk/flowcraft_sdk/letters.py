@@ -4,7 +4,13 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from flowcraft_sdk.errors import BlueprintNotFoundError, DeadLetterNotFoundError, RunConflictError, RunStateError
+from flowcraft_sdk.errors import (
+    BlueprintNotFoundError,
+    DeadLetterNotFoundError,
+    RunBrokenError,
+    RunConflictError,
+    RunStateError,
+)
 from flowcraft_sdk.listing import scored
 from flowcraft_sdk.operations import Deployment, record, text
 from flowcraft_sdk.protocol import scripts
@@ -38,13 +44,25 @@ def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLette
         return []
     places = [member.partition("|")[::2] for member, _ in entries]
     wanted = [command("HMGET", keys.run(run), "st", "bp", f"n:{inst}", f"f:{inst}") for run, inst in places]
-    rows = yield Batch(tuple(wanted))
+    rows = yield Batch(tuple(wanted), bearing=True)
     found = []
     for (run_id, inst), (_, at), row in zip(places, entries, rows, strict=True):
-        if row[0] is not None:  # else retention removed it while we were looking
+        if isinstance(row, Exception):
+            found.append(_unreadable(run_id, inst, at))
+        elif row[0] is not None:  # else retention removed it while we were looking
             fields = {"st": row[0], "bp": row[1], f"n:{inst}": row[2], f"f:{inst}": row[3], "plan": "", "cr": "0"}
-            found.append(_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None}))
+            try:
+                found.append(_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None}))
+            except RunBrokenError:
+                found.append(_unreadable(run_id, inst, at))
     return found
+
+
+def _unreadable(run_id: str, inst: str, at: float) -> DeadLetter:
+    reason = "the record of the run cannot be read; `flowcraft doctor` says more"
+    return DeadLetter(
+        run_id=run_id, node_id=inst, blueprint_id="", status=RunStatus.UNKNOWN, at=moment(at), crashes=0, reason=reason
+    )
 
 
 def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLetter:
@@ -52,7 +70,7 @@ def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLe
     return DeadLetter(
         run_id=run_id,
         node_id=inst,
-        blueprint_id=fields["bp"],
+        blueprint_id=fields.get("bp", ""),
         status=RunStatus(fields["st"]),
         at=moment(at),
         crashes=node.crashes,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from flowcraft_sdk.context_input import epoch_ms
-from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
 from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc, server_ms, text
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
 from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
@@ -124,16 +124,29 @@ def scored(reply: Any) -> list[tuple[str, float]]:
     return [(text(member), float(score)) for member, score in reply]
 
 
+def unreadable(run_id: str) -> RunSummary:
+    """What a list shows of a run whose record cannot be read: its id, and that nothing is known of it."""
+    return RunSummary(
+        run_id=run_id, blueprint_id="", blueprint_version="", status=RunStatus.UNKNOWN, created_at=moment(0)
+    )
+
+
 def _summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[RunSummary]]:
     if not run_ids:
         return []
     keys = deployment.keys
-    rows = yield Batch(tuple(command("HMGET", keys.run(run_id), *SUMMARY_FIELDS) for run_id in run_ids))
+    rows = yield Batch(tuple(command("HMGET", keys.run(run_id), *SUMMARY_FIELDS) for run_id in run_ids), bearing=True)
     found = []
     for run_id, row in zip(run_ids, rows, strict=True):
+        if isinstance(row, Exception):
+            found.append(unreadable(run_id))
+            continue
         fields = {name: text(value) for name, value in zip(SUMMARY_FIELDS, row, strict=True) if value is not None}
         if "st" in fields:  # else retention removed it while we were listing
-            found.append(RunRecord(run_id, fields).summary())
+            try:
+                found.append(RunRecord(run_id, fields).summary())
+            except RunBrokenError:
+                found.append(unreadable(run_id))
     return found
 
 

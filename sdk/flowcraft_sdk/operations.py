@@ -256,7 +256,7 @@ def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
 
 def with_plan(deployment: Deployment, run_id: str, fields: Mapping[str, str]) -> Operation[RunRecord]:
     """The record that the fields of a run's hash make, with its blueprint."""
-    doc = yield from plan_doc(deployment, fields["plan"])
+    doc = yield from plan_doc(deployment, fields.get("plan", ""))
     return RunRecord(run_id, fields, doc)
 
 

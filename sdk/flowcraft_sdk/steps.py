@@ -26,10 +26,12 @@ class Batch:
     Attributes:
         commands: what to send.
         atomic: whether nothing may happen between them.
+        bearing: whether a key of another type than the command's gives an error among the replies, in place of raising it.
     """
 
     commands: tuple[Command, ...]
     atomic: bool = False
+    bearing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

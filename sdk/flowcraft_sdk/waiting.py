@@ -13,6 +13,7 @@ from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
+    RunBrokenError,
     RunCancelledError,
     RunFailedError,
     RunTimedOutError,
@@ -21,7 +22,7 @@ from flowcraft_sdk.errors import (
 from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, status, text, with_plan
 from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.events import parse_event
-from flowcraft_sdk.protocol.run_record import RunRecord
+from flowcraft_sdk.protocol.run_record import UNREADABLE, RunRecord
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.steps import Batch, Dismiss, Doze, Emit, Listen, Operation, T, clock, command
 from flowcraft_sdk.tombstones import missing
@@ -210,8 +211,10 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
 def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str, RunStatus]]:
     if not run_ids:
         return {}
-    replies = yield Batch(tuple(command("HGET", deployment.keys.run(run_id), "st") for run_id in run_ids))
+    replies = yield Batch(tuple(command("HGET", deployment.keys.run(run_id), "st") for run_id in run_ids), bearing=True)
     for run_id, reply in zip(run_ids, replies, strict=True):
+        if isinstance(reply, Exception):
+            raise RunBrokenError(run_id, "something of another type lies under its key")
         if reply is None:
             yield from missing(deployment.keys.gone, run_id)
     return {run_id: RunStatus(text(reply)) for run_id, reply in zip(run_ids, replies, strict=True)}
@@ -264,11 +267,14 @@ def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tup
         )
         if head[0] is None:
             yield from missing(keys.gone, run_id)
-        if int(head[2] or 0) == trimmed:
+        try:
+            cut, created = int(head[2] or 0), float(head[1])
+            found = [parse_event(trimmed + first + i + 1, text(entry), created) for i, entry in enumerate(entries)]
+        except UNREADABLE as error:
+            raise RunBrokenError(run_id, f"{type(error).__name__}: {error}") from error
+        if cut == trimmed:
             break
-        trimmed = int(head[2])
-    created = float(head[1])
-    found = [parse_event(trimmed + first + i + 1, text(entry), created) for i, entry in enumerate(entries)]
+        trimmed = cut
     if seen < trimmed and found:
         lost = {"count": trimmed - seen}
         found.insert(0, RunEvent(id=str(trimmed), type="events_truncated", at=found[0].at, data=lost))

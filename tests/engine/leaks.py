@@ -7,7 +7,7 @@ from flowcraft_sdk.records import STATES
 from flowcraft_server.testing import TestEnvironment
 
 SINGLE = {
-    "blueprints", "clock", "dead", "gone", "leases", "plans", "protocol", "retired", "settings", "stats", "synced", "timers",
+    "blueprints", "broken", "clock", "dead", "gone", "leases", "plans", "protocol", "retired", "settings", "stats", "synced", "timers",
     "workers",
 }  # fmt: skip
 OF_RUNS = ("run", "events", "batch")

@@ -648,6 +648,19 @@ def test_examine_finds_and_repairs_a_ready_node_that_is_in_no_queue(bench: Bench
     assert bench.ready() == ["r|a"]
 
 
+def test_examine_broken_puts_back_what_can_be_read_again(bench: Bench) -> None:
+    bench.start()
+    bench.env.link.redis.hset(bench.keys.run("r"), "n:a", "what?")
+    assert bench.claim() is None
+    look, mend = (scripts.examine_broken(bench.keys, fix=fix) for fix in (False, True))
+    place, entry, since, problem, fixed = bench.call(look)
+    assert (place, entry, fixed) == (b"ready:default", b"r|a", 0) and int(since) > 0 and b"n:a is wrong" in problem
+    assert bench.call(mend)[4] == 0, "it still cannot be read"
+    bench.env.link.redis.hset(bench.keys.run("r"), "n:a", "R|1|0|0|0|default")
+    assert bench.call(mend)[4] == 1 and bench.call(look) == []
+    assert bench.ready() == ["r|a"]
+
+
 def test_examine_entries_removes_what_stands_for_nothing(bench: Bench) -> None:
     bench.start()
     bench.env.link.redis.zadd(bench.keys.ready("default"), {"gone|x": 1, "gone|y": 2})

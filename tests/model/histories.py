@@ -151,6 +151,8 @@ class History:
             steps += [self.complete, self.complete, self.complete, self.fail, self.retry]
         if choice % 23 == 0:
             steps = [self.cancel]
+        if choice % 19 == 0:
+            steps = [self.written_over]
         steps[choice % len(steps)](bits)
         self.check()
 
@@ -237,6 +239,31 @@ class History:
         self.link.call(scripts.sweep(self.keys, limit=100, max_crashes=1000, grace_ms=LONG, queues="default"))
         self.spent += self.held
         self.held = []
+
+    def written_over(self, bits: int) -> None:
+        """A foreign hand writes over the record, or one of its fields, while leases run out; then it is put right again."""
+        store, key, aside = self.link.redis, self.keys.run(self.run_id), self.keys.base + "aside"
+        fields = [b"cr", b"st", *[name for name in store.hkeys(key) if name.startswith(b"n:")]]
+        name = (None, *fields)[bits % (len(fields) + 1)]
+        self.log.append(f"written over: {name!r}")
+        store.copy(key, aside)
+        if name is None:
+            store.set(key, "no hash")
+        else:
+            store.hset(key, name, "\x00")
+        for reply in self.link.call(scripts.claim(self.keys, self.seat("q"), 1)):
+            self.take(reply)  # a node that can be read all the same
+        store.incrby(self.keys.clock, LEASE + 1)
+        sweep = scripts.sweep(self.keys, limit=100, max_crashes=1000, grace_ms=LONG, queues="default")
+        self.link.call(sweep)
+        if name is None:
+            store.rename(aside, key)
+        else:
+            store.hset(key, name, store.hget(aside, name))
+            store.delete(aside)
+        self.link.call(scripts.examine_broken(self.keys, fix=True))
+        assert self.link.call(scripts.examine_broken(self.keys, fix=False)) == []
+        self.lease_runs_out(bits)
 
     def cancel(self, bits: int) -> None:
         grace = 0 if bits & 1 else LONG

@@ -84,6 +84,11 @@ class Keys:
         """Sorted set of run ids with a tag, by creation time."""
         return f"{self.base}idx:tag:{tag}"
 
+    @property
+    def broken(self) -> str:
+        """Hash of what could not be read and was set aside: `PLACE ENTRY` to `since in ms|problem`."""
+        return f"{self.base}broken"
+
     def ended(self, kind: str) -> str:
         """Sorted set of the ended runs that are nobody's child, by when they ended: completed, failed or cancelled ones."""
         return f"{self.base}ended:{kind}"

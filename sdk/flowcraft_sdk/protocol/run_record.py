@@ -1,10 +1,12 @@
 """Reading a run's hash: from Redis fields to records. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from flowcraft_sdk.errors import RunBrokenError
 from flowcraft_sdk.paths import resolve
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.records import (
@@ -44,8 +46,28 @@ def _maybe(fields: Mapping[str, str], name: str) -> datetime | None:
     return moment(fields[name]) if fields.get(name) else None
 
 
+UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
+"""What reading a field raises that holds something unexpected."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _reads(method: Callable[P, R]) -> Callable[P, R]:
+    @wraps(method)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except UNREADABLE as error:
+            raise RunBrokenError(args[0].run_id, f"{type(error).__name__}: {error}") from error  # type: ignore[attr-defined]
+
+    return reading
+
+
 class RunRecord:
     """A run's hash, all fields as text, and the plain blueprint its plan was made of.
+
+    All that reads it raises RunBrokenError if a field holds what no server writes there.
 
     Args:
         run_id: the run.
@@ -53,6 +75,7 @@ class RunRecord:
         doc: the plan's `doc`; needed for everything but `summary`.
     """
 
+    @_reads
     def __init__(self, run_id: str, fields: Mapping[str, str], doc: Mapping[str, Any] | None = None) -> None:
         self.run_id = run_id
         self.fields = fields
@@ -78,10 +101,12 @@ class RunRecord:
             "parent_run_id": fields.get("par"),
         }
 
+    @_reads
     def summary(self) -> RunSummary:
         """The run as it stands in a list."""
         return RunSummary(**self._common())
 
+    @_reads
     def snapshot(self, *, ctx: bool = False, outputs: bool = False) -> RunSnapshot:
         """The whole picture; payloads only when asked for."""
         fields = self.fields
@@ -178,6 +203,7 @@ class RunRecord:
             forced=self.fields.get("forced") == "1",
         )
 
+    @_reads
     def failures(self) -> list[NodeFailure]:
         """Failures for good, the first one first; what an item or a dynamic node handed to its owner is the owner's."""
         records = {f[2:]: _failure(f[2:], raw) for f, raw in self.fields.items() if f.startswith("f:")}
@@ -187,6 +213,7 @@ class RunRecord:
         failed.sort(key=lambda inst: (inst != first, records[inst].at or moment(0)))
         return [records[inst] for inst in failed]
 
+    @_reads
     def context(self, *, inputs: bool = True) -> dict[str, Any]:
         """The full context: keys of the start context and of writes, outputs as `id` and `_outputs.id`, `_inputs.id`.
 
@@ -229,6 +256,7 @@ class RunRecord:
                     yield f"_inputs.{node_id}", wire.loads(raw)
                     break
 
+    @_reads
     def start_context(self) -> dict[str, str]:
         """The context that the run was started with, as wire JSON: without what handlers have written since."""
         found = {field[2:]: raw for field, raw in self.fields.items() if field.startswith("c:")}
@@ -240,6 +268,7 @@ class RunRecord:
                     found.pop(field[2:], None)
         return found
 
+    @_reads
     def result(self) -> Any:
         """The blueprint's `outputs`, else every context key that does not start with an underscore."""
         outputs = self.doc.get("outputs")

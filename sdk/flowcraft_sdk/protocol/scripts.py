@@ -287,6 +287,11 @@ def examine_entries(keys: Keys, *, name: str, first: int, count: int, fix: bool)
     return call_of("examine_entries", keys, name, first, count, int(fix))
 
 
+def examine_broken(keys: Keys, *, fix: bool) -> ScriptCall:
+    """Look over what was set aside because it could not be read; with `fix`, put back what can be read again."""
+    return call_of("examine_broken", keys, int(fix))
+
+
 def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
     """Move the test clock forward."""
     return call_of("advance", keys, ms, int(keep_leases))
@@ -295,5 +300,5 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 ALL = (
     "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand",
     "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "drop_letters", "examine",
-    "examine_entries", "lose_worker", "claim_suspects",
+    "examine_entries", "examine_broken", "lose_worker", "claim_suspects",
 )  # fmt: skip

@@ -41,6 +41,7 @@ class Janitor:
         self._keys = keys
         self._retention = retention
         self._removed = 0
+        self._broken = 0
 
     def step(self) -> float:
         """Remove a slice; returns the pause in seconds."""
@@ -51,7 +52,19 @@ class Janitor:
         if self._removed:
             logger.info("retention removed {} ended runs", self._removed)
             self._removed = 0
+        self._tell_of_broken()
         return PAUSE
+
+    def _tell_of_broken(self) -> None:
+        """Warn when there is more that could not be read and was set aside."""
+        count: Any = self._link.redis.hlen(self._keys.broken)
+        if count > self._broken:
+            logger.warning(
+                "{} entries or records in Redis could not be read and were set aside; the runs beside them go on: "
+                "see `flowcraft doctor`",
+                count,
+            )
+        self._broken = count
 
     def remove_slice(self) -> tuple[int, int, bool]:
         """Remove a slice: how many runs, how many trees were kept as a run of theirs goes on, whether there may be more."""

@@ -17,6 +17,7 @@ from flowcraft_sdk import (
     ClientSettings,
     ConfigurationError,
     ProtocolMismatchError,
+    RunBrokenError,
     RunNotFoundError,
     WaitTimeoutError,
 )
@@ -50,9 +51,11 @@ def test_a_connection_that_broke_between_calls_is_mended(client: Any, runs: Runs
 
 def test_what_redis_refuses_is_told_and_not_tried_again(client: Any, runs: Runs) -> None:
     runs.redis.set(runs.keys.run("r"), "no hash")
-    with pytest.raises(BackendUnavailableError, match="cannot serve HGET: WRONGTYPE") as caught:
+    with pytest.raises(RunBrokenError, match="the record of run r in Redis cannot be read"):
         client.get_handle("r").status()
-    assert caught.value.operation == "HGET"
+    runs.redis.set(runs.keys.index_tag("t"), "no index")
+    with pytest.raises(BackendUnavailableError, match=r"cannot serve .*WRONGTYPE"):
+        client.count_runs(tag="t")
 
 
 def test_another_protocol_shows_in_ping_and_start(client: Any, runs: Runs) -> None:

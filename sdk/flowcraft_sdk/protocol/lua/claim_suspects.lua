@@ -10,12 +10,10 @@ for queue in string.gmatch(ARGV[3], '[^,]+') do
   local ready = B .. 'ready:' .. apart(queue)
   for _, member in ipairs(redis.call('ZRANGE', ready, 0, 63)) do
     local id, inst = string.match(member, '^([^|]+)|(.+)$')
-    local points = id and tonumber(redis.call('HGET', B .. 'run:' .. id, 'q:' .. inst) or 0)
-    local most = points and math.min(bound, group_of(points))
-    if not id then
-      redis.call('ZREM', ready, member)
-    elseif #group < most then
-      group[#group + 1], bound = {ready, member, id, inst}, most
+    local points = id and tonumber(redis.pcall('HGET', B .. 'run:' .. id, 'q:' .. inst) or 0) or 0
+    local most = math.min(bound, group_of(points))
+    if #group < most then
+      group[#group + 1], bound = {apart(queue), member, id, inst}, most
     end
   end
 end
@@ -23,9 +21,9 @@ GROUP = '!' .. #group
 local claims, records = {}, {}
 collect()
 for _, each in ipairs(group) do
-  redis.call('ZREM', each[1], each[2])
-  local claim = take(each[3], each[4], ARGV[1], ARGV[2], false, records)
-  if claim then claims[#claims + 1] = claim end
+  redis.call('ZREM', B .. 'ready:' .. each[1], each[2])
+  local fine, claim = pcall(take, each[3], each[4], ARGV[1], ARGV[2], false, records)
+  if not fine then set_aside('ready:' .. each[1], each[2], claim) elseif claim then claims[#claims + 1] = claim end
 end
 write_collected()
 return claims

@@ -97,7 +97,7 @@ local function general()
 
   e = e or entry(r, inst)
   if OUTCOME[5] then put_more(r, inst) end
-  remove_entry(LEASES, id .. '|' .. inst)
+  remove_entry('leases', id .. '|' .. inst)
   node_event(r, 'c', inst, NODE[7])
   if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
   add_live(r, e, -1)

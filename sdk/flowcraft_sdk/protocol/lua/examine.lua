@@ -4,9 +4,8 @@
 -- RETURNS kind subject fixed (1|0) for each defect, one after the other; {missing, '', 0} when there is no such run
 --@include base run graph loops measuring ending stopping batch failing examining
 
-local r = load_run(ARGV[1])
-if not r then return {'missing', '', 0} end
-local found, fix, live = {}, ARGV[2] == '1', not TERMINAL[r.st]
+if redis.call('EXISTS', B .. 'run:' .. ARGV[1]) == 0 then return {'missing', '', 0} end
+local found, fix = {}, ARGV[2] == '1'
 
 local function defect(kind, subject, repair)
   found[#found + 1] = kind
@@ -15,6 +14,10 @@ local function defect(kind, subject, repair)
   if fix and repair then repair() end
 end
 
+local whole, lost = mend_record(ARGV[1], fix, defect)
+if not whole then return found end
+local r = load_run(ARGV[1])
+local live = not TERMINAL[r.st]
 examine_indexes(r, defect)
 examine_parent(r, defect)
 if redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0 then
@@ -23,6 +26,7 @@ elseif live then
   examine_counts(r, defect)
   examine_nodes(r, defect)
   examine_timers(r, defect)
+  for _, inst in ipairs(lost) do fail_lost_node(r, inst) end
   if r.live == 0 and r.st ~= 'scheduled' then defect('nothing-live', '', function() end_stalled(r) end) end
 end
 if fix then commit() end

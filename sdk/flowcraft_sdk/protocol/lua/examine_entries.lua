@@ -8,7 +8,7 @@ local name, first, count, fix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), A
 local kind, which = string.match(name, '^(%a+):?(.*)$')
 
 local function node_letter(id, inst)
-  local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'n:' .. inst)
+  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'n:' .. inst)
   if not v[1] or TERMINAL[v[1]] or not v[2] then return nil end
   return string.sub(v[2], 1, 1), v[2]
 end
@@ -36,7 +36,7 @@ local CHECKS = {
   timers = function(entry)
     local what, id, inst = string.match(entry, '^(%a)|([^|]+)|(.*)$')
     if not what or not TIMERS[what] then return false end
-    local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'stop')
+    local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'stop')
     return v[1] and TIMERS[what](id, inst, v)
   end,
   dead = function(entry)
@@ -44,23 +44,28 @@ local CHECKS = {
     return id and redis.call('EXISTS', B .. 'run:' .. id) == 1
   end,
   ended = function(id)
-    local st = redis.call('HGET', B .. 'run:' .. id, 'st')
-    return st and TERMINAL[st] and (st == 'timed_out' and 'failed' or st) == which
+    local st = redis.pcall('HGET', B .. 'run:' .. id, 'st')
+    return type(st) == 'string' and TERMINAL[st] and (st == 'timed_out' and 'failed' or st) == which
   end,
   idx = function(id)
-    local v = redis.call('HMGET', B .. 'run:' .. id, 'st', 'bp', 'tags')
+    local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'bp', 'tags')
     local by, value = string.match(which, '^(%a+):?(.*)$')
     if not v[1] then return false end
     if by == 'st' then return v[1] == value end
     if by == 'bp' then return v[2] == value end
-    for _, tag in ipairs(v[3] and cjson.decode(v[3]) or {}) do
+    local fine, tags = pcall(cjson.decode, v[3] or '[]')
+    for _, tag in ipairs(fine and type(tags) == 'table' and tags or {}) do
       if tag == value then return true end
     end
     return false
   end,
 }
 
-local entries, reply = redis.call('ZRANGE', B .. name, first, first + count - 1), {-1}
+local entries, reply = redis.pcall('ZRANGE', B .. name, first, first + count - 1), {-1}
+if entries.err then
+  set_aside('key', name, entries)
+  return reply
+end
 local gone = 0
 for _, entry in ipairs(entries) do
   if not CHECKS[kind](entry) then

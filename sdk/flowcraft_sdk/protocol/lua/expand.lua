@@ -23,7 +23,7 @@ for at = first, #ARGV, 3 do
   if plan_field(r, 'n:' .. ARGV[at]) or (before and cjson.decode(before)[6].owner ~= inst) then return {'clash', ARGV[at]} end
 end
 
-redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+drop(r, 'leases', id .. '|' .. inst)
 if r.stop or needless(r, inst) then
   cancel_node(r, inst, n)
   maybe_finish(r)

@@ -13,7 +13,11 @@ local LATELY = NOW - 60000
 -- Removes what a root's tree has ended of; a tree that goes on counts as if it had ended now, and keeps nobody from going.
 local function remove_root(class, id)
   trees = trees + 1
-  if remove_tree(id, limit) == 'live' then
+  local fine, outcome = pcall(remove_tree, id, limit)
+  if not fine then
+    set_aside('ended:' .. class, id, outcome)
+    redis.call('ZREM', B .. 'ended:' .. class, id)
+  elseif outcome == 'live' then
     redis.call('ZADD', B .. 'ended:' .. class, 'XX', NOW, id)
     kept = kept + 1
   end

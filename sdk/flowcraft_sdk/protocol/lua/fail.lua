@@ -15,7 +15,7 @@ if not r then
   return reply_with_claim(n, '', nil, how, queues, worker, lease)
 end
 
-redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+drop(r, 'leases', id .. '|' .. inst)
 if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end -- a further attempt waits anew
 if verdict == 'retry' and (r.stop or needless(r, inst)) then verdict = 'cancelled' end
 if verdict == 'cancelled' then

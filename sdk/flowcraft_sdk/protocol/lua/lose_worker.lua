@@ -11,12 +11,13 @@ local executed = {}
 for i = 6, #ARGV, 3 do executed[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
 
 local members, lost = redis.call('ZRANGE', LEASES, first, first + count_ - 1), 0
-for _, member in ipairs(members) do
+
+local function give_up(member)
   local id, inst = string.match(member, '^([^|]+)|(.+)$')
   local r = id and load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, inst)
   if n and n.s == 'L' and string.match(n.more, '^[^!]*') == worker then
-    redis.call('ZREM', LEASES, member)
+    drop(r, 'leases', member)
     lost = lost + 1
     if plan_gone(r) then
       lose_plan(r, inst)
@@ -25,9 +26,14 @@ for _, member in ipairs(members) do
     else
       lose_node(r, inst, n, max_crashes)
     end
+    commit()
   end
 end
-commit()
+
+for _, member in ipairs(members) do
+  forget_runs()
+  pcall(give_up, member) -- the lease of what cannot be read runs out, and is set aside then
+end
 if #members == count_ then return {first + count_ - lost, lost} end
 redis.call('ZREM', B .. 'workers', worker)
 redis.call('UNLINK', B .. 'worker:' .. worker)

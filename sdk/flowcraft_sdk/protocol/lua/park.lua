@@ -12,7 +12,7 @@ if not r then
   commit()
   return {n}
 end
-redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+drop(r, 'leases', id .. '|' .. inst)
 if r.stop or needless(r, inst) then
   cancel_node(r, inst, n)
   maybe_finish(r)

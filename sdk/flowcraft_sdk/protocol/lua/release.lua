@@ -10,7 +10,7 @@ if not r then
   commit()
   return {n}
 end
-redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+drop(r, 'leases', id .. '|' .. inst)
 local queue = entry(r, inst)[5]
 if r.stop then
   cancel_node(r, inst, n)

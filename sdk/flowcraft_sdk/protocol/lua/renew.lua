@@ -6,10 +6,10 @@
 
 allow_when_full()
 local told = {}
-redis.call('ZADD', B .. 'workers', NOW, ARGV[1])
+write_beside('ZADD', 'workers', NOW, ARGV[1])
 for i = 3, #ARGV, 3 do
   local id, inst = ARGV[i], ARGV[i + 1]
-  local v = redis.call('HMGET', B .. 'run:' .. id, 'n:' .. inst, 'stop')
+  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'n:' .. inst, 'stop')
   local s, claims = string.match(v[1] or '', '^(%a)|%d+|(%d+)')
   if s == 'L' and claims == ARGV[i + 2] then
     redis.call('ZADD', B .. 'leases', NOW + tonumber(ARGV[2]), id .. '|' .. inst)

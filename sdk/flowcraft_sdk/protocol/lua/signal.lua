@@ -16,7 +16,7 @@ note_signal(to, signal_id)
 node_event(r, 'i', inst, action)
 if to.waits then
   put(r, 'v:' .. inst, payload)
-  redis.call('ZREM', B .. 'timers', 'W|' .. r.id .. '|' .. inst)
+  drop(r, 'timers', 'W|' .. r.id .. '|' .. inst)
   ready_with(r, inst, to.n, {'signal', action})
 else
   put(r, 'ep:' .. inst, payload)

@@ -38,7 +38,7 @@ if meta.id ~= blueprint then return {'no-version'} end
 local options = {id = id, blueprint = blueprint, plan = plan, token = token, digest = digest, tags = ARGV[9], memo = ARGV[10],
                  fork = ARGV[13], start_at = start_at, deadline = timeout and (NOW + timeout) or 0, depth = 0}
 if ARGV[11] ~= '' then
-  local p = redis.call('HMGET', B .. 'run:' .. ARGV[11], 'st', 'root', 'dep', 'dl')
+  local p = redis.pcall('HMGET', B .. 'run:' .. ARGV[11], 'st', 'root', 'dep', 'dl')
   if not p[1] then return {'no-parent'} end
   options.parent = ARGV[11]
   options.root = p[2] or ARGV[11]
@@ -66,10 +66,10 @@ local function begin_straight()
     record[#record + 1] = 'R|1|0|0|0|' .. e[5]
   end
   local k = B .. 'run:' .. id
+  for queue, insts in pairs(waiting) do enqueue(id, queue, insts) end -- first: if that fails there is no run
   write_record(k, record)
   add_to_indexes(options, 'queued')
   if keeps_history() then redis.call('RPUSH', B .. 'events:' .. id, 'B|0||') end
-  for queue, insts in pairs(waiting) do enqueue(id, queue, insts) end
   return true
 end
 if begin_straight() then return {'started', plan} end

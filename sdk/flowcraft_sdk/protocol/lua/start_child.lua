@@ -27,7 +27,7 @@ while is_taken(id .. '~' .. number) do
   if number > most then return {'taken', id .. '~' .. number - 1} end
 end
 
-redis.call('ZREM', B .. 'leases', id .. '|' .. inst)
+drop(r, 'leases', id .. '|' .. inst)
 if r.stop or needless(r, inst) then
   cancel_node(r, inst, n)
   maybe_finish(r)

@@ -19,22 +19,19 @@ local function worker_lost(r, inst, n)
   lose_node(r, inst, n, max_crashes)
 end
 
-local due = redis.call('ZRANGEBYSCORE', B .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
-for _, member in ipairs(due) do
-  redis.call('ZREM', B .. 'leases', member)
+local function lease_is_over(member)
   local id, inst = string.match(member, '^([^|]+)|(.+)$')
+  if not id then error('no entry of a node', 0) end
   local r = load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, inst)
   if n and n.s == 'L' then
     if plan_gone(r) then lose_plan(r, inst) else worker_lost(r, inst, n) end
   end
-  done = done + 1
 end
 
-local timers = redis.call('ZRANGEBYSCORE', B .. 'timers', '-inf', NOW, 'LIMIT', 0, limit)
-for _, member in ipairs(timers) do
-  redis.call('ZREM', B .. 'timers', member)
+local function timer_is_due(member)
   local kind, id, inst = string.match(member, '^(%a)|([^|]+)|(.*)$')
+  if not id then error('no timer of a run', 0) end
   local r = load_run(id)
   if r and not TERMINAL[r.st] then
     local n = inst ~= '' and node_state(r, inst)
@@ -53,18 +50,34 @@ for _, member in ipairs(timers) do
       force_stop(r)
     end
   end
-  done = done + 1
 end
-commit()
 
-for queue in string.gmatch(ARGV[4], '[^,]+') do
-  if redis.call('LLEN', B .. 'q:' .. queue) == 0 then
-    local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
-    if first then
-      local id, inst = string.match(first, '^([^|]+)|(.+)$')
-      redis.call('LPUSH', B .. 'q:' .. queue, cjson.encode({first, 'flowcraft.work', {id, inst, 0}}))
-    end
+-- Each entry is handled as a whole, apart from the others: what cannot be read is set aside, and takes nothing else with it.
+local function work_off(name, handle)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', B .. name, '-inf', NOW, 'LIMIT', 0, limit)) do
+    redis.call('ZREM', B .. name, member)
+    forget_runs()
+    local fine, problem = pcall(function()
+      handle(member)
+      commit()
+    end)
+    if not fine then set_aside(name, member, problem) end
+    done = done + 1
   end
+end
+
+work_off('leases', lease_is_over)
+work_off('timers', timer_is_due)
+
+local function wake(queue)
+  if redis.call('LLEN', B .. 'q:' .. queue) > 0 then return end
+  local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
+  local id, inst = string.match(first or '', '^([^|]+)|(.+)$')
+  if id then redis.call('LPUSH', B .. 'q:' .. queue, message(id, inst)) end
+end
+for queue in string.gmatch(ARGV[4], '[^,]+') do
+  local fine, problem = pcall(wake, queue)
+  if not fine then set_aside('key', 'q:' .. queue, problem) end
 end
 
 local wait = -1

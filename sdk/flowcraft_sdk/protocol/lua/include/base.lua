@@ -7,9 +7,45 @@ local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('G
 
 local LEASES = B .. 'leases'
 local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
+local STATUSES = {scheduled = true, queued = true, running = true, waiting = true, cancelling = true, completed = true,
+                  failed = true, cancelled = true, timed_out = true}
 
 local function setting(name, default)
   return redis.call('HGET', B .. 'settings', name) or default
+end
+
+-- An error as text. Redis before 7 has texts for errors, else they are tables.
+local function text_of(problem)
+  return type(problem) == 'table' and problem.err or tostring(problem)
+end
+
+-- Raises that a run's record is none, or holds what no script writes there.
+local function refuse_record(id, problem)
+  error('BROKENRECORD the record of run ' .. id .. ' cannot be read: ' .. problem, 0)
+end
+
+-- Why Redis refuses for now, or refuses this user: no fault of the record or entry at hand.
+local REFUSALS = {OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, MASTERDOWN = true, NOPERM = true}
+local MOST_BROKEN = 1000
+
+-- Sets aside what cannot be read, so that the rest goes on: field `PLACE ENTRY` of the hash `broken`, value `time|problem`.
+-- The doctor lists these, and puts back what can be read again. place: the sorted set, `run` for a record, `key` for a key.
+-- Raises the problem if Redis refuses for another reason.
+local function set_aside(place, entry, problem)
+  local text = text_of(problem)
+  if REFUSALS[string.match(text, '^%-?(%u+)')] then error(problem, 0) end
+  redis.pcall('HINCRBY', B .. 'stats', 'broken', 1)
+  local key, field = B .. 'broken', place .. ' ' .. entry
+  if redis.pcall('HLEN', key) ~= MOST_BROKEN or redis.pcall('HEXISTS', key, field) == 1 then
+    redis.pcall('HSET', key, field, string.format('%.0f|', NOW) .. string.sub(text, 1, 300))
+  end
+end
+
+-- A write to a key that helps to find, count or follow runs. If there is something else under its name, runs go on without it.
+local function write_beside(command, name, ...)
+  local reply = redis.pcall(command, B .. name, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  set_aside('key', name, reply)
 end
 
 -- Lets this call write although Redis' memory is full: Redis refuses a script's first write then, unless it frees memory.
@@ -40,13 +76,14 @@ end
 
 -- Appends to a run's history, which is capped; `ev0` counts what was cut off.
 local function add_events(id, events)
-  local key, length = B .. 'events:' .. id, 0
+  local name, length = 'events:' .. id, 0
   for from = 1, #events, 2000 do
-    length = redis.call('RPUSH', key, unpack(events, from, math.min(from + 1999, #events)))
+    length = write_beside('RPUSH', name, unpack(events, from, math.min(from + 1999, #events)))
+    if not length then return end
   end
   local cap = tonumber(length > 1000 and setting('events', '10000') or 10000)
   if length > cap then
-    redis.call('LTRIM', key, length - cap, -1)
+    redis.call('LTRIM', B .. name, length - cap, -1)
     redis.call('HINCRBY', B .. 'run:' .. id, 'ev0', length - cap)
   end
 end

@@ -9,28 +9,29 @@ end
 
 -- Writes what was collected, and collects anew.
 local function write_collected()
-  for set, members in pairs(removed) do redis.call('ZREM', set, unpack(members)) end
-  for set, entries in pairs(added) do redis.call('ZADD', set, unpack(entries)) end
+  for name, members in pairs(removed) do write_beside('ZREM', name, unpack(members)) end
+  for name, entries in pairs(added) do write_beside('ZADD', name, unpack(entries)) end
   for id, events in pairs(noted) do add_events(id, events) end
   collect()
 end
 
-local function remove_entry(set, member)
-  if not told then return redis.call('ZREM', set, member) end
-  local members = removed[set]
+-- name: of the sorted set, without B.
+local function remove_entry(name, member)
+  if not told then return write_beside('ZREM', name, member) end
+  local members = removed[name]
   if not members then
-    removed[set] = {member}
+    removed[name] = {member}
   else
     members[#members + 1] = member
   end
 end
 
 -- Not for an entry that the same call removes afterwards.
-local function add_entry(set, score, member)
-  if not told then return redis.call('ZADD', set, score, member) end
-  local entries = added[set]
+local function add_entry(name, score, member)
+  if not told then return write_beside('ZADD', name, score, member) end
+  local entries = added[name]
   if not entries then
-    added[set] = {score, member}
+    added[name] = {score, member}
   else
     entries[#entries + 1] = score
     entries[#entries + 1] = member

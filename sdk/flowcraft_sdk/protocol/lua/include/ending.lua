@@ -5,12 +5,12 @@ local finish
 local function unqueue(r, inst, n)
   local member = r.id .. '|' .. inst
   if n.s == 'R' then
-    redis.call('ZREM', B .. 'ready:' .. n.more, member)
+    drop(r, 'ready:' .. n.more, member)
     for _, f in ipairs(r.fired) do if f.inst == inst then f.claimed = true end end
   elseif n.s == 'L' then
-    redis.call('ZREM', B .. 'leases', member)
+    drop(r, 'leases', member)
   else
-    redis.call('ZREM', B .. 'timers', n.s .. '|' .. member)
+    drop(r, 'timers', n.s .. '|' .. member)
   end
 end
 
@@ -60,7 +60,7 @@ end
 
 -- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
 local function tell_parent(child)
-  local p = load_run(child.par)
+  local p = load_related(child.par)
   local inst = get(child, 'pn') -- false: started for this parent, by none of its nodes
   if not p or not inst or TERMINAL[p.st] then return end
   local n = node_state(p, inst)
@@ -77,7 +77,7 @@ local function change_status(r, st)
   if before == st then return end
   set_status(r, st)
   if r.par and (st == 'waiting' or before == 'waiting') and get(r, 'pn') then
-    local p = load_run(r.par)
+    local p = load_related(r.par)
     if p then p.park = p.park + (st == 'waiting' and 1 or -1) end
   end
 end
@@ -93,9 +93,12 @@ finish = function(r)
   change_status(r, outcome(r))
   put(r, 'en', NOW)
   event(r, 'E', '', r.st)
-  if get(r, 'dl') then redis.call('ZREM', B .. 'timers', 'd|' .. r.id .. '|') end
-  if r.stop then redis.call('ZREM', B .. 'timers', 'g|' .. r.id .. '|') end
-  if r.par then tell_parent(r) end
+  if get(r, 'dl') then drop(r, 'timers', 'd|' .. r.id .. '|') end
+  if r.stop then drop(r, 'timers', 'g|' .. r.id .. '|') end
+  if r.par then
+    local fine, problem = pcall(tell_parent, r)
+    if not fine then set_aside('run', r.par, problem) end
+  end
   ended_now[#ended_now + 1] = r
 end
 

@@ -3,6 +3,52 @@
 local LIVE = {R = true, L = true, T = true, W = true}
 local PATIENCE = 10000 -- ms that a worker has to renew a lease that is put back
 
+-- A record that holds what no script writes there: each such field is told, and with `defect`'s repair it is replaced by what
+-- can still be said, so that the run can end. Returns whether the run can be loaded now; and its nodes whose state is lost.
+local function mend_record(id, fix, defect)
+  local k = B .. 'run:' .. id
+  local v = redis.pcall('HMGET', k, 'st', 'cr', 'live', 'park', 'plan', 'bp', 'en')
+  if v.err then
+    defect('record-broken', v.err)
+    return false, {}
+  end
+  local score = redis.pcall('ZSCORE', B .. 'idx:st:' .. (v[1] or ''), id)
+  local instead = {
+    st = not STATUSES[v[1]] and (v[7] and 'failed' or 'running'),
+    cr = not tonumber(v[2]) and (type(score) == 'string' and score or NOW),
+    live = not tonumber(v[3] or 0) and 0,
+    park = not tonumber(v[4] or 0) and 0,
+    plan = not v[5] and '-',
+    bp = not v[6] and '-',
+  }
+  local wrong, lost = false, {}
+  for field, value in pairs(instead) do
+    if value then
+      wrong = true
+      defect('field-broken', field, function() redis.call('HSET', k, field, value) end)
+    end
+  end
+  if wrong and not fix then return false, lost end
+  local r = load_run(id)
+  for _, field in ipairs(redis.call('HKEYS', k)) do
+    if string.sub(field, 1, 2) == 'n:' and not pcall(node_state, r, string.sub(field, 3)) then
+      local inst = string.sub(field, 3)
+      lost[#lost + 1] = inst
+      defect('field-broken', field, function() put(r, field, 'L|1|0|0|0|') end)
+    end
+  end
+  return fix or not lost[1], lost
+end
+
+-- Fails a node of which nobody knows any more how it stood.
+local function fail_lost_node(r, inst)
+  local n = node_state(r, inst)
+  if TERMINAL[r.st] or n.s ~= 'L' then return end
+  drop(r, 'leases', r.id .. '|' .. inst)
+  fail_node(r, inst, n, cjson.encode({type = 'RecordBroken', node = inst, attempt = 1, retryable = false, at = NOW,
+    message = 'something else had been written over the state of this node in Redis; start the run again'}), nil, true)
+end
+
 local function first_live(r)
   local first
   each_node(r, function(inst, n) if LIVE[n.s] and not first then first = inst end end)
@@ -12,13 +58,21 @@ end
 local function examine_indexes(r, defect)
   local indexes = {['idx:st:' .. r.st] = r.cr, ['idx:bp:' .. r.bp] = r.cr}
   local tags = get(r, 'tags')
-  for _, tag in ipairs(tags and cjson.decode(tags) or {}) do indexes['idx:tag:' .. tag] = r.cr end
+  local fine, list = pcall(cjson.decode, tags or '[]')
+  if not fine or type(list) ~= 'table' then
+    defect('field-broken', 'tags', function() put(r, 'tags', false) end)
+    list = {}
+  end
+  for _, tag in ipairs(list) do indexes['idx:tag:' .. tag] = r.cr end
   if TERMINAL[r.st] and not r.par then
     indexes['ended:' .. (r.st == 'timed_out' and 'failed' or r.st)] = tonumber(get(r, 'en') or NOW)
   end
   for name, score in pairs(indexes) do
-    if not redis.call('ZSCORE', B .. name, r.id) then
-      defect('not-in-index', name, function() redis.call('ZADD', B .. name, score, r.id) end)
+    local there = redis.pcall('ZSCORE', B .. name, r.id)
+    if type(there) == 'table' then
+      set_aside('key', name, there)
+    elseif not there then
+      defect('not-in-index', name, function() write_beside('ZADD', name, score, r.id) end)
     end
   end
 end

@@ -34,8 +34,10 @@ local function fail_owner(r, owner, fail)
     if (other.s ~= 'R' and other.s ~= 'T' and other.s ~= 'W') or not needless(r, inst) then return end
     cancel_node(r, inst, other)
     if other.s == 'W' and other.more == 'batch' then close_batch(r, inst) end
-    local child = other.s == 'W' and other.more == 'subflow' and load_run(get(r, 'w:' .. inst))
-    if child and not TERMINAL[child.st] then stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end
+    local child = other.s == 'W' and other.more == 'subflow' and load_related(get(r, 'w:' .. inst))
+    if child and not TERMINAL[child.st] then
+      stop_related(child, function() stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
+    end
   end)
 end
 

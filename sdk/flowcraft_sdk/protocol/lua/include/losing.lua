@@ -49,7 +49,7 @@ local function lose_node(r, inst, n, max_crashes, executed)
     return maybe_finish(r)
   end
   if alone and n.crashes >= max_crashes then
-    redis.call('ZADD', B .. 'dead', NOW, r.id .. '|' .. inst)
+    write_beside('ZADD', 'dead', NOW, r.id .. '|' .. inst)
     put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
     local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
       message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node alone (executor.maxCrashes)'})

@@ -15,8 +15,8 @@ local function note_size(id, st, batches, child)
   add(B .. 'events:' .. id)
   for batch in string.gmatch(batches or '', '[^\n]+') do add(batch_key(id, batch)) end
   redis.call('HSET', k, 'by', bytes)
-  redis.call('HINCRBY', B .. 'stats', 'bytes', bytes)
-  if not child then redis.call('ZADD', B .. 'ended:' .. (st == 'timed_out' and 'failed' or st), NOW, id) end
+  write_beside('HINCRBY', 'stats', 'bytes', bytes)
+  if not child then write_beside('ZADD', 'ended:' .. (st == 'timed_out' and 'failed' or st), NOW, id) end
   return record
 end
 

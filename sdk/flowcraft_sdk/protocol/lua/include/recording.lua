@@ -43,11 +43,11 @@ local function write_record(k, record)
 end
 
 local function add_to_indexes(options, st)
-  redis.call('HINCRBY', B .. 'plans', options.plan, 1)
-  redis.call('ZADD', B .. 'idx:bp:' .. options.blueprint, NOW, options.id)
-  redis.call('ZADD', B .. 'idx:st:' .. st, NOW, options.id)
+  write_beside('HINCRBY', 'plans', options.plan, 1)
+  write_beside('ZADD', 'idx:bp:' .. options.blueprint, NOW, options.id)
+  write_beside('ZADD', 'idx:st:' .. st, NOW, options.id)
   if options.tags and options.tags ~= '' then
-    for _, tag in ipairs(cjson.decode(options.tags)) do redis.call('ZADD', B .. 'idx:tag:' .. tag, NOW, options.id) end
+    for _, tag in ipairs(cjson.decode(options.tags)) do write_beside('ZADD', 'idx:tag:' .. tag, NOW, options.id) end
   end
   if options.deadline ~= 0 then redis.call('ZADD', B .. 'timers', options.deadline, 'd|' .. options.id .. '|') end
 end

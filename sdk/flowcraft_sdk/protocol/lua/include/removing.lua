@@ -14,7 +14,7 @@ end
 
 local function bury(id, st, en)
   local score = tombstone_day(NOW) + math.floor(en / 1000) * 4 + CODES[st]
-  redis.call('ZADD', B .. 'gone', string.format('%.0f', score), id)
+  write_beside('ZADD', 'gone', string.format('%.0f', score), id)
 end
 
 -- Puts a plan aside that no run and no blueprint uses. Whoever has just read that it is current may still start a run
@@ -32,7 +32,9 @@ local function remove_old_plans(most)
     redis.call('ZREM', B .. 'retired', plan)
     local meta = redis.call('HGET', B .. 'plan:' .. plan, 'meta')
     local used = tonumber(redis.call('HGET', B .. 'plans', plan) or 0) > 0
-    if meta and not used and redis.call('HGET', B .. 'blueprints', cjson.decode(meta).id) ~= plan then
+    local fine, about = pcall(cjson.decode, meta or '{}')
+    local blueprint = fine and type(about) == 'table' and tostring(about.id) or ''
+    if meta and not used and redis.call('HGET', B .. 'blueprints', blueprint) ~= plan then
       redis.call('HDEL', B .. 'plans', plan)
       redis.call('UNLINK', B .. 'plan:' .. plan)
     end
@@ -40,39 +42,49 @@ local function remove_old_plans(most)
 end
 
 local function remove_from_indexes(id, st, bp, tags)
-  redis.call('ZREM', B .. 'idx:st:' .. st, id)
-  redis.call('ZREM', B .. 'idx:bp:' .. bp, id)
-  redis.call('ZREM', B .. 'ended:' .. (st == 'timed_out' and 'failed' or st), id)
-  for _, tag in ipairs(tags and cjson.decode(tags) or {}) do redis.call('ZREM', B .. 'idx:tag:' .. tag, id) end
+  write_beside('ZREM', 'idx:st:' .. st, id)
+  write_beside('ZREM', 'idx:bp:' .. bp, id)
+  write_beside('ZREM', 'ended:' .. (st == 'timed_out' and 'failed' or st), id)
+  local fine, list = pcall(cjson.decode, tags or '[]') -- of what cannot be read the doctor removes the entries
+  for _, tag in ipairs(fine and type(list) == 'table' and list or {}) do write_beside('ZREM', 'idx:tag:' .. tag, id) end
 end
 
 local function remove_run(id)
   local k = B .. 'run:' .. id
   local v = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
-  remove_from_indexes(id, v[1], v[3], v[4])
+  remove_from_indexes(id, v[1], v[3] or '', v[4])
   for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
-  for inst in string.gmatch(v[9] or '', '[^\n]+') do redis.call('ZREM', B .. 'dead', id .. '|' .. inst) end
+  for inst in string.gmatch(v[9] or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. inst) end
   redis.call('UNLINK', k, B .. 'events:' .. id)
-  redis.call('HINCRBY', B .. 'stats', 'bytes', -(v[7] or 0))
-  if v[8] then redis.call('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end
-  bury(id, v[1], tonumber(v[2] or NOW))
-  redis.call('HINCRBY', B .. 'plans', v[6], -1)
-  retire_plan(v[6], v[3])
+  write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(v[7]) or 0))
+  if v[8] then redis.pcall('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end
+  bury(id, v[1], tonumber(v[2]) or NOW)
+  if v[6] and v[3] then
+    write_beside('HINCRBY', 'plans', v[6], -1)
+    retire_plan(v[6], v[3])
+  end
   removed = removed + 1
 end
 
 -- What is left in the common indexes of a run whose record was deleted by hand.
 local function clear_up(id)
   for st in pairs(TERMINAL) do
-    redis.call('ZREM', B .. 'idx:st:' .. st, id)
-    redis.call('ZREM', B .. 'ended:' .. st, id)
+    write_beside('ZREM', 'idx:st:' .. st, id)
+    write_beside('ZREM', 'ended:' .. st, id)
   end
 end
 
 -- Removes a run and all below it, the leaves first. Returns gone | live (a run goes on, those above it stay) | limit.
-local function remove_tree(id, limit)
+-- What lies in the place of a run's record, and is none, is left to the doctor. Raises if that is the topmost.
+local function remove_tree(id, limit, below_another)
   local k = B .. 'run:' .. id
-  local st = redis.call('HGET', k, 'st')
+  local st = redis.pcall('HGET', k, 'st')
+  if type(st) == 'table' or st and not STATUSES[st] then
+    local problem = type(st) == 'table' and st or 'it has no status that there is'
+    if not below_another then error(problem, 0) end
+    set_aside('run', id, problem)
+    return 'gone'
+  end
   if not st then
     clear_up(id)
     return 'gone'
@@ -81,7 +93,7 @@ local function remove_tree(id, limit)
   local outcome = 'gone'
   for _, field in ipairs(redis.call('HKEYS', k)) do
     if string.sub(field, 1, 2) == 'k:' then
-      local below = remove_tree(string.sub(field, 3), limit)
+      local below = remove_tree(string.sub(field, 3), limit, true)
       if below == 'limit' then return below end
       if below == 'live' then outcome = below end
     end

@@ -8,22 +8,34 @@ local function forget_runs()
 end
 
 -- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
+-- Raises BROKENRECORD.
 local function load_run(id, fields)
   local r = runs[id]
   if r then return r end
   local k = B .. 'run:' .. id
-  local v = redis.call('HMGET', k, 'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', unpack(fields or {}))
+  local v = redis.pcall('HMGET', k, 'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', unpack(fields or {}))
+  if v.err then refuse_record(id, v.err) end
   if not v[1] then return nil end
-  local live, park, w = tonumber(v[4] or 0), tonumber(v[5] or 0), {}
+  local created, live, park, w = tonumber(v[3]), tonumber(v[4] or 0), tonumber(v[5] or 0), {}
+  if not (STATUSES[v[1]] and v[2] and created and live and park and v[8]) then
+    refuse_record(id, 'one of its fields st, plan, cr, live, park, bp is missing or wrong')
+  end
   if fields then
     for i = 1, #fields do w[fields[i]] = v[9 + i] end
   end
-  r = {id = id, k = k, st = v[1], st0 = v[1], plan = v[2], cr = tonumber(v[3]), live = live, live0 = live, park = park,
+  r = {id = id, k = k, st = v[1], st0 = v[1], plan = v[2], cr = created, live = live, live0 = live, park = park,
        park0 = park, stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', w = w, d = {}, ev = {}, fired = {},
-       work = {}, touched = {}}
+       drops = {}, work = {}, touched = {}}
   runs[id] = r
   run_order[#run_order + 1] = r
   return r
+end
+
+-- Another run that the one at hand has to do with. If its record cannot be read it is as if it were gone.
+local function load_related(id)
+  local fine, r = pcall(load_run, id)
+  if fine then return r end
+  set_aside('run', id, r)
 end
 
 -- A field of the run hash as this call sees it (false when absent).
@@ -62,6 +74,7 @@ local function node_state(r, inst)
     s, since = string.match(v, '^(C)|(%d+)|%d+$')
     attempt, claims, crashes = 1, 1, 0
   end
+  if not s then refuse_record(r.id, 'its field n:' .. inst .. ' is wrong') end
   return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}
 end
 
@@ -78,13 +91,16 @@ local function put_node(r, inst, n, s, more)
 end
 
 local function count(name, by)
-  redis.call('HINCRBY', B .. 'stats', name, by or 1)
+  write_beside('HINCRBY', 'stats', name, by or 1)
+end
+
+-- Removes an entry of a sorted set once the run is written.
+local function drop(r, name, member)
+  r.drops[#r.drops + 1] = {name, member}
 end
 
 local function set_status(r, st)
   if r.st == st then return end
-  redis.call('ZREM', B .. 'idx:st:' .. r.st, r.id)
-  redis.call('ZADD', B .. 'idx:st:' .. st, r.cr, r.id)
   r.st = st
   put(r, 'st', st)
 end
@@ -114,13 +130,24 @@ local function write_fields(r)
   if #gone > 0 then redis.call('HDEL', r.k, unpack(gone)) end
 end
 
+-- Entries that make nodes ready come first: one too many is harmless, and if they cannot be written nothing is. What only
+-- helps to find and follow runs comes last.
 local function save_all()
+  for _, r in ipairs(run_order) do
+    if #r.fired > 0 then enqueue_fired(r) end
+  end
   for _, r in ipairs(run_order) do
     if r.live ~= r.live0 then put(r, 'live', r.live > 0 and r.live) end
     if r.park ~= r.park0 then put(r, 'park', r.park > 0 and r.park) end
     write_fields(r)
+  end
+  for _, r in ipairs(run_order) do
+    for _, entry in ipairs(r.drops) do write_beside('ZREM', entry[1], entry[2]) end
+    if r.st ~= r.st0 then
+      write_beside('ZREM', 'idx:st:' .. r.st0, r.id)
+      write_beside('ZADD', 'idx:st:' .. r.st, r.cr, r.id)
+    end
     if #r.ev > 0 then add_events(r.id, r.ev) end
-    if #r.fired > 0 then enqueue_fired(r) end
     if #r.ev > 0 or r.st ~= r.st0 then
       redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')
     end

@@ -14,12 +14,19 @@ local function each_node(r, visit)
   end
 end
 
+-- Stops a run that hangs on the one at hand; false if that cannot be, as its record cannot be read.
+local function stop_related(child, stop)
+  local fine, problem = pcall(stop, child)
+  if not fine then set_aside('run', child.id, problem) end
+  return fine
+end
+
 -- Stops the child runs that were started for a run, but by none of its nodes.
 local function stop_companions(r, stop)
   for _, field in ipairs(redis.call('HKEYS', r.k)) do
     if string.sub(field, 1, 2) == 'k:' and get(r, field) == '' then
-      local child = load_run(string.sub(field, 3))
-      if child and not TERMINAL[child.st] then stop(child) end
+      local child = load_related(string.sub(field, 3))
+      if child and not TERMINAL[child.st] then stop_related(child, stop) end
     end
   end
 end
@@ -43,8 +50,8 @@ local function lose_plan(r, inst)
   r.stop = 'fail'
   put(r, 'stop', 'fail')
   each_node(r, function(node, n)
-    local child = n.s == 'W' and n.more == 'subflow' and load_run(get(r, 'w:' .. node))
-    if child then stop_run(child, 'cancel', 0) end
+    local child = n.s == 'W' and n.more == 'subflow' and load_related(get(r, 'w:' .. node))
+    if child then stop_related(child, function() stop_run(child, 'cancel', 0) end) end
     if n.s == 'R' or n.s == 'L' or n.s == 'T' or n.s == 'W' then
       unqueue(r, node, n)
       put_node(r, node, n, node == inst and 'F' or 'X')
@@ -62,7 +69,7 @@ stop_run = function(r, why, grace)
   r.stop, r.stopping = why, true
   put(r, 'stop', why)
   if r.st == 'scheduled' then
-    redis.call('ZREM', B .. 'timers', 'b|' .. r.id .. '|')
+    drop(r, 'timers', 'b|' .. r.id .. '|')
     put(r, 'nx', 1)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
@@ -71,10 +78,9 @@ stop_run = function(r, why, grace)
     if n.s == 'L' then
       told = true
     elseif n.s == 'W' and n.more == 'subflow' then
-      local child = load_run(get(r, 'w:' .. inst))
-      if child and not TERMINAL[child.st] then
-        stop_child(r, child, grace, stop_run)
-      else
+      local child = load_related(get(r, 'w:' .. inst))
+      local stops = child and not TERMINAL[child.st]
+      if not stops or not stop_related(child, function() stop_child(r, child, grace, stop_run) end) then
         cancel_node(r, inst, n)
       end
     elseif n.s == 'R' or n.s == 'T' or n.s == 'W' then
@@ -98,8 +104,8 @@ force_stop = function(r)
     if n.s == 'L' then
       cancel_node(r, inst, n)
     elseif n.s == 'W' and n.more == 'subflow' then
-      local child = load_run(get(r, 'w:' .. inst))
-      if child and not TERMINAL[child.st] then force_stop(child) end
+      local child = load_related(get(r, 'w:' .. inst))
+      if not child or not TERMINAL[child.st] and not stop_related(child, force_stop) then cancel_node(r, inst, n) end
     end
   end)
   redis.call('PUBLISH', B .. 'control', r.id .. '|over')

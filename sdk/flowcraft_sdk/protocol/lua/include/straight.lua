@@ -116,8 +116,8 @@ end
 
 -- The end of a run that is nobody's child, all of whose nodes have completed. `set` and `events` are of its last node.
 local function complete_run(id, k, created, history, token, set, events)
-  remove_entry(B .. 'idx:st:running', id)
-  add_entry(B .. 'idx:st:completed', created, id)
+  remove_entry('idx:st:running', id)
+  add_entry('idx:st:completed', created, id)
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
   redis.call('HSET', k, unpack(set))
   redis.call('HDEL', k, 'live')
@@ -154,7 +154,7 @@ local function straight()
   end
   if not last then tell(k) end
   local own = hand_over(id, fired, set, now, how, queues) -- fails if a queue is broken: then the lease stays
-  remove_entry(LEASES, id .. '|' .. inst)
+  remove_entry('leases', id .. '|' .. inst)
   local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], v[15], set, events)

@@ -62,7 +62,7 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
   local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
   set[#set + 1] = 'n:' .. inst
   set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now .. '|' .. worker .. GROUP
-  add_entry(LEASES, string.format('%d', NOW + lease), id .. '|' .. inst) -- first: a lease too many is harmless
+  add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. inst) -- first: a lease too many is harmless
   redis.call('HSET', k, unpack(set))
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
@@ -114,7 +114,10 @@ local function take(id, inst, worker, lease, announced, records)
     run = {v[3], v[4], v[5], v[6], v[7]}
   end
   local n = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|')}
-  if not n[1] then return false end
+  if not n[1] then
+    if v[1] and not string.find(v[1], '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. inst .. ' is wrong') end
+    return false
+  end
   e = e or plan_entry(run[1], inst, k)
   if not e then -- the sweeper fails the run
     redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. inst)
@@ -123,8 +126,8 @@ local function take(id, inst, worker, lease, announced, records)
   records[id] = run
   local set = {}
   if run[5] == 'queued' then
-    remove_entry(B .. 'idx:st:queued', id)
-    add_entry(B .. 'idx:st:running', run[3], id)
+    remove_entry('idx:st:queued', id)
+    add_entry('idx:st:running', run[3], id)
     set = {'st', 'running', 'sr', NOW}
     run[5] = 'running'
   end
@@ -132,13 +135,14 @@ local function take(id, inst, worker, lease, announced, records)
   return begin_node(id, inst, e, n, run, v[2], worker, lease, set, {}, brings and v[3])
 end
 
--- An error as a reply, or as one among others. Redis before 7 has texts for errors.
+-- An error as a reply, or as one among others.
 local function refused(problem)
-  return {err = type(problem) == 'table' and problem.err or tostring(problem)}
+  return {err = text_of(problem)}
 end
 
--- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way. Also returns the error, if a
--- queue or a record could not be read; what else was popped is put back then. Raises none: what was claimed is held.
+-- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way, what cannot be read set aside.
+-- Also returns the error, if a queue could not be read or Redis refuses; what was popped is put back then. Raises none: what
+-- was claimed is held.
 local function take_many(queues, count, worker, lease)
   local claims, records, failure = {}, {}, nil
   for queue in string.gmatch(queues, '[^,]+') do
@@ -153,7 +157,13 @@ local function take_many(queues, count, worker, lease)
           redis.call('ZADD', ready, popped[i + 1], popped[i])
         else
           local fine, claim = pcall(take, id, inst, worker, lease, false, records)
-          if not fine then failure = claim elseif claim then claims[#claims + 1] = claim end
+          if not fine then
+            records[id or ''] = nil
+            fine, failure = pcall(set_aside, 'ready:' .. queue, popped[i], claim)
+            if fine then failure = nil else redis.call('ZADD', ready, popped[i + 1], popped[i]) end
+          elseif claim then
+            claims[#claims + 1] = claim
+          end
         end
       end
     end

@@ -10,7 +10,7 @@ end
 -- The live child run that a subflow node waits for, or nil.
 local function child_of(r, inst, n)
   if not n or n.s ~= 'W' or n.more ~= 'subflow' then return nil end
-  local child = load_run(get(r, 'w:' .. inst))
+  local child = load_related(get(r, 'w:' .. inst))
   if child and not TERMINAL[child.st] then return child end
 end
 
@@ -99,7 +99,7 @@ local function note_signal(to, signal_id)
       put(run, 'sp:' .. signal_id, path)
     end
     local node = run.par and get(run, 'pn') -- false: no node of its parent waits for it
-    run = node and load_run(run.par)
+    run = node and load_related(run.par)
     if run and TERMINAL[run.st] then return end
     path = node and node .. '/' .. path
   end
