@@ -271,3 +271,15 @@ def anchors(page: Path) -> set[str]:
     """The names of a page's headings, as they are linked to."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_lua_unpacks_nothing_without_a_bound() -> None:
+    """Lua's stack takes some 8,000 values: each `unpack` says how many there can be, or takes a part of known size."""
+    unbounded = [
+        f"{shown(path)}: {line.strip()}"
+        for path in (*SCRIPTS, *INCLUDES)
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"\bunpack\s*\(", line.partition("--")[0])
+        and not re.search(r"unpack\(\w+, from, math\.min\(from \+ \d{3,4}, #\w+\)\)|-- .*at most", line)
+    ]
+    assert unbounded == []

@@ -114,8 +114,11 @@ class History:
     spent: list[Claim] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     model: RunModel = field(init=False)
+    steps: int | None = None
 
     def __post_init__(self) -> None:
+        if self.steps is not None:  # that a call may take
+            self.link.redis.hset(self.keys.settings, "steps", self.steps)
         plan = compile_blueprint(self.blueprint)
         pipe = self.link.redis.pipeline()
         self.entries = {name[2:]: json.loads(text) for name, text in plan.fields.items() if name.startswith("n:")}
@@ -215,7 +218,7 @@ class History:
             self.model.give_up(claim.inst)
         else:
             self.model.state[claim.inst] = "retrying" if bits & 1 else "ready"
-        assert self.link.call(self.failure(claim, "retry", 50 if bits & 1 else 0))[0] == b"ok"
+        assert self.link.call(self.failure(claim, "retry", LEASE // 2 if bits & 1 else 0))[0] == b"ok"
         self.spent.append(claim)
         return None
 
@@ -236,7 +239,7 @@ class History:
             elif state in ("running", "retrying"):
                 self.model.state[node] = "ready"
         self.model.settle()
-        self.link.call(scripts.sweep(self.keys, limit=100, max_crashes=1000, grace_ms=LONG, queues="default"))
+        self.sweep()
         self.spent += self.held
         self.held = []
 
@@ -254,8 +257,7 @@ class History:
         for reply in self.link.call(scripts.claim(self.keys, self.seat("q"), 1)):
             self.take(reply)  # a node that can be read all the same
         store.incrby(self.keys.clock, LEASE + 1)
-        sweep = scripts.sweep(self.keys, limit=100, max_crashes=1000, grace_ms=LONG, queues="default")
-        self.link.call(sweep)
+        self.sweep()
         if name is None:
             store.rename(aside, key)
         else:
@@ -280,8 +282,25 @@ class History:
             self.spent += self.held
             self.held = []
 
+    def sweep(self) -> None:
+        """Have all done that is due: a call may take few steps."""
+        call = scripts.sweep(self.keys, limit=100, max_crashes=1000, grace_ms=LONG, queues="default")
+        while self.link.call(call)[0]:
+            pass
+
+    def catch_up(self) -> None:
+        """Have everything done that calls have put off, for they may take few steps."""
+        for _ in range(1000):
+            if not self.link.redis.hexists(self.keys.run(self.run_id), "todo"):
+                return
+            timer = f"c|{self.run_id}|"
+            assert self.link.redis.zscore(self.keys.timers, timer) is not None, f"nobody goes on with it: {self.log}"
+            self.sweep()
+        raise AssertionError(f"it does not come to an end: {self.blueprint.to_plain()} {self.log}")
+
     def check(self) -> None:
         """The scripts and the model must agree on everything."""
+        self.catch_up()
         fields = {k.decode(): v.decode() for k, v in self.link.redis.hgetall(self.keys.run(self.run_id)).items()}
         states = {k[2:]: LETTERS[v[0]] for k, v in fields.items() if k.startswith("n:")}
         model = {node: state for node, state in self.model.state.items() if state != "pending"}

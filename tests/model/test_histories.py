@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.blueprints import compiler
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing.environment import shared_store
@@ -26,10 +27,8 @@ def link() -> Iterator[StoreLink]:
     link.close()
 
 
-@given(blueprint=blueprints(), steps=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 2**16)), max_size=25))
-@settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_scripts_and_model_agree(link: StoreLink, blueprint: dict[str, Any], steps: list[tuple[int, int]]) -> None:
-    history = History(link, Keys(f"history-{secrets.token_hex(4)}"), Blueprint.from_plain(blueprint))
+def compare(link: StoreLink, blueprint: dict[str, Any], steps: list[tuple[int, int]], most: int | None) -> None:
+    history = History(link, Keys(f"history-{secrets.token_hex(4)}"), Blueprint.from_plain(blueprint), steps=most)
     try:
         history.begin()
         for choice, bits in steps:
@@ -38,3 +37,31 @@ def test_scripts_and_model_agree(link: StoreLink, blueprint: dict[str, Any], ste
     finally:
         names = list(link.redis.scan_iter(match=history.keys.base.replace("[", "\\[") + "*", count=1000))
         link.redis.unlink(*names)
+
+
+random_histories = given(
+    blueprint=blueprints(), steps=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 2**16)), max_size=25)
+)
+
+
+@random_histories
+@settings(max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_scripts_and_model_agree(link: StoreLink, blueprint: dict[str, Any], steps: list[tuple[int, int]]) -> None:
+    compare(link, blueprint, steps, None)
+
+
+@pytest.fixture(scope="module")
+def wide_joins() -> Iterator[None]:
+    """Joins of two edges are kept like wide ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "WIDEST_STRING", 1)
+        yield
+
+
+@random_histories
+@settings(max_examples=HISTORIES // 2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_they_agree_when_joins_are_wide_and_calls_short(
+    link: StoreLink, wide_joins: None, blueprint: dict[str, Any], steps: list[tuple[int, int]]
+) -> None:
+    """What one call does in a small graph takes many calls in a large one: the outcome is the same."""
+    compare(link, blueprint, steps, 2)

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from flowcraft_sdk.errors import RunBrokenError
 from flowcraft_sdk.paths import resolve
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_sdk.records import (
     CancelInfo,
     NodeFailure,
@@ -151,18 +152,18 @@ class RunRecord:
             ended_at=moment(self.created_ms + float(rest[1])) if letter in "CKFX" and len(rest) > 1 else None,
             worker=rest[1].partition("!")[0] if letter == "L" and len(rest) > 1 else None,
             waiting_for=rest[1] if letter == "W" and len(rest) > 1 else None,
-            child_run_id=self._child(inst),
+            child_run_id=self._latest_children.get(inst),
             progress=progress[0],
             message=progress[1],
             error=_failure(inst, failure) if failure else None,
             output=self._output(inst) if with_output else None,
         )
 
-    def _child(self, inst: str) -> str | None:
-        children = [field[2:] for field, owner in self.fields.items() if field.startswith("k:") and owner == inst]
-        return (
-            max(children, key=lambda child: (len(child), child)) if children else None
-        )  # the latest: they are numbered
+    @cached_property
+    def _latest_children(self) -> dict[str, str]:
+        """By instance the latest child run that it started: they are numbered."""
+        children = ((field[2:], owner) for field, owner in self.fields.items() if field.startswith("k:"))
+        return {owner: child for child, owner in sorted(children, key=lambda each: (len(each[0]), each[0]))}
 
     def _output(self, node_id: str) -> Any:
         raw = self.fields.get(f"o:{node_id}")
@@ -250,9 +251,10 @@ class RunRecord:
             if not self.fields.get(f"n:{node_id}", "S").startswith(("L", "C", "K", "F")):
                 continue
             marks = self.fields.get(f"j:{node_id}", "t" * len(places))
-            for place, mark in reversed(list(zip(places, marks, strict=False))):
+            for index in taken_edges(marks, len(places)):
+                place = places[index] if index < len(places) else ()
                 raw = next((self.fields[field] for field in place if field in self.fields), None)
-                if mark == "t" and raw is not None:
+                if raw is not None:
                     yield f"_inputs.{node_id}", wire.loads(raw)
                     break
 

@@ -11,10 +11,17 @@ from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest,
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 from flowcraft_server.blueprints.plan import Plan, PlanEdge, PlanNode, value_fields
 
-PLAN_FORMAT = 2
+PLAN_FORMAT = 3
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""
 
 DEFAULT_QUEUE = "default"
+
+EDGES_A_PIECE = 100
+"""A node with more edges than these has them in fields of their own, so that no script parses all of them at once; so has a
+blueprint with more nodes to begin with."""
+
+WIDEST_STRING = 64
+"""Edges of a join up to which its decisions are one string; see `joins.lua`."""
 
 
 def compile_blueprint(blueprint: Blueprint, handler_queues: Mapping[str, str] | None = None) -> Plan:
@@ -38,6 +45,8 @@ class _Compiler:
         self.out: dict[str, list[Edge]] = {node_id: [] for node_id in self.nodes}
         self.incoming: dict[str, list[tuple[str, str, int]]] = {node_id: [] for node_id in self.nodes}
         self.gather: dict[str, str] = {}
+        self._joins: dict[str, str] = {}
+        self._strategies: dict[str, str] = {}
         for edge in blueprint.edges:
             self.incoming[edge.target].append((edge.source, "edge", len(self.out[edge.source])))
             self.out[edge.source].append(edge)
@@ -88,12 +97,26 @@ class _Compiler:
 
     def plan(self) -> Plan:
         doc = self.blueprint.to_plain()
-        meta = {"id": self.blueprint.id, "starts": self.start_nodes, "onFailure": self.blueprint.on_failure}
+        starts = self.start_nodes
+        many = len(starts) > EDGES_A_PIECE
+        meta = {
+            "id": self.blueprint.id,
+            "starts": len(starts) if many else starts,
+            "onFailure": self.blueprint.on_failure,
+        }
         nodes = {node_id: self._node(node) for node_id, node in self.nodes.items()}
         # The document keeps its order: a transform or an `inputs` mapping may depend on it.
         fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": _canonical(meta)}
+        for piece, first in enumerate(range(0, len(starts) if many else 0, EDGES_A_PIECE)):
+            fields[f"s:{piece}"] = _canonical(starts[first : first + EDGES_A_PIECE])
         for node_id, node in nodes.items():
-            fields[f"n:{node_id}"] = _canonical(self._entry(node))
+            entry = self._entry(node)
+            edges = entry[2]
+            if len(edges) > EDGES_A_PIECE:
+                entry[2] = len(edges)
+                for piece, first in enumerate(range(0, len(edges), EDGES_A_PIECE)):
+                    fields[f"e:{piece}:{node_id}"] = _canonical(edges[first : first + EDGES_A_PIECE])
+            fields[f"n:{node_id}"] = _canonical(entry)
         for header in self.forest.loops:
             fields[f"l:{header}"] = _canonical(self._loop_meta(header))
         digest = hashlib.sha256(f"{PLAN_FORMAT}\n{_canonical(fields)}".encode()).hexdigest()[:24]
@@ -188,10 +211,11 @@ class _Compiler:
         return node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
 
     def _join(self, node_id: str) -> str:
-        kinds = {kind for _, kind, _ in self.incoming[node_id]}
-        if "batch" in kinds:
-            return "all"
-        return "any" if "fallback" in kinds else (self.nodes[node_id].config.join or "all")
+        if node_id not in self._strategies:
+            kinds = {kind for _, kind, _ in self.incoming[node_id]}
+            chosen = "any" if "fallback" in kinds else (self.nodes[node_id].config.join or "all")
+            self._strategies[node_id] = "all" if "batch" in kinds else chosen
+        return self._strategies[node_id]
 
     def _brings(self, source: str, kind: str, index: int) -> str:
         """The run-hash field with the value that an incoming edge brings; `?` marks one that may be a fallback's."""
@@ -205,14 +229,27 @@ class _Compiler:
 
     def _edge(self, source: str, kind: str, index: int) -> list[Any]:
         target, place = self.position[(source, kind, index)]
-        mask = "".join("b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target])
-        edge: list[Any] = [target, place, mask, self._join(target), self._queue(self.nodes[target])]
+        undecided = self._undecided(target)
+        if undecided.startswith("#") and kind == "edge" and self.out[source][index].transform is not None:
+            undecided += "x"
+        edge: list[Any] = [target, place, undecided, self._join(target), self._queue(self.nodes[target])]
         if (source, target) in self.forest.back:
             return [*edge, "b", target]
         left, entered = self._crossing(source, target)
         if left or entered:
             edge += ["x", left[0]] if left else ["", ""]
         return [*edge, entered] if entered else edge
+
+    def _undecided(self, target: str) -> str:
+        """The join of a node before any edge is decided, in the form that `joins.lua` describes."""
+        if target not in self._joins:
+            marks = "".join(
+                "b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target]
+            )
+            if len(marks) > WIDEST_STRING:
+                marks = f"#{marks.count('u')}{'b' if 'b' in marks else ''}"
+            self._joins[target] = marks
+        return self._joins[target]
 
     def _crossing(self, source: str, target: str) -> tuple[list[str], list[str]]:
         """Headers of the loops that an edge leaves and enters, outermost first."""

@@ -65,7 +65,7 @@ class Choices:
     def _labelled(self, arc: Arc) -> Label | None:
         if arc.kind != "edge":
             return None
-        by_action = any(other.edge.action is not None for other in self.graph.edges_from(arc.source))
+        by_action = self.graph.chooses_by_action(arc.source)
         if not by_action and arc.edge.condition is None:
             return None
         return (arc.edge.action or "*") if by_action else None, arc.edge.condition

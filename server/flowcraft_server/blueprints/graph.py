@@ -68,17 +68,27 @@ class Graph:
             if gather in self.nodes:
                 self._put(Arc(-1, "batch", Edge(node.id, gather)))
 
+        self._written_from = {node_id: _written(arcs) for node_id, arcs in self.outgoing.items()}
+        self._written_to = {node_id: _written(arcs) for node_id, arcs in self.incoming.items()}
+        self._by_action = {
+            arc.source for arcs in self._written_from.values() for arc in arcs if arc.edge.action is not None
+        }
+
     def _put(self, arc: Arc) -> None:
         self.outgoing[arc.source].append(arc)
         self.incoming[arc.target].append(arc)
 
     def edges_from(self, node_id: str) -> list[Arc]:
         """The written edges that lead from a node."""
-        return [arc for arc in self.outgoing[node_id] if arc.kind == "edge"]
+        return self._written_from[node_id]
 
     def edges_to(self, node_id: str) -> list[Arc]:
         """The written edges that lead to a node."""
-        return [arc for arc in self.incoming[node_id] if arc.kind == "edge"]
+        return self._written_to[node_id]
+
+    def chooses_by_action(self, node_id: str) -> bool:
+        """Whether one of a node's edges has an action."""
+        return node_id in self._by_action
 
     def loops(self, among: Container[str] | None = None) -> LoopForest:
         """Its loops, over all arcs or over those from and to these nodes that are no fallbacks."""
@@ -128,7 +138,7 @@ class Graph:
         """Whether an edge is taken whenever its source completes."""
         if arc.decides or self.nodes[arc.source].uses == LOOP_CONTROLLER:
             return False
-        return all(other.edge.action is None for other in self.edges_from(arc.source))
+        return not self.chooses_by_action(arc.source)
 
     def reached(self, starts: Iterable[str], arcs: Mapping[str, Sequence[Arc]] | None = None) -> set[str]:
         """Nodes that can be reached from these, themselves included, over all arcs or over these by source."""
@@ -141,6 +151,10 @@ class Graph:
                     seen.add(arc.target)
                     pending.append(arc.target)
         return seen
+
+
+def _written(arcs: Iterable[Arc]) -> list[Arc]:
+    return [arc for arc in arcs if arc.kind == "edge"]
 
 
 def gather_of(node: Node) -> str | None:

@@ -17,6 +17,7 @@ from flowcraft_server.blueprints.linter_inputs import check_inputs
 from flowcraft_server.blueprints.linter_joins import check_joins
 from flowcraft_server.blueprints.linter_order import check_order
 from flowcraft_server.blueprints.linter_references import check_references
+from flowcraft_server.blueprints.linter_sizes import check_sizes
 from flowcraft_server.blueprints.linter_subflows import check_subflows
 from flowcraft_server.blueprints.linter_tests import check_tests
 from flowcraft_server.blueprints.model import Blueprint
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
 
 _OF_NODES = (check_handlers, check_builtins, check_subflows, check_expressions)
-_OF_THE_WHOLE = (check_references, check_actions, check_inputs, check_order, check_cycles, check_joins, check_tests)
+_OF_THE_WHOLE = (
+    check_references,
+    check_actions,
+    check_inputs,
+    check_order,
+    check_cycles,
+    check_joins,
+    check_sizes,
+    check_tests,
+)
 
 
 def lint(

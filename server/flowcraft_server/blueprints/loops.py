@@ -5,7 +5,7 @@ With the back edges removed, what is still strongly connected is an inner loop. 
 the side branches that run in each iteration: nodes reached only from inside, over edges that do not decide to leave.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 LOOP_CONTROLLER = "loop-controller"
@@ -96,7 +96,7 @@ def _pop_component(node: str, stack: list[str], on_stack: set[str], order: Mappi
 def find_loops(
     nodes: Mapping[str, str], links: Sequence[Link], entry_points: Sequence[str] = (), extra_starts: Iterable[str] = ()
 ) -> LoopForest:
-    """Find all loops.
+    """Find all loops. Takes time in proportion to the links, and to how deep loops are nested.
 
     Args:
         nodes: node id -> `uses`, in blueprint order.
@@ -104,105 +104,164 @@ def find_loops(
         entry_points: preferred headers (`metadata.cycleEntryPoints`).
         extra_starts: nodes that start without an incoming edge from outside.
     """
-    loops: dict[str, Loop] = {}
-    back: set[tuple[str, str]] = set()
-    _search(nodes, list(nodes), links, entry_points, set(extra_starts), None, loops, back)
+    search = _Search(nodes, links, entry_points, extra_starts)
+    search.find()
+    loops = search.loops
+    branches = _SideBranches(search)
     for loop in reversed(loops.values()):
-        _add_side_branches(loop, loops, nodes, links)
+        branches.add_to(loop)
     # A loop in a side branch was found beside the loop that it belongs to.
     loops = dict(sorted(loops.items(), key=lambda item: -len(item[1].region)))
-    chain: dict[str, tuple[str, ...]] = {}
-    for node in nodes:
-        chain[node] = tuple(header for header, loop in loops.items() if node in loop.region)
+    chains: dict[str, list[str]] = {node: [] for node in nodes}
     for header, loop in loops.items():
-        loop.parent = chain[header][-2] if len(chain[header]) > 1 else None
-    return LoopForest(loops, chain, frozenset(back))
+        for node in loop.region:
+            chains[node].append(header)
+    for header, loop in loops.items():
+        loop.parent = chains[header][-2] if len(chains[header]) > 1 else None
+    chain = {node: tuple(headers) for node, headers in chains.items()}
+    return LoopForest(loops, chain, frozenset(search.back))
 
 
-def _search(
-    uses: Mapping[str, str],
-    members: list[str],
-    links: Sequence[Link],
-    entry_points: Sequence[str],
-    starts: set[str],
-    parent: str | None,
-    loops: dict[str, Loop],
-    back: set[tuple[str, str]],
-) -> None:
-    inside = set(members)
-    successors: dict[str, list[str]] = {node: [] for node in members}
-    for link in links:
-        if link.source in inside and link.target in inside and (link.source, link.target) not in back:
-            successors[link.source].append(link.target)
-    for component in strongly_connected(members, successors):
-        cycle = set(component)
-        if len(cycle) == 1 and component[0] not in successors[component[0]]:
-            continue
-        header = _choose_header(uses, component, links, back, entry_points, starts)
-        loops[header] = Loop(header, cycle, set(cycle), parent)
-        back.update((link.source, header) for link in links if link.source in cycle and link.target == header)
-        _search(uses, component, links, entry_points, starts, header, loops, back)
+class _Search:
+    """The cycles of a graph, and those that are left in each without its back edges.
 
+    Attributes:
+        loops: by header, each before those inside of it; `region` is the cycle so far, `parent` the cycle around it.
+        back: links to a header from inside of its cycle.
+        outgoing: links by source.
+        incoming: links by target.
+    """
 
-def _choose_header(
-    uses: Mapping[str, str],
-    component: list[str],
-    links: Sequence[Link],
-    back: set[tuple[str, str]],
-    entry_points: Sequence[str],
-    starts: set[str],
-) -> str:
-    cycle = set(component)
-    entered = {
-        link.target
-        for link in links
-        if link.target in cycle and link.source not in cycle and (link.source, link.target) not in back
-    } | (cycle & starts)
-    stands_in = {
-        link.target for link in links if link.side
-    }  # a fallback or a gather begins no iteration if it can be helped
-    candidates = [node for node in component if node in entered - stands_in]
-    candidates = candidates or [node for node in component if node not in stands_in] or component
-    for wanted in (
-        [node for node in candidates if node in entry_points],
-        [node for node in candidates if uses[node] == LOOP_CONTROLLER],
-        [node for node in component if node in entry_points],
-    ):
-        if wanted:
-            return wanted[0]
-    return candidates[0]
+    def __init__(
+        self, uses: Mapping[str, str], links: Sequence[Link], entry_points: Sequence[str], starts: Iterable[str]
+    ) -> None:
+        self.uses = uses
+        self.loops: dict[str, Loop] = {}
+        self.back: set[tuple[str, str]] = set()
+        self.outgoing: dict[str, list[Link]] = {node: [] for node in uses}
+        self.incoming: dict[str, list[Link]] = {node: [] for node in uses}
+        for link in links:
+            self.outgoing.setdefault(link.source, []).append(link)
+            self.incoming.setdefault(link.target, []).append(link)
+        self._entry_points = set(entry_points)
+        self._starts = set(starts)
+        # A fallback or a gather begins no iteration if it can be helped.
+        self._stands_in = {link.target for link in links if link.side}
 
-
-def _add_side_branches(loop: Loop, loops: Mapping[str, Loop], uses: Mapping[str, str], links: Sequence[Link]) -> None:
-    """Grow the region by nodes that run in each iteration though they lead nowhere back; a loop among them comes as a whole."""
-    for inner in loops.values():
-        if inner.parent == loop.header:
-            loop.region |= inner.region
-    deciding = {
-        link.source
-        for link in links
-        if link.source in loop.cycle and link.target in loop.cycle and link.decides and not link.side
-    }
-    around = loops[loop.parent].cycle if loop.parent else set()
-    unit = {node: {node} for node in uses}
-    for other in sorted(loops.values(), key=lambda other: len(other.cycle)):
-        if other.cycle.isdisjoint(loop.cycle):
-            unit |= dict.fromkeys(other.cycle, other.cycle)
-    incoming: dict[str, list[Link]] = {}
-    for link in links:
-        incoming.setdefault(link.target, []).append(link)
-    grown = True
-    while grown:
-        grown = False
-        for node in uses:
-            if node in loop.region or node in around:
+    def find(self) -> None:
+        """Fill `loops` and `back`."""
+        pending = [(None, self._cycles(list(self.uses)))]  # a stack and no recursion: loops may be nested deeply
+        while pending:
+            parent, cycles = pending[-1]
+            component = next(cycles, None)
+            if component is None:
+                pending.pop()
                 continue
-            ways_in = [link for part in unit[node] for link in incoming.get(part, ()) if link.source not in unit[node]]
-            if ways_in and all(link.source in loop.region and not _leaves(link, deciding) for link in ways_in):
-                loop.region |= unit[node]
-                grown = True
+            cycle = set(component)
+            header = self._choose_header(component, cycle)
+            self.loops[header] = Loop(header, cycle, set(cycle), parent)
+            self.back.update((link.source, header) for link in self.incoming[header] if link.source in cycle)
+            pending.append((header, self._cycles(component)))
+
+    def _cycles(self, members: list[str]) -> Iterator[list[str]]:
+        inside = set(members)
+        successors = {
+            node: [
+                link.target
+                for link in self.outgoing[node]
+                if link.target in inside and (node, link.target) not in self.back
+            ]
+            for node in members
+        }
+        for component in strongly_connected(members, successors):
+            if len(component) > 1 or component[0] in successors[component[0]]:
+                yield component
+
+    def _choose_header(self, component: list[str], cycle: set[str]) -> str:
+        def is_entered(node: str) -> bool:
+            return node in self._starts or any(
+                link.source not in cycle and (link.source, node) not in self.back for link in self.incoming[node]
+            )
+
+        candidates = [node for node in component if node not in self._stands_in and is_entered(node)]
+        candidates = candidates or [node for node in component if node not in self._stands_in] or component
+        for wanted in (
+            [node for node in candidates if node in self._entry_points],
+            [node for node in candidates if self.uses[node] == LOOP_CONTROLLER],
+            [node for node in component if node in self._entry_points],
+        ):
+            if wanted:
+                return wanted[0]
+        return candidates[0]
 
 
-def _leaves(link: Link, deciding: set[str]) -> bool:
-    """Whether taking this edge means that the loop is left: its source chooses between going on and leaving."""
-    return link.source in deciding and not link.side
+class _SideBranches:
+    """Grows the regions of loops by nodes that run in each iteration though they lead nowhere back.
+
+    A node is one if all ways to it come out of the region, and none of them leaves the loop. A loop among them comes as a
+    whole: it is entered from the region alone. The loops are to be given inner ones first.
+    """
+
+    def __init__(self, search: _Search) -> None:
+        self._search = search
+        self._innermost: dict[str, str] = {}
+        self._children: dict[str, list[Loop]] = {}
+        self._inside: dict[str, int] = {}
+        for header, loop in search.loops.items():
+            for node in loop.cycle:
+                self._innermost[node] = header
+            if loop.parent is not None:
+                self._children.setdefault(loop.parent, []).append(loop)
+
+    def add_to(self, loop: Loop) -> None:
+        """Complete the region of a loop."""
+        loops = self._search.loops
+        for inner in self._children.get(loop.header, ()):
+            loop.region |= inner.region
+        around = loops[loop.parent].cycle if loop.parent else frozenset()
+        ancestors, header = {loop.header}, loop.parent
+        while header is not None:
+            ancestors.add(header)
+            header = loops[header].parent
+        deciding = {node for node in loop.cycle if self._decides(node, loop.cycle)}
+        left: dict[str, int] = {}  # by unit: ways into it that do not come from the region, as far as is known
+        pending = list(loop.region)
+        while pending:
+            source = pending.pop()
+            for link in self._search.outgoing[source]:
+                target = link.target
+                if target in loop.region or target in around:
+                    continue
+                unit = self._unit_of(target, ancestors)
+                known = left.get(unit)
+                if known is None:
+                    known = self._ways_into(unit, target)
+                left[unit] = known - 1
+                if source in deciding and not link.side:
+                    left[unit] = -1  # it is left over this edge
+                elif left[unit] == 0:
+                    fresh = loops[unit[1:]].cycle if unit[0] == "L" else {target}
+                    pending += fresh - loop.region
+                    loop.region |= fresh
+
+    def _decides(self, node: str, cycle: set[str]) -> bool:
+        """Whether a node chooses between going on and leaving."""
+        return any(link.target in cycle and link.decides and not link.side for link in self._search.outgoing[node])
+
+    def _unit_of(self, node: str, ancestors: set[str]) -> str:
+        """What a node comes with: the outermost loop that is beside the loop at hand, or the node alone."""
+        header = self._innermost.get(node)
+        if header is None or header in ancestors:
+            return f"N{node}"
+        while (parent := self._search.loops[header].parent) is not None and parent not in ancestors:
+            header = parent
+        return f"L{header}"
+
+    def _ways_into(self, unit: str, node: str) -> int:
+        """How many links lead into a unit from outside of it."""
+        if unit not in self._inside:
+            members = self._search.loops[unit[1:]].cycle if unit[0] == "L" else {node}
+            self._inside[unit] = sum(
+                link.source not in members for member in members for link in self._search.incoming[member]
+            )
+        return self._inside[unit]

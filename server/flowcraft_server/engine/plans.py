@@ -12,6 +12,9 @@ from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.plan import Plan
 from flowcraft_server.store.link import StoreLink
 
+MOST_TOLD = 32
+"""Fields that a follower reads up to which they are sent along with each completion before it."""
+
 _OUT_OF_THE_ORDINARY = {"loops", "header", "fallback", "fallbackOf", "gather"}
 
 
@@ -27,11 +30,11 @@ def sole_follower(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str |
         return ("",)
     if not edges:
         return ("-",)
-    if len(edges) != 1 or len(edges[0]) > 5:
+    if not isinstance(edges, list) or len(edges) != 1 or len(edges[0]) > 5:
         return ("",)
     target, place, joins, strategy, queue = edges[0]
     _, brings, _, reads, *more = entries[target]
-    if strategy == "any" or place > len(brings):
+    if strategy == "any" or place > len(brings) or len(reads) > MOST_TOLD or joins.startswith("#"):
         return ("",)
     field = brings[place - 1]
     if len(more) > 1 and more[1].get("inputs") and not (field.startswith("x:") and not field.endswith(">fallback")):
@@ -51,6 +54,7 @@ class PlanCache:
         self._keys = keys
         self._plans: dict[str, Plan] = {}
         self._last: dict[str, Plan] = {}
+        self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, plan_hash: str) -> Plan:
@@ -61,9 +65,12 @@ class PlanCache:
         """
         plan = self._plans.get(plan_hash)
         if plan is None:
-            plan = self._load(plan_hash)
             with self._lock:
+                lock = self._loading.setdefault(plan_hash, threading.Lock())
+            with lock:  # compiling a large one takes a while: one thread does it, for all
+                plan = self._plans.get(plan_hash) or self._load(plan_hash)
                 self._plans[plan_hash] = plan
+            self._loading.pop(plan_hash, None)
         return plan
 
     def current(self, blueprint_id: str) -> Plan | None:

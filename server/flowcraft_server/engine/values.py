@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 
@@ -121,9 +122,8 @@ def brought_value(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]
 def brought_values(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> Iterator[tuple[int, bytes]]:
     """What the taken edges into a node brought, the last one first, each with the edge's position from 1."""
     sources = input_sources(plan, node)
-    joined = (fields.get(f"j:{node.node.id}") or b"").decode()
-    taken = [i for i, mark in enumerate(joined) if mark == "t"] if joined else list(range(len(sources)))[-1:]
-    for index in reversed(taken):
+    joined = fields.get(f"j:{node.node.id}")
+    for index in taken_edges(joined.decode() if joined else None, len(sources)):
         for field in sources[index]:
             raw = fields.get(field)
             if raw is not None:

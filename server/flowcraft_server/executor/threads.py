@@ -159,7 +159,9 @@ class StopListener:
                 message = pubsub.get_message(timeout=0.25)
                 if message is not None and message["type"] == "message":
                     run_id, _, why = message["data"].decode().partition("|")
-                    if why == "over":
+                    if why == "goes-on":
+                        self._runner.poke_sweeper(0.0)
+                    elif why == "over":
                         self._runner.disown_run(run_id)
                     else:
                         self._runner.held.stop_run(run_id, why)

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV worker lease_ms queues (comma separated, served in this order) count
 -- RETURNS a list of up to `count` claims (see include/taking.lua), empty when nothing is ready
---@include base collecting taking
+--@include base collecting joins taking
 
 collect()
 local claims, failure = take_many(ARGV[3], tonumber(ARGV[4]), ARGV[1], ARGV[2])

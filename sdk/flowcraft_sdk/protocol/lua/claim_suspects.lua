@@ -3,7 +3,7 @@
 -- KEYS clock
 -- ARGV worker lease_ms queues (comma separated)
 -- RETURNS a list of claims (see include/taking.lua), empty when there are no suspects
---@include base collecting taking run graph loops measuring ending stopping claiming batch failing losing
+--@include base collecting joins taking run graph loops measuring ending stopping claiming batch failing losing
 
 local group, bound = {}, 32
 for queue in string.gmatch(ARGV[3], '[^,]+') do

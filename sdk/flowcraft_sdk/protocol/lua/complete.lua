@@ -12,26 +12,18 @@
 --     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others
 -- RETURNS for each outcome an error, or
 --   {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base collecting taking measuring straight
-
--- `count` words of the call from `from` on.
-local function words(from, count)
-  if count <= 1000 then return {unpack(ARGV, from, from + count - 1)} end
-  local list = {}
-  for i = 1, count do list[i] = ARGV[from + i - 1] end
-  return list
-end
+--@include base collecting joins taking measuring straight
 
 allow_when_full()
 collect()
 wanting = {}
 local nodes, at, replies, left = {}, 2, {}, {}
 for i = 1, ARGV[1] do
-  nodes[i] = words(at + 1, tonumber(ARGV[at]))
+  nodes[i] = part_of(ARGV, at + 1, at + ARGV[at])
   at = at + 1 + ARGV[at]
 end
 while ARGV[at] do
-  NODE, OUTCOME = nodes[tonumber(ARGV[at])], words(at + 2, tonumber(ARGV[at + 1]))
+  NODE, OUTCOME = nodes[tonumber(ARGV[at])], part_of(ARGV, at + 2, at + 1 + ARGV[at + 1])
   at = at + 2 + ARGV[at + 1]
   local fine, reply = pcall(straight)
   if not fine then reply = refused(reply) end
@@ -64,7 +56,7 @@ end
 
 -- What follows from the end of a node that is no item of a batch.
 local function decide_what_follows(r, inst, e, state, action, decisions)
-  for i, edge in ipairs(e[3]) do decide(r, edge, string.sub(decisions, i, i)) end
+  decide_edges(r, inst, e, decisions, 1)
   if e[6].fallback and state == 'C' then decide(r, e[6].fallback, 'd') end
   if e[6].gather and state == 'C' then
     batches().open(r, inst)
@@ -88,7 +80,10 @@ local function general()
   local id, fence, how, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
   local owner, index = item_of(inst)
   local e, ahead = field_of_plan(plan, 'n:' .. (owner or inst)), {}
-  for i, edge in ipairs(e and e[3] or {}) do ahead[i] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1] end
+  for _, edge in ipairs(e and type(e[3]) == 'table' and #e[3] < 300 and e[3] or {}) do
+    ahead[#ahead + 1] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1]
+    if is_wide(edge[3]) then ahead[#ahead + 1] = chunk_field(edge[1], edge[2]) end
+  end
   local r, n = held(id, inst, fence, ahead)
   if not r then
     commit()

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence, then kind (g progress | e custom) rest ...
 -- RETURNS 1, or 0 when the node is no longer the caller's
---@include base run graph loops measuring ending claiming
+--@include base run joins graph loops measuring ending claiming
 
 allow_when_full()
 local r, n = held(ARGV[1], ARGV[2], tonumber(ARGV[3]))

@@ -19,6 +19,7 @@ local TIMERS = {
   p = function(id, inst) return node_letter(id, inst) == 'R' or node_letter(id, inst) == 'L' end,
   d = function(_, _, v) return not TERMINAL[v[1]] end,
   g = function(_, _, v) return not TERMINAL[v[1]] and v[2] end,
+  c = function(_, _, v) return not TERMINAL[v[1]] and v[3] end,
   b = function(_, _, v) return v[1] == 'scheduled' end,
 }
 
@@ -36,7 +37,7 @@ local CHECKS = {
   timers = function(entry)
     local what, id, inst = string.match(entry, '^(%a)|([^|]+)|(.*)$')
     if not what or not TIMERS[what] then return false end
-    local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'stop')
+    local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'stop', 'todo')
     return v[1] and TIMERS[what](id, inst, v)
   end,
   dead = function(entry)

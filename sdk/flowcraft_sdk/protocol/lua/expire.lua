@@ -60,7 +60,7 @@ if #old == 0 then
   local excess = redis.call('ZCARD', B .. 'gone') - tonumber(ARGV[4])
   if excess > 0 then old = redis.call('ZRANGE', B .. 'gone', 0, math.min(excess, 500) - 1) end
 end
-if #old > 0 then redis.call('ZREM', B .. 'gone', unpack(old)) end
+if #old > 0 then redis.call('ZREM', B .. 'gone', unpack(old)) end -- 500 at most
 remove_old_plans(limit)
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', B .. 'workers', '-inf', NOW - 86400000, 'LIMIT', 0, 100)) do
   redis.call('ZREM', B .. 'workers', worker)

@@ -5,7 +5,7 @@
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base collecting taking run graph loops measuring ending stopping claiming batch failing
+--@include base collecting joins taking run graph loops measuring ending stopping claiming batch failing
 
 local id, inst, how, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence delay_ms
 -- RETURNS {ok} | {stale|already}
---@include base run graph loops measuring ending claiming
+--@include base run joins graph loops measuring ending claiming
 
 local id, inst, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local r, n = held(id, inst, tonumber(ARGV[3]))

@@ -54,10 +54,10 @@ end
 
 -- The common start: at once, of nobody's child, with nodes outside of loops. Without the machinery that the others need.
 local function begin_straight()
-  if options.parent or start_at > NOW or not meta.starts[1] or #meta.starts > 1000 then return false end
+  if options.parent or start_at > NOW or type(meta.starts) ~= 'table' or not meta.starts[1] or #meta.starts > 100 then return false end
   local fields, waiting, record = {}, {}, record_of(options, 'queued', 15, #meta.starts)
   for i, node in ipairs(meta.starts) do fields[i] = 'n:' .. node end
-  for i, text in ipairs(redis.call('HMGET', B .. 'plan:' .. plan, unpack(fields))) do
+  for i, text in ipairs(redis.call('HMGET', B .. 'plan:' .. plan, unpack(fields))) do -- 100 at most
     local e = text and cjson.decode(text)
     if not e or e[6] and e[6].loops then return false end
     waiting[e[5]] = waiting[e[5]] or {}
@@ -67,15 +67,18 @@ local function begin_straight()
   end
   local k = B .. 'run:' .. id
   for queue, insts in pairs(waiting) do enqueue(id, queue, insts) end -- first: if that fails there is no run
-  write_record(k, record)
+  write_fields_of(k, record)
   add_to_indexes(options, 'queued')
   if keeps_history() then redis.call('RPUSH', B .. 'events:' .. id, 'B|0||') end
   return true
 end
 if begin_straight() then return {'started', plan} end
 
---@include run graph loops measuring ending creating
-if options.parent then redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '') end
+--@include run joins graph loops measuring ending creating
+if options.parent then
+  redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '')
+  redis.call('HSETNX', B .. 'run:' .. options.parent, 'kids', 0) -- there is something below it
+end
 local r = create_run(options, 15)
 if r.st == 'queued' then begin_run(r) end
 commit()

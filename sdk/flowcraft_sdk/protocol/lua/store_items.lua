@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run inst fence total limit first (index of the first item of this call; 0 begins anew), then items
 -- RETURNS {ok} | {stale|already}
---@include base run graph loops measuring ending claiming batch
+--@include base run joins graph loops measuring ending claiming batch
 
 local id, inst = ARGV[1], ARGV[2]
 local r, n = held(id, inst, tonumber(ARGV[3]))

@@ -3,7 +3,7 @@
 -- KEYS clock
 -- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run graph loops measuring ending stopping claiming batch failing losing recording creating
+--@include base run joins graph loops measuring ending stopping claiming batch failing losing recording creating
 
 local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local done, taken_over = 0, 0
@@ -44,6 +44,13 @@ local function timer_is_due(member)
     elseif kind == 'b' and r.st == 'scheduled' then
       set_status(r, 'queued')
       begin_run(r)
+    elseif kind == 'c' then
+      local left = take_up(r)
+      if left then
+        r.work = left[1]
+        for _, loop in ipairs(left[2]) do r.touched[loop] = true end
+        maybe_finish(r)
+      end
     elseif kind == 'd' then
       stop_run(r, 'timeout', grace)
     elseif kind == 'g' then
@@ -55,6 +62,8 @@ end
 -- Each entry is handled as a whole, apart from the others: what cannot be read is set aside, and takes nothing else with it.
 local function work_off(name, handle)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', B .. name, '-inf', NOW, 'LIMIT', 0, limit)) do
+    if is_spent() then return end -- the next sweep goes on
+    steps = steps + 1
     redis.call('ZREM', B .. name, member)
     forget_runs()
     local fine, problem = pcall(function()

@@ -53,6 +53,33 @@ local function allow_when_full()
   redis.call('ZREM', B .. 'workers', '')
 end
 
+-- A list from its `from`-th element to its `to`-th, the last by default. Lua's stack takes some 8,000 at once.
+local function part_of(list, from, to)
+  to = to or #list
+  if to - from < 1000 then return {unpack(list, from, to)} end -- 1,000 at most
+  local part = {}
+  for i = from, to do part[#part + 1] = list[i] end
+  return part
+end
+
+-- The values of a hash's fields, false where absent, however many.
+local function read_fields(key, fields)
+  if #fields <= 1000 then return redis.call('HMGET', key, unpack(fields)) end -- 1,000 at most
+  local values = {}
+  for from = 1, #fields, 1000 do
+    for _, value in ipairs(redis.call('HMGET', key, unpack(fields, from, math.min(from + 999, #fields)))) do
+      values[#values + 1] = value
+    end
+  end
+  return values
+end
+
+-- Writes fields of a hash, given as field, value, ...
+local function write_fields_of(key, pairs_)
+  if #pairs_ <= 2000 then return redis.call('HSET', key, unpack(pairs_)) end -- 2,000 at most
+  for from = 1, #pairs_, 2000 do redis.call('HSET', key, unpack(pairs_, from, math.min(from + 1999, #pairs_))) end
+end
+
 -- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
 local function item_of(inst)
   if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
@@ -102,11 +129,11 @@ local function enqueue(id, queue, insts)
     members[#members + 1] = NOW
     members[#members + 1] = id .. '|' .. inst
     if i % 1000 == 0 or i == #insts then
-      redis.call('ZADD', B .. 'ready:' .. queue, unpack(members))
+      redis.call('ZADD', B .. 'ready:' .. queue, unpack(members)) -- 2,000 at most
       members = {}
     end
   end
   local messages = {}
   for i = 1, math.min(#insts, 64 - redis.call('LLEN', wake)) do messages[i] = message(id, insts[i]) end
-  if #messages > 0 then redis.call('LPUSH', wake, unpack(messages)) end
+  if #messages > 0 then redis.call('LPUSH', wake, unpack(messages)) end -- 64 at most
 end

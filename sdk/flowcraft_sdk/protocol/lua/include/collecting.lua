@@ -9,8 +9,12 @@ end
 
 -- Writes what was collected, and collects anew.
 local function write_collected()
-  for name, members in pairs(removed) do write_beside('ZREM', name, unpack(members)) end
-  for name, entries in pairs(added) do write_beside('ZADD', name, unpack(entries)) end
+  for name, members in pairs(removed) do
+    for from = 1, #members, 1000 do write_beside('ZREM', name, unpack(members, from, math.min(from + 999, #members))) end
+  end
+  for name, entries in pairs(added) do
+    for from = 1, #entries, 1000 do write_beside('ZADD', name, unpack(entries, from, math.min(from + 999, #entries))) end
+  end
   for id, events in pairs(noted) do add_events(id, events) end
   collect()
 end

@@ -3,7 +3,7 @@
 -- options and pairs_ as in recording.lua. The caller has made sure that the id is not taken.
 local function create_run(options, pairs_)
   local st = options.start_at > NOW and 'scheduled' or 'queued'
-  write_record(B .. 'run:' .. options.id, record_of(options, st, pairs_, 0))
+  write_fields_of(B .. 'run:' .. options.id, record_of(options, st, pairs_, 0))
   add_to_indexes(options, st)
   local r = load_run(options.id)
   if st == 'scheduled' then
@@ -13,8 +13,25 @@ local function create_run(options, pairs_)
   return r
 end
 
+-- Makes the nodes that a run begins with ready, from the second element's on.
+WORK.s = function(r, item)
+  local starts = plan_field(r, 'meta').starts
+  for i = item[2], type(starts) == 'table' and #starts or starts do
+    if is_spent() then
+      r.work[#r.work + 1] = {'s', i}
+      return
+    end
+    steps = steps + 1
+    if type(starts) == 'table' then
+      fire(r, starts[i])
+    else
+      fire(r, plan_field(r, 's:' .. math.floor((i - 1) / PIECE))[(i - 1) % PIECE + 1])
+    end
+  end
+end
+
 local function begin_run(r)
   event(r, 'B', '')
-  for _, node in ipairs(plan_field(r, 'meta').starts) do fire(r, node) end
+  WORK.s(r, {'s', 1})
   maybe_finish(r)
 end

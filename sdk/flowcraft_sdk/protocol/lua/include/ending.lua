@@ -67,7 +67,8 @@ local function tell_parent(child)
   if not n or n.s ~= 'W' or get(p, 'w:' .. inst) ~= child.id then return end
   if p.stop then
     cancel_node(p, inst, n)
-    return maybe_finish(p)
+    if not p.stopping then maybe_finish(p) end
+    return
   end
   ready_with(p, inst, n, {'child', child.id, child.st})
 end

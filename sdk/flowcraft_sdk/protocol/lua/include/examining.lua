@@ -90,7 +90,10 @@ local function examine_parent(r, defect)
       r.par = false
     end)
   elseif get(r, 'pn') and redis.call('HEXISTS', parent, 'k:' .. r.id) == 0 then
-    defect('child-not-listed', r.par, function() redis.call('HSET', parent, 'k:' .. r.id, get(r, 'pn')) end)
+    defect('child-not-listed', r.par, function()
+      redis.call('HSET', parent, 'k:' .. r.id, get(r, 'pn'))
+      redis.call('HSETNX', parent, 'kids', 0)
+    end)
   end
 end
 
@@ -101,7 +104,7 @@ end
 
 -- The counters of live and parked nodes, against the nodes themselves.
 local function examine_counts(r, defect)
-  local live, parked = 0, 0
+  local live, parked = r.todo and 1 or 0, 0
   each_node(r, function(inst, n)
     if LIVE[n.s] then live = live + 1 end
     if n.s == 'W' and (n.more ~= 'subflow' or child_status(r, inst) == 'waiting') then parked = parked + 1 end
@@ -157,6 +160,7 @@ local function examine_timers(r, defect)
     end
   end
   if r.st == 'scheduled' then expect('b', NOW) end
+  if r.todo then expect('c', NOW) end
   if get(r, 'dl') then expect('d', get(r, 'dl')) end
   if r.stop and r.live > 0 then expect('g', NOW + tonumber(setting('cancelGrace', '30000'))) end
 end

@@ -12,7 +12,7 @@ local function fail_run(r, failed)
   if plan_field(r, 'meta').onFailure ~= 'continue' then
     return stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
   end
-  for _, inst in ipairs(failed) do r.work[#r.work + 1] = {string.match(inst, '^([^%[]+)'), 'f'} end
+  for _, inst in ipairs(failed) do r.work[#r.work + 1] = {'e', string.match(inst, '^([^%[]+)'), 'f', 1, 1} end
 end
 
 -- No further items of a batch begin.

@@ -1,7 +1,8 @@
 -- What follows a decision: edges, joins, skips, loops. A plan entry (JSON in `plan:HASH`, field `n:<node>`) is
 -- {join, ins, outs, reads, queue, opts}; an edge in `outs` is {target, position, j0, join, queue, kind, loop, enters}, both
--- without what is empty at their end:
---   queue: the target's; position: which of the target's incoming edges it is; j0: the target's undecided join string, one char an edge;
+-- without what is empty at their end. Of a node with more than 100 edges `outs` is how many there are, and they are in pieces
+-- of 100, fields `e:<piece>:<node>`; so is `starts` of `meta`, the nodes that a run begins with, in fields `s:<piece>`.
+--   queue: the target's; position: which of the target's incoming edges it is; j0: the target's undecided join, see joins.lua;
 --   opts: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic node)
 --   kind '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that the edge leads into.
 -- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
@@ -14,7 +15,7 @@ local function field_of_plan(plan, field)
   if e == nil then
     local text = redis.call('HGET', B .. 'plan:' .. plan, field)
     e = text and cjson.decode(text) or false
-    if e and e[5] and not e[6] then e[6] = NO_OPTIONS end
+    if e and string.sub(field, 1, 2) == 'n:' and not e[6] then e[6] = NO_OPTIONS end
     entries[key] = e
   end
   return e
@@ -41,6 +42,29 @@ local function entry(r, inst)
   local dynamic = not entries[key] and get(r, 'y:' .. node)
   entries[key] = entries[key] or (dynamic and cjson.decode(dynamic)) or LOST
   return entries[key]
+end
+
+local PIECE = 100
+
+local function edge_count(e)
+  return type(e[3]) == 'table' and #e[3] or e[3]
+end
+
+local function edge_of(r, node, e, i)
+  if type(e[3]) == 'table' then return e[3][i] end
+  return plan_field(r, 'e:' .. math.floor((i - 1) / PIECE) .. ':' .. node)[(i - 1) % PIECE + 1]
+end
+
+-- A call takes a bounded number of steps, so that Redis serves others as well; what is left is put off, see `settle`.
+local steps, budget = 0, nil
+
+local function most_steps()
+  budget = budget or tonumber(setting('steps', '150'))
+  return budget
+end
+
+local function is_spent()
+  return steps > 1 and steps >= most_steps()
 end
 
 local function loop_record(r, loop)
@@ -99,25 +123,37 @@ end
 local function skip(r, node, mark)
   local n = node_state(r, node)
   if n and n.s ~= 'P' then return end
+  steps = steps + 1
   put(r, 'n:' .. node, 'S|0|' .. (n and n.claims or 0) .. '|0|' .. (NOW - r.cr))
   node_event(r, 'k', node)
-  r.work[#r.work + 1] = {node, mark}
+  r.work[#r.work + 1] = {'e', node, mark, 1, 1}
 end
 
 local function decide_join(r, edge, mark)
   local target, position, field = edge[1], edge[2], 'j:' .. edge[1]
-  local j = get(r, field) or edge[3]
-  if string.sub(j, position, position) ~= 'u' then return end
-  j = string.sub(j, 1, position - 1) .. mark .. string.sub(j, position + 1)
-  put(r, field, j)
+  local undecided, taken, failed -- whether there are such edges
+  if is_wide(edge[3]) then
+    local piece = chunk_field(target, position)
+    local summary, chunk, left, took, fell = decide_wide(position, edge[3], get(r, field), get(r, piece), mark)
+    if not summary then return end
+    put(r, field, summary)
+    put(r, piece, chunk)
+    undecided, taken, failed = left > 0, took > 0, fell > 0
+  else
+    local j = get(r, field) or edge[3]
+    if string.sub(j, position, position) ~= 'u' then return end
+    j = string.sub(j, 1, position - 1) .. mark .. string.sub(j, position + 1)
+    put(r, field, j)
+    undecided, taken, failed = string.find(j, 'u', 1, true), string.find(j, 't', 1, true), string.find(j, 'f', 1, true)
+  end
   if edge[4] == 'any' then
     if mark == 't' then return fire(r, target) end
-    if string.find(j, '[ut]') then return end
-    return skip(r, target, string.find(j, 'f', 1, true) and 'f' or 'd')
+    if undecided or taken then return end
+    return skip(r, target, failed and 'f' or 'd')
   end
-  if string.find(j, 'u', 1, true) then return end
-  if string.find(j, 'f', 1, true) then return skip(r, target, 'f') end
-  if string.find(j, 't', 1, true) then return fire(r, target) end
+  if undecided then return end
+  if failed then return skip(r, target, 'f') end
+  if taken then return fire(r, target) end
   return skip(r, target, 'd')
 end
 
@@ -140,24 +176,65 @@ local function decide(r, edge, mark)
   skip(r, edge[1], mark)
 end
 
--- All edges of a node that did not run take the same mark; so do its fallback edge and its batch edge.
-local function decide_all(r, node, mark)
-  local e = entry(r, node)
-  for _, edge in ipairs(e[3]) do decide(r, edge, mark) end
-  if e[6].fallback then decide(r, e[6].fallback, mark == 'f' and 'd' or mark) end
-  if e[6].gather then decide(r, e[6].gather, mark) end
+-- Decides the edges of a node from the `from`-th on. marks: one for each edge, or one for all; all: 1 if the node did not run,
+-- then its fallback edge and its batch edge take the same mark.
+local function decide_edges(r, node, e, marks, from, all)
+  for i = from, edge_count(e) do
+    if is_spent() then
+      table.insert(r.work, 1, {'e', node, marks, i, all}) -- after what follows from those before, so that the list stays short
+      return
+    end
+    steps = steps + 1
+    decide(r, edge_of(r, node, e, i), #marks == 1 and marks or string.sub(marks, i, i))
+  end
+  if all ~= 1 then return end
+  if e[6].fallback then decide(r, e[6].fallback, marks == 'f' and 'd' or marks) end
+  if e[6].gather then decide(r, e[6].gather, marks) end
+end
+
+-- What is still to be done in a run, by its first element: each takes the run and the item, and may add further ones.
+local WORK = {
+  e = function(r, item) decide_edges(r, item[2], entry(r, item[2]), item[3], item[4], item[5]) end,
+}
+
+-- Puts off what this call cannot do any more. `todo` of the run holds it, and counts as a live node, so that the run cannot end;
+-- a timer of kind `c` has a sweep go on with it.
+local function put_off(r)
+  local left = r.todo and cjson.decode(r.todo) or {{}, {}}
+  for _, item in ipairs(r.work) do table.insert(left[1], item) end
+  for loop in pairs(r.touched) do table.insert(left[2], loop) end
+  r.work, r.touched = {}, {}
+  if not r.todo then r.live = r.live + 1 end
+  r.todo = cjson.encode(left)
+  put(r, 'todo', r.todo)
+  redis.call('ZADD', B .. 'timers', NOW, 'c|' .. r.id .. '|')
+  redis.call('PUBLISH', B .. 'control', r.id .. '|goes-on')
+end
+
+-- Takes up what earlier calls have put off. Returns what it was.
+local function take_up(r)
+  local left = r.todo and cjson.decode(r.todo)
+  if not left then return nil end
+  r.todo, r.live = false, r.live - 1
+  put(r, 'todo', false)
+  return left
 end
 
 local settle_next_loop -- in loops.lua
 
--- Works off everything that follows from the decisions taken so far in this call.
+-- Works off everything that follows from the decisions taken so far in this call, as far as a call may go. Loops are settled
+-- when nothing else is left, also of earlier calls: only then it shows what is live in them.
 local function settle(r)
   repeat
     while #r.work > 0 do
+      if is_spent() then return put_off(r) end
       local item = table.remove(r.work)
-      decide_all(r, item[1], item[2])
+      WORK[item[1]](r, item)
     end
     local loops = next(r.touched) ~= nil
-    if loops then settle_next_loop(r) end
+    if loops then
+      if r.todo or is_spent() then return put_off(r) end
+      settle_next_loop(r)
+    end
   until not loops and #r.work == 0
 end

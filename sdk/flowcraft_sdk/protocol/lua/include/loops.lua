@@ -2,21 +2,56 @@
 
 -- Settles the deepest of the loops that this call touched. Its functions are made here, for most calls meet no loop.
 settle_next_loop = function(r)
+  local function mark_of(r, node, position)
+    local j = get(r, 'j:' .. node)
+    if not j then return 'u' end
+    if not is_wide(j) then return string.sub(j, position, position) end
+    local at = (position - 1) % CHUNK + 1
+    return string.sub(get(r, chunk_field(node, position)) or FRESH_CHUNK, at, at)
+  end
+
+  local function mark_again(mask, was)
+    if mask == 'k' or (mask == 'a' and was == 'u') then return was end
+    return mask == 'a' and 'b' or mask
+  end
+
+  -- What `iterate` does with the marks of a wide join.
+  local function restart_wide(r, node, masks)
+    local ins, undecided, taken, failed, last, transform = entry(r, node)[2], 0, 0, 0, 0, 0
+    for from = 1, #masks, CHUNK do
+      local field, fresh = chunk_field(node, from), {}
+      local chunk = get(r, field) or FRESH_CHUNK
+      for at = 1, math.min(CHUNK, #masks - from + 1) do
+        local position = from + at - 1
+        local mark = mark_again(string.sub(masks, position, position), string.sub(chunk, at, at))
+        fresh[at] = mark
+        if mark == 'u' then undecided = undecided + 1 end
+        if mark == 'f' then failed = failed + 1 end
+        if mark == 't' then
+          taken, last = taken + 1, position
+          if transforms(ins[position]) then transform = position end
+        end
+      end
+      put(r, field, table.concat(fresh) .. string.sub(FRESH_CHUNK, #fresh + 1))
+    end
+    put(r, 'j:' .. node, '#' .. undecided .. '|' .. taken .. '|' .. failed .. '|' .. last .. '|' .. transform)
+  end
+
   -- The next iteration of a loop (mask chars: k keep the decision, an edge from outside; a the same for an `any` join,
   -- where a decision counts for one iteration only; u and b as above): its nodes, joins and inner loops start over, then its header fires.
   local function iterate(r, loop, l)
     local meta = plan_field(r, 'l:' .. loop)
+    steps = steps + #meta.nodes
     for _, node in ipairs(meta.nodes) do
       local n = node_state(r, node)
       if n then put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0') end
     end
     for node, mask in pairs(meta.joins) do
       local j, fresh = get(r, 'j:' .. node), {}
-      if j then
-        for i = 1, #mask do
-          local m, was = string.sub(mask, i, i), string.sub(j, i, i)
-          if m == 'k' or (m == 'a' and was == 'u') then fresh[i] = was else fresh[i] = m == 'a' and 'b' or m end
-        end
+      if j and is_wide(j) then
+        restart_wide(r, node, mask)
+      elseif j then
+        for i = 1, #mask do fresh[i] = mark_again(string.sub(mask, i, i), string.sub(j, i, i)) end
         put(r, 'j:' .. node, table.concat(fresh))
       end
     end
@@ -38,11 +73,12 @@ settle_next_loop = function(r)
     if l.back > 0 and not r.stop then return iterate(r, loop, l) end
     local meta = plan_field(r, 'l:' .. loop)
     for _, way_in in ipairs(meta.entries) do
-      local j = get(r, 'j:' .. way_in[1])
-      if not j or string.sub(j, way_in[2], way_in[2]) == 'u' then return end
+      local mark = mark_of(r, way_in[1], way_in[2])
+      if mark == 'u' then return end
     end
     l.closed = 'c'
     put_loop(r, loop, l)
+    steps = steps + #meta.exits
     for _, edge in ipairs(meta.exits) do
       decide(r, {edge[1], edge[2], edge[3], edge[4], edge[5], '', '', edge[8]}, 'd')
     end

@@ -38,10 +38,6 @@ local function record_of(options, st, pairs_, live)
   return record
 end
 
-local function write_record(k, record)
-  for from = 1, #record, 2000 do redis.call('HSET', k, unpack(record, from, math.min(from + 1999, #record))) end
-end
-
 local function add_to_indexes(options, st)
   write_beside('HINCRBY', 'plans', options.plan, 1)
   write_beside('ZADD', 'idx:bp:' .. options.blueprint, NOW, options.id)

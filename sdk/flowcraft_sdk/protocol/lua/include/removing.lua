@@ -91,7 +91,8 @@ local function remove_tree(id, limit, below_another)
   end
   if not TERMINAL[st] then return 'live' end
   local outcome = 'gone'
-  for _, field in ipairs(redis.call('HKEYS', k)) do
+  local below_it = redis.call('HEXISTS', k, 'kids') == 1 and redis.call('HKEYS', k) or {}
+  for _, field in ipairs(below_it) do
     if string.sub(field, 1, 2) == 'k:' then
       local below = remove_tree(string.sub(field, 3), limit, true)
       if below == 'limit' then return below end

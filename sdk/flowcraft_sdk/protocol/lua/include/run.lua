@@ -13,7 +13,10 @@ local function load_run(id, fields)
   local r = runs[id]
   if r then return r end
   local k = B .. 'run:' .. id
-  local v = redis.pcall('HMGET', k, 'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', unpack(fields or {}))
+  local names = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', 'todo'}
+  if fields and #fields > 900 then fields = nil end -- each is read when it is needed
+  for i = 1, fields and #fields or 0 do names[10 + i] = fields[i] end
+  local v = redis.pcall('HMGET', k, unpack(names)) -- 910 at most
   if v.err then refuse_record(id, v.err) end
   if not v[1] then return nil end
   local created, live, park, w = tonumber(v[3]), tonumber(v[4] or 0), tonumber(v[5] or 0), {}
@@ -21,10 +24,10 @@ local function load_run(id, fields)
     refuse_record(id, 'one of its fields st, plan, cr, live, park, bp is missing or wrong')
   end
   if fields then
-    for i = 1, #fields do w[fields[i]] = v[9 + i] end
+    for i = 1, #fields do w[fields[i]] = v[10 + i] end
   end
   r = {id = id, k = k, st = v[1], st0 = v[1], plan = v[2], cr = created, live = live, live0 = live, park = park,
-       park0 = park, stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', w = w, d = {}, ev = {}, fired = {},
+       park0 = park, stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', todo = v[10], w = w, d = {}, ev = {}, fired = {},
        drops = {}, work = {}, touched = {}}
   runs[id] = r
   run_order[#run_order + 1] = r
@@ -123,11 +126,11 @@ local function write_fields(r)
   local pairs_, gone = {}, {}
   for field, v in pairs(r.d) do
     if v == false then gone[#gone + 1] = field else pairs_[#pairs_ + 1] = field; pairs_[#pairs_ + 1] = v end
-    if #pairs_ >= 2000 then redis.call('HSET', r.k, unpack(pairs_)); pairs_ = {} end
-    if #gone >= 2000 then redis.call('HDEL', r.k, unpack(gone)); gone = {} end
+    if #pairs_ >= 2000 then redis.call('HSET', r.k, unpack(pairs_)); pairs_ = {} end -- 2,000 at most, as below
+    if #gone >= 2000 then redis.call('HDEL', r.k, unpack(gone)); gone = {} end -- at most as many
   end
-  if #pairs_ > 0 then redis.call('HSET', r.k, unpack(pairs_)) end
-  if #gone > 0 then redis.call('HDEL', r.k, unpack(gone)) end
+  if #pairs_ > 0 then redis.call('HSET', r.k, unpack(pairs_)) end -- 2,000 at most
+  if #gone > 0 then redis.call('HDEL', r.k, unpack(gone)) end -- 2,000 at most
 end
 
 -- Entries that make nodes ready come first: one too many is harmless, and if they cannot be written nothing is. What only

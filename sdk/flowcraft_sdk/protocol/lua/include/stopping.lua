@@ -23,6 +23,7 @@ end
 
 -- Stops the child runs that were started for a run, but by none of its nodes.
 local function stop_companions(r, stop)
+  if not get(r, 'kids') then return end
   for _, field in ipairs(redis.call('HKEYS', r.k)) do
     if string.sub(field, 1, 2) == 'k:' and get(r, field) == '' then
       local child = load_related(string.sub(field, 3))
@@ -57,9 +58,72 @@ local function lose_plan(r, inst)
       put_node(r, node, n, node == inst and 'F' or 'X')
     end
   end)
-  r.live, r.park = 0, 0
+  r.live, r.park, r.todo, r.work, r.touched = 0, 0, false, {}, {}
+  put(r, 'todo', false)
   event(r, 'f', inst, 0)
   finish(r)
+end
+
+-- Whether a run is too large to be looked over in one call.
+local function is_large(r)
+  return redis.call('HLEN', r.k) > 8 * most_steps()
+end
+
+-- Looks a page of a large run's fields over. item: {kind, cursor, ...}; visit: told each node; visit_child: each run that was
+-- started for it by none of its nodes.
+local function visit_page(r, item, visit, visit_child)
+  local page = redis.call('HSCAN', r.k, item[2], 'COUNT', math.ceil(most_steps() / 2))
+  item[2] = page[1]
+  if page[1] ~= '0' then r.work[#r.work + 1] = item end
+  for i = 1, #page[2], 2 do
+    local field, value = page[2][i], page[2][i + 1]
+    local kind = string.sub(field, 1, 2)
+    if kind == 'n:' then
+      if r.d[field] == nil then r.w[field] = value end
+      local inst = string.sub(field, 3)
+      local n = node_state(r, inst)
+      if n then
+        steps = steps + 2
+        visit(inst, n)
+      end
+    elseif kind == 'k:' and value == '' then
+      local child = load_related(string.sub(field, 3))
+      if child and not TERMINAL[child.st] then stop_related(child, visit_child) end
+    end
+  end
+end
+
+-- Tells `visit` the nodes that this call has changed: the pages of a large run do not show them as they are.
+local function visit_changed(r, visit)
+  local changed = {}
+  for field in pairs(r.d) do
+    if string.sub(field, 1, 2) == 'n:' then changed[#changed + 1] = string.sub(field, 3) end
+  end
+  for _, inst in ipairs(changed) do
+    local n = node_state(r, inst)
+    if n then visit(inst, n) end
+  end
+end
+
+-- What a stop does to a node. Returns whether a worker has to be told.
+local function stop_node(r, inst, n, grace)
+  if n.s == 'L' then return true end
+  if n.s == 'W' and n.more == 'subflow' then
+    local child = load_related(get(r, 'w:' .. inst))
+    local stops = child and not TERMINAL[child.st]
+    if not stops or not stop_related(child, function() stop_child(r, child, grace, stop_run) end) then
+      cancel_node(r, inst, n)
+    end
+  elseif n.s == 'R' or n.s == 'T' or n.s == 'W' then
+    cancel_node(r, inst, n)
+  end
+end
+
+WORK.x = function(r, item)
+  local grace = item[3]
+  r.stopping = true
+  visit_page(r, item, function(inst, n) stop_node(r, inst, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
+  r.stopping = nil
 end
 
 -- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
@@ -74,42 +138,51 @@ stop_run = function(r, why, grace)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
   local told = false
-  each_node(r, function(inst, n)
-    if n.s == 'L' then
-      told = true
-    elseif n.s == 'W' and n.more == 'subflow' then
-      local child = load_related(get(r, 'w:' .. inst))
-      local stops = child and not TERMINAL[child.st]
-      if not stops or not stop_related(child, function() stop_child(r, child, grace, stop_run) end) then
-        cancel_node(r, inst, n)
-      end
-    elseif n.s == 'R' or n.s == 'T' or n.s == 'W' then
-      cancel_node(r, inst, n)
-    end
-  end)
+  local function visit(inst, n) told = stop_node(r, inst, n, grace) or told end
+  if is_large(r) then
+    visit_changed(r, visit)
+    r.work[#r.work + 1] = {'x', '0', grace}
+    told = true
+  else
+    each_node(r, visit)
+    stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
+  end
   if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why) end
-  stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
   r.stopping = nil
-  if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
   maybe_finish(r)
+  if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
 end
 
 -- The grace is over: what still runs is fenced off and the run ends.
 local force_stop
+
+local function end_node(r, inst, n)
+  if n.s == 'W' and n.more == 'subflow' then
+    local child = load_related(get(r, 'w:' .. inst))
+    if not child or not TERMINAL[child.st] and not stop_related(child, force_stop) then cancel_node(r, inst, n) end
+  elseif n.s == 'L' or n.s == 'R' or n.s == 'T' or n.s == 'W' then
+    cancel_node(r, inst, n)
+  end
+end
+
+WORK.o = function(r, item)
+  r.stopping = true
+  visit_page(r, item, function(inst, n) end_node(r, inst, n) end, force_stop)
+  r.stopping = nil
+end
+
 force_stop = function(r)
   if TERMINAL[r.st] or not r.stop then return end
   if plan_gone(r) then return lose_plan(r, '') end
   r.stopping = true
-  each_node(r, function(inst, n)
-    if n.s == 'L' then
-      cancel_node(r, inst, n)
-    elseif n.s == 'W' and n.more == 'subflow' then
-      local child = load_related(get(r, 'w:' .. inst))
-      if not child or not TERMINAL[child.st] and not stop_related(child, force_stop) then cancel_node(r, inst, n) end
-    end
-  end)
+  if is_large(r) then
+    visit_changed(r, function(inst, n) end_node(r, inst, n) end)
+    r.work[#r.work + 1] = {'o', '0'}
+  else
+    each_node(r, function(inst, n) end_node(r, inst, n) end)
+    stop_companions(r, force_stop)
+  end
   redis.call('PUBLISH', B .. 'control', r.id .. '|over')
-  stop_companions(r, force_stop)
   r.stopping = nil
   put(r, 'forced', '1')
   maybe_finish(r)

@@ -16,13 +16,22 @@ local function fire_straight(outs, values, set)
     local ready = true
     if #j > 1 then
       seen[target] = true
-      j = values[NODE.joins[i]] or j
-      if string.sub(j, position, position) ~= 'u' then return nil end
-      j = string.sub(j, 1, position - 1) .. 't' .. string.sub(j, position + 1)
-      set[#set + 1] = 'j:' .. target
-      set[#set + 1] = j
-      ready = not string.find(j, 'u', 1, true)
-      if ready and string.find(j, '[fb]') then return nil end
+      local place = NODE.joins[i]
+      if is_wide(j) then
+        local summary, chunk, undecided, _, failed = decide_wide(position, j, values[place], values[place + 1], 't')
+        ready = undecided == 0
+        if not summary or ready and (failed > 0 or string.find(j, 'b', 1, true)) then return nil end
+        set[#set + 1], set[#set + 2] = 'j:' .. target, summary
+        set[#set + 1], set[#set + 2] = chunk_field(target, position), chunk
+      else
+        j = values[place] or j
+        if string.sub(j, position, position) ~= 'u' then return nil end
+        j = string.sub(j, 1, position - 1) .. 't' .. string.sub(j, position + 1)
+        set[#set + 1] = 'j:' .. target
+        set[#set + 1] = j
+        ready = not string.find(j, 'u', 1, true)
+        if ready and string.find(j, '[fb]') then return nil end
+      end
     end
     if ready then fired[#fired + 1] = edge end
   end
@@ -54,6 +63,7 @@ local function straight_fields(inst, outs, decisions)
     if #edge[3] > 1 then
       fields[#fields + 1] = 'j:' .. edge[1]
       joins[i] = #fields
+      if is_wide(edge[3]) then fields[#fields + 1] = chunk_field(edge[1], edge[2]) end
     end
   end
   if not outs[1] then fields[11], fields[12], fields[13], fields[14], fields[15] = 'par', 'fn', 'dl', 'batches', 'tok' end
@@ -85,7 +95,7 @@ local function straight_edges(plan, inst)
   if follower ~= '' then return {{follower, tonumber(NODE[11]), NODE[12], 'all', NODE[10]}} end
   local e = plan_entry(plan, inst)
   local o = e and e[6]
-  if not e or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
+  if not e or type(e[3]) ~= 'table' or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
   return e[3]
 end
 
@@ -108,7 +118,7 @@ local function follower_entry(plan, edge)
     if NODE[9] == '' or #edge[3] > 1 then
       entries[target] = plan_entry(plan, target) or false
     else
-      entries[target] = {'all', NODE[13] == '' and {} or {NODE[13]}, {}, {unpack(NODE, 14)}}
+      entries[target] = {'all', NODE[13] == '' and {} or {NODE[13]}, {}, part_of(NODE, 14)}
     end
   end
   return entries[target]
@@ -119,7 +129,7 @@ local function complete_run(id, k, created, history, token, set, events)
   remove_entry('idx:st:running', id)
   add_entry('idx:st:completed', created, id)
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
-  redis.call('HSET', k, unpack(set))
+  write_fields_of(k, set)
   redis.call('HDEL', k, 'live')
   if history ~= 'off' then
     events[#events + 1] = 'E|' .. NOW - created .. '||completed'
@@ -134,7 +144,7 @@ local function straight()
   local id, fence, how, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
   if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not is_straight(plan, inst) then return nil end
   local outs, k = NODE.edges, B .. 'run:' .. id
-  local v = redis.call('HMGET', k, unpack(NODE.fields))
+  local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `straight_edges`
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
   if claims ~= fence then return nil end
@@ -165,7 +175,7 @@ local function straight()
     local given = #entry[2] == 1 and entry[2][1] == 'o:' .. inst and output
     return {'ok', 'running', begin_node(id, own, entry, FRESH, {plan, v[10], v[3], v[7]}, false, worker, lease, set, events, given)}
   end
-  redis.call('HSET', k, unpack(set))
+  write_fields_of(k, set)
   if v[7] ~= 'off' then note(id, events) end
   return reply_with_claim('ok', 'running', nil, how, queues, worker, lease)
 end

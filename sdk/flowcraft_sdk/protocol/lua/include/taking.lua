@@ -3,16 +3,15 @@
 -- Reply: {run, inst, plan, blueprint, attempt, fence, crashes, iterations, position, attached, edge value, value of each `reads`}
 --   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
 
--- Declared inputs are replaced by a transform's value, by nothing else that an edge brings.
-local function transforms(field)
-  return string.sub(field, 1, 2) == 'x:' and string.sub(field, -9) ~= '>fallback'
-end
-
 -- Which incoming edge brought a node's input: the last taken one, or the back edge that began a loop's iteration.
 local function bringing_edge(k, node, ins, options)
   local position = options.header and tonumber(redis.call('HGET', k, 'i:' .. node) or 0) or 1
   if #ins == 1 or (options.header and position > 0) then return position end
   local j = redis.call('HGET', k, 'j:' .. node) or ''
+  if is_wide(j) then
+    local last, transform = string.match(j, '|(%d+)|(%d+)$')
+    return tonumber(options.inputs and transform or last)
+  end
   for i = #ins, 1, -1 do
     if string.sub(j, i, i) == 't' and (not options.inputs or transforms(ins[i])) then return i end
   end
@@ -48,7 +47,7 @@ local function add_inputs(reply, k, inst, e, given)
     if position > 0 and (not options.inputs or transforms(e[2][position])) then reply[9], reply[11] = position, value end
   end
   if #e[4] > 0 then
-    local values = redis.call('HMGET', k, unpack(e[4]))
+    local values = read_fields(k, e[4])
     for i = 1, #e[4] do reply[11 + i] = values[i] end
   end
 end
@@ -63,7 +62,7 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
   set[#set + 1] = 'n:' .. inst
   set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now .. '|' .. worker .. GROUP
   add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. inst) -- first: a lease too many is harmless
-  redis.call('HSET', k, unpack(set))
+  write_fields_of(k, set)
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
     events[#events + 1] = 's|' .. now .. '|' .. (its ~= '' and (inst .. '#' .. its) or inst) .. '|' .. n[1] .. '|' .. worker

@@ -117,7 +117,7 @@ local function addressee(id, path, signal_id, early)
   if path == '' then
     local waiting
     waiting, run, inst = waiting_paths(r)
-    if #waiting ~= 1 then return nil, {'not-waiting', r.st, unpack(waiting)} end
+    if #waiting ~= 1 then return nil, {'not-waiting', r.st, unpack(waiting)} end -- MOST_WAITS at most
     path = waiting[1]
   else
     run, inst = follow(r, path)
@@ -131,5 +131,5 @@ local function addressee(id, path, signal_id, early)
   if early and run and plan_field(run, 'n:' .. inst) and may_wait(run, inst, n) then
     return {path = path, top = r, run = run, inst = inst, n = n, waits = false}
   end
-  return nil, {'not-waiting', r.st, unpack((waiting_paths(r)))}
+  return nil, {'not-waiting', r.st, unpack((waiting_paths(r)))} -- MOST_WAITS at most
 end

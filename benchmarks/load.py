@@ -1,0 +1,167 @@
+"""Reading, checking and compiling large blueprints: seconds and growth from N to 2 N nodes, for several shapes.
+
+`python -m benchmarks.load [NODES]`
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import write
+from benchmarks.setting import chain, fan
+from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.linter import lint
+from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.model import Blueprint
+
+NODES = 20_000
+LARGEST = 100_000
+WIDEST = 10_000
+HANDLERS = {"echo": HandlerSpec(), "route": HandlerSpec(actions=None)}
+
+
+def plain(nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> dict[str, Any]:
+    """A blueprint in the plain form."""
+    return {"id": "b", "nodes": nodes, "edges": edges}
+
+
+def rows(count: int) -> dict[str, Any]:
+    """Fans of 100, one behind the other."""
+    nodes, edges = [{"id": "j0", "uses": "echo"}], []
+    for row in range(count // 100):
+        names = [f"r{row}n{i}" for i in range(99)]
+        nodes += [{"id": name, "uses": "echo"} for name in (*names, f"j{row + 1}")]
+        edges += [{"source": f"j{row}", "target": name} for name in names]
+        edges += [{"source": name, "target": f"j{row + 1}"} for name in names]
+    return plain(nodes, edges)
+
+
+def routed(count: int) -> dict[str, Any]:
+    """Routers with two actions each, whose ways meet again."""
+    nodes, edges = [{"id": "r0", "uses": "route"}], []
+    for i in range(count // 3):
+        nodes += [{"id": f"{name}{i}", "uses": "echo"} for name in "ab"] + [{"id": f"r{i + 1}", "uses": "route"}]
+        edges += [{"source": f"r{i}", "target": f"{name}{i}", "action": name} for name in "ab"]
+        edges += [{"source": f"{name}{i}", "target": f"r{i + 1}"} for name in "ab"]
+    return plain(nodes, edges)
+
+
+def loops(count: int) -> dict[str, Any]:
+    """Loops of five nodes, one behind the other."""
+    nodes: list[dict[str, Any]] = []
+    edges: list[dict[str, Any]] = []
+    for i in range(count // 5):
+        names = [f"l{i}n{k}" for k in range(5)]
+        nodes += [{"id": name, "uses": "route"} for name in names]
+        edges += [{"source": one, "target": two, "action": "on"} for one, two in zip(names, names[1:], strict=False)]
+        edges.append({"source": names[-1], "target": names[0], "action": "again"})
+        if i:
+            edges.append({"source": f"l{i - 1}n4", "target": names[0], "action": "on"})
+    return plain(nodes, edges)
+
+
+def nested(count: int) -> dict[str, Any]:
+    """Loops in loops, 100 deep at most, as many of these as it takes."""
+    nodes: list[dict[str, Any]] = []
+    edges: list[dict[str, Any]] = []
+    for part in range(max(1, count // 100)):
+        names = [f"p{part}n{i}" for i in range(100)]
+        nodes += [{"id": name, "uses": "route"} for name in names]
+        edges += [{"source": one, "target": two, "action": "on"} for one, two in zip(names, names[1:], strict=False)]
+        edges += [{"source": names[99 - i], "target": names[i], "action": "again"} for i in range(50)]
+    return plain(nodes, edges)
+
+
+def parallel(count: int) -> dict[str, Any]:
+    """As many edges between two nodes, each with a condition of its own; as many as a node may have."""
+    edges = [
+        {"source": "a", "target": "b", "condition": f"result.output == {i}"} for i in range(min(count, 2 * WIDEST))
+    ]
+    return plain([{"id": "a", "uses": "echo"}, {"id": "b", "uses": "echo"}], edges)
+
+
+def reading(count: int) -> dict[str, Any]:
+    """A chain, each of whose nodes reads the first one and one before it."""
+    graph = chain("b", count)
+    for i, node in enumerate(graph["nodes"][1:]):
+        node["inputs"] = {"first": "n0", "last": f"n{i}"}
+    return graph
+
+
+SHAPES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "chain": lambda n: chain("b", n),
+    "1 -> N -> 1": lambda n: fan("b", min(n, 2 * WIDEST)),
+    "N that begin": lambda n: plain([{"id": f"n{i}", "uses": "echo"} for i in range(min(n, 2 * WIDEST))], []),
+    "rows of 100": rows,
+    "routers": routed,
+    "loops": loops,
+    "nested loops": nested,
+    "parallel edges": parallel,
+    "inputs from far": reading,
+}
+
+
+def written(graph: dict[str, Any]) -> str:
+    """A graph as a YAML file."""
+    return "\n".join(_lines(graph))
+
+
+def _lines(graph: dict[str, Any]) -> Iterator[str]:
+    yield f"id: {graph['id']}\nnodes:"
+    for node in graph["nodes"]:
+        yield f"  {node['id']}:\n    uses: {node['uses']}"
+        if "inputs" in node:
+            yield f"    inputs: {{{', '.join(f'{name}: {value}' for name, value in node['inputs'].items())}}}"
+    yield "edges:" if graph["edges"] else "edges: []"
+    for edge in graph["edges"]:
+        yield "  - {" + ", ".join(f"{name}: {value}" for name, value in edge.items()) + "}"
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what came of it."""
+    begin = time.perf_counter()
+    found = call()
+    return time.perf_counter() - begin, found
+
+
+def measure(graph: dict[str, Any], *, text: bool) -> list[float]:
+    """Seconds to read, check and compile; read from the plain form or from YAML."""
+    if text:
+        source = written(graph)
+        read, (blueprint, wrong) = timed(lambda: load_text(source, "b.yaml"))
+        assert blueprint is not None and not wrong, wrong[:3]
+    else:
+        read, blueprint = timed(lambda: Blueprint.from_plain(graph))
+    checked, problems = timed(lambda: lint(blueprint, handlers=HANDLERS, blueprints={}))
+    assert not [problem for problem in problems if problem.severity == "error"], problems[:3]
+    return [read, checked, timed(lambda: compile_blueprint(blueprint))[0]]
+
+
+def main() -> None:
+    """Measure and print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else NODES
+    table = Table("shape", "nodes", "read, s", "check, s", "compile, s", "growth", title="blueprints, one process")
+    figures: dict[str, float] = {}
+
+    def row(name: str, nodes: int, seconds: list[float], growth: str) -> None:
+        table.add_row(name, f"{nodes:,}", *(f"{part:.2f}" for part in seconds), growth)
+        figures[f"{name} {nodes}"] = round(sum(seconds), 3)
+
+    for name, make in SHAPES.items():
+        small, large = measure(make(count // 2), text=False), measure(make(count), text=False)
+        row(name, count, large, f"{sum(large) / sum(small):.1f}")
+    row("chain, from YAML", count, measure(chain("b", count), text=True), "")
+    if len(sys.argv) < 2:
+        row("rows of 100", LARGEST, measure(rows(LARGEST), text=False), "")
+        row("rows of 100, from YAML", LARGEST, measure(rows(LARGEST), text=True), "")
+    Console().print(table)
+    write("load", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""How large a blueprint may be: what the scripts do in one step has a bound, so that Redis serves others as well."""
+
+from flowcraft_server.blueprints.linter_findings import Findings, node_path
+
+MOST_NODES = 100_000
+MOST_EDGES = 20_000
+"""Edges that lead to a node, and edges that lead from one."""
+
+MOST_STARTS = 20_000
+"""Nodes that a run begins with."""
+
+MOST_NAMES = 1_000
+"""Named inputs of a node."""
+
+MOST_IN_LOOP = 1_000
+"""Nodes of a loop: its next iteration makes all of them pending again, in one step."""
+
+MOST_LOOP_EDGES = 5_000
+"""Edges that begin or end in a loop."""
+
+
+def check_sizes(findings: Findings) -> None:
+    """Check what is counted."""
+    graph = findings.graph
+    if len(graph.nodes) > MOST_NODES:
+        findings.error(("nodes",), f"{len(graph.nodes):,} nodes: a blueprint has {MOST_NODES:,} at most; use subflows")
+    begins = sum(not arcs for arcs in graph.incoming.values())
+    if begins > MOST_STARTS:
+        findings.error(
+            ("nodes",), f"{begins:,} nodes that nothing leads to: a run begins with {MOST_STARTS:,} at most; use `map`"
+        )
+    for node in graph.nodes.values():
+        for way, arcs in (("from", graph.outgoing[node.id]), ("to", graph.incoming[node.id])):
+            if len(arcs) > MOST_EDGES:
+                message = f"{len(arcs):,} edges lead {way} it, {MOST_EDGES:,} at most can; use `map` for many items"
+                findings.error(node_path(node), message)
+        names = 0 if node.inputs is None or isinstance(node.inputs, str) else len(node.inputs)
+        if names > MOST_NAMES:
+            findings.error(node_path(node, "inputs"), f"{names:,} names: a node has {MOST_NAMES:,} inputs at most")
+    _check_loops(findings)
+
+
+def _check_loops(findings: Findings) -> None:
+    graph = findings.graph
+    for part in graph.components():
+        if len(part) <= MOST_IN_LOOP and sum(len(graph.outgoing[node]) for node in part) <= MOST_LOOP_EDGES:
+            edges = sum(len(graph.incoming[node]) for node in part)
+            if edges <= MOST_LOOP_EDGES:
+                continue
+        message = (
+            f"is in a loop of {len(part):,} nodes: a loop has {MOST_IN_LOOP:,} nodes and {MOST_LOOP_EDGES:,} edges at most;"
+            " put its body into a subflow"
+        )
+        findings.error(node_path(graph.nodes[part[0]]), message)
