@@ -3,6 +3,7 @@
 `python -m benchmarks.load [NODES]`
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ def plain(nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> dict[str,
 def rows(count: int) -> dict[str, Any]:
     """Fans of 100, one behind the other."""
     nodes, edges = [{"id": "j0", "uses": "echo"}], []
-    for row in range(count // 100):
+    for row in range((count - 1) // 100):
         names = [f"r{row}n{i}" for i in range(99)]
         nodes += [{"id": name, "uses": "echo"} for name in (*names, f"j{row + 1}")]
         edges += [{"source": f"j{row}", "target": name} for name in names]
@@ -58,7 +59,7 @@ def loops(count: int) -> dict[str, Any]:
     for i in range(count // 5):
         names = [f"l{i}n{k}" for k in range(5)]
         nodes += [{"id": name, "uses": "route"} for name in names]
-        edges += [{"source": one, "target": two, "action": "on"} for one, two in zip(names, names[1:], strict=False)]
+        edges += [{"source": one, "target": two, "action": "on"} for one, two in itertools.pairwise(names)]
         edges.append({"source": names[-1], "target": names[0], "action": "again"})
         if i:
             edges.append({"source": f"l{i - 1}n4", "target": names[0], "action": "on"})
@@ -72,7 +73,7 @@ def nested(count: int) -> dict[str, Any]:
     for part in range(max(1, count // 100)):
         names = [f"p{part}n{i}" for i in range(100)]
         nodes += [{"id": name, "uses": "route"} for name in names]
-        edges += [{"source": one, "target": two, "action": "on"} for one, two in zip(names, names[1:], strict=False)]
+        edges += [{"source": one, "target": two, "action": "on"} for one, two in itertools.pairwise(names)]
         edges += [{"source": names[99 - i], "target": names[i], "action": "again"} for i in range(50)]
     return plain(nodes, edges)
 

@@ -1,4 +1,4 @@
-"""Wide graphs: 1 -> N -> 1, N nodes that begin, branches not taken, and stopping them; the longest script of each, by the server's log.
+"""Wide graphs: 1 -> N -> 1, N beginnings, branches not taken, cancelling; the longest script of each, by the log of the server.
 
 `python -m benchmarks.wide [WIDTH ...]`
 """

@@ -75,7 +75,7 @@ def test_a_join_takes_what_its_last_edge_brings(run: Any, width: int, steps: int
     assert all(node.status == "completed" for node in found.nodes.values())
 
 
-@pytest.mark.parametrize("way, last", [("odd", 129), ("even", 128)])
+@pytest.mark.parametrize(("way", "last"), [("odd", 129), ("even", 128)])
 def test_edges_that_are_not_taken(run: Any, way: str, last: int) -> None:
     found = run(fan(130), {"way": way}).describe(ctx=True, outputs=True)
     assert found.status is RunStatus.COMPLETED

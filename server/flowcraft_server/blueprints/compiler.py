@@ -9,7 +9,7 @@ from flowcraft_sdk.paths import beginnings
 from flowcraft_server.blueprints.expressions import Expression, compile_expression
 from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
-from flowcraft_server.blueprints.plan import Plan, PlanEdge, PlanNode, value_fields
+from flowcraft_server.blueprints.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 
 PLAN_FORMAT = 3
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""
@@ -47,6 +47,7 @@ class _Compiler:
         self.gather: dict[str, str] = {}
         self._joins: dict[str, str] = {}
         self._strategies: dict[str, str] = {}
+        self._stands_in = {node.config.fallback for node in blueprint.nodes if node.config.fallback is not None}
         for edge in blueprint.edges:
             self.incoming[edge.target].append((edge.source, "edge", len(self.out[edge.source])))
             self.out[edge.source].append(edge)
@@ -58,6 +59,9 @@ class _Compiler:
         }
         self.forest = self._loops()
         self.start_nodes = self.starts()
+        self._start_set = frozenset(self.start_nodes)
+        self._order = {node_id: place for place, node_id in enumerate(self.nodes)}
+        self._loop_order = {header: place for place, header in enumerate(self.forest.loops)}
 
     def _add_implied_edges(self) -> None:
         """A failing node leads to its fallback; a scatter's items lead to its gather."""
@@ -104,13 +108,18 @@ class _Compiler:
             "starts": len(starts) if many else starts,
             "onFailure": self.blueprint.on_failure,
         }
-        nodes = {node_id: self._node(node) for node_id, node in self.nodes.items()}
+        nodes = LazyNodes(self.nodes, lambda node_id: self._node(self.nodes[node_id]))
         # The document keeps its order: a transform or an `inputs` mapping may depend on it.
         fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": _canonical(meta)}
         for piece, first in enumerate(range(0, len(starts) if many else 0, EDGES_A_PIECE)):
             fields[f"s:{piece}"] = _canonical(starts[first : first + EDGES_A_PIECE])
-        for node_id, node in nodes.items():
-            entry = self._entry(node)
+        terminals = []
+        for node_id, node in self.nodes.items():
+            fallback_of = self._fallback_of(node_id)
+            reads = tuple(self._plain_reads(node, fallback_of)) if self._is_plain(node) else nodes[node_id].reads
+            entry = self._entry(node, reads, fallback_of)
+            if self._is_terminal(node_id, fallback_of):
+                terminals.append(node_id)
             edges = entry[2]
             if len(edges) > EDGES_A_PIECE:
                 entry[2] = len(edges)
@@ -120,8 +129,25 @@ class _Compiler:
         for header in self.forest.loops:
             fields[f"l:{header}"] = _canonical(self._loop_meta(header))
         digest = hashlib.sha256(f"{PLAN_FORMAT}\n{_canonical(fields)}".encode()).hexdigest()[:24]
-        terminals = tuple(node_id for node_id, node in nodes.items() if node.terminal)
-        return Plan(digest, self.blueprint, nodes, self.start_nodes, terminals, fields)
+        return Plan(digest, self.blueprint, nodes, self.start_nodes, tuple(terminals), fields)
+
+    def _is_plain(self, node: Node) -> bool:
+        """Whether no expression decides what the node reads."""
+        return node.uses != LOOP_CONTROLLER and not any(e.condition or e.transform for e in self.out[node.id])
+
+    def _plain_reads(self, node: Node, fallback_of: tuple[str, ...]) -> dict[str, None]:
+        fields = dict.fromkeys(self._input_fields(node))
+        for source in fallback_of:
+            fields[f"f:{source}"] = None
+        return fields
+
+    def _fallback_of(self, node_id: str) -> tuple[str, ...]:
+        if node_id not in self._stands_in:
+            return ()
+        return tuple(source for source, kind, _ in self.incoming[node_id] if kind == "fallback")
+
+    def _is_terminal(self, node_id: str, fallback_of: tuple[str, ...]) -> bool:
+        return not self.out[node_id] and node_id not in self.gather and not fallback_of
 
     def _node(self, node: Node) -> PlanNode:
         edges = tuple(
@@ -131,14 +157,18 @@ class _Compiler:
         condition = None
         if node.uses == LOOP_CONTROLLER and isinstance(node.params.get("condition"), str):
             condition = _expression(node.params["condition"])
-        keys, whole = self._context_keys(edges, condition)
         fields = dict.fromkeys(self._input_fields(node))
-        for key in keys:
-            fields.update(dict.fromkeys(value_fields(self.nodes, key)))
-        transform_sources = {edge.index: name for edge in edges if (name := self._transform_source(edge)) is not None}
-        for name in transform_sources.values():
-            fields.update(dict.fromkeys(value_fields(self.nodes, f"_outputs.{name}")))
-        fallback_of = tuple(source for source, kind, _ in self.incoming[node.id] if kind == "fallback")
+        keys: tuple[str, ...] = ()
+        whole, transform_sources = False, {}
+        decides = any(edge.condition is not None or edge.transform is not None for edge in edges)
+        if condition is not None or decides:
+            keys, whole = self._context_keys(edges, condition)
+            for key in keys:
+                fields.update(dict.fromkeys(value_fields(self.nodes, key)))
+            transform_sources = {e.index: name for e in edges if (name := self._transform_source(e)) is not None}
+            for name in transform_sources.values():
+                fields.update(dict.fromkeys(value_fields(self.nodes, f"_outputs.{name}")))
+        fallback_of = self._fallback_of(node.id)
         fields.update(dict.fromkeys(f"f:{source}" for source in fallback_of))
         return PlanNode(
             node=node,
@@ -152,10 +182,8 @@ class _Compiler:
             fallback_of=fallback_of,
             gathers=next((source for source, kind, _ in self.incoming[node.id] if kind == "batch"), None),
             transform_sources=transform_sources,
-            terminal=not edges and node.id not in self.gather and not fallback_of,
-            always=None
-            if any((e.action, e.condition, e.transform) != (None, None, None) for e in edges)
-            else "t" * len(edges),
+            terminal=self._is_terminal(node.id, fallback_of),
+            always=None if any(e.action is not None for e in edges) or decides else "t" * len(edges),
         )
 
     def _context_keys(self, edges: tuple[PlanEdge, ...], condition: Expression | None) -> tuple[tuple[str, ...], bool]:
@@ -181,31 +209,30 @@ class _Compiler:
 
     def _input_fields(self, node: Node) -> list[str]:
         if node.inputs is None:
-            return [f"c:_inputs.{node.id}"] if node.id in self.start_nodes else []
+            return [f"c:_inputs.{node.id}"] if node.id in self._start_set else []
         values = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
         return [field for value in values for field in input_fields(self.nodes, value)]
 
-    def _entry(self, plan_node: PlanNode) -> list[Any]:
+    def _entry(self, node: Node, reads: tuple[str, ...], fallback_of: tuple[str, ...]) -> list[Any]:
         """What the scripts know of a node; its shape is told at the head of graph.lua."""
-        node = plan_node.node
         opts: dict[str, Any] = {}
-        if plan_node.loops:
-            opts["loops"] = plan_node.loops
+        if self.forest.chain[node.id]:
+            opts["loops"] = self.forest.chain[node.id]
         if node.id in self.forest.loops:
             opts["header"] = 1
         if node.config.fallback in self.nodes:
             opts["fallback"] = self._edge(node.id, "fallback", 0)
-        if plan_node.fallback_of:
-            opts["fallbackOf"] = plan_node.fallback_of
+        if fallback_of:
+            opts["fallbackOf"] = fallback_of
         if node.id in self.gather:
             opts["gather"] = self._edge(node.id, "batch", 0)
         if node.inputs is not None:
             opts["inputs"] = 1
         if node.config.on_item_error == "collect":
             opts["collect"] = 1
-        outs = [self._edge(node.id, "edge", i) for i in range(len(plan_node.edges))]
+        outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
         ins = [self._brings(*origin) for origin in self.incoming[node.id]]
-        return [self._join(node.id), ins, outs, plan_node.reads, self._queue(node), *([opts] if opts else [])]
+        return [self._join(node.id), ins, outs, reads, self._queue(node), *([opts] if opts else [])]
 
     def _queue(self, node: Node) -> str:
         return node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
@@ -233,6 +260,8 @@ class _Compiler:
         if undecided.startswith("#") and kind == "edge" and self.out[source][index].transform is not None:
             undecided += "x"
         edge: list[Any] = [target, place, undecided, self._join(target), self._queue(self.nodes[target])]
+        if not self.forest.loops:
+            return edge
         if (source, target) in self.forest.back:
             return [*edge, "b", target]
         left, entered = self._crossing(source, target)
@@ -258,7 +287,8 @@ class _Compiler:
 
     def _loop_meta(self, header: str) -> dict[str, Any]:
         region = self.forest.loops[header].region
-        ordered = [node_id for node_id in self.nodes if node_id in region]
+        ordered = sorted(region, key=self._order.__getitem__)
+        inner = [node_id for node_id in ordered if node_id != header and node_id in self._loop_order]
         joins, entries, exits, clear = {}, [], [], []
         for node_id in ordered:
             edges = self.incoming[node_id]
@@ -277,7 +307,7 @@ class _Compiler:
         return {
             "nodes": ordered,
             "joins": joins,
-            "inner": [h for h, loop in self.forest.loops.items() if h != header and loop.header in region],
+            "inner": sorted(inner, key=self._loop_order.__getitem__),
             "clear": clear,
             "entries": entries,
             "exits": exits,
@@ -333,5 +363,4 @@ def _expression(source: str | None) -> Expression | None:
     return compile_expression(source) if source is not None else None
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode

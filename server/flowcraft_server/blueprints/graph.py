@@ -6,8 +6,9 @@ batch-gather. Edges that lead to or from nowhere are left out.
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, LoopForest, find_loops, strongly_connected
+from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, LoopForest, cycles_of, find_loops
 from flowcraft_server.blueprints.loops import Link as LoopLink
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
@@ -103,11 +104,20 @@ class Graph:
 
     def components(self, arcs: Iterable[Arc] | None = None) -> list[list[str]]:
         """The strongly connected parts that hold a cycle, of all arcs or of these."""
-        successors: dict[str, list[str]] = {node_id: [] for node_id in self.nodes}
-        for arc in self.all_arcs() if arcs is None else arcs:
-            successors[arc.source].append(arc.target)
-        parts = strongly_connected(list(self.nodes), successors)
-        return [part for part in parts if len(part) > 1 or part[0] in successors[part[0]]]
+        if arcs is None:
+            return self._parts
+        in_cycles = {node_id for part in self._parts for node_id in part}
+        return self._components(arc for arc in arcs if arc.source in in_cycles and arc.target in in_cycles)
+
+    @cached_property
+    def _parts(self) -> list[list[str]]:
+        return self._components(self.all_arcs())
+
+    def _components(self, arcs: Iterable[Arc]) -> list[list[str]]:
+        successors: dict[str, list[str]] = {}
+        for arc in arcs:
+            successors.setdefault(arc.edge.source, []).append(arc.edge.target)
+        return cycles_of([node_id for node_id in self.nodes if node_id in successors], successors)
 
     def all_arcs(self) -> Iterable[Arc]:
         """All arcs, by source."""

@@ -6,19 +6,21 @@ from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import written_keys
 from flowcraft_server.blueprints.marks import Path
 from flowcraft_server.blueprints.model import Node
+from flowcraft_server.blueprints.ways import Ways
 
 
 def check_order(findings: Findings) -> None:
     """Check that a way leads from each node to those that read its output."""
     keys = written_keys(findings.blueprint)
     before = _sources(findings)
+    ways: Ways | None = None
     for node in findings.graph.nodes.values():
         reads = [(path, source) for path, name in _reads(node) if (source := _read_node(findings, name, keys))]
         if all(source in before[node.id] for _, source in reads):
             continue
-        earlier = _reached(before, node.id)
+        ways = ways or Ways(list(findings.graph.nodes), before)
         for path, source in reads:
-            if source not in earlier:
+            if not ways.lead(source, node.id):
                 message = f"'{source}' may not have run by then: no way leads from it to '{node.id}'"
                 own = "this is the node's own output, which is not there before it has run"
                 findings.warning(path, own if source == node.id else message)
@@ -31,17 +33,6 @@ def _sources(findings: Findings) -> dict[str, set[str]]:
         if node.config.fallback in before:
             before[node.id].add(node.config.fallback)
     return before
-
-
-def _reached(before: Mapping[str, set[str]], node_id: str) -> set[str]:
-    seen: set[str] = set()
-    pending = list(before[node_id])
-    while pending:
-        source = pending.pop()
-        if source not in seen:
-            seen.add(source)
-            pending += before[source]
-    return seen
 
 
 def _reads(node: Node) -> Iterator[tuple[Path, str]]:

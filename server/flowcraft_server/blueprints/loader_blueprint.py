@@ -19,7 +19,7 @@ from flowcraft_server.blueprints.loader_tests import read_tests
 from flowcraft_server.blueprints.loader_tree import Entry, Fields, Tree, kind_of
 from flowcraft_server.blueprints.marks import Marks
 from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Node
-from flowcraft_server.blueprints.node_config import NodeConfig
+from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 
 
 def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint | None:
@@ -33,7 +33,7 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
     for key, entry in entries.items():
         reading.marks.put((key,), entry.value.mark, entry.key_mark)
     said = _top(reading, tree, entries, default_id)
-    defaults = NodeConfig()
+    defaults = NOTHING_SAID
     if "defaults" in entries:
         defaults = read_config(reading, entries["defaults"].value, ("defaults",), DEFAULTS_KEYS)
     drafts: list[NodeDraft] = []

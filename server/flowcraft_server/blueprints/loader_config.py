@@ -9,7 +9,7 @@ from flowcraft_server.blueprints.loader_keys import RETRY_DELAY_KEYS
 from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
 from flowcraft_server.blueprints.loader_tree import Fields, Tree
 from flowcraft_server.blueprints.marks import Path
-from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
+from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig, RetryDelay
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """The same that `executor.queue` of a server takes: a queue that no server could name would never be served."""
@@ -26,11 +26,15 @@ def read_config(reading: Reading, tree: Tree, path: Path, known: Collection[str]
         name, value = _setting(reading, key, entry.value, (*path, key))
         if value is not None:
             said[name] = value
-    return NodeConfig(**said)
+    return NodeConfig(**said) if said else NOTHING_SAID
 
 
 def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
     """The config, completed by the blueprint's defaults."""
+    if defaults == NOTHING_SAID:
+        return config
+    if config is NOTHING_SAID:
+        return defaults
     missing = {}
     for field in fields(NodeConfig):
         if getattr(config, field.name) in (None, ()):

@@ -10,7 +10,7 @@ from flowcraft_server.blueprints.loader_links import Link, read_needs, read_next
 from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
 from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of
 from flowcraft_server.blueprints.marks import Mark, Path
-from flowcraft_server.blueprints.node_config import NodeConfig
+from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 
 _OLDER_SUBFLOW = ("sub-workflow", "subflow")
 
@@ -24,7 +24,7 @@ class NodeDraft:
     uses: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: str | Mapping[str, str] | None = None
-    config: NodeConfig = field(default_factory=NodeConfig)
+    config: NodeConfig = NOTHING_SAID
     join: str | None = None
     links: list[Link] = field(default_factory=list)
 

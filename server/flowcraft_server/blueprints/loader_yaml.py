@@ -64,9 +64,11 @@ def read_yaml(
     Returns:
         What it holds, None if it holds nothing or cannot be read, and what is wrong with it.
     """
+    hidden = text.translate(_HIDE)
     reader = _Reader(Lines(text, file), includes, holds)
+    reader.hides = hidden != text or any(char in text for char in _HIDE.values())
     try:
-        for event in yaml.parse(text.translate(_HIDE), Loader=_Loader):
+        for event in yaml.parse(hidden, Loader=_Loader):
             reader.take(event)
     except yaml.MarkedYAMLError as error:
         reader.refuse(reader.place(error.problem_mark or error.context_mark), _explained(error, text, reader))
@@ -87,6 +89,7 @@ class _Reader:
         self.root: Tree | None = None
         self.problems: list[Problem] = []
         self.documents = 0
+        self.hides = True
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Tree | None] = {}
         self._aliased = 0
@@ -99,19 +102,25 @@ class _Reader:
         """Where a mark of the parser's is."""
         return self.lines.mark(mark.index if mark is not None else 0)
 
+    def _begins(self, event: Any) -> Mark:
+        """Where an event begins. The parser counts as `Lines` does: what ends a line for it alone is hidden from it."""
+        mark = event.start_mark
+        return Mark(self.lines.file, mark.line + 1, mark.column + 1)
+
     def take(self, event: Any) -> None:
         """Put the parser's next event where it belongs."""
-        mark = self.place(event.start_mark)
-        if isinstance(event, yaml.ScalarEvent):
-            self._add(self._scalar(event, mark), event.anchor)
-        elif isinstance(event, yaml.AliasEvent):
-            self._add(self._alias(str(event.anchor), mark), None)
-        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            self._open(event, mark)
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._add(self._scalar(event, self._begins(event)), event.anchor)
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             frame = self._stack.pop()
             self._add(self._closed(frame), frame.anchor)
-        elif isinstance(event, yaml.DocumentStartEvent):
+        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+            self._open(event, self._begins(event))
+        elif kind is yaml.AliasEvent:
+            self._add(self._alias(str(event.anchor), self._begins(event)), None)
+        elif kind is yaml.DocumentStartEvent:
+            mark = self._begins(event)
             self.documents += 1
             self._anchors = {}
             if self.documents == 2:
@@ -128,7 +137,7 @@ class _Reader:
         self._stack.append(_Frame(mark, isinstance(event, yaml.MappingStartEvent), event.anchor))
 
     def _scalar(self, event: Any, mark: Mark) -> Scalar:
-        text = str(event.value).translate(_SHOW)
+        text = event.value.translate(_SHOW) if self.hides else event.value
         try:
             if event.tag == "!include":
                 return Scalar(self.includes.read(text), text, mark)

@@ -93,6 +93,28 @@ def _pop_component(node: str, stack: list[str], on_stack: set[str], order: Mappi
             return sorted(component, key=order.__getitem__)
 
 
+def cycles_of(nodes: Sequence[str], successors: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The strongly connected parts that hold a cycle, each in the order of `nodes`."""
+    # What no way leads to is in no cycle: most graphs have few, and taking that away first is cheap.
+    inside = set(nodes)
+    ways_in = dict.fromkeys(nodes, 0)
+    for node in nodes:
+        for target in successors.get(node, ()):
+            if target in inside:
+                ways_in[target] += 1
+    free = [node for node in nodes if not ways_in[node]]
+    while free:
+        node = free.pop()
+        inside.discard(node)
+        for target in successors.get(node, ()):
+            if target in inside:
+                ways_in[target] -= 1
+                if not ways_in[target]:
+                    free.append(target)
+    parts = strongly_connected([node for node in nodes if node in inside], successors) if inside else []
+    return [part for part in parts if len(part) > 1 or part[0] in successors.get(part[0], ())]
+
+
 def find_loops(
     nodes: Mapping[str, str], links: Sequence[Link], entry_points: Sequence[str] = (), extra_starts: Iterable[str] = ()
 ) -> LoopForest:
@@ -150,7 +172,9 @@ class _Search:
 
     def find(self) -> None:
         """Fill `loops` and `back`."""
-        pending = [(None, self._cycles(list(self.uses)))]  # a stack and no recursion: loops may be nested deeply
+        pending: list[tuple[str | None, Iterator[list[str]]]] = [
+            (None, self._cycles(list(self.uses)))
+        ]  # a stack and no recursion: loops may be nested deeply
         while pending:
             parent, cycles = pending[-1]
             component = next(cycles, None)
@@ -173,9 +197,7 @@ class _Search:
             ]
             for node in members
         }
-        for component in strongly_connected(members, successors):
-            if len(component) > 1 or component[0] in successors[component[0]]:
-                yield component
+        yield from cycles_of(members, successors)
 
     def _choose_header(self, component: list[str], cycle: set[str]) -> str:
         def is_entered(node: str) -> bool:

@@ -71,6 +71,8 @@ class NodeConfig:
 
     def to_plain(self) -> dict[str, Any]:
         """What was said, in the words of the JSON form."""
+        if self is NOTHING_SAID:
+            return {}
         said = {
             "maxRetries": self.max_retries,
             "retryDelay": None if self.retry_delay is None else self.retry_delay.to_plain(),
@@ -90,6 +92,8 @@ class NodeConfig:
         Raises:
             ValueError: a duration cannot be read.
         """
+        if not plain:
+            return NOTHING_SAID  # type: ignore[return-value]
         delay, timeout = plain.get("retryDelay"), plain.get("timeout")
         return cls(
             max_retries=plain.get("maxRetries"),
@@ -101,3 +105,7 @@ class NodeConfig:
             non_retryable=tuple(plain.get("nonRetryable") or ()),
             on_item_error=plain.get("onItemError"),
         )
+
+
+NOTHING_SAID = NodeConfig()
+"""The configuration of most nodes, which share it."""

@@ -1,6 +1,6 @@
 """The compiled form of a blueprint: what a worker knows of it, and what the scripts read from Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,37 @@ class PlanNode:
     hands_over: bool = False
 
 
+class LazyNodes(Mapping[str, PlanNode]):
+    """The nodes of a plan, each made when it is asked for: who publishes a plan, or runs a few of its nodes, needs no others.
+
+    Args:
+        names: their ids, in the order of the blueprint.
+        make: makes one; called once for each, or more often if threads ask at the same time.
+    """
+
+    def __init__(self, names: Collection[str], make: Callable[[str], PlanNode]) -> None:
+        self._names = names
+        self._make = make
+        self._made: dict[str, PlanNode] = {}
+
+    def __getitem__(self, node_id: str) -> PlanNode:
+        node = self._made.get(node_id)
+        if node is None:
+            if node_id not in self._names:
+                raise KeyError(node_id)
+            node = self._made[node_id] = self._make(node_id)
+        return node
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._names
+
+
 @dataclass(frozen=True)
 class Plan:
     """A compiled blueprint.
@@ -79,7 +110,7 @@ class Plan:
     @cached_property
     def blueprint_nodes(self) -> Mapping[str, Node]:
         """The blueprint's nodes by id."""
-        return {node_id: node.node for node_id, node in self.nodes.items()}
+        return {node.id: node for node in self.blueprint.nodes}
 
     def value_fields(self, key: str) -> tuple[str, ...]:
         """Run-hash fields that may hold the context key, the first present one counts. `_inputs.*` is not among them."""

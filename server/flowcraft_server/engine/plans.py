@@ -9,7 +9,7 @@ from typing import Any
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.blueprints.plan import Plan
+from flowcraft_server.blueprints.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.store.link import StoreLink
 
 MOST_TOLD = 32
@@ -99,12 +99,26 @@ class PlanCache:
         if "doc" not in fields:
             raise PlanNotFound(f"plan {plan_hash} is not in Redis")
         compiled = compile_blueprint(Blueprint.from_plain(json.loads(fields["doc"])))
-        # What a claim returns is laid down by the stored entry, which another release may have compiled.
-        entries = {node_id: json.loads(fields[f"n:{node_id}"]) for node_id in compiled.nodes}
-        nodes = {}
-        for node_id, node in compiled.nodes.items():
+        entries = _Entries(fields)
+
+        def stored(node_id: str) -> PlanNode:
+            # What a claim returns is laid down by the stored entry, which another release may have compiled.
             follower = sole_follower(entries, node_id)
             hands_over = len(follower) > 1 and len(str(follower[3])) == 1
             reads = tuple(entries[node_id][3])
-            nodes[node_id] = replace(node, reads=reads, follower=follower, hands_over=hands_over)
-        return replace(compiled, hash=plan_hash, nodes=nodes, fields=fields)
+            return replace(compiled.nodes[node_id], reads=reads, follower=follower, hands_over=hands_over)
+
+        return replace(compiled, hash=plan_hash, nodes=LazyNodes(compiled.blueprint_nodes, stored), fields=fields)
+
+
+class _Entries(dict[str, list[Any]]):
+    """A plan's stored entries by node, each parsed when it is asked for."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def __missing__(self, node_id: str) -> list[Any]:
+        entry: list[Any] = json.loads(self._fields[f"n:{node_id}"])
+        self[node_id] = entry
+        return entry

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flowcraft_server.blueprints import loader_yaml
 from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.loader_include import Includes
+from flowcraft_server.blueprints.loader_lines import Lines
 from flowcraft_server.blueprints.loader_scalars import core_scalar
 from tests.unit.blueprints.registry import read
 
@@ -167,3 +171,35 @@ def test_an_included_file_is_a_text(tmp_path: Path) -> None:
     mark = blueprint.marks.of(("nodes", "a", "params", "t"))
     assert mark is not None
     assert (mark.line, mark.column) == (2, 31)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "a: 1\n",
+                "b: [x, {y: z}]\r\n",
+                "é: \u2028'q\u0085'\r",
+                "# c\n",
+                "\t",
+                "- k\n",
+                "  m: |\n    t\n",
+                "&a ",
+                "*a\n",
+            ]
+        ),
+        max_size=8,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_the_parser_counts_lines_and_columns_as_editors_do(parts: list[str]) -> None:
+    text = "".join(parts)
+    lines, seen = Lines(text, "f"), []
+    reader = loader_yaml._Reader(lines, Includes(None), "")
+    try:
+        for event in yaml.parse(text.translate(loader_yaml._HIDE), Loader=loader_yaml._Loader):
+            if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
+                seen.append((reader._begins(event), lines.mark(event.start_mark.index)))
+    except yaml.YAMLError:
+        pass
+    assert all(found == expected for found, expected in seen)

@@ -1,0 +1,136 @@
+"""Large blueprints: their limits, to the last node, and that reading, checking and compiling them stays linear."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from benchmarks.load import HANDLERS, SHAPES, written
+from benchmarks.setting import fan
+from flowcraft_server.blueprints import linter_sizes
+from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.linter import lint
+from flowcraft_server.blueprints.linter_findings import Findings
+from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.loops import Link, find_loops
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.ways import Ways
+
+
+def lines_run(call: Callable[[], Any]) -> int:
+    """How many lines of Python a call runs, those of the standard library left out: its length without a clock."""
+    count = 0
+
+    def local(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return local
+
+    def enter(frame: FrameType, event: str, arg: Any) -> Any:
+        return local if "flowcraft" in frame.f_code.co_filename else None
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def whole(graph: dict[str, Any], text: str | None) -> None:
+    blueprint = Blueprint.from_plain(graph)
+    if text is not None:
+        found, problems = load_text(text)
+        assert found is not None and not problems
+        blueprint = found
+    lint(blueprint, handlers=HANDLERS, blueprints={})
+    compile_blueprint(blueprint)
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.parametrize("yaml", [False, True], ids=["plain", "yaml"])
+def test_twice_the_nodes_take_twice_as_long(shape: str, yaml: bool) -> None:
+    small, large = SHAPES[shape](301), SHAPES[shape](601)
+    texts = [written(graph) if yaml else None for graph in (small, large)]
+    steps = [
+        lines_run(lambda graph=graph, text=text: whole(graph, text))
+        for graph, text in zip((small, large), texts, strict=True)
+    ]
+    assert steps[1] / steps[0] < 2.4
+
+
+def problems(graph: dict[str, Any]) -> list[str]:
+    findings = Findings(Blueprint.from_plain(graph), HANDLERS, {}, {})
+    linter_sizes.check_sizes(findings)
+    return [f"{problem.path}: {problem.message}" for problem in findings.problems]
+
+
+def fan_of(width: int) -> dict[str, Any]:
+    return fan("b", width)
+
+
+def beginning(count: int) -> dict[str, Any]:
+    return {"id": "b", "nodes": [{"id": f"n{i}", "uses": "echo"} for i in range(count)], "edges": []}
+
+
+def chained(count: int) -> dict[str, Any]:
+    return SHAPES["chain"](count)
+
+
+def named(count: int) -> dict[str, Any]:
+    graph = chained(2)
+    graph["nodes"][1]["inputs"] = {f"v{i}": "n0" for i in range(count)}
+    return graph
+
+
+def ring(count: int) -> dict[str, Any]:
+    graph = chained(count)
+    graph["edges"] += [{"source": f"n{count - 1}", "target": "n0", "action": "again"}]
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("make", "limit", "said"),
+    [
+        (chained, linter_sizes.MOST_NODES, "100,001 nodes: a blueprint has 100,000 at most"),
+        (beginning, linter_sizes.MOST_STARTS, "20,001 nodes that nothing leads to"),
+        (fan_of, linter_sizes.MOST_EDGES, "20,001 edges lead from it, 20,000 at most can"),
+        (named, linter_sizes.MOST_NAMES, "1,001 names: a node has 1,000 inputs at most"),
+        (ring, linter_sizes.MOST_IN_LOOP, "is in a loop of 1,001 nodes: a loop has 1,000 nodes"),
+    ],
+    ids=["nodes", "starts", "edges", "names", "loop"],
+)
+def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, said: str) -> None:
+    assert problems(make(limit)) == []
+    found = problems(make(limit + 1))
+    assert found and said in found[0]
+
+
+def test_loops_in_loops_a_thousand_deep() -> None:
+    """Once the search called itself for each, until Python refused."""
+    count = 1_100
+    names = {f"n{i}": "x" for i in range(2 * count)}
+    links = [Link(f"n{i}", f"n{i + 1}") for i in range(2 * count - 1)]
+    links += [Link(f"n{2 * count - 1 - i}", f"n{i}", True) for i in range(count)]
+    forest = find_loops(names, links)
+    assert len(forest.loops) == count
+    assert max(len(chain) for chain in forest.chain.values()) == count
+
+
+def test_a_blueprint_of_deep_loops_is_refused_and_not_crashed_on() -> None:
+    graph = ring(1_200)
+    graph["edges"] += [{"source": f"n{1199 - i}", "target": f"n{i}", "action": f"a{i}"} for i in range(1, 600)]
+    found = lint(Blueprint.from_plain(graph), handlers=HANDLERS, blueprints={})
+    assert any("a loop has 1,000 nodes" in problem.message for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [("a", "d", True), ("d", "a", False), ("b", "c", False), ("e", "e", True), ("a", "a", False), ("e", "f", True)],
+)
+def test_ways(source: str, target: str, expected: bool) -> None:
+    before = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b", "c"}, "e": {"f"}, "f": {"e"}}
+    assert Ways(list(before), before).lead(source, target) is expected
