@@ -93,7 +93,9 @@ class WorkerProcess:
             self.held.all,
             (running.attempts, self._loop.attempts, self._stock.attempts, self._committer.attempts, self.runner.direct),
         )
-        keeper = LeaseKeeper(self._link, self.runner, self.keys, self.settings, self.liveness, self.counters)
+        keeper = LeaseKeeper(
+            self._link, self.runner, self.keys, self.settings, self.liveness, self.counters, self._announce
+        )
         listener = StopListener(url, self.runner, self.keys, self._stopping)
         sweeper = Sweeper(self._link, self.keys, self.settings)
         janitor = Janitor(self._link, self.keys, self.settings.retention)

@@ -85,6 +85,7 @@ class LeaseKeeper:
         settings: WorkerSettings,
         liveness: Liveness,
         counters: Counters,
+        announce: Callable[[], object],
     ) -> None:
         self._link = link
         self._runner = runner
@@ -92,6 +93,7 @@ class LeaseKeeper:
         self._settings = settings
         self._liveness = liveness
         self._counters = counters
+        self._announce = announce
         self._counted: dict[Any, Any] = {}
         self._next_renewal = 0.0
 
@@ -126,8 +128,11 @@ class LeaseKeeper:
             for run_id, inst, what in zip(told[::3], told[1::3], told[2::3], strict=True):
                 self._told(run_id, inst, what)
         counted: dict[Any, Any] = dict(self._counters.fields())
+        worker = self._keys.worker(self._settings.worker_id)
+        if not self._link.once(lambda: self._link.redis.exists(worker)):  # Redis was emptied
+            self._announce()
+            self._counted = {}
         if counted != self._counted:
-            worker = self._keys.worker(self._settings.worker_id)
             self._link.once(lambda: self._link.redis.hset(worker, mapping=counted))
             self._counted = counted
 

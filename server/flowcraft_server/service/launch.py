@@ -18,6 +18,7 @@ from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from .collector import collect_less_often
 from .isolation import IsolationProcesses, give_up_worker
 from .program import restart_this_program
+from .publishing import KeptPublished
 from .redis_gate import RedisUnusable, check_durability, check_protocol, complaints_about, shown_url, wait_for_redis
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
@@ -198,13 +199,20 @@ def run_deployment(
     def look_after_store() -> None:
         if store is not None and store.ensure_running():
             logger.warning("the embedded store had died; it was started again with all that it had answered")
+        if publish:
+            kept.tick()
 
     settings = deployment.settings
     client = deployment.open_redis(stop, lenient=lenient)
     hashes = deployment.publish(client) if publish else {}
-    client.close()
+    kept = KeptPublished(
+        client, Keys(settings.name), hashes, lambda: deployment.publish(client), settings.executor.heartbeat
+    )
     started(hashes)
     logger.info("serving '{}' on queue {}", settings.name, ", ".join(settings.executor.queues))
-    finished = deployment.work(stop, look_after_store)
+    try:
+        finished = deployment.work(stop, look_after_store)
+    finally:
+        client.close()
     logger.info("stopped{}", "" if finished else "; what had not finished was handed back")
     return finished

@@ -1,0 +1,81 @@
+"""What a deployment keeps published in Redis: published again when it is no longer there."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import redis
+from loguru import logger
+
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.steps import clock
+
+
+class KeptPublished:
+    """Looks now and then whether what was published is still there, and has it published again if not.
+
+    Redis may be emptied, or restored from a copy that is older. A blueprint that another deployment has published since under
+    the same id is there: two deployments never publish against each other.
+
+    Args:
+        client: of Redis; its values may be bytes or text.
+        hashes: of the plan of each blueprint that was published, by id.
+        publish: publishes everything again.
+        pause: seconds between two looks.
+    """
+
+    def __init__(
+        self, client: Any, keys: Keys, hashes: Mapping[str, str], publish: Callable[[], object], pause: float
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._hashes = hashes
+        self._publish = publish
+        self._pause = pause
+        self._next = clock() + pause
+
+    def tick(self) -> None:
+        """Look, if it is time for it. While Redis is away nothing can be said."""
+        if clock() < self._next:
+            return
+        self._next = clock() + self._pause
+        try:
+            missing = self.missing()
+            if missing:
+                self._publish()
+        except redis.exceptions.RedisError as error:
+            logger.debug("it cannot be seen whether everything is published: {}", error)
+            return
+        if missing:
+            logger.warning(
+                "{} missing in Redis, which was emptied or restored from an older copy: published again. Runs that are not"
+                " there any more are lost",
+                missing,
+            )
+
+    def missing(self) -> str:
+        """What is not there any more, as a phrase for the log; '' if all is.
+
+        Raises:
+            redis.exceptions.RedisError: Redis does not answer.
+        """
+        keys, names = self._keys, list(self._hashes)
+        pipe = self._client.pipeline(transaction=False)
+        pipe.get(keys.protocol)
+        pipe.exists(keys.settings)
+        for name in names:
+            pipe.hget(keys.blueprints, name)
+            pipe.exists(keys.plan(self._hashes[name]))
+        spoken, has_settings, *rest = pipe.execute()
+        gone = []
+        for name, current, has_plan in zip(names, rest[::2], rest[1::2], strict=True):
+            found = current.decode() if isinstance(current, bytes) else current
+            if found is None or (found == self._hashes[name] and not has_plan):
+                gone.append(name)
+        if gone:
+            some = ", ".join(f"'{name}'" for name in gone[:5]) + (
+                f" and {len(gone) - 5} others" if len(gone) > 5 else ""
+            )
+            return f"blueprint {some} was" if len(gone) == 1 else f"blueprints {some} were"
+        if spoken is None or (spoken.decode() if isinstance(spoken, bytes) else spoken) != PROTOCOL_VERSION:
+            return "" if spoken is not None else "the protocol's version was"
+        return "" if has_settings else "the deployment's settings were"
