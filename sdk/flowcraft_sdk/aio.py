@@ -11,7 +11,7 @@ from flowcraft_sdk.aio_driver import AsyncDriver
 from flowcraft_sdk.aio_handle import AsyncHandle
 from flowcraft_sdk.aio_operating import AsyncOperator
 from flowcraft_sdk.connection import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
-from flowcraft_sdk.context_input import check_run_id, new_run_id
+from flowcraft_sdk.context_input import check_known_run_id, check_run_id, new_run_id
 from flowcraft_sdk.errors import RunConflictError
 from flowcraft_sdk.operations import Deployment, Seconds, StartOptions
 from flowcraft_sdk.protocol.keys import Keys
@@ -186,7 +186,7 @@ class AsyncClient:
 
     def get_handle(self, run_id: str, *, result_type: Any = None) -> AsyncHandle[Any]:
         """A handle to an existing run. No I/O: a wrong id shows at the first call on the handle."""
-        return AsyncHandle(self, run_id, result_type)
+        return AsyncHandle(self, check_known_run_id(run_id), result_type)
 
     def list_runs(
         self,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import redis
 
 from flowcraft_sdk.aio_listener import AsyncListenerHub
+from flowcraft_sdk.asked import asked_of
 from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, borne, listening_connection
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.script_call import ScriptCall
@@ -38,12 +39,17 @@ class AsyncDriver:
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end and return its value."""
-        async with aclosing(self.stream(returning(operation))) as stream:
+        async with aclosing(self.stream(returning(operation), asked_of(operation))) as stream:
             result: T = await anext(stream)
         return result
 
-    async def stream(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
-        """Run an operation and yield what it emits. That Redis is away is told to the operation first."""
+    async def stream(self, operation: Operation[Any], asked: str = "") -> AsyncGenerator[Any, None]:
+        """Run an operation and yield what it emits. That Redis is away is told to the operation first.
+
+        Args:
+            asked: what it is to do, for messages; found out by itself if not given.
+        """
+        asked = asked or asked_of(operation)
         ears: list[Ear] = []
         answer: Any = None
         error: BackendUnavailableError | None = None
@@ -60,7 +66,7 @@ class AsyncDriver:
                     yield step.item
                     continue
                 try:
-                    answer = await self._do(step, ears)
+                    answer = await self._do(step, ears, asked)
                 except BackendUnavailableError as away:
                     error = away
                 if _cancels() > cancels:  # on Python 3.11, redis-py's wait_for may have swallowed it
@@ -88,7 +94,7 @@ class AsyncDriver:
         if self._closed:
             raise ConfigurationError("this client is closed")
 
-    async def _do(self, step: Step, ears: list[Ear]) -> Any:
+    async def _do(self, step: Step, ears: list[Ear], asked: str) -> Any:
         self._check_open()
         if isinstance(step, Listen):
             ears.append(await self.hub.listen(step.channels, step.seconds, mark=step.mark))
@@ -103,7 +109,7 @@ class AsyncDriver:
             await asyncio.sleep(step.seconds)
             return {}
         assert isinstance(step, Command | Batch | ScriptCall)
-        attempts = Attempts(step, self.url, self.settings)
+        attempts = Attempts(step, self.url, self.settings, asked)
         while True:
             try:
                 return await self._send(step)

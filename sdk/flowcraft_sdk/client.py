@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 from flowcraft_sdk import listing, operations, waiting
 from flowcraft_sdk.connection import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
-from flowcraft_sdk.context_input import check_run_id, new_run_id
+from flowcraft_sdk.context_input import check_known_run_id, check_run_id, new_run_id
 from flowcraft_sdk.driver import SyncDriver
 from flowcraft_sdk.errors import RunConflictError
 from flowcraft_sdk.handle import Handle
@@ -186,7 +186,7 @@ class Client:
 
     def get_handle(self, run_id: str, *, result_type: Any = None) -> Handle[Any]:
         """A handle to an existing run. No I/O: a wrong id shows at the first call on the handle."""
-        return Handle(self, run_id, result_type)
+        return Handle(self, check_known_run_id(run_id), result_type)
 
     def list_runs(
         self,

@@ -183,11 +183,11 @@ class Attempts:
         step: what is sent; only a script changes something.
         url: address, for the message; its password never shows.
         settings: how many attempts there are.
+        asked: what the caller wanted, as it goes on after "cannot".
     """
 
-    def __init__(self, step: Command | Batch | ScriptCall, url: str, settings: ClientSettings) -> None:
-        first = step.commands[0] if isinstance(step, Batch) else step
-        self._operation = first.script.name if isinstance(first, ScriptCall) else first.name
+    def __init__(self, step: Command | Batch | ScriptCall, url: str, settings: ClientSettings, asked: str) -> None:
+        self._asked = asked
         self._step = step
         self._url = url
         self._writes = isinstance(step, ScriptCall)
@@ -215,20 +215,26 @@ class Attempts:
         trouble = trouble_of(error)
         if trouble is not None and (refused or self._left <= 0):
             raise BackendRefusedError(
-                f"Redis at {place} refuses {self._operation}: {trouble.advice}",
+                f"cannot {self._asked}: Redis at {place} refuses: {trouble.advice}",
                 trouble=trouble.name,
-                operation=self._operation,
+                operation=self._asked,
                 maybe_applied=self._writes and self._sent,
             ) from error
         if refused or self._left <= 0:
             raise BackendUnavailableError(
-                f"Redis at {place} cannot serve {self._operation}: {error}",
-                operation=self._operation,
+                f"cannot {self._asked}: Redis at {place} {'refuses' if refused else 'does not answer'}: {_reason(error)}",
+                operation=self._asked,
                 maybe_applied=self._writes and self._sent,
             ) from error
         self._left -= 1
         pause, self._pause = self._pause, min(self._pause * 3, 0.5)
         return pause
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without the command that redis-py puts in front of it in a pipeline."""
+    said = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+    return said.removeprefix("('").removesuffix("',)")
 
 
 def _never_sent(error: Exception) -> bool:

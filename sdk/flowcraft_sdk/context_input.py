@@ -8,17 +8,16 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from typing import Any
 
+from flowcraft_sdk.bounds import LONGEST_PATH, LONGEST_TAG, MOST_TAGS, check_key, check_key_count, check_text, shown
 from flowcraft_sdk.errors import ConfigurationError, InvalidInputError, SerializationError
 from flowcraft_sdk.protocol import wire
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
-MOST_TAG_CHARACTERS = 200
-MOST_MEMO_BYTES = 65_536
 DIGEST_BYTES = 12
 """Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
 
@@ -47,48 +46,37 @@ def check_run_id(run_id: str) -> str:
     """
     if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
         why = "; ids with a ~ are given to child runs and replays" if isinstance(run_id, str) and "~" in run_id else ""
-        raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {run_id!r}{why}")
+        raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {shown(run_id)}{why}")
     return run_id
 
 
-def check_tags(tags: Iterable[str]) -> list[str]:
+def check_tags(tags: Any) -> list[str]:
     """The tags, sorted and each once.
 
     Raises:
-        ConfigurationError: they are no short texts.
+        ConfigurationError: they are no short texts, or more than `MOST_TAGS`.
     """
-    found = [tags] if isinstance(tags, str) else list(tags)
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        raise ConfigurationError(f"tags is a list of texts, got {shown(tags)}")
+    found = list(islice(tags, MOST_TAGS + 1))
+    if len(found) > MOST_TAGS:
+        raise ConfigurationError(f"a run has {MOST_TAGS} tags at most, got more")
     for tag in found:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= MOST_TAG_CHARACTERS or not tag.isprintable():
-            raise ConfigurationError(f"a tag is a text of 1 to {MOST_TAG_CHARACTERS} printable characters, got {tag!r}")
+        if not isinstance(tag, str) or not 1 <= len(tag) <= LONGEST_TAG or not tag.isprintable():
+            raise ConfigurationError(f"a tag is a text of 1 to {LONGEST_TAG} printable characters, got {shown(tag)}")
     return sorted(set(found))
 
 
-def seconds(value: float | timedelta | None, name: str) -> float | None:
-    """A span as seconds.
+def check_known_run_id(run_id: Any) -> str:
+    """The id of a run that is there, be it one that no user can give.
 
     Raises:
-        ValueError: it is negative or not a number.
+        ConfigurationError: no run has such an id.
     """
-    if value is None:
-        return None
-    span = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not span >= 0:
-        raise ValueError(f"{name} is a span of time, got {value!r}")
-    return span
-
-
-def epoch_ms(moment: datetime | None, name: str) -> int | None:
-    """A moment as ms since 1970.
-
-    Raises:
-        ConfigurationError: it has no time zone.
-    """
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise ConfigurationError(f"{name}: a datetime without a time zone; give it one")
-    return int(moment.timestamp() * 1000)
+    checked = check_text(run_id, "a run id", LONGEST_PATH)
+    if not checked.isprintable() or "|" in checked:
+        raise ConfigurationError(f"no run has the id {shown(run_id)}")
+    return checked
 
 
 def as_context(ctx: Any) -> dict[str, Any]:
@@ -96,6 +84,7 @@ def as_context(ctx: Any) -> dict[str, Any]:
 
     Raises:
         SerializationError: it is something else, or a key is no text.
+        ConfigurationError: there are too many keys, or one is too long.
     """
     if ctx is None:
         return {}
@@ -105,7 +94,9 @@ def as_context(ctx: Any) -> dict[str, Any]:
         raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {kind}", "ctx")
     for key in fields:
         if not isinstance(key, str):
-            raise SerializationError(f"the key {key!r} is no text", "ctx")
+            raise SerializationError(f"the key {shown(key)} is no text", "ctx")
+        check_key(key)
+    check_key_count(len(fields))
     return dict(fields)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import redis
 
+from flowcraft_sdk.asked import asked_of
 from flowcraft_sdk.connection import Attempts, ClientSettings, borne, listening_connection, sync_client
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.listener import ListenerHub
@@ -39,12 +40,17 @@ class SyncDriver:
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end and return its value."""
-        with closing(self.stream(returning(operation))) as stream:
+        with closing(self.stream(returning(operation), asked_of(operation))) as stream:
             result: T = next(stream)
         return result
 
-    def stream(self, operation: Operation[Any]) -> Generator[Any, None, None]:
-        """Run an operation and yield what it emits. That Redis is away is told to the operation first."""
+    def stream(self, operation: Operation[Any], asked: str = "") -> Generator[Any, None, None]:
+        """Run an operation and yield what it emits. That Redis is away is told to the operation first.
+
+        Args:
+            asked: what it is to do, for messages; found out by itself if not given.
+        """
+        asked = asked or asked_of(operation)
         ears: list[Ear] = []
         answer: Any = None
         error: BackendUnavailableError | None = None
@@ -59,7 +65,7 @@ class SyncDriver:
                     yield step.item
                     continue
                 try:
-                    answer = self._do(step, ears)
+                    answer = self._do(step, ears, asked)
                 except BackendUnavailableError as away:
                     error = away
         finally:
@@ -78,7 +84,7 @@ class SyncDriver:
         if self._closed:
             raise ConfigurationError("this client is closed")
 
-    def _do(self, step: Step, ears: list[Ear]) -> Any:
+    def _do(self, step: Step, ears: list[Ear], asked: str) -> Any:
         self._check_open()
         if isinstance(step, Listen):
             ears.append(self.hub.listen(step.channels, step.seconds, mark=step.mark))
@@ -93,7 +99,7 @@ class SyncDriver:
             time.sleep(step.seconds)
             return {}
         assert isinstance(step, Command | Batch | ScriptCall)
-        attempts = Attempts(step, self.url, self.settings)
+        attempts = Attempts(step, self.url, self.settings, asked)
         while True:
             try:
                 return self._send(step)

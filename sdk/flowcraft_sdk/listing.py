@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowcraft_sdk.context_input import epoch_ms
+from flowcraft_sdk.bounds import check_moment
 from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
 from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc, server_ms, text
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
@@ -90,7 +90,7 @@ class _Pages:
     def __init__(self, wanted: Filter, deployment: Deployment, size: int) -> None:
         self._indexes = wanted.indexes(deployment)
         self._size = size
-        low, high = epoch_ms(wanted.after, "started_after"), epoch_ms(wanted.before, "started_before")
+        low, high = check_moment(wanted.after, "started_after"), check_moment(wanted.before, "started_before")
         self._low = "-inf" if low is None else str(low)
         self._high = "+inf" if high is None else f"({high}"
         self._seen: set[str] = set()

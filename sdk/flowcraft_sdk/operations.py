@@ -3,21 +3,22 @@
 import difflib
 import json
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from flowcraft_sdk.context_input import (
+from flowcraft_sdk.bounds import (
+    LONGEST_NAME,
+    LONGEST_REASON,
+    LONGEST_SPAN,
     MOST_MEMO_BYTES,
-    as_context,
-    check_contract,
-    check_tags,
-    digest,
-    encoded,
-    epoch_ms,
-    seconds,
+    check_moment,
+    check_span,
+    check_text,
 )
+from flowcraft_sdk.context_input import as_context, check_contract, check_known_run_id, check_tags, digest, encoded
 from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
@@ -91,6 +92,7 @@ def start(
     deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, options: StartOptions
 ) -> Operation[str | None]:
     """Start a run; the value is the mark of the start (see `Inbox.expect`), None if the run was there already."""
+    check_text(blueprint_id, "a blueprint id", LONGEST_NAME)
     order = _checked(options)
     values = as_context(ctx)
     if order["delay"]:
@@ -174,14 +176,21 @@ def _checked(options: StartOptions) -> dict[str, Any]:
     memo, parent = options.get("memo"), options.get("parent")
     return {
         "on_conflict": on_conflict,
-        "delay": seconds(options.get("delay"), "delay"),
-        "start_at": epoch_ms(options.get("start_at"), "start_at"),
-        "run_timeout": seconds(options.get("run_timeout"), "run_timeout"),
+        "delay": check_span(options.get("delay"), "delay"),
+        "start_at": _start_at(options.get("start_at")),
+        "run_timeout": check_span(options.get("run_timeout"), "run_timeout"),
         "tags": check_tags(options.get("tags") or ()),
         "memo": wire.dumps(memo, path="memo", limit=MOST_MEMO_BYTES) if memo else "",
-        "version": options.get("version") or "",
-        "parent": "" if parent is None else getattr(parent, "run_id", parent),
+        "version": check_text(options.get("version") or "", "version", LONGEST_NAME, least=0),
+        "parent": "" if parent is None else check_known_run_id(getattr(parent, "run_id", parent)),
     }
+
+
+def _start_at(value: Any) -> int | None:
+    at = check_moment(value, "start_at")
+    if at is not None and at > (time.time() + LONGEST_SPAN) * 1000:
+        raise ConfigurationError(f"start_at is at most 100 years off, got {value}")
+    return at
 
 
 def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
@@ -262,7 +271,8 @@ def with_plan(deployment: Deployment, run_id: str, fields: Mapping[str, str]) ->
 
 def cancel(deployment: Deployment, run_id: str, reason: str, grace: Seconds | None) -> Operation[bool]:
     """Ask a run to stop; False if it had ended."""
-    span = seconds(grace, "grace")
+    span = check_span(grace, "grace")
+    check_text(reason, "reason", LONGEST_REASON, least=0)
     if span is None:
         raw = yield command("HGET", deployment.keys.settings, "cancelGrace")
         grace_ms = int(raw) if raw is not None else int(DEFAULT_GRACE * 1000)

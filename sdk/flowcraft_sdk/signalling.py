@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from flowcraft_sdk.bounds import LONGEST_NAME, LONGEST_PATH, check_text, shown
 from flowcraft_sdk.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -32,8 +33,9 @@ def signal(
 ) -> Operation[str]:
     """Give a waiting node its answer; the value names the node that got it."""
     chosen, path = _checked_id(signal_id), node_id or ""
-    if action is not None and (not isinstance(action, str) or not action):
-        raise ConfigurationError(f"an action is a text, got {action!r}")
+    check_text(path, "node_id", LONGEST_PATH, least=0)
+    if action is not None:
+        check_text(action, "an action", LONGEST_NAME)
     if buffer and not path:
         raise ConfigurationError("buffer=True needs node_id: nobody can tell yet which node will wait")
     encoded = wire.dumps(payload, path="payload", limit=deployment.max_value)
@@ -59,7 +61,7 @@ def _checked_id(signal_id: str | None) -> str:
     if signal_id is None:
         return secrets.token_hex(16)
     if not isinstance(signal_id, str) or not SIGNAL_ID.fullmatch(signal_id):
-        raise ConfigurationError(f"a signal id is a text of 1 to 200 characters, got {signal_id!r}")
+        raise ConfigurationError(f"a signal id is a text of 1 to 200 characters, got {shown(signal_id)}")
     return signal_id
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from flowcraft_sdk.context_input import seconds
+from flowcraft_sdk.bounds import check_span
 from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
@@ -50,7 +50,7 @@ class Span:
     """
 
     def __init__(self, timeout: Seconds | None) -> None:
-        self.seconds = seconds(timeout, "timeout")
+        self.seconds = check_span(timeout, "timeout")
         self._begin = clock()
 
     @property

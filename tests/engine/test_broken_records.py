@@ -307,3 +307,16 @@ def test_what_is_set_aside_is_bounded(env: TestEnvironment) -> None:
     assert len(set_aside(env)) == 1_000
     assert env.link.redis.hget(env.keys.stats, "broken") == b"1200", "but all are counted"
     assert env.link.redis.zcard(env.keys.timers) == 0
+
+
+@pytest.mark.parametrize("name", ["cr", "sr", "dl", "en"])
+@pytest.mark.parametrize("value", ["1e18", "1e300", "99999999999999999"])
+def test_times_that_no_clock_shows_break_no_reader(env: TestEnvironment, name: str, value: str) -> None:
+    env.client.start("one", {}, run_id="r", run_timeout=60)
+    field(name, value)(env, "r")
+    run = env.client.get_handle("r")
+    assert run.describe().run_id == "r"
+    assert [found.run_id for found in env.client.list_runs()] == ["r"]
+    assert list(run.events(follow=False))
+    run.cancel(grace=0)
+    assert run.wait(timeout=5).status is RunStatus.CANCELLED

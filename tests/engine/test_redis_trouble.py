@@ -69,7 +69,9 @@ def test_full(env: TestEnvironment, gate: Gate) -> None:
     run = env.client.start("g")
     gate.began.wait(10)
     env.link.redis.config_set("maxmemory", "1mb")
-    with pytest.raises(BackendRefusedError, match=r"refuses start: its memory is full \(maxmemory\)") as raised:
+    with pytest.raises(
+        BackendRefusedError, match=r"cannot start a run: Redis at .* refuses: its memory is full \(maxmemory\)"
+    ) as raised:
         env.client.start("g")
     assert (raised.value.trouble, raised.value.maybe_applied) == ("full", False)
     assert isinstance(raised.value, ConnectionError)

@@ -38,9 +38,16 @@ _STATES = {
 _DONE = {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
 
 
+EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+
 def moment(ms: float | str) -> datetime:
-    """A time in ms as a datetime in UTC."""
-    return datetime.fromtimestamp(float(ms) / 1000, UTC)
+    """A time in ms as a datetime in UTC; one that is further off than datetimes go is the last or the first there is."""
+    seconds = float(ms) / 1000
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return EARLIEST if seconds < 0 else LATEST
 
 
 def _maybe(fields: Mapping[str, str], name: str) -> datetime | None:

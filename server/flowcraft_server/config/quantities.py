@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from flowcraft_sdk.bounds import LONGEST_SPAN
+
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -45,7 +47,10 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"expected a duration, got a text of {len(rest)} characters; write 30s or 500ms")
     if not rest or _DURATION_PART.sub("", rest).strip():
         raise ValueError(f"expected a duration, got {text!r}; write 30s or 500ms")
-    return sum(float(amount) * SECONDS[unit] for amount, unit in _DURATION_PART.findall(rest))
+    seconds = sum(float(amount) * SECONDS[unit] for amount, unit in _DURATION_PART.findall(rest))
+    if seconds > LONGEST_SPAN:
+        raise ValueError(f"a duration is 100 years at most, got {text!r}")
+    return seconds
 
 
 def parse_size(text: str) -> int:

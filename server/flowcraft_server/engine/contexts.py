@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from flowcraft_sdk.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text
 from flowcraft_sdk.node import AsyncNodeContext, AsyncRunContext, NodeCancelled, NodeContext, RunContext
 from flowcraft_sdk.protocol import wire
 from flowcraft_server.engine.attempts import Attempt, Engine
@@ -119,12 +120,14 @@ class _Shared:
     def progress(self, fraction: float | None, message: str = "") -> None:
         if fraction is not None and not 0.0 <= fraction <= 1.0:
             raise ValueError(f"progress is a fraction from 0 to 1, got {fraction!r}")
-        self._emit(self._attempt, "g", wire.dumps([fraction, message]))
+        said = message if isinstance(message, str) else str(message)
+        self._emit(self._attempt, "g", wire.dumps([fraction, said[:LONGEST_MESSAGE]]))
 
     def emit(self, name: str, data: Any = None) -> None:
-        if "|" in name or not name:
+        if "|" in check_text(name, "an event name", LONGEST_NAME):
             raise ValueError(f"an event name is text without '|', got {name!r}")
-        self._emit(self._attempt, "e", name.encode() + b"|" + wire.dumps(data, path=f"event '{name}'", limit=65_536))
+        encoded = wire.dumps(data, path=f"event '{name}'", limit=MOST_EVENT_BYTES)
+        self._emit(self._attempt, "e", name.encode() + b"|" + encoded)
 
 
 class BlockingNodeContext(_Shared, NodeContext):

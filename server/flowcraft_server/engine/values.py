@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from flowcraft_sdk.bounds import check_key, check_key_count
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_server.blueprints.plan import Plan, PlanNode
@@ -29,7 +30,9 @@ class NodeValues:
 
     def set(self, key: str, value: Any) -> None:
         """Write a context key. Encoded at once, so that a value that cannot be stored fails where it is set."""
-        self.writes[key] = wire.dumps(value, path=f"context.{key}", limit=self.max_value)
+        encoded = wire.dumps(value, path=f"context.{check_key(key)}", limit=self.max_value)
+        check_key_count(len(self.writes) + (key not in self.writes))
+        self.writes[key] = encoded
         self.deletes.discard(key)
 
     def delete(self, key: str) -> None:

@@ -77,7 +77,9 @@ def test_a_password_never_shows(url: str, shown: str) -> None:
 
 
 def _raised(step: object, *errors: Exception, url: str = "redis://h", retries: int | None = None) -> Exception:
-    attempts = Attempts(step, url, ClientSettings(retries=len(errors) - 1 if retries is None else retries))  # type: ignore[arg-type]
+    attempts = Attempts(
+        step, url, ClientSettings(retries=len(errors) - 1 if retries is None else retries), "read a thing"
+    )  # type: ignore[arg-type]
     for error in errors[:-1]:
         assert 0 < attempts.failed(error) <= 0.5
     with pytest.raises((BackendUnavailableError, ConfigurationError)) as caught:
@@ -108,15 +110,15 @@ SILENT = redis.exceptions.TimeoutError("Timeout reading from socket")
 def test_an_error_says_whether_the_call_may_have_taken_effect(errors: list[Exception], maybe: bool) -> None:
     error = _raised(START, *errors)
     assert isinstance(error, BackendUnavailableError)
-    assert (error.maybe_applied, error.operation) == (maybe, "cancel")
+    assert (error.maybe_applied, error.operation) == (maybe, "read a thing")
     read = _raised(READ, *errors)
     assert isinstance(read, BackendUnavailableError)
-    assert (read.maybe_applied, read.operation) == (False, "HGET")
+    assert read.maybe_applied is False
 
 
 def test_a_refusal_is_not_tried_again() -> None:
     error = _raised(Batch((READ,)), redis.exceptions.ResponseError("WRONGTYPE"), retries=3)
-    assert str(error) == "Redis at redis://h cannot serve HGET: WRONGTYPE"
+    assert str(error) == "cannot read a thing: Redis at redis://h refuses: WRONGTYPE"
     for refusal in (redis.exceptions.AuthenticationError("WRONGPASS"), redis.exceptions.NoPermissionError("no")):
         assert isinstance(_raised(READ, refusal, retries=3), ConfigurationError)
 

@@ -1,0 +1,122 @@
+"""How much of anything a caller may hand in. What is larger is refused with its bound, before anything is sent."""
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowcraft_sdk.errors import ConfigurationError
+
+LONGEST_SPAN = 100 * 365.25 * 86_400
+"""Seconds of the longest span there is, 100 years: delays, time-outs, durations, and how far off a start may be."""
+
+MOST_TAGS = 100
+LONGEST_TAG = 200
+"""Characters."""
+
+MOST_MEMO_BYTES = 65_536
+"""Of a memo as JSON."""
+
+LONGEST_REASON = 1_000
+"""Characters of the reason of a cancellation."""
+
+LONGEST_NAME = 200
+"""Characters of an action, a signal id, an event's name and a blueprint's id."""
+
+LONGEST_PATH = 2_000
+"""Characters of the way to a node in a child run, and of a run's id with those of all runs above it."""
+
+MOST_KEYS = 10_000
+"""Keys of a start context, and keys that one node may write."""
+
+LONGEST_KEY = 1_000
+"""Characters of a context key."""
+
+LONGEST_MESSAGE = 1_000
+"""Characters of a progress message; the rest of a longer one is cut off."""
+
+MOST_EVENT_BYTES = 65_536
+"""Of the data of a custom event as JSON."""
+
+
+def check_span(value: Any, name: str) -> float | None:
+    """A span as seconds, None for none.
+
+    Args:
+        value: a number of seconds or a timedelta.
+
+    Raises:
+        ConfigurationError: it is neither, negative, or longer than `LONGEST_SPAN`.
+    """
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ConfigurationError(f"{name} is a number of seconds or a timedelta, got {shown(value)}")
+    if not 0 <= seconds <= LONGEST_SPAN:  # not a number is never between
+        raise ConfigurationError(f"{name} is a span of time of 0 seconds to 100 years, got {shown(value)}")
+    return float(seconds)
+
+
+def check_moment(value: Any, name: str) -> int | None:
+    """A moment as ms since 1970, None for none.
+
+    Raises:
+        ConfigurationError: it is no datetime with a time zone.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise ConfigurationError(f"{name} is a datetime with a time zone, got {shown(value)}")
+    if value.tzinfo is None:
+        raise ConfigurationError(f"{name}: a datetime without a time zone; give it one")
+    try:
+        return math.floor(value.timestamp() * 1000)
+    except (OverflowError, ValueError):
+        raise ConfigurationError(f"{name}: {value} is further off than the clock goes") from None
+
+
+def check_text(value: Any, name: str, most: int, *, least: int = 1) -> str:
+    """A text of a bounded length.
+
+    Raises:
+        ConfigurationError: it is none, or longer or shorter.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} is a text, got {shown(value)}")
+    if not least <= len(value) <= most:
+        raise ConfigurationError(f"{name} has {least} to {most:,} characters, got {len(value):,}")
+    return value
+
+
+def check_key(key: str) -> str:
+    """A context key.
+
+    Raises:
+        ConfigurationError: it is longer than `LONGEST_KEY`.
+    """
+    if len(key) > LONGEST_KEY:
+        raise ConfigurationError(
+            f"a context key has {LONGEST_KEY:,} characters at most, got {len(key):,}: {key[:40]!r}..."
+        )
+    return key
+
+
+def check_key_count(count: int) -> None:
+    """How many context keys are written together.
+
+    Raises:
+        ConfigurationError: more than `MOST_KEYS`.
+    """
+    if count > MOST_KEYS:
+        raise ConfigurationError(
+            f"{count:,} context keys; {MOST_KEYS:,} can be written at most: put them into one value"
+        )
+
+
+def shown(value: Any, most: int = 100) -> str:
+    """A value as it stands in a message, cut to a length that fits a line."""
+    try:
+        text = repr(value) if not isinstance(value, str | bytes) or len(value) <= most else repr(value[:most]) + "..."
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most + 10 else text[:most] + "..."
