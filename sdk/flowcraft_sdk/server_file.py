@@ -7,18 +7,21 @@ the rest, `FLOWCRAFT__NAME` and the like count before both.
 import os
 import re
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
+from flowcraft_sdk.regular_file import read_regular_file
 
 _TOKEN = re.compile(
     r"\$(?:\$|\{(?:file:(?P<file>[^{}]*)|(?P<name>[A-Za-z_]\w*)(?:(?P<operator>:?[-?+])(?P<word>[^{}]*))?)\}|)"
 )
 _EXTRA = "pip install 'flowcraft-sdk[config]'"
-_LARGEST_SECRET = 1024 * 1024
+LARGEST = 16 * 1024 * 1024
+"""Bytes of `flowcraft.yaml`, `.env` and files that they name."""
 
 
 def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str, str]:
@@ -56,13 +59,14 @@ def _environment_of(file: Path) -> dict[str, str]:
     """The environment over the `.env` file beside the server's file, if there is one; our own variables in capitals."""
     beside = file.absolute().parent / ".env"
     found: dict[str, str] = {}
-    if beside.is_file():
+    if beside.exists() and not beside.is_dir():
         try:
             from dotenv import dotenv_values
         except ImportError:
             raise ConfigurationError(f"reading {beside} needs python-dotenv: {_EXTRA}") from None
         try:
-            read = dotenv_values(beside, interpolate=False, encoding="utf-8")
+            text = read_regular_file(beside, LARGEST).decode("utf-8")
+            read = dotenv_values(stream=StringIO(text), interpolate=False)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{beside}: {getattr(error, 'strerror', None) or error}") from None
         found = {name: value for name, value in read.items() if value is not None}
@@ -82,7 +86,7 @@ def _parsed(file: Path) -> Mapping[str, Any]:
     except ImportError:
         raise ConfigurationError(f"reading {file} needs PyYAML: {_EXTRA}") from None
     try:
-        data = yaml.safe_load(file.read_text("utf-8-sig"))
+        data = yaml.safe_load(read_regular_file(file, LARGEST).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -145,8 +149,7 @@ def _variable(file: Path, environ: Mapping[str, str], name: str, operator: str, 
 
 def _secret(file: Path, name: str) -> str:
     try:
-        with (file.absolute().parent / name).open(encoding="utf-8") as opened:
-            return opened.read(_LARGEST_SECRET).rstrip("\r\n")
+        return read_regular_file(file.absolute().parent / name, LARGEST).decode("utf-8").rstrip("\r\n")
     except OSError as error:
         raise ConfigurationError(f"{file}: file {name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowcraft_sdk.payload_schema import unusable_pattern
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
@@ -37,7 +38,7 @@ def _schema(value: Any) -> str:
     except SchemaError as error:
         where = f" at {error.json_path}" if error.absolute_path else ""
         return f"is no JSON Schema{where}: {error.message}"
-    return ""
+    return unusable_pattern(value) or ""
 
 
 def _names(value: Any) -> str:

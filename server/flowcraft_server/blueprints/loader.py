@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from flowcraft_sdk.regular_file import read_regular_file
 from flowcraft_server.blueprints.loader_blueprint import read_blueprint
 from flowcraft_server.blueprints.loader_include import Includes
 from flowcraft_server.blueprints.loader_json import read_json
@@ -37,9 +38,7 @@ def load_file(path: str | Path) -> tuple[Blueprint | None, list[Problem]]:
     if form is None:
         return None, [Problem("error", start, "", f"a blueprint file ends in {', '.join(FORMATS)}")]
     try:
-        if path.stat().st_size > LARGEST:
-            return None, [Problem("error", start, "", f"larger than {LARGEST // 2**20} MiB")]
-        raw = path.read_bytes()
+        raw = read_regular_file(path, LARGEST)
     except OSError as error:
         return None, [Problem("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
     try:

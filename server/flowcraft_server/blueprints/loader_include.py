@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from flowcraft_sdk.regular_file import read_regular_file
+
 LARGEST = 1024 * 1024
 """Bytes of an included file."""
 
@@ -31,11 +33,9 @@ class Includes:
             path = (folder / name).resolve()
             if not path.is_relative_to(folder):
                 raise ValueError(f"!include '{name}' is outside of the blueprint's folder")
-            if not path.is_file():
-                raise ValueError(f"!include '{name}': there is no such file in the blueprint's folder")
-            if path.stat().st_size > LARGEST:
-                raise ValueError(f"!include '{name}': larger than 1 MiB")
-            return path.read_text(encoding="utf-8-sig")
+            return read_regular_file(path, LARGEST).decode("utf-8-sig")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise ValueError(f"!include '{name}': there is no such file in the blueprint's folder") from None
         except UnicodeDecodeError:
             raise ValueError(f"!include '{name}': not UTF-8 text") from None
         except (OSError, RuntimeError) as error:

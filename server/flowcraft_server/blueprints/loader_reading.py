@@ -10,6 +10,8 @@ from flowcraft_server.blueprints.near import did_you_mean, listed
 from flowcraft_server.blueprints.problems import Problem
 
 LONGEST_ID = 200
+MOST_TOLD = 10
+"""Problems with the same words at the same place of a file."""
 _NOT_IN_IDS = frozenset("#[]|>")
 
 
@@ -26,6 +28,8 @@ class Reading:
         self.file = file
         self.lenient = lenient
         self.problems: list[Problem] = []
+        self._told: set[Problem] = set()
+        self._told_of: dict[tuple[Mark | None, str], int] = {}
         self.marks = MarkTable()
         self.complete = True
 
@@ -43,7 +47,12 @@ class Reading:
         self._note(Problem("warning", mark, path if isinstance(path, str) else written_path(path), message))
 
     def _note(self, problem: Problem) -> None:
-        if problem not in self.problems[-20:]:  # an aliased value is read once for each alias
+        # An aliased value is read once for each alias: what is wrong with it is told of some of the nodes that have it.
+        place = (problem.mark, problem.message)
+        count = self._told_of.get(place, 0)
+        if problem not in self._told and count < MOST_TOLD:
+            self._told.add(problem)
+            self._told_of[place] = count + 1
             self.problems.append(problem)
 
     def fields(

@@ -1,13 +1,18 @@
 """The environment that variables are filled in from: the shell's, and a `.env` file for what the shell does not set."""
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from flowcraft_sdk.regular_file import read_regular_file
+
 PROFILE_VARIABLE = "FLOWCRAFT_PROFILE"
 CONFIG_VARIABLE = "FLOWCRAFT_CONFIG"
 OVERRIDE_PREFIX = "FLOWCRAFT__"
+LARGEST_ENV = 1024 * 1024
+"""Bytes of a `.env` file."""
 
 
 def environment_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -17,8 +22,9 @@ def environment_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
         OSError: the file is there but cannot be read.
         UnicodeDecodeError: it is not UTF-8 text.
     """
-    path = folder / ".env"
-    if not path.is_file():
+    try:
+        text = read_regular_file(folder / ".env", LARGEST_ENV).decode("utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return dict(environ)
-    read = dotenv_values(path, interpolate=False, encoding="utf-8")
+    read = dotenv_values(stream=StringIO(text), interpolate=False)
     return {**{name: value for name, value in read.items() if value is not None}, **environ}

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flowcraft_sdk.regular_file import read_regular_file
+
 _TOKEN = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<inner>[^{}]*)\}|(?P<open>\{)|)")
 _VARIABLE = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:-|-|:\?|\?|:\+|\+)(?P<word>.*))?", re.DOTALL)
 _FILE_LIMIT = 1024 * 1024
@@ -71,14 +73,11 @@ class Interpolation:
     def _file(self, name: str) -> str:
         path = self.folder / name
         try:
-            with path.open(encoding="utf-8") as opened:
-                text = opened.read(_FILE_LIMIT + 1)
+            text = read_regular_file(path, _FILE_LIMIT).decode("utf-8")
         except OSError as error:
             raise InterpolationError(f"file {name} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise InterpolationError(f"file {name} is not UTF-8 text") from None
-        if len(text) > _FILE_LIMIT:
-            raise InterpolationError(f"file {name} is larger than 1 MiB")
         text = text.rstrip("\r\n")  # the newline an editor or `echo` leaves is not part of a secret
         if text:
             self.secrets.add(text)

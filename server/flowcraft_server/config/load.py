@@ -178,7 +178,8 @@ def _load_blueprints(
     for blueprint in blueprints:
         complete = with_params(blueprint, settings.handlers)
         problems.extend(lint(complete, handlers=specs, blueprints=by_id))
-    reading.problems.extend(problem for problem in problems if problem not in reading.problems)
+    known = set(reading.problems)
+    reading.problems.extend(problem for problem in dict.fromkeys(problems) if problem not in known)
     return blueprints
 
 

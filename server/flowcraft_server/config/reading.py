@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from flowcraft_sdk.regular_file import read_regular_file
 from flowcraft_server.blueprints.marks import Mark, written_path
 from flowcraft_server.blueprints.marks import Path as Place
 from flowcraft_server.blueprints.near import did_you_mean, listed
@@ -17,6 +18,9 @@ from .interpolation import Interpolation, InterpolationError
 from .keys import EXTENSION, PROFILES, remove_empty_sections, remove_unknown_keys, write_out_short_forms
 from .overrides import from_command_line, from_environment
 from .tree import Tree
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of `flowcraft.yaml`."""
 
 
 @dataclass
@@ -69,7 +73,7 @@ def read_configuration(
     path = Path(os.path.abspath(path))
     reading = Reading(path, _shown(path))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
         environment = environment_of(path.parent, environ)
     except FileNotFoundError:
         reading.complain((), f"{reading.shown}: no such file; name another with --config, or make one")

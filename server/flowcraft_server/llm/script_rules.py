@@ -4,7 +4,7 @@
       - match: classify this ticket            # a text the prompt contains, upper and lower case alike
         reply: bug
         latency: 200ms                         # optional
-      - match: [summarise, '/about (?P<topic>\\w+)/']   # all of them; between slashes: a regular expression
+      - match: [summarise, '/about (?P<topic>\\w+)/']   # all of them; between slashes: an expression of RE2
         reply: Everything about {{ topic }}.   # groups by name or number, from the first expression that has them
     default: I do not know.                    # the reply when no rule matches; text or {reply:, latency:}
 
@@ -17,9 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from flowcraft_sdk.linear_patterns import PatternError, compile_linear
+from flowcraft_sdk.regular_file import read_regular_file
+from flowcraft_server.blueprints.loader_include import Includes
+from flowcraft_server.blueprints.loader_tree import MarkTable
+from flowcraft_server.blueprints.loader_yaml import read_yaml
+from flowcraft_server.blueprints.marks import Mark, Marks, written_path
+from flowcraft_server.blueprints.marks import Path as Path_
 
 from .errors import LLMSettingsError
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a file of rules."""
+
+LONGEST_PATTERN = 10_000
+LONGEST_LATENCY = 3_600.0
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
@@ -37,7 +49,7 @@ class Reply:
 class Rule:
     """A reply and the patterns that the prompt must contain, all of them, for it to be given."""
 
-    patterns: tuple[re.Pattern[str], ...]
+    patterns: tuple[Any, ...]
     reply: Reply
 
     def apply(self, prompt: str) -> Reply | None:
@@ -75,70 +87,90 @@ def load_script(path: Path) -> Script:
 
     Raises:
         LLMSettingsError: the file cannot be read or says something else than the form above; the message names the
-            file and the rule.
+            file with line and column, and the rule.
     """
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
     except OSError as error:
         raise LLMSettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LLMSettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise LLMSettingsError(f"{path}: not UTF-8 text: byte {error.start}") from None
+    tree, problems = read_yaml(text, str(path), Includes(path.parent), holds="one list of replies")
+    if problems:
+        raise LLMSettingsError(f"{problems[0].mark}: {problems[0].message}")
+    marks = MarkTable()
+    document = None if tree is None else marks.data(tree, ())
     try:
         return _script(document)
-    except ValueError as error:
-        raise LLMSettingsError(f"{path}: {error}") from None
+    except _Wrong as error:
+        mark = Marks(marks.keys, marks.values).of(error.path) or Mark(str(path), 1, 1)
+        raise LLMSettingsError(f"{mark}: {error}") from None
+
+
+class _Wrong(Exception):
+    """Something in the file is not as it should be. `path`: where."""
+
+    def __init__(self, path: Path_, message: str) -> None:
+        said = written_path(path)
+        super().__init__(f"{said}: {message}" if said else message)
+        self.path = path
 
 
 def _script(document: Any) -> Script:
     if not isinstance(document, dict):
-        raise ValueError("expected a mapping with `replies` and `default`")
-    _refuse_unknown(document, {"replies", "default"}, "")
+        raise _Wrong((), "expected a mapping with `replies` and `default`")
+    _refuse_unknown(document, {"replies", "default"}, ())
     replies = document.get("replies") or []
     if not isinstance(replies, list):
-        raise ValueError("replies: expected a list of rules")
+        raise _Wrong(("replies",), "expected a list of rules")
     if "default" not in document:
-        raise ValueError("default: missing; it is the reply when no rule matches")
-    rules = tuple(_rule(entry, f"replies[{index}]") for index, entry in enumerate(replies))
+        raise _Wrong(("default",), "missing; it is the reply when no rule matches")
+    rules = tuple(_rule(entry, ("replies", index)) for index, entry in enumerate(replies))
     default = document["default"]
     entry = default if isinstance(default, dict) else {"reply": default}
-    _refuse_unknown(entry, {"reply", "latency"}, "default.")
-    return Script(rules, _reply(entry, "default"))
+    _refuse_unknown(entry, {"reply", "latency"}, ("default",))
+    return Script(rules, _reply(entry, ("default",)))
 
 
-def _rule(entry: Any, where: str) -> Rule:
+def _rule(entry: Any, where: Path_) -> Rule:
     if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected a mapping with `match` and `reply`")
-    _refuse_unknown(entry, {"match", "reply", "latency"}, f"{where}.")
+        raise _Wrong(where, "expected a mapping with `match` and `reply`")
+    _refuse_unknown(entry, {"match", "reply", "latency"}, where)
     match = entry.get("match")
     texts: list[Any] = match if isinstance(match, list) else [match]
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise ValueError(f"{where}.match: expected a text, a /regular expression/ or a list of them")
-    return Rule(tuple(_pattern(text, where) for text in texts), _reply(entry, where))
+        raise _Wrong((*where, "match"), "expected a text, a /regular expression/ or a list of them")
+    return Rule(tuple(_pattern(text, (*where, "match")) for text in texts), _reply(entry, where))
 
 
-def _pattern(text: str, where: str) -> re.Pattern[str]:
+def _pattern(text: str, where: Path_) -> Any:
+    if len(text) > LONGEST_PATTERN:
+        raise _Wrong(where, f"{len(text):,} characters; a pattern has {LONGEST_PATTERN:,} at most")
     if len(text) > 2 and text[0] == text[-1] == "/":
         try:
-            return re.compile(text[1:-1], re.IGNORECASE | re.DOTALL)
-        except re.error as error:
-            raise ValueError(f"{where}.match: {text}: {error}") from None
+            return compile_linear(text[1:-1], ignore_case=True, dot_matches_all=True)
+        except PatternError as error:
+            raise _Wrong(where, f"{text}: {error}") from None
     return re.compile(re.escape(text), re.IGNORECASE)
 
 
-def _reply(entry: Mapping[str, Any], where: str) -> Reply:
+def _reply(entry: Mapping[str, Any], where: Path_) -> Reply:
     text = entry.get("reply")
     if isinstance(text, bool):
         text = "true" if text else "false"  # `reply: true` means the word
     if not isinstance(text, (str, int, float)):
-        raise ValueError(f"{where}.reply: expected a text")
+        raise _Wrong((*where, "reply"), "expected a text")
     latency = entry.get("latency", "0ms")
-    found = _LATENCY.fullmatch(latency) if isinstance(latency, str) else None
+    found = _LATENCY.fullmatch(latency) if isinstance(latency, str) and len(latency) <= 20 else None
     if found is None:
-        raise ValueError(f"{where}.latency: expected a time such as 200ms or 1.5s, got {latency!r}")
-    return Reply(str(text), float(found[1]) * (0.001 if found[2] == "ms" else 1.0))
+        raise _Wrong((*where, "latency"), f"expected a time such as 200ms or 1.5s, got {latency!r:.60}")
+    seconds = float(found[1]) * (0.001 if found[2] == "ms" else 1.0)
+    if seconds > LONGEST_LATENCY:
+        raise _Wrong((*where, "latency"), f"a reply takes an hour at most, got {latency}")
+    return Reply(str(text), seconds)
 
 
-def _refuse_unknown(entry: Mapping[Any, Any], known: set[str], where: str) -> None:
+def _refuse_unknown(entry: Mapping[Any, Any], known: set[str], where: Path_) -> None:
     for key in entry:
         if key not in known:
-            raise ValueError(f"{where}{key}: unknown key; known: {', '.join(sorted(known))}")
+            raise _Wrong((*where, str(key)), f"unknown key; known: {', '.join(sorted(known))}")

@@ -8,12 +8,15 @@ server running, and the next one takes it over.
 
 import atexit
 import os
+import stat
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
+
+from loguru import logger
 
 from flowcraft_sdk.steps import clock
 
@@ -138,6 +141,23 @@ class EmbeddedStore:
                 (self.data_dir / ".gitignore").write_text("*\n")
         except OSError as error:
             raise StoreError(f"{self.data_dir}: cannot be made: {error.strerror}") from error
+        self._make_private()
+
+    def _make_private(self) -> None:
+        """Others are not to read what runs hold: neither the files in the folder nor through the server's socket."""
+        try:
+            found = self.data_dir.stat()
+            if not stat.S_ISDIR(found.st_mode):
+                raise StoreError(f"{self.data_dir}: is no folder")
+            if found.st_uid != os.geteuid() and os.geteuid() != 0:
+                raise StoreError(
+                    f"{self.data_dir}: belongs to another user, who could read and change all runs; name another"
+                )
+            if found.st_mode & 0o077:
+                self.data_dir.chmod(0o700)
+                logger.warning("{}: others could read it; it is private now (mode 700)", self.data_dir)
+        except OSError as error:
+            raise StoreError(f"{self.data_dir}: cannot be made private: {error.strerror}") from error
 
     def _lock_start(self) -> None:
         try:

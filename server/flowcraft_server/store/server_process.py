@@ -51,7 +51,7 @@ class ServerProcess:
         if not survives:
             command = ["/bin/sh", "-c", _GUARD, "sh", *command]
         try:
-            with self.log.open(mode) as log:
+            with open(self.log, mode, opener=_private) as log:
                 self._log_start = log.tell()
                 self._popen = subprocess.Popen(
                     command,
@@ -60,6 +60,7 @@ class ServerProcess:
                     stdout=log,
                     stderr=log,
                     pass_fds=(lock_fd,),
+                    umask=0o077,
                     start_new_session=True,  # Ctrl-C on the terminal is for its owner, not for the store
                     env={name: os.environ[name] for name in ("PATH", "TZ", "TMPDIR") if name in os.environ},
                 )
@@ -94,6 +95,10 @@ class ServerProcess:
         """End a server that never became ready."""
         self._popen.terminate()
         self.close()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def ask(socket: Path, timeout: float) -> redis.Redis:

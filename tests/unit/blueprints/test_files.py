@@ -62,7 +62,7 @@ class TestOneFile:
     def test_what_is_too_large(self, tmp_path: Path) -> None:
         with (tmp_path / "a.yaml").open("wb") as file:
             file.truncate(17 * 1024 * 1024)
-        assert said(tmp_path / "a.yaml") == ["1:1   larger than 16 MiB"]
+        assert said(tmp_path / "a.yaml") == ["1:1   cannot be read: it is larger than 16 MiB"]
 
 
 class TestIncludes:

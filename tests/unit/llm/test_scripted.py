@@ -1,4 +1,5 @@
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -87,7 +88,15 @@ def test_says_once_per_provider_that_no_model_is_called(tmp_path: Path, monkeypa
         ("{replies: [{match: a, reply: b, latency: 5}], default: x}", r"replies\[0\]\.latency: expected a time"),
         ("{replies: 3, default: x}", "replies: expected a list"),
         ("{replys: [], default: x}", "replys: unknown key"),
-        ("a: [", "not YAML"),
+        ("a: [", r"replies\.yaml:\d+:\d+: not valid YAML"),
+        ("{replies: [{match: '/(a)\\1/', reply: b}], default: x}", r"replies\.yaml:1:20: replies\[0\]\.match"),
+        (
+            "replies: []\ndefault: {reply: x, latency: 99999s}",
+            r"replies\.yaml:2:30: default\.latency: .*an hour at most",
+        ),
+        ("default: x\ndefault: y", r"replies\.yaml:2:1: duplicate key 'default'"),
+        ("[" * 2000, "nested more than"),
+        ("a: &a [*a]\ndefault: x", "holds itself"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -100,3 +109,22 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str)
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LLMSettingsError, match=r"nowhere\.yaml: cannot be read"):
         Scripted.from_file("demo", tmp_path / "nowhere.yaml")
+
+
+def test_an_impossible_date_is_a_text(tmp_path: Path) -> None:
+    assert provider(tmp_path, "default: 2024-99-99").complete("hello") == "2024-99-99"
+
+
+def test_a_pattern_that_would_go_back_for_ever_takes_no_time(tmp_path: Path) -> None:
+    """Python's own engine would take longer than the universe is old."""
+    scripted = provider(tmp_path, "{replies: [{match: '/(a+)+$/', reply: b}], default: none}")
+    assert scripted.complete("a" * 5_000 + "!") == "none"
+    assert scripted.complete("a" * 5_000) == "b"
+
+
+def test_a_file_that_is_none_is_not_waited_at(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(LLMSettingsError, match=r"pipe\.yaml: cannot be read: it is no regular file"):
+        Scripted.from_file("demo", tmp_path / "pipe.yaml")
+    with pytest.raises(LLMSettingsError, match="cannot be read: it is no regular file"):
+        Scripted.from_file("demo", Path("/dev/zero"))

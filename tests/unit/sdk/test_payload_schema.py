@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import ConfigurationError
-from flowcraft_sdk.payload_schema import MOST_MISFITS, schema_misfits
+from flowcraft_sdk.payload_schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,32 @@ def test_without_the_package_nothing_is_applied(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'flowcraft-sdk\[schema\]'"):
         schema_misfits(1, {"type": "integer"})
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "string", "pattern": "(a+)+$"}, "a" * 5_000, "a" * 5_000 + "!"),
+        ({"patternProperties": {"^(x+)+$": {"type": "integer"}}}, {"xx": 1, "y": "t"}, {"xx": "t"}),
+        (
+            {"properties": {"a": {}}, "patternProperties": {"^x": {}}, "additionalProperties": False},
+            {"a": 1, "x1": 2},
+            {"b": 1},
+        ),
+        (
+            {"patternProperties": {"^x": {}}, "additionalProperties": {"type": "integer"}},
+            {"x": "t", "b": 1},
+            {"b": "t"},
+        ),
+    ],
+)
+def test_patterns_are_searched_for_in_linear_time(schema: Any, good: Any, bad: Any) -> None:
+    assert schema_misfits(good, schema) == []
+    assert schema_misfits(bad, schema)
+
+
+def test_a_pattern_that_needs_going_back_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        schema_misfits("aa", {"pattern": r"(a)\1"})
+    assert "cannot be used" in str(unusable_pattern({"properties": {"x": {"pattern": "(?=a)"}}}))
+    assert unusable_pattern({"properties": {"pattern": {"type": "string", "pattern": "^a"}}}) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from loguru import logger
 
 from flowcraft_server.store.embedded import EmbeddedStore, StoreError, running_url
 from tests.unit.store.store_users import User, alive, eventually
@@ -147,3 +148,30 @@ def test_a_long_path_gets_its_socket_elsewhere(tmp_path: Path) -> None:
 def test_odd_characters_in_the_path_reach_the_client(tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path / "a b%20?#ü") as store:
         assert client(store).ping()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o777, 0o701])
+def test_a_folder_that_others_could_read_is_made_private(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(mode)
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
+    before = os.umask(0o000)
+    try:
+        for _ in range(2):
+            with EmbeddedStore(folder) as store:
+                redis.Redis.from_url(store.url).set("k", "v")
+    finally:
+        os.umask(before)
+        logger.remove(sink)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(said) == 1 and "others could read it" in said[0]
+    open_to_others = [path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert open_to_others in ([], [".gitignore"])
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        EmbeddedStore(tmp_path).start()

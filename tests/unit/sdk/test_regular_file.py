@@ -1,0 +1,88 @@
+"""Files that users name are read only if they are files, and only as far as they should go."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowcraft_sdk import Client, ConfigurationError
+from flowcraft_sdk.regular_file import read_regular_file
+from flowcraft_server.blueprints.loader import load_file
+from flowcraft_server.config.load import load_config
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(10**12)
+
+
+ODD = pytest.mark.parametrize("make", [fifo, device, folder, huge], ids=lambda make: make.__name__)
+
+
+def test_as_much_as_allowed_and_one_byte_more(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 100)
+    assert read_regular_file(path, 100) == b"x" * 100
+    with pytest.raises(OSError, match="it is larger than"):
+        read_regular_file(path, 99)
+    with pytest.raises(FileNotFoundError):
+        read_regular_file(tmp_path / "none", 1)
+
+
+@ODD
+def test_flowcraft_yaml(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "flowcraft.yaml")
+    problems = load_config(tmp_path / "flowcraft.yaml").problems
+    assert len(problems) == 1 and "cannot be read" in problems[0].message
+    with pytest.raises(ConfigurationError):
+        Client.from_config(tmp_path / "flowcraft.yaml")
+
+
+@ODD
+def test_what_it_names(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "secret")
+    (tmp_path / "flowcraft.yaml").write_text('redis: {url: "${file:secret}"}\nname: x\n')
+    problems = load_config(tmp_path / "flowcraft.yaml").problems
+    assert any("file secret cannot be read" in problem.message for problem in problems)
+    with pytest.raises(ConfigurationError, match="file secret cannot be read"):
+        Client.from_config(tmp_path / "flowcraft.yaml")
+
+
+@pytest.mark.parametrize("make", [fifo, device, huge], ids=lambda make: make.__name__)
+def test_the_environment_beside_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    (tmp_path / "flowcraft.yaml").write_text("name: x\n")
+    make(tmp_path / ".env")
+    assert any(".env" in problem.message for problem in load_config(tmp_path / "flowcraft.yaml").problems)
+    with pytest.raises(ConfigurationError, match=r"\.env"):
+        Client.from_config(tmp_path / "flowcraft.yaml")
+
+
+@ODD
+def test_blueprints_and_what_they_include(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "b.yaml")
+    found, problems = load_file(tmp_path / "b.yaml")
+    assert found is None and "cannot be read" in problems[0].message
+    make(tmp_path / "prompt.txt")
+    (tmp_path / "c.yaml").write_text("nodes: {a: {uses: x, params: {p: !include prompt.txt}}}\n")
+    assert any("!include 'prompt.txt'" in problem.message for problem in load_file(tmp_path / "c.yaml")[1])
+
+
+def test_one_mistake_behind_thousands_of_aliases_is_told_a_few_times(tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    nodes = "".join(f"  n{i}: *bad\n" for i in range(4_000))
+    path.write_text("x-bad: &bad {uses: x, config: {maxRetries: none}}\nnodes:\n" + nodes)
+    _, problems = load_file(path)
+    assert len([problem for problem in problems if "maxRetries" in problem.path]) <= 10
