@@ -11,6 +11,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowcraft_sdk.address import AddressError, checked_address
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.protocol.script_call import ScriptCall
@@ -21,7 +22,6 @@ DEFAULT_URL = "redis://localhost:6379/0"
 NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a server takes as `name`. No brace: what stands in braces in a key decides where Redis Cluster keeps it."""
 
-SCHEMES = ("redis", "rediss", "unix")
 LOST_FOR_GOOD = (
     redis.exceptions.ResponseError,
     redis.exceptions.AuthenticationError,
@@ -59,13 +59,10 @@ def resolve_url(url: str | None) -> str:
         ConfigurationError: it is none that redis-py knows.
     """
     found = url or os.environ.get("FLOWCRAFT_REDIS_URL") or os.environ.get("REDIS_URL") or DEFAULT_URL
-    if found.startswith("valkey"):
-        found = "redis" + found.removeprefix("valkey")
-    if not found.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        raise ConfigurationError(
-            f"expected an address such as redis://host:6379/0, rediss:// or unix://, got {hidden(found)}"
-        )
-    return found
+    try:
+        return checked_address(found)
+    except AddressError as error:
+        raise ConfigurationError(f"{error}; got {hidden(found)}") from None
 
 
 def url_of(client: Any, url: str | None, *, asynchronous: bool) -> str:
@@ -97,8 +94,14 @@ def resolve_namespace(namespace: str | None) -> str:
     return found
 
 
-def hidden(url: str) -> str:
-    """An address without its password."""
+def hidden(url: object) -> str:
+    """An address without its password, and of a length that fits a line."""
+    if not isinstance(url, str) or not url.isprintable():
+        return "an address that cannot be read"
+    return _without_password(url[:200])
+
+
+def _without_password(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:

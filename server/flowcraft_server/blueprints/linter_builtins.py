@@ -52,8 +52,8 @@ def _texts(value: Any) -> str:
 
 
 def _count(value: Any) -> str:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    return "" if good else f"expected a whole number of 1 or more, got {quoted(value)}"
+    good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000
+    return "" if good else f"expected a whole number from 1 to 1000000, got {quoted(value)}"
 
 
 def _flag(value: Any) -> str:

@@ -17,6 +17,10 @@ QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
+MOST_ATTEMPTS = 1_000_000
+LARGEST_FACTOR = 1_000
+
+
 def read_config(reading: Reading, tree: Tree, path: Path, known: Collection[str]) -> NodeConfig:
     """The config that a mapping lays down."""
     entries = reading.fields(tree, path, known)
@@ -44,7 +48,7 @@ def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
 
 def _setting(reading: Reading, key: str, tree: Tree, path: Path) -> tuple[str, Any]:
     if key == "maxRetries":
-        return "max_retries", reading.whole_number(tree, path, 1)
+        return "max_retries", reading.whole_number(tree, path, 1, MOST_ATTEMPTS)
     if key == "retryDelay":
         return "retry_delay", _retry_delay(reading, tree, path)
     if key == "timeout":
@@ -82,7 +86,7 @@ def _retry_delay(reading: Reading, tree: Tree, path: Path) -> RetryDelay | None:
         if key in ("initial", "max"):
             value: float | None = reading.duration(entry.value, place)
         elif key == "factor":
-            value = reading.number(entry.value, place, 1)
+            value = reading.number(entry.value, place, 1, LARGEST_FACTOR)
         else:
             value = reading.number(entry.value, place, 0, 1)
         if value is not None:

@@ -153,15 +153,15 @@ class Reading:
         self.error(tree.mark, path, f"expected a number {bounds}, got {kind_or_text(tree)}")
         return None
 
-    def whole_number(self, tree: Tree, path: Path, least: int) -> int | None:
-        """A whole number that is not too small."""
+    def whole_number(self, tree: Tree, path: Path, least: int, most: int) -> int | None:
+        """A whole number between two bounds."""
         self.marks.put(path, tree.mark)
         value = tree.value if isinstance(tree, Scalar) else None
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
-        self.error(tree.mark, path, f"expected a whole number of {least} or more, got {kind_or_text(tree)}")
+        self.error(tree.mark, path, f"expected a whole number from {least} to {most}, got {kind_or_text(tree)}")
         return None
 
     def duration(self, tree: Tree, path: Path) -> int | None:

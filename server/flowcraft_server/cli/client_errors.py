@@ -20,7 +20,27 @@ EXIT_INTERRUPTED = 130
 DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
 
 
-class Commands(click.Group):
+class TextCommands(click.Group):
+    """A group that refuses arguments that are no text: whatever they reached would fail in a way of its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look the arguments over before anything is made of them."""
+        for number, argument in enumerate(args, start=1):
+            if not _is_text(argument):
+                write(f"{ctx.info_name}: argument {number} is not UTF-8 text: {argument!a:.80}", err=True)
+                ctx.exit(EXIT_USAGE)
+        return super().parse_args(ctx, args)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Commands(TextCommands):
     """A group whose commands tell every error in one line on standard error, with the exit code that it stands for."""
 
     def invoke(self, ctx: click.Context) -> Any:

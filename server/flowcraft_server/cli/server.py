@@ -17,6 +17,7 @@ from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
 from flowcraft_server.observability.logging import configure_logging
 
+from .client_errors import TextCommands
 from .problem_output import FORMATS, print_problems
 from .server_output import print_settings, print_started, print_verdict
 from .terminal import write
@@ -32,7 +33,7 @@ def _end_at_once(_number: int, _frame: FrameType | None) -> None:
     os._exit(EXIT_TERMINATED)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=TextCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowcraft-server")
 def main() -> None:
     """Run and check a Flowcraft deployment."""

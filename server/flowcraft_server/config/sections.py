@@ -16,6 +16,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from flowcraft_sdk.address import EXPECTED, AddressError, checked_address
+from flowcraft_sdk.bounds import LONGEST_SPAN
+
 from .quantities import Duration, Size, format_duration
 
 EMBEDDED = "embedded:"
@@ -24,11 +27,11 @@ EMBEDDED = "embedded:"
 AUTO = "auto"
 """The `llm.default` that leaves the choice to the server."""
 
-REDIS_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
-
-Amount = Annotated[int, Field(ge=1)]
-Seconds = Annotated[Duration, Field(gt=0)]
-SecondsOrNone = Annotated[Duration, Field(ge=0)]
+Amount = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Threads = Annotated[int, Field(ge=1, le=10_000)]
+Attempts = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[Duration, Field(gt=0, le=LONGEST_SPAN)]
+SecondsOrNone = Annotated[Duration, Field(ge=0, le=LONGEST_SPAN)]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -119,14 +122,10 @@ class RedisSection(Section):
     def _is_known(cls, url: str) -> str:
         if url == EMBEDDED:
             return url
-        scheme, rest = url.partition(":")[::2]
-        if scheme not in REDIS_SCHEMES or not rest.startswith("//"):
-            raise mistake(f"expected redis://, rediss://, unix:// or {EMBEDDED}")
         try:
-            urlsplit(url).port  # noqa: B018  (a property that raises)
-        except ValueError:
-            raise mistake("the port is not a number from 0 to 65535") from None
-        return "redis" + url.removeprefix("valkey") if scheme in ("valkey", "valkeys") else url
+            return checked_address(url)
+        except AddressError as error:
+            raise mistake(f"{error}, or {EMBEDDED}" if str(error) == EXPECTED else str(error)) from None
 
     @property
     def embedded(self) -> bool:
@@ -150,16 +149,16 @@ class ExecutorSection(Section):
     """
 
     queues: Annotated[tuple[QueueName, ...], Field(min_length=1, alias="queue")] = ("default",)
-    workers: Amount = 4
+    workers: Threads = 4
     worker_type: Literal["thread", "process"] = "thread"
-    processes: Amount = 1
-    async_concurrency: Amount = 1000
-    lease: Annotated[Duration, Field(ge=0.1)] = 10.0
+    processes: Annotated[int, Field(ge=1, le=1_000)] = 1
+    async_concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    lease: Annotated[Duration, Field(ge=0.1, le=86_400)] = 10.0
     heartbeat: Seconds = Field(default_factory=_three_tenths_of_lease, validate_default=True)
     drain_timeout: SecondsOrNone = 25.0
     cancel_grace: SecondsOrNone = 30.0
-    max_crashes: Amount = 3
-    abandoned_threads: Amount = 8
+    max_crashes: Attempts = 3
+    abandoned_threads: Threads = 8
 
     @field_validator("queues", mode="before")
     @classmethod
@@ -200,7 +199,7 @@ class RetryDelaySection(Section):
     short_form = "initial"
 
     initial: SecondsOrNone
-    factor: Annotated[float, Field(ge=1)] = 1.0
+    factor: Annotated[float, Field(ge=1, le=1_000)] = 1.0
     max: Seconds | None = None
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -208,7 +207,7 @@ class RetryDelaySection(Section):
 class DefaultsSection(Section):
     """What nodes get that say nothing else. `max_retries` counts all attempts, the first one too."""
 
-    max_retries: Amount = 1
+    max_retries: Attempts = 1
     retry_delay: RetryDelaySection | None = None
     timeout: Seconds | None = None
     join_strategy: Literal["all", "any"] = "all"
@@ -233,13 +232,13 @@ class HistorySection(Section):
     short_form = "enabled"
 
     enabled: bool = True
-    events: Annotated[int, Field(ge=10)] = 10_000
+    events: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
 
 
 class LLMRetriesSection(Section):
     """Which failed calls are made again, and how many calls there are in all."""
 
-    max_retries: Amount = 4
+    max_retries: Annotated[int, Field(ge=1, le=100)] = 4
     on: tuple[int | Literal["5xx", "4xx", "timeout"], ...] = (429, "5xx", "timeout")
 
 
@@ -251,7 +250,7 @@ class OpenAIProviderSection(Section):
     api_key: SecretStr = SecretStr("")
     model: str
     timeout: Seconds = 60.0
-    max_concurrent: Amount = 8
+    max_concurrent: Threads = 8
     max_reply: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 16 * 1024 * 1024
     retries: LLMRetriesSection = LLMRetriesSection()
 

@@ -131,8 +131,11 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("defaults: {joinStrategy: some}", "defaults.joinStrategy: expected all or any, got 'some'"),
         ("history: maybe", "2:10   history.enabled: expected on or off, got 'maybe'"),
         ("retention: {completed: {age: 7}}", "retention.completed.age: 7 has no unit; write 30s or 500ms"),
-        ("redis: {url: localhost:6379}", "redis.url: expected redis://, rediss://, unix:// or embedded:"),
-        ("redis: {url: 'redis://h:x'}", "redis.url: the port is not a number from 0 to 65535"),
+        (
+            "redis: {url: localhost:6379}",
+            "redis.url: expected an address such as redis://host:6379/0, rediss:// or unix://, or embedded:",
+        ),
+        ("redis: {url: 'redis://h:x'}", "redis.url: the port is not a number from 1 to 65535"),
         ("redis: {fsync: sometimes}", "redis.fsync: expected always or everysec, got 'sometimes'"),
         ("version: 2", "version: this server reads version 1 of the file, not 2"),
         ("version: one", "version: expected a whole number, got 'one'"),
