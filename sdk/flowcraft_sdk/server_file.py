@@ -1,27 +1,30 @@
 """The little of a server's file that a client needs: its name, its Redis, and where the embedded store listens.
 
-Read as the server reads it: the `.env` file beside it fills in what the environment does not set, a profile is laid over
-the rest, `FLOWCRAFT__NAME` and the like count before both.
+Read with the server's own reader: YAML 1.2, the `.env` file beside it fills in what the environment does not set, a profile is
+laid over the rest, `FLOWCRAFT__NAME` and the like count before both.
 """
 
 import os
-import re
-from collections.abc import Iterable, Mapping
-from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from flowcraft_sdk.address import AddressError, checked_address
+from flowcraft_sdk.connection import NAMESPACE
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.regular_file import read_regular_file
 
-_TOKEN = re.compile(
-    r"\$(?:\$|\{(?:file:(?P<file>[^{}]*)|(?P<name>[A-Za-z_]\w*)(?:(?P<operator>:?[-?+])(?P<word>[^{}]*))?)\}|)"
-)
-_EXTRA = "pip install 'flowcraft-sdk[config]'"
+if TYPE_CHECKING:
+    from flowcraft_sdk._config.interpolation import Interpolation
+    from flowcraft_sdk._config.value_tree import Tree
+
 LARGEST = 16 * 1024 * 1024
-"""Bytes of `flowcraft.yaml`, `.env` and files that they name."""
+"""Bytes of `flowcraft.yaml`."""
+
+EMBEDDED = "embedded:"
+FORMAT_VERSION = 1
+_EXTRA = "pip install 'flowcraft-sdk[config]'"
 
 
 def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str, str]:
@@ -34,126 +37,98 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
     Raises:
         ConfigurationError: the file cannot be used, or the embedded store is not running.
     """
+    try:
+        from flowcraft_sdk._config.document import read_document
+        from flowcraft_sdk._config.environment import PROFILE_VARIABLE, environment_of
+        from flowcraft_sdk._config.interpolation import Interpolation
+        from flowcraft_sdk._config.profiles import lay_profile_over
+    except ImportError as error:
+        raise ConfigurationError(f"reading {path} needs {error.name}: {_EXTRA}") from None
     file = Path(path)
-    environ = _environment_of(file)
-    document = _with_profile(_parsed(file), profile or environ.get("FLOWCRAFT_PROFILE"), file)
-    redis = document.get("redis") or {}
-    if not isinstance(redis, Mapping):
-        raise ConfigurationError(f"{file}: redis: expected a mapping with a url")
-
-    def said(variable: str, written: Any, default: str) -> str:
-        return environ.get(f"FLOWCRAFT__{variable}") or interpolate(str(written or default), file, environ)
-
-    namespace = said("NAME", document.get("name"), DEFAULT_NAMESPACE)
-    url = said("REDIS__URL", redis.get("url"), "embedded:")
-    if not url.startswith("embedded:"):
-        return url, namespace
-    folder = file.absolute().parent / said("REDIS__DATADIR", redis.get("dataDir"), ".flowcraft/data")
-    found = _running_store(folder.resolve()) or environ.get("FLOWCRAFT_REDIS_URL") or environ.get("REDIS_URL")
+    folder = file.absolute().parent
+    try:
+        text = read_regular_file(file, LARGEST).decode("utf-8-sig")
+        environ = environment_of(folder, os.environ)
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename or file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}, or .env beside it, is not UTF-8 text: byte {error.start}") from None
+    tree, problems = read_document(text, str(file))
+    problems += lay_profile_over(tree, profile or environ.get(PROFILE_VARIABLE), str(file), ("redis",))
+    if problems:
+        first = problems[0]
+        place = first.mark or file
+        raise ConfigurationError(
+            f"{place}: {first.path}: {first.message}" if first.path else f"{place}: {first.message}"
+        )
+    said = _Said(file, tree, environ, Interpolation(environ, folder))
+    said.check_version()
+    namespace = said.text(("name",), DEFAULT_NAMESPACE)
+    if not NAMESPACE.fullmatch(namespace):
+        raise said.wrong(("name",), f"is 1 to 64 of A-Z a-z 0-9 . _ -, got {namespace[:80]!r}")
+    url = said.text(("redis", "url"), EMBEDDED)
+    data = folder / said.text(("redis", "dataDir"), ".flowcraft/data")
+    if url != EMBEDDED:
+        try:
+            return checked_address(url), namespace
+        except AddressError as error:
+            raise said.wrong(("redis", "url"), str(error)) from None
+    found = _running_store(data.resolve()) or environ.get("FLOWCRAFT_REDIS_URL") or environ.get("REDIS_URL")
     if not found:
         raise ConfigurationError(f"{file}: the embedded store is not running; start it with `flowcraft-server dev`")
     return found, namespace
 
 
-def _environment_of(file: Path) -> dict[str, str]:
-    """The environment over the `.env` file beside the server's file, if there is one; our own variables in capitals."""
-    beside = file.absolute().parent / ".env"
-    found: dict[str, str] = {}
-    if beside.exists() and not beside.is_dir():
+class _Said:
+    """What the file and the environment say of single values."""
+
+    def __init__(self, file: Path, tree: "Tree", environ: dict[str, str], interpolation: "Interpolation") -> None:
+        self._file = file
+        self._tree = tree
+        self._interpolation = interpolation
+        # One form of a variable that may be written `DATA_DIR` or `datadir`, as the server takes them.
+        self._over = {_plain(name): value for name, value in sorted(environ.items()) if value}
+
+    def wrong(self, path: tuple[str, ...], message: str) -> ConfigurationError:
+        """The error about a value, with its place."""
+        origin = self._tree.origin_of(path)
+        place = origin.mark if origin is not None and origin.mark is not None else self._file
+        return ConfigurationError(f"{place}: {'.'.join(path)}: {message}")
+
+    def check_version(self) -> None:
+        """Refuse a file of another form."""
+        found = self._over.get("FLOWCRAFT__VERSION", self._tree.get(("version",)))
+        if found is not None and str(found) != str(FORMAT_VERSION):
+            raise self.wrong(("version",), f"is {found!r}; this release reads version {FORMAT_VERSION}")
+
+    def text(self, path: tuple[str, ...], default: str) -> str:
+        """The text at a path, its variables filled in."""
+        from flowcraft_sdk._config.interpolation import InterpolationError
+
+        over = self._over.get("FLOWCRAFT__" + "__".join(path).upper())
+        if over:
+            return over
+        for depth in range(1, len(path)):
+            section: Any = self._tree.get(path[:depth])
+            if section is not None and not isinstance(section, dict):
+                raise self.wrong(path[:depth], f"expected a mapping with a {path[depth]}")
+        section = self._tree.get(path[:-1])
+        if not isinstance(section, dict) or path[-1] not in section:
+            return default
+        value = section[path[-1]]
+        if value is None:
+            raise self.wrong(path, "has no value; write one, or take the key out")
+        if not isinstance(value, str):
+            raise self.wrong(path, f"expected a text, got {value!r}; put it in quotes")
         try:
-            from dotenv import dotenv_values
-        except ImportError:
-            raise ConfigurationError(f"reading {beside} needs python-dotenv: {_EXTRA}") from None
-        try:
-            text = read_regular_file(beside, LARGEST).decode("utf-8")
-            read = dotenv_values(stream=StringIO(text), interpolate=False)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{beside}: {getattr(error, 'strerror', None) or error}") from None
-        found = {name: value for name, value in read.items() if value is not None}
-    found |= os.environ
-    ours = {_plain(name): value for name, value in found.items() if name.upper().startswith("FLOWCRAFT__")}
-    return {**found, **ours}
+            return self._interpolation.fill(value)
+        except InterpolationError as error:
+            raise self.wrong(path, str(error)) from None
 
 
 def _plain(variable: str) -> str:
-    """One form of a variable that may be written `DATA_DIR` or `datadir`, as the server takes them."""
-    return "__".join(part.replace("_", "") for part in variable.upper().split("__"))
-
-
-def _parsed(file: Path) -> Mapping[str, Any]:
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigurationError(f"reading {file} needs PyYAML: {_EXTRA}") from None
-    try:
-        data = yaml.safe_load(read_regular_file(file, LARGEST).decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: {error}") from None
-    if data is not None and not isinstance(data, Mapping):
-        raise ConfigurationError(f"{file}: expected a mapping")
-    return data or {}
-
-
-def _with_profile(document: Mapping[str, Any], name: str | None, file: Path) -> Mapping[str, Any]:
-    """The document with a profile laid over it."""
-    if not name:
-        return document
-    profiles = document.get("profiles")
-    known: Iterable[Any] = profiles if isinstance(profiles, Mapping) else ()
-    if not isinstance(profiles, Mapping) or not isinstance(profiles.get(name) or {}, Mapping) or name not in profiles:
-        raise ConfigurationError(f"{file}: no profile '{name}'; known: {', '.join(map(str, known)) or 'none'}")
-    return _merged(document, profiles[name] or {})
-
-
-def _merged(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in over.items():
-        under = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        merged[key] = _merged(under, value) if both and isinstance(under, Mapping) else value
-    return merged
-
-
-def interpolate(text: str, file: Path, environ: Mapping[str, str]) -> str:
-    """Replace `${VAR}`, `${VAR:-default}`, `${VAR:?message}`, `${VAR:+text}`, `${file:path}` and `$$`.
-
-    Raises:
-        ConfigurationError: a variable is not set and has no default, a file cannot be read, or a `$` is none of these.
-    """
-
-    def replacement(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        if match["file"] is not None:
-            return _secret(file, match["file"])
-        if match["name"] is None:
-            raise ConfigurationError(f"{file}: a lone '$'; write $$ for a dollar sign, ${{NAME}} for a variable")
-        return _variable(file, environ, match["name"], match["operator"] or "", match["word"] or "")
-
-    return _TOKEN.sub(replacement, text)
-
-
-def _variable(file: Path, environ: Mapping[str, str], name: str, operator: str, word: str) -> str:
-    value = environ.get(name)
-    present = bool(value) if operator.startswith(":") else value is not None
-    if operator.endswith("+"):
-        return word if present else ""
-    if present:
-        return value or ""
-    if operator.endswith("-"):
-        return word
-    raise ConfigurationError(f"{file}: environment variable {name} is not set {word}".rstrip())
-
-
-def _secret(file: Path, name: str) -> str:
-    try:
-        return read_regular_file(file.absolute().parent / name, LARGEST).decode("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(f"{file}: file {name} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{file}: file {name} is not UTF-8 text") from None
+    prefix, *parts = variable.upper().split("__")
+    return "__".join([prefix, *(part.replace("_", "").replace("-", "").replace(".", "") for part in parts)])
 
 
 def _running_store(folder: Path) -> str | None:

@@ -7,6 +7,7 @@ surely not meant; a warning is something that runs, though perhaps not as it was
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowcraft_sdk._config.problems import Problem
 from flowcraft_server.blueprints.linter_actions import check_actions
 from flowcraft_server.blueprints.linter_builtins import check_builtins
 from flowcraft_server.blueprints.linter_cycles import check_cycles
@@ -21,7 +22,6 @@ from flowcraft_server.blueprints.linter_sizes import check_sizes
 from flowcraft_server.blueprints.linter_subflows import check_subflows
 from flowcraft_server.blueprints.linter_tests import check_tests
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.blueprints.problems import Problem
 
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec

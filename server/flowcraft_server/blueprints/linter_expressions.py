@@ -1,8 +1,8 @@
 """Expressions of edges and loops: whether they can be read, and whether they read something that is there."""
 
+from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.expressions import Expression, ExpressionError, compile_expression
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.marks import Path
 from flowcraft_server.blueprints.near import did_you_mean
 
 _RESULT = ("output", "action")

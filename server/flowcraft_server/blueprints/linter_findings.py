@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
-from flowcraft_server.blueprints.marks import Mark, Path, written_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node, Problem
 from flowcraft_server.blueprints.near import nearest
 

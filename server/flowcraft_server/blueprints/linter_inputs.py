@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
+from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk.paths import beginnings
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import writes, written_keys
-from flowcraft_server.blueprints.marks import Path
 
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""

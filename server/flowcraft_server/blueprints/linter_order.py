@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import written_keys
-from flowcraft_server.blueprints.marks import Path
 from flowcraft_server.blueprints.model import Node
 from flowcraft_server.blueprints.ways import Ways
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.linter_findings import Findings
 from flowcraft_server.blueprints.loader_contract import fits
-from flowcraft_server.blueprints.marks import Path
 
 
 def check_tests(findings: Findings) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from flowcraft_server.blueprints.marks import Path
+from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.model import Blueprint
 
 _KEY_PARAMS = ("outputKey", "key")

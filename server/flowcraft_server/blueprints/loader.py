@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from flowcraft_sdk._config.include import Includes
+from flowcraft_sdk._config.lines import Lines
+from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_sdk.regular_file import read_regular_file
 from flowcraft_server.blueprints.loader_blueprint import read_blueprint
-from flowcraft_server.blueprints.loader_include import Includes
 from flowcraft_server.blueprints.loader_json import read_json
-from flowcraft_server.blueprints.loader_lines import Lines
 from flowcraft_server.blueprints.loader_reading import Reading, is_null
-from flowcraft_server.blueprints.loader_yaml import read_yaml
-from flowcraft_server.blueprints.marks import Mark
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.blueprints.problems import Problem
 
 Format = Literal["yaml", "json"]
 FORMATS: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from flowcraft_sdk._config.marks import Marks
+from flowcraft_sdk._config.yaml_tree import Entry, Fields, Tree, kind_of
 from flowcraft_server.blueprints.loader_config import read_config, with_defaults
 from flowcraft_server.blueprints.loader_contract import read_contract, read_outputs
 from flowcraft_server.blueprints.loader_keys import (
@@ -16,8 +18,6 @@ from flowcraft_server.blueprints.loader_links import Link, check_forms, read_edg
 from flowcraft_server.blueprints.loader_nodes import NodeDraft, read_nodes
 from flowcraft_server.blueprints.loader_reading import Reading
 from flowcraft_server.blueprints.loader_tests import read_tests
-from flowcraft_server.blueprints.loader_tree import Entry, Fields, Tree, kind_of
-from flowcraft_server.blueprints.marks import Marks
 from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Node
 from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
 from flowcraft_server.blueprints.loader_keys import CONTRACT_KEYS
 from flowcraft_server.blueprints.loader_reading import Reading
-from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, Scalar, Tree, kind_of
-from flowcraft_server.blueprints.marks import Path
 
 INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any", "list")
 _PYTHON: Mapping[str, tuple[type, ...]] = {

@@ -3,10 +3,10 @@
 import json
 import re
 
-from flowcraft_server.blueprints.loader_lines import Lines
-from flowcraft_server.blueprints.loader_scalars import number
-from flowcraft_server.blueprints.loader_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
-from flowcraft_server.blueprints.problems import Problem
+from flowcraft_sdk._config.lines import Lines
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.yaml_scalars import number
+from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")

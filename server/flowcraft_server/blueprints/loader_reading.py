@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from flowcraft_sdk._config.marks import Mark, Path, written_path
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import parse_duration_ms
-from flowcraft_server.blueprints.loader_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
-from flowcraft_server.blueprints.marks import Mark, Path, written_path
 from flowcraft_server.blueprints.near import did_you_mean, listed
-from flowcraft_server.blueprints.problems import Problem
 
 LONGEST_ID = 200
 MOST_TOLD = 10

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, Tree, kind_of
 from flowcraft_server.blueprints.loader_reading import Reading
-from flowcraft_server.blueprints.loader_tree import Fields, Items, Scalar, Tree, kind_of
-from flowcraft_server.blueprints.marks import Path
 
 TEST_KEYS = ("name", "input", "mocks", "expect")
 MOCK_KEYS = ("output", "action", "error")

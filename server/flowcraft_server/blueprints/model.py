@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from flowcraft_sdk._config.marks import Mark, Marks, Path
+from flowcraft_sdk._config.problems import Problem
 from flowcraft_server.blueprints.durations import parse_duration_ms
-from flowcraft_server.blueprints.marks import Mark, Marks, Path
 from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
-from flowcraft_server.blueprints.problems import Problem
 
 __all__ = [
     "BUILTIN_USES",

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowcraft_sdk._config.marks import Mark
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import FORMATS, load_file
-from flowcraft_server.blueprints.marks import Mark
 from flowcraft_server.blueprints.model import Blueprint, Problem
 from flowcraft_server.config.blueprint_files import with_join, with_params
 from flowcraft_server.config.load import LoadResult, load_config

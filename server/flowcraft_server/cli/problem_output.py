@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flowcraft_server.blueprints.problems import Problem
+from flowcraft_sdk._config.problems import Problem
 
 from .terminal import write, write_json
 

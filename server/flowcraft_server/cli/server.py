@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
 from flowcraft_server import __version__
-from flowcraft_server.config.environment import CONFIG_VARIABLE, environment_of
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
 from flowcraft_server.observability.logging import configure_logging

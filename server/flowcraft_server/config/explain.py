@@ -5,14 +5,14 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from flowcraft_server.blueprints.marks import Path
+from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.observability.redaction import is_secret_name
 
 from . import shape
 from .keys import place_of
 from .quantities import format_duration, format_size
-from .tree import Tree
 
 LONGEST_SHOWN = 77
 """Characters that are shown of a wrong value."""

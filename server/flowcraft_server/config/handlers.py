@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from flowcraft_sdk._config.marks import Path as Place
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.marks import Path as Place
 from flowcraft_server.blueprints.model import BUILTIN_USES
 from flowcraft_server.blueprints.near import did_you_mean
 

@@ -3,19 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from flowcraft_server.blueprints.marks import Mark, Path
+from flowcraft_sdk._config.marks import Mark, Path
+from flowcraft_sdk._config.profiles import PROFILES
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.near import nearest
 
 from . import shape
-from .tree import Tree
-
-PROFILES = "profiles"
 
 LIKENESS = 0.7
 """How alike an unknown key must be to one that exists, from 0 to 1: no feature is to be taken for another."""
-
-EXTENSION = "x-"
-"""Keys at the top that begin so are for whoever wrote them, such as a place for anchors."""
 
 
 def write_out_short_forms(tree: Tree) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from flowcraft_sdk._config.marks import Path as Place
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import load_dirs
-from flowcraft_server.blueprints.marks import Path as Place
 from flowcraft_server.blueprints.model import Blueprint, Problem
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
@@ -22,7 +23,6 @@ from .handlers import register_handlers
 from .model import RegisteredHandler, Settings
 from .reading import Reading, read_configuration
 from .source import make_settings
-from .tree import Tree
 
 MOST_ROUNDS = 20
 

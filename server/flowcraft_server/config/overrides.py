@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowcraft_server.blueprints.marks import Path
+from flowcraft_sdk._config.environment import OVERRIDE_PREFIX
+from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.value_tree import Origin, Tree
 
 from . import shape
-from .environment import OVERRIDE_PREFIX
 from .keys import hint_for, place_of
-from .tree import Origin, Tree
 
 Problems = list[tuple[str, str]]
 """Name of the variable or option, and what is wrong with it."""

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from flowcraft_sdk._config.document import read_document
+from flowcraft_sdk._config.environment import PROFILE_VARIABLE, environment_of
+from flowcraft_sdk._config.interpolation import Interpolation, InterpolationError
+from flowcraft_sdk._config.marks import Mark, written_path
+from flowcraft_sdk._config.marks import Path as Place
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.profiles import EXTENSION, PROFILES, no_profile, profiles_of
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.regular_file import read_regular_file
-from flowcraft_server.blueprints.marks import Mark, written_path
-from flowcraft_server.blueprints.marks import Path as Place
-from flowcraft_server.blueprints.near import did_you_mean, listed
-from flowcraft_server.blueprints.problems import Problem
 
-from .document import read_document
-from .environment import PROFILE_VARIABLE, environment_of
-from .interpolation import Interpolation, InterpolationError
-from .keys import EXTENSION, PROFILES, remove_empty_sections, remove_unknown_keys, write_out_short_forms
+from .keys import remove_empty_sections, remove_unknown_keys, write_out_short_forms
 from .overrides import from_command_line, from_environment
-from .tree import Tree
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of `flowcraft.yaml`."""
@@ -97,12 +97,9 @@ def read_configuration(
 
 def _apply_profile(reading: Reading, file: Tree, name: str | None) -> None:
     """Take the profiles out of the file, and lay one of them over the rest."""
-    profiles = file.subtree((PROFILES,))
-    written = file.get((PROFILES,))
-    if written is not None and not isinstance(written, dict):
-        reading.complain((PROFILES,), "expected a mapping of profiles by name")
-    for profile in profiles.data:
-        tree = profiles.subtree((profile,))
+    profiles, problems = profiles_of(file, reading.shown)
+    reading.problems += problems
+    for profile, tree in profiles.items():
         _tidy(reading, tree, (PROFILES, profile))
         if profile == name:
             reading.profile, chosen = profile, tree
@@ -111,8 +108,7 @@ def _apply_profile(reading: Reading, file: Tree, name: str | None) -> None:
     if reading.profile is not None:
         file.merge(chosen)
     elif name:
-        hint = did_you_mean(name, profiles.data) or f"; known: {listed(profiles.data) or 'none'}"
-        reading.complain((), f"no profile '{name}'{hint}")
+        reading.complain((), no_profile(name, profiles))
 
 
 def _tidy(reading: Reading, tree: Tree, below: Place) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from flowcraft_server.blueprints.marks import Path, written_path
+from flowcraft_sdk._config.marks import Path, written_path
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.observability.redaction import MASK, Redactor
 
 from .model import Settings
-from .tree import Tree
 
 
 def plain_settings(settings: Settings, secrets: Iterable[str] = ()) -> dict[str, Any]:

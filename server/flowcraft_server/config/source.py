@@ -5,9 +5,10 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from flowcraft_sdk._config.value_tree import Tree
+
 from .model import Settings
 from .quantities import values_as_written
-from .tree import Tree
 
 
 class TreeSource(PydanticBaseSettingsSource):

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowcraft_sdk._config.include import Includes
+from flowcraft_sdk._config.marks import Mark, Marks, written_path
+from flowcraft_sdk._config.marks import Path as Path_
+from flowcraft_sdk._config.yaml_reader import read_yaml
+from flowcraft_sdk._config.yaml_tree import MarkTable
 from flowcraft_sdk.linear_patterns import PatternError, compile_linear
 from flowcraft_sdk.regular_file import read_regular_file
-from flowcraft_server.blueprints.loader_include import Includes
-from flowcraft_server.blueprints.loader_tree import MarkTable
-from flowcraft_server.blueprints.loader_yaml import read_yaml
-from flowcraft_server.blueprints.marks import Mark, Marks, written_path
-from flowcraft_server.blueprints.marks import Path as Path_
 
 from .errors import LLMSettingsError
 

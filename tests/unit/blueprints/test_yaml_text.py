@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowcraft_server.blueprints import loader_yaml
+from flowcraft_sdk._config import yaml_reader
+from flowcraft_sdk._config.include import Includes
+from flowcraft_sdk._config.lines import Lines
+from flowcraft_sdk._config.yaml_scalars import core_scalar
 from flowcraft_server.blueprints.loader import load_text
-from flowcraft_server.blueprints.loader_include import Includes
-from flowcraft_server.blueprints.loader_lines import Lines
-from flowcraft_server.blueprints.loader_scalars import core_scalar
 from tests.unit.blueprints.registry import read
 
 
@@ -132,7 +132,7 @@ def test_separators_that_pasted_texts_hold_end_no_line(separator: str) -> None:
 def test_the_other_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     text = TestPlaces.TEXT + "metadata: {list: [1, 2.5, no, &a {b: c}, *a]}\n"
     one = read(text)
-    monkeypatch.setattr(loader_yaml, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_reader, "_Loader", yaml.SafeLoader)
     other = read(text)
     assert other == one
     assert other.marks == one.marks
@@ -195,9 +195,9 @@ def test_an_included_file_is_a_text(tmp_path: Path) -> None:
 def test_the_parser_counts_lines_and_columns_as_editors_do(parts: list[str]) -> None:
     text = "".join(parts)
     lines, seen = Lines(text, "f"), []
-    reader = loader_yaml._Reader(lines, Includes(None), "")
+    reader = yaml_reader._Reader(lines, Includes(None), "")
     try:
-        for event in yaml.parse(text.translate(loader_yaml._HIDE), Loader=loader_yaml._Loader):
+        for event in yaml.parse(text.translate(yaml_reader._HIDE), Loader=yaml_reader._Loader):
             if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
                 seen.append((reader._begins(event), lines.mark(event.start_mark.index)))
     except yaml.YAMLError:

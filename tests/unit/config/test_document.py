@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.blueprints.marks import Mark
-from flowcraft_server.config.document import read_document
+from flowcraft_sdk._config.document import read_document
+from flowcraft_sdk._config.marks import Mark
 
 
 def messages(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft_server.config.interpolation import Interpolation, InterpolationError
+from flowcraft_sdk._config.interpolation import Interpolation, InterpolationError
 
 ENVIRON = {"SET": "value", "EMPTY": "", "TRICKY": "${SET}: {a: 1}\n# $SET", "N_1": "1"}
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from flowcraft_sdk import Client, RunFailedError
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints import loader_keys
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.linter_builtins import PARAMS
@@ -28,7 +29,6 @@ from flowcraft_server.config.load import load_settings
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.sections import DefaultsSection, OpenAIProviderSection, RetryDelaySection
 from flowcraft_server.config.show import plain_settings
-from flowcraft_server.config.tree import Tree
 from flowcraft_server.testing import TestEnvironment
 
 ROOT = Path(__file__).parents[3]

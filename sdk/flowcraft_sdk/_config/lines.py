@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 
-from flowcraft_server.blueprints.marks import Mark
+from flowcraft_sdk._config.marks import Mark
 
 _BREAK = re.compile(r"\r\n|\r|\n")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from flowcraft_server.blueprints.loader_include import Includes
-from flowcraft_server.blueprints.loader_lines import Lines
-from flowcraft_server.blueprints.loader_scalars import core_scalar, tagged_scalar
-from flowcraft_server.blueprints.loader_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
-from flowcraft_server.blueprints.marks import Mark
-from flowcraft_server.blueprints.problems import Problem
+from flowcraft_sdk._config.include import Includes
+from flowcraft_sdk._config.lines import Lines
+from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.yaml_scalars import core_scalar, tagged_scalar
+from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
 
 MOST_ALIASED = 10_000
 """Values that aliases may stand for in one file, all taken together."""

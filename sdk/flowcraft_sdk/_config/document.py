@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from flowcraft_server.blueprints.loader_include import Includes
-from flowcraft_server.blueprints.loader_tree import Fields, Items, Scalar, kind_of
-from flowcraft_server.blueprints.loader_tree import Tree as Written
-from flowcraft_server.blueprints.loader_yaml import read_yaml
-from flowcraft_server.blueprints.marks import Mark, Path
-from flowcraft_server.blueprints.problems import Problem
-
-from .tree import Origin, Tree
+from flowcraft_sdk._config.include import Includes
+from flowcraft_sdk._config.marks import Mark, Path
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.value_tree import Origin, Tree
+from flowcraft_sdk._config.yaml_reader import read_yaml
+from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, kind_of
+from flowcraft_sdk._config.yaml_tree import Tree as Written
 
 HOLDS = "one deployment, a single document: what differs from place to place goes under 'profiles'"
 

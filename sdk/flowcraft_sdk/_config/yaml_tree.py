@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_server.blueprints.marks import Mark, Path
+from flowcraft_sdk._config.marks import Mark, Path
 
 DEEPEST = 100
 """Levels of nesting that are read; more than that is no blueprint."""

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_server.blueprints.marks import Mark, Path
+from flowcraft_sdk._config.marks import Mark, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,8 @@ class Tree:
     def merge(self, over: "Tree") -> None:
         """Lay another tree over this one: mappings are merged, everything else is replaced."""
         for path, value in over.leaves():
+            if value == {} and isinstance(self.get(path), dict):
+                continue  # a section without keys lays down nothing
             for depth in range(1, len(path)):
                 if self.get(path[:depth]) is not None and not isinstance(self.get(path[:depth]), dict):
                     self.remove(path[:depth])

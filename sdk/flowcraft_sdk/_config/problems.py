@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from flowcraft_server.blueprints.marks import Mark
+from flowcraft_sdk._config.marks import Mark
 
 
 @dataclass(frozen=True, slots=True)

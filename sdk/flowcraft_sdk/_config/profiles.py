@@ -1,0 +1,64 @@
+"""Profiles of `flowcraft.yaml`: sections that are laid over the rest of the file when they are asked for."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.value_tree import Tree
+
+PROFILES = "profiles"
+EXTENSION = "x-"
+"""Keys at the top that begin so are for whoever wrote them, such as a place for anchors."""
+
+
+def profiles_of(tree: Tree, file: str) -> tuple[dict[str, Tree], list[Problem]]:
+    """The profiles of a file by name, and what is wrong with their form."""
+    written = tree.get((PROFILES,))
+    if written is None:
+        return {}, []
+    if not isinstance(written, dict):
+        return {}, [_problem(tree, (PROFILES,), "expected a mapping of profiles by name", file)]
+    found, problems = {}, []
+    for name, value in written.items():
+        if value is not None and not isinstance(value, dict):
+            problems.append(_problem(tree, (PROFILES, name), "expected a mapping with keys of the file", file))
+        else:
+            found[name] = tree.subtree((PROFILES, name))
+    return found, problems
+
+
+def no_profile(name: str, known: dict[str, Tree]) -> str:
+    """That there is no such profile, and which there are."""
+    near = get_close_matches(name, list(known), 1, 0.6)
+    return f"no profile '{name}'" + (
+        f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known) or 'none'}"
+    )
+
+
+def lay_profile_over(tree: Tree, name: str | None, file: str, sections: Iterable[str]) -> list[Problem]:
+    """Take the profiles out of a file, and lay one of them over the rest; what is wrong with them.
+
+    Args:
+        sections: keys that may stand without a value: those of sections.
+    """
+    profiles, problems = profiles_of(tree, file)
+    for key in [key for key in tree.data if key.startswith(EXTENSION)]:
+        tree.remove((key,))
+    tree.remove((PROFILES,))
+    chosen = profiles.get(name) if name else None
+    for part in (tree, chosen):
+        for section in sections if part is not None else ():
+            if part is not None and section in part.data and part.data[section] is None:
+                part.remove((section,))  # its keys are all commented out
+    if chosen is not None:
+        tree.merge(chosen)
+    elif name:
+        problems.append(Problem("error", Mark(file, 1, 1), "", no_profile(name, profiles)))
+    return problems
+
+
+def _problem(tree: Tree, path: tuple[str, ...], message: str, file: str) -> Problem:
+    origin = tree.origin_of(path)
+    mark = origin.mark if origin is not None and origin.mark is not None else Mark(file, 1, 1)
+    return Problem("error", mark, ".".join(path), message)
