@@ -27,6 +27,10 @@ ABOUT_RUNS = {
         "node '{subject}' is running, but has no lease: nobody notices if its worker died",
         "gives it a lease, so that it is taken over unless its worker renews it",
     ),
+    "worker-silent": (
+        "node '{subject}' is held by a worker that was not heard of for a minute: no code runs for it",
+        "shortens its lease, so that it is taken over unless its worker renews it",
+    ),
     "timer-missing": ("'{subject}' waits for a timer that is not there: it never falls due", "sets the timer"),
     "batch-unheard": ("node '{subject}' waits for items that are all done", "lets it go on"),
     "child-missing": ("node '{subject}' waits for a child run that is gone", "fails the node"),

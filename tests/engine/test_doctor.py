@@ -272,3 +272,18 @@ def test_a_worker_at_work_is_not_disturbed(env: TestEnvironment) -> None:
     while not all(run.done() for run in runs):
         assert env.client.operator.examine(fix=True) == []
     assert all(run.result() == {"a": 1, "b": 1} for run in runs)
+
+
+def test_a_lease_that_goes_on_without_its_worker(env: TestEnvironment) -> None:
+    env.client.start("chain", {}, run_id="r")
+    env.link.call(scripts.claim(env.keys, Seat("gone", 10_000, "default")))
+    assert env.client.operator.examine("r") == []
+    env.clock.advance(61, keep_leases=False)
+    env.link.redis.zadd(env.keys.leases, {"r|a": 10**15})
+    found_and_fixed(env, "worker-silent")
+    assert env.link.redis.zscore(env.keys.leases, "r|a") < 10**15
+    env.clock.advance(11, keep_leases=False)
+    worker = env.add_worker()
+    assert env.client.get_handle("r").result(timeout=10)["b"] == 1
+    worker.stop()
+    env.workers.remove(worker)

@@ -7,11 +7,13 @@ import redis
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import running_url
+from flowcraft_server.store.publish import text
 
 from .redis_gate import shown_url, wait_for_redis
 
 BEATS_MISSED = 4
 SHORTEST_SILENCE = 5.0
+MOST_LOOKED_AT = 100
 
 
 class Unhealthy(Exception):
@@ -34,17 +36,25 @@ def check_health(settings: Settings, url: str | None) -> str:
     keys = Keys(settings.name)
     limit = max(SHORTEST_SILENCE, BEATS_MISSED * settings.executor.heartbeat)
     try:
-        newest: Any = client.zrange(keys.workers, 0, 0, desc=True, withscores=True)
+        newest: Any = client.zrange(keys.workers, 0, MOST_LOOKED_AT - 1, desc=True, withscores=True)
+        exhausted = [client.hget(keys.worker(text(worker)), "exhausted") for worker, _ in newest]
         seconds, micros = client.time()
         offset = float(client.get(keys.clock) or 0)
     except redis.exceptions.RedisError as error:
         raise Unhealthy(f"{shown_url(url)} refuses to answer: {error}") from None
     if not newest:
         raise Unhealthy(f"{shown_url(url)} answers, but no worker has ever served '{settings.name}'")
-    worker, seen = newest[0]
+    worker, seen = text(newest[0][0]), newest[0][1]
     silent = (seconds * 1000 + micros / 1000 + offset - float(seen)) / 1000
     if silent > limit:
         raise Unhealthy(f"{shown_url(url)} answers, but no worker was heard of for {silent:.0f} s (the last: {worker})")
+    fresh = [
+        why
+        for (_, score), why in zip(newest, exhausted, strict=True)
+        if (seconds * 1000 + micros / 1000 + offset - float(score)) / 1000 <= limit
+    ]
+    if all(fresh):
+        raise Unhealthy(f"no worker of '{settings.name}' runs functions any more: {text(fresh[0])}; start it again")
     return f"healthy: worker {worker} was heard of {max(0.0, silent):.1f} s ago"
 
 

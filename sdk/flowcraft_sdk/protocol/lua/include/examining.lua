@@ -136,14 +136,30 @@ local function examine_waiting(r, inst, n, defect)
   end
 end
 
+local SILENCE = 60000 -- ms after which a worker that is not heard of runs nothing any more, whatever its leases say
+
+-- A lease that goes on though its worker is silent would hold the node until it runs out.
+local function examine_lease(r, inst, n, ends, defect)
+  local worker = string.match(n.more or '', '^[^!]*')
+  if worker == '' or tonumber(ends) <= NOW + PATIENCE or NOW - r.cr - n.since < SILENCE then return end
+  local seen = redis.pcall('ZSCORE', B .. 'workers', worker)
+  if type(seen) == 'string' and NOW - tonumber(seen) < SILENCE then return end
+  defect('worker-silent', inst, function() redis.call('ZADD', LEASES, NOW + PATIENCE, r.id .. '|' .. inst) end)
+end
+
 -- Each live node has the entry by which somebody is going to take care of it.
 local function examine_nodes(r, defect)
   each_node(r, function(inst, n)
     local member = r.id .. '|' .. inst
     if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
       defect('ready-not-queued', inst, function() r.fired[#r.fired + 1] = {inst = inst, queue = n.more} end)
-    elseif n.s == 'L' and not redis.call('ZSCORE', B .. 'leases', member) then
-      defect('running-without-lease', inst, function() redis.call('ZADD', B .. 'leases', NOW + PATIENCE, member) end)
+    elseif n.s == 'L' then
+      local ends = redis.call('ZSCORE', LEASES, member)
+      if not ends then
+        defect('running-without-lease', inst, function() redis.call('ZADD', LEASES, NOW + PATIENCE, member) end)
+      else
+        examine_lease(r, inst, n, ends, defect)
+      end
     elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
       defect('timer-missing', inst, function() timer(r, 'T', inst, NOW) end)
     elseif n.s == 'W' then
