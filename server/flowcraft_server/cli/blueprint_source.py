@@ -1,6 +1,6 @@
 """Finds the blueprints that a command line names: files, blueprints of the deployment, published ones and versions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +107,7 @@ class BlueprintSource:
         return [self._found(blueprint, blueprint.file or "") for blueprint in self._blueprints]
 
     @property
-    def _blueprints(self) -> list[Blueprint]:
+    def _blueprints(self) -> Sequence[Blueprint]:
         return self.deployment.blueprints if self.deployment is not None else []
 
     def published(self, blueprint_id: str, version: str | None = None) -> FoundBlueprint:

@@ -251,7 +251,7 @@ def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
 ) -> tuple[LoadResult, Settings]:
     """Load a deployment and set up logging; tell what is wrong and exit if anything is."""
-    loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints)
+    loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints, keep=blueprints)
     settings = _settings_or_exit(loaded)
     configure_logging(settings.logging.level, settings.logging.format, secrets=loaded.secrets)
     return loaded, settings

@@ -1,7 +1,7 @@
 """Loads a deployment: its settings, handlers and blueprints, and everything that is wrong with any of them, at once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -17,6 +17,7 @@ from flowcraft_server.blueprints.loader import load_dirs
 from flowcraft_server.blueprints.model import Blueprint, Problem
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
+from .blueprint_cache import BlueprintCache, key_of
 from .blueprint_files import with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
@@ -36,6 +37,7 @@ class LoadResult:
         problems: errors and warnings, by file and line; those of `flowcraft.yaml` first.
         handlers: by the name that nodes `use`.
         blueprints: in the order of their files.
+        kept: where the blueprints are kept for further starts; None if they are not.
         path: the file.
         profile: name of the profile that was laid over it.
         values: what was written where, without defaults.
@@ -46,7 +48,8 @@ class LoadResult:
     problems: list[Problem]
     path: Path
     handlers: dict[str, RegisteredHandler] = field(default_factory=dict)
-    blueprints: list[Blueprint] = field(default_factory=list)
+    blueprints: Sequence[Blueprint] = field(default_factory=list)
+    kept: BlueprintCache | None = None
     profile: str | None = None
     values: Tree = field(default_factory=Tree)
     secrets: frozenset[str] = frozenset()
@@ -74,6 +77,7 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     with_blueprints: bool = True,
     with_handlers: bool = True,
+    keep: bool = False,
 ) -> LoadResult:
     """Load a deployment: read its file, import its handlers, read and check its blueprints.
 
@@ -84,18 +88,22 @@ def load_config(
         environ: the environment; the process's own if None.
         with_blueprints: False for a process that runs what others publish.
         with_handlers: False to import none: what depends on them is then not checked.
+        keep: take blueprints that have not changed from an earlier start, and keep them for a further one.
     """
     reading, settings, good = _load(path, profile, overrides, environ)
     handlers: dict[str, RegisteredHandler] = {}
-    blueprints: list[Blueprint] = []
+    blueprints: Sequence[Blueprint] = []
+    kept: BlueprintCache | None = None
     if good is not None:
         handlers, all_known = _load_handlers(reading, good) if with_handlers else ({}, False)
         if with_blueprints:
-            blueprints = _load_blueprints(reading, good, handlers if all_known else None)
+            known = handlers if all_known else None
+            kept = _cache_of(reading, good, known) if keep and not reading.problems else None
+            blueprints = _kept_or_loaded(reading, good, known, kept)
         if not reading.problems:
             _check_purpose(reading)
         _warn(reading, good)
-    return _result(reading, settings, handlers, blueprints)
+    return replace(_result(reading, settings, handlers, blueprints), kept=kept)
 
 
 def load_settings(
@@ -160,6 +168,42 @@ def _load_handlers(reading: Reading, settings: Settings) -> tuple[dict[str, Regi
     return handlers, not any(refusal.path[0] == "handlerModules" for refusal in refusals)
 
 
+def _cache_of(
+    reading: Reading, settings: Settings, handlers: dict[str, RegisteredHandler] | None
+) -> BlueprintCache | None:
+    if handlers is None:
+        return None
+    # Nothing of this is kept but a hash.
+    sections = ("handlers", "handlerModules", "blueprints", "defaults")
+    specs = {
+        name: (
+            handler.function.__module__,
+            handler.function.__qualname__ if hasattr(handler.function, "__qualname__") else "",
+        )
+        for name, handler in handlers.items()
+    }
+    said = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd()]
+    key = key_of(reading.folder, [reading.folder / name for name in settings.blueprints.dirs], said)
+    return None if key is None else BlueprintCache(reading.folder, key)
+
+
+def _kept_or_loaded(
+    reading: Reading,
+    settings: Settings,
+    handlers: dict[str, RegisteredHandler] | None,
+    kept: BlueprintCache | None,
+) -> Sequence[Blueprint]:
+    found = kept.read() if kept is not None else None
+    if found is not None:
+        reading.problems += found[1]
+        return found[0]
+    before = len(reading.problems)
+    blueprints = _load_blueprints(reading, settings, handlers)
+    if kept is not None and not any(problem.severity == "error" for problem in reading.problems):
+        kept.write(blueprints, reading.problems[before:])
+    return blueprints
+
+
 def _load_blueprints(
     reading: Reading, settings: Settings, handlers: dict[str, RegisteredHandler] | None
 ) -> list[Blueprint]:
@@ -207,7 +251,7 @@ def _warn(reading: Reading, settings: Settings) -> None:
 
 
 def _result(
-    reading: Reading, settings: Settings | None, handlers: dict[str, RegisteredHandler], blueprints: list[Blueprint]
+    reading: Reading, settings: Settings | None, handlers: dict[str, RegisteredHandler], blueprints: Sequence[Blueprint]
 ) -> LoadResult:
     secrets = set(reading.secrets) | set(secrets_in(reading.merged.data))
     if settings is not None:

@@ -8,6 +8,7 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.executor.abandoned import end_this_process
@@ -79,7 +80,11 @@ class Deployment:
         keys, settings = Keys(self.settings.name), self.settings
         queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
         try:
-            hashes = publish_blueprints(client, keys, self.loaded.blueprints, queues)
+            unchanged = self._unchanged(client, keys)
+            blueprints = self.loaded.blueprints
+            if isinstance(blueprints, KeptBlueprints):
+                blueprints = [blueprints.of(name) for name in blueprints.ids if name not in unchanged]
+            hashes = publish_blueprints(client, keys, blueprints, queues, unchanged)
             publish_settings(
                 client,
                 keys,
@@ -90,7 +95,20 @@ class Deployment:
             )
         except redis.exceptions.RedisError as error:
             raise RedisUnusable(f"{shown_url(self.url)}: the blueprints could not be published: {error}") from error
+        if self.loaded.kept is not None:
+            self.loaded.kept.keep_plans(hashes)
         return hashes
+
+    def _unchanged(self, client: "redis.Redis", keys: Keys) -> dict[str, str]:
+        """Blueprints that have not changed since an earlier start, and whose plans are still in Redis."""
+        if self.loaded.kept is None or not isinstance(self.loaded.blueprints, KeptBlueprints):
+            return {}
+        plans = self.loaded.kept.plans()
+        names = [name for name in self.loaded.blueprints.ids if name in plans]
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.exists(keys.plan(plans[name]))
+        return {name: plans[name] for name, there in zip(names, pipe.execute(), strict=True) if there}
 
     def work(self, stop: StopRequests, tick: Callable[[], None]) -> bool:
         """Run workers until a stop is asked for; returns whether all that ran could finish.

@@ -12,18 +12,27 @@ from flowcraft_server.blueprints.model import Blueprint
 
 
 def publish_blueprints(
-    redis: Any, keys: Keys, blueprints: Iterable[Blueprint], handler_queues: Mapping[str, str] | None = None
+    redis: Any,
+    keys: Keys,
+    blueprints: Iterable[Blueprint],
+    handler_queues: Mapping[str, str] | None = None,
+    unchanged: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Compile blueprints and publish their plans; returns blueprint id -> plan hash.
 
     Plans are kept under their content hash, so runs that are under way keep the plan they started with. A blueprint
     that is published elsewhere and not here stays: other servers may serve it. A plan that is replaced goes after the
     last run that uses it.
+
+    Args:
+        unchanged: blueprints besides, by id the hash of their plan, which is in Redis.
     """
-    hashes = {}
+    hashes = dict(unchanged or {})
     before = {text(plan) for plan in redis.hgetall(keys.blueprints).values()}
     pipe = redis.pipeline(transaction=True)
     pipe.set(keys.protocol, PROTOCOL_VERSION)
+    for blueprint_id, plan_hash in hashes.items():
+        pipe.hset(keys.blueprints, blueprint_id, plan_hash)
     for blueprint in blueprints:
         plan = compile_blueprint(blueprint, handler_queues)
         pipe.hset(keys.plan(plan.hash), mapping=dict(plan.fields))

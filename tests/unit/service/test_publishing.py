@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from loguru import logger
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.config.blueprint_cache import KeptBlueprints
+from flowcraft_server.config.load import load_config
+from flowcraft_server.service.launch import Deployment
 from flowcraft_server.service.publishing import KeptPublished
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing import TestEnvironment
@@ -93,3 +97,24 @@ def test_a_worker_that_redis_has_forgotten_is_listed_again(env: TestEnvironment)
     assert len(found) == 1
     worker.stop()
     env.workers.remove(worker)
+
+
+def test_kept_blueprints_are_published_whatever_redis_still_has(env: TestEnvironment, tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows/kept.yaml").write_text("nodes:\n  a: {uses: sleep, params: {duration: 1ms}}\n")
+    (tmp_path / "flowcraft.yaml").write_text(f"name: {env.namespace}\nblueprints: {{dirs: [flows]}}\n")
+    found = []
+    for emptied in (False, False, True, False):
+        if emptied:
+            env.link.redis.unlink(*names(env))
+        loaded = load_config(tmp_path / "flowcraft.yaml", keep=True)
+        assert loaded.settings is not None
+        deployment = Deployment(loaded, loaded.settings, env.url)
+        found.append(deployment.publish(env.link.redis))
+        plan = found[-1]["kept"]
+        assert env.link.redis.hget(env.keys.plan(plan), "doc") is not None
+        assert env.link.redis.hget(env.keys.blueprints, "kept") == plan.encode()
+        assert isinstance(loaded.blueprints, KeptBlueprints) is (len(found) > 1)
+    assert found == [found[0]] * 4
+    env.add_worker()
+    assert env.client.start("kept").wait(timeout=10).status == "completed"
