@@ -424,7 +424,8 @@ def replaces_stdout(ctx: NodeContext) -> str:
 
 @completes("hooked")
 def changes_hooks(ctx: NodeContext) -> str:
-    sys.excepthook = threading.excepthook = sys.unraisablehook = lambda *_: os._exit(9)  # type: ignore[assignment]
+    sys.excepthook = threading.excepthook = lambda *_: os._exit(9)  # type: ignore[assignment]
+    sys.unraisablehook = lambda *_: None  # a deadly one would be called for what handlers before this one have left
     return "hooked"
 
 
