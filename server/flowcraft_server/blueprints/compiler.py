@@ -193,7 +193,7 @@ class _Compiler:
         for expression in [condition, *[e.condition for e in edges], *[e.transform for e in edges]]:
             if expression is None:
                 continue
-            for path in expression.reads:
+            for path in sorted(expression.reads):  # a set has another order in each process
                 if path[0] == "context":
                     whole = whole or len(path) == 1
                     if len(path) > 1:

@@ -1,6 +1,9 @@
 """The compiler: what a plan keeps of its blueprint."""
 
 import json
+import os
+import subprocess
+import sys
 
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
@@ -19,3 +22,27 @@ def test_a_plan_read_back_keeps_the_order_of_mappings() -> None:
     assert isinstance(node.inputs, dict)
     assert list(node.inputs) == list(inputs)
     assert again.hash == plan.hash
+
+
+def test_every_process_gives_a_blueprint_the_same_hash() -> None:
+    plain = {
+        "id": "b",
+        "nodes": [{"id": "a", "uses": "x"}, {"id": "b", "uses": "x"}],
+        "edges": [{"source": "a", "target": "b", "condition": "k1 + k2 + k3 + k4 + k5 > 3"}],
+    }
+    script = (
+        "import json, sys\n"
+        "from flowcraft_server.blueprints.compiler import compile_blueprint\n"
+        "from flowcraft_server.blueprints.model import Blueprint\n"
+        "print(compile_blueprint(Blueprint.from_plain(json.loads(sys.argv[1]))).hash)"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", script, json.dumps(plain)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3", "4")
+    }
+    assert len(hashes) == 1
