@@ -1,20 +1,28 @@
 """Addresses of Redis, looked over before redis-py gets them: it would raise errors of its own, or take them in silence. Pure."""
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix")
 LONGEST = 2_000
 """Characters."""
 
 EXPECTED = "expected an address such as redis://host:6379/0, rediss:// or unix://"
-_NUMBERS = {"db", "socket_timeout", "socket_connect_timeout", "max_connections", "health_check_interval", "timeout"}
-_FLAGS = {"socket_keepalive", "retry_on_timeout", "ssl_check_hostname"}
-_TEXTS = {
-    "username", "password", "client_name", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile",
-    "ssl_keyfile", "ssl_password",
-}  # fmt: skip
-_MOST_DATABASES = 1_000_000
+
+LARGEST_PORT = 65_535
+MOST_DATABASES = 1_000_000
+MOST_CONNECTIONS = 100_000
+LONGEST_TIME = 86_400
+"""Seconds that a time-out in an address may have."""
+
+_BRACKETS = "an IPv6 address stands in brackets: redis://[::1]:6379"
+_ENCODED = "in a user or password / is written %2F, ? %3F, # %23, @ %40, % %25"
+_HOST = re.compile(r"[\w.-]+")
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_TIME = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+_HARMLESS = re.compile(r"[A-Za-z+]{0,20}(?:://)?[\w.-]{0,80}(?::[0-9]{1,9})?(?:/[0-9]{0,9})?")
 
 
 class AddressError(ValueError):
@@ -31,68 +39,147 @@ def checked_address(url: object) -> str:
         raise AddressError(f"{EXPECTED}, got a {type(url).__name__}")
     if len(url) > LONGEST or not url.isprintable() or " " in url:
         raise AddressError(f"{EXPECTED}, of {LONGEST:,} characters at most and without spaces")
-    if url.startswith("valkey"):
+    if url.startswith(("valkey://", "valkeys://")):
         url = "redis" + url.removeprefix("valkey")
-    scheme, colon, _ = url.partition("://")
+    scheme, colon, rest = url.partition("://")
     if scheme not in SCHEMES or not colon:
         raise AddressError(EXPECTED)
+    _check_characters(url)
+    before, _, query = rest.partition("?")
+    netloc, slash, path = before.partition("/")
+    if scheme == "unix":
+        _check_socket(netloc, slash + path)
+    else:
+        if "@" in path or ("@" not in netloc and _may_be_split(netloc, query)):
+            raise AddressError(f"the host cannot be told from the password: {_ENCODED}")
+        _check_place(netloc.rpartition("@")[2])
+        if path and not (_WHOLE.fullmatch(path) and int(path) < MOST_DATABASES):
+            raise AddressError("after the host stands the number of the database, such as /0")
+    _check_options(scheme, query, in_path=scheme != "unix" and path != "")
+    try:
+        urlsplit(url).port  # noqa: B018 (a property that raises): redis-py reads it so
+    except ValueError:
+        raise AddressError(f"the host cannot be read; {EXPECTED}") from None
+    return url
+
+
+def shown_if_harmless(url: object) -> str:
+    """`; got ` and the address, if nothing in it can be a part of a user, password or option; else nothing."""
+    return f"; got {url}" if isinstance(url, str) and url and _HARMLESS.fullmatch(url) else ""
+
+
+def _check_characters(url: str) -> None:
     if re.search(r"%(?![0-9A-Fa-f]{2})", url):
         raise AddressError("a % stands alone in the address; in a password it is written %25")
     if "#" in url:
         raise AddressError("a # ends the address early; in a password it is written %23")
-    place = re.split(r"[/?]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
-    if scheme != "unix" and place.count(":") > 1 and not place.startswith("["):
-        raise AddressError("an IPv6 address stands in brackets: redis://[::1]:6379")
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        wrong = "the port is not a number from 1 to 65535" if "ort" in str(error) else "the host cannot be read"
-        raise AddressError(f"{wrong}; {EXPECTED}") from None
-    if scheme == "unix":
-        if not parts.path.startswith("/") or parts.path == "/":
-            raise AddressError("expected the path of a socket, such as unix:///run/redis.sock")
+        plain = unquote(url, errors="strict")
+    except UnicodeDecodeError:
+        raise AddressError("the address holds percent-encoded bytes that are not UTF-8") from None
+    if "\x00" in plain:
+        raise AddressError("the address holds %00, which is in no host, path or password")
+
+
+def _may_be_split(netloc: str, query: str) -> bool:
+    """Whether a `?` in a password may have ended the place, so that what is behind it are no options: `redis://:a?b@host`."""
+    return "@" in query and (":" in netloc or "=" not in query.partition("@")[0])
+
+
+def _check_socket(netloc: str, path: str) -> None:
+    if netloc.rpartition("@")[2] or path in ("", "/"):
+        raise AddressError("expected the path of a socket, such as unix:///run/redis.sock with three slashes")
+
+
+def _check_place(place: str) -> None:
+    if place.startswith("["):
+        inside, closed, behind = place[1:].partition("]")
+        try:
+            IPv6Address(unquote(inside) if closed else "")
+        except ValueError:
+            raise AddressError(f"the host cannot be read: {_BRACKETS}") from None
+        _, colon, port = behind.partition(":")
+        if behind and not behind.startswith(":"):
+            raise AddressError(f"the host cannot be read: behind the ] stands : and a port; {EXPECTED}")
     else:
-        _check_place(host, port, parts.netloc, parts.path)
-    _check_options(scheme, parts.query)
-    return url
+        host, colon, port = place.partition(":")
+        if ":" in port:
+            raise AddressError(f"{_BRACKETS}; {_ENCODED}")
+        if len(host) > 253:
+            raise AddressError("the host's name is longer than 253 characters")
+        if (host and not _HOST.fullmatch(unquote(host))) or (colon and not host):
+            raise AddressError(f"the host is missing, or holds a character that is in no host's name; {EXPECTED}")
+    if colon and not (_WHOLE.fullmatch(port) and 1 <= int(port) <= LARGEST_PORT):
+        raise AddressError(f"the port is not a number from 1 to {LARGEST_PORT}; {EXPECTED}")
 
 
-def _check_place(host: str | None, port: int | None, netloc: str, path: str) -> None:
-    place = netloc.rpartition("@")[2]
-    if port == 0 or (place.endswith(":") and not place.endswith("]:")) or (port is None and place.count(":") == 1):
-        raise AddressError(f"the port is not a number from 1 to 65535; {EXPECTED}")
-    if host is not None and len(host) > 253:
-        raise AddressError("the host's name is longer than 253 characters")
-    if path not in ("", "/") and not (re.fullmatch(r"/\d{1,7}", path) and int(path[1:]) < _MOST_DATABASES):
-        raise AddressError("after the host stands the number of the database, such as /0")
+def _whole(least: int, most: int) -> Callable[[str], str]:
+    def expected(value: str) -> str:
+        fine = _WHOLE.fullmatch(value) and least <= int(value) <= most
+        return "" if fine else f"a number from {least} to {most}"
+
+    return expected
 
 
-def _check_options(scheme: str, query: str) -> None:
-    seen: set[str] = set()
+def _time(value: str) -> str:
+    fine = _TIME.fullmatch(value) and 0 < float(value) <= LONGEST_TIME
+    return "" if fine else f"a number of seconds above 0, {LONGEST_TIME} at most"
+
+
+def _flag(value: str) -> str:
+    # Not on and off: redis-py takes every word that it does not know for true.
+    return "" if value.lower() in ("true", "false", "yes", "no", "1", "0", "t", "f", "y", "n") else "true or false"
+
+
+def _text(value: str) -> str:
+    return "" if value else "a text that is not empty"
+
+
+def _requirement(value: str) -> str:
+    return "" if value in ("none", "optional", "required") else "none, optional or required"
+
+
+_FOR_ALL: Mapping[str, Callable[[str], str]] = {
+    "client_name": _text,
+    "db": _whole(0, MOST_DATABASES - 1),
+    "health_check_interval": _whole(0, LONGEST_TIME),
+    "max_connections": _whole(1, MOST_CONNECTIONS),
+    "password": _text,
+    "retry_on_timeout": _flag,
+    "socket_connect_timeout": _time,
+    "socket_timeout": _time,
+    "username": _text,
+}
+_FOR_TCP: Mapping[str, Callable[[str], str]] = {"socket_keepalive": _flag}
+_FOR_TLS: Mapping[str, Callable[[str], str]] = {
+    "ssl_ca_certs": _text,
+    "ssl_ca_data": _text,
+    "ssl_ca_path": _text,
+    "ssl_cert_reqs": _requirement,
+    "ssl_certfile": _text,
+    "ssl_check_hostname": _flag,
+    "ssl_keyfile": _text,
+    "ssl_password": _text,
+}
+OPTIONS: Mapping[str, Mapping[str, Callable[[str], str]]] = {
+    "redis": {**_FOR_ALL, **_FOR_TCP},
+    "rediss": {**_FOR_ALL, **_FOR_TCP, **_FOR_TLS},
+    "unix": _FOR_ALL,
+}
+"""What may stand behind the `?` by scheme: what every connection of client and server takes, and what each value has to be."""
+
+
+def _check_options(scheme: str, query: str, *, in_path: bool) -> None:
+    seen = {"db"} if in_path else set()
     for name, value in parse_qsl(query, keep_blank_values=True):
-        known = _NUMBERS | _FLAGS | _TEXTS
-        if name not in known:
-            raise AddressError(f"no option '{name[:40]}' of a connection; there are {', '.join(sorted(known))}")
+        expected = OPTIONS[scheme].get(name)
+        if expected is None and name in _FOR_TLS:
+            raise AddressError(f"the option '{name}' is for rediss://")
+        if expected is None:
+            shown = f" '{name}'" if re.fullmatch(r"[a-z_]{1,40}", name) else ""  # else it may be a part of a password
+            raise AddressError(f"no option{shown} of a connection; there are {', '.join(OPTIONS[scheme])}")
         if name in seen:
             raise AddressError(f"the option '{name}' stands twice")
         seen.add(name)
-        if name.startswith("ssl_") and scheme != "rediss":
-            raise AddressError(f"the option '{name}' is for rediss://")
-        if name in _NUMBERS and not re.fullmatch(r"\d{1,9}(?:\.\d{1,6})?", value):
-            raise AddressError(f"the option '{name}' is a number")
-        if name in _FLAGS and value.lower() not in (
-            "true",
-            "false",
-            "yes",
-            "no",
-            "on",
-            "off",
-            "1",
-            "0",
-            "t",
-            "f",
-            "y",
-            "n",
-        ):
-            raise AddressError(f"the option '{name}' is true or false")
+        if wanted := expected(value):
+            raise AddressError(f"the option '{name}' is {wanted}")

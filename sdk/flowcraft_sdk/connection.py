@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk.address import AddressError, checked_address
+from flowcraft_sdk.address import AddressError, checked_address, shown_if_harmless
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.protocol.script_call import ScriptCall
@@ -19,6 +20,9 @@ from flowcraft_sdk.steps import Batch, Command
 from flowcraft_sdk.trouble import trouble_of
 
 DEFAULT_URL = "redis://localhost:6379/0"
+URL_VARIABLES = ("FLOWCRAFT_REDIS_URL", "REDIS_URL")
+"""Variables with the address of Redis, the one that counts first."""
+
 NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a server takes as `name`. No brace: what stands in braces in a key decides where Redis Cluster keeps it."""
 
@@ -56,13 +60,39 @@ def resolve_url(url: str | None) -> str:
     """The address: the argument, `FLOWCRAFT_REDIS_URL`, `REDIS_URL` or the default.
 
     Raises:
-        ConfigurationError: it is none that redis-py knows.
+        ConfigurationError: it is none; the message names the argument or variable that it came from.
     """
-    found = url or os.environ.get("FLOWCRAFT_REDIS_URL") or os.environ.get("REDIS_URL") or DEFAULT_URL
+    if url:
+        return usable_address(url, "url")
+    return address_in(os.environ) or DEFAULT_URL
+
+
+def address_in(environ: Mapping[str, str]) -> str | None:
+    """The address that an environment names, None if it names none.
+
+    Raises:
+        ConfigurationError: what it names is none.
+    """
+    for variable in URL_VARIABLES:
+        if environ.get(variable):
+            return usable_address(environ[variable], variable)
+    return None
+
+
+def usable_address(url: object, called: str) -> str:
+    """The address in redis-py's form.
+
+    Args:
+        url: the address.
+        called: what to call it in the message: the argument or variable that it came from.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
     try:
-        return checked_address(found)
+        return checked_address(url)
     except AddressError as error:
-        raise ConfigurationError(f"{error}; got {hidden(found)}") from None
+        raise ConfigurationError(f"{called}: {error}{shown_if_harmless(url)}") from None
 
 
 def url_of(client: Any, url: str | None, *, asynchronous: bool) -> str:
@@ -106,7 +136,7 @@ def _without_password(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "an address that cannot be read"
-    shown = re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", url)
+    shown = re.sub(r"(?i)([?&](?:ssl_)?password=)[^&#]*", r"\1***", url)
     user, at, _ = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
     return shown.replace(f"//{user}@", f"//{name}:***@", 1) if at and colon else shown

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flowcraft_sdk.address import AddressError, checked_address
-from flowcraft_sdk.connection import NAMESPACE
+from flowcraft_sdk.connection import NAMESPACE, address_in
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.regular_file import read_regular_file
@@ -73,7 +73,7 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
             return checked_address(url), namespace
         except AddressError as error:
             raise said.wrong(("redis", "url"), str(error)) from None
-    found = _running_store(data.resolve()) or environ.get("FLOWCRAFT_REDIS_URL") or environ.get("REDIS_URL")
+    found = _running_store(data.resolve()) or address_in(environ)
     if not found:
         raise ConfigurationError(f"{file}: the embedded store is not running; start it with `flowcraft-server dev`")
     return found, namespace

@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
+from flowcraft_sdk.connection import address_in
+from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_server import __version__
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
@@ -279,8 +281,12 @@ def _external_url(loaded: LoadResult, settings: Settings) -> str:
 
 
 def _redis_variable(loaded: LoadResult) -> str | None:
-    environ = environment_of(loaded.folder, os.environ)
-    return environ.get("FLOWCRAFT_REDIS_URL") or environ.get("REDIS_URL") or None
+    """The address in the environment. What is none is told in one line, with the exit code of a wrong file."""
+    try:
+        return address_in(environment_of(loaded.folder, os.environ))
+    except ConfigurationError as error:
+        write(str(error), err=True)
+        sys.exit(EXIT_INVALID)
 
 
 def _check_redis(settings: Settings) -> str:

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
-from flowcraft_sdk.address import AddressError, checked_address
+from flowcraft_sdk.address import OPTIONS, AddressError, checked_address
+from flowcraft_sdk.connection import ClientSettings, async_client, sync_client
 from flowcraft_server.config.load import load_settings
+from flowcraft_server.store.link import connect
 
 GOOD = [
     "redis://h", "redis://h:6379", "redis://h:6379/0", "redis://:p%40ss@h:1/15", "rediss://u:p@h:65535/0?ssl_cert_reqs=none",
@@ -24,7 +26,13 @@ BAD = {
     "redis://h?db=1&db=2": "twice", "redis://h?ssl_keyfile=x": "rediss", "redis://h?socket_keepalive=maybe": "true or false",
     "redis://:a%zz@h": "%25", "redis://:a#b@h": "%23", "unix://": "socket", "unix://host": "socket", "http://h": "expected",
     "localhost": "expected", "": "expected", "redis://h h": "spaces", "redis://h\n": "spaces", "redis://" + "h" * 3000: "characters",
-    "redis://" + "h" * 300: "253",
+    "redis://" + "h" * 300: "253", "redis://:6379": "host", "redis://a,b:1": "host", "redis://[h]": "brackets",
+    "redis://[::1]x:1": "host", "redis://h/\u0661": "database", "redis://h/1?db=2": "twice", "redis://h?db=1.5": "'db' is a number",
+    "redis://h?max_connections=999999999": "from 1 to 100000", "redis://h?max_connections=0": "from 1 to 100000",
+    "redis://h?health_check_interval=1.5": "a number", "redis://h?socket_timeout=0": "above 0", "redis://h?timeout=5": "no option",
+    "redis://h?socket_keepalive=off": "true or false", "redis://h?password=": "not empty", "redis://h?protocol=3": "no option",
+    "rediss://h?ssl_cert_reqs=maybe": "none, optional or required", "unix:///s?socket_keepalive=1": "no option",
+    "unix://tmp/x.sock": "three slashes", "redis://:%ff@h": "UTF-8", "unix:///a%00b": "%00", "valkeyx://h": "expected",
 }  # fmt: skip
 
 
@@ -71,12 +79,72 @@ def test_whatever_is_let_through_redis_py_takes(url: str) -> None:
         client.driver.redis.connection_pool.make_connection()
 
 
-@pytest.mark.parametrize("secret", ["s3cr3t", "p@ss", "a/b"])
-def test_a_refusal_shows_no_password(secret: str) -> None:
-    for url in (f"redis://:{secret}@h:99999", f"redis://h?password={secret}&foo=1", f"redis://u:{secret}@h/zero"):
+SECRETS = [
+    "s3cr3t",
+    "s3@cr3t",
+    "s3/cr3t",
+    "s3?cr3t",
+    "s3#cr3t",
+    "s3%cr3t",
+    "s3:cr3t",
+    "s3[cr3t",
+    "s3 cr3t",
+    "s3?cr3t=1",
+    "s3@c/r3t",
+]
+PLACES = ["redis://:{}@h:99999", "redis://u:{}@h/zero", "redis://h?password={}&foo=1", "redis://:{}@h?foo=1", "redis://:{}@h:port",
+          "http://u:{}@h", "u:{}@h:6379", "unix://u:{}@host", "redis://:{}", "rediss://h?ssl_password={}&foo=1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_refusal_shows_no_part_of_a_password(secret: str, place: str) -> None:
+    for make in (Client, AsyncClient):
         with pytest.raises(ConfigurationError) as refused:
-            Client(url)
-        assert "s3cr3t" not in str(refused.value)
+            make(place.format(secret) + " ")
+        assert not any(part in str(refused.value) for part in ("s3", "cr3t", "r3t"))
+        try:
+            make(place.format(secret))
+        except ConfigurationError as error:
+            assert not any(part in str(error) for part in ("s3", "cr3t", "r3t"))
+
+
+VALUES = {
+    "db": "3", "socket_timeout": "2.5", "socket_connect_timeout": "1", "socket_keepalive": "false", "health_check_interval": "30",
+    "max_connections": "100000", "ssl_cert_reqs": "none", "ssl_check_hostname": "false", "retry_on_timeout": "no",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "name"), [(scheme, name) for scheme, names in OPTIONS.items() for name in names])
+def test_each_option_is_one_that_every_connection_of_ours_takes(scheme: str, name: str) -> None:
+    address = checked_address(f"{scheme}://{'/s' if scheme == 'unix' else 'h'}?{name}={VALUES.get(name, 'x')}")
+    settings = ClientSettings()
+    for client in (sync_client(address, settings), async_client(address, settings), connect(address)):
+        client.connection_pool.make_connection()
+
+
+@pytest.mark.parametrize("variable", ["FLOWCRAFT_REDIS_URL", "REDIS_URL"])
+def test_a_variable_with_a_wrong_address_is_named(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLOWCRAFT_REDIS_URL", raising=False)
+    monkeypatch.setenv(variable, "redis://h:99999")
+    with pytest.raises(ConfigurationError, match=f"^{variable}: the port is not a number"):
+        Client()
+    (tmp_path / "flowcraft.yaml").write_text("name: x\n")
+    with pytest.raises(ConfigurationError, match=f"^{variable}: the port is not a number"):
+        Client.from_config(tmp_path / "flowcraft.yaml")
+
+
+@pytest.mark.parametrize("command", ["run", "worker", "health", "gc"])
+@pytest.mark.parametrize("url", ["redis://h:99999", "redis://h?foo=1", "redis://[::1", "redis://h?timeout=5"])
+def test_the_server_refuses_a_wrong_address_of_the_environment(command: str, url: str, tmp_path: Path) -> None:
+    (tmp_path / "flowcraft.yaml").write_text("name: x\nhandlers: {h: 'json:dumps'}\n")
+    program = str(Path(sys.executable).parent / "flowcraft-server")
+    environ = {"PATH": "/usr/bin:/bin", "REDIS_URL": url}
+    done = subprocess.run([program, command], cwd=tmp_path, env=environ, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("REDIS_URL: ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -145,5 +145,5 @@ class TestBesideTheFile:
 
     def test_a_lone_dollar_is_refused_as_by_the_server(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="a lone"):
-            read_server_file(write(tmp_path, "redis: {url: 'redis://a$b'}\n"))
-        assert read_server_file(write(tmp_path, "redis: {url: 'redis://a$$b'}\n"))[0] == "redis://a$b"
+            read_server_file(write(tmp_path, "redis: {url: 'redis://:a$b@h'}\n"))
+        assert read_server_file(write(tmp_path, "redis: {url: 'redis://:a$$b@h'}\n"))[0] == "redis://:a$b@h"
