@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,7 @@ from flowcraft_server import __version__
 
 from .client_blueprint import blueprint
 from .client_errors import EXIT_FAILED, Commands, run_goes_on
-from .client_input import Span, open_client, start_context
+from .client_input import InputFile, InputFileType, Span, open_client, start_context
 from .client_operating import dlq, doctor
 from .client_output import event_line, outcome, print_output, print_run, print_runs
 from .client_signal import signal
@@ -63,7 +63,7 @@ def main(ctx: click.Context, config: Path | None, url: str | None, namespace: st
 @main.command()
 @click.argument("blueprint")
 @click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="A value of the start context.")
-@click.option("-f", "--file", type=click.File(encoding="utf-8"), help="A start context as JSON; - is standard input.")
+@click.option("-f", "--file", type=InputFileType(), help="A start context as JSON; - is standard input.")
 @click.option("--id", "run_id", metavar="ID", help="Id of the run; started again with the same id, it is only found.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag to find the run by.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
@@ -76,7 +76,7 @@ def start(
     connect: Callable[[], "Client"],
     blueprint: str,
     pairs: tuple[str, ...],
-    file: TextIO | None,
+    file: InputFile | None,
     run_id: str | None,
     tags: tuple[str, ...],
     wait: bool,

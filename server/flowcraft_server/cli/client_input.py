@@ -2,9 +2,11 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,19 +38,52 @@ class Span(click.ParamType[float]):
         return seconds
 
 
-def read_json(file: TextIO) -> Any:
+LARGEST_INPUT = 64 * 1024 * 1024
+"""Bytes of JSON that a command reads from a file or from standard input."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """What stands in a file that was named on the command line; `name` is for messages."""
+
+    name: str
+    content: bytes
+
+
+class InputFileType(click.ParamType[InputFile]):
+    """A regular file, or `-` for standard input, read as a whole. A named pipe might be waited at for ever."""
+
+    name = "filename"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> InputFile:
+        """Return what the file holds."""
+        from flowcraft_sdk.regular_file import read_regular_file
+
+        if value == "-":
+            content = sys.stdin.buffer.read(LARGEST_INPUT + 1)
+            if len(content) > LARGEST_INPUT:
+                self.fail(f"standard input: it is larger than {LARGEST_INPUT // 2**20} MiB", param, ctx)
+            return InputFile("standard input", content)
+        try:
+            return InputFile(str(value), read_regular_file(value, LARGEST_INPUT))
+        except OSError as error:
+            hint = "" if isinstance(error, FileNotFoundError) else "; - is standard input"
+            self.fail(f"'{value}': {error.strerror}{hint}", param, ctx)
+
+
+def read_json(file: InputFile) -> Any:
     """Read the JSON value of a file.
 
     Raises:
         click.UsageError: it holds none.
     """
     try:
-        return json.load(file)
+        return json.loads(file.content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise click.UsageError(f"{file.name}: not JSON: {error}") from None
 
 
-def start_context(pairs: Iterable[str], file: TextIO | None, what: str = "a start context") -> dict[str, Any]:
+def start_context(pairs: Iterable[str], file: InputFile | None, what: str = "a start context") -> dict[str, Any]:
     """Put a start context together: the object in `file`, and over it the pairs `key=value`.
 
     A value is read as JSON if it is JSON, else it is text: `n=3` is a number, `n="3"` and `name=Ada` are texts.

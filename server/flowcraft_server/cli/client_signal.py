@@ -1,11 +1,11 @@
 """`flowcraft signal`: the answer to a node that waits."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .client_input import read_json, start_context
+from .client_input import InputFile, InputFileType, read_json, start_context
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.argument("run_id", metavar="RUN")
 @click.argument("node_id", metavar="[NODE]", required=False)
 @click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the payload, an object.")
-@click.option("-f", "--file", type=click.File(encoding="utf-8"), help="The payload as JSON; - is standard input.")
+@click.option("-f", "--file", type=InputFileType(), help="The payload as JSON; - is standard input.")
 @click.option("--action", metavar="ACTION", help="The action, one of those that the node offers.")
 @click.option("--id", "signal_id", metavar="ID", help="Id of the signal; sent again with the same id, it does nothing.")
 @click.option("--buffer", is_flag=True, help="Keep it for a NODE that does not wait yet.")
@@ -27,7 +27,7 @@ def signal(
     run_id: str,
     node_id: str | None,
     pairs: tuple[str, ...],
-    file: TextIO | None,
+    file: InputFile | None,
     action: str | None,
     signal_id: str | None,
     buffer: bool,
@@ -47,7 +47,7 @@ def signal(
         write(now.value)
 
 
-def _payload(pairs: tuple[str, ...], file: TextIO | None) -> Any:
+def _payload(pairs: tuple[str, ...], file: InputFile | None) -> Any:
     if pairs:
         return start_context(pairs, file, "a payload that -i adds to")
     return None if file is None else read_json(file)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from flowcraft_sdk import Client, ConfigurationError
 from flowcraft_sdk.regular_file import read_regular_file
 from flowcraft_server.blueprints.loader import load_file
+from flowcraft_server.cli.client import main
 from flowcraft_server.config.load import load_config
 
 
@@ -86,3 +88,20 @@ def test_one_mistake_behind_thousands_of_aliases_is_told_a_few_times(tmp_path: P
     path.write_text("x-bad: &bad {uses: x, config: {maxRetries: none}}\nnodes:\n" + nodes)
     _, problems = load_file(path)
     assert len([problem for problem in problems if "maxRetries" in problem.path]) <= 10
+
+
+@ODD
+@pytest.mark.parametrize("command", [["start", "b"], ["signal", "r"]])
+def test_what_the_command_line_names(make: Callable[[Path], None], command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "input.json"
+    make(path)
+    done = CliRunner().invoke(main, ["--url", "redis://h", *command, "-f", str(path)])
+    assert done.exit_code == 2
+    assert "input.json" in done.stderr
+
+
+def test_standard_input_has_an_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowcraft_server.cli.client_input.LARGEST_INPUT", 10)
+    done = CliRunner().invoke(main, ["--url", "redis://h", "start", "b", "-f", "-"], input="[" * 11)
+    assert done.exit_code == 2
+    assert "standard input: it is larger than" in done.stderr
