@@ -31,6 +31,15 @@ MOST_KEYS = 10_000
 LONGEST_KEY = 1_000
 """Characters of a context key."""
 
+MOST_A_PAGE = 10_000
+"""Runs that a list reads at once."""
+
+MOST_LETTERS = 1_000_000
+"""Dead letters that are read at once."""
+
+LONGEST_EVENT_ID = 15
+"""Digits of the id of an event."""
+
 LONGEST_MESSAGE = 1_000
 """Characters of a progress message; the rest of a longer one is cut off."""
 
@@ -85,6 +94,27 @@ def check_text(value: Any, name: str, most: int, *, least: int = 1) -> str:
         raise ConfigurationError(f"{name} is a text, got {shown(value)}")
     if not least <= len(value) <= most:
         raise ConfigurationError(f"{name} has {least} to {most:,} characters, got {len(value):,}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{name} has no form in UTF-8: {shown(value)}") from None
+    return value
+
+
+def check_count(value: Any, name: str, most: int | None, *, least: int = 0) -> int:
+    """A number of things.
+
+    Args:
+        most: the largest there may be, None for any.
+
+    Raises:
+        ConfigurationError: it is no whole number, or larger or smaller.
+    """
+    up_to = f"{least} or more" if most is None else f"{least} to {most:,}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{name} is a whole number, {up_to}, got {shown(value)}")
+    if value < least or (most is not None and value > most):
+        raise ConfigurationError(f"{name} is a whole number, {up_to}, got {value if abs(value) < 10**20 else 'more'}")
     return value
 
 

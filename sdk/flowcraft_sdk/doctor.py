@@ -6,6 +6,7 @@ Each look is one script, so nothing is taken for broken that is only on its way.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from flowcraft_sdk.bounds import LONGEST_PATH, check_text
 from flowcraft_sdk.operations import Deployment, text
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.run_record import moment
@@ -59,6 +60,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         RunNotFoundError: there is no such run.
     """
     if run_id is not None:
+        check_text(run_id, "a run id", LONGEST_PATH)
         found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
         if found is None:
             yield from missing(deployment.keys.gone, run_id)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from flowcraft_sdk import describing, operations, signalling, waiting
+from flowcraft_sdk import describing, listing, operations, signalling, waiting
 from flowcraft_sdk.operations import Seconds
 from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.reference import RunReference, T
@@ -43,7 +43,7 @@ class Handle(RunReference[T]):
 
     def wait_for(self, *statuses: RunStatus, timeout: Seconds | None = None) -> RunStatus:
         """Wait until the run is in one of these states, or has ended."""
-        wanted = frozenset(statuses)
+        wanted = listing.checked_statuses(statuses) or frozenset()
         operation = waiting.wait_for(self._deployment, self.run_id, wanted, timeout, self)
         status: RunStatus = self._client.driver.run(operation)
         return status

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
+from flowcraft_sdk.bounds import LONGEST_PATH, MOST_LETTERS, check_count, check_text
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     DeadLetterNotFoundError,
@@ -39,6 +40,8 @@ class Replayed:
 def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLetter]]:
     """The letters, the newest first."""
     keys = deployment.keys
+    if check_count(limit, "limit", MOST_LETTERS) == 0:
+        return []
     entries = scored((yield command("ZREVRANGE", keys.dead, 0, limit - 1, "WITHSCORES")))
     if not entries:
         return []
@@ -84,6 +87,9 @@ def drop(deployment: Deployment, run_id: str, node_id: str | None) -> Operation[
     Raises:
         DeadLetterNotFoundError: there is none.
     """
+    check_text(run_id, "a run id", LONGEST_PATH)
+    if node_id is not None:
+        check_text(node_id, "node_id", LONGEST_PATH, least=0)
     reply = yield scripts.drop_letters(deployment.keys, run_id=run_id, inst=node_id or "")
     if not int(reply):
         raise DeadLetterNotFoundError(run_id, node_id)
@@ -100,6 +106,7 @@ def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
         DeadLetterNotFoundError: the run has no letter.
         RunStateError: it goes on.
     """
+    check_text(run_id, "a run id", LONGEST_PATH)
     letter = yield from record(deployment, run_id)
     there = False
     for node in filter(None, letter.fields.get("dead", "").split("\n")):
@@ -132,7 +139,7 @@ def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
         blueprint_id=fields["bp"],
         version=fields["plan"],
         digest=fields.get("dg", ""),
-        run_timeout_ms=int(float(fields["dl"]) - run.created_ms) if "dl" in fields else None,
+        run_timeout_ms=run.time_limit_ms,
         tags_json=fields.get("tags", ""),
         memo_json=fields.get("memo", ""),
         forked_from=run.run_id,

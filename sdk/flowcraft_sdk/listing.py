@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowcraft_sdk.bounds import check_moment
+from flowcraft_sdk.bounds import (
+    LONGEST_NAME,
+    LONGEST_PATH,
+    LONGEST_TAG,
+    MOST_A_PAGE,
+    check_count,
+    check_moment,
+    check_text,
+    shown,
+)
 from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
 from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc, server_ms, text
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
@@ -15,7 +24,11 @@ from flowcraft_sdk.steps import Batch, Emit, Operation, command
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs are wanted. The narrowest index is read, the rest is checked on each run."""
+    """Which runs are wanted. The narrowest index is read, the rest is checked on each run.
+
+    Raises:
+        ConfigurationError: an id or a tag is none that a run could have.
+    """
 
     blueprint_id: str | None = None
     statuses: frozenset[RunStatus] | None = None
@@ -23,6 +36,15 @@ class Filter:
     parent: str | None = None
     after: datetime | None = None
     before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("blueprint_id", self.blueprint_id, LONGEST_NAME),
+            ("tag", self.tag, LONGEST_TAG),
+            ("parent", self.parent, LONGEST_PATH),
+        ):
+            if value is not None:
+                check_text(value, name, most)
 
     def indexes(self, deployment: Deployment) -> list[str]:
         """The indexes that hold every wanted run, once each."""
@@ -57,18 +79,21 @@ def checked_statuses(status: RunStatus | Iterable[RunStatus] | None) -> frozense
     """
     if status is None:
         return None
-    given = [status] if isinstance(status, str) else list(status)
-    found = frozenset(RunStatus(name) for name in given)
-    if RunStatus.UNKNOWN in found:
-        known = ", ".join(state for state in RunStatus if state in STATES)
-        raise ConfigurationError(f"a status is one of {known}, got {', '.join(map(repr, given))}")
-    return found
+    given = [status] if isinstance(status, str) or not isinstance(status, Iterable) else status
+    found = set()
+    for name in given:
+        found.add(RunStatus(name))
+        if RunStatus.UNKNOWN in found:
+            known = ", ".join(state for state in RunStatus if state in STATES)
+            raise ConfigurationError(f"a status is one of {known}, got {shown(name)}")
+    return frozenset(found)
 
 
 def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_size: int) -> Operation[None]:
     """Emit summaries, the newest first, until `limit` are out."""
     given = 0
-    if limit is not None and limit <= 0:
+    check_count(page_size, "page_size", MOST_A_PAGE, least=1)
+    if limit is not None and check_count(limit, "limit", None) == 0:
         return
     pages = _Pages(wanted, deployment, page_size)
     while not pages.over:
@@ -112,7 +137,7 @@ class _Pages:
         fresh = [run_id for run_id, _ in cut if run_id not in self._seen]
         if not self.over:
             last = cut[-1][1]
-            self._high = str(int(last))
+            self._high = repr(last)  # all its digits, and inf: whatever score a foreign hand has given
             self._seen = {run_id for run_id, score in cut if score == last}
         return list(dict.fromkeys(fresh))
 

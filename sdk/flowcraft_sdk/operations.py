@@ -17,6 +17,7 @@ from flowcraft_sdk.bounds import (
     check_moment,
     check_span,
     check_text,
+    shown,
 )
 from flowcraft_sdk.context_input import as_context, check_contract, check_known_run_id, check_tags, digest, encoded
 from flowcraft_sdk.durability import confirm
@@ -170,7 +171,7 @@ def _checked(options: StartOptions) -> dict[str, Any]:
     """The options in the form that the script wants, all there."""
     on_conflict = options.get("on_conflict", "attach")
     if on_conflict not in ("attach", "raise"):
-        raise ConfigurationError(f"on_conflict is 'attach' or 'raise', got {on_conflict!r}")
+        raise ConfigurationError(f"on_conflict is 'attach' or 'raise', got {shown(on_conflict)}")
     if options.get("delay") is not None and options.get("start_at") is not None:
         raise ConfigurationError("give delay or start_at, not both")
     memo, parent = options.get("memo"), options.get("parent")
@@ -188,7 +189,7 @@ def _checked(options: StartOptions) -> dict[str, Any]:
 
 def _start_at(value: Any) -> int | None:
     at = check_moment(value, "start_at")
-    if at is not None and at > (time.time() + LONGEST_SPAN) * 1000:
+    if at is not None and abs(at / 1000 - time.time()) > LONGEST_SPAN:
         raise ConfigurationError(f"start_at is at most 100 years off, got {value}")
     return at
 

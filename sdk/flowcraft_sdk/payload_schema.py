@@ -10,6 +10,14 @@ from flowcraft_sdk.linear_patterns import PatternError, compile_linear
 
 MOST_MISFITS = 20
 
+UNBOUNDED = (
+    "unevaluatedProperties cannot be used with patternProperties: jsonschema would search for the patterns in a way that "
+    "can take for ever; use additionalProperties"
+)
+
+_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
+"""Keywords whose keys are names that the schema's author chose, not keywords."""
+
 
 def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
     """All that is wrong with a payload; nothing is fetched, so a schema can refer to its own parts only.
@@ -28,6 +36,8 @@ def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
         message = "the node checks its answers by a schema, which needs jsonschema: pip install 'flowcraft-sdk[schema]'"
         raise ConfigurationError(message) from None
     try:
+        if _unbounded(schema):
+            raise PatternError(UNBOUNDED)
         validator.check_schema(schema)
         found = list(islice(validator(schema, registry=Registry()).iter_errors(payload), MOST_MISFITS))
     except (SchemaError, Unresolvable, PatternError, RecursionError) as error:
@@ -39,12 +49,29 @@ def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _unbounded(schema: Any) -> bool:
+    """Whether jsonschema would search for a pattern of the schema with Python's own engine, to see what is evaluated."""
+    used: set[str] = set()
+    pending = [(schema, False)]
+    while pending:
+        part, named = pending.pop()
+        if isinstance(part, Mapping):
+            if not named:
+                used.update(word for word in ("unevaluatedProperties", "patternProperties") if word in part)
+            pending += [(value, not named and key in _NAMED) for key, value in part.items()]
+        elif isinstance(part, list | tuple):
+            pending += [(item, False) for item in part]
+    return len(used) == 2
+
+
 def unusable_pattern(schema: Any) -> str | None:
     """Why a pattern in a schema cannot be used, None if all can.
 
     Raises:
         ImportError: google-re2 is not installed.
     """
+    if _unbounded(schema):
+        return UNBOUNDED
     pending = [schema]
     while pending:
         part = pending.pop()
@@ -70,6 +97,7 @@ def schema_validator(jsonschema: Any) -> Any:
     Raises:
         ImportError: jsonschema or google-re2 is not installed.
     """
+    import attrs
     import re2  # type: ignore[import-untyped] # noqa: F401 - without it patterns would be searched for in another way
 
     def pattern(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
@@ -100,7 +128,15 @@ def schema_validator(jsonschema: Any) -> Any:
             )
 
     keywords = {"pattern": pattern, "patternProperties": pattern_properties, "additionalProperties": additional}
-    return jsonschema.validators.extend(jsonschema.Draft202012Validator, keywords)
+    linear = jsonschema.validators.extend(jsonschema.Draft202012Validator, keywords)
+
+    def evolve(self: Any, **changes: Any) -> Any:
+        """This validator for a part of the schema: the part's `$schema` would bring one that knows no linear patterns."""
+        kept = {each.alias: getattr(self, each.name) for each in attrs.fields(linear) if each.init}
+        return linear(**{**kept, **changes})
+
+    linear.evolve = evolve
+    return linear
 
 
 def _shortened(message: str, most: int = 300) -> str:

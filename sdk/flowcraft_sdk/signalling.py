@@ -62,7 +62,7 @@ def _checked_id(signal_id: str | None) -> str:
         return secrets.token_hex(16)
     if not isinstance(signal_id, str) or not SIGNAL_ID.fullmatch(signal_id):
         raise ConfigurationError(f"a signal id is a text of 1 to 200 characters, got {shown(signal_id)}")
-    return signal_id
+    return check_text(signal_id, "a signal id", LONGEST_NAME)
 
 
 def _refused(run_id: str, node_id: str | None, code: str, rest: Sequence[str]) -> NoReturn:

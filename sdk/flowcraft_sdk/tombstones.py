@@ -1,5 +1,6 @@
 """What is left of runs that retention removed."""
 
+import math
 from typing import NoReturn
 
 from flowcraft_sdk.errors import RunExpiredError, RunNotFoundError
@@ -22,7 +23,7 @@ def missing(gone: str, run_id: str) -> Operation[NoReturn]:
         RunNotFoundError: nothing is known of it.
     """
     score = yield command("ZSCORE", gone, run_id)
-    if score is None:
+    if score is None or not math.isfinite(float(score)):
         raise RunNotFoundError(run_id)
     ended, how = divmod(int(float(score)), len(_STATUSES))
     raise RunExpiredError(run_id, moment(ended % _SECONDS * 1000), _STATUSES[how])

@@ -4,11 +4,12 @@ Nothing is polled.
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from flowcraft_sdk.bounds import check_span
+from flowcraft_sdk.bounds import LONGEST_EVENT_ID, check_span, shown
 from flowcraft_sdk.durability import confirm
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
@@ -245,8 +246,8 @@ def events(
 def _position(after: str | None) -> int:
     if after is None:
         return 0
-    if not after.isascii() or not after.isdigit():
-        raise ValueError(f"after is the id of an event, got {after!r}")
+    if not isinstance(after, str) or not re.fullmatch(rf"[0-9]{{1,{LONGEST_EVENT_ID}}}", after):
+        raise ConfigurationError(f"after is the id of an event, got {shown(after)}")
     return int(after)
 
 

@@ -1,11 +1,13 @@
 """Reading a run's hash: from Redis fields to records. Pure."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
+from flowcraft_sdk.bounds import LONGEST_SPAN
 from flowcraft_sdk.errors import RunBrokenError
 from flowcraft_sdk.paths import resolve
 from flowcraft_sdk.protocol import wire
@@ -38,14 +40,15 @@ _STATES = {
 _DONE = {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
 
 
-EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+# A day inside of what datetimes can hold, so that they can be shown in every time zone.
+EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def moment(ms: float | str) -> datetime:
-    """A time in ms as a datetime in UTC; one that is further off than datetimes go is the last or the first there is."""
+    """A time in ms as a datetime in UTC; one that is further off than datetimes go is `EARLIEST` or `LATEST`."""
     seconds = float(ms) / 1000
     try:
-        return datetime.fromtimestamp(seconds, UTC)
+        return min(max(datetime.fromtimestamp(seconds, UTC), EARLIEST), LATEST)
     except (OverflowError, ValueError, OSError):
         return EARLIEST if seconds < 0 else LATEST
 
@@ -94,6 +97,17 @@ class RunRecord:
     def status(self) -> RunStatus:
         """The run's state."""
         return RunStatus(self.fields["st"])
+
+    @property
+    @_reads
+    def time_limit_ms(self) -> int | None:
+        """How long the whole run might take when it was started, None for as long as it wants; 100 years at most."""
+        if "dl" not in self.fields:
+            return None
+        deadline = float(self.fields["dl"])
+        if not math.isfinite(deadline):
+            raise ValueError(f"its deadline is {deadline}")
+        return int(max(1.0, min(deadline - self.created_ms, LONGEST_SPAN * 1000)))
 
     def _common(self) -> dict[str, Any]:
         fields = self.fields

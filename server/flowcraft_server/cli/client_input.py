@@ -24,6 +24,7 @@ class Span(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the span in seconds."""
+        from flowcraft_sdk.bounds import LONGEST_SPAN, shown
         from flowcraft_server.config.quantities import parse_duration
 
         try:
@@ -33,8 +34,8 @@ class Span(click.ParamType[float]):
                 seconds = parse_duration(value)
             except ValueError as error:
                 self.fail(f"{error}", param, ctx)
-        if not 0 <= seconds < float("inf"):
-            self.fail(f"expected a span of time such as 30s, got {value!r}", param, ctx)
+        if not 0 <= seconds <= LONGEST_SPAN:  # not a number is never between
+            self.fail(f"expected a span of time such as 30s, 100 years at most, got {shown(value)}", param, ctx)
         return seconds
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 MOST_LETTERS = 1_000_000
+"""As `flowcraft_sdk.bounds` has it; the SDK is loaded only by commands that need it."""
 
 
 @click.group()

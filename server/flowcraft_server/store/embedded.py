@@ -22,7 +22,16 @@ from flowcraft_sdk.steps import clock
 
 from .binary import NoServerBinary, find_server
 from .filelock import FileLock
-from .server_process import LONGEST_SOCKET_PATH, ServerProcess, StoreError, ask, server_pid, shut_down, wait_until_ready
+from .server_process import (
+    LONGEST_SOCKET_PATH,
+    ServerProcess,
+    StoreError,
+    ask,
+    private,
+    server_pid,
+    shut_down,
+    wait_until_ready,
+)
 
 __all__ = ["EmbeddedStore", "Fsync", "NoServerBinary", "StoreError", "running_url"]
 
@@ -155,9 +164,23 @@ class EmbeddedStore:
                 )
             if found.st_mode & 0o077:
                 self.data_dir.chmod(0o700)
+                self._make_data_private()
                 logger.warning("{}: others could read it; it is private now (mode 700)", self.data_dir)
         except OSError as error:
             raise StoreError(f"{self.data_dir}: cannot be made private: {error.strerror}") from error
+
+    def _make_data_private(self) -> None:
+        """What an earlier server left, while the folder was open: what else lies there is not ours to change."""
+        log, kept = self.data_dir / "store.log", self.data_dir / "appendonlydir"
+        inside = kept.iterdir() if kept.is_dir() and not kept.is_symlink() else ()
+        locks = (lock.path for lock in (self._starting, self._holders, self._server_lock))
+        for path in (log, kept, *inside, *locks):
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # there was none, or the running server has just rewritten its data
+                continue
+            if mode & 0o077 and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                path.chmod(mode & 0o700)
 
     def _lock_start(self) -> None:
         try:
@@ -201,7 +224,8 @@ class EmbeddedStore:
         program = find_server()
         self._remove_traces(_recorded_socket(self.data_dir))
         socket = self._choose_socket()
-        (self.data_dir / "socket").write_text(f"{socket}\n")
+        with open(self.data_dir / "socket", "w", encoding="utf-8", opener=private) as file:
+            file.write(f"{socket}\n")
         process = ServerProcess(program, self.data_dir, socket, self._options(), self._server_lock.fd, self.durable)
         try:
             wait_until_ready(socket, START_TIMEOUT, process)

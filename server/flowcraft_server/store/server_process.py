@@ -51,7 +51,7 @@ class ServerProcess:
         if not survives:
             command = ["/bin/sh", "-c", _GUARD, "sh", *command]
         try:
-            with open(self.log, mode, opener=_private) as log:
+            with open(self.log, mode, opener=private) as log:
                 self._log_start = log.tell()
                 self._popen = subprocess.Popen(
                     command,
@@ -97,7 +97,8 @@ class ServerProcess:
         self.close()
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """Open a file, for `open`'s opener: one that is made is its user's alone."""
     return os.open(path, flags, 0o600)
 
 

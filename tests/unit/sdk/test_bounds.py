@@ -1,5 +1,6 @@
 """Everything a caller hands in has a bound, told by a typed error; one more than allowed never reaches Redis."""
 
+import inspect
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,10 @@ from flowcraft_sdk import (
     ClientSettings,
     ConfigurationError,
     FlowcraftError,
+    Handle,
     bounds,
 )
+from flowcraft_sdk.operating import Operator
 from flowcraft_sdk.protocol.run_record import EARLIEST, LATEST, moment
 from tests.blocking_client import BlockingClient
 
@@ -61,6 +64,18 @@ AT_BOUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "path": (lambda c: c.get_handle("r").signal(text(2_000)), lambda c: c.get_handle("r").signal(text(2_001))),
     "payload": (lambda c: c.get_handle("r").signal("n", text(1_000)), lambda c: c.get_handle("r").signal("n", text(17 * 1024 * 1024))),
     "handle": (lambda c: c.get_handle("r~1~2").status(), lambda c: c.get_handle(text(2_001)).status()),
+    "listed blueprint": (lambda c: list(c.list_runs(blueprint_id=text(200))), lambda c: list(c.list_runs(blueprint_id=text(201)))),
+    "listed tag": (lambda c: list(c.list_runs(tag=text(200))), lambda c: list(c.list_runs(tag=text(201)))),
+    "listed parent": (lambda c: list(c.list_runs(parent=text(2_000))), lambda c: list(c.list_runs(parent=text(2_001)))),
+    "page": (lambda c: list(c.list_runs(page_size=10_000)), lambda c: list(c.list_runs(page_size=10_001))),
+    "counted blueprint": (lambda c: c.count_runs(blueprint_id=text(200)), lambda c: c.count_runs(blueprint_id=text(201))),
+    "counted tag": (lambda c: c.count_runs(tag=text(200)), lambda c: c.count_runs(tag=text(201))),
+    "event id": (lambda c: list(c.get_handle("r").events(after="9" * 15)), lambda c: list(c.get_handle("r").events(after="9" * 16))),
+    "letters": (lambda c: operator(c).dead_letters(limit=bounds.MOST_LETTERS), lambda c: operator(c).dead_letters(limit=bounds.MOST_LETTERS + 1)),
+    "replayed": (lambda c: operator(c).replay(text(2_000)), lambda c: operator(c).replay(text(2_001))),
+    "dropped": (lambda c: operator(c).drop(text(2_000)), lambda c: operator(c).drop(text(2_001))),
+    "dropped node": (lambda c: operator(c).drop("r", text(2_000)), lambda c: operator(c).drop("r", text(2_001))),
+    "examined": (lambda c: operator(c).examine(text(2_000)), lambda c: operator(c).examine(text(2_001))),
 }  # fmt: skip
 
 
@@ -98,12 +113,89 @@ def test_tags_that_are_none(client: Any, value: Any) -> None:
         client.start("b", tags=value)
 
 
+@pytest.mark.parametrize("year", [1, 1900, 2200, 9999])
+def test_a_start_is_at_most_100_years_off_in_either_direction(client: Any, year: int) -> None:
+    with pytest.raises(ConfigurationError, match="start_at is at most 100 years off"):
+        client.start("b", start_at=datetime(year, 6, 1, tzinfo=UTC))
+
+
 @pytest.mark.parametrize("value", ["2026-01-01", 5, datetime(2026, 1, 1)])
 def test_moments_that_are_none(client: Any, value: Any) -> None:
     with pytest.raises(ConfigurationError, match="start_at"):
         client.start("b", start_at=value)
     with pytest.raises(ConfigurationError, match="started_after"):
         list(client.list_runs(started_after=value))
+
+
+@pytest.mark.parametrize("value", ["5", 1.5, True, -1, math.nan, [5]])
+def test_counts_that_are_none(client: Any, value: Any) -> None:
+    for asked in (
+        lambda: list(client.list_runs(limit=value)),
+        lambda: list(client.list_runs(page_size=value)),
+        lambda: operator(client).dead_letters(limit=value),
+    ):
+        with pytest.raises(ConfigurationError, match="whole number"):
+            asked()
+
+
+def test_a_page_of_nothing_is_refused_and_a_limit_of_nothing_asks_for_nothing(client: Any) -> None:
+    with pytest.raises(ConfigurationError, match="page_size"):
+        list(client.list_runs(page_size=0))
+    assert list(client.list_runs(limit=0)) == []
+    assert operator(client).dead_letters(limit=0) == []
+
+
+@pytest.mark.parametrize("value", [5, b"t", ["t"], ""])
+@pytest.mark.parametrize("name", ["blueprint_id", "tag", "parent"])
+def test_filters_that_are_none(client: Any, name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        list(client.list_runs(**{name: value}))
+
+
+@pytest.mark.parametrize("value", [5, [5], "nope", ["nope"] * 10_000, "x" * 10_000])
+def test_states_that_are_none(client: Any, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a status is one of") as refused:
+        list(client.list_runs(status=value))
+    assert len(str(refused.value)) < 400
+    with pytest.raises(ConfigurationError, match="a status is one of"):
+        client.get_handle("r").wait_for(*(value if isinstance(value, list) else [value]))
+
+
+@pytest.mark.parametrize("value", ["-1", "x" * 5_000, "", 5, b"5", "9" * 5_000])
+def test_event_ids_that_are_none(client: Any, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="after is the id of an event") as refused:
+        list(client.get_handle("r").events(after=value))
+    assert len(str(refused.value)) < 400
+
+
+def test_options_are_shown_cut() -> None:
+    with Client(NOWHERE, settings=QUICK) as client, pytest.raises(ConfigurationError) as refused:
+        client.start("b", on_conflict="x" * 10_000)  # type: ignore[call-overload]
+    assert len(str(refused.value)) < 400
+
+
+HALF = "\ud800"
+"""Half a character: a text of Python's that has no bytes."""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda c: c.start(HALF),
+        lambda c: c.start("b", version=HALF),
+        lambda c: c.get_handle("r").cancel(HALF),
+        lambda c: c.get_handle("r").signal(HALF),
+        lambda c: c.get_handle("r").signal("n", action=HALF),
+        lambda c: c.get_handle("r").signal("n", signal_id=HALF),
+        lambda c: list(c.list_runs(tag=HALF)),
+        lambda c: c.count_runs(blueprint_id=HALF),
+        lambda c: operator(c).drop("r", HALF),
+        lambda c: operator(c).examine(HALF),
+    ],
+)
+def test_texts_without_bytes_are_refused_before_redis_is_asked(client: Any, asked: Callable[[Any], Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        asked(client)
 
 
 @pytest.mark.parametrize("ms", ["1e15", "1e18", "1e300", "-1e15", "-1e300", 2**63])
@@ -119,37 +211,52 @@ def operator(client: Any) -> Any:
     asked = client.client.operator
 
     def blocking(name: str) -> Callable[..., Any]:
-        return lambda *words: client.runner.run(getattr(asked, name)(*words))
+        return lambda *words, **options: client.runner.run(getattr(asked, name)(*words, **options))
 
     return SimpleNamespace(**{name: blocking(name) for name in ("dead_letters", "replay", "drop", "examine")})
 
 
-ASKED: dict[str, Callable[[Any], Any]] = {
-    "start a run": lambda c: c.start("b"),
-    "list runs": lambda c: list(c.list_runs()),
-    "count runs": lambda c: c.count_runs(),
-    "list blueprints": lambda c: c.blueprints(),
-    "list workers": lambda c: c.workers(),
-    "reach the deployment": lambda c: c.ping(),
-    "read the run's status": lambda c: c.get_handle("r").status(),
-    "read the run's result": lambda c: c.get_handle("r").result(),
-    "wait for the run": lambda c: c.get_handle("r").wait(),
-    "describe the run": lambda c: c.get_handle("r").describe(),
-    "cancel the run": lambda c: c.get_handle("r").cancel(),
-    "signal the run": lambda c: c.get_handle("r").signal("n"),
-    "read the run's events": lambda c: list(c.get_handle("r").events()),
-    "wait for runs": lambda c: list(c.as_completed([c.get_handle("r")])),
-    "list dead letters": lambda c: operator(c).dead_letters(),
-    "replay the run": lambda c: operator(c).replay("r"),
-    "drop dead letters": lambda c: operator(c).drop("r"),
-    "examine runs": lambda c: operator(c).examine(),
+ASKED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Client.start": ("start a run", lambda c: c.start("b")),
+    "Client.execute": ("start a run", lambda c: c.execute("b")),
+    "Client.list_runs": ("list runs", lambda c: list(c.list_runs())),
+    "Client.count_runs": ("count runs", lambda c: c.count_runs()),
+    "Client.blueprints": ("list blueprints", lambda c: c.blueprints()),
+    "Client.workers": ("list workers", lambda c: c.workers()),
+    "Client.ping": ("reach the deployment", lambda c: c.ping()),
+    "Client.as_completed": ("wait for runs", lambda c: list(c.as_completed([c.get_handle("r")]))),
+    "Handle.status": ("read the run's status", lambda c: c.get_handle("r").status()),
+    "Handle.done": ("read the run's status", lambda c: c.get_handle("r").done()),
+    "Handle.result": ("read the run's result", lambda c: c.get_handle("r").result()),
+    "Handle.wait": ("wait for the run", lambda c: c.get_handle("r").wait()),
+    "Handle.wait_for": ("wait for the run", lambda c: c.get_handle("r").wait_for("completed")),
+    "Handle.describe": ("describe the run", lambda c: c.get_handle("r").describe()),
+    "Handle.cancel": ("cancel the run", lambda c: c.get_handle("r").cancel()),
+    "Handle.signal": ("signal the run", lambda c: c.get_handle("r").signal("n")),
+    "Handle.events": ("read the run's events", lambda c: list(c.get_handle("r").events())),
+    "Operator.dead_letters": ("list dead letters", lambda c: operator(c).dead_letters()),
+    "Operator.replay": ("replay the run", lambda c: operator(c).replay("r")),
+    "Operator.drop": ("drop dead letters", lambda c: operator(c).drop("r")),
+    "Operator.examine": ("examine runs", lambda c: operator(c).examine()),
 }
+WITHOUT_REDIS = {"Client.close", "Client.from_config", "Client.get_handle"}
 
 
-@pytest.mark.parametrize("asked", list(ASKED))
-def test_a_message_names_what_was_asked_for_and_no_command(client: Any, asked: str) -> None:
+@pytest.mark.parametrize("name", list(ASKED))
+def test_a_message_names_what_was_asked_for_and_no_command(client: Any, name: str) -> None:
+    asked, call = ASKED[name]
     with pytest.raises(BackendUnavailableError) as raised:
-        ASKED[asked](client)
+        call(client)
     said = str(raised.value)
     assert said.startswith(f"cannot {asked}: Redis at redis://127.0.0.1:1/0 does not answer")
     assert not any(word.isupper() and len(word) > 3 for word in said.replace(":", " ").split())
+
+
+def test_every_public_call_is_asked_for() -> None:
+    public = {
+        f"{kind.__name__}.{name}"
+        for kind in (Client, Handle, Operator)
+        for name in dir(kind)
+        if not name.startswith("_") and inspect.isroutine(getattr(kind, name))
+    }
+    assert public - WITHOUT_REDIS == set(ASKED)

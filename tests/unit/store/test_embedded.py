@@ -171,6 +171,31 @@ def test_a_folder_that_others_could_read_is_made_private(tmp_path: Path, mode: i
     assert open_to_others in ([], [".gitignore"])
 
 
+def test_data_that_an_open_folder_held_is_made_private_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with EmbeddedStore(folder) as store:
+        redis.Redis.from_url(store.url).set("k", "v")
+    (folder / "notes.txt").write_text("not ours")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    with EmbeddedStore(folder) as store:
+        assert redis.Redis.from_url(store.url).get("k") == b"v"
+        open_to_others = {path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077}
+    assert open_to_others == {"notes.txt", ".gitignore"}
+
+
+def test_a_link_among_the_data_is_not_followed(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)
+    (folder / "appendonlydir").symlink_to(elsewhere)
+    with EmbeddedStore(folder, durable=False):
+        pass
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
+
+
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(StoreError, match="belongs to another user"):
