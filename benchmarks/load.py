@@ -4,6 +4,7 @@
 """
 
 import itertools
+import json
 import subprocess
 import sys
 import time
@@ -85,6 +86,24 @@ def nested(count: int) -> dict[str, Any]:
     return plain(nodes, edges)
 
 
+def fallbacks(count: int) -> dict[str, Any]:
+    """Nodes each of which stands in for the one before it."""
+    graph = plain([{"id": f"n{i}", "uses": "echo"} for i in range(count)], [])
+    for i, node in enumerate(graph["nodes"][:-1]):
+        node["config"] = {"fallback": f"n{i + 1}"}
+    return graph
+
+
+def batches(count: int) -> dict[str, Any]:
+    """Batches, one behind the other."""
+    nodes: list[dict[str, Any]] = []
+    for i in range(count // 2):
+        params = {"workerUsesKey": "echo", "gatherNodeId": f"g{i}"}
+        nodes += [{"id": f"s{i}", "uses": "batch-scatter", "inputs": "items", "params": params}]
+        nodes += [{"id": f"g{i}", "uses": "batch-gather"}]
+    return plain(nodes, [{"source": f"g{i}", "target": f"s{i + 1}"} for i in range(count // 2 - 1)])
+
+
 def parallel(count: int) -> dict[str, Any]:
     """As many edges between two nodes, each with a condition of its own; as many as a node may have."""
     edges = [
@@ -109,6 +128,8 @@ SHAPES: dict[str, Callable[[int], dict[str, Any]]] = {
     "routers": routed,
     "loops": loops,
     "nested loops": nested,
+    "fallbacks in a chain": fallbacks,
+    "batches": batches,
     "parallel edges": parallel,
     "inputs from far": reading,
 }
@@ -123,8 +144,9 @@ def _lines(graph: dict[str, Any]) -> Iterator[str]:
     yield f"id: {graph['id']}\nnodes:"
     for node in graph["nodes"]:
         yield f"  {node['id']}:\n    uses: {node['uses']}"
-        if "inputs" in node:
-            yield f"    inputs: {{{', '.join(f'{name}: {value}' for name, value in node['inputs'].items())}}}"
+        for name in ("inputs", "params", "config"):
+            if name in node:
+                yield f"    {name}: {json.dumps(node[name])}"
     yield "edges:" if graph["edges"] else "edges: []"
     for edge in graph["edges"]:
         yield "  - {" + ", ".join(f"{name}: {value}" for name, value in edge.items()) + "}"

@@ -47,6 +47,8 @@ class _Compiler:
         self.gather: dict[str, str] = {}
         self._joins: dict[str, str] = {}
         self._strategies: dict[str, str] = {}
+        self._around: dict[str, frozenset[str]] = {}
+        self._crossings: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         self._stands_in = {node.config.fallback for node in blueprint.nodes if node.config.fallback is not None}
         for edge in blueprint.edges:
             self.incoming[edge.target].append((edge.source, "edge", len(self.out[edge.source])))
@@ -282,8 +284,18 @@ class _Compiler:
 
     def _crossing(self, source: str, target: str) -> tuple[list[str], list[str]]:
         """Headers of the loops that an edge leaves and enters, outermost first."""
-        inside, into = self.forest.chain[source], self.forest.chain[target]
-        return [h for h in inside if h not in into], [h for h in into if h not in inside]
+        found = self._crossings.get((source, target))
+        if found is None:  # each loop around the source asks for it
+            inside, into = self._loops_around(source), self._loops_around(target)
+            left = [header for header in self.forest.chain[source] if header not in into]
+            found = left, [header for header in self.forest.chain[target] if header not in inside]
+            self._crossings[source, target] = found
+        return found
+
+    def _loops_around(self, node_id: str) -> frozenset[str]:
+        if node_id not in self._around:
+            self._around[node_id] = frozenset(self.forest.chain[node_id])
+        return self._around[node_id]
 
     def _loop_meta(self, header: str) -> dict[str, Any]:
         region = self.forest.loops[header].region

@@ -1,6 +1,6 @@
 """What differs between two blueprints."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -106,14 +106,19 @@ def _edges(
     """Edges that are gone, that are new, and that say something else."""
     common = Counter(before) & Counter(after)
     removed, added = _without(before, common), _without(after, common)
-    changed = []
-    for edge in list(removed):
-        other = next((new for new in added if _key(new) == _key(edge)), None)
-        if other is not None:
-            removed.remove(edge)
-            added.remove(other)
-            changed.append((edge, tuple(_changes(edge.to_plain(), other.to_plain()))))
-    return removed, added, changed
+    waiting: dict[tuple[str, str, str | None], deque[int]] = {}
+    for place, edge in enumerate(added):
+        waiting.setdefault(_key(edge), deque()).append(place)
+    gone, changed, taken = [], [], set()
+    for edge in removed:
+        others = waiting.get(_key(edge))
+        if others:
+            place = others.popleft()
+            taken.add(place)
+            changed.append((edge, tuple(_changes(edge.to_plain(), added[place].to_plain()))))
+        else:
+            gone.append(edge)
+    return gone, [edge for place, edge in enumerate(added) if place not in taken], changed
 
 
 def _without(edges: tuple[Edge, ...], common: Counter[Edge]) -> list[Edge]:

@@ -69,6 +69,7 @@ class Graph:
             if gather in self.nodes:
                 self._put(Arc(-1, "batch", Edge(node.id, gather)))
 
+        self._forest: LoopForest | None = None
         self._written_from = {node_id: _written(arcs) for node_id, arcs in self.outgoing.items()}
         self._written_to = {node_id: _written(arcs) for node_id, arcs in self.incoming.items()}
         self._by_action = {
@@ -91,8 +92,10 @@ class Graph:
         """Whether one of a node's edges has an action."""
         return node_id in self._by_action
 
-    def loops(self, among: Container[str] | None = None) -> LoopForest:
-        """Its loops, over all arcs or over those from and to these nodes that are no fallbacks."""
+    def loops(self, among: Container[str] | None = None, deepest: int | None = None) -> LoopForest:
+        """Its loops, over all arcs or over those from and to these nodes that are no fallbacks; see `find_loops`."""
+        if among is None and self._forest is not None:
+            return self._forest
         links = [
             LoopLink(arc.source, arc.target, arc.decides, arc.kind != "edge")
             for arcs in self.incoming.values()
@@ -100,7 +103,10 @@ class Graph:
             if among is None or (arc.kind != "fallback" and arc.source in among and arc.target in among)
         ]
         uses = {node_id: node.uses for node_id, node in self.nodes.items()}
-        return find_loops(uses, links, self.blueprint.cycle_entry_points)
+        forest = find_loops(uses, links, self.blueprint.cycle_entry_points, deepest=deepest)
+        if among is None and (deepest is None or all(len(chain) < deepest for chain in forest.chain.values())):
+            self._forest = forest  # all there are
+        return forest
 
     def components(self, arcs: Iterable[Arc] | None = None) -> list[list[str]]:
         """The strongly connected parts that hold a cycle, of all arcs or of these."""

@@ -34,7 +34,6 @@ _OF_THE_WHOLE = (
     check_order,
     check_cycles,
     check_joins,
-    check_sizes,
     check_tests,
 )
 
@@ -56,7 +55,10 @@ def lint(
         handler_params: params that the deployment gives to handlers, by name; a node's own count before them.
     """
     findings = Findings(blueprint, handlers, blueprints, handler_params or {})
-    for check in (*_OF_NODES, *_OF_THE_WHOLE) if blueprint.complete else _OF_NODES:
+    if blueprint.complete:
+        check_sizes(findings)
+    too_large = bool(findings.problems)  # what goes through all ways would take its time with it
+    for check in _OF_NODES if too_large or not blueprint.complete else (*_OF_NODES, *_OF_THE_WHOLE):
         check(findings)
     return sorted(dict.fromkeys(findings.problems), key=_order)
 

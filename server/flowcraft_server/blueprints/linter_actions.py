@@ -7,11 +7,14 @@ from flowcraft_server.blueprints.near import did_you_mean, listed
 
 def check_actions(findings: Findings) -> None:
     """Check the actions of every node, as far as they are known."""
+    taken: dict[str, set[str | None]] = {}
+    for edge in findings.blueprint.edges:  # those to nowhere too: another check tells of them
+        taken.setdefault(edge.source, set()).add(edge.action)
     for node in findings.graph.nodes.values():
         actions = findings.actions_of(node)
         if actions is not None:
             _check_edges(findings, node, actions)
-            _check_untaken(findings, node, actions)
+            _check_untaken(findings, node, actions, taken.get(node.id, set()))
 
 
 def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> None:
@@ -29,8 +32,7 @@ def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> Non
         findings.error(("edges", arc.index, "action"), message)
 
 
-def _check_untaken(findings: Findings, node: Node, actions: frozenset[str]) -> None:
-    taken = {edge.action for edge in findings.blueprint.edges if edge.source == node.id}
+def _check_untaken(findings: Findings, node: Node, actions: frozenset[str], taken: set[str | None]) -> None:
     if not taken or None in taken:
         return
     untaken = sorted(actions - {action for action in taken if action})

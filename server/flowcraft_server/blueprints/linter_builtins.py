@@ -1,6 +1,6 @@
 """Params of the node kinds that the engine runs itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flowcraft_sdk.payload_schema import unusable_pattern
@@ -38,6 +38,8 @@ def _schema(value: Any) -> str:
     except SchemaError as error:
         where = f" at {error.json_path}" if error.absolute_path else ""
         return f"is no JSON Schema{where}: {error.message}"
+    except RecursionError:
+        return "is nested too deeply"
     return unusable_pattern(value) or ""
 
 
@@ -107,11 +109,12 @@ _NEEDED = {
 def check_builtins(findings: Findings) -> None:
     """Check the params of built-in kinds, and that batches fit together."""
     _check_iterations(findings)
+    astray = any(gather not in findings.graph.nodes for gather in _gathers(findings))
     for node in findings.graph.nodes.values():
         if node.uses in BUILTIN_USES:
             _check_params(findings, node)
         if node.uses == "batch-gather" and findings.blueprint.complete:
-            _check_gather(findings, node)
+            _check_gather(findings, node, astray)
         if node.uses == "batch-scatter":
             _check_scatter(findings, node)
         if node.uses in ("wait", "webhook"):
@@ -191,12 +194,14 @@ def _check_timeout(findings: Findings, node: Node) -> None:
         findings.error(path, f"no edge takes the action '{action}': the node would fail")
 
 
-def _check_gather(findings: Findings, node: Node) -> None:
+def _gathers(findings: Findings) -> Iterator[str | None]:
+    """What each batch-scatter names as its gather."""
+    return (gather_of(node) for node in findings.graph.nodes.values() if node.uses == "batch-scatter")
+
+
+def _check_gather(findings: Findings, node: Node, astray: bool) -> None:
+    """`astray`: a batch-scatter names a gather that does not exist; that is said there, and may well mean this one."""
     scatters = [arc.source for arc in findings.graph.incoming[node.id] if arc.kind == "batch"]
-    astray = any(
-        other.uses == "batch-scatter" and gather_of(other) not in findings.graph.nodes
-        for other in findings.graph.nodes.values()
-    )
     if not scatters and not astray:
         findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")
     for arc in findings.graph.incoming[node.id]:

@@ -64,13 +64,22 @@ def _check_fallback(findings: Findings, node: Node, name: str) -> None:
 
 def _check_fallback_rings(findings: Findings) -> None:
     nodes = findings.graph.nodes
-    for node in nodes.values():
-        seen = [node.id]
-        while (name := nodes[seen[-1]].config.fallback) in nodes and name not in seen:
-            seen.append(str(name))
-        if name == node.id and len(seen) > 1 and node.id == min(seen):
-            ring = " -> ".join([*seen, node.id])
-            findings.error(node_path(node, "config", "fallback"), f"fallbacks lead round in a circle: {ring}")
+    seen: set[str] = set()
+    for first in nodes:
+        way: dict[str, None] = {}  # in order
+        name: str | None = first
+        while name in nodes and name not in seen and name not in way:
+            way[name] = None
+            name = nodes[name].config.fallback
+        seen.update(way)
+        if name not in way or nodes[name].config.fallback == name:
+            continue
+        ring = list(way)[list(way).index(name) :]
+        begin = ring.index(min(ring))
+        ring = [*ring[begin:], *ring[:begin]]
+        shown = " -> ".join([*(ring if len(ring) <= 8 else [*ring[:7], "..."]), ring[0]])
+        path = node_path(nodes[ring[0]], "config", "fallback")
+        findings.error(path, f"fallbacks lead round in a circle: {shown}")
 
 
 def _check_fallbacks_lead_on(findings: Findings) -> None:

@@ -18,6 +18,9 @@ MOST_IN_LOOP = 1_000
 MOST_LOOP_EDGES = 5_000
 """Edges that begin or end in a loop."""
 
+MOST_NESTED = 50
+"""Loops within each other: each node stands in the plan once for each loop around it."""
+
 
 def check_sizes(findings: Findings) -> None:
     """Check what is counted."""
@@ -42,13 +45,21 @@ def check_sizes(findings: Findings) -> None:
 
 def _check_loops(findings: Findings) -> None:
     graph = findings.graph
+    too_large = False
     for part in graph.components():
-        if len(part) <= MOST_IN_LOOP and sum(len(graph.outgoing[node]) for node in part) <= MOST_LOOP_EDGES:
-            edges = sum(len(graph.incoming[node]) for node in part)
-            if edges <= MOST_LOOP_EDGES:
-                continue
+        edges = max(sum(len(arcs[node]) for node in part) for arcs in (graph.outgoing, graph.incoming))
+        if len(part) <= MOST_IN_LOOP and edges <= MOST_LOOP_EDGES:
+            continue
+        too_large = True
         message = (
             f"is in a loop of {len(part):,} nodes: a loop has {MOST_IN_LOOP:,} nodes and {MOST_LOOP_EDGES:,} edges at most;"
             " put its body into a subflow"
         )
         findings.error(node_path(graph.nodes[part[0]]), message)
+    if too_large or not graph.components():
+        return
+    forest = graph.loops(deepest=MOST_NESTED + 1)
+    deepest = [header for header in forest.loops if len(forest.chain[header]) > MOST_NESTED]
+    for header in deepest[:1]:
+        message = f"begins a loop that lies in {MOST_NESTED} others: loops are nested {MOST_NESTED} deep at most"
+        findings.error(node_path(graph.nodes[header]), f"{message}; put an inner one into a subflow")

@@ -116,7 +116,11 @@ def cycles_of(nodes: Sequence[str], successors: Mapping[str, Sequence[str]]) -> 
 
 
 def find_loops(
-    nodes: Mapping[str, str], links: Sequence[Link], entry_points: Sequence[str] = (), extra_starts: Iterable[str] = ()
+    nodes: Mapping[str, str],
+    links: Sequence[Link],
+    entry_points: Sequence[str] = (),
+    extra_starts: Iterable[str] = (),
+    deepest: int | None = None,
 ) -> LoopForest:
     """Find all loops. Takes time in proportion to the links, and to how deep loops are nested.
 
@@ -125,9 +129,10 @@ def find_loops(
         links: all edges, fallback and batch edges included.
         entry_points: preferred headers (`metadata.cycleEntryPoints`).
         extra_starts: nodes that start without an incoming edge from outside.
+        deepest: how many loops within each other are looked for; None for all.
     """
     search = _Search(nodes, links, entry_points, extra_starts)
-    search.find()
+    search.find(deepest)
     loops = search.loops
     branches = _SideBranches(search)
     for loop in reversed(loops.values()):
@@ -170,8 +175,8 @@ class _Search:
         # A fallback or a gather begins no iteration if it can be helped.
         self._stands_in = {link.target for link in links if link.side}
 
-    def find(self) -> None:
-        """Fill `loops` and `back`."""
+    def find(self, deepest: int | None) -> None:
+        """Fill `loops` and `back`, down to loops that lie in this many others."""
         pending: list[tuple[str | None, Iterator[list[str]]]] = [
             (None, self._cycles(list(self.uses)))
         ]  # a stack and no recursion: loops may be nested deeply
@@ -185,7 +190,8 @@ class _Search:
             header = self._choose_header(component, cycle)
             self.loops[header] = Loop(header, cycle, set(cycle), parent)
             self.back.update((link.source, header) for link in self.incoming[header] if link.source in cycle)
-            pending.append((header, self._cycles(component)))
+            if deepest is None or len(pending) < deepest:
+                pending.append((header, self._cycles(component)))
 
     def _cycles(self, members: list[str]) -> Iterator[list[str]]:
         inside = set(members)

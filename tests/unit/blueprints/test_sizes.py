@@ -11,6 +11,7 @@ from benchmarks.load import HANDLERS, SHAPES, written
 from benchmarks.setting import fan
 from flowcraft_server.blueprints import linter_sizes
 from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.difference import difference
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.linter_findings import Findings
 from flowcraft_server.blueprints.loader import load_text
@@ -92,6 +93,12 @@ def ring(count: int) -> dict[str, Any]:
     return graph
 
 
+def nested(depth: int) -> dict[str, Any]:
+    graph = chained(2 * depth)
+    graph["edges"] += [{"source": f"n{2 * depth - 1 - i}", "target": f"n{i}", "action": "again"} for i in range(depth)]
+    return graph
+
+
 @pytest.mark.parametrize(
     ("make", "limit", "said"),
     [
@@ -100,8 +107,9 @@ def ring(count: int) -> dict[str, Any]:
         (fan_of, linter_sizes.MOST_EDGES, "20,001 edges lead from it, 20,000 at most can"),
         (named, linter_sizes.MOST_NAMES, "1,001 names: a node has 1,000 inputs at most"),
         (ring, linter_sizes.MOST_IN_LOOP, "is in a loop of 1,001 nodes: a loop has 1,000 nodes"),
+        (nested, linter_sizes.MOST_NESTED, "nodes.n50: begins a loop that lies in 50 others: loops are nested 50 deep"),
     ],
-    ids=["nodes", "starts", "edges", "names", "loop"],
+    ids=["nodes", "starts", "edges", "names", "loop", "nested"],
 )
 def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, said: str) -> None:
     assert problems(make(limit)) == []
@@ -118,6 +126,30 @@ def test_loops_in_loops_a_thousand_deep() -> None:
     forest = find_loops(names, links)
     assert len(forest.loops) == count
     assert max(len(chain) for chain in forest.chain.values()) == count
+
+
+def test_twice_the_changes_take_twice_as_long() -> None:
+    def changed(count: int) -> int:
+        before, after = (
+            Blueprint.from_plain({**graph, "edges": [{**edge, "transform": name} for edge in graph["edges"]]})
+            for graph, name in ((chained(count), "result.a"), (chained(count), "result.b"))
+        )
+        return lines_run(lambda: difference(before, after))
+
+    assert changed(800) / changed(400) < 2.4
+
+
+def test_fallbacks_in_a_circle_are_told_once_each() -> None:
+    graph = SHAPES["fallbacks in a chain"](12)
+    graph["nodes"][11]["config"] = {"fallback": "n3"}
+    graph["nodes"][2]["config"] = {"fallback": "n5"}
+    found = [
+        each for each in lint(Blueprint.from_plain(graph), handlers=HANDLERS, blueprints={}) if "circle" in each.message
+    ]
+    ring = "n10 -> n11 -> n3 -> n4 -> n5 -> n6 -> n7 -> ... -> n10"
+    assert [(each.path, each.message) for each in found] == [
+        ("nodes.n10.config.fallback", f"fallbacks lead round in a circle: {ring}")
+    ]
 
 
 def test_a_blueprint_of_deep_loops_is_refused_and_not_crashed_on() -> None:

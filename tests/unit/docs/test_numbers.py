@@ -75,6 +75,7 @@ def test_sorted_sets_and_hashes() -> None:
         ("blueprints.md", r"run begins \| ([\d,]+) \|", linter_sizes.MOST_STARTS),
         ("blueprints.md", r"`inputs` of a node \| ([\d,]+) \|", linter_sizes.MOST_NAMES),
         ("blueprints.md", r"end in one \| ([\d,]+); [\d,]+ \|", linter_sizes.MOST_IN_LOOP),
+        ("blueprints.md", r"loops within each other \| ([\d,]+) \|", linter_sizes.MOST_NESTED),
         ("blueprints.md", r"end in one \| [\d,]+; ([\d,]+) \|", linter_sizes.MOST_LOOP_EDGES),
         ("sdk.md", r"name \| (\d+) characters", bounds.LONGEST_NAME),
         ("sdk.md", r"one tag \| (\d+);", bounds.MOST_TAGS),
