@@ -265,7 +265,7 @@ class RunFailedError(RunUnsuccessfulError):
 
     def __init__(self, snapshot: RunSnapshot) -> None:
         first = snapshot.failures[0] if snapshot.failures else NodeFailure(node_id="", message="no failure is recorded")
-        why = f"node '{first.node_id}': {first.message}" if first.node_id else first.message
+        why = f"node '{first.node_id}': {first.summary}" if first.node_id else first.summary
         super().__init__(f"run {snapshot.run_id} failed: {why}", snapshot)
         self.failure = first
         self.failures = list(snapshot.failures)

@@ -77,7 +77,7 @@ def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLe
         status=RunStatus(fields["st"]),
         at=moment(at),
         crashes=node.crashes,
-        reason=node.error.message if node.error is not None else "",
+        reason=node.error.summary if node.error is not None else "",
     )
 
 

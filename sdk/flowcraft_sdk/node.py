@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -221,14 +221,42 @@ class HandlerSpec:
     timeout: float | None = None
 
 
+@overload
+def handler(name: Function, /) -> Function: ...
+
+
+@overload
 def handler(
     name: str | None = None,
     *,
     actions: Sequence[str] | None = None,
     params: "type[BaseModel] | None" = None,
     timeout: float | None = None,
-) -> Callable[[Function], Function]:
-    """Declare a function or coroutine function to be a handler. See `HandlerSpec` for the arguments."""
+) -> Callable[[Function], Function]: ...
+
+
+def handler(
+    name: str | Callable[..., Any] | None = None,
+    *,
+    actions: Sequence[str] | None = None,
+    params: "type[BaseModel] | None" = None,
+    timeout: float | None = None,
+) -> Any:
+    """Declare a function, a coroutine function or a class with `__call__` to be a handler, bare or with arguments.
+
+    Args:
+        name: the name that nodes `use`; by default the function's own, or the one in flowcraft.yaml.
+        actions: every action it can return.
+        params: pydantic model that the nodes' `params` must fit.
+        timeout: seconds, for nodes that set none.
+
+    Raises:
+        TypeError: the name is no text.
+    """
+    if name is not None and not isinstance(name, str):
+        if not callable(name):
+            raise TypeError(f"a handler's name is a text, got {type(name).__name__}")
+        return handler()(name)
     spec = HandlerSpec(name, None if actions is None else tuple(actions), params, timeout)
 
     def declare(function: Function) -> Function:

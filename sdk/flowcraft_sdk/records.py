@@ -82,6 +82,12 @@ class NodeFailure(Record):
     retryable: bool = True
     at: datetime | None = None
 
+    @property
+    def summary(self) -> str:
+        """Type and message in one, such as `KeyError: 'price'`: a message alone often says nothing."""
+        name = self.type.rpartition(".")[2]
+        return ": ".join(part for part in (name, self.message) if part)
+
 
 class NodeSnapshot(Record):
     """A node of a run.

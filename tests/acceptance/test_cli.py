@@ -128,7 +128,7 @@ def test_the_same_id_is_found_again_and_refused_for_another_start(flowcraft: Flo
 
 def test_a_failed_run_is_exit_code_1(flowcraft: Flowcraft) -> None:
     line = told(flowcraft("start", "broken", "--wait"), 1)
-    assert "node 'breaks': it broke badly" in line
+    assert "node 'breaks': ValueError: it broke badly" in line
     result = flowcraft("start", "broken", "--wait", "--json")
     assert result.exit_code == 1
     plain = json.loads(result.stdout)
@@ -204,7 +204,7 @@ def test_list_and_show(flowcraft: Flowcraft) -> None:
     assert good not in table
 
     shown = flowcraft("show", bad).stdout
-    assert "breaks failed: it broke" in shown
+    assert "breaks failed: ValueError: it broke" in shown
     assert "ValueError" in shown
     assert '"_outputs.greet"' in flowcraft("show", good, "--ctx").stdout
     plain = json.loads(flowcraft("show", good, "--json").stdout)

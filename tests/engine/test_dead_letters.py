@@ -87,7 +87,10 @@ def test_a_letter_says_which_node_when_and_why(env: TestEnvironment) -> None:
     found = letter(env)
     assert (found.run_id, found.node_id, found.blueprint_id, found.crashes) == ("r", "a", "g", 3)
     assert found.status is RunStatus.FAILED
-    assert found.reason == "the worker died or stalled 3 times while running this node alone (executor.maxCrashes)"
+    assert (
+        found.reason
+        == "WorkerLost: the worker died or stalled 3 times while running this node alone (executor.maxCrashes)"
+    )
     assert abs((env.clock.now() - found.at).total_seconds()) < 60
 
 

@@ -294,7 +294,7 @@ class TestSubflows:
             handlers={"boom": boom},
             blueprints=[child, graph({"s": {"uses": "subflow", "params": {"blueprintId": "sub"}}})],
         )
-        with pytest.raises(RunFailedError, match="node 'pay': card declined") as caught:
+        with pytest.raises(RunFailedError, match=r"node 'pay': .*: card declined") as caught:
             env.client.execute("g", timeout=10)
         assert caught.value.failure.details["failure"]["node"] == "pay"
 
@@ -359,7 +359,7 @@ class TestBatches:
             return ctx.input
 
         env = environment(handlers={**HANDLERS, "double": picky}, blueprints=self.scatter())
-        with pytest.raises(RunFailedError, match=r"node 's\[1\]': not two"):
+        with pytest.raises(RunFailedError, match=r"node 's\[1\]': .*not two"):
             env.client.execute("g", {"items": [1, 2, 3]}, timeout=10)
 
     def test_an_input_that_is_no_list(self, environment: Make) -> None:

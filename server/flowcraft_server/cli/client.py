@@ -210,7 +210,7 @@ def _print_outcome(snapshot: "RunSnapshot", key: str | None, as_json: bool) -> N
     else:
         why = snapshot.cancel.reason if snapshot.cancel is not None else ""
         if snapshot.failures:
-            why = f"node '{snapshot.failures[0].node_id}': {snapshot.failures[0].message}"
+            why = f"node '{snapshot.failures[0].node_id}': {snapshot.failures[0].summary}"
         write(" ".join(f"run {snapshot.run_id} {snapshot.status}{': ' if why else ''}{why}".split()), err=True)
     if not completed:
         raise click.exceptions.Exit(EXIT_FAILED)

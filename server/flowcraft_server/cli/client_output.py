@@ -57,7 +57,7 @@ def print_run(run: "RunSnapshot") -> None:
         out.print(Text.assemble((f"{name:<11}", "bold"), value))
     table = Table("node", "status", "attempts", "took", "", box=None, pad_edge=False, header_style="bold")
     for node_id, node in run.nodes.items():
-        about = node.error.message if node.error is not None else node.message or node.child_run_id or ""
+        about = node.error.summary if node.error is not None else node.message or node.child_run_id or ""
         took = _took(node.started_at, node.ended_at)
         table.add_row(Text(node_id), _status(node.status), str(node.attempts or ""), took, Text(_line(about)))
     out.print()
@@ -66,7 +66,7 @@ def print_run(run: "RunSnapshot") -> None:
         if point.kind in ("signal", "webhook"):
             out.print(Text(f"\n{_asked(run.run_id, point)}", style="cyan"))
     for failure in run.failures:
-        out.print(Text(f"\n{failure.node_id} failed: {failure.message}", style="red"))
+        out.print(Text(f"\n{failure.node_id} failed: {failure.summary}", style="red"))
         if failure.traceback:
             out.print(Text(failure.traceback.rstrip(), style="dim"))
     if run.ctx is not None:

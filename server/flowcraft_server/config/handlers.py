@@ -1,7 +1,6 @@
 """Handlers by dotted path: imported, checked, registered by name. What is wrong with one is told, not raised."""
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +14,9 @@ from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.model import BUILTIN_USES
 from flowcraft_server.blueprints.near import did_you_mean
 
+from .handler_forms import HandlerError, check_function
 from .model import RegisteredHandler
 from .sections import HandlerEntry
-
-
-class HandlerError(Exception):
-    """A handler cannot be used; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +54,17 @@ def register_handlers(
         except HandlerError as error:
             refusals.append(Refusal(("handlers", name), str(error)))
     for index, module_name in enumerate(modules):
+        place = ("handlerModules", index)
         try:
-            for found in _declared_in(import_module(module_name, folder)):
-                _add(handlers, found, module_name)
+            module = import_module(module_name, folder)
         except HandlerError as error:
-            refusals.append(Refusal(("handlerModules", index), str(error)))
+            refusals.append(Refusal(place, str(error)))
+            continue
+        for attribute, function, spec in _declared_in(module):
+            try:
+                _add(handlers, _declared(module_name, attribute, function, spec), module_name)
+            except HandlerError as error:
+                refusals.append(Refusal(place, str(error)))
     return handlers, refusals
 
 
@@ -88,7 +90,8 @@ def import_module(name: str, folder: Path) -> ModuleType:
     except BaseException as error:
         if own is not None and isinstance(error, ModuleNotFoundError) and error.name and _leads_to(error.name, name):
             raise HandlerError(_shadowed(name, own, folder)) from error
-        raise HandlerError(f"cannot import '{name}' ({_described(error)}){_raised_in(error, folder)}") from error
+        near = _near_module(error, name, folder)
+        raise HandlerError(f"cannot import '{name}' ({_described(error)}){_raised_in(error, folder)}{near}") from error
     file = getattr(module, "__file__", None)
     origin = Path(file).resolve() if file else None
     if own is not None and origin != own.resolve():
@@ -96,38 +99,12 @@ def import_module(name: str, folder: Path) -> ModuleType:
     return module
 
 
-def check_function(function: Any, path: str) -> bool:
-    """Check that something can be called as a handler; returns whether it is a coroutine function.
-
-    Args:
-        path: its dotted path, for the message.
-
-    Raises:
-        HandlerError: it cannot.
-    """
-    if inspect.isclass(function):
-        raise HandlerError(f"'{path}' is a class; name a function that takes one argument, the context")
-    if not callable(function):
-        raise HandlerError(f"'{path}' is of type {type(function).__name__}, not a function")
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise HandlerError(f"'{path}' is a generator; a handler returns its output")
-    try:
-        inspect.signature(function).bind(object())
-    except TypeError:
-        shown = inspect.signature(function)
-        raise HandlerError(f"'{path}{shown}' must take exactly one argument, the context") from None
-    except ValueError:  # written in C, without a signature to look at: calling it will tell
-        pass
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
-
-
 def _register(name: str, entry: HandlerEntry, folder: Path) -> RegisteredHandler:
     if name in BUILTIN_USES:
         raise HandlerError(f"'{name}' is built in; choose another name")
     module_name, _, attribute = entry.path.partition(":")
     function = _attribute(import_module(module_name, folder), module_name, attribute)
-    is_async = check_function(function, entry.path)
+    function, is_async = check_function(function, entry.path)
     spec: HandlerSpec | None = getattr(function, "__flowcraft_handler__", None)
     timeout = entry.timeout if entry.timeout is not None else spec.timeout if spec else None
     return RegisteredHandler(name, function, is_async, spec, timeout, entry.queue, entry.params)
@@ -145,16 +122,20 @@ def _attribute(module: ModuleType, module_name: str, attribute: str) -> Any:
     return found
 
 
-def _declared_in(module: ModuleType) -> Iterator[RegisteredHandler]:
+def _declared_in(module: ModuleType) -> Iterator[tuple[str, Any, HandlerSpec]]:
     for attribute, function in vars(module).items():
-        spec = getattr(function, "__flowcraft_handler__", None)
-        if not isinstance(spec, HandlerSpec):
-            continue
-        is_async = check_function(function, f"{module.__name__}:{attribute}")
-        name = spec.name or attribute
-        if name in BUILTIN_USES:
-            raise HandlerError(f"'{module.__name__}:{attribute}': '{name}' is built in; choose another name")
-        yield RegisteredHandler(name, function, is_async, spec, spec.timeout)
+        own = vars(function) if isinstance(function, type) else {}  # a subclass declares itself, if it is one
+        spec = own.get("__flowcraft_handler__") if own else getattr(function, "__flowcraft_handler__", None)
+        if isinstance(spec, HandlerSpec):
+            yield attribute, function, spec
+
+
+def _declared(module_name: str, attribute: str, function: Any, spec: HandlerSpec) -> RegisteredHandler:
+    called, is_async = check_function(function, f"{module_name}:{attribute}")
+    name = spec.name or attribute
+    if name in BUILTIN_USES:
+        raise HandlerError(f"'{module_name}:{attribute}': '{name}' is built in; choose another name")
+    return RegisteredHandler(name, called, is_async, spec, spec.timeout)
 
 
 def _add(handlers: dict[str, RegisteredHandler], found: RegisteredHandler, module_name: str) -> None:
@@ -179,6 +160,17 @@ def _file_in(folder: Path, name: str) -> Path | None:
 
 def _leads_to(missing: str, name: str) -> bool:
     return name == missing or name.startswith(missing + ".")
+
+
+def _near_module(error: BaseException, name: str, folder: Path) -> str:
+    """`; did you mean 'handlers.text'?` for a module of the folder that is not there."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name or not _leads_to(error.name, name):
+        return ""
+    package, _, last = error.name.rpartition(".")
+    place = folder.joinpath(*package.split(".")) if package else folder
+    known = [file.stem for file in place.glob("*.py")] + [file.parent.name for file in place.glob("*/__init__.py")]
+    before = f"{package}." if package else ""
+    return did_you_mean(f"{before}{last}", [f"{before}{stem}" for stem in known if stem != "__init__"])
 
 
 def _shadowed(name: str, own: Path, folder: Path) -> str:

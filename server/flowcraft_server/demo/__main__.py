@@ -106,7 +106,7 @@ def _print_outputs(followers: Sequence[Follower], console: "Console") -> None:
         elif snapshot.cancel is not None:
             console.print(f"{snapshot.status}: {snapshot.cancel.reason}")
         else:
-            why = snapshot.failures[0].message if snapshot.failures else "it has not ended"
+            why = snapshot.failures[0].summary if snapshot.failures else "it has not ended"
             console.print(f"{snapshot.status}: {why}", style="red")
     console.print()
 

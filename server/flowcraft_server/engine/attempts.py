@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import CoroutineType
 from typing import Any
 
 from flowcraft_sdk.node import HandlerSpec, NodeResult
@@ -262,8 +263,14 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     """Output, action and dynamic nodes of what a handler returned.
 
     Raises:
-        TypeError: the action is not text.
+        TypeError: the action is not text, or it is a coroutine that nobody awaits.
     """
+    if type(returned) is CoroutineType:
+        returned.close()
+        raise TypeError(
+            "the handler gave a coroutine, but is no coroutine function: a decorator hides it; let the decorator use "
+            "functools.wraps, or await what it wraps"
+        )
     if not isinstance(returned, NodeResult):
         return returned, None, ()
     if returned.action is not None and not isinstance(returned.action, str):

@@ -1,15 +1,23 @@
 """The `ctx` that handlers get: plain calls in a function, awaited ones in a coroutine."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from typing import Any, TypeVar
 
-from flowcraft_sdk.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text
-from flowcraft_sdk.node import AsyncNodeContext, AsyncRunContext, NodeCancelled, NodeContext, RunContext
+from flowcraft_sdk.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text, shown
+from flowcraft_sdk.node import (
+    AsyncNodeContext,
+    AsyncRunContext,
+    NodeCancelled,
+    NodeContext,
+    NonRetryableError,
+    RunContext,
+)
 from flowcraft_sdk.protocol import wire
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.values import MISSING
 
 Emit = Callable[[Attempt, str, bytes], None]
+T = TypeVar("T")
 AsyncRead = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
 
 
@@ -38,6 +46,43 @@ class BlockingContext(RunContext):
         self._attempt.values.delete(key)
 
 
+class UnawaitedCall(NonRetryableError):
+    """A coroutine called its context without `await`: nothing was read or written."""
+
+
+class ContextCall(Coroutine[Any, Any, T]):
+    """A call of a coroutine's context. It begins once it is awaited; one that never is, is known."""
+
+    __slots__ = ("_begin", "_begun", "_open", "shown")
+
+    def __init__(
+        self, shown: str, waiting: "set[ContextCall[Any]]", begin: Callable[[], Coroutine[Any, Any, T]]
+    ) -> None:
+        self.shown = shown
+        self._begin = begin
+        self._begun: Coroutine[Any, Any, T] | None = None
+        self._open = waiting
+        waiting.add(self)
+
+    def _coroutine(self) -> Coroutine[Any, Any, T]:
+        if self._begun is None:
+            self._open.discard(self)
+            self._begun = self._begin()
+        return self._begun
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine().__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine().throw(*error)
+
+    def close(self) -> None:
+        self._coroutine().close()
+
+
 class AwaitedContext(AsyncRunContext):
     """The run's context for a coroutine: reads do not hold up the loop."""
 
@@ -45,6 +90,17 @@ class AwaitedContext(AsyncRunContext):
         self._run_key = run_key
         self._values = attempt.values
         self._read = read
+        self._waiting: set[ContextCall[Any]] = set()
+
+    def check_awaited(self) -> None:
+        """Make sure that the handler awaited each of its calls.
+
+        Raises:
+            UnawaitedCall: it did not.
+        """
+        if self._waiting:
+            first = min(call.shown for call in self._waiting)
+            raise UnawaitedCall(f"ctx.context.{first} was not awaited, so it did nothing: put `await` before it")
 
     async def _find(self, keys: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -63,21 +119,36 @@ class AwaitedContext(AsyncRunContext):
             found.update({key: self._values.pick(key, got) for key in ask})
         return found
 
-    async def get(self, key: str, default: Any = None) -> Any:
-        value = (await self._find([key]))[key]
-        return default if value is MISSING else value
+    def get(self, key: str, default: Any = None) -> ContextCall[Any]:
+        async def call() -> Any:
+            value = (await self._find([key]))[key]
+            return default if value is MISSING else value
 
-    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        return {key: value for key, value in (await self._find(list(keys))).items() if value is not MISSING}
+        return ContextCall(f"get({shown(key)})", self._waiting, call)
 
-    async def has(self, key: str) -> bool:
-        return (await self._find([key]))[key] is not MISSING
+    def get_many(self, keys: Iterable[str]) -> ContextCall[dict[str, Any]]:
+        async def call() -> dict[str, Any]:
+            return {key: value for key, value in (await self._find(list(keys))).items() if value is not MISSING}
 
-    async def set(self, key: str, value: Any) -> None:
-        self._values.set(key, value)
+        return ContextCall("get_many(...)", self._waiting, call)
 
-    async def delete(self, key: str) -> None:
-        self._values.delete(key)
+    def has(self, key: str) -> ContextCall[bool]:
+        async def call() -> bool:
+            return (await self._find([key]))[key] is not MISSING
+
+        return ContextCall(f"has({shown(key)})", self._waiting, call)
+
+    def set(self, key: str, value: Any) -> ContextCall[None]:
+        async def call() -> None:
+            self._values.set(key, value)
+
+        return ContextCall(f"set({shown(key)}, ...)", self._waiting, call)
+
+    def delete(self, key: str) -> ContextCall[None]:
+        async def call() -> None:
+            self._values.delete(key)
+
+        return ContextCall(f"delete({shown(key)})", self._waiting, call)
 
 
 class _Shared:
@@ -143,6 +214,8 @@ class BlockingNodeContext(_Shared, NodeContext):
 
 class AwaitedNodeContext(_Shared, AsyncNodeContext):
     """The `ctx` of a coroutine."""
+
+    context: AwaitedContext
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from flowcraft_sdk.context_input import fill_contract, misfits_told
 from flowcraft_sdk.paths import beginnings, walk
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_sdk.records import NodeFailure
 from flowcraft_server.blueprints.plan import Plan
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
@@ -157,5 +158,8 @@ def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> Su
         return SubflowFailed(what.replace("_", " "))
     inner = engine.link.read_fields(engine.keys.run(child_id), [f"f:{first[0].decode()}"])[0]
     details = None if inner is None else wire.loads(inner)
-    said = f": node '{details['node']}': {details['message']}" if isinstance(details, dict) else ""
+    said = ""
+    if isinstance(details, dict):
+        failure = NodeFailure(node_id=details["node"], type=details["type"], message=details["message"])
+        said = f": node '{failure.node_id}': {failure.summary}"
     return SubflowFailed(what + said, {"run_id": child_id, "failure": details})

@@ -1,6 +1,7 @@
 """Where coroutines run: on an event loop in a thread of its own, so that they hold no worker thread while they wait."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -213,9 +214,12 @@ class EventLoop:
                 timer = loop.loop.call_later(attempt.timeout, runner.timed_out, attempt)
             with working_for(attempt.claim.run_id, attempt.claim.inst):
                 coroutine = handler.function(context)
+                if not inspect.isawaitable(coroutine):  # a decorator around it has dealt with the coroutine
+                    coroutine = _given(coroutine)
                 if runner.executing is not None:
                     coroutine = Stepwise(coroutine, runner.executing, described(attempt))
                 returned = await coroutine
+                context.context.check_awaited()
             done = Done(*unpack_result(returned))
         except BaseException as raised:
             failed: BaseException = raised
@@ -250,6 +254,10 @@ class EventLoop:
             if uses in BUILTINS or handler is None or not handler.is_async:
                 return "-"
         return "n" if attempt.node.edges else "-"
+
+
+async def _given(value: Any) -> Any:
+    return value
 
 
 async def _read_fields(loop: LoopThread, key: str, fields: list[str]) -> list[bytes | None]:

@@ -1,19 +1,36 @@
 """Plain functions as handlers, without a flowcraft.yaml."""
 
-import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from flowcraft_server.config.handler_forms import check_function
 from flowcraft_server.engine.attempts import RunnableHandler
 
 
 def as_runnable(name: str, function: Callable[..., Any]) -> RunnableHandler:
-    """A function or coroutine function as the engine calls it."""
+    """A function, or what else can be a handler, as the engine calls it.
+
+    Raises:
+        HandlerError: it can be none.
+    """
     spec = getattr(function, "__flowcraft_handler__", None)
+    called, is_async = check_function(function, name)
     return RunnableHandler(
         name=name,
-        function=function,
-        is_async=inspect.iscoroutinefunction(function),
+        function=called,
+        is_async=is_async,
         spec=spec,
         timeout=spec.timeout if spec is not None else None,
     )
+
+
+def in_place_of(handler: RunnableHandler, function: Callable[..., Any]) -> RunnableHandler:
+    """Another function under a handler's name, with its params and timeout.
+
+    Raises:
+        HandlerError: it can be none.
+    """
+    other = as_runnable(handler.name, function)
+    spec = other.spec or handler.spec
+    return replace(handler, function=other.function, is_async=other.is_async, spec=spec)

@@ -13,7 +13,7 @@ Told = Callable[..., list[str]]
 
 USER_CODE = """
 import functools
-from flowcraft_sdk import handler
+from flowcraft_sdk import AsyncNodeContext, NodeContext, handler
 from pydantic import BaseModel
 
 class Params(BaseModel):
@@ -33,6 +33,29 @@ class Callable_:
     def __call__(self, ctx): return 1
 class AsyncCallable:
     async def __call__(self, ctx): return 1
+class Needy:
+    def __init__(self, key): pass
+    def __call__(self, ctx): return 1
+class Failing:
+    def __init__(self): raise KeyError("key")
+    def __call__(self, ctx): return 1
+def quiet(function):
+    @functools.wraps(function)
+    def inner(*args): return function(*args)
+    return inner
+@quiet
+async def wrapped(ctx): return 1
+async def with_more(ctx, other): return 1
+async_partial = functools.partial(with_more, other=1)
+wrapped_partial = functools.partial(quiet(with_more), other=1)
+def annotated(ctx: NodeContext): return 1
+async def async_annotated(ctx: "AsyncNodeContext"): return 1
+def wrongly_annotated(ctx: AsyncNodeContext): return 1
+async def wrongly_async(ctx: "NodeContext"): return 1
+async def forgets(ctx):
+    await ctx.context.get("a")
+    if ctx.input:
+        ctx.context.set("total", 1)
 class Group:
     @staticmethod
     def inside(ctx): return 1
@@ -45,6 +68,9 @@ def fetch(ctx): return 1
 
 @handler()
 async def ask(ctx): return 1
+
+@handler
+def bare(ctx): return 1
 """
 
 
@@ -71,10 +97,18 @@ def one(name: str) -> str:
         ("optional", False),
         ("instance", False),
         ("async_instance", True),
+        ("Callable_", False),
+        ("AsyncCallable", True),
+        ("wrapped", True),
+        ("async_partial", True),
+        ("wrapped_partial", True),
+        ("annotated", False),
+        ("async_annotated", True),
         ("partial", False),
         ("Group.inside", False),
         ("fetch", False),
         ("ask", True),
+        ("bare", False),
     ],
 )
 def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
@@ -92,7 +126,12 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
         ("zzz", "'deployed_handlers.code' has no 'zzz'"),
         ("Group.insid", "has no 'Group.insid'; did you mean 'inside'?"),
         ("value", "'deployed_handlers.code:value' is of type dict, not a function"),
-        ("Kind", "'deployed_handlers.code:Kind' is a class; name a function"),
+        ("Kind", "'deployed_handlers.code:Kind' is a class without __call__; name a function"),
+        ("Needy", "'deployed_handlers.code:Needy' is a class whose __init__ takes arguments; name an instance"),
+        ("Failing", "'deployed_handlers.code:Failing' is a class, and making an instance failed (KeyError)"),
+        ("wrongly_annotated", "is a plain function, whose context is a NodeContext, not an AsyncNodeContext"),
+        ("wrongly_async", "is a coroutine function, whose context is an AsyncNodeContext, not a NodeContext"),
+        ("forgets", "`ctx.context.set(...)` on line 45 is not awaited, so it does nothing: put `await` before it"),
         ("none", "'deployed_handlers.code:none()' must take exactly one argument, the context"),
         ("two", "'deployed_handlers.code:two(ctx, other)' must take exactly one argument, the context"),
         ("stream", "is a generator; a handler returns its output"),
@@ -137,7 +176,7 @@ def test_what_a_handler_declares_and_what_the_file_says_of_it(load: Load) -> Non
 def test_a_module_brings_all_handlers_that_it_declares(load: Load) -> None:
     result = load("handlerModules: [deployed_handlers.code]\n")
     assert result.problems == []
-    assert sorted(result.handlers) == ["ask", "fetch"]
+    assert sorted(result.handlers) == ["ask", "bare", "fetch"]
     assert result.handlers["fetch"].timeout == 5.0
 
 
@@ -150,6 +189,36 @@ def test_two_functions_of_one_name(deployed: Path, told: Told, load: Load) -> No
     )
     again = load("handlers: {fetch: 'deployed_handlers.code:fetch'}\nhandlerModules: [deployed_handlers.code]\n")
     assert again.problems == []
+
+
+def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Told, load: Load) -> None:
+    (deployed / "several.py").write_text(
+        "from flowcraft_sdk import handler\n"
+        "@handler\ndef one(): pass\n"
+        "@handler\ndef two(ctx): yield 1\n"
+        "@handler('sleep')\ndef three(ctx): pass\n"
+        "@handler\nclass four:\n  def __call__(self, ctx): pass\n"
+        "class five(four): pass\n"
+        "@handler\ndef six(ctx): pass\n"
+    )
+    text = "handlers: {four: 'deployed_handlers.several:four'}\nhandlerModules: [deployed_handlers.several]\n"
+    said = [problem.partition(": ")[2] for problem in told(text)]
+    assert said == [
+        "'deployed_handlers.several:one()' must take exactly one argument, the context",
+        "'deployed_handlers.several:two' is a generator; a handler returns its output",
+        "'deployed_handlers.several:three': 'sleep' is built in; choose another name",
+    ]
+    assert sorted(load(text).handlers) == ["four", "six"]
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [("deployed_handlers.cod", "deployed_handlers.code"), ("deployed_handler.code", "deployed_handlers")],
+)
+def test_a_misspelt_module_has_a_suggestion(told: Told, path: str, near: str) -> None:
+    (problem,) = told(f"handlers: {{h: '{path}:fetch'}}\n")
+    assert problem.endswith(f"; did you mean '{near}'?")
 
 
 def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Path, told: Told) -> None:
