@@ -18,17 +18,20 @@ VARIANTS = ("threads", "processes", "redelivery")
 
 
 def with_threads() -> Iterator[Runs]:
-    with TestEnvironment(handlers=HANDLERS, settings=WorkerSettings(threads=4)) as env:
+    with TestEnvironment(handlers=HANDLERS, settings=WorkerSettings(threads=4), check=False) as env:
         yield start_all(env), ""
 
 
 def with_processes() -> Iterator[Runs]:
-    with TestEnvironment(workers=0) as env, worker_processes(env, 2):
+    with TestEnvironment(workers=0, check=False) as env, worker_processes(env, 2):
         yield start_all(env), ""
 
 
 def with_redelivery() -> Iterator[Runs]:
-    with Unreliable() as trouble, TestEnvironment(handlers=HANDLERS, workers=2, settings=trouble.settings) as env:
+    with (
+        Unreliable() as trouble,
+        TestEnvironment(handlers=HANDLERS, workers=2, settings=trouble.settings, check=False) as env,
+    ):
         trouble.begin(env)
         runs = start_all(env)
         yield runs, f"FLOWCRAFT_REDELIVERY_SEED={trouble.seed}"

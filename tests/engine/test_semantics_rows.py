@@ -48,7 +48,7 @@ HANDLERS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def env() -> Iterator[TestEnvironment]:
     settings = WorkerSettings(missing_handler_patience=0.0)
-    with TestEnvironment(blueprints=CHILDREN, handlers=HANDLERS, settings=settings) as made:
+    with TestEnvironment(blueprints=CHILDREN, handlers=HANDLERS, settings=settings, check=False) as made:
         yield made
 
 

@@ -5,11 +5,11 @@ import time
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_size
+from flowcraft_server.executor.configured import retention_of
 from flowcraft_server.executor.janitor import BUSY_PAUSE, Janitor
 from flowcraft_server.store.link import StoreLink
 
 from .redis_gate import wait_for_redis
-from .worker import retention_of
 
 
 def overdue(url: str, settings: Settings) -> str:

@@ -1,6 +1,6 @@
 """An environment for tests: embedded server, worker threads in this process, a namespace of its own."""
 
-import json
+import math
 import os
 import secrets
 import tempfile
@@ -12,22 +12,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from flowcraft_sdk import Client
+from flowcraft_sdk import Client, ConfigurationError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.steps import clock
-from flowcraft_server.blueprints.loader import load_dirs, load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.near import did_you_mean
+from flowcraft_server.config.load import load_config
+from flowcraft_server.executor.configured import runnable_handler, worker_settings
 from flowcraft_server.executor.process import WorkerProcess
 from flowcraft_server.executor.settings import WorkerSettings, new_worker_id
+from flowcraft_server.llm.models import build_models
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
-from flowcraft_server.testing.handlers import as_runnable
+from flowcraft_server.testing.handlers import as_runnable, in_place_of
+from flowcraft_server.testing.sources import BlueprintSource, check_blueprints, read_blueprints
 
-BlueprintSource = Path | str | Mapping[str, Any] | Blueprint
 _store: EmbeddedStore | None = None
 _store_lock = threading.Lock()
 
@@ -51,10 +54,11 @@ class TestClock:
 
     __test__ = False
 
-    def __init__(self, link: StoreLink, keys: Keys, moved: Callable[[], None]) -> None:
+    def __init__(self, link: StoreLink, keys: Keys, moved: Callable[[], None], idle: Callable[[], None]) -> None:
         self._link = link
         self._keys = keys
         self._moved = moved
+        self._idle = idle
 
     def now(self) -> datetime:
         """The time as the scripts see it."""
@@ -74,18 +78,45 @@ class TestClock:
         self._link.call(scripts.advance(self._keys, ms=int(seconds * 1000), keep_leases=keep_leases))
         self._moved()
 
+    def advance_to_next_timer(self) -> timedelta:
+        """Wait until nothing is ready or running, and move the clock to the timer that is due first.
+
+        A timer is the end of a `sleep`, of a retry's delay, of a wait, or of what a run or a start was given.
+
+        Returns:
+            How far the clock was moved.
+
+        Raises:
+            LookupError: there is no timer.
+            TimeoutError: something still runs.
+        """
+        self._idle()
+        first = self._link.redis.zrange(self._keys.timers, 0, 0, withscores=True)
+        if not first:
+            raise LookupError("no timer is set: nothing sleeps, waits with a timeout or is to be tried again")
+        by = timedelta(milliseconds=max(0, math.ceil(float(first[0][1]) - self.now().timestamp() * 1000)) + 1)
+        self.advance(by)
+        return by
+
 
 class TestEnvironment:
     """The real engine for a test. Use as a context manager.
 
     Args:
-        blueprints: a folder, a file, a mapping id -> blueprint (plain form), or an iterable of those.
+        blueprints: a folder, a file (paths as text or `Path`), a blueprint in YAML, a mapping id -> blueprint (plain form
+            or YAML), or an iterable of those.
         handlers: functions and coroutines by the name that nodes `use`.
         workers: how many workers run in this process; 0 for none.
         settings: of each worker.
         models: language models for `ctx.llm`.
         redis_url: a Redis to use in place of the shared embedded one.
         history: whether runs keep their events.
+        check: whether blueprints are refused for what `flowcraft-server check` calls an error, such as a handler that is
+            not here.
+
+    Raises:
+        ValueError: on entering, a blueprint has errors; the message lists them.
+        HandlerError: one of the handlers can be none.
     """
 
     __test__ = False
@@ -100,6 +131,7 @@ class TestEnvironment:
         models: Any = None,
         redis_url: str | None = None,
         history: bool = True,
+        check: bool = True,
     ) -> None:
         self.url = redis_url or shared_store()
         self.namespace = f"test-{secrets.token_hex(4)}"
@@ -107,13 +139,68 @@ class TestEnvironment:
         self.settings = settings or WorkerSettings()
         self.handlers = {name: as_runnable(name, function) for name, function in (handlers or {}).items()}
         self.link = StoreLink(self.url)
-        self.clock = TestClock(self.link, self.keys, self._clock_moved)
+        self.clock = TestClock(self.link, self.keys, self._clock_moved, self.run_until_idle)
         self.workers: list[WorkerProcess] = []
         self._models = models
         self._history = history
         self._worker_count = workers
         self._sources = blueprints
         self._client: Client | None = None
+        self._check = check
+        self._blueprints: dict[str, Blueprint] = {}
+        self._queues: dict[str, str] = {}
+
+    @classmethod
+    def from_config(
+        cls,
+        path: str | Path = "flowcraft.yaml",
+        *,
+        handlers: Mapping[str, Callable[..., Any]] | None = None,
+        profile: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        models: Any = None,
+        redis_url: str | None = None,
+    ) -> Self:
+        """The environment of a deployment: its blueprints, handlers, params, queues, limits and language models.
+
+        It never touches the deployment's Redis, nor its name there.
+
+        Args:
+            path: of its `flowcraft.yaml`.
+            handlers: handlers in place of those in the file, by name; params, queue and timeout stay the file's.
+            profile: a profile of the file; FLOWCRAFT_PROFILE if None.
+            overrides: values that count before all others, by dotted path such as `executor.workers`.
+            workers: how many workers run in this process.
+            models: language models in place of the file's.
+            redis_url: a Redis to use in place of the shared embedded one.
+
+        Raises:
+            ConfigurationError: the file, a handler or a blueprint has errors, or a handler is given that the file does
+                not name; the message lists them.
+            LLMSettingsError: a scripted provider's file is missing or wrong.
+        """
+        loaded = load_config(path, profile=profile, overrides=overrides)
+        errors = [str(problem) for problem in loaded.problems if problem.severity == "error"]
+        if errors or loaded.settings is None:
+            raise ConfigurationError("; ".join(errors))
+        settings = loaded.settings
+        env = cls(
+            blueprints=loaded.blueprints,
+            workers=workers,
+            settings=replace(worker_settings(settings), secrets=loaded.secrets),
+            models=models if models is not None else build_models(settings.llm, base=loaded.folder),
+            redis_url=redis_url,
+            history=settings.history.enabled,
+            check=False,  # it was checked with the handlers of the file
+        )
+        env.handlers.update({name: runnable_handler(handler) for name, handler in loaded.handlers.items()})
+        env._queues = {name: handler.queue for name, handler in loaded.handlers.items() if handler.queue}
+        for name, function in (handlers or {}).items():
+            if name not in env.handlers:
+                raise ConfigurationError(f"{path} names no handler '{name}'{did_you_mean(name, env.handlers)}")
+            env.handlers[name] = in_place_of(env.handlers[name], function)
+        return env
 
     @property
     def client(self) -> Client:
@@ -150,8 +237,17 @@ class TestEnvironment:
         self.link.close()
 
     def publish(self, sources: BlueprintSource | Iterable[BlueprintSource]) -> dict[str, str]:
-        """Publish blueprints; returns id -> plan hash."""
-        return publish_blueprints(self.link.redis, self.keys, list(read_blueprints(sources)))
+        """Publish blueprints; returns id -> plan hash.
+
+        Raises:
+            ValueError: one of them has errors; the message lists them.
+        """
+        blueprints = list(read_blueprints(sources))
+        known = {**self._blueprints, **{blueprint.id: blueprint for blueprint in blueprints}}
+        if self._check:
+            check_blueprints(blueprints, known, self.handlers)
+        self._blueprints = known
+        return publish_blueprints(self.link.redis, self.keys, blueprints, self._queues)
 
     def add_worker(self, settings: WorkerSettings | None = None) -> WorkerProcess:
         """Start another worker."""
@@ -169,9 +265,20 @@ class TestEnvironment:
 
     @contextmanager
     def override(self, type: str, handler: Callable[..., Any]) -> Iterator[None]:
-        """Replace the handler of a node type for a while."""
+        """Replace a handler for a while.
+
+        Args:
+            type: its name, as nodes `use` it.
+            handler: what runs in its place; params and timeout stay those of the one that is replaced.
+
+        Raises:
+            ConfigurationError: there is no such handler, and no node uses one.
+        """
         before = self.handlers.get(type)
-        self.handlers[type] = as_runnable(type, handler)
+        if before is None and type not in (used := self._used()):
+            near = did_you_mean(type, [*self.handlers, *used])
+            raise ConfigurationError(f"there is no handler '{type}' to replace, and no node uses one{near}")
+        self.handlers[type] = as_runnable(type, handler) if before is None else in_place_of(before, handler)
         try:
             yield
         finally:
@@ -179,6 +286,12 @@ class TestEnvironment:
                 del self.handlers[type]
             else:
                 self.handlers[type] = before
+
+    def _used(self) -> set[str]:
+        """Names of handlers that nodes use, for themselves or for their items."""
+        nodes = [node for blueprint in self._blueprints.values() for node in blueprint.nodes]
+        items = [node.params.get(name) for node in nodes for name in ("uses", "workerUsesKey")]
+        return {*(node.uses for node in nodes), *(name for name in items if isinstance(name, str))}
 
     def run_until_idle(self, timeout: float = 10.0) -> None:
         """Wait until nothing is ready or running, and no timer is due. Waits and later timers may remain.
@@ -217,38 +330,3 @@ class TestEnvironment:
     def _clock_moved(self) -> None:
         for worker in self.workers:
             worker.wake()
-
-
-def read_blueprints(sources: BlueprintSource | Iterable[BlueprintSource]) -> Iterator[Blueprint]:
-    """Blueprints from whatever form a test has them in.
-
-    Raises:
-        ValueError: one of them has errors; the message lists them.
-    """
-    if isinstance(sources, Blueprint):
-        yield sources
-    elif isinstance(sources, Path):
-        loaded = load_dirs([sources]) if sources.is_dir() else load_file(sources)
-        yield from _checked(*loaded)
-    elif isinstance(sources, Mapping):
-        if "nodes" in sources:
-            yield from _checked(
-                *load_text(json.dumps(sources), "blueprint.json", sources.get("id", "blueprint"), "json")
-            )
-        else:
-            for blueprint_id, source in sources.items():
-                text = source if isinstance(source, str) else json.dumps(source)
-                form: Literal["yaml", "json"] = "yaml" if isinstance(source, str) else "json"
-                yield from _checked(*load_text(text, f"{blueprint_id}.{form}", blueprint_id, form))
-    elif isinstance(sources, str):
-        yield from _checked(*load_text(sources, "blueprint.yaml", "blueprint", "yaml"))
-    else:
-        for source in sources:
-            yield from read_blueprints(source)
-
-
-def _checked(loaded: Blueprint | list[Blueprint] | None, problems: list[Any]) -> Iterator[Blueprint]:
-    errors = [str(problem) for problem in problems if problem.severity == "error"]
-    if errors or loaded is None:
-        raise ValueError("\n".join(errors) or "no blueprint")
-    yield from loaded if isinstance(loaded, list) else [loaded]

@@ -180,7 +180,7 @@ RANDOM = settings(
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[TestEnvironment]:
-    with TestEnvironment(handlers=BY_NAME, workers=2) as made:
+    with TestEnvironment(handlers=BY_NAME, workers=2, check=False) as made:
         yield made
         assert not leaked_keys(made)
 
@@ -189,7 +189,10 @@ def env() -> Iterator[TestEnvironment]:
 def troubled() -> Iterator[TestEnvironment]:
     """One whose workers lose leases, replies and messages. For one test: an `env` that were opened beside it would lose
     replies as well, and wait for leases of ordinary length each time."""
-    with Unreliable() as trouble, TestEnvironment(handlers=BY_NAME, workers=2, settings=trouble.settings) as made:
+    with (
+        Unreliable() as trouble,
+        TestEnvironment(handlers=BY_NAME, workers=2, settings=trouble.settings, check=False) as made,
+    ):
         trouble.begin(made)
         yield made
         trouble.end()

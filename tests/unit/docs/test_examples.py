@@ -163,7 +163,7 @@ def test_python_compiles_and_runs(block: Block) -> None:
         return
     siblings = [loaded(other) for other in YAML if other.page == block.page and as_blueprint(other)]
     handlers = handlers_of(block.page) if any("HANDLERS = " in b.text and b.page == block.page for b in PYTHON) else {}
-    with TestEnvironment(blueprints=siblings, handlers=handlers) as env:
+    with TestEnvironment(blueprints=siblings, handlers=handlers, check=bool(handlers)) as env:
         names: dict[str, Any] = {"client": env.client, "url": env.url, "namespace": env.namespace}
         assert isinstance(names["client"], Client)
         exec(code, names)

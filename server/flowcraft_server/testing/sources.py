@@ -1,0 +1,83 @@
+"""Blueprints from whatever form a test has them in, checked as `flowcraft-server check` does."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linter import lint
+from flowcraft_server.blueprints.loader import load_dirs, load_file, load_text
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.engine.attempts import RunnableHandler
+
+BlueprintSource = Path | str | Mapping[str, Any] | Blueprint
+
+
+def read_blueprints(sources: BlueprintSource | Iterable[BlueprintSource]) -> Iterator[Blueprint]:
+    """Blueprints from whatever form a test has them in.
+
+    Raises:
+        ValueError: one of them has errors; the message lists them.
+    """
+    if isinstance(sources, Blueprint):
+        yield sources
+    elif isinstance(sources, Path):
+        if not sources.exists():
+            raise ValueError(f"{sources}: no such file or folder")
+        loaded = load_dirs([sources]) if sources.is_dir() else load_file(sources)
+        yield from _checked(*loaded)
+    elif isinstance(sources, Mapping):
+        if "nodes" in sources:
+            yield from _checked(
+                *load_text(json.dumps(sources), "blueprint.json", sources.get("id", "blueprint"), "json")
+            )
+        else:
+            for blueprint_id, source in sources.items():
+                text = source if isinstance(source, str) else json.dumps(source)
+                form: Literal["yaml", "json"] = "yaml" if isinstance(source, str) else "json"
+                yield from _checked(*load_text(text, f"{blueprint_id}.{form}", blueprint_id, form))
+    elif isinstance(sources, str):
+        if _is_path(sources):
+            yield from read_blueprints(Path(sources))
+        else:
+            yield from _checked(*load_text(sources, "blueprint.yaml", "blueprint", "yaml"))
+    else:
+        for source in sources:
+            yield from read_blueprints(source)
+
+
+def _checked(loaded: Blueprint | list[Blueprint] | None, problems: list[Any]) -> Iterator[Blueprint]:
+    errors = [str(problem) for problem in problems if problem.severity == "error"]
+    if errors or loaded is None:
+        raise ValueError("\n".join(errors) or "no blueprint")
+    yield from loaded if isinstance(loaded, list) else [loaded]
+
+
+def _is_path(text: str) -> bool:
+    """A text of one line is the path of a file or folder, unless it is a blueprint in YAML's or JSON's short form."""
+    return "\n" not in text and not text.lstrip().startswith("{")
+
+
+def check_blueprints(
+    blueprints: Iterable[Blueprint], known: Mapping[str, Blueprint], handlers: Mapping[str, RunnableHandler]
+) -> None:
+    """Make sure that blueprints have no mistake that `flowcraft-server check` would call an error.
+
+    Args:
+        known: the blueprints that subflows may call, by id.
+        handlers: all that nodes may use.
+
+    Raises:
+        ValueError: one has; the message lists the errors, each with file, line and column.
+    """
+    specs = {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
+    params = {name: handler.params for name, handler in handlers.items() if handler.params}
+    found = [
+        str(problem)
+        for blueprint in blueprints
+        for problem in lint(blueprint, handlers=specs, blueprints=known, handler_params=params)
+        if problem.severity == "error"
+    ]
+    if found:
+        raise ValueError("\n".join(found))

@@ -1,0 +1,136 @@
+"""`TestEnvironment` as tests of users meet it: a deployment's file, paths, overrides, and mistakes that are told at once."""
+
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk import ConfigurationError, RunFailedError
+from flowcraft_server.config.handler_forms import HandlerError
+from flowcraft_server.testing import TestEnvironment
+
+FILE = """
+name: shop
+handlers:
+  charge: {path: kit_handlers:charge, queue: io, params: {limit: 5}, timeout: 9s}
+  ship: kit_handlers:ship
+blueprints: {dirs: [flows]}
+executor: {queue: [default, io]}
+"""
+CODE = """
+def charge(ctx):
+    return ["charged", ctx.params["limit"]]
+
+def ship(ctx):
+    return "shipped"
+"""
+ORDER = """
+nodes:
+  pay: {uses: charge, params: {note: x}}
+  pause: {uses: sleep, needs: pay, params: {duration: 2d}}
+  send: {uses: ship, needs: pause}
+"""
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "order.yaml").write_text(ORDER)
+    (tmp_path / "kit_handlers.py").write_text(CODE)
+    (tmp_path / "flowcraft.yaml").write_text(FILE)
+    yield tmp_path
+    sys.modules.pop("kit_handlers", None)
+
+
+def free(ctx: Any) -> Any:
+    return ["free", ctx.params["limit"], ctx.params["note"]]
+
+
+async def free_async(ctx: Any) -> Any:
+    return free(ctx)
+
+
+def test_the_environment_of_a_deployment(deployment: Path) -> None:
+    with TestEnvironment.from_config(deployment / "flowcraft.yaml") as env:
+        run = env.client.start("order", {})
+        assert env.clock.advance_to_next_timer() > timedelta(days=1, hours=23)
+        result = run.result(timeout=10)
+        assert (result["pay"], result["send"]) == (["charged", 5], "shipped")
+        with pytest.raises(LookupError, match="no timer is set"):
+            env.clock.advance_to_next_timer()
+
+
+@pytest.mark.parametrize("function", [free, free_async])
+def test_a_handler_in_place_of_one_of_the_file(deployment: Path, function: Callable[..., Any]) -> None:
+    path = str(deployment / "flowcraft.yaml")
+    with TestEnvironment.from_config(path, handlers={"charge": function}) as env:
+        run = env.client.start("order", {})
+        env.run_until_idle()
+        env.clock.advance_to_next_timer()
+        assert run.result(timeout=10)["pay"] == ["free", 5, "x"]
+        assert env.handlers["charge"].timeout == 9.0
+
+
+def test_mistakes_in_a_deployment_are_told_with_their_place(deployment: Path) -> None:
+    path = deployment / "flowcraft.yaml"
+    with pytest.raises(ConfigurationError, match=r"names no handler 'chrage'; did you mean 'charge'\?"):
+        TestEnvironment.from_config(path, handlers={"chrage": free})
+    (deployment / "flows" / "order.yaml").write_text("nodes: {a: {uses: shipp}}\n")
+    with pytest.raises(ConfigurationError, match=r"order.yaml:1:19 .*'shipp'.*did you mean 'ship'\?"):
+        TestEnvironment.from_config(path)
+    with pytest.raises(ConfigurationError, match=r"nowhere.yaml"):
+        TestEnvironment.from_config(deployment / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("form", [str, Path])
+@pytest.mark.parametrize("place", ["flows", "flows/order.yaml"])
+def test_paths_as_blueprints(deployment: Path, place: str, form: Callable[[Path], Any]) -> None:
+    handlers = {"charge": lambda ctx: 1, "ship": lambda ctx: 2}
+    with TestEnvironment(blueprints=form(deployment / place), handlers=handlers) as env:
+        run = env.client.start("order", {})
+        env.clock.advance_to_next_timer()
+        assert run.result(timeout=10)["send"] == 2
+
+
+def test_a_path_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match=r"flows/ordr.yaml: no such file or folder"):
+        TestEnvironment(blueprints="flows/ordr.yaml").__enter__()
+
+
+def test_a_handler_that_is_not_there_is_told_on_entering(deployment: Path) -> None:
+    with pytest.raises(ValueError, match=r"order.yaml:5:16 .*'ship'"):
+        TestEnvironment(blueprints=deployment / "flows", handlers={"charge": free}).__enter__()
+    with TestEnvironment(blueprints=deployment / "flows", handlers={"charge": free}, check=False) as env:
+        assert env.client.start("order", {}).status() in ("running", "waiting")
+
+
+def test_overrides(deployment: Path) -> None:
+    with TestEnvironment.from_config(deployment / "flowcraft.yaml") as env:
+        with (
+            pytest.raises(ConfigurationError, match=r"no handler 'chrage' to replace.*; did you mean 'charge'\?"),
+            env.override("chrage", free),
+        ):
+            pass
+        with pytest.raises(HandlerError, match="must take exactly one argument"), env.override("charge", lambda: 1):
+            pass
+        with env.override("charge", free):
+            run = env.client.start("order", {})
+            env.run_until_idle()
+        env.clock.advance_to_next_timer()
+        assert run.result(timeout=10)["pay"] == ["free", 5, "x"]
+
+
+def test_a_test_that_fails_inside_of_a_handler_fails_with_its_message() -> None:
+    def judged(ctx: Any) -> None:
+        pytest.fail("the amount is wrong")
+
+    graph = {"id": "g", "nodes": [{"id": "a", "uses": "h"}], "edges": []}
+    with (
+        TestEnvironment(blueprints=graph, handlers={"h": judged}) as env,
+        pytest.raises(RunFailedError, match="node 'a': Failed: the amount is wrong"),
+    ):
+        env.client.execute("g", {}, timeout=10)
