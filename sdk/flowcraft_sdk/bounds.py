@@ -4,10 +4,9 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+from flowcraft_sdk.durations import LONGEST_SPAN as LONGEST_SPAN
+from flowcraft_sdk.durations import parse_duration
 from flowcraft_sdk.errors import ConfigurationError
-
-LONGEST_SPAN = 100 * 365.25 * 86_400
-"""Seconds of the longest span there is, 100 years: delays, time-outs, durations, and how far off a start may be."""
 
 MOST_TAGS = 100
 LONGEST_TAG = 200
@@ -51,16 +50,25 @@ def check_span(value: Any, name: str) -> float | None:
     """A span as seconds, None for none.
 
     Args:
-        value: a number of seconds or a timedelta.
+        value: a number of seconds, a timedelta, or a text such as `30s` or `1h30m`.
 
     Raises:
-        ConfigurationError: it is neither, negative, or longer than `LONGEST_SPAN`.
+        ConfigurationError: it is none of these, negative, or longer than `LONGEST_SPAN`.
     """
     if value is None:
         return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    seconds = value
+    if isinstance(value, str):
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+    elif isinstance(value, timedelta):
+        seconds = value.total_seconds()
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise ConfigurationError(f"{name} is a number of seconds or a timedelta, got {shown(value)}")
+        raise ConfigurationError(
+            f"{name} is a number of seconds, a timedelta or a text such as 30s, got {shown(value)}"
+        )
     if not 0 <= seconds <= LONGEST_SPAN:  # not a number is never between
         raise ConfigurationError(f"{name} is a span of time of 0 seconds to 100 years, got {shown(value)}")
     return float(seconds)

@@ -100,17 +100,32 @@ class PayloadTooLargeError(SerializationError):
 
 
 class BlueprintNotFoundError(FlowcraftError, LookupError):
-    """No such blueprint is published. `known` holds near matches."""
+    """No such blueprint is published. `known` holds near matches, `published` all that are, None if that is not known."""
 
     code = "blueprint_not_found"
 
-    def __init__(self, blueprint_id: str, version: str | None = None, known: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        blueprint_id: str,
+        version: str | None = None,
+        known: Sequence[str] = (),
+        published: Sequence[str] | None = None,
+    ) -> None:
         what = f"no blueprint '{blueprint_id}'" + (f" in version {version}" if version else "") + " is published"
-        hint = f"; did you mean {' or '.join(repr(k) for k in known)}?" if known else "; is the server running?"
+        if known:
+            hint = f"; did you mean {' or '.join(repr(k) for k in known)}?"
+        elif published:
+            more = f" and {len(published) - 8} more" if len(published) > 8 else ""
+            hint = f"; published are {', '.join(repr(name) for name in published[:8])}{more}"
+        elif published is not None:
+            hint = ", nor any other: has a server of this name been started on this Redis?"
+        else:
+            hint = ""
         super().__init__(what + hint)
         self.blueprint_id = blueprint_id
         self.version = version
         self.known = tuple(known)
+        self.published = None if published is None else tuple(published)
 
 
 class InvalidInputError(FlowcraftError, ValueError):

@@ -43,7 +43,8 @@ WORKER_FRESH = 30.0
 DEFAULT_GRACE = 30.0
 MOST_DOCS = 200
 
-Seconds = float | timedelta
+Seconds = float | timedelta | str
+"""A span: seconds, a timedelta, or a text such as `30s`."""
 
 
 @dataclass(slots=True)
@@ -224,8 +225,9 @@ def _check_protocol(deployment: Deployment, spoken: Any) -> None:
 
 
 def _blueprint_missing(deployment: Deployment, blueprint_id: str, version: str | None) -> Operation[None]:
-    known = [text(name) for name in (yield command("HKEYS", deployment.keys.blueprints))]
-    raise BlueprintNotFoundError(blueprint_id, version, difflib.get_close_matches(blueprint_id, known, 3, 0.5))
+    published = sorted(text(name) for name in (yield command("HKEYS", deployment.keys.blueprints)))
+    known = [] if blueprint_id in published else difflib.get_close_matches(blueprint_id, published, 3, 0.5)
+    raise BlueprintNotFoundError(blueprint_id, version, known, None if blueprint_id in published else published)
 
 
 def plan_doc(deployment: Deployment, plan_hash: str) -> Operation[Mapping[str, Any] | None]:

@@ -89,7 +89,8 @@ class BlueprintSource:
             return self.published(reference)
         except BlueprintNotFoundError as error:
             near = nearest(reference, [blueprint.id for blueprint in self.deployment.blueprints])
-            raise BlueprintNotFoundError(reference, known=error.known or ([near] if near else [])) from None
+            known = error.known or ([near] if near else [])
+            raise BlueprintNotFoundError(reference, known=known, published=error.published) from None
 
     def from_file(self, path: Path) -> FoundBlueprint:
         """The blueprint of a file, as its deployment runs it if it belongs to one."""
@@ -120,7 +121,7 @@ class BlueprintSource:
         if version is None:
             if blueprint_id not in infos:
                 near = nearest(blueprint_id, infos)
-                raise BlueprintNotFoundError(blueprint_id, known=[near] if near else [])
+                raise BlueprintNotFoundError(blueprint_id, known=[near] if near else [], published=sorted(infos))
             version = infos[blueprint_id].version
         matching = [doc for doc in self._versions(version) if doc[1].get("id") == blueprint_id]
         if not matching:

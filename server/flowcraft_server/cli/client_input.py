@@ -25,7 +25,7 @@ class Span(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the span in seconds."""
         from flowcraft_sdk.bounds import LONGEST_SPAN, shown
-        from flowcraft_server.config.quantities import parse_duration
+        from flowcraft_sdk.durations import parse_duration
 
         try:
             seconds = float(value)

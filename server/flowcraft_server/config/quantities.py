@@ -9,15 +9,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from flowcraft_sdk.bounds import LONGEST_SPAN
+from flowcraft_sdk.durations import LONGEST_TEXT, SECONDS, parse_duration
 
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
-LONGEST_TEXT = 100
-"""Characters of a duration or a size: a pattern that is searched for in digits without end takes for ever."""
-
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)")
 
 _written: ContextVar[bool] = ContextVar("written", default=False)
@@ -34,23 +29,6 @@ def values_as_written() -> Iterator[None]:
         yield
     finally:
         _written.reset(token)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as `30s`, `500ms` or `1h30m`.
-
-    Raises:
-        ValueError: it is not one; the message says how to write it.
-    """
-    rest = text.strip()
-    if len(rest) > LONGEST_TEXT:
-        raise ValueError(f"expected a duration, got a text of {len(rest)} characters; write 30s or 500ms")
-    if not rest or _DURATION_PART.sub("", rest).strip():
-        raise ValueError(f"expected a duration, got {text!r}; write 30s or 500ms")
-    seconds = sum(float(amount) * SECONDS[unit] for amount, unit in _DURATION_PART.findall(rest))
-    if seconds > LONGEST_SPAN:
-        raise ValueError(f"a duration is 100 years at most, got {text!r}")
-    return seconds
 
 
 def parse_size(text: str) -> int:

@@ -91,7 +91,8 @@ def test_at_the_bound_and_one_over(client: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [math.inf, -math.inf, math.nan, 1e15, 1e18, 1e300, -1, -0.001, True, "5", "5s", b"5", [5], timedelta.max]
+    "value",
+    [math.inf, -math.inf, math.nan, 1e15, 1e18, 1e300, -1, -0.001, True, "5", "5 s x", b"5", [5], timedelta.max],
 )
 @pytest.mark.parametrize("name", ["delay", "run_timeout"])
 def test_spans_that_are_none(client: Any, name: str, value: Any) -> None:
@@ -260,3 +261,25 @@ def test_every_public_call_is_asked_for() -> None:
         if not name.startswith("_") and inspect.isroutine(getattr(kind, name))
     }
     assert public - WITHOUT_REDIS == set(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("5m", 300.0),
+        ("1h30m", 5_400.0),
+        ("500ms", 0.5),
+        (" 2 s ", 2.0),
+        (7, 7.0),
+        (timedelta(minutes=1), 60.0),
+        (None, None),
+    ],
+)
+def test_a_span_is_a_number_a_timedelta_or_a_text(given: Any, seconds: float | None) -> None:
+    assert bounds.check_span(given, "delay") == seconds
+
+
+@pytest.mark.parametrize("given", ["", "5", "5 minutes", "-5s", "200000d", "s", "1e3s", [], True, b"5s"])
+def test_what_is_no_span(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^delay"):
+        bounds.check_span(given, "delay")

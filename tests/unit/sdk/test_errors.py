@@ -102,7 +102,7 @@ def test_a_handle_stays_behind_when_an_error_is_pickled() -> None:
 
 def test_a_failed_run_shows_the_handlers_traceback() -> None:
     error: Any = errors.RunFailedError(SNAPSHOT)
-    assert str(error) == "run r1 failed: node 'n': line 1 line 2"
+    assert str(error) == "run r1 failed: node 'n': Boom: line 1 line 2"
     assert isinstance(error.__cause__, errors.RemoteError)
     assert "Traceback\n  boom" in str(error.__cause__)
     assert [failure.node_id for failure in error.failures] == ["n", "m"]
@@ -118,3 +118,23 @@ def test_near_blueprints_are_named() -> None:
     error = errors.BlueprintNotFoundError("moderaton", None, ["moderation", "moderator"])
     assert str(error) == "no blueprint 'moderaton' is published; did you mean 'moderation' or 'moderator'?"
     assert "in version abc" in str(errors.BlueprintNotFoundError("b", "abc"))
+
+
+@pytest.mark.parametrize(
+    ("known", "published", "said"),
+    [
+        (["b1"], ["a", "b1"], "no blueprint 'b' is published; did you mean 'b1'?"),
+        ([], ["x", "y"], "no blueprint 'b' is published; published are 'x', 'y'"),
+        ([], [f"n{i}" for i in range(10)], "'n6', 'n7' and 2 more"),
+        ([], [], "no blueprint 'b' is published, nor any other: has a server of this name been started on this Redis?"),
+        ([], None, "no blueprint 'b' is published"),
+    ],
+)
+def test_a_missing_blueprint_says_what_there_is(known: list[str], published: list[str] | None, said: str) -> None:
+    assert str(errors.BlueprintNotFoundError("b", None, known, published)).endswith(said)
+
+
+def test_a_failure_has_its_type_in_its_summary() -> None:
+    assert errors.NodeFailure(node_id="n", type="builtins.KeyError", message="'price'").summary == "KeyError: 'price'"
+    assert errors.NodeFailure(node_id="n", type="shop.Declined").summary == "Declined"
+    assert errors.NodeFailure(node_id="n", message="no type").summary == "no type"
