@@ -1,4 +1,6 @@
-"""The keys of a blueprint file, and the keys of graph editors that say nothing about a run."""
+"""The keys of a blueprint file, the keys of graph editors that say nothing about a run, and what others call them."""
+
+from collections.abc import Collection
 
 BLUEPRINT_KEYS = (
     "id",
@@ -63,3 +65,29 @@ EDITOR_EDGE_KEYS = (
         "sourceX", "sourceY", "targetHandle", "targetNode", "targetX", "targetY", "updatable",
     }
 )  # fmt: skip
+
+WORDS_OF_OTHERS = {
+    "from": "source", "start": "source", "to": "target", "end": "target", "if": "condition", "when": "condition",
+    "depends": "needs", "dependsOn": "needs", "after": "needs", "upstream": "needs", "then": "next", "on": "next",
+    "handler": "uses", "task": "uses", "activity": "uses", "function": "uses", "run": "uses", "type": "uses",
+    "workflow": "call", "subflow": "call", "dag": "call", "subdag": "call",
+    "args": "params", "kwargs": "params", "with": "params", "arguments": "params", "data": "params",
+    "attempts": "maxRetries", "maxAttempts": "maxRetries", "maximumAttempts": "maxRetries", "retries": "maxRetries",
+    "retry": "maxRetries", "retryLimit": "maxRetries", "retryPolicy": "maxRetries",
+    "backoff": "retryDelay", "retryBackoff": "retryDelay", "defaultRetryDelay": "retryDelay", "countdown": "retryDelay",
+    "retryDelaySeconds": "retryDelay", "initialInterval": "retryDelay", "retryInterval": "retryDelay",
+    "timeLimit": "timeout", "softTimeLimit": "timeout", "timeoutSeconds": "timeout", "startToCloseTimeout": "timeout",
+    "scheduleToCloseTimeout": "timeout", "executionTimeout": "timeout", "timeoutSec": "timeout",
+    "triggerRule": "joinStrategy", "join": "joinStrategy", "taskQueue": "queue", "workPool": "queue", "pool": "queue",
+    "nonRetryableErrorTypes": "nonRetryable", "dontAutoretryFor": "nonRetryable", "onError": "fallback",
+    "input": "inputs", "parameters": "inputs", "output": "outputs", "result": "outputs", "steps": "nodes", "tasks": "nodes",
+    "name": "id", "title": "description",
+}  # fmt: skip
+"""What other systems call our keys (Celery, Temporal, Prefect, Airflow, GitHub Actions), without dashes and underscores."""
+
+
+def word_of_another(name: str, known: Collection[str]) -> str | None:
+    """The key that somebody means who writes another system's word for it; None if it is none, or not of these keys."""
+    first, *rest = name.replace("-", "_").split("_")
+    key = WORDS_OF_OTHERS.get(first + "".join(part.capitalize() for part in rest))
+    return key if key in known else None

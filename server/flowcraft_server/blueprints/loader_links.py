@@ -118,7 +118,7 @@ def _long_form(reading: Reading, tree: Fields, path: Path) -> Link | None:
     for key in EDGE_KEYS:
         if key in entries:
             said[key] = _edge_text(reading, key, entries[key], path)
-        elif key in ("source", "target"):
+        elif key in ("source", "target") and (*path, key) not in reading.meant:
             reading.lost(tree.mark, path, f"an edge needs '{key}', the id of a node")
     source, target = said.get("source"), said.get("target")
     if source is None or target is None:

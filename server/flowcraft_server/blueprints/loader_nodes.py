@@ -109,7 +109,7 @@ def _read_plain(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft
     uses, params = ("type", "data") if older else ("uses", "params")
     if uses in entries:
         draft.uses = reading.text(entries[uses].value, (*path, "uses"), "the name of a handler") or ""
-    else:
+    elif (*path, "uses") not in reading.meant:
         reading.error(draft.mark, path, "a node needs 'uses', the name of its handler (or 'call', a blueprint's id)")
     if params in entries:
         draft.params = _params(reading, entries[params], draft, path, older)

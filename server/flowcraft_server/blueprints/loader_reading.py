@@ -7,6 +7,7 @@ from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_server.blueprints.loader_keys import word_of_another
 from flowcraft_server.blueprints.near import did_you_mean, listed
 
 LONGEST_ID = 200
@@ -22,6 +23,10 @@ class Reading:
         file: its name as people see it.
         lenient: unknown keys are passed over with a warning, as in the JSON of graph editors, unless they look like a
             misspelt one.
+
+    Attributes:
+        complete: no node and no edge is left out.
+        meant: paths of keys for which another system's word was written, which was told.
     """
 
     def __init__(self, file: str, *, lenient: bool) -> None:
@@ -32,6 +37,7 @@ class Reading:
         self._told_of: dict[tuple[Mark | None, str], int] = {}
         self.marks = MarkTable()
         self.complete = True
+        self.meant: set[Path] = set()
 
     def error(self, mark: Mark, path: Path | str, message: str) -> None:
         """Note a mistake."""
@@ -74,6 +80,11 @@ class Reading:
         if self.lenient and not meant:
             self.warning(mark, where, "unknown key, ignored")
         else:
+            other = None if meant else word_of_another(name, known)
+            if other is not None:
+                meant = f"; did you mean '{other}'?"
+                self.meant.add((*path, other))
+                self.complete = False  # what follows from the missing key is not told as well
             self.error(mark, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:

@@ -297,6 +297,7 @@ def _check_redis(settings: Settings) -> str:
         complaints_about,
         shown_url,
         wait_for_redis,
+        warnings_about,
     )
     from flowcraft_server.store.binary import find_server
 
@@ -307,6 +308,8 @@ def _check_redis(settings: Settings) -> str:
     complaints = complaints_about(client, url)
     if complaints and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(complaints))
+    for warning in warnings_about(client, url):
+        write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)
 

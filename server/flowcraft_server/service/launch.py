@@ -20,7 +20,15 @@ from .collector import collect_less_often
 from .isolation import IsolationProcesses, give_up_worker
 from .program import restart_this_program
 from .publishing import KeptPublished
-from .redis_gate import RedisUnusable, check_durability, check_protocol, complaints_about, shown_url, wait_for_redis
+from .redis_gate import (
+    RedisUnusable,
+    check_durability,
+    check_protocol,
+    complaints_about,
+    shown_url,
+    wait_for_redis,
+    warnings_about,
+)
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
 from .worker import build_worker, serve
@@ -67,6 +75,8 @@ class Deployment:
             if not lenient and self.settings.redis.require_no_eviction:
                 raise RedisUnusable(f"{complaint}; or set redis.requireNoEviction: off and accept the loss")
             logger.warning(complaint)
+        for warning in warnings_about(client, self.url):
+            logger.warning(warning)
         check_protocol(client, self.url, Keys(self.settings.name))
         check_durability(client, self.url, Keys(self.settings.name), self.settings.redis.durability)
         return client

@@ -82,6 +82,21 @@ def complaints_about(client: "redis.Redis", url: str) -> list[str]:
     return complaints
 
 
+def warnings_about(client: "redis.Redis", url: str) -> list[str]:
+    """What is dangerous about a Redis and yet may be meant: it keeps nothing on disk. One that does not tell is trusted."""
+    if _info(client, "persistence").get("aof_enabled") != 0:
+        return []
+    try:
+        snapshots = client.config_get("save").get("save")
+    except redis.exceptions.RedisError as error:  # managed services forbid it, and keep data in their own way
+        logger.debug("CONFIG GET save is refused: {}", error)
+        return []
+    if snapshots != "":
+        return []
+    warning = f'{shown_url(url)} keeps nothing on disk (appendonly no, save ""): all runs are lost when it restarts'
+    return [f"{warning}; redis-cli CONFIG SET appendonly yes, and the same in its configuration"]
+
+
 def check_protocol(client: "redis.Redis", url: str, keys: Keys) -> None:
     """Look whether what the namespace keeps in Redis was written by a release of the same protocol.
 

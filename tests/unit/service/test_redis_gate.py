@@ -15,6 +15,7 @@ from flowcraft_server.service.redis_gate import (
     complaints_about,
     shown_url,
     wait_for_redis,
+    warnings_about,
 )
 from flowcraft_server.store.embedded import EmbeddedStore
 
@@ -43,6 +44,21 @@ def test_the_policy_is_found_out_without_config_get(store: EmbeddedStore) -> Non
     client.execute_command("ACL", "SETUSER", "managed", "on", ">word", "~*", "+@all", "-config")
     url = store.url.replace("unix://", "unix://managed:word@")
     assert "volatile-lru" in complaints_about(wait_for_redis(url, 1), url)[0]
+
+
+@pytest.mark.parametrize(
+    ("appendonly", "save", "warned"), [("no", "", True), ("no", "3600 1", False), ("yes", "", False)]
+)
+def test_a_redis_that_keeps_nothing(store: EmbeddedStore, appendonly: str, save: str, warned: bool) -> None:
+    client = wait_for_redis(store.url, 1)
+    client.config_set("appendonly", appendonly)
+    client.config_set("save", save)
+    found = warnings_about(client, store.url)
+    assert bool(found) is warned
+    assert not found or 'keeps nothing on disk (appendonly no, save "")' in found[0]
+    client.execute_command("ACL", "SETUSER", "managed", "on", ">word", "~*", "+@all", "-config")
+    url = store.url.replace("unix://", "unix://managed:word@")
+    assert warnings_about(wait_for_redis(url, 1), url) == []
 
 
 def test_a_redis_that_tells_nothing_is_not_refused(store: EmbeddedStore) -> None:
