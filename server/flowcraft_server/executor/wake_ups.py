@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from loguru import logger
 
+from flowcraft_sdk.steps import clock
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 TASK = "flowcraft.work"
@@ -21,7 +22,8 @@ class WakeUps:
         self._link = link
         self._wake_keys = list(wake_keys)
         self._closed = threading.Event()
-        self._away = False
+        self._lock = threading.Lock()
+        self._away_since: float | None = None
 
     def wait(self, seconds: float) -> bytes | None:
         """The message that has woken the calling thread; None after `seconds`, once closed, or if Redis is away.
@@ -34,13 +36,27 @@ class WakeUps:
         try:
             found = self._link.sleep(self._wake_keys, seconds)
         except StoreUnavailable as error:
-            if not self._closed.is_set() and not self._away:  # once for an outage, and not for each thread and try
-                self._away = True
-                logger.warning("cannot wait for work: {}", error)
+            if not self._closed.is_set():
+                self._tell_away(error)
             self._closed.wait(AWAY_PAUSE)
             return None
-        self._away = False
+        if self._away_since is not None:
+            self._tell_back()
         return found
+
+    def _tell_away(self, error: StoreUnavailable) -> None:
+        """Once for an outage, and not for each thread and try."""
+        with self._lock:
+            if self._away_since is not None:
+                return
+            self._away_since = clock()
+        logger.warning("Redis is away, no work can be waited for: {}", error)
+
+    def _tell_back(self) -> None:
+        with self._lock:
+            since, self._away_since = self._away_since, None
+        if since is not None:
+            logger.info("Redis is back after {:.1f} s", clock() - since)
 
     def close(self) -> None:
         """Wake all sleepers for good."""
