@@ -7,6 +7,7 @@ from flowcraft_sdk.payload_schema import unusable_pattern
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linter_sizes import MOST_NESTED
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
 from flowcraft_server.blueprints.near import did_you_mean, nearest
 from flowcraft_server.blueprints.quoting import quoted
@@ -154,7 +155,7 @@ def _unknown(findings: Findings, node: Node, name: str, known: Mapping[str, Chec
 def _check_iterations(findings: Findings) -> None:
     """The header of a loop may be any node; its `maxIterations` bounds the loop."""
     bounded = [node for node in findings.graph.nodes.values() if node.params.get("maxIterations") is not None]
-    headers = findings.graph.loops().loops if bounded else {}
+    headers = findings.graph.loops(deepest=MOST_NESTED + 1).loops if bounded else {}
     for node in bounded:
         if node.uses not in BUILTIN_USES and node.id in headers and (wrong := _count(node.params["maxIterations"])):
             findings.error(node_path(node, "params", "maxIterations"), wrong)

@@ -85,6 +85,9 @@ WORDS_OF_OTHERS = {
 }  # fmt: skip
 """What other systems call our keys (Celery, Temporal, Prefect, Airflow, GitHub Actions), without dashes and underscores."""
 
+STRUCTURE = frozenset({"nodes", "uses", "call", "needs", "next", "source", "target"})
+"""Keys without which the graph is another one."""
+
 
 def word_of_another(name: str, known: Collection[str]) -> str | None:
     """The key that somebody means who writes another system's word for it; None if it is none, or not of these keys."""

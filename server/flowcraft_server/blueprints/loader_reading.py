@@ -7,7 +7,7 @@ from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import parse_duration_ms
-from flowcraft_server.blueprints.loader_keys import word_of_another
+from flowcraft_server.blueprints.loader_keys import STRUCTURE, word_of_another
 from flowcraft_server.blueprints.near import did_you_mean, listed
 
 LONGEST_ID = 200
@@ -84,7 +84,9 @@ class Reading:
             if other is not None:
                 meant = f"; did you mean '{other}'?"
                 self.meant.add((*path, other))
-                self.complete = False  # what follows from the missing key is not told as well
+                self.complete = (
+                    self.complete and other not in STRUCTURE
+                )  # what follows from its lack is not told as well
             self.error(mark, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:

@@ -152,6 +152,16 @@ def test_fallbacks_in_a_circle_are_told_once_each() -> None:
     ]
 
 
+def test_a_bounded_loop_in_many_others_is_looked_for_no_deeper_than_loops_may_be() -> None:
+    def checked(depth: int) -> int:
+        graph = nested(depth)
+        graph["nodes"][0]["params"] = {"maxIterations": 3}
+        graph["nodes"].append({"id": "odd", "uses": "route", "config": {"fallback": "nowhere"}})
+        return lines_run(lambda: lint(Blueprint.from_plain(graph), handlers=HANDLERS, blueprints={}))
+
+    assert checked(400) / checked(200) < 2.4
+
+
 def test_a_blueprint_of_deep_loops_is_refused_and_not_crashed_on() -> None:
     graph = ring(1_200)
     graph["edges"] += [{"source": f"n{1199 - i}", "target": f"n{i}", "action": f"a{i}"} for i in range(1, 600)]
