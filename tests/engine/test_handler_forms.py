@@ -27,6 +27,14 @@ def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda ctx: function(ctx)
 
 
+def as_task(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def inner(ctx: Any) -> Any:
+        return asyncio.ensure_future(function(ctx))
+
+    return inner
+
+
 async def adds(ctx: Any, more: int = 1) -> int:
     await ctx.context.set("seen", True)
     return int(await ctx.context.get("n")) + more
@@ -56,6 +64,7 @@ async def gathers(ctx: Any) -> int:
         adds,
         quiet(adds),
         quiet(quiet(adds)),
+        as_task(adds),
         functools.partial(adds, more=1),
         functools.partial(quiet(adds), more=1),
         Adds(),
@@ -98,9 +107,34 @@ def test_a_call_that_is_not_awaited_fails_the_node(call: Callable[..., Any], sai
 def test_a_coroutine_function_that_a_decorator_hides_is_told() -> None:
     with (
         TestEnvironment(handlers={"h": hiding(adds)}, blueprints=GRAPH) as env,
-        pytest.raises(RunFailedError, match=r"a decorator hides it; let the decorator use functools\.wraps"),
+        pytest.raises(RunFailedError, match=r"a decorator hides it: let the decorator use functools\.wraps"),
     ):
         env.client.execute("g", {"n": 1}, timeout=10)
+
+
+def test_a_coroutine_that_is_returned_is_told() -> None:
+    async def forgets(ctx: Any) -> Any:
+        return adds(ctx)
+
+    with (
+        TestEnvironment(handlers={"h": forgets}, blueprints=GRAPH) as env,
+        pytest.raises(RunFailedError, match="returned a coroutine, which nobody awaits: put `await` before it"),
+    ):
+        env.client.execute("g", {"n": 1}, timeout=10)
+
+
+def test_each_environment_has_an_instance_of_its_own() -> None:
+    class Counts:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, ctx: Any) -> int:
+            self.calls += 1
+            return self.calls
+
+    for _ in range(2):
+        with TestEnvironment(handlers={"h": Counts}, blueprints=GRAPH) as env:
+            assert [env.client.execute("g", {}, timeout=10)["a"] for _ in range(2)] == [1, 2]
 
 
 @pytest.mark.parametrize("handler", [{}, "text", int, lambda: 1])

@@ -7,7 +7,14 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-_CONTEXTS = {"NodeContext": False, "AsyncNodeContext": True}
+from flowcraft_sdk.node import AsyncNodeContext, NodeContext
+
+_CONTEXTS: dict[Any, bool] = {
+    NodeContext: False,
+    AsyncNodeContext: True,
+    "NodeContext": False,
+    "AsyncNodeContext": True,
+}
 """Annotations of the context, and whether they are for coroutine functions."""
 
 
@@ -30,7 +37,7 @@ def check_function(function: Any, path: str) -> tuple[Callable[..., Any], bool]:
         HandlerError: it cannot.
     """
     if inspect.isclass(function):
-        function = _instance(function, path)  # type: ignore[arg-type] # a class is hashable
+        function = _instance(function, path)
     if not callable(function):
         raise HandlerError(f"'{path}' is of type {type(function).__name__}, not a function")
     called = innermost(function)
@@ -68,7 +75,6 @@ def innermost(function: Any) -> Any:
     return function
 
 
-@functools.cache  # one instance, by whatever name the class is found
 def _instance(kind: type, path: str) -> Any:
     """An instance of a class whose instances can be called."""
     if not any("__call__" in vars(base) for base in kind.__mro__):  # every class has the one of its own type
@@ -81,7 +87,9 @@ def _instance(kind: type, path: str) -> Any:
         ) from None
     try:
         return kind()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as for an import: whatever it does, it is the handler's mistake
         raise HandlerError(f"'{path}' is a class, and making an instance failed ({type(error).__name__})") from error
 
 
@@ -89,8 +97,9 @@ def _check_annotation(function: Any, path: str, is_async: bool) -> None:
     """The context that a handler names is the one that it gets."""
     parameter = next(iter(inspect.signature(function).parameters.values()), None)
     noted = parameter.annotation if parameter is not None else None
-    name = noted.rpartition(".")[2] if isinstance(noted, str) else getattr(noted, "__name__", "")
-    if _CONTEXTS.get(name, is_async) == is_async:
+    if isinstance(noted, str):
+        noted = noted.rpartition(".")[2]
+    if not isinstance(noted, type | str) or _CONTEXTS.get(noted, is_async) == is_async:
         return
     if is_async:
         raise HandlerError(f"'{path}' is a coroutine function, whose context is an AsyncNodeContext, not a NodeContext")

@@ -62,7 +62,7 @@ def register_handlers(
             continue
         for attribute, function, spec in _declared_in(module):
             try:
-                _add(handlers, _declared(module_name, attribute, function, spec), module_name)
+                _add(handlers, _declared(module_name, attribute, function, spec), module_name, function)
             except HandlerError as error:
                 refusals.append(Refusal(place, str(error)))
     return handlers, refusals
@@ -138,9 +138,9 @@ def _declared(module_name: str, attribute: str, function: Any, spec: HandlerSpec
     return RegisteredHandler(name, called, is_async, spec, spec.timeout)
 
 
-def _add(handlers: dict[str, RegisteredHandler], found: RegisteredHandler, module_name: str) -> None:
+def _add(handlers: dict[str, RegisteredHandler], found: RegisteredHandler, module_name: str, declared: Any) -> None:
     known = handlers.setdefault(found.name, found)
-    if known.function is not found.function:
+    if known.function is not found.function and type(known.function) is not declared:  # of a class it is an instance
         first, second = _place(known.function), _place(found.function)
         raise HandlerError(f"'{module_name}': handler '{found.name}' ({second}) is there already ({first})")
 

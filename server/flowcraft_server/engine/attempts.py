@@ -268,8 +268,8 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     if type(returned) is CoroutineType:
         returned.close()
         raise TypeError(
-            "the handler gave a coroutine, but is no coroutine function: a decorator hides it; let the decorator use "
-            "functools.wraps, or await what it wraps"
+            "the handler returned a coroutine, which nobody awaits: put `await` before it; or, if it is the handler's own, "
+            "a decorator hides it: let the decorator use functools.wraps"
         )
     if not isinstance(returned, NodeResult):
         return returned, None, ()

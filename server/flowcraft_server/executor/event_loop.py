@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Coroutine, Iterator
+from types import CoroutineType
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -214,8 +215,8 @@ class EventLoop:
                 timer = loop.loop.call_later(attempt.timeout, runner.timed_out, attempt)
             with working_for(attempt.claim.run_id, attempt.claim.inst):
                 coroutine = handler.function(context)
-                if not inspect.isawaitable(coroutine):  # a decorator around it has dealt with the coroutine
-                    coroutine = _given(coroutine)
+                if type(coroutine) is not CoroutineType:  # a decorator has made something of it: a task, or its result
+                    coroutine = _awaited(coroutine)
                 if runner.executing is not None:
                     coroutine = Stepwise(coroutine, runner.executing, described(attempt))
                 returned = await coroutine
@@ -256,8 +257,8 @@ class EventLoop:
         return "n" if attempt.node.edges else "-"
 
 
-async def _given(value: Any) -> Any:
-    return value
+async def _awaited(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 async def _read_fields(loop: LoopThread, key: str, fields: list[str]) -> list[bytes | None]:

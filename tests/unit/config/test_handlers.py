@@ -36,6 +36,9 @@ class AsyncCallable:
 class Needy:
     def __init__(self, key): pass
     def __call__(self, ctx): return 1
+class Leaving:
+    def __init__(self): raise SystemExit(3)
+    def __call__(self, ctx): return 1
 class Failing:
     def __init__(self): raise KeyError("key")
     def __call__(self, ctx): return 1
@@ -129,9 +132,10 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
         ("Kind", "'deployed_handlers.code:Kind' is a class without __call__; name a function"),
         ("Needy", "'deployed_handlers.code:Needy' is a class whose __init__ takes arguments; name an instance"),
         ("Failing", "'deployed_handlers.code:Failing' is a class, and making an instance failed (KeyError)"),
+        ("Leaving", "'deployed_handlers.code:Leaving' is a class, and making an instance failed (SystemExit)"),
         ("wrongly_annotated", "is a plain function, whose context is a NodeContext, not an AsyncNodeContext"),
         ("wrongly_async", "is a coroutine function, whose context is an AsyncNodeContext, not a NodeContext"),
-        ("forgets", "`ctx.context.set(...)` on line 45 is not awaited, so it does nothing: put `await` before it"),
+        ("forgets", "`ctx.context.set(...)` on line 48 is not awaited, so it does nothing: put `await` before it"),
         ("none", "'deployed_handlers.code:none()' must take exactly one argument, the context"),
         ("two", "'deployed_handlers.code:two(ctx, other)' must take exactly one argument, the context"),
         ("stream", "is a generator; a handler returns its output"),
@@ -209,6 +213,9 @@ def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Tol
         "'deployed_handlers.several:three': 'sleep' is built in; choose another name",
     ]
     assert sorted(load(text).handlers) == ["four", "six"]
+    (deployed / "other.py").write_text("from deployed_handlers.several import four\n")
+    again = "handlers: {four: 'deployed_handlers.other:four'}\nhandlerModules: [deployed_handlers.other]\n"
+    assert told(again) == []
 
 
 @pytest.mark.usefixtures("deployed")
