@@ -96,6 +96,12 @@ def test_paths_as_blueprints(deployment: Path, place: str, form: Callable[[Path]
         assert run.result(timeout=10)["send"] == 2
 
 
+@pytest.mark.parametrize("text", ["nodes: {a: {uses: ship}}", '{"nodes": {"a": {"uses": "ship"}}}'])
+def test_a_blueprint_of_one_line_is_no_path(text: str) -> None:
+    with TestEnvironment(blueprints=text, handlers={"ship": lambda ctx: 2}) as env:
+        assert env.client.execute("blueprint", {}, timeout=10)["a"] == 2
+
+
 def test_a_path_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"flows/ordr.yaml: no such file or folder"):
         TestEnvironment(blueprints="flows/ordr.yaml").__enter__()
@@ -114,6 +120,8 @@ def test_overrides(deployment: Path) -> None:
             pytest.raises(ConfigurationError, match=r"no handler 'chrage' to replace.*; did you mean 'charge'\?"),
             env.override("chrage", free),
         ):
+            pass
+        with pytest.raises(ConfigurationError, match="'sleep' is built in"), env.override("sleep", free):
             pass
         with pytest.raises(HandlerError, match="must take exactly one argument"), env.override("charge", lambda: 1):
             pass

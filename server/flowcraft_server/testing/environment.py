@@ -18,7 +18,7 @@ from flowcraft_sdk import Client, ConfigurationError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.steps import clock
-from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.config.load import load_config
 from flowcraft_server.executor.configured import runnable_handler, worker_settings
@@ -184,6 +184,9 @@ class TestEnvironment:
         errors = [str(problem) for problem in loaded.problems if problem.severity == "error"]
         if errors or loaded.settings is None:
             raise ConfigurationError("; ".join(errors))
+        for name in handlers or {}:
+            if name not in loaded.handlers:
+                raise ConfigurationError(f"{path} names no handler '{name}'{did_you_mean(name, loaded.handlers)}")
         settings = loaded.settings
         env = cls(
             blueprints=loaded.blueprints,
@@ -197,8 +200,6 @@ class TestEnvironment:
         env.handlers.update({name: runnable_handler(handler) for name, handler in loaded.handlers.items()})
         env._queues = {name: handler.queue for name, handler in loaded.handlers.items() if handler.queue}
         for name, function in (handlers or {}).items():
-            if name not in env.handlers:
-                raise ConfigurationError(f"{path} names no handler '{name}'{did_you_mean(name, env.handlers)}")
             env.handlers[name] = in_place_of(env.handlers[name], function)
         return env
 
@@ -272,8 +273,11 @@ class TestEnvironment:
             handler: what runs in its place; params and timeout stay those of the one that is replaced.
 
         Raises:
-            ConfigurationError: there is no such handler, and no node uses one.
+            ConfigurationError: there is no such handler, and no node uses one; or the engine itself runs such nodes.
+            HandlerError: what was given can be no handler.
         """
+        if type in BUILTIN_USES:
+            raise ConfigurationError(f"'{type}' is built in: no handler runs it, and none can be put in its place")
         before = self.handlers.get(type)
         if before is None and type not in (used := self._used()):
             near = did_you_mean(type, [*self.handlers, *used])

@@ -55,8 +55,8 @@ def _checked(loaded: Blueprint | list[Blueprint] | None, problems: list[Any]) ->
 
 
 def _is_path(text: str) -> bool:
-    """A text of one line is the path of a file or folder, unless it is a blueprint in YAML's or JSON's short form."""
-    return "\n" not in text and not text.lstrip().startswith("{")
+    """A text of one line is the path of a file or folder, unless it is a blueprint: a mapping in YAML or JSON."""
+    return "\n" not in text and ": " not in text and not text.lstrip().startswith("{")
 
 
 def check_blueprints(
