@@ -12,6 +12,7 @@ from flowcraft_server.blueprints.loader_links import Link, read_needs, read_next
 from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
 from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 
+_DURATION_PARAMS = {"sleep": "duration", "wait": "timeout", "webhook": "timeout"}
 _OLDER_SUBFLOW = ("sub-workflow", "subflow")
 
 
@@ -132,6 +133,9 @@ def _params(reading: Reading, entry: Entry, draft: NodeDraft, path: Path, older:
         fields = Fields(renamed, fields.mark)
     reading.marks.put(place, fields.mark, entry.key_mark)
     params: dict[str, Any] = reading.data(fields, place)
+    duration = fields.entries.get(_DURATION_PARAMS.get(draft.uses, ""))
+    if duration is not None:
+        reading.has_unit(duration.value, (*place, _DURATION_PARAMS[draft.uses]))
     called = fields.entries.get("blueprintId")
     if draft.uses == "subflow" and called is not None and isinstance(called.value, Scalar):
         params["blueprintId"] = None if is_null(called.value) else called.value.text

@@ -6,7 +6,7 @@ from typing import Any
 from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
-from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
 from flowcraft_server.blueprints.loader_keys import STRUCTURE, word_of_another
 from flowcraft_server.blueprints.near import did_you_mean, listed
 
@@ -180,11 +180,23 @@ class Reading:
     def duration(self, tree: Tree, path: Path) -> int | None:
         """Milliseconds of a duration."""
         self.marks.put(path, tree.mark)
+        if not self.has_unit(tree, path):
+            return None
         try:
             return parse_duration_ms(tree.value if isinstance(tree, Scalar) else [])
         except ValueError as error:
             self.error(tree.mark, path, str(error).partition("; got")[0] + f"; got {kind_or_text(tree)}")
             return None
+
+    def has_unit(self, tree: Tree, path: Path) -> bool:
+        """Whether a duration says its unit; only the JSON of the original counts in milliseconds without one."""
+        try:
+            if not self.lenient and isinstance(tree, Scalar):
+                check_has_unit(tree.value)
+        except ValueError as error:
+            self.error(tree.mark, path, str(error))
+            return False
+        return True
 
     def data(self, tree: Tree, path: Path) -> Any:
         """Any value, as plain data."""

@@ -109,7 +109,7 @@ def test_another_order() -> None:
             "nodes: {a: {uses: echo}, b: {uses: echo}}\nedges: [a -> b]",
         ),
         ("nodes: {a: {call: child}}", "nodes: [{id: a, uses: subflow, params: {blueprintId: child}}]"),
-        ("defaults: {timeout: 1s}\nnodes: {a: {uses: echo}}", "nodes: {a: {uses: echo, config: {timeout: 1000}}}"),
+        ("defaults: {timeout: 1s}\nnodes: {a: {uses: echo}}", "nodes: {a: {uses: echo, config: {timeout: 1000ms}}}"),
     ],
 )
 def test_the_same_in_another_form_is_the_same(short: str, plain: str) -> None:

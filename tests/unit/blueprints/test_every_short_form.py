@@ -37,7 +37,7 @@ nodes:
       yes: approve
       010: approve
       "*": approve
-    config: {joinStrategy: all, maxRetries: 3, retryDelay: 1000, timeout: 60000, fallback: rule-triage}
+    config: {joinStrategy: all, maxRetries: 3, retryDelay: 1s, timeout: 1m, fallback: rule-triage}
   rule-triage: {uses: rules}
   ban_user: {uses: subflow, params: {blueprintId: "401", inputs: {userId: userId}, outputs: {moderation_result: ban}}}
   redact:   {call: "402", inputs: {userPost: userPost}, outputs: {moderation_result: redaction}}

@@ -108,7 +108,7 @@ QUIET = {
         """,
     "pauses": """
         nodes:
-          z: {uses: sleep, params: {duration: 5}, next: w}
+          z: {uses: sleep, params: {duration: 5s}, next: w}
           w: {uses: wait, params: {timeout: 2h, onTimeout: late, actions: ["yes"], schema: {}}, next: {"yes": h, late: h}}
           h: {uses: webhook, params: {timeout: 1d}}
         """,

@@ -97,7 +97,8 @@ def test_a_problem_reads_as_one_line() -> None:
     ("written", "milliseconds"),
     [
         (0, 0), (1500, 1500), (2.6, 3), ("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("2h", 7_200_000),
-        ("1d", 86_400_000), ("1.5s", 1500), (" 3 s ", 3000), ("0s", 0),
+        ("1d", 86_400_000), ("1.5s", 1500), (" 3 s ", 3000), ("0s", 0), ("3w", 1_814_400_000),
+        ("1h30m", 5_400_000),
     ],
 )  # fmt: skip
 def test_durations(written: object, milliseconds: int) -> None:
@@ -106,7 +107,7 @@ def test_durations(written: object, milliseconds: int) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    [True, None, "", "30", "s", "-3s", -1, "3w", "1h30m", "12:30", [], {}, float("nan")],
+    [True, None, "", "30", "s", "-3s", -1, "3y", "1h30", "12:30", [], {}, float("nan")],
 )
 def test_what_is_no_duration(written: object) -> None:
     with pytest.raises(ValueError, match="expected a duration such as 500ms"):
