@@ -5,6 +5,7 @@ from types import GeneratorType
 from typing import Any, cast
 
 _PHRASES = {
+    "attempts": "read the run's attempts",
     "as_completed": "wait for runs",
     "blueprints": "list blueprints",
     "cancel": "cancel the run",

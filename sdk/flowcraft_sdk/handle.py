@@ -5,7 +5,7 @@ from typing import Any
 
 from flowcraft_sdk import describing, listing, operations, signalling, waiting
 from flowcraft_sdk.operations import Seconds
-from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
+from flowcraft_sdk.records import NodeAttempt, RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.reference import RunReference, T
 from flowcraft_sdk.typed import convert
 
@@ -121,9 +121,17 @@ class Handle(RunReference[T]):
         Args:
             after: id of the last event already seen.
             follow: whether to wait for new ones; otherwise the iterator ends with what is there.
-            timeout: seconds in all; when they are over the iterator ends.
+            timeout: seconds in all.
+
+        Raises:
+            WaitTimeoutError: the run has not ended when they are over; the run is not affected.
         """
         events: Iterator[RunEvent] = self._client.driver.stream(
-            waiting.events(self._deployment, self.run_id, after, follow, timeout)
+            waiting.events(self._deployment, self.run_id, after, follow, timeout, self)
         )
         return events
+
+    def attempts(self) -> list[NodeAttempt]:
+        """Every attempt at every node, round and item, with times, worker and error, as far as the history reaches back."""
+        found: list[NodeAttempt] = self._client.driver.run(waiting.attempts(self._deployment, self.run_id))
+        return found

@@ -213,12 +213,14 @@ class HandlerSpec:
         actions: every action it can return; None: not declared.
         params: pydantic model that the nodes' `params` must fit.
         timeout: seconds, for nodes that set none.
+        writes: every context key that it writes and every node that it adds; None: not declared.
     """
 
     name: str | None = None
     actions: tuple[str, ...] | None = None
     params: "type[BaseModel] | None" = None
     timeout: float | None = None
+    writes: tuple[str, ...] | None = None
 
 
 @overload
@@ -232,6 +234,7 @@ def handler(
     actions: Sequence[str] | None = None,
     params: "type[BaseModel] | None" = None,
     timeout: float | None = None,
+    writes: Sequence[str] | None = None,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -241,6 +244,7 @@ def handler(
     actions: Sequence[str] | None = None,
     params: "type[BaseModel] | None" = None,
     timeout: float | None = None,
+    writes: Sequence[str] | None = None,
 ) -> Any:
     """Declare a function, a coroutine function or a class with `__call__` to be a handler, bare or with arguments.
 
@@ -249,15 +253,26 @@ def handler(
         actions: every action it can return.
         params: pydantic model that the nodes' `params` must fit.
         timeout: seconds, for nodes that set none.
+        writes: every context key that it writes with `ctx.context.set`, and the id of every node that it adds; `check`
+            knows them then. Empty for none.
 
     Raises:
-        TypeError: the name is no text.
+        TypeError: the name is no text, or `actions` or `writes` is one text in place of a list of them.
     """
+    for what, names in (("actions", actions), ("writes", writes)):
+        if isinstance(names, str):
+            raise TypeError(f"{what} is a list of texts, got one text; write {what}=[{names!r}]")
     if name is not None and not isinstance(name, str):
         if not callable(name):
             raise TypeError(f"a handler's name is a text, got {type(name).__name__}")
         return handler()(name)
-    spec = HandlerSpec(name, None if actions is None else tuple(actions), params, timeout)
+    spec = HandlerSpec(
+        name,
+        None if actions is None else tuple(actions),
+        params,
+        timeout,
+        None if writes is None else tuple(writes),
+    )
 
     def declare(function: Function) -> Function:
         function.__flowcraft_handler__ = spec  # type: ignore[attr-defined]

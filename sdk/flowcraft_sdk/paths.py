@@ -7,6 +7,9 @@ key and through lists by index. What leads nowhere is None.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+OWN = "_own."
+"""What begins a path in `outputs` to the output that a node has itself, although its fallback stood in for it."""
+
 
 def walk(value: Any, path: str) -> Any:
     """Follow a path into a value; None where it leads nowhere, the value itself for an empty path."""

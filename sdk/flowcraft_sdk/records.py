@@ -71,6 +71,7 @@ class NodeFailure(Record):
         traceback: text, never an object.
         details: what the exception carried as `details`.
         retryable: whether a further attempt might have helped.
+        input_hash: the hash of what the node was given: attempts at the same input have the same one.
     """
 
     node_id: str
@@ -80,6 +81,7 @@ class NodeFailure(Record):
     traceback: str = ""
     details: Any = None
     retryable: bool = True
+    input_hash: str = ""
     at: datetime | None = None
 
     @property
@@ -95,6 +97,9 @@ class NodeSnapshot(Record):
     Attributes:
         attempts: attempts so far.
         crashes: how often its worker was lost while it ran nothing else.
+        started_at: when its first attempt began, of the latest round in a loop.
+        waited: for how many seconds it was parked meanwhile, waiting for a signal, a time, items or a child run; what it
+            is waiting for now is not in it.
         worker: that runs it now.
         caught_by_fallback: it failed, and its fallback's output stands for its own.
         progress: fraction from 0 to 1 that the handler reported, and its message.
@@ -107,6 +112,7 @@ class NodeSnapshot(Record):
     caught_by_fallback: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    waited: float = 0.0
     worker: str | None = None
     waiting_for: str | None = None
     child_run_id: str | None = None
@@ -114,6 +120,32 @@ class NodeSnapshot(Record):
     message: str = ""
     error: NodeFailure | None = None
     output: Any = None
+
+
+class NodeAttempt(Record):
+    """One attempt at a node, as the run's history tells it.
+
+    Attributes:
+        node_id: the node, without round and item.
+        round: which round of the loops around it, from 0, such as `2` or `1.4` (outermost first); empty outside of loops.
+        item: which item of a batch, None outside of one.
+        attempt: 1 for the first one in its round.
+        status: running, waiting, completed, failed, cancelled, or lost: its worker died or stalled, and it was run again.
+        waited: for how many seconds it was parked.
+        worker: that ran it last.
+        error: what it failed with: type, message and input hash.
+    """
+
+    node_id: str
+    round: str = ""
+    item: int | None = None
+    attempt: int = 1
+    status: Literal["running", "waiting", "completed", "failed", "cancelled", "lost"] = "running"
+    started_at: datetime
+    ended_at: datetime | None = None
+    waited: float = 0.0
+    worker: str | None = None
+    error: NodeFailure | None = None
 
 
 class WaitPoint(Record):
@@ -197,9 +229,10 @@ class RunEvent(Record):
 
     Attributes:
         id: position in the history; `events(after=id)` goes on behind it.
-        type: run_started, node_started, node_completed, node_retrying, node_failed, node_skipped, node_waiting,
-            node_cancelled, node_taken_over, node_progress, custom, signal_received, cancel_requested, run_ended,
-            events_truncated or unknown.
+        type: run_started, node_started (an attempt), node_completed, node_retrying, node_failed, node_recovered (it failed,
+            and its fallback stands in), node_skipped, node_waiting, node_resumed (what it waited for has come),
+            node_cancelled, node_taken_over, node_handed_back (by a worker that could not run it), node_progress, custom,
+            signal_received, cancel_requested, run_ended, events_truncated or unknown.
         node_id: the node's instance, with the iteration in loops (`node#2`).
         data: what the type tells besides.
     """

@@ -23,8 +23,9 @@ from flowcraft_sdk.errors import (
 from flowcraft_sdk.operations import Deployment, Seconds, live_workers, record, status, text, with_plan
 from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.events import parse_event
+from flowcraft_sdk.protocol.node_attempts import attempts_of
 from flowcraft_sdk.protocol.run_record import UNREADABLE, RunRecord
-from flowcraft_sdk.records import RunEvent, RunSnapshot, RunStatus
+from flowcraft_sdk.records import NodeAttempt, RunEvent, RunSnapshot, RunStatus
 from flowcraft_sdk.steps import Batch, Dismiss, Doze, Emit, Listen, Operation, T, clock, command
 from flowcraft_sdk.tombstones import missing
 
@@ -222,9 +223,13 @@ def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str,
 
 
 def events(
-    deployment: Deployment, run_id: str, after: str | None, follow: bool, timeout: Seconds | None
+    deployment: Deployment, run_id: str, after: str | None, follow: bool, timeout: Seconds | None, handle: Any
 ) -> Operation[None]:
-    """Emit a run's events behind an id; with `follow` also those to come, until it has ended."""
+    """Emit a run's events behind an id; with `follow` also those to come, until it has ended.
+
+    Raises:
+        WaitTimeoutError: it has not ended in time.
+    """
     span, seen = Span(timeout), _position(after)
     page, ended = yield from _event_page(deployment, run_id, seen)
     if follow and not ended:
@@ -233,14 +238,28 @@ def events(
         for event in page:
             yield Emit(event)
         seen = int(page[-1].id) if page else seen
-        if ended or (not page and (span.over or not follow)):
+        if ended or (not page and not follow):
             return
+        if not page and span.over:
+            now = yield from status(deployment, run_id)
+            raise (yield from _timed_out(deployment, run_id, now, span, handle))
         if not page:
             yield Doze(span.left(LOOK_AGAIN))
         nothing: tuple[list[RunEvent], bool] = ([], False)
         page, ended = yield from _bearing_outages(
             deployment, span, partial(_event_page, deployment, run_id, seen), nothing
         )
+
+
+def attempts(deployment: Deployment, run_id: str) -> Operation[list[NodeAttempt]]:
+    """Every attempt that the run's history tells of."""
+    found: list[RunEvent] = []
+    ended = False
+    while not ended:
+        page, ended = yield from _event_page(deployment, run_id, int(found[-1].id) if found else 0)
+        ended = ended or not page
+        found += page
+    return attempts_of(found)
 
 
 def _position(after: str | None) -> int:

@@ -1,5 +1,6 @@
 """Reading a run's history: from entries of the list to records. Pure."""
 
+import json
 from typing import Any
 
 from flowcraft_sdk.protocol import wire
@@ -9,7 +10,10 @@ from flowcraft_sdk.records import RunEvent
 _EVENTS = {
     "B": "run_started",
     "s": "node_started",
+    "u": "node_resumed",
     "c": "node_completed",
+    "K": "node_recovered",
+    "h": "node_handed_back",
     "r": "node_retrying",
     "f": "node_failed",
     "k": "node_skipped",
@@ -32,23 +36,41 @@ def parse_event(event_id: int, text: str, created_ms: float) -> RunEvent:
         type=_EVENTS.get(letter, "unknown"),
         at=moment(created_ms + float(ms)),
         node_id=inst or None,
-        data=_event_data(letter, rest),
+        data=_event_data(letter, rest, created_ms),
     )
 
 
-def _event_data(letter: str, rest: str) -> dict[str, Any]:
+def _event_data(letter: str, rest: str, created_ms: float) -> dict[str, Any]:
     first, _, second = rest.partition("|")
     if letter == "s":
         return {"attempt": int(first), "worker": second}
+    if letter == "u":
+        worker, _, ready = second.rpartition("|")
+        return {"attempt": int(first), "worker": worker, "ready_at": moment(created_ms + float(ready))}
     if letter == "c":
         return {"action": rest or None}
+    if letter == "K":
+        return {"fallback": first, "action": second or None}
     if letter == "r":
-        return {"attempt": int(first), "delay": float(second) / 1000}
+        delay, _, failure = second.partition("|")
+        return {"attempt": int(first), "delay": float(delay) / 1000, **_error(failure)}
+    if letter == "f":
+        return {"attempt": int(first), **_error(second)}
+    if letter == "t":
+        return {"crashes": int(first), **({"worker": second} if second else {})}
     if letter == "g":
         fraction, message = wire.loads(rest)
         return {"fraction": fraction, "message": message}
     if letter == "e":
         return {"name": first, "data": wire.loads(second)}
-    named = {"f": "attempt", "w": "kind", "t": "crashes", "i": "action", "X": "reason", "E": "status"}
-    value = int(rest) if letter in "ft" and rest.isdigit() else rest
-    return {named[letter]: value} if letter in named else {}
+    named = {"w": "kind", "h": "worker", "i": "action", "X": "reason", "E": "status"}
+    return {named[letter]: rest} if letter in named else {}
+
+
+def _error(failure: str) -> dict[str, Any]:
+    """What the history keeps of a failure: its type, its message and the hash of the input, as far as they are there."""
+    if not failure:
+        return {}
+    error = json.loads(failure)
+    known = {"type": error.get("type", ""), "message": error.get("message", "")}
+    return {"error": {**known, **({"input_hash": error["input"]} if error.get("input") else {})}}

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from flowcraft_sdk.bounds import LONGEST_SPAN
 from flowcraft_sdk.errors import RunBrokenError
-from flowcraft_sdk.paths import resolve
+from flowcraft_sdk.paths import OWN, resolve
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_sdk.records import (
@@ -163,14 +163,17 @@ class RunRecord:
             status = NodeStatus.COMPLETED  # it ran in an earlier iteration of its loop
         failure = self.fields.get(f"f:{inst}")
         progress: list[Any] = wire.loads(self.fields[f"p:{inst}"]) if f"p:{inst}" in self.fields else [None, ""]
-        ran = letter in "LCKFX" and rest
+        began, ended, waited = self._times(inst, letter, rest)
+        if not int(claims) or not int(attempt):
+            began = None  # it ended, or was cancelled, before any worker took it
         return NodeSnapshot(
             status=status,
             attempts=int(attempt) if int(claims) else 0,
             crashes=int(crashes),
             caught_by_fallback=letter == "K",
-            started_at=moment(self.created_ms + float(rest[0])) if ran else None,
-            ended_at=moment(self.created_ms + float(rest[1])) if letter in "CKFX" and len(rest) > 1 else None,
+            started_at=began,
+            ended_at=ended,
+            waited=waited,
             worker=rest[1].partition("!")[0] if letter == "L" and len(rest) > 1 else None,
             waiting_for=rest[1] if letter == "W" and len(rest) > 1 else None,
             child_run_id=self._latest_children.get(inst),
@@ -179,6 +182,16 @@ class RunRecord:
             error=_failure(inst, failure) if failure else None,
             output=self._output(inst) if with_output else None,
         )
+
+    def _times(self, inst: str, letter: str, rest: list[str]) -> tuple[datetime | None, datetime | None, float]:
+        """When a node first began in this round, when it ended, and for how many seconds it was parked."""
+        if letter in "CKFX":
+            ended = moment(self.created_ms + float(rest[1])) if len(rest) > 1 else None
+            return moment(self.created_ms + float(rest[0])), ended, float(rest[2]) / 1000 if len(rest) > 2 else 0.0
+        kept, _, parked = self.fields.get(f"t:{inst}", "").partition("|")
+        if letter == "L" and not kept:
+            kept = rest[0]
+        return (moment(self.created_ms + float(kept)) if kept else None), None, float(parked or 0) / 1000
 
     @cached_property
     def _latest_children(self) -> dict[str, str]:
@@ -293,12 +306,23 @@ class RunRecord:
 
     @_reads
     def result(self) -> Any:
-        """The blueprint's `outputs`, else every context key that does not start with an underscore."""
+        """The blueprint's `outputs`, else every context key that does not start with an underscore.
+
+        In `outputs` a node whose fallback stood in is read as its edges read it: its value is the fallback's output. What
+        the node has itself is read by `_own.NODE`.
+        """
         outputs = self.doc.get("outputs")
         if outputs is None:
             return {key: value for key, value in self.context(inputs=False).items() if not key.startswith("_")}
         context = self.context(inputs=any(path.startswith("_inputs.") for path in outputs.values()))
-        return {name: resolve(context, path) for name, path in outputs.items()}
+        own = {key.removeprefix("_outputs."): value for key, value in context.items() if key.startswith("_outputs.")}
+        for field, raw in self.fields.items():
+            if field.startswith("s:") and f"c:{field[2:]}" not in self.fields:
+                context[field[2:]] = wire.loads(raw)
+        return {
+            name: resolve(own, path[len(OWN) :]) if path.startswith(OWN) else resolve(context, path)
+            for name, path in outputs.items()
+        }
 
 
 def _in_full(state: str) -> str:
@@ -319,5 +343,6 @@ def _failure(inst: str, raw: str) -> NodeFailure:
         traceback=data.get("traceback", ""),
         details=data.get("details"),
         retryable=data.get("retryable", True),
+        input_hash=data.get("input", ""),
         at=moment(data["at"]) if data.get("at") else None,
     )

@@ -17,7 +17,7 @@ from flowcraft_server.blueprints.linter_handlers import check_handlers
 from flowcraft_server.blueprints.linter_inputs import check_inputs
 from flowcraft_server.blueprints.linter_joins import check_joins
 from flowcraft_server.blueprints.linter_order import check_order
-from flowcraft_server.blueprints.linter_references import check_references
+from flowcraft_server.blueprints.linter_references import check_names, check_references
 from flowcraft_server.blueprints.linter_sizes import check_sizes
 from flowcraft_server.blueprints.linter_subflows import check_subflows
 from flowcraft_server.blueprints.linter_tests import check_tests
@@ -48,7 +48,8 @@ def lint(
     """All that is wrong with a blueprint, in the order of its lines.
 
     Args:
-        blueprint: one that is not complete is checked node by node; what its parts are to each other is left out.
+        blueprint: one that is not complete is checked node by node, and for names of nodes that are not there; what its
+            parts are to each other is left out.
         handlers: what handlers declare, by the name that nodes `use`; None when they are not known, which leaves out
             what depends on them.
         blueprints: the blueprints that subflows may call, by id.
@@ -58,7 +59,8 @@ def lint(
     if blueprint.complete:
         check_sizes(findings)
     too_large = bool(findings.problems)  # what goes through all ways would take its time with it
-    for check in _OF_NODES if too_large or not blueprint.complete else (*_OF_NODES, *_OF_THE_WHOLE):
+    of_the_whole = _OF_THE_WHOLE if blueprint.complete else (check_names,) if blueprint.nodes_known else ()
+    for check in _OF_NODES if too_large else (*_OF_NODES, *of_the_whole):
         check(findings)
     return sorted(dict.fromkeys(findings.problems), key=_order)
 

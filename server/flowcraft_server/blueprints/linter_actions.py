@@ -35,7 +35,8 @@ def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> Non
 def _check_untaken(findings: Findings, node: Node, actions: frozenset[str], taken: set[str | None]) -> None:
     if not taken or None in taken:
         return
-    untaken = sorted(actions - {action for action in taken if action})
+    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check tells of it
+    untaken = sorted(actions - {action for action in taken if action} - known)
     if not untaken:
         return
     names = listed(f"'{name}'" for name in untaken)

@@ -166,7 +166,7 @@ def _check_scatter(findings: Findings, node: Node) -> None:
     path = node_path(node, "params", "gatherNodeId")
     if not isinstance(gather, str) or not gather:
         return
-    if gather not in findings.graph.nodes and not findings.blueprint.complete:
+    if gather not in findings.graph.nodes and not findings.blueprint.nodes_known:
         return
     if gather not in findings.graph.nodes:
         findings.error(path, f"no node '{gather}'{findings.meant(gather, findings.graph.nodes)}")
@@ -191,8 +191,8 @@ def _check_timeout(findings: Findings, node: Node) -> None:
     if node.params.get("timeout") is None:
         findings.warning(path, "there is no params.timeout: it waits for as long as it takes")
     taken = {arc.edge.action for arc in findings.graph.edges_from(node.id)}
-    if taken and not taken & {action, None} and not node.params.get("actions"):
-        findings.error(path, f"no edge takes the action '{action}': the node would fail")
+    if taken and not taken & {action, None}:
+        findings.error(path, f"no edge takes the action '{action}': the node would fail when its time is over")
 
 
 def _gathers(findings: Findings) -> Iterator[str | None]:

@@ -5,15 +5,18 @@ from collections.abc import Iterator, Mapping
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk.paths import beginnings
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import writes, written_keys
+from flowcraft_server.blueprints.linter_writes import all_known, writes, written_keys
 
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
 
 
+_HOW_TO_DECLARE = "; of a key that a handler writes, say so in `context:` or with @handler(writes=[...])"
+
+
 def check_inputs(findings: Findings) -> None:
     """Check what nodes and the run's result are made of."""
-    keys = written_keys(findings.blueprint)
+    keys = written_keys(findings)
     for path, name in _declared(findings):
         _check_source(findings, path, name, keys)
     for path, name in _conventional(findings):
@@ -61,7 +64,7 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
         return
     if name.startswith("_"):
         node = name[len(base) + 1 :]
-        if base in ("_outputs", "_inputs") and dot and not any(key in nodes for key in beginnings(node)):
+        if base in ("_outputs", "_inputs", "_own") and dot and not any(key in nodes for key in beginnings(node)):
             findings.warning(path, f"there is no node '{node}'{findings.meant(node, nodes)}")
     elif dot:
         if base not in nodes and base not in keys:
@@ -73,9 +76,9 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
 def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
     if findings.blueprint.inputs_contract is not None:
         known = [*findings.graph.nodes, *keys]
-        message = (
-            f"nothing writes '{name}': it is no node and not among the blueprint's inputs{findings.meant(name, known)}"
-        )
+        meant = findings.meant(name, known)
+        declare = "" if meant or all_known(findings, findings.blueprint) else _HOW_TO_DECLARE
+        message = f"nothing writes '{name}': it is no node and not among the blueprint's inputs{meant or declare}"
         findings.warning(path, message)
     else:
         _suggest(findings, path, name, keys)

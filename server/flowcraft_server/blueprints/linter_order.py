@@ -11,7 +11,7 @@ from flowcraft_server.blueprints.ways import Ways
 
 def check_order(findings: Findings) -> None:
     """Check that a way leads from each node to those that read its output."""
-    keys = written_keys(findings.blueprint)
+    keys = written_keys(findings)
     before = _sources(findings)
     ways: Ways | None = None
     for node in findings.graph.nodes.values():

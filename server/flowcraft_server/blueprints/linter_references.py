@@ -7,9 +7,10 @@ from flowcraft_server.blueprints.model import Node
 def check_references(findings: Findings) -> None:
     """Check all that names a node."""
     _check_ids(findings)
-    _check_edges(findings)
+    check_names(findings)
+    _check_repeated_edges(findings)
     for node in findings.graph.nodes.values():
-        if node.config.fallback is not None:
+        if node.config.fallback in findings.graph.nodes:
             _check_fallback(findings, node, node.config.fallback)
     _check_fallback_rings(findings)
     _check_fallbacks_lead_on(findings)
@@ -31,12 +32,22 @@ def _check_ids(findings: Findings) -> None:
             findings.warning(node_path(node), "an id with a dot cannot be read in inputs or expressions; use _ or -")
 
 
-def _check_edges(findings: Findings) -> None:
-    written: dict[tuple[str | None, ...], int] = {}
+def check_names(findings: Findings) -> None:
+    """Check that the nodes are there that edges and fallbacks name."""
+    nodes = findings.graph.nodes
     for index, edge in enumerate(findings.blueprint.edges):
         for part, name in (("source", edge.source), ("target", edge.target)):
-            if name not in findings.graph.nodes:
+            if name not in nodes:
                 findings.error(("edges", index, part), _no_node(findings, name))
+    for node in nodes.values():
+        fallback = node.config.fallback
+        if fallback is not None and fallback not in nodes:
+            findings.error(node_path(node, "config", "fallback"), _no_node(findings, fallback))
+
+
+def _check_repeated_edges(findings: Findings) -> None:
+    written: dict[tuple[str | None, ...], int] = {}
+    for index, edge in enumerate(findings.blueprint.edges):
         key = (edge.source, edge.target, edge.action, edge.condition, edge.transform)
         first = written.setdefault(key, index)
         if first != index and _form(findings, first) == _form(findings, index):  # else the loader says it
@@ -52,8 +63,6 @@ def _check_fallback(findings: Findings, node: Node, name: str) -> None:
     path = node_path(node, "config", "fallback")
     if name == node.id:
         findings.error(path, "a node cannot be its own fallback; for another attempt set maxRetries")
-    elif name not in findings.graph.nodes:
-        findings.error(path, _no_node(findings, name))
     elif findings.graph.edges_to(name):
         sources = ", ".join(f"'{arc.source}'" for arc in findings.graph.edges_to(name)[:3])
         message = (

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
+from flowcraft_sdk.paths import beginnings
 from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import written_keys
+from flowcraft_server.blueprints.linter_writes import all_known, written_keys
 from flowcraft_server.blueprints.model import Blueprint, Node
 from flowcraft_server.blueprints.near import listed
 
@@ -101,15 +102,27 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
             findings.warning(node_path(node, "params", "inputs", name), message, key=True)
     for name, rule in contract.items():
         if name not in given and "default" not in rule and rule.get("required", True):
-            message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over"
-            findings.warning(node_path(node, "params", "inputs"), message)
+            message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over: the node would fail"
+            findings.error(node_path(node, "params", "inputs"), message)
 
 
 def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
-    """A handler may write any key, so a key that looks like none of the child's is only a misspelling of one."""
+    """What is certain to be null is an error; a handler may write any key, unless it declares what it writes."""
     returned = node.params.get("outputs")
-    known = {child_node.id for child_node in child.nodes} | written_keys(child)
+    given = node.params.get("inputs")
+    known = {child_node.id for child_node in child.nodes} | written_keys(findings, child)
+    known |= set(given) if isinstance(given, Mapping) else set()
+    certain = all_known(findings, child)
     for name, key in returned.items() if isinstance(returned, Mapping) else ():
-        if isinstance(key, str) and key not in known and (near := findings.nearest(key, known, 0.85)):
-            message = f"'{key}' is no node or key of blueprint '{child.id}'; did you mean '{near}'?"
-            findings.warning(node_path(node, "params", "outputs", name), message)
+        if not isinstance(key, str) or key.startswith("_") or any(part in known for part in beginnings(key)):
+            continue
+        path, message = (
+            node_path(node, "params", "outputs", name),
+            f"'{key}' is no node or key of blueprint '{child.id}'",
+        )
+        near = findings.nearest(key, known, 0.85)
+        meant = f"; did you mean '{near}'?" if near is not None else ""
+        if certain:
+            findings.error(path, f"{message}, and nothing in it writes it{meant}")
+        elif meant:
+            findings.warning(path, message + meant)

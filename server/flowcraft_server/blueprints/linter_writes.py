@@ -1,17 +1,45 @@
-"""Which context keys a blueprint's nodes are known to write. Handlers may write others, unseen."""
+"""Which context keys a blueprint's nodes are known to write. Handlers that do not declare it may write others, unseen."""
 
 from collections.abc import Iterator, Mapping
 
 from flowcraft_sdk._config.marks import Path
-from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.linter_findings import Findings
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
 
 _KEY_PARAMS = ("outputKey", "key")
+_WORKER = {"map": "uses", "batch-scatter": "workerUsesKey"}
 
 
-def written_keys(blueprint: Blueprint) -> set[str]:
-    """Keys of the contract, and keys that nodes are set to write."""
-    keys = set(blueprint.inputs_contract or {})
+def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> set[str]:
+    """Keys of the contract, those declared, and those that nodes are set to write.
+
+    Args:
+        blueprint: by default the one under examination.
+    """
+    blueprint = blueprint or findings.blueprint
+    keys = set(blueprint.inputs_contract or {}) | set(blueprint.context_keys or {})
+    for node in blueprint.nodes:
+        keys.update(_declared(findings, node) or ())
     return keys | {key for _, _, key in writes(blueprint)}
+
+
+def all_known(findings: Findings, blueprint: Blueprint) -> bool:
+    """Whether no handler of a blueprint can write other keys: each declares what it writes, or the blueprint does."""
+    if blueprint.context_keys is not None:
+        return True
+    return all(_declared(findings, node) is not None for node in blueprint.nodes)
+
+
+def _declared(findings: Findings, node: Node) -> tuple[str, ...] | None:
+    """What the handler of a node declares to write; None if it does not say."""
+    uses = node.uses
+    if uses in BUILTIN_USES:
+        worker = node.params.get(_WORKER[uses]) if uses in _WORKER else None
+        if not isinstance(worker, str):
+            return ()
+        uses = worker
+    spec = findings.spec(uses)
+    return None if spec is None else spec.writes
 
 
 def writes(blueprint: Blueprint) -> Iterator[tuple[str, Path, str]]:

@@ -121,7 +121,7 @@ def _load(
     if tree is None or (is_null(tree) and not problems):
         empty = [Problem("error", start, "", "the file holds nothing; a blueprint needs nodes")]
         return None, problems or empty
-    reading.complete = not problems
+    reading.complete = reading.nodes_known = not problems
     blueprint = read_blueprint(reading, tree, default_id)
     return blueprint, sorted([*problems, *reading.problems], key=_order)
 

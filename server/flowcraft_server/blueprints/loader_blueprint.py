@@ -10,6 +10,7 @@ from flowcraft_server.blueprints.loader_config import read_config, with_defaults
 from flowcraft_server.blueprints.loader_contract import read_contract, read_outputs
 from flowcraft_server.blueprints.loader_keys import (
     BLUEPRINT_KEYS,
+    CONTEXT_KEYS,
     DEFAULTS_KEYS,
     EDITOR_BLUEPRINT_KEYS,
     EDITOR_JSON_KEYS,
@@ -40,7 +41,7 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
     if "nodes" in entries:
         drafts = read_nodes(reading, entries["nodes"].value)
     else:
-        reading.lost(tree.mark, "nodes", "a blueprint needs nodes")
+        reading.lost_node(tree.mark, "nodes", "a blueprint needs nodes")
     links = [link for draft in drafts for link in draft.links]
     links += read_edges(reading, entries["edges"].value) if "edges" in entries else []
     check_forms(reading, links)
@@ -50,6 +51,7 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
         file=reading.file,
         marks=Marks(reading.marks.keys, reading.marks.values),
         complete=reading.complete,
+        nodes_known=reading.nodes_known,
         **said,
     )
 
@@ -66,6 +68,8 @@ def _top(reading: Reading, tree: Fields, entries: Mapping[str, Entry], default_i
         said["inputs_contract"] = read_contract(reading, entries["inputs"].value)
     if "outputs" in entries:
         said["outputs"] = read_outputs(reading, entries["outputs"].value)
+    if "context" in entries:
+        said["context_keys"] = read_contract(reading, entries["context"].value, ("context",), CONTEXT_KEYS)
     if "onFailure" in entries:
         said["on_failure"] = reading.choice(entries["onFailure"].value, ("onFailure",), ("stop", "continue")) or "stop"
     if "metadata" in entries:

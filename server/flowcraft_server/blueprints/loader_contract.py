@@ -1,6 +1,6 @@
 """Reads what a run is started with and what it returns: `inputs` and `outputs` of a blueprint."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from flowcraft_sdk._config.marks import Path
@@ -27,8 +27,14 @@ def fits(value: Any, kind: str) -> bool:
     return isinstance(value, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
-def read_contract(reading: Reading, tree: Tree, path: Path = ("inputs",)) -> dict[str, dict[str, Any]]:
-    """What a run is started with, by name: `name: type`, `name: {type, default, ...}` or a list of names."""
+def read_contract(
+    reading: Reading, tree: Tree, path: Path = ("inputs",), known: Collection[str] = CONTRACT_KEYS
+) -> dict[str, dict[str, Any]]:
+    """What a run is started with, or what its handlers write, by name: `name: type`, `name: {type, ...}` or a list of names.
+
+    Args:
+        known: what may be said of a name besides.
+    """
     reading.marks.put(path, tree.mark)
     if isinstance(tree, Items):
         return {name: {"type": "any"} for name, _ in reading.texts(tree, path, "a name")}
@@ -38,17 +44,17 @@ def read_contract(reading: Reading, tree: Tree, path: Path = ("inputs",)) -> dic
         if name.startswith("_") or not name.strip():
             reading.error(entry.key_mark, (*path, name), "names that are empty or begin with _ are the engine's own")
             continue
-        contract[name] = _read_input(reading, entry.value, (*path, name))
+        contract[name] = _read_input(reading, entry.value, (*path, name), known)
     return contract
 
 
-def _read_input(reading: Reading, tree: Tree, path: Path) -> dict[str, Any]:
+def _read_input(reading: Reading, tree: Tree, path: Path, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(tree, Fields):
         return {"type": "any" if _is_nothing(tree) else reading.choice(tree, path, INPUT_TYPES) or "any"}
-    entries = reading.fields(tree, path, CONTRACT_KEYS)
+    entries = reading.fields(tree, path, known)
     kind = reading.choice(entries["type"].value, (*path, "type"), INPUT_TYPES) if "type" in entries else "any"
     said: dict[str, Any] = {"type": kind or "any"}
-    if "default" in tree.entries:  # null is a default like any other
+    if "default" in tree.entries and "default" in known:  # null is a default like any other
         said["default"] = _checked_default(reading, tree.entries["default"], said["type"], (*path, "default"))
     if "required" in entries:
         said["required"] = _flag(reading, entries["required"].value, (*path, "required"))

@@ -13,6 +13,7 @@ BLUEPRINT_KEYS = (
     "onFailure",
     "metadata",
     "tests",
+    "context",
 )
 NODE_KEYS = ("id", "uses", "inputs", "params", "config", "needs", "next", "call", "outputs")
 OLDER_NODE_KEYS = ("id", "type", "data", "inputs", "config")
@@ -30,6 +31,7 @@ CONFIG_KEYS = (
 DEFAULTS_KEYS = tuple(key for key in CONFIG_KEYS if key != "fallback")
 RETRY_DELAY_KEYS = ("initial", "factor", "max", "jitter")
 CONTRACT_KEYS = ("type", "default", "required", "description", "enum")
+CONTEXT_KEYS = ("type", "description")
 
 _NOTES = frozenset({"_sourceLocation", "metadata", "description", "label", "title", "comment", "notes", "tags"})
 _DRAWING = frozenset(

@@ -65,7 +65,9 @@ def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str,
     elif isinstance(tree, Items):
         for index, item in enumerate(tree.items):
             if not isinstance(item, Fields):
-                reading.lost(item.mark, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}")
+                reading.lost_node(
+                    item.mark, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}"
+                )
                 continue
             own = item.entries.get("id")
             node_id = reading.identifier(own.value, (*path, index, "id"), "node") if own else None
@@ -74,9 +76,11 @@ def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str,
             if own is not None and node_id is not None:
                 yield node_id, own.value.mark, item
             else:
-                reading.complete = False
+                reading.complete = reading.nodes_known = False
     else:
-        reading.lost(tree.mark, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}")
+        reading.lost_node(
+            tree.mark, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}"
+        )
 
 
 def _check_own_id(reading: Reading, name: str, fields: Fields, path: Path) -> None:

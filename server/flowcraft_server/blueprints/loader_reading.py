@@ -26,6 +26,7 @@ class Reading:
 
     Attributes:
         complete: no node and no edge is left out.
+        nodes_known: the id of every node is known, so that a name that is none of them is wrong for certain.
         meant: paths of keys for which another system's word was written, which was told.
     """
 
@@ -37,6 +38,7 @@ class Reading:
         self._told_of: dict[tuple[Mark | None, str], int] = {}
         self.marks = MarkTable()
         self.complete = True
+        self.nodes_known = True
         self.meant: set[Path] = set()
 
     def error(self, mark: Mark, path: Path | str, message: str) -> None:
@@ -44,9 +46,14 @@ class Reading:
         self._note(Problem("error", mark, path if isinstance(path, str) else written_path(path), message))
 
     def lost(self, mark: Mark, path: Path | str, message: str) -> None:
-        """Note a mistake that leaves out a node or an edge."""
+        """Note a mistake that leaves out an edge, or of a node all but its id."""
         self.complete = False
         self.error(mark, path, message)
+
+    def lost_node(self, mark: Mark, path: Path | str, message: str) -> None:
+        """Note a mistake that leaves out a node."""
+        self.nodes_known = False
+        self.lost(mark, path, message)
 
     def warning(self, mark: Mark, path: Path | str, message: str) -> None:
         """Note something that is probably not meant so."""
@@ -84,9 +91,9 @@ class Reading:
             if other is not None:
                 meant = f"; did you mean '{other}'?"
                 self.meant.add((*path, other))
-                self.complete = (
-                    self.complete and other not in STRUCTURE
-                )  # what follows from its lack is not told as well
+                # What follows from its lack is not told as well.
+                self.complete = self.complete and other not in STRUCTURE
+                self.nodes_known = self.nodes_known and other != "nodes"
             self.error(mark, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:

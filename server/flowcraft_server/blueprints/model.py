@@ -134,6 +134,7 @@ class Blueprint:
         inputs_contract: what a run must be started with, by name `{"type", "default", "required", "description",
             "enum"}`; None when nothing is laid down.
         outputs: what a run's result holds, by name the path it comes from; None for its whole context.
+        context_keys: the context keys that handlers write, by name `{"type", "description"}`; None when not declared.
         on_failure: a node that fails for good stops the run, or lets other branches go on first.
         cycle_entry_points: where cycles that nothing leads into begin.
         metadata: free, e.g. `version`.
@@ -141,6 +142,7 @@ class Blueprint:
         tests: the file's test cases, as they stand there.
         marks: where each value stands, by its path in the plain form; nodes by id, edges by index.
         complete: False when the file holds nodes or edges that could not be read.
+        nodes_known: False when there are nodes among them of which not even the id could be read.
     """
 
     id: str
@@ -149,6 +151,7 @@ class Blueprint:
     description: str = ""
     inputs_contract: Mapping[str, Mapping[str, Any]] | None = None
     outputs: Mapping[str, str] | None = None
+    context_keys: Mapping[str, Mapping[str, Any]] | None = None
     on_failure: Literal["stop", "continue"] = "stop"
     cycle_entry_points: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -156,6 +159,7 @@ class Blueprint:
     tests: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     marks: Marks = field(default_factory=Marks, compare=False, repr=False)
     complete: bool = field(default=True, compare=False, repr=False)
+    nodes_known: bool = field(default=True, compare=False, repr=False)
 
     def to_plain(self) -> dict[str, Any]:
         """The plain form: JSON values only, always the same for the same blueprint; what was not said is left out."""
@@ -166,6 +170,8 @@ class Blueprint:
             plain["inputs"] = _copied(self.inputs_contract)
         if self.outputs is not None:
             plain["outputs"] = _copied(self.outputs)
+        if self.context_keys is not None:
+            plain["context"] = _copied(self.context_keys)
         if self.on_failure != "stop":
             plain["onFailure"] = self.on_failure
         metadata = _copied(self.metadata)
@@ -194,6 +200,7 @@ class Blueprint:
             description=plain.get("description", ""),
             inputs_contract=_copied(plain.get("inputs")),
             outputs=_copied(plain.get("outputs")),
+            context_keys=_copied(plain.get("context")),
             on_failure=plain.get("onFailure", "stop"),
             cycle_entry_points=entry_points,
             metadata=metadata,

@@ -174,16 +174,20 @@ def list_(
 @main.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--ctx", "with_ctx", is_flag=True, help="Show its context too.")
+@click.option("--attempts", "unfold", is_flag=True, help="Show each attempt, also of earlier rounds and of items.")
 @as_json_option
 @click.pass_obj
-def show(connect: Callable[[], "Client"], run_id: str, with_ctx: bool, as_json: bool) -> None:
+def show(connect: Callable[[], "Client"], run_id: str, with_ctx: bool, unfold: bool, as_json: bool) -> None:
     """Show RUN: its nodes, attempts, failures."""
-    snapshot = connect().get_handle(run_id).describe(ctx=with_ctx, outputs=as_json)
+    handle = connect().get_handle(run_id)
+    snapshot = handle.describe(ctx=with_ctx, outputs=as_json)
+    attempts = handle.attempts() if unfold or not as_json else []
     if as_json:
         payloads = {"output": snapshot.output, "ctx": snapshot.ctx}
-        write_json({**snapshot.model_dump(mode="json", exclude=set(payloads)), **payloads})
+        plain = {**snapshot.model_dump(mode="json", exclude=set(payloads)), **payloads}
+        write_json(plain | ({"attempts": [each.model_dump(mode="json") for each in attempts]} if unfold else {}))
     else:
-        print_run(snapshot)
+        print_run(snapshot, attempts, unfold=unfold)
 
 
 def _wait_for(handle: "Handle[Any]", timeout: float | None, *, follow: bool = False) -> "RunSnapshot":

@@ -1,6 +1,6 @@
 """What `flowcraft` prints: for people on a terminal, plain in a pipe, JSON for machines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +9,29 @@ from flowcraft_server.observability.terminal import plain_text
 from .terminal import console, write, write_json
 
 if TYPE_CHECKING:
-    from flowcraft_sdk import DeadLetter, Defect, RunEvent, RunSnapshot, RunSummary, WaitPoint
+    from flowcraft_sdk import (
+        DeadLetter,
+        Defect,
+        NodeAttempt,
+        NodeSnapshot,
+        RunEvent,
+        RunSnapshot,
+        RunSummary,
+        WaitPoint,
+    )
 
+WAITS_FOR = {
+    "signal": "a signal",
+    "webhook": "a webhook",
+    "timer": "its time",
+    "batch": "its items",
+    "dynamic": "the nodes that it added",
+    "fallback": "its fallback",
+}
 _STYLES = {
     "completed": "green",
     "failed": "red",
+    "lost": "red",
     "timed_out": "red",
     "cancelled": "yellow",
     "cancelling": "yellow",
@@ -47,19 +65,29 @@ def print_runs(runs: Iterable["RunSummary"]) -> None:
     console().print(table)
 
 
-def print_run(run: "RunSnapshot") -> None:
-    """Print a run: its record, its nodes, its failures, and its context if it is there."""
+def print_run(run: "RunSnapshot", attempts: "Sequence[NodeAttempt]", *, unfold: bool) -> None:
+    """Print a run: its record, its nodes, its failures, and its context if it is there.
+
+    Args:
+        attempts: what its history tells of.
+        unfold: with a row for each attempt, also those of earlier rounds and of items of batches.
+    """
     from rich.table import Table
     from rich.text import Text
 
     out = console()
-    for name, value in _facts(run).items():
-        out.print(Text.assemble((f"{name:<11}", "bold"), value))
+    for title, value in _facts(run).items():
+        out.print(Text.assemble((f"{title:<11}", "bold"), value))
     table = Table("node", "status", "attempts", "took", "", box=None, pad_edge=False, header_style="bold")
+    rows = _by_node(attempts)
     for node_id, node in run.nodes.items():
-        about = node.error.summary if node.error is not None else node.message or node.child_run_id or ""
-        took = _took(node.started_at, node.ended_at)
+        took = _took(node.started_at, node.ended_at, node.waited)
+        about = ", ".join(part for part in (_folded(rows.get(node_id, ()), unfold), _about(node)) if part)
         table.add_row(Text(node_id), _status(node.status), str(node.attempts or ""), took, Text(_line(about)))
+        for row in rows.get(node_id, ()) if unfold else ():
+            took = _took(row.started_at, row.ended_at, row.waited)
+            name, why = Text(f"  {_row_name(row)}", style="dim"), row.error.summary if row.error else ""
+            table.add_row(name, _status(row.status), str(row.attempt), took, Text(_line(why)))
     out.print()
     out.print(table)
     for point in run.waiting:
@@ -72,6 +100,41 @@ def print_run(run: "RunSnapshot") -> None:
     if run.ctx is not None:
         out.print()
         write_json(dict(run.ctx))
+
+
+def _about(node: "NodeSnapshot") -> str:
+    error = node.error.summary if node.error is not None else ""
+    if node.caught_by_fallback:
+        return f"its fallback stood in; {error}"
+    if node.waiting_for is not None and not node.child_run_id:
+        return node.message or f"waits for {WAITS_FOR.get(node.waiting_for, node.waiting_for)}"
+    return error or node.message or node.child_run_id or ""
+
+
+def _by_node(attempts: "Iterable[NodeAttempt]") -> "dict[str, list[NodeAttempt]]":
+    """The attempts of each node that has more of them than its own row tells of."""
+    rows: dict[str, list[NodeAttempt]] = {}
+    for attempt in attempts:
+        rows.setdefault(attempt.node_id, []).append(attempt)
+    return {node: found for node, found in rows.items() if len(found) > 1}
+
+
+def _folded(rows: "Sequence[NodeAttempt]", unfold: bool) -> str:
+    """What is said of a node's rounds and items in place of their rows."""
+    if unfold:
+        return ""
+    rounds = len({row.round for row in rows})
+    items = {(row.item, row.round): row.status for row in rows if row.item is not None}
+    failed = sum(status == "failed" for status in items.values())
+    said = [f"{rounds} rounds"] if rounds > 1 else []
+    if items:
+        said.append(f"{len(items)} items" + (f" ({failed} failed)" if failed else ""))
+    return ", ".join(said)
+
+
+def _row_name(row: "NodeAttempt") -> str:
+    item = f"[{row.item}]" if row.item is not None else ""
+    return f"{row.node_id}{item}" + (f" round {row.round}" if row.round else "")
 
 
 def _asked(run_id: str, point: "WaitPoint") -> str:
@@ -111,8 +174,21 @@ def print_defects(defects: "Iterable[Defect]") -> None:
 def event_line(event: "RunEvent") -> str:
     """An event as one line: when, which node, what."""
     what = event.type.removeprefix("node_").replace("_", " ")
-    about = ", ".join(f"{key} {_line(value)}" for key, value in event.data.items() if value not in (None, ""))
+    about = ", ".join(
+        f"{key} {_told(key, value)}"
+        for key, value in event.data.items()
+        if value not in (None, "") and key != "ready_at"
+    )
     return f"{event.at.astimezone():%H:%M:%S.%f}"[:-3] + f"  {event.node_id or '(run)':<28} {what:<16} {about}".rstrip()
+
+
+def _told(key: str, value: Any) -> str:
+    """A part of an event's data in a line; of an error its type and message."""
+    if key == "error" and isinstance(value, dict):
+        from flowcraft_sdk import NodeFailure
+
+        return _line(NodeFailure(node_id="", type=str(value.get("type")), message=str(value.get("message"))).summary)
+    return _line(value)
 
 
 def _facts(run: "RunSnapshot") -> Mapping[str, Any]:
@@ -145,8 +221,10 @@ def _time(moment: datetime | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
 
 
-def _took(start: datetime | None, end: datetime | None) -> str:
-    return f"{(end - start).total_seconds():.2f} s" if start is not None and end is not None else ""
+def _took(start: datetime | None, end: datetime | None, waited: float = 0.0) -> str:
+    if start is None or end is None:
+        return ""
+    return f"{(end - start).total_seconds():.2f} s" + (f" (waited {waited:.2f})" if waited >= 0.005 else "")
 
 
 def _line(value: Any, most: int = 120) -> str:

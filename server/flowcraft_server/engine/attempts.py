@@ -1,5 +1,6 @@
 """One attempt at one node, from its claim to the script call that records how it ended."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import CoroutineType
@@ -50,6 +51,8 @@ class Attempt:
         has_emitted: it said something while it ran: progress or events.
         due: seconds after which the node falls due again, once the recorded outcome put it off.
         large: values that are larger than one is told of, and their bytes.
+        failure: what it failed with.
+        will_retry: it failed, and a further attempt follows.
     """
 
     claim: Claim
@@ -70,6 +73,8 @@ class Attempt:
     has_emitted: bool = False
     interrupt: Callable[[], None] | None = None
     large: list[tuple[str, int]] = field(default_factory=list)
+    failure: Failure | None = None
+    will_retry: bool = False
 
     def request_stop(self, reason: str) -> None:
         """Tell the handler to give up; the first reason counts."""
@@ -190,6 +195,7 @@ class Engine:
             verdict = "retry"
         put_off = delay_ms(pause, claim.attempt) if verdict == "retry" else 0
         attempt.due = put_off / 1000 if put_off else None
+        attempt.failure, attempt.will_retry = failure, verdict == "retry"
         return self._fail(attempt, seat, verdict, failure, put_off)
 
     def cancelled(self, attempt: Attempt, seat: Seat, error: BaseException | None = None) -> ScriptCall:
@@ -206,7 +212,7 @@ class Engine:
             fence=claim.fence,
             verdict=verdict,
             delay_ms=pause,
-            failure=failure.to_json(claim.inst, claim.attempt) if failure is not None else b"",
+            failure=failure.to_json(claim.inst, claim.attempt, _hash(attempt.input)) if failure is not None else b"",
             input_json=self.fallback_input(attempt) or b"null",
         )
 
@@ -276,6 +282,14 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     if returned.action is not None and not isinstance(returned.action, str):
         raise TypeError(f"NodeResult.action must be text or None, got {returned.action!r}")
     return returned.output, returned.action, tuple(returned.dynamic_nodes)
+
+
+def _hash(value: Any) -> str:
+    """The hash of an input, by which attempts at the same one are recognised; empty if it cannot be stored."""
+    try:
+        return hashlib.sha256(wire.dumps(value)).hexdigest()[:16]
+    except (TypeError, ValueError, RecursionError):
+        return ""
 
 
 def _has_expressions(node: PlanNode) -> bool:

@@ -57,7 +57,7 @@ class Failure:
     retryable: bool
     names: tuple[str, ...]
 
-    def to_json(self, node: str, attempt: int) -> bytes:
+    def to_json(self, node: str, attempt: int, input_hash: str) -> bytes:
         """Wire JSON of the failure."""
         record = {
             "type": self.type,
@@ -67,6 +67,7 @@ class Failure:
             "traceback": self.traceback,
             "details": self.details,
             "retryable": self.retryable,
+            "input": input_hash,
             "at": int(time.time() * 1000),
         }
         try:

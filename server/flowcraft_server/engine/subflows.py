@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowcraft_sdk.context_input import fill_contract, misfits_told
-from flowcraft_sdk.paths import beginnings, walk
+from flowcraft_sdk.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
@@ -110,18 +110,25 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     if not mapping:
         return _terminal_outputs(engine, attempt, plans, child_id)
     keys = {name: beginnings(source) for name, source in mapping.items()}
-    wanted = [field for each in keys.values() for key in each for field in (f"o:{key}", f"c:{key}")]
+    wanted = [field for each in keys.values() for key in each for field in _fields(key)]
     _, got = _read_child(engine, child_id, wanted)
     mapped: dict[str, Any] = {}
     for name, source in mapping.items():
         mapped[name] = None
         for key in keys[name]:
-            raw = got[f"c:{key}"] if got[f"o:{key}"] is None else got[f"o:{key}"]
+            raw = next((got[field] for field in _fields(key) if got[field] is not None), None)
             if raw is not None:
                 mapped[name] = walk(wire.loads(raw), source[len(key) + 1 :])
                 break
         attempt.values.set(name, mapped[name])
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
+
+
+def _fields(key: str) -> tuple[str, ...]:
+    """Where a child keeps what a name stands for: of a node whose fallback stood in, the fallback's output comes first."""
+    if key.startswith(OWN):
+        return (f"o:{key[len(OWN) :]}",)
+    return (f"s:{key}", f"o:{key}", f"c:{key}")
 
 
 def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[str, dict[str, bytes | None]]:

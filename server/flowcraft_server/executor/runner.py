@@ -196,9 +196,11 @@ class NodeRunner:
             return self.engine.cancelled(attempt, seat())
         failure = describe(error, self._redactor)
         call = self.engine.failed(attempt, seat(), failure)
-        logger.bind(run=claim.run_id, node=claim.inst).warning(
-            "attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message
-        )
+        told = logger.bind(run=claim.run_id, node=claim.inst, blueprint=claim.blueprint_id)
+        if attempt.will_retry or not failure.traceback:
+            told.warning("attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message)
+        else:  # its last line says type and message
+            told.warning("attempt {} failed, the last one: {}", claim.attempt, failure.traceback.rstrip())
         return call
 
     def settled(self, attempt: Attempt, call: ScriptCall, reply: Any) -> Attempt | None:
@@ -216,7 +218,16 @@ class NodeRunner:
             self._refused(attempt, code.decode(), reply)
         elif code == b"other-plan":
             self._start_child_anew(attempt)
+        elif reply[1:2] == [b"failed"]:
+            self._tell_failed(attempt)
         return self.receive(reply[2]) if len(reply) > 2 and reply[2] else None
+
+    @staticmethod
+    def _tell_failed(attempt: Attempt) -> None:
+        """Say that a run failed, of which this attempt's outcome was the last."""
+        claim, failure = attempt.claim, attempt.failure
+        why = f": node '{claim.inst}': {failure.type}: {failure.message}" if failure is not None else ""
+        logger.bind(run=claim.run_id, blueprint=claim.blueprint_id).error("run failed{}", why)
 
     def _refused(self, attempt: Attempt, code: str, reply: Any) -> None:
         """The script would not start a child or add nodes: a failure of the node, which is still held."""

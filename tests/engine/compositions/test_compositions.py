@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flowcraft_sdk import NodeContext, NodeResult, NotWaitingError, RunStatus
 from flowcraft_server.testing import TestEnvironment
 from tests.conformance.redelivery import Unreliable
+from tests.engine.accounts import disagreements
 from tests.engine.compositions.constructs import Tree, build, item_result, spread_out
 from tests.engine.compositions.failing import ProgramFails, fails
 from tests.engine.compositions.program import ANSWER, Deployment, Seen, digest
@@ -262,6 +263,8 @@ class Program:
         current[0] = self.name
         handle = self.env.client.start(self.name, {"start": start}, run_id=self.name)
         drive(self.env, handle)
+        differing = disagreements(handle)
+        assert not differing, f"{differing}\n{self.told}"
         return handle
 
     def check(self, handle: Any, result: Any) -> None:

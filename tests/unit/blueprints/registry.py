@@ -61,7 +61,7 @@ CALLED = {
         nodes: {summary: {uses: echo, inputs: topic}}
         """
     ),
-    "back": read("id: back\nnodes: {again: {call: main}}"),
+    "back": read("id: back\nnodes: {again: {call: main, inputs: {topic: x, draft: x, order: x}}}"),
 }
 
 

@@ -34,7 +34,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "flowcraft.yaml").write_text("handlerModules: [corpus_handlers]\nblueprints: {dirs: [made]}\n")
     (folder / "made").mkdir()
     (folder / "made" / "child.yaml").write_text(CHILD)
-    (folder / "made" / "back.yaml").write_text("id: back\nnodes: {again: {call: main}}")
+    (folder / "made" / "back.yaml").write_text(
+        "id: back\nnodes: {again: {call: main, inputs: {topic: x, draft: x, order: x}}}"
+    )
     path = sys.path[:]
     yield folder
     sys.path[:] = path

@@ -9,7 +9,7 @@ from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
-from tests.unit.blueprints.registry import CALLED, HANDLERS, AddParams, messages_of, read
+from tests.unit.blueprints.registry import CALLED, HANDLERS, AddParams, messages_of, problems_of, read
 
 CASES = json.loads((Path(__file__).parents[2] / "conformance" / "cases.json").read_text(encoding="utf-8"))["cases"]
 
@@ -241,3 +241,43 @@ def test_large_blueprints_take_no_time() -> None:
     blueprint = Blueprint("large", nodes, edges + wide)
     problems = lint(blueprint, handlers={"add": HandlerSpec(params=AddParams)}, blueprints=CALLED)
     assert all(problem.severity == "warning" for problem in problems)
+
+
+WRITERS = {
+    "writes": HandlerSpec(writes=("total",)),
+    "silent": HandlerSpec(writes=()),
+    "echo": HandlerSpec(),
+}
+
+
+@pytest.mark.parametrize(
+    ("blueprint", "said"),
+    [
+        ("inputs: {a: any}\nnodes: {w: {uses: writes}}\noutputs: {t: total}", []),
+        ("inputs: {a: any}\ncontext: {total: number}\nnodes: {w: {uses: echo}}\noutputs: {t: total}", []),
+        ("inputs: {a: any}\ncontext: [total]\nnodes: {w: {uses: echo}}\noutputs: {t: total.sum}", []),
+        (
+            "inputs: {a: any}\nnodes: {w: {uses: writes}}\noutputs: {t: totl}",
+            ["outputs.t: nothing writes 'totl': it is no node and not among the blueprint's inputs; did you mean 'total'?   [warning]"],
+        ),
+        (
+            "inputs: {a: any}\nnodes: {m: {uses: map, inputs: a, params: {uses: writes}}}\noutputs: {t: total}",
+            [],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_declared_to_be_written_is_known(blueprint: str, said: list[str]) -> None:
+    assert messages_of(blueprint, handlers=WRITERS) == said
+
+
+@pytest.mark.parametrize(
+    ("uses", "severity"),
+    [("silent", "error"), ("echo", None)],
+)
+def test_a_subflow_gives_nothing_that_its_child_cannot_have(uses: str, severity: str | None) -> None:
+    child = read(f"id: child\nnodes: {{a: {{uses: {uses}}}}}", default_id="child")
+    parent = "nodes: {p: {call: child, inputs: {x: x}, outputs: {y: nothing, z: a.b, v: x}}}"
+    found = problems_of(parent, handlers=WRITERS, blueprints={"child": child})
+    assert [problem.severity for problem in found] == ([severity] if severity else [])
+    if severity:
+        assert "'nothing' is no node or key of blueprint 'child', and nothing in it writes it" in str(found[0])

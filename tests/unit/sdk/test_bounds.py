@@ -235,6 +235,7 @@ ASKED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Handle.cancel": ("cancel the run", lambda c: c.get_handle("r").cancel()),
     "Handle.signal": ("signal the run", lambda c: c.get_handle("r").signal("n")),
     "Handle.events": ("read the run's events", lambda c: list(c.get_handle("r").events())),
+    "Handle.attempts": ("read the run's attempts", lambda c: c.get_handle("r").attempts()),
     "Operator.dead_letters": ("list dead letters", lambda c: operator(c).dead_letters()),
     "Operator.replay": ("replay the run", lambda c: operator(c).replay("r")),
     "Operator.drop": ("drop dead letters", lambda c: operator(c).drop("r")),

@@ -375,14 +375,16 @@ def test_events_are_numbered_by_what_was_trimmed_in_the_same_moment() -> None:
         return reply
 
     def ids(trimmed: int, after: str | None) -> list[str]:
-        return [event.id for event in drive(waiting.events(deployment(), "r1", after, True, None), answer(trimmed))[1]]
+        return [
+            event.id for event in drive(waiting.events(deployment(), "r1", after, True, None, None), answer(trimmed))[1]
+        ]
 
     assert ids(0, None) == [str(n) for n in range(1, 11)]
     assert ids(0, "7") == ids(4, "7") == ["8", "9", "10"]
     assert ids(4, None) == ["4", "5", "6", "7", "8", "9", "10"]
-    assert drive(waiting.events(deployment(), "r1", "1", True, None), answer(4))[1][0].data == {"count": 3}
+    assert drive(waiting.events(deployment(), "r1", "1", True, None, None), answer(4))[1][0].data == {"count": 3}
     with pytest.raises(ValueError, match="after is the id of an event, got '-3'"):
-        drive(waiting.events(deployment(), "r1", "-3", True, None), answer(0))
+        drive(waiting.events(deployment(), "r1", "-3", True, None, None), answer(0))
 
 
 def test_a_status_that_there_is_not_is_refused() -> None:

@@ -93,7 +93,11 @@ local function general()
   e = e or entry(r, inst)
   if OUTCOME[5] then put_more(r, inst) end
   remove_entry('leases', id .. '|' .. inst)
-  node_event(r, 'c', inst, NODE[7])
+  if state == 'K' then
+    node_event(r, 'K', inst, e[6].fallback[1] .. '|' .. NODE[7])
+  else
+    node_event(r, 'c', inst, NODE[7])
+  end
   if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
   add_live(r, e, -1)
   if owner then

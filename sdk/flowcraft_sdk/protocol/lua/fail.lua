@@ -25,7 +25,7 @@ if verdict == 'cancelled' then
 elseif verdict == 'retry' then
   put(r, 'f:' .. inst, failure)
   n.attempt = n.attempt + 1
-  node_event(r, 'r', inst, n.attempt .. '|' .. delay)
+  node_event(r, 'r', inst, n.attempt .. '|' .. delay .. '|' .. brief(failure))
   if delay > 0 then
     put_node(r, inst, n, 'T', entry(r, inst)[5])
     redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. inst)
@@ -36,7 +36,7 @@ elseif verdict == 'retry' then
 else
   local owner, index = string.match(inst, '^(.+)%[(%d+)%]$')
   if owner and entry(r, inst)[6].collect then
-    node_event(r, 'f', inst, n.attempt)
+    node_event(r, 'f', inst, n.attempt .. '|' .. brief(failure))
     add_live(r, entry(r, inst), -1)
     batches().done(r, owner, index, '{"error":' .. failure .. '}')
     maybe_finish(r)

@@ -15,12 +15,15 @@ local queue = entry(r, inst)[5]
 if r.stop then
   cancel_node(r, inst, n)
   maybe_finish(r)
-elseif delay > 0 then
-  put_node(r, inst, n, 'T', queue)
-  redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. inst)
 else
-  put_node(r, inst, n, 'R', queue)
-  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+  node_event(r, 'h', inst, n.more)
+  n.s = nil -- it has not begun
+  put_node(r, inst, n, delay > 0 and 'T' or 'R', queue)
+  if delay > 0 then
+    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. inst)
+  else
+    r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+  end
 end
 commit()
 return {'ok'}

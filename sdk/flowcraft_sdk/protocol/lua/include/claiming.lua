@@ -17,6 +17,7 @@ local function held(id, inst, fence, fields)
   fields = fields or {}
   fields[#fields + 1] = 'n:' .. inst
   fields[#fields + 1] = 'r:' .. inst
+  fields[#fields + 1] = 't:' .. inst
   local r = load_run(id, fields)
   local n = r and node_state(r, inst)
   if n and n.s == 'L' and n.claims == fence and not TERMINAL[r.st] then

@@ -18,7 +18,6 @@ end
 local function cancel_node(r, inst, n)
   unqueue(r, inst, n)
   if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
-  if n.s ~= 'L' then n.since = nil end
   put_node(r, inst, n, 'X')
   node_event(r, 'x', inst)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)

@@ -60,7 +60,7 @@ local fail_node
 fail_node = function(r, inst, n, failure, input, alone)
   local e = entry(r, inst)
   put(r, 'f:' .. inst, failure)
-  node_event(r, 'f', inst, n.attempt)
+  node_event(r, 'f', inst, n.attempt .. '|' .. brief(failure))
   local owner = string.match(inst, '^(.+)%[%d+%]$')
   if owner and not r.stop and not e[6].gather then
     put_node(r, inst, n, 'F')
@@ -79,10 +79,11 @@ fail_node = function(r, inst, n, failure, input, alone)
     local fb = node_state(r, edge[1])
     if not fb or fb.s ~= 'F' then
       put_node(r, inst, n, 'W', 'fallback')
+      node_event(r, 'w', inst, 'fallback')
       r.park = r.park + 1
       if input ~= nil then put(r, 'x:' .. inst .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
-        ready_with(r, inst, {s = 'W', more = 'fallback', attempt = n.attempt, claims = n.claims, crashes = n.crashes},
+        ready_with(r, inst, node_state(r, inst),
                    {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
       else
         decide(r, edge, 't')
@@ -98,6 +99,7 @@ fail_node = function(r, inst, n, failure, input, alone)
       if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
         r.park = r.park - 1
         mark_failed(r, source, waiting)
+        node_event(r, 'f', source, waiting.attempt .. '|' .. brief(get(r, 'f:' .. source) or ''))
         failed[#failed + 1] = source
       end
     end

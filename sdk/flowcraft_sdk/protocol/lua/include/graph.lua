@@ -110,6 +110,7 @@ local function fire(r, node)
   local fresh = {attempt = 1, claims = n and n.claims or 0, crashes = 0}
   if r.stop then
     put_node(r, node, fresh, 'X')
+    node_event(r, 'x', node)
     put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
     return
   end

@@ -43,7 +43,7 @@ local function lose_node(r, inst, n, max_crashes, executed)
   local points = tonumber(get(r, 'q:' .. inst) or 0) + (executed == nil and 2 or 1)
   if executed or group == '1' then points = math.max(points, ALONE) end
   if alone then n.crashes = n.crashes + 1 end
-  node_event(r, 't', inst, n.crashes)
+  node_event(r, 't', inst, n.crashes .. '|' .. worker)
   if r.stop then
     cancel_node(r, inst, n)
     return maybe_finish(r)

@@ -68,7 +68,8 @@ local function event(r, kind, inst, rest)
 end
 
 -- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation; of what completed at its first
--- attempt and claim, as most nodes do, just `C|since|how long it took`.
+-- attempt and claim, as most nodes do, just `C|since|how long it took`. Of a node that has ended, `since` is when it first
+-- began, and `more` when it ended and, if it was, for how long it was parked.
 local function node_state(r, inst)
   local v = get(r, 'n:' .. inst)
   if not v then return nil end
@@ -81,16 +82,50 @@ local function node_state(r, inst)
   return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}
 end
 
+-- Keeps when a node first began and how long it was parked, while it does not run: `t:<inst>` is `began|parked`. Returns both;
+-- nil for a node that has not begun. `ends`: they are about to be kept with the node's last state.
+local function note_times(r, inst, n, ends)
+  local runs = n.s == 'L'
+  if not n.s or n.claims == 0 or not ends and not runs and n.s ~= 'W' then return nil, 0 end
+  local kept = not (runs and n.claims == 1) and get(r, 't:' .. inst)
+  local began, parked = string.match(kept or '', '^(%d+)|(%d+)$')
+  began, parked = began or runs and n.since or nil, tonumber(parked or 0)
+  if n.s == 'W' and n.since then parked = parked + NOW - r.cr - n.since end
+  if not ends and began then
+    put(r, 't:' .. inst, began .. '|' .. parked)
+  elseif kept then
+    put(r, 't:' .. inst, false)
+  end
+  return began, parked
+end
+
 local function put_node(r, inst, n, s, more)
-  local head, now = s .. '|' .. n.attempt .. '|' .. n.claims .. '|' .. n.crashes .. '|', NOW - r.cr
-  if head == 'C|1|1|0|' then
-    local since = n.since or now
-    put(r, 'n:' .. inst, 'C|' .. since .. '|' .. now - since)
-  elseif s == 'C' or s == 'K' or s == 'F' or s == 'X' then
-    put(r, 'n:' .. inst, head .. (n.since or now) .. '|' .. now)
+  local ends, now = s == 'C' or s == 'K' or s == 'F' or s == 'X', NOW - r.cr
+  local began, parked = note_times(r, inst, n, ends)
+  local head = s .. '|' .. (s == 'X' and not began and 0 or n.attempt) .. '|' .. n.claims .. '|' .. n.crashes .. '|'
+  began = began or now
+  if head == 'C|1|1|0|' and parked == 0 then
+    put(r, 'n:' .. inst, 'C|' .. began .. '|' .. now - began)
+  elseif ends then
+    put(r, 'n:' .. inst, head .. began .. '|' .. now .. (parked > 0 and '|' .. parked or ''))
   else
     put(r, 'n:' .. inst, more and (head .. now .. '|' .. more) or (head .. now))
   end
+end
+
+local LONGEST_REASON = 2000 -- bytes of a message that the history keeps
+
+-- A failure as the history has it: `{"type", "message"}`, the message shortened, without the traceback.
+local function brief(failure)
+  local fine, f = pcall(cjson.decode, failure)
+  if not fine or type(f) ~= 'table' then return '' end
+  local message = type(f.message) == 'string' and f.message or ''
+  if #message > LONGEST_REASON then
+    local cut = LONGEST_REASON
+    while cut > 0 and (string.byte(message, cut + 1) or 0) >= 128 and string.byte(message, cut + 1) < 192 do cut = cut - 1 end
+    message = string.sub(message, 1, cut) .. '...'
+  end
+  return cjson.encode({type = type(f.type) == 'string' and f.type or '', message = message, input = f.input})
 end
 
 local function count(name, by)

@@ -146,12 +146,10 @@ local function straight()
   local outs, k = NODE.edges, B .. 'run:' .. id
   local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `straight_edges`
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
-  local attempt, claims, crashes, since = string.match(v[8] or '', '^L|(%d+)|(%d+)|(%d+)|(%d+)')
-  if claims ~= fence then return nil end
+  local claims, since = string.match(v[8] or '', '^L|%d+|(%d+)|%d+|(%d+)')
+  if claims ~= fence or claims ~= '1' then return nil end -- of what was claimed before, more is to be known
   local now = string.format('%d', NOW - v[3])
-  local done = 'C|' .. attempt .. '|' .. claims .. '|' .. crashes .. '|'
-  done = done == 'C|1|1|0|' and 'C|' .. since .. '|' .. now - since or done .. since .. '|' .. now
-  local set = {'n:' .. inst, done, 'o:' .. inst, output}
+  local set = {'n:' .. inst, 'C|' .. since .. '|' .. now - since, 'o:' .. inst, output}
   local fired = fire_straight(outs, v, set)
   local next_entry = fired and fired[1] and follower_entry(plan, fired[1])
   local last = fired and v[4] - 1 + #fired == 0

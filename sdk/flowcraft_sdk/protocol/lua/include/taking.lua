@@ -56,7 +56,7 @@ end
 local GROUP = ''
 
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
--- n: {attempt, claims, crashes} of the node; run: {plan, blueprint, created, history}.
+-- n: {attempt, claims, crashes, since when it is ready} of the node; run: {plan, blueprint, created, history}.
 local function begin_node(id, inst, e, n, run, attached, worker, lease, set, events, given)
   local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
   set[#set + 1] = 'n:' .. inst
@@ -65,7 +65,9 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
   write_fields_of(k, set)
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
-    events[#events + 1] = 's|' .. now .. '|' .. (its ~= '' and (inst .. '#' .. its) or inst) .. '|' .. n[1] .. '|' .. worker
+    local began = n[1] .. '|' .. worker
+    if attached then began = began .. '|' .. n[4] end -- what it waited for has come: no further attempt begins
+    events[#events + 1] = (attached and 'u|' or 's|') .. now .. '|' .. (its ~= '' and (inst .. '#' .. its) or inst) .. '|' .. began
     note(id, events)
   end
   local reply = {id, inst, run[1], run[2], n[1], claims, n[3], its, 0, attached, false}
@@ -74,7 +76,7 @@ local function begin_node(id, inst, e, n, run, attached, worker, lease, set, eve
 end
 
 -- What `take` reads of a node that nobody has claimed yet.
-local FRESH = {'1', '0', '0'}
+local FRESH = {'1', '0', '0', '0'}
 
 local entries_taken = {}
 
@@ -112,7 +114,7 @@ local function take(id, inst, worker, lease, announced, records)
     if not v[7] or TERMINAL[v[7]] or v[8] then return false end
     run = {v[3], v[4], v[5], v[6], v[7]}
   end
-  local n = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|')}
+  local n = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
   if not n[1] then
     if v[1] and not string.find(v[1], '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. inst .. ' is wrong') end
     return false

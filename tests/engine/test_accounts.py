@@ -1,0 +1,210 @@
+"""One account of a node: its record, its history and its attempts tell when it began, waited and ended, and why it failed."""
+
+from collections.abc import Callable
+
+import pytest
+
+from flowcraft_sdk import NodeContext, NodeStatus, NonRetryableError, RunStatus, WaitTimeoutError
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_server.testing import TestEnvironment
+from tests.engine.accounts import disagreements
+
+Make = Callable[..., TestEnvironment]
+
+
+def test_a_node_that_is_parked_began_once_and_waited(environment: Make) -> None:
+    env = environment(
+        handlers={"end": lambda ctx: None},
+        blueprints="""
+        id: naps
+        nodes: {nap: {uses: sleep, params: {duration: 1h}, next: end}, end: {uses: end}}
+        """,
+    )
+    run = env.client.start("naps")
+    env.run_until_idle()
+    before = run.describe().nodes["nap"]
+    assert before.status is NodeStatus.WAITING
+    assert before.started_at is not None
+    env.clock.advance(3600)
+    run.result(timeout=10)
+    nap = run.describe().nodes["nap"]
+    assert nap.started_at == before.started_at
+    assert nap.ended_at is not None
+    assert (nap.ended_at - before.started_at).total_seconds() >= nap.waited >= 3600
+    types = [event.type for event in run.events() if event.node_id == "nap"]
+    assert types == ["node_started", "node_waiting", "node_resumed", "node_completed"]
+    (attempt,) = [each for each in run.attempts() if each.node_id == "nap"]
+    assert (attempt.status, attempt.started_at, attempt.waited) == ("completed", nap.started_at, nap.waited)
+
+
+def test_each_attempt_keeps_its_error_and_its_input(environment: Make) -> None:
+    def flaky(ctx: NodeContext) -> str:
+        if ctx.attempt < 3:
+            raise KeyError(f"price {ctx.attempt}")
+        return "done"
+
+    env = environment(
+        handlers={"flaky": flaky},
+        blueprints="""
+        id: tries
+        nodes: {a: {uses: flaky, inputs: order, config: {maxRetries: 3, retryDelay: 10s}}}
+        """,
+    )
+    run = env.client.start("tries", {"order": 7})
+    for _ in range(2):
+        env.run_until_idle()
+        env.clock.advance(10)
+    run.result(timeout=10)
+    first, second, third = run.attempts()
+    assert [each.attempt for each in (first, second, third)] == [1, 2, 3]
+    assert [each.status for each in (first, second, third)] == ["failed", "failed", "completed"]
+    assert first.error is not None
+    assert second.error is not None
+    assert first.error.summary == "KeyError: 'price 1'"
+    assert second.error.summary == "KeyError: 'price 2'"
+    assert first.error.input_hash == second.error.input_hash != ""
+    assert run.describe().nodes["a"].started_at == first.started_at
+    assert not disagreements(run)
+
+
+def test_the_history_bounds_what_it_keeps_of_an_error(environment: Make) -> None:
+    def fails(ctx: NodeContext) -> None:
+        raise NonRetryableError("é" * 10_000, details={"a": [1]})
+
+    env = environment(handlers={"fails": fails}, blueprints={"id": "f", "nodes": [{"id": "a", "uses": "fails"}]})
+    run = env.client.start("f")
+    assert run.wait(timeout=10).status is RunStatus.FAILED
+    (event,) = [event for event in run.events() if event.type == "node_failed"]
+    assert event.data["error"]["message"] == "é" * 1000 + "..."
+
+
+def test_a_node_whose_fallback_stood_in_is_told_so_everywhere(environment: Make) -> None:
+    def fails(ctx: NodeContext) -> None:
+        raise ValueError("declined")
+
+    handlers = {"fails": fails, "stand_in": lambda ctx: {"by": "hand"}}
+    env = environment(
+        handlers=handlers,
+        blueprints="""
+        id: pays
+        nodes: {charge: {uses: fails, config: {fallback: by_hand}}, by_hand: {uses: stand_in}}
+        outputs: {paid: charge, how: charge.by, own: _own.charge, stood_in: by_hand}
+        """,
+    )
+    run = env.client.start("pays")
+    stood_in = {"by": "hand"}
+    assert run.result(timeout=10) == {"paid": stood_in, "how": "hand", "own": None, "stood_in": stood_in}
+    charge = run.describe().nodes["charge"]
+    assert (charge.status, charge.caught_by_fallback) == (NodeStatus.FAILED, True)
+    events = [event for event in run.events() if event.node_id == "charge"]
+    assert [event.type for event in events] == [
+        "node_started", "node_failed", "node_waiting", "node_resumed", "node_recovered"
+    ]  # fmt: skip
+    assert events[-1].data == {"fallback": "by_hand", "action": None}
+    assert not disagreements(run)
+
+
+def test_a_subflow_gives_what_stood_in_for_its_node(environment: Make) -> None:
+    def fails(ctx: NodeContext) -> None:
+        raise ValueError("declined")
+
+    parent = """
+        id: parent
+        nodes: {pay: {call: child, outputs: {paid: charge, own: _own.charge}}}
+        outputs: {paid: paid, own: own}
+        """
+    child = """
+        id: child
+        nodes: {charge: {uses: fails, config: {fallback: by_hand}}, by_hand: {uses: stand_in}}
+        """
+    env = environment(handlers={"fails": fails, "stand_in": lambda ctx: 5}, blueprints=[parent, child])
+    assert env.client.start("parent").result(timeout=10) == {"paid": 5, "own": None}
+
+
+def test_a_fallback_that_fails_too_ends_both(environment: Make) -> None:
+    def fails(ctx: NodeContext) -> None:
+        raise ValueError(ctx.node_id)
+
+    env = environment(
+        handlers={"fails": fails},
+        blueprints="""
+        id: both
+        nodes: {a: {uses: fails, config: {fallback: b}}, b: {uses: fails}}
+        """,
+    )
+    run = env.client.start("both")
+    assert run.wait(timeout=10).status is RunStatus.FAILED
+    assert not disagreements(run)
+
+
+def test_a_run_that_is_cancelled_agrees_on_what_had_begun(environment: Make) -> None:
+    env = environment(
+        handlers={"end": lambda ctx: None},
+        blueprints="""
+        id: stops
+        nodes:
+          nap: {uses: sleep, params: {duration: 1h}, next: end}
+          end: {uses: end}
+          ask: {uses: wait}
+        """,
+    )
+    run = env.client.start("stops")
+    env.run_until_idle()
+    run.cancel()
+    assert run.wait(timeout=10).status is RunStatus.CANCELLED
+    assert not disagreements(run)
+    assert run.describe().nodes["nap"].waited > 0 or run.describe().nodes["nap"].started_at is not None
+
+
+def test_what_a_worker_died_with_is_told_as_lost(environment: Make) -> None:
+    blueprint = {"id": "s", "nodes": [{"id": "a", "uses": "step"}]}
+    env = environment(handlers={"step": lambda ctx: 1}, blueprints=blueprint, workers=0)
+    run = env.client.start("s")
+    env.link.call(scripts.claim(env.keys, Seat("w1", 5000, "default")))
+    env.clock.advance(6, keep_leases=False)
+    env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
+    env.add_worker()
+    run.result(timeout=10)
+    lost, second = run.attempts()
+    assert (lost.status, lost.worker, second.status) == ("lost", "w1", "completed")
+    assert run.describe().nodes["a"].started_at == lost.started_at
+
+
+def test_rounds_and_items_have_attempts_of_their_own(environment: Make) -> None:
+    def body(ctx: NodeContext) -> int:
+        ctx.context.set("n", int(ctx.context.get("n", 0)) + 1)
+        return ctx.iteration
+
+    def item(ctx: NodeContext) -> int:
+        if ctx.input == 1:
+            raise ValueError("one")
+        return int(ctx.input)
+
+    env = environment(
+        handlers={"body": body, "item": item},
+        blueprints="""
+        id: many
+        nodes:
+          again: {uses: loop-controller, params: {condition: "(n ?? 0) < 3"}, next: {continue: body, break: all}}
+          body: {uses: body, next: again}
+          all: {uses: map, inputs: items, params: {uses: item}, config: {onItemError: collect}}
+        """,
+    )
+    run = env.client.start("many", {"items": [0, 1, 2]})
+    run.result(timeout=10)
+    assert [each.round for each in run.attempts() if each.node_id == "body"] == ["0", "1", "2"]
+    items = {each.item: each.status for each in run.attempts() if each.node_id == "all" and each.item is not None}
+    assert items == {0: "completed", 1: "failed", 2: "completed"}
+    assert not disagreements(run)
+
+
+def test_following_a_run_for_a_time_says_that_the_time_is_over(environment: Make) -> None:
+    env = environment(handlers={}, blueprints={"id": "w", "nodes": [{"id": "ask", "uses": "wait"}]})
+    run = env.client.start("w")
+    env.run_until_idle()
+    seen = []
+    with pytest.raises(WaitTimeoutError):
+        for event in run.events(timeout=0.05):
+            seen.append(event.type)
+    assert seen == ["run_started", "node_started", "node_waiting"]
