@@ -12,8 +12,10 @@ from flowcraft_server.config.blueprint_files import with_join, with_params
 from flowcraft_server.config.load import LoadResult, load_config
 
 
-def check_files(paths: Sequence[Path], config: Path | None, profile: str | None = None) -> tuple[list[Problem], int]:
-    """All that is wrong with these files, and how many blueprints were looked at.
+def check_files(
+    paths: Sequence[Path], config: Path | None, profile: str | None = None
+) -> tuple[list[Problem], list[Blueprint]]:
+    """All that is wrong with these files, and the blueprints that were looked at.
 
     Args:
         paths: blueprint files and folders of them; none for all of the deployment, its own file and handlers too.
@@ -22,7 +24,7 @@ def check_files(paths: Sequence[Path], config: Path | None, profile: str | None 
     """
     deployment = load_config(config, profile=profile) if config is not None else None
     if not paths and deployment is not None:
-        return deployment.problems, len(deployment.blueprints)
+        return deployment.problems, list(deployment.blueprints)
     problems: list[Problem] = []
     checked: dict[str, Blueprint] = {}
     paths = _files(paths)
@@ -47,7 +49,7 @@ def check_files(paths: Sequence[Path], config: Path | None, profile: str | None 
             joined = blueprint if settings.defaults.join_strategy == "all" else with_join(blueprint, "any")
             blueprint = with_params(joined, settings.handlers)
         problems += lint(blueprint, handlers=handlers, blueprints=by_id)
-    return sorted(dict.fromkeys(problems), key=_place), len(checked)
+    return sorted(dict.fromkeys(problems), key=_place), list(checked.values())
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from .client_input import InputFile, InputFileType, Span, open_client, start_con
 from .client_operating import dlq, doctor
 from .client_output import event_line, outcome, print_output, print_run, print_runs
 from .client_signal import signal
+from .shared_options import add_to_commands, as_json_option, deployment_options, given, json_before
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
@@ -32,32 +32,28 @@ STATUSES = (
     "timed_out",
 )
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 timeout_option = click.option("--timeout", type=Span(), metavar="SPAN", help="Wait no longer than this, such as 30s.")
 key_option = click.option("--key", metavar="KEY", help="Print only this key of the result.")
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, params=deployment_options(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowcraft")
-@click.option(
-    "--config",
-    "-c",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The deployment's flowcraft.yaml; by default the nearest one from here upwards.",
-)
-@click.option("--url", metavar="URL", help="Address of Redis, in place of the file's; by default $REDIS_URL.")
-@click.option("--namespace", metavar="NAME", help="The deployment's name, along with --url.")
-@click.option("--profile", metavar="NAME", help="Profile of the file; by default $FLOWCRAFT_PROFILE.")
+@json_before
 @click.pass_context
-def main(ctx: click.Context, config: Path | None, url: str | None, namespace: str | None, profile: str | None) -> None:
+def main(ctx: click.Context) -> None:
     """Start runs of blueprints, and look after them.
 
-    Exit codes: 0 fine, 1 the run failed or was cancelled, 2 wrong usage or no connection, 3 no such run or blueprint,
-    4 the wait timed out, 130 interrupted.
+    The options below may stand before a command or behind it. Exit codes: 0 fine, 1 the run failed or was cancelled, 2 wrong
+    usage or no connection, 3 no such run or blueprint, 4 the wait timed out, 130 interrupted.
     """
-    if config is not None and url is not None:
-        raise click.UsageError("--config and --url exclude each other")
-    ctx.obj = lambda: ctx.with_resource(open_client(config, url, namespace, profile))
+
+    def connect() -> "Client":
+        config, url = given(ctx, "config"), given(ctx, "url")
+        if config is not None and url is not None:
+            raise click.UsageError("--config and --url exclude each other")
+        return ctx.with_resource(open_client(config, url, given(ctx, "namespace"), given(ctx, "profile")))
+
+    ctx.obj = connect
 
 
 @main.command()
@@ -166,7 +162,7 @@ def list_(
     wanted = [RunStatus(name) for name in statuses] or None
     runs = connect().list_runs(blueprint_id=blueprint, status=wanted, tag=tag, limit=limit)
     if as_json:
-        write_json([run.model_dump(mode="json") for run in runs])
+        write_json(list(runs))
     else:
         print_runs(runs)
 
@@ -184,8 +180,8 @@ def show(connect: Callable[[], "Client"], run_id: str, with_ctx: bool, unfold: b
     attempts = handle.attempts() if unfold or not as_json else []
     if as_json:
         payloads = {"output": snapshot.output, "ctx": snapshot.ctx}
-        plain = {**snapshot.model_dump(mode="json", exclude=set(payloads)), **payloads}
-        write_json(plain | ({"attempts": [each.model_dump(mode="json") for each in attempts]} if unfold else {}))
+        plain = {**snapshot.model_dump(exclude=set(payloads)), **payloads}
+        write_json(plain | ({"attempts": list(attempts)} if unfold else {}))
     else:
         print_run(snapshot, attempts, unfold=unfold)
 
@@ -231,6 +227,7 @@ def _chosen(output: Any, key: str | None) -> Any:
 
 main.add_command(dlq)
 main.add_command(doctor)
+add_to_commands(main, deployment_options)
 
 if __name__ == "__main__":
     main()

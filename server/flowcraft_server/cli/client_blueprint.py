@@ -8,6 +8,7 @@ import click
 
 from .client_errors import EXIT_USAGE
 from .client_input import nearest_config
+from .shared_options import as_json_option, given, json_before
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
 
     from .blueprint_source import BlueprintSource
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.group()
+@json_before
 def blueprint() -> None:
     """Look at blueprints.
 
@@ -73,11 +73,14 @@ def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
 
 @blueprint.command()
 @click.argument("reference", metavar="BLUEPRINT")
-@click.option("--json", "as_json", is_flag=True, help="Print the plain form, all short forms and defaults worked in.")
+@as_json_option
 @click.option("--mermaid", is_flag=True, help="Print a Mermaid diagram.")
 @click.pass_context
 def show(ctx: click.Context, reference: str, as_json: bool, mermaid: bool) -> None:
-    """Show BLUEPRINT: its shape, and what the linter finds in it."""
+    """Show BLUEPRINT: its shape, and what the linter finds in it.
+
+    With --json its plain form, all short forms and defaults worked in.
+    """
     from flowcraft_server.blueprints.mermaid import to_mermaid
 
     from .blueprint_output import print_analysis
@@ -96,28 +99,34 @@ def show(ctx: click.Context, reference: str, as_json: bool, mermaid: bool) -> No
 @blueprint.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--format", "format_", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@as_json_option
 @click.pass_context
-def check(ctx: click.Context, files: tuple[Path, ...], format_: str) -> None:
+def check(ctx: click.Context, files: tuple[Path, ...], format_: str, strict: bool, as_json: bool) -> None:
     """Check blueprint FILES, or the whole deployment. Exit code 2 if there is an error.
 
     Handlers and subflows are looked up in the deployment, if there is one.
     """
     from .blueprint_check import check_files
-    from .problem_output import counted, print_problems
+    from .problem_output import counted, print_problems, print_suggestions
 
+    format_ = "json" if as_json else format_
     config = _config(ctx)
     if not files and config is None:
         raise click.UsageError(
             "name files, or a deployment with --config: there is no flowcraft.yaml from here upwards"
         )
-    problems, checked = check_files(files, config, ctx.find_root().params.get("profile"))
+    problems, checked = check_files(files, config, given(ctx, "profile"))
     print_problems(problems, format_)
+    if format_ == "text":
+        print_suggestions(checked)
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = len(problems) - errors
     if format_ != "json":
         also = f", {counted(warnings, 'warning')}" if warnings else ""
-        write(f"{counted(checked, 'blueprint')}: {counted(errors, 'error')}{also}", err=bool(errors))
-    if errors:
+        wrong = bool(errors or (strict and warnings))
+        write(f"{counted(len(checked), 'blueprint')}: {counted(errors, 'error')}{also}", err=wrong)
+    if errors or (strict and warnings):
         raise click.exceptions.Exit(EXIT_USAGE)
 
 
@@ -147,10 +156,9 @@ def diff(ctx: click.Context, before: str, after: str, as_json: bool) -> None:
 
 def _config(ctx: click.Context) -> Path | None:
     """The deployment's file; none if an address of Redis was given in its place."""
-    options = ctx.find_root().params
-    if options.get("url") is not None:
+    if given(ctx, "url") is not None:
         return None
-    config: Path | None = options.get("config") or nearest_config()
+    config: Path | None = given(ctx, "config") or nearest_config()
     return config
 
 
@@ -158,4 +166,4 @@ def _source(ctx: click.Context) -> "BlueprintSource":
     from .blueprint_source import BlueprintSource
 
     connect: Callable[[], Client] = ctx.obj
-    return BlueprintSource(_config(ctx), connect, ctx.find_root().params.get("profile"))
+    return BlueprintSource(_config(ctx), connect, given(ctx, "profile"))

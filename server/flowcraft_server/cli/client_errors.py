@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from .terminal import write
+from .terminal import write, write_json
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -17,19 +17,51 @@ EXIT_TIMEOUT = 4
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 
+JSON_OPTION = "--json"
+AS_JSON = "flowcraft.as_json"
+"""The key under which a command's context keeps whether JSON was asked for."""
+
 DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
 
 
 class TextCommands(click.Group):
-    """A group that refuses arguments that are no text: whatever they reached would fail in a way of its own."""
+    """A group that refuses arguments that are no text, and tells errors as JSON where `--json` is among the arguments."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Look the arguments over before anything is made of them."""
+        """Look the arguments over before anything is made of them: whatever they reached would fail in a way of its own."""
         for number, argument in enumerate(args, start=1):
             if not _is_text(argument):
                 write(f"{ctx.info_name}: argument {number} is not UTF-8 text: {argument!a:.80}", err=True)
                 ctx.exit(EXIT_USAGE)
-        return super().parse_args(ctx, args)
+        ctx.meta[AS_JSON] = JSON_OPTION in args
+        with _usage_told(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        with _usage_told(ctx):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage_told(ctx: click.Context) -> Iterator[None]:
+    """Tell what is wrong with a command line as JSON, where JSON was asked for."""
+    try:
+        yield
+    except click.ClickException as error:
+        if not ctx.meta.get(AS_JSON):
+            raise
+        cause = error.__context__ if type(error) is click.ClickException else None
+        tell(ctx, type(cause or error).__name__, error.format_message(), error.exit_code)
+
+
+def tell(ctx: click.Context, kind: str, line: str, code: int) -> NoReturn:
+    """Tell an error on standard error, in one line or as JSON, and leave with an exit code."""
+    if ctx.meta.get(AS_JSON):
+        write_json({"error": {"type": kind, "message": line, "exit_code": code}}, err=True)
+    else:
+        write(line, err=True)
+    ctx.exit(code)
 
 
 def _is_text(argument: str) -> bool:
@@ -50,14 +82,12 @@ class Commands(TextCommands):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            write("interrupted", err=True)
-            ctx.exit(EXIT_INTERRUPTED)
+            tell(ctx, "Interrupted", "interrupted", EXIT_INTERRUPTED)
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             line, code = told(error)
-            write(line, err=True)
-            ctx.exit(code)
+            tell(ctx, type(error).__name__, line, code)
 
 
 def told(error: Exception) -> tuple[str, int]:

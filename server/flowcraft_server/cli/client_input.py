@@ -90,7 +90,7 @@ def start_context(pairs: Iterable[str], file: InputFile | None, what: str = "a s
     A value is read as JSON if it is JSON, else it is text: `n=3` is a number, `n="3"` and `name=Ada` are texts.
 
     Raises:
-        click.UsageError: the file does not hold a JSON object, or a pair has no `=`.
+        click.UsageError: the file does not hold a JSON object, a pair has no `=`, or its value begins as JSON does and is none.
     """
     context: dict[str, Any] = {}
     if file is not None:
@@ -102,7 +102,7 @@ def start_context(pairs: Iterable[str], file: InputFile | None, what: str = "a s
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise click.UsageError(f"-i {pair}: expected key=value")
-        context[key] = _value(text)
+        context[key] = _value(key, text)
     return context
 
 
@@ -130,10 +130,14 @@ def open_client(config: Path | None, url: str | None, namespace: str | None, pro
     return Client(url, namespace=namespace)
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            raise click.UsageError(
+                f"-i {key}: it begins as JSON does and is none: {error}; a text that begins so is written in JSON's quotes"
+            ) from None
         return text
 
 

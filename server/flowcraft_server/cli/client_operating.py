@@ -7,17 +7,18 @@ import click
 
 from .client_errors import EXIT_FAILED
 from .client_output import print_defects, print_letters
+from .shared_options import as_json_option, json_before
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 MOST_LETTERS = 1_000_000
 """As `flowcraft_sdk.bounds` has it; the SDK is loaded only by commands that need it."""
 
 
 @click.group()
+@json_before
 def dlq() -> None:
     """Dead letters: nodes that were given up because their worker was lost again and again."""
 
@@ -30,7 +31,7 @@ def dlq_list(connect: Callable[[], "Client"], limit: int, as_json: bool) -> None
     """List dead letters, the newest first."""
     letters = connect().operator.dead_letters(limit=limit)
     if as_json:
-        write_json([letter.model_dump(mode="json") for letter in letters])
+        write_json(list(letters))
     else:
         print_letters(letters)
 
@@ -57,8 +58,11 @@ def replay(connect: Callable[[], "Client"], run_id: str, as_json: bool) -> None:
 @click.option("--node", metavar="NODE", help="Only the letter of this node.")
 @click.option("--all", "everything", is_flag=True, help="All letters of all runs.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@as_json_option
 @click.pass_obj
-def drop(connect: Callable[[], "Client"], run_id: str | None, node: str | None, everything: bool, yes: bool) -> None:
+def drop(
+    connect: Callable[[], "Client"], run_id: str | None, node: str | None, everything: bool, yes: bool, as_json: bool
+) -> None:
     """Remove the letters of RUN. The run itself stays as it is."""
     if (run_id is None) is not everything or (everything and node is not None):
         raise click.UsageError("give a RUN, or --all")
@@ -71,7 +75,10 @@ def drop(connect: Callable[[], "Client"], run_id: str | None, node: str | None, 
         what = f"the dead letters of {len(run_ids)} runs" if run_id is None else f"the dead letters of run {run_id}"
         click.confirm(f"Drop {what}?", abort=True, err=True)
     dropped = sum(operator.drop(each, node) for each in run_ids)
-    write(f"dropped {dropped} dead letters")
+    if as_json:
+        write_json({"dropped": dropped})
+    else:
+        write(f"dropped {dropped} dead letters")
 
 
 @click.command()
@@ -86,7 +93,7 @@ def doctor(connect: Callable[[], "Client"], run_id: str | None, fix: bool, as_js
     """
     defects = connect().operator.examine(run_id, fix=fix)
     if as_json:
-        write_json([defect.model_dump(mode="json") for defect in defects])
+        write_json(list(defects))
     else:
         print_defects(defects)
     if not all(defect.fixed for defect in defects):

@@ -50,7 +50,7 @@ def print_output(output: Any) -> None:
 
 def outcome(snapshot: "RunSnapshot") -> dict[str, Any]:
     """How a run ended, as JSON values."""
-    plain = snapshot.model_dump(mode="json", include={"run_id", "blueprint_id", "status", "failures", "cancel"})
+    plain = snapshot.model_dump(include={"run_id", "blueprint_id", "status", "failures", "cancel"})
     return {**plain, "output": snapshot.output}
 
 

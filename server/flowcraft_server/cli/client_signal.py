@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .client_input import InputFile, InputFileType, read_json, start_context
+from .shared_options import as_json_option
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--action", metavar="ACTION", help="The action, one of those that the node offers.")
 @click.option("--id", "signal_id", metavar="ID", help="Id of the signal; sent again with the same id, it does nothing.")
 @click.option("--buffer", is_flag=True, help="Keep it for a NODE that does not wait yet.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json_option
 @click.pass_obj
 def signal(
     connect: Callable[[], "Client"],

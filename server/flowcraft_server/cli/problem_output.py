@@ -1,9 +1,11 @@
 """Prints what is wrong with the files of a deployment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flowcraft_sdk._config.problems import Problem
+from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.blueprints.near import listed
 
 from .terminal import write, write_json
 
@@ -20,6 +22,16 @@ def print_problems(problems: Sequence[Problem], format: str) -> None:
             write(_annotation(problem))
         else:
             write(str(problem), colour="yellow" if problem.severity == "warning" else "red", err=True)
+
+
+def print_suggestions(blueprints: Iterable[Blueprint]) -> None:
+    """Say what is no mistake and might be better: a result that repeats what the run was started with."""
+    without = [blueprint.id for blueprint in blueprints if blueprint.inputs_contract and blueprint.outputs is None]
+    if without:
+        write(
+            f"without `outputs:` a run's result is its whole context, what it was started with too: {listed(without)}",
+            err=True,
+        )
 
 
 def counted(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
 from flowcraft_sdk.connection import address_in
@@ -20,9 +21,10 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.observability.logging import configure_logging
 
 from .client_errors import TextCommands
-from .problem_output import FORMATS, print_problems
+from .problem_output import FORMATS, print_problems, print_suggestions
 from .server_output import print_settings, print_started, print_verdict
-from .terminal import write
+from .shared_options import CONFIG, as_json_option, given, json_before, keep
+from .terminal import write, write_json
 
 EXIT_FAILED = 1
 EXIT_INVALID = 2
@@ -37,24 +39,36 @@ def _end_at_once(_number: int, _frame: FrameType | None) -> None:
 
 @click.group(cls=TextCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowcraft-server")
+@click.option(
+    *CONFIG, "file", expose_value=False, callback=keep, type=click.Path(path_type=Path), help="The deployment's file."
+)
+@click.option("--profile", metavar="NAME", expose_value=False, callback=keep, help="Profile of the file.")
+@json_before
 def main() -> None:
-    """Run and check a Flowcraft deployment."""
+    """Run and check a Flowcraft deployment. The options below may stand before a command or behind it."""
     # The first process of a container has no default for SIGTERM: until the workers handle it, it just ends us.
     signal.signal(signal.SIGTERM, _end_at_once)
 
 
+def _or_root(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """An option of the whole command counts where the command behind it does not say it itself."""
+    before = given(ctx, param.name or "")
+    said = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+    return value if said or before is None else before
+
+
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which deployment is meant."""
-    command = click.option("--profile", metavar="NAME", help="Profile of the file; by default $FLOWCRAFT_PROFILE.")(
-        command
-    )
+    command = click.option(
+        "--profile", metavar="NAME", callback=_or_root, help="Profile of the file; by default $FLOWCRAFT_PROFILE."
+    )(command)
     return click.option(
-        "--config",
-        "-c",
+        *CONFIG,
         "file",
         envvar=CONFIG_VARIABLE,
         default="flowcraft.yaml",
         show_default=True,
+        callback=_or_root,
         type=click.Path(path_type=Path),
         help=f"The deployment's file; ${CONFIG_VARIABLE} names it too.",
     )(command)
@@ -181,12 +195,17 @@ def worker(
 @_common
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--offline", is_flag=True, help="Do not look at Redis.")
-def check(file: Path, profile: str | None, format_: str, offline: bool) -> None:
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@as_json_option
+def check(file: Path, profile: str | None, format_: str, offline: bool, strict: bool, as_json: bool) -> None:
     """Check the file, its handlers, its blueprints and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
     loaded = load_config(file, profile=profile)
+    format_ = "json" if as_json else format_
     print_problems(loaded.problems, format_)
-    if loaded.settings is None:
-        print_verdict(loaded, format_)
+    if format_ == "text":
+        print_suggestions(loaded.blueprints)
+    if loaded.settings is None or (strict and loaded.problems):
+        print_verdict(loaded, format_, strict=strict)
         sys.exit(EXIT_INVALID)
     configure_logging("warning", "pretty", secrets=loaded.secrets)
     with _errors_told():
@@ -195,6 +214,7 @@ def check(file: Path, profile: str | None, format_: str, offline: bool) -> None:
 
 
 @main.group()
+@json_before
 def config() -> None:
     """Look at the configuration."""
 
@@ -202,15 +222,17 @@ def config() -> None:
 @config.command("show")
 @_common
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
-def config_show(file: Path, profile: str | None, origin: bool) -> None:
+@as_json_option
+def config_show(file: Path, profile: str | None, origin: bool, as_json: bool) -> None:
     """Print the settings that count, secrets masked."""
     loaded = load_settings(file, profile=profile)
-    print_settings(loaded, _settings_or_exit(loaded), origin)
+    print_settings(loaded, _settings_or_exit(loaded), origin, as_json)
 
 
 @main.command()
 @_common
-def health(file: Path, profile: str | None) -> None:
+@as_json_option
+def health(file: Path, profile: str | None, as_json: bool) -> None:
     """Exit 0 if Redis answers and a worker was heard of lately: for the health check of a container."""
     from flowcraft_server.service.health import check_health
     from flowcraft_server.store.embedded import running_url
@@ -220,13 +242,14 @@ def health(file: Path, profile: str | None) -> None:
     configure_logging("error", "pretty", secrets=loaded.secrets)
     url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
     with _errors_told():
-        write(check_health(settings, url or _redis_variable(loaded)))
+        _print_line("health", check_health(settings, url or _redis_variable(loaded)), as_json)
 
 
 @main.command()
 @_common
 @click.option("--dry", is_flag=True, help="Only say what would be removed.")
-def gc(file: Path, profile: str | None, dry: bool) -> None:
+@as_json_option
+def gc(file: Path, profile: str | None, dry: bool, as_json: bool) -> None:
     """Remove ended runs that are past retention, now; the workers do it by themselves, once a minute."""
     from flowcraft_server.service.retention import clean, overdue
 
@@ -235,7 +258,14 @@ def gc(file: Path, profile: str | None, dry: bool) -> None:
     configure_logging("warning", "pretty", secrets=loaded.secrets)
     with _errors_told():
         url = _known_url(loaded, settings)
-        write(overdue(url, settings) if dry else clean(url, settings))
+        _print_line("gc", overdue(url, settings) if dry else clean(url, settings), as_json)
+
+
+def _print_line(what: str, line: str, as_json: bool) -> None:
+    if as_json:
+        write_json({what: line})
+    else:
+        write(line)
 
 
 def _known_url(loaded: LoadResult, settings: Settings) -> str:

@@ -15,17 +15,17 @@ from flowcraft_server.service.redis_gate import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
 from .problem_output import counted
-from .terminal import write
+from .terminal import write, write_json
 
 
-def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> None:
+def print_verdict(loaded: LoadResult, format: str, about_redis: str = "", *, strict: bool = False) -> None:
     """Print, for people, how it went in one line."""
     if format == "json":
         return
     errors = len(loaded.errors)
     warnings = len(loaded.problems) - errors
     counts = counted(errors, "error") + (f", {counted(warnings, 'warning')}" if warnings else "")
-    if errors:
+    if errors or (strict and warnings):
         write(f"{counts}: nothing was started", err=True)
         return
     handlers, blueprints = counted(len(loaded.handlers), "handler"), counted(len(loaded.blueprints), "blueprint")
@@ -33,9 +33,14 @@ def print_verdict(loaded: LoadResult, format: str, about_redis: str = "") -> Non
     write(f"{loaded.path.name} is right{also}: {handlers}, {blueprints}, Redis {about_redis}")
 
 
-def print_settings(loaded: LoadResult, settings: Settings, origin: bool) -> None:
-    """Print the settings that count as YAML, or each with where it comes from."""
+def print_settings(loaded: LoadResult, settings: Settings, origin: bool, as_json: bool = False) -> None:
+    """Print the settings that count as YAML or JSON, or each with where it comes from."""
     plain = plain_settings(settings, loaded.secrets)
+    if as_json:
+        origins = with_origins(plain, loaded.values) if origin else ()
+        shown = [{"path": path, "value": value, "origin": place} for path, value, place in origins]
+        write_json(shown if origin else plain)
+        return
     if not origin:
         write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
         return

@@ -8,6 +8,8 @@ import click
 
 from flowcraft_server.observability.terminal import plain_json, plain_text
 
+from .json_form import json_form
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,9 +30,9 @@ def write(
     click.secho(escaped, err=err, nl=end, fg=colour, bold=bold or None)
 
 
-def write_json(value: Any) -> None:
-    """Write a value as JSON; what JSON has no form for (a decimal, a date) as its text."""
-    click.echo(plain_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+def write_json(value: Any, *, err: bool = False) -> None:
+    """Write a value as JSON, in the form of `json_form`."""
+    click.echo(plain_json(json.dumps(json_form(value), indent=2, ensure_ascii=False)), err=err)
 
 
 def console() -> "Console":
