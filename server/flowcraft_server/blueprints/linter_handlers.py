@@ -1,6 +1,6 @@
 """Handlers that do not exist, and params that do not fit them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from flowcraft_server.blueprints.quoting import quoted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 
@@ -56,13 +57,48 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
     model = spec.params if spec is not None else None
     if model is None:
         return
+    given = {**findings.handler_params.get(name, {}), **params}
     try:
-        model.model_validate({**findings.handler_params.get(name, {}), **params})
+        for place, meant in _unread(model.model_validate(given), given):
+            findings.error((*path, *place), f"handler '{name}' has no such param{meant}", key=True)
     except ValidationError as error:
         for details in error.errors(include_url=False, include_context=False):
             _explain(findings, name, model, params, path, details)
     except Exception as error:
         findings.error(path, f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
+
+
+def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Keys that a model passes over which does not say that it does: they are misspelt, most often."""
+    known = {key: name for name, field in type(model).model_fields.items() for key in _keys_of(model, name, field)}
+    for key, value in given.items():
+        if key in known:
+            yield from _unread_below(getattr(model, known[key]), value, (*path, key))
+        elif "extra" not in model.model_config:
+            yield (*path, key), did_you_mean(key, known)
+
+
+def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if hasattr(read, "model_fields") and isinstance(value, Mapping):
+        yield from _unread(read, value, path)
+    elif isinstance(read, list | tuple) and isinstance(value, list | tuple):
+        for index, (inner, item) in enumerate(zip(read, value, strict=False)):
+            yield from _unread_below(inner, item, (*path, index))
+    elif isinstance(read, Mapping) and isinstance(value, Mapping):
+        for key in value.keys() & read.keys():
+            yield from _unread_below(read[key], value[key], (*path, key))
+
+
+def _keys_of(model: "BaseModel", name: str, field: "FieldInfo") -> Iterator[str]:
+    """What a field of a model may be written as."""
+    alias = field.validation_alias
+    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+    if alias is None or by_name:
+        yield name
+    for choice in getattr(alias, "choices", [alias]):
+        first = choice if isinstance(choice, str) else (getattr(choice, "path", None) or [None])[0]
+        if isinstance(first, str):
+            yield first
 
 
 def _explain(

@@ -137,9 +137,9 @@ def _params(reading: Reading, entry: Entry, draft: NodeDraft, path: Path, older:
         fields = Fields(renamed, fields.mark)
     reading.marks.put(place, fields.mark, entry.key_mark)
     params: dict[str, Any] = reading.data(fields, place)
-    duration = fields.entries.get(_DURATION_PARAMS.get(draft.uses, ""))
-    if duration is not None:
-        reading.has_unit(duration.value, (*place, _DURATION_PARAMS[draft.uses]))
+    name = _DURATION_PARAMS.get(draft.uses)
+    if name is not None and name in fields.entries:
+        reading.has_unit(fields.entries[name].value, (*place, name))
     called = fields.entries.get("blueprintId")
     if draft.uses == "subflow" and called is not None and isinstance(called.value, Scalar):
         params["blueprintId"] = None if is_null(called.value) else called.value.text

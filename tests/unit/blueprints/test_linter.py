@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linter import lint
@@ -281,3 +282,44 @@ def test_a_subflow_gives_nothing_that_its_child_cannot_have(uses: str, severity:
     assert [problem.severity for problem in found] == ([severity] if severity else [])
     if severity:
         assert "'nothing' is no node or key of blueprint 'child', and nothing in it writes it" in str(found[0])
+
+
+class Reader(BaseModel):
+    path: str = "."
+
+
+class Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    path: str = "."
+
+
+class Settings(BaseModel):
+    model: str = Field(default="m", alias="modelName")
+    reader: Reader = Reader()
+    readers: list[Reader] = []
+    by_name: dict[str, Reader] = {}
+    lenient: Lenient = Lenient()
+    either: int = Field(default=1, validation_alias=AliasChoices("first", "second"))
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ("{modelName: x, reader: {path: a}, readers: [{path: b}], by_name: {x: {path: c}}, first: 1}", []),
+        ("{second: 2, lenient: {anything: 1}}", []),
+        ("{modelNmae: x}", ["nodes.a.params.modelNmae: handler 'set' has no such param; did you mean 'modelName'?"]),
+        ("{model: x}", ["nodes.a.params.model: handler 'set' has no such param; did you mean 'modelName'?"]),
+        ("{reader: {pth: a}}", ["nodes.a.params.reader.pth: handler 'set' has no such param; did you mean 'path'?"]),
+        (
+            "{readers: [{path: a}, {paht: b}], by_name: {x: {apth: c}}}",
+            [
+                "nodes.a.params.readers[1].paht: handler 'set' has no such param; did you mean 'path'?",
+                "nodes.a.params.by_name.x.apth: handler 'set' has no such param; did you mean 'path'?",
+            ],
+        ),
+    ],
+)
+def test_params_that_a_model_passes_over_are_misspelt(params: str, said: list[str]) -> None:
+    handlers = {"set": HandlerSpec(params=Settings)}
+    assert messages_of(f"nodes: {{a: {{uses: set, params: {params}}}}}", handlers=handlers) == said
