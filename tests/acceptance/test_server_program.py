@@ -74,7 +74,7 @@ def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
     for text in (
         "flowcraft · acceptance",
         ".flowcraft/data",
-        "chain, long",
+        "chain@",
         "echo, slow, sleepy",
         "flowcraft start chain",
     ):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_sdk import ConfigurationError, RunFailedError
+from flowcraft_sdk import ConfigurationError, RunFailedError, RunStatus
 from flowcraft_server.config.handler_forms import HandlerError
 from flowcraft_server.testing import TestEnvironment
 
@@ -142,3 +142,22 @@ def test_a_test_that_fails_inside_of_a_handler_fails_with_its_message() -> None:
         pytest.raises(RunFailedError, match="node 'a': Failed: the amount is wrong"),
     ):
         env.client.execute("g", {}, timeout=10)
+
+
+def test_the_patience_for_a_missing_handler_follows_the_test_clock() -> None:
+    blueprint = {"id": "gone", "nodes": [{"id": "a", "uses": "nowhere"}]}
+    with TestEnvironment(blueprints=blueprint, handlers={}, check=False) as env:
+        run = env.client.start("gone")
+        env.run_until_idle()
+        assert run.status() is RunStatus.RUNNING
+        pauses = []
+        for _ in range(3):
+            pauses.append(round(env.clock.advance_to_next_timer().total_seconds(), 1))
+            env.run_until_idle()
+        assert pauses == sorted(pauses)
+        assert pauses[-1] > 1.5
+        env.clock.advance(40)
+        assert run.wait(timeout=10).status is RunStatus.FAILED
+        assert run.describe().failures[0].type == "HandlerNotFound"
+        handed_back = [event for event in run.events() if event.type == "node_handed_back"]
+        assert len(handed_back) == 4

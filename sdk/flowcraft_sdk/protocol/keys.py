@@ -109,6 +109,11 @@ class Keys:
         return self.base + "blueprints"
 
     @property
+    def publishers(self) -> str:
+        """Hash: blueprint id -> who published its current plan, and when, as JSON."""
+        return self.base + "publishers"
+
+    @property
     def control(self) -> str:
         """Channel of stop notices to workers: `run|why`."""
         return self.base + "control"

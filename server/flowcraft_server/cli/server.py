@@ -122,7 +122,7 @@ def dev(file: Path, profile: str | None, **options: Any) -> None:
                 deployment,
                 stop,
                 lenient=True,
-                started=lambda hashes: print_started(loaded, settings, url, hashes, store),
+                started=lambda published: print_started(loaded, settings, url, published, store),
                 store=store,
             )
         finally:
@@ -209,7 +209,7 @@ def check(file: Path, profile: str | None, format_: str, offline: bool, strict: 
         sys.exit(EXIT_INVALID)
     configure_logging("warning", "pretty", secrets=loaded.secrets)
     with _errors_told():
-        about_redis = "not looked at" if offline else _check_redis(loaded.settings)
+        about_redis = "not looked at" if offline else _check_redis(loaded, loaded.settings)
     print_verdict(loaded, format_, about_redis)
 
 
@@ -319,8 +319,9 @@ def _redis_variable(loaded: LoadResult) -> str | None:
         sys.exit(EXIT_INVALID)
 
 
-def _check_redis(settings: Settings) -> str:
+def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     from flowcraft_sdk.protocol.keys import Keys
+    from flowcraft_server.service.launch import Deployment
     from flowcraft_server.service.redis_gate import (
         RedisUnusable,
         check_durability,
@@ -338,7 +339,7 @@ def _check_redis(settings: Settings) -> str:
     complaints = complaints_about(client, url)
     if complaints and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(complaints))
-    for warning in warnings_about(client, url):
+    for warning in (*warnings_about(client, url), *Deployment(loaded, settings, url).look_for_others(client)):
         write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -11,6 +10,8 @@ from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_duration
 from flowcraft_server.config.show import plain_settings, with_origins
+from flowcraft_server.service.launch import Published
+from flowcraft_server.service.neighbours import listed_publications
 from flowcraft_server.service.redis_gate import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
@@ -54,18 +55,18 @@ def print_settings(loaded: LoadResult, settings: Settings, origin: bool, as_json
 
 
 def print_started(
-    loaded: LoadResult, settings: Settings, url: str, hashes: Mapping[str, str], store: EmbeddedStore | None
+    loaded: LoadResult, settings: Settings, url: str, published: Published, store: EmbeddedStore | None
 ) -> None:
     """Tell what runs now, where its state lies, and what to type next."""
     executor = settings.executor
-    first = next(iter(hashes), None)
+    first = next(iter(published.hashes), None)
     workers = f"{executor.workers} {'processes' if executor.worker_type == 'process' else 'threads'}"
     if executor.processes > 1:
         workers = f"{executor.processes} processes of {workers}"
     queues = ", ".join(executor.queues)
     rows = [
         ("store", _store_line(url, store)),
-        ("blueprints", _listed(list(hashes))),
+        ("blueprints", listed_publications(published.before, published.hashes)),
         ("handlers", _listed(list(loaded.handlers))),
         (
             "workers",

@@ -107,6 +107,15 @@ class Engine:
         self.max_depth = max_depth
         self.max_nodes = max_nodes
 
+    def store_seconds(self) -> float:
+        """The time as the scripts see it, which tests may move, in seconds."""
+
+        def read() -> float:
+            seconds, micros = self.link.redis.time()
+            return float(seconds + micros / 1e6 + float(self.link.redis.get(self.keys.clock) or 0) / 1000)
+
+        return float(self.link.plainly(read))
+
     def open(self, claim: Claim, plan: Plan, node: PlanNode, handler: RunnableHandler | None) -> Attempt:
         """Make an attempt of a claim. The input is resolved by `prepare`, which may raise."""
         timeout_ms = node.node.config.timeout_ms

@@ -249,6 +249,7 @@ class WorkerProcess:
                 "started": int(time.time() * 1000),
                 "concurrency": self.settings.threads,
                 "queues": ",".join(self.settings.queues),
+                "deployment": self.settings.deployment,
             },
         )
 

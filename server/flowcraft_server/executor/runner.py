@@ -29,6 +29,8 @@ from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreUnavailable
 
 MOST_TOLD = 1000
+SHORTEST_HAND_BACK, LONGEST_HAND_BACK = 0.5, 8.0
+"""Seconds for which a node is handed back whose handler is not here: longer each time, as others look at it meanwhile."""
 
 
 class Bridge(Protocol):
@@ -65,7 +67,7 @@ class NodeRunner:
         self._redactor = Redactor(settings.secrets)
         self._direct: dict[int, Attempt] = {}
         self._told_large: set[tuple[str, str]] = set()
-        self._missing: dict[tuple[str, str], float] = {}
+        self._missing: dict[tuple[str, str], tuple[float, int]] = {}
         queues = ",".join(settings.queues)
         self._seats = {how: Seat(settings.worker_id, settings.lease_ms, queues, how) for how in "qn-"}
 
@@ -142,12 +144,20 @@ class NodeRunner:
         """During a rolling deploy another worker may have it: hand the node back for a while, then fail it."""
         claim = attempt.claim
         name = self._uses(attempt.node.node, claim)
-        since = self._missing.setdefault(attempt.key, clock())
-        if clock() - since < self.settings.missing_handler_patience:
-            logger.warning("run {} node {}: no handler '{}' here, handing it back", claim.run_id, claim.inst, name)
-            attempt.due = 0.5
-            return Parked(self._release(attempt, 500))
-        del self._missing[attempt.key]
+        now = self.engine.store_seconds()
+        since, times = self._missing.get(attempt.key, (now, 0))
+        if now - since < self.settings.missing_handler_patience:
+            if len(self._missing) >= MOST_TOLD:  # others took them meanwhile; nobody says so
+                self._missing.pop(next(iter(self._missing)))
+            self._missing[attempt.key] = since, times + 1
+            pause = min(SHORTEST_HAND_BACK * 2**times, LONGEST_HAND_BACK)
+            logger.bind(run=claim.run_id, node=claim.inst, blueprint=claim.blueprint_id).warning(
+                "no handler '{}' here: handing the node back for {:g} s; is another deployment served under this name?",
+                name, pause,
+            )  # fmt: skip
+            attempt.due = pause
+            return Parked(self._release(attempt, round(pause * 1000)))
+        self._missing.pop(attempt.key, None)
         known = ", ".join(sorted(self.handlers)) or "none"
         raise HandlerNotFound(f"no worker has a handler '{name}'; known here: {known}")
 

@@ -8,6 +8,7 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
@@ -18,6 +19,16 @@ from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
 from .collector import collect_less_often
 from .isolation import IsolationProcesses, give_up_worker
+from .neighbours import (
+    Neighbours,
+    deployment_id,
+    file_of,
+    listed_publications,
+    listed_workers,
+    look_around,
+    note_publisher,
+)
+from .neighbours import warnings_about as neighbour_warnings
 from .program import restart_this_program
 from .publishing import KeptPublished
 from .redis_gate import (
@@ -34,6 +45,19 @@ from .supervisor import Supervisor, child_command
 from .worker import build_worker, serve
 
 URL_VARIABLE = "FLOWCRAFT__REDIS__URL"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a deployment has published.
+
+    Attributes:
+        hashes: of the plan of each of its blueprints, by id.
+        before: what was published under its name until then, and who serves it besides.
+    """
+
+    hashes: Mapping[str, str]
+    before: Neighbours
 
 
 @dataclass(frozen=True)
@@ -60,6 +84,11 @@ class Deployment:
     worker_id: str = ""
     executing: int | None = None
 
+    @property
+    def id(self) -> str:
+        """What this deployment is told from others by."""
+        return deployment_id(self.loaded.path)
+
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
         """Wait for Redis and check it.
 
@@ -81,8 +110,8 @@ class Deployment:
         check_durability(client, self.url, Keys(self.settings.name), self.settings.redis.durability)
         return client
 
-    def publish(self, client: "redis.Redis") -> dict[str, str]:
-        """Publish blueprints and settings; returns the hash of each blueprint's plan.
+    def publish(self, client: "redis.Redis") -> "Published":
+        """Publish blueprints and settings; returns the hash of each blueprint's plan, and what was there before.
 
         Raises:
             RedisUnusable: Redis refused.
@@ -90,11 +119,13 @@ class Deployment:
         keys, settings = Keys(self.settings.name), self.settings
         queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
         try:
+            before = look_around(client, keys, self.id)
             unchanged = self._unchanged(client, keys)
             blueprints = self.loaded.blueprints
             if isinstance(blueprints, KeptBlueprints):
                 blueprints = [blueprints.of(name) for name in blueprints.ids if name not in unchanged]
             hashes = publish_blueprints(client, keys, blueprints, queues, unchanged)
+            note_publisher(client, keys, before, hashes, self.id)
             publish_settings(
                 client,
                 keys,
@@ -107,7 +138,26 @@ class Deployment:
             raise RedisUnusable(f"{shown_url(self.url)}: the blueprints could not be published: {error}") from error
         if self.loaded.kept is not None:
             self.loaded.kept.keep_plans(hashes)
-        return hashes
+        return Published(hashes, before)
+
+    def look_for_others(self, client: "redis.Redis") -> list[str]:
+        """What speaks for another deployment of the same name, without publishing anything.
+
+        Raises:
+            RedisUnusable: Redis refused.
+        """
+        try:
+            before = look_around(client, Keys(self.settings.name), self.id)
+        except redis.exceptions.RedisError as error:
+            raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
+        foreign = {
+            name for name, known in before.published.items() if known.by and file_of(known.by) != file_of(self.id)
+        }
+        queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
+        ours = [blueprint for blueprint in self.loaded.blueprints if blueprint.id in foreign]
+        return neighbour_warnings(
+            before, self.id, {blueprint.id: compile_blueprint(blueprint, queues).hash for blueprint in ours}
+        )
 
     def _unchanged(self, client: "redis.Redis", keys: Keys) -> dict[str, str]:
         """Blueprints that have not changed since an earlier start, and whose plans are still in Redis."""
@@ -169,6 +219,7 @@ class Deployment:
             executing=self.executing,
             replace_process=end_this_process if self.supervised else restart_this_program,
             secrets=self.loaded.secrets,
+            deployment=self.id,
         )
         models.warn()
         collect_less_often()
@@ -207,7 +258,7 @@ def run_deployment(
     *,
     publish: bool = True,
     lenient: bool = False,
-    started: Callable[[Mapping[str, str]], None] = lambda _hashes: None,
+    started: Callable[[Published], None] = lambda _published: None,
     store: EmbeddedStore | None = None,
 ) -> bool:
     """Run a deployment until a stop is asked for; returns whether all that ran could finish.
@@ -215,7 +266,7 @@ def run_deployment(
     Args:
         publish: whether the blueprints are to be published, or others do that.
         lenient: whether a Redis that may lose data is only warned about.
-        started: called with the hash of each published plan when Redis is ready.
+        started: called with what was published when Redis is ready.
         store: the embedded store, if the deployment runs on it; it is started again should it die.
 
     Raises:
@@ -232,15 +283,33 @@ def run_deployment(
 
     settings = deployment.settings
     client = deployment.open_redis(stop, lenient=lenient)
-    hashes = deployment.publish(client) if publish else {}
+    keys = Keys(settings.name)
+    published = deployment.publish(client) if publish else Published({}, look_around(client, keys, deployment.id))
     kept = KeptPublished(
-        client, Keys(settings.name), hashes, lambda: deployment.publish(client), settings.executor.heartbeat
+        client, keys, published.hashes, lambda: deployment.publish(client), settings.executor.heartbeat, deployment.id
     )
-    started(hashes)
-    logger.info("serving '{}' on queue {}", settings.name, ", ".join(settings.executor.queues))
+    started(published)
+    _tell_start(deployment, published)
     try:
         finished = deployment.work(stop, look_after_store)
     finally:
         client.close()
     logger.info("stopped{}", "" if finished else "; what had not finished was handed back")
     return finished
+
+
+def _tell_start(deployment: Deployment, published: Published) -> None:
+    """Say what is served, where, what publishing it changed, and who serves the name besides. A supervised worker says less."""
+    settings = deployment.settings
+    queues = ", ".join(settings.executor.queues)
+    if deployment.supervised:
+        logger.info("serving '{}' on queue {}", settings.name, queues)
+        return
+    before, hashes = published.before, published.hashes
+    blueprints = listed_publications(before, hashes) if hashes else f"{len(before.published)} that others published"
+    place = shown_url(deployment.url)
+    logger.info("serving '{}' on queue {}, at {}; blueprints: {}", settings.name, queues, place, blueprints)
+    if before.workers:
+        logger.info("'{}' is served by {} as well", settings.name, listed_workers(before.workers))
+    for warning in neighbour_warnings(before, deployment.id, published.hashes):
+        logger.warning(warning)

@@ -9,6 +9,8 @@ from loguru import logger
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.steps import clock
 
+from .neighbours import file_of, read_published
+
 
 class KeptPublished:
     """Looks now and then whether what was published is still there, and has it published again if not.
@@ -21,10 +23,17 @@ class KeptPublished:
         hashes: of the plan of each blueprint that was published, by id.
         publish: publishes everything again.
         pause: seconds between two looks.
+        own: this deployment, as others see it.
     """
 
     def __init__(
-        self, client: Any, keys: Keys, hashes: Mapping[str, str], publish: Callable[[], object], pause: float
+        self,
+        client: Any,
+        keys: Keys,
+        hashes: Mapping[str, str],
+        publish: Callable[[], object],
+        pause: float,
+        own: str = "",
     ) -> None:
         self._client = client
         self._keys = keys
@@ -32,6 +41,8 @@ class KeptPublished:
         self._publish = publish
         self._pause = pause
         self._next = clock() + pause
+        self._own = own
+        self._told: dict[str, str] = {}
 
     def tick(self) -> None:
         """Look, if it is time for it. While Redis is away nothing can be said."""
@@ -42,6 +53,8 @@ class KeptPublished:
             missing = self.missing()
             if missing:
                 self._publish()
+            else:
+                self._tell_replaced()
         except redis.exceptions.RedisError as error:
             logger.debug("it cannot be seen whether everything is published: {}", error)
             return
@@ -79,3 +92,19 @@ class KeptPublished:
         if spoken is None or (spoken.decode() if isinstance(spoken, bytes) else spoken) != PROTOCOL_VERSION:
             return "" if spoken is not None else "the protocol's version was"
         return "" if has_settings else "the deployment's settings were"
+
+    def _tell_replaced(self) -> None:
+        """Say once of each version that another deployment has published in place of ours."""
+        if not self._hashes:
+            return
+        found = read_published(self._client, self._keys)
+        for name, ours in self._hashes.items():
+            now = found.get(name)
+            if now is None or now.plan in (ours, self._told.get(name)) or now.by == self._own:
+                continue
+            self._told[name] = now.plan
+            ours_too = file_of(now.by) == file_of(self._own)
+            advice = "" if ours_too else "; two deployments share this name: give one of them another `name`"
+            logger.warning(
+                "new runs of '{}' get another version than the one published here: {}{}", name, now.shown(), advice
+            )

@@ -31,6 +31,7 @@ def build_worker(
     executing: int | None = None,
     replace_process: Callable[[], None] | None = None,
     secrets: frozenset[str] = frozenset(),
+    deployment: str = "",
 ) -> tuple[WorkerProcess, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
 
@@ -42,6 +43,7 @@ def build_worker(
         isolated: it runs nothing but suspects of lost workers.
         worker_id: the name that its supervisor knows it by; "" for a new one.
         executing: descriptor of the record of what it executes, if its supervisor keeps one.
+        deployment: `host:file` of the deployment, for others to see.
         replace_process: ends this process so that a fresh one takes its place.
 
     Raises:
@@ -49,7 +51,7 @@ def build_worker(
     """
     models = build_models(settings.llm, base=folder)
     runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
-    chosen = replace(worker_settings(settings), secrets=secrets, owns_process=True)
+    chosen = replace(worker_settings(settings), secrets=secrets, owns_process=True, deployment=deployment)
     chosen = replace(chosen, suspects="only" if isolated else "elsewhere")
     if single:
         chosen = replace(chosen, abandoned_threads=0)

@@ -110,7 +110,7 @@ def test_kept_blueprints_are_published_whatever_redis_still_has(env: TestEnviron
         loaded = load_config(tmp_path / "flowcraft.yaml", keep=True)
         assert loaded.settings is not None
         deployment = Deployment(loaded, loaded.settings, env.url)
-        found.append(deployment.publish(env.link.redis))
+        found.append(dict(deployment.publish(env.link.redis).hashes))
         plan = found[-1]["kept"]
         assert env.link.redis.hget(env.keys.plan(plan), "doc") is not None
         assert env.link.redis.hget(env.keys.blueprints, "kept") == plan.encode()
