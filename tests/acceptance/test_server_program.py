@@ -265,7 +265,7 @@ def test_run_and_worker_on_an_external_redis(folder: Path, external: str) -> Non
 def test_run_needs_a_redis_that_answers(folder: Path, tmp_path: Path) -> None:
     result = run_command(folder, "run", REDIS_URL=f"unix://{tmp_path}/none.sock")
     assert result.returncode == 1
-    assert "does not answer, 0.3 s were waited" in result.stderr.splitlines()[-1]
+    assert "does not answer within 0.3 s" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
 
 

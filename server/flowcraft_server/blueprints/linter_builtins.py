@@ -89,7 +89,8 @@ PARAMS: Mapping[str, Mapping[str, Check]] = {
         "workerUsesKey": _text, "gatherNodeId": _text, "chunkSize": _count, "maxLive": _count, "params": _mapping,
     },
     "batch-gather": {"gatherNodeId": _text, "outputKey": _text},
-    "map": {"uses": _text, "params": _mapping, "outputKey": _text, "chunkSize": _count, "maxLive": _count,
+    "map": {"uses": _text, "call": _text, "inputs": _names, "outputs": _names,
+            "params": _mapping, "outputKey": _text, "chunkSize": _count, "maxLive": _count,
             "allowMissing": _flag},
     "sleep": {"duration": _duration},
     "wait": _WAIT,
@@ -102,7 +103,6 @@ _NEEDED = {
         "workerUsesKey": "the handler that runs for each item",
         "gatherNodeId": "the id of the batch-gather node that collects the results",
     },
-    "map": {"uses": "the handler that runs for each item"},
     "sleep": {"duration": "how long, such as 30s or 5m"},
 }
 
@@ -134,12 +134,36 @@ def _check_params(findings: Findings, node: Node) -> None:
     for name, what in _NEEDED.get(node.uses, {}).items():
         if node.params.get(name) is None:
             findings.error(node_path(node, "params", name), f"'{node.uses}' needs it: {what}")
+    if node.uses == "map":
+        _check_items(findings, node)
     for name, value in node.params.items():
         path = node_path(node, "params", name)
         if name not in known:
             _unknown(findings, node, name, known)
         elif value is not None and (wrong := known[name](value)):
             findings.error(path, wrong)
+
+
+def _check_items(findings: Findings, node: Node) -> None:
+    """The items of a `map` are run by a handler or by a blueprint."""
+    uses, call = node.params.get("uses"), node.params.get("call")
+    if uses is None and call is None:
+        what = "the handler that runs for each item, or 'call' the blueprint"
+        findings.error(node_path(node, "params", "uses"), f"'map' needs it: {what}")
+    if uses is not None and call is not None:
+        findings.error(
+            node_path(node, "params", "call"), "'call' and 'uses' do not go together: each item is run by one of them"
+        )
+    for name in ("inputs", "outputs") if call is None else ("params",):
+        if name in node.params:
+            other = "'call'" if call is None else "'uses'"
+            findings.error(
+                node_path(node, "params", name),
+                f"goes with {other}: a handler gets the item and its params"
+                if call is None
+                else f"goes with {other}: a blueprint is given `inputs`",
+                key=True,
+            )
 
 
 def _unknown(findings: Findings, node: Node, name: str, known: Mapping[str, Check]) -> None:

@@ -42,7 +42,7 @@ def _conventional(findings: Findings) -> Iterator[tuple[Path, str]]:
             for index, candidate in enumerate(value) if isinstance(value, list) else ():
                 if isinstance(candidate, str):
                     yield (*path, index), candidate
-            if isinstance(value, str):
+            if isinstance(value, str) and not (node.uses == "map" and value.partition(".")[0] in ("item", "index")):
                 yield path, value
 
 

@@ -41,7 +41,7 @@ def _reads(node: Node) -> Iterator[tuple[Path, str]]:
         yield node_path(node, "inputs"), node.inputs
     for name, value in (node.inputs or {}).items() if not isinstance(node.inputs, str) else ():
         yield node_path(node, "inputs", name), value
-    given = node.params.get("inputs") if node.uses == "subflow" else None
+    given = node.params.get("inputs") if node.uses in ("subflow", "map") else None
     for name, value in given.items() if isinstance(given, Mapping) else ():
         if isinstance(value, str):
             yield node_path(node, "params", "inputs", name), value

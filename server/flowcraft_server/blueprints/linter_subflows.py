@@ -21,7 +21,7 @@ def check_subflows(findings: Findings) -> None:
         if child is None:
             near = findings.nearest(called, findings.blueprints)
             known = f"did you mean '{near}'?" if near else f"known: {listed(sorted(findings.blueprints))}"
-            findings.error(node_path(node, "params", "blueprintId"), f"no blueprint '{called}'; {known}")
+            findings.error(node_path(node, "params", _key(node)), f"no blueprint '{called}'; {known}")
             continue
         _check_recursion(findings, node, called)
         _check_handed_over(findings, node, child)
@@ -43,18 +43,23 @@ def _check_names(findings: Findings) -> None:
 
 
 def called_id(node: Node) -> str | None:
-    """The id of the blueprint that a node calls, if it calls one."""
-    called = node.params.get("blueprintId") if node.uses == "subflow" else None
+    """The id of the blueprint that a node calls, once or for each item of a list, if it calls one."""
+    called = node.params.get(_key(node)) if node.uses in ("subflow", "map") else None
     return called if isinstance(called, str) and called else None
+
+
+def _key(node: Node) -> str:
+    return "call" if node.uses == "map" else "blueprintId"
 
 
 def _check_recursion(findings: Findings, node: Node, called: str) -> None:
     own = findings.blueprint.id
     if own not in _calls_below(findings.blueprints, called):
         return
-    path = node_path(node, "params", "blueprintId")
+    path = node_path(node, "params", _key(node))
     how = f"'{called}' calls '{own}' again" if called != own else "the blueprint calls itself"
-    if node.id in always_run(findings.graph) and own in _calls_below(findings.blueprints, called, only_always=True):
+    always = node.uses == "subflow" and node.id in always_run(findings.graph)
+    if always and own in _calls_below(findings.blueprints, called, only_always=True):
         findings.error(path, f"{how}, in every run: it would never end; put the call behind an action or a condition")
     else:
         findings.warning(path, f"{how}; the depth of calls is limited by limits.subflowDepth")
@@ -80,7 +85,7 @@ def _calls(blueprint: Blueprint, only_always: bool) -> Iterator[str]:
     always = always_run(Graph(blueprint)) if only_always else None
     for node in callers:
         called = called_id(node)
-        if called is not None and (always is None or node.id in always):
+        if called is not None and (always is None or (node.id in always and node.uses == "subflow")):
             yield called
 
 
@@ -100,6 +105,8 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
         if name not in contract:
             message = f"blueprint '{child.id}' has no input of this name{findings.meant(name, contract)}"
             findings.warning(node_path(node, "params", "inputs", name), message, key=True)
+    if node.uses == "map" and not given:
+        return  # the keys of each item
     for name, rule in contract.items():
         if name not in given and "default" not in rule and rule.get("required", True):
             message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over: the node would fail"

@@ -93,7 +93,7 @@ def _metadata(reading: Reading, tree: Tree) -> dict[str, Any]:
 
 def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
     config = draft.config
-    if draft.uses in WAITING_USES:
+    if draft.uses in WAITING_USES or (draft.uses == "map" and draft.params.get("call") is not None):
         defaults = replace(defaults, timeout_ms=None)  # meant for handlers; people answer more slowly
     if draft.join is not None:
         config = with_defaults(config, NodeConfig(join="any" if draft.join == "any" else "all"))

@@ -140,9 +140,10 @@ def _params(reading: Reading, entry: Entry, draft: NodeDraft, path: Path, older:
     name = _DURATION_PARAMS.get(draft.uses)
     if name is not None and name in fields.entries:
         reading.has_unit(fields.entries[name].value, (*place, name))
-    called = fields.entries.get("blueprintId")
-    if draft.uses == "subflow" and called is not None and isinstance(called.value, Scalar):
-        params["blueprintId"] = None if is_null(called.value) else called.value.text
+    key = {"subflow": "blueprintId", "map": "call"}.get(draft.uses)
+    called = fields.entries.get(key) if key is not None else None
+    if key is not None and called is not None and isinstance(called.value, Scalar):
+        params[key] = None if is_null(called.value) else called.value.text
     return params
 
 

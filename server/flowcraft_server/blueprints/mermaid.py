@@ -61,8 +61,9 @@ def _names(graph: Graph) -> dict[str, str]:
 
 def _box(node: Node, is_start: bool) -> str:
     text = node.id
-    if node.uses == "subflow" and isinstance(node.params.get("blueprintId"), str):
-        text += f" ({node.params['blueprintId']})"
+    called = node.params.get({"subflow": "blueprintId", "map": "call"}.get(node.uses, ""))
+    if isinstance(called, str):
+        text += f" ({called})"
     opening, closing = _SHAPES.get(node.uses, ("(", ")") if is_start else ("[", "]"))
     return f"{opening}{_label(text)}{closing}"
 

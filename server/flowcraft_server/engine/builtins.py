@@ -228,8 +228,10 @@ def expanded(engine: Engine, attempt: Attempt) -> Done:
     return Done(None if raw is None else wire.loads(raw), attempt.claim.attached[1] or None)
 
 
+SUBFLOW = "subflow"
+
 BUILTINS: Mapping[str, Builtin] = {
-    "subflow": _subflow,
+    SUBFLOW: _subflow,
     LOOP_CONTROLLER: _loop_controller,
     "batch-scatter": _scatter,
     "batch-gather": _gather,

@@ -1,6 +1,7 @@
 """Subflows: a child run in its own right, and its outcome as the parent node's (blueprint semantics 2.13)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.context_input import fill_contract, misfits_told
@@ -15,6 +16,32 @@ from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.values import MISSING
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a node says of the subflow that it calls, once or for each item of its batch.
+
+    Attributes:
+        blueprint_id: of the child; anything at all, as handlers may add such nodes.
+        inputs: keys of the child's context, by name the path that each comes from.
+        outputs: what the node returns, by name the path into the child.
+        is_item: the call is of one item of a `map`: paths may read `item` and `index`, and nothing is written.
+    """
+
+    blueprint_id: Any
+    inputs: Mapping[str, str] | None
+    outputs: Mapping[str, str] | None
+    is_item: bool
+
+
+def called_by(attempt: Attempt) -> Called:
+    """The call that an attempt at a subflow, or at an item of a `map` of subflows, makes."""
+    is_item = attempt.claim.item is not None
+    params = attempt.node.node.params if is_item else attempt.params
+    return Called(
+        params.get("call" if is_item else "blueprintId"), params.get("inputs"), params.get("outputs"), is_item
+    )
+
+
 def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCall:
     """The call that starts the child run with its inputs.
 
@@ -23,54 +50,61 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
     Raises:
         InvalidNodeInput: no blueprint is named, it is not published, or what it is given does not fit its `inputs`.
     """
-    claim, params = attempt.claim, attempt.params
-    blueprint_id = params.get("blueprintId")
+    claim, called = attempt.claim, called_by(attempt)
+    blueprint_id = called.blueprint_id
     if not isinstance(blueprint_id, str | int) or isinstance(blueprint_id, bool):
         raise InvalidNodeInput(f"subflow '{claim.node_id}' needs params.blueprintId, the id of a blueprint")
     known = plans.last(str(blueprint_id))
     if known is not None:
         try:
-            return _call(engine, attempt, known)
+            return _call(engine, attempt, called, known)
         except InvalidNodeInput:
             pass  # it may fit what has been published since
     plan = plans.current(str(blueprint_id))
     if plan is None:
         raise InvalidNodeInput(f"subflow '{claim.node_id}': no blueprint '{blueprint_id}' is published")
-    return _call(engine, attempt, plan)
+    return _call(engine, attempt, called, plan)
 
 
-def _call(engine: Engine, attempt: Attempt, plan: Plan) -> ScriptCall:
+def _call(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> ScriptCall:
     claim = attempt.claim
     return scripts.start_child(
         engine.keys,
         run_id=claim.run_id,
         inst=claim.inst,
         fence=claim.fence,
-        blueprint_id=str(attempt.params["blueprintId"]),
+        blueprint_id=str(called.blueprint_id),
         plan_hash=plan.hash,
         max_depth=engine.max_depth,
         timeout_ms=attempt.node.node.config.timeout_ms or 0,
-        context=_child_context(engine, attempt, plan),
+        context=_child_context(engine, attempt, called, plan),
     )
 
 
-def _child_context(engine: Engine, attempt: Attempt, plan: Plan) -> dict[str, bytes]:
-    """The mapped keys; without a mapping, the node's input as the input of each of the child's start nodes."""
-    mapping = attempt.params.get("inputs")
-    if not mapping:
-        encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.inst}'", limit=engine.max_value)
-        brought = {f"_inputs.{node}": encoded for node in plan.starts}
-        return brought | _encoded(engine, attempt, _fitted(attempt, plan, {}))
-    return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, mapping)))
+def _child_context(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> dict[str, bytes]:
+    """The mapped keys; without a mapping, the node's input as the input of each of the child's start nodes.
+
+    An item that is an object gives its keys besides to a child that declares `inputs`.
+    """
+    if called.inputs:
+        return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, called)))
+    encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.inst}'", limit=engine.max_value)
+    brought = {f"_inputs.{node}": encoded for node in plan.starts}
+    keys: dict[str, Any] = {}
+    if called.is_item and plan.blueprint.inputs_contract is not None and isinstance(attempt.input, Mapping):
+        keys = {name: attempt.input[name] for name in plan.blueprint.inputs_contract if name in attempt.input}
+    return brought | _encoded(engine, attempt, _fitted(attempt, plan, keys))
 
 
-def _mapped(engine: Engine, attempt: Attempt, mapping: Mapping[str, str]) -> dict[str, Any]:
+def _mapped(engine: Engine, attempt: Attempt, called: Called) -> dict[str, Any]:
+    mapping = called.inputs or {}
+    own = {"item": attempt.input, "index": attempt.claim.item} if called.is_item else {}
     wanted = [name for source in mapping.values() for key in beginnings(source) for name in (key, f"_outputs.{key}")]
     found = engine.read(attempt, list(dict.fromkeys(wanted)))
     context = {}
     for name, source in mapping.items():
         for key in beginnings(source):
-            value = found[key] if found[key] is not MISSING else found[f"_outputs.{key}"]
+            value = own[key] if key in own else found[key] if found[key] is not MISSING else found[f"_outputs.{key}"]
             if value is not MISSING:
                 context[name] = walk(value, source[len(key) + 1 :])
                 break
@@ -106,9 +140,10 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     """
     if status != "completed":
         raise _failure(engine, attempt, child_id, status)
-    mapping = attempt.params.get("outputs")
+    called = called_by(attempt)
+    mapping = called.outputs
     if not mapping:
-        return _terminal_outputs(engine, attempt, plans, child_id)
+        return _terminal_outputs(engine, called, plans, child_id)
     keys = {name: beginnings(source) for name, source in mapping.items()}
     wanted = [field for each in keys.values() for key in each for field in _fields(key)]
     _, got = _read_child(engine, child_id, wanted)
@@ -120,7 +155,8 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
             if raw is not None:
                 mapped[name] = walk(wire.loads(raw), source[len(key) + 1 :])
                 break
-        attempt.values.set(name, mapped[name])
+        if not called.is_item:
+            attempt.values.set(name, mapped[name])
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
 
 
@@ -144,9 +180,9 @@ def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[s
     return plan_hash.decode(), dict(zip(wanted, got, strict=True))
 
 
-def _terminal_outputs(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: str) -> Any:
+def _terminal_outputs(engine: Engine, called: Called, plans: PlanCache, child_id: str) -> Any:
     # Its plan is most often the one that children of this blueprint get now: then one read does.
-    plan = plans.last(str(attempt.params.get("blueprintId")))
+    plan = plans.last(str(called.blueprint_id))
     while True:
         fields = {node: f"o:{node}" for node in plan.terminals} if plan else {}
         plan_hash, got = _read_child(engine, child_id, fields.values())
@@ -159,7 +195,7 @@ def _terminal_outputs(engine: Engine, attempt: Attempt, plans: PlanCache, child_
 
 def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> SubflowFailed:
     first = engine.link.read_fields(engine.keys.run(child_id), ["f1", "cx"])
-    blueprint_id = attempt.params.get("blueprintId")
+    blueprint_id = called_by(attempt).blueprint_id
     what = f"subflow '{blueprint_id}' (run {child_id}) {'was ' if status == 'cancelled' else ''}{status}"
     if first[0] is None:
         return SubflowFailed(what.replace("_", " "))

@@ -13,11 +13,12 @@ from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_sdk.steps import clock
 from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
-from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, Done, Outcome, Parked, check_iterations
+from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, SUBFLOW, Done, Outcome, Parked, check_iterations
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
 from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.engine.subflows import called_by
 from flowcraft_server.executor.committer import Committer
 from flowcraft_server.executor.executing import ExecutionRecord, described
 from flowcraft_server.executor.forking import end_fork
@@ -104,6 +105,8 @@ class NodeRunner:
     def _uses(node: Any, claim: Claim) -> str:
         if claim.item is None:
             return str(node.uses)
+        if node.params.get("call") is not None:
+            return SUBFLOW
         return str(node.params.get("workerUsesKey") or node.params.get("uses"))
 
     def _outcome(self, attempt: Attempt) -> Outcome | None:
@@ -117,7 +120,8 @@ class NodeRunner:
             check_iterations(attempt)
         if claim.attached is not None and (made := MADE_OF_OTHERS.get(claim.attached[0])):
             return made(self.engine, attempt)
-        builtin = BUILTINS.get(attempt.node.node.uses) if claim.item is None else None
+        uses = self._uses(attempt.node.node, claim)
+        builtin = BUILTINS.get(uses) if claim.item is None or uses == SUBFLOW else None
         if builtin is not None:
             return builtin(self.engine, attempt, self.plans)
         if attempt.handler is None:
@@ -244,7 +248,7 @@ class NodeRunner:
         detail = reply[1].decode() if code in ("clash", "taken") else ""
         what = {
             "too-deep": f"subflows nest deeper than {self.settings.max_depth} (limits.subflowDepth)",
-            "no-blueprint": f"no blueprint '{attempt.params.get('blueprintId')}' is published",
+            "no-blueprint": f"no blueprint '{called_by(attempt).blueprint_id}' is published",
             "taken": f"no id is free for the child run: '{detail}' and the ones before it are taken",
             "clash": f"the dynamic node '{detail}' has the id of another node of the run",
             "too-many": f"the run would have more than {self.settings.max_nodes} dynamic nodes (limits.dynamicNodes)",
@@ -256,7 +260,7 @@ class NodeRunner:
 
     def _start_child_anew(self, attempt: Attempt) -> None:
         """The child's blueprint was published anew since this process looked: its inputs are checked against that."""
-        self.plans.forget(str(attempt.params.get("blueprintId")))
+        self.plans.forget(str(called_by(attempt).blueprint_id))
         attempt.over = False
         self.held.add(attempt)
         self.run_and_commit(attempt)

@@ -55,7 +55,7 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
             return client
         if clock() + seconds > deadline:
             raise RedisUnusable(
-                f"{shown_url(url)} does not answer, {timeout:g} s were waited ({refusal}); "
+                f"{shown_url(url)} does not answer{f' within {timeout:g} s' if timeout else ''} ({refusal}); "
                 "is redis.url right, and Redis running?"
             )
         if not said:
@@ -152,7 +152,7 @@ def check_durability(client: "redis.Redis", url: str, keys: Keys, level: str) ->
         raise RedisUnusable(f"{said} refuses {wait.name} ({why})") from None
     if not is_kept(level, reply):
         short = f"has {reply} replicas that follow it" if level != FSYNC else "did not confirm a write"
-        raise RedisUnusable(f"{said} {short}, {CONFIRMED_WITHIN / 1000:g} s were waited")
+        raise RedisUnusable(f"{said} {short} within {CONFIRMED_WITHIN / 1000:g} s")
 
 
 def _refusal(client: "redis.Redis", url: str) -> str | None:

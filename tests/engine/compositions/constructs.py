@@ -234,6 +234,23 @@ def subflow(sheet: Sheet, behind: Tail, outputs: bool, body: Tree) -> Built:
     return tail(node), whole
 
 
+def each(sheet: Sheet, behind: Tail, count: int, live: int, body: Tree) -> Built:
+    """A child run for each item of a list."""
+    spread = sheet.node("spread", behind, params={"count": count})
+    child = sheet.deployment.sheet()
+    end, meaning = build(child, ("sequence", ("step",), body, ("step",)), None)
+    name = f"{sheet.deployment.name}-{sheet.deployment.new_id('sub')}"
+    params: dict[str, Any] = {"call": name, "maxLive": live, "outputs": {"value": (end or {})["source"]}}
+    child.finish(name)
+    fold = sheet.node("fold", tail(sheet.node("map", tail(spread), params=params)))
+
+    def whole(value: Any, seen: Seen) -> Any:
+        items = spread_out(made(spread)(value, seen), count)
+        return made(fold)([meaning(item, seen) for item in items], seen)
+
+    return tail(fold), whole
+
+
 def _ends(sheet: Sheet) -> int:
     sources = {edge["source"] for edge in sheet.edges}
     return len([node for node in sheet.nodes if node["id"] not in sources])
@@ -253,5 +270,5 @@ def waiting(sheet: Sheet, behind: Tail) -> Built:
 
 CONSTRUCTS: dict[str, Any] = {
     "step": step, "flaky": flaky, "sequence": sequence, "choice": choice, "parallel": parallel, "race": race, "aside": aside,
-    "rounds": rounds, "cycle": cycle, "guarded": guarded, "batch": batch, "subflow": subflow, "sleep": sleeping, "wait": waiting,
+    "rounds": rounds, "cycle": cycle, "guarded": guarded, "batch": batch, "each": each, "subflow": subflow, "sleep": sleeping, "wait": waiting,
 }  # fmt: skip

@@ -138,6 +138,7 @@ def around(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
         st.tuples(st.just("cycle"), some.map(lambda number: number + 1), inner),
         st.tuples(st.just("guarded"), st.none() | inner),
         st.tuples(st.just("subflow"), st.booleans(), inner),
+        st.tuples(st.just("each"), st.integers(0, 3), st.integers(1, 3), inner),
     )
 
 

@@ -49,6 +49,7 @@ local function batches()
     redis.call('HSET', batch_key(r.id, owner), 'r:' .. index, result)
     redis.call('HDEL', batch_key(r.id, owner), 'i:' .. index)
     put(r, 'n:' .. owner .. '[' .. index .. ']', false)
+    if get(r, 'w:' .. owner .. '[' .. index .. ']') then put(r, 'w:' .. owner .. '[' .. index .. ']', false) end -- its child run
     if get(r, 't:' .. owner .. '[' .. index .. ']') then put(r, 't:' .. owner .. '[' .. index .. ']', false) end
     local b = record(r, owner)
     b.done = b.done + 1

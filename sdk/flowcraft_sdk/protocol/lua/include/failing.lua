@@ -22,6 +22,13 @@ local function close_batch(r, owner)
   batches().put(r, owner, b)
 end
 
+-- Stops the child run of a node that does not wait for it any more.
+local function stop_child_of(r, inst)
+  local child = load_related(get(r, 'w:' .. inst))
+  if not child or TERMINAL[child.st] then return end
+  stop_related(child, function() stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
+end
+
 -- A failed dynamic node fails its owner, which waits for it. What the owner added besides, and what that added, is cancelled
 -- as far as no worker runs it; what runs finishes unheard.
 local function fail_owner(r, owner, fail)
@@ -34,20 +41,19 @@ local function fail_owner(r, owner, fail)
     if (other.s ~= 'R' and other.s ~= 'T' and other.s ~= 'W') or not needless(r, inst) then return end
     cancel_node(r, inst, other)
     if other.s == 'W' and other.more == 'batch' then close_batch(r, inst) end
-    local child = other.s == 'W' and other.more == 'subflow' and load_related(get(r, 'w:' .. inst))
-    if child and not TERMINAL[child.st] then
-      stop_related(child, function() stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
-    end
+    if other.s == 'W' and other.more == 'subflow' then stop_child_of(r, inst) end
   end)
 end
 
--- A failed item fails the `map` that waits for it; items that have not begun are cancelled, running ones finish unheard.
+-- A failed item fails the `map` that waits for it; items that have not begun, and those with child runs, are cancelled; running ones finish unheard.
 local function fail_map(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'batch' then return end
   local prefix = owner .. '['
   each_node(r, function(inst, item)
-    if string.sub(inst, 1, #prefix) == prefix and (item.s == 'R' or item.s == 'T') then cancel_node(r, inst, item) end
+    if string.sub(inst, 1, #prefix) ~= prefix then return end
+    if item.s == 'R' or item.s == 'T' or item.s == 'W' then cancel_node(r, inst, item) end
+    if item.s == 'W' and item.more == 'subflow' then stop_child_of(r, inst) end
   end)
   close_batch(r, owner)
   r.park = r.park - 1
