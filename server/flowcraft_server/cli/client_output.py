@@ -108,6 +108,8 @@ def _about(node: "NodeSnapshot") -> str:
         return f"its fallback stood in; {error}"
     if node.waiting_for is not None and not node.child_run_id:
         return node.message or f"waits for {WAITS_FOR.get(node.waiting_for, node.waiting_for)}"
+    if str(node.status) == "completed":
+        error = ""  # of an attempt before the one that succeeded: `--attempts` shows it
     return error or node.message or node.child_run_id or ""
 
 
@@ -116,7 +118,11 @@ def _by_node(attempts: "Iterable[NodeAttempt]") -> "dict[str, list[NodeAttempt]]
     rows: dict[str, list[NodeAttempt]] = {}
     for attempt in attempts:
         rows.setdefault(attempt.node_id, []).append(attempt)
-    return {node: found for node, found in rows.items() if len(found) > 1}
+    for node, found in rows.items():
+        own = [row for row in found if row.item is None]
+        if len(own) == 1 and not own[0].round:
+            rows[node] = [row for row in found if row.item is not None]
+    return {node: found for node, found in rows.items() if found}
 
 
 def _folded(rows: "Sequence[NodeAttempt]", unfold: bool) -> str:
