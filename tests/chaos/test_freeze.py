@@ -32,7 +32,9 @@ def test_a_late_finisher_is_refused_and_counted(deployed: Make) -> None:
     first, second = chaos.told().at(handle.run_id, "a")
     assert first.fence < second.fence
     assert first.pid == frozen.pid
-    completed = [event.node_id for event in handle.events(follow=False) if event.type == "node_completed"]
+    completed = [
+        event.node_id for event in handle.events(follow=False) if event.type in ("node_completed", "node_recovered")
+    ]
     assert completed == ["a", "b"]
     assert "no longer ours" in frozen.server.said
 

@@ -11,6 +11,7 @@ from tests.chaos import ledger
 from tests.chaos.deployment import Death, Deployment
 from tests.chaos.flows import FLOWS
 
+RECORDED = ("node_completed", "node_recovered")
 HANDLER_NODES = re.compile(r"^(?!again$|nap$|child$|each$)")
 """Nodes that a handler runs: the others are built-in kinds."""
 
@@ -102,7 +103,7 @@ def _judge_run(
         if context.get(key) != value:
             verdict.lost.append(f"{run}: {flow} {key} is {context.get(key)!r}, not {value!r}")
     events = list(handle.events(follow=False))
-    completed = Counter(event.node_id or "" for event in events if event.type == "node_completed")
+    completed = Counter(event.node_id or "" for event in events if event.type in RECORDED)
     verdict.nodes += len(completed)
     verdict.twice += [f"{run}: {name}, {times} times" for name, times in completed.items() if times > 1]
     for name in expected.recorded(x) ^ set(completed):
@@ -122,7 +123,7 @@ def _compare_with_ledger(
     for event in events:
         claimed[event.node_id or ""] += event.type == "node_started"
         taken_over[event.node_id or ""] += event.type == "node_taken_over"
-    for name in {event.node_id or "" for event in events if event.type == "node_completed"}:
+    for name in {event.node_id or "" for event in events if event.type in RECORDED}:
         node, _, turn = name.partition("#")
         executions = told.at(run, node, int(turn or 0))
         if HANDLER_NODES.match(node) and not any(execution.ended for execution in executions):

@@ -55,5 +55,9 @@ def differences(handle: Handle[Any], case: dict[str, Any]) -> list[str]:
 
 def recorded_twice(handle: Handle[Any]) -> list[str]:
     """Nodes whose completion stands more than once in the history of one iteration."""
-    completed = Counter(event.node_id or "" for event in handle.events(follow=False) if event.type == "node_completed")
+    completed = Counter(
+        event.node_id or ""
+        for event in handle.events(follow=False)
+        if event.type in ("node_completed", "node_recovered")
+    )
     return [instance for instance, times in completed.items() if times > 1]

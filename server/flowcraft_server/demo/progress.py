@@ -18,6 +18,9 @@ _STYLES = {"completed": "green", "cancelled": "yellow", "cancelling": "yellow", 
 _BAR = 12
 
 
+_SHOWN = {"node_completed", "node_recovered", "node_failed", "node_cancelled", "cancel_requested", "run_ended"}
+
+
 class Follower(threading.Thread):
     """Follows the events of one run and keeps a picture of it.
 
@@ -54,11 +57,12 @@ class Follower(threading.Thread):
         return not self.is_alive()
 
     def _tell(self, event: RunEvent) -> None:
-        if event.type not in ("node_completed", "node_failed", "node_cancelled", "cancel_requested", "run_ended"):
+        if event.type not in _SHOWN:
             return
         assert self._console is not None
         what = event.type.removeprefix("node_").removeprefix("run_").replace("_", " ")
-        about = " ".join(str(value) for value in event.data.values() if value)
+        data = {**event.data, "error": event.data.get("error", {}).get("message")}
+        about = " ".join(str(value) for value in data.values() if value)
         seconds = time.monotonic() - self._begin
         self._console.print(f"{seconds:6.2f} s  {self.run_.label:<27} {event.node_id or 'run':<25} {what} {about}")
 

@@ -140,6 +140,16 @@ class Deployment:
             self.loaded.kept.keep_plans(hashes)
         return Published(hashes, before)
 
+    def neighbours(self, client: "redis.Redis") -> Neighbours:
+        """Who else publishes and serves under this name: for the log of a start, which does not depend on it."""
+        if self.supervised:
+            return Neighbours({}, {})
+        try:
+            return look_around(client, Keys(self.settings.name), self.id)
+        except redis.exceptions.RedisError as error:
+            logger.debug("it cannot be seen who else serves '{}': {}", self.settings.name, error)
+            return Neighbours({}, {})
+
     def look_for_others(self, client: "redis.Redis") -> list[str]:
         """What speaks for another deployment of the same name, without publishing anything.
 
@@ -284,7 +294,7 @@ def run_deployment(
     settings = deployment.settings
     client = deployment.open_redis(stop, lenient=lenient)
     keys = Keys(settings.name)
-    published = deployment.publish(client) if publish else Published({}, look_around(client, keys, deployment.id))
+    published = deployment.publish(client) if publish else Published({}, deployment.neighbours(client))
     kept = KeptPublished(
         client, keys, published.hashes, lambda: deployment.publish(client), settings.executor.heartbeat, deployment.id
     )
