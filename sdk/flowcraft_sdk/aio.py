@@ -134,11 +134,13 @@ class AsyncClient:
         }  # fmt: skip
         try:
             operation = operations.start(self.deployment, blueprint_id, ctx, chosen, options)
-            mark = await self.driver.run(operation)
+            notification_token = await self.driver.run(operation)
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
-        return AsyncHandle(self, chosen, result_type, attached=mark is None, mark=mark)
+        return AsyncHandle(
+            self, chosen, result_type, attached=notification_token is None, notification_token=notification_token
+        )
 
     @overload
     async def execute(

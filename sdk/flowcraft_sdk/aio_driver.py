@@ -7,13 +7,24 @@ from typing import Any, TypeVar
 
 import redis
 
-from flowcraft_sdk.aio_listener import AsyncListenerHub
 from flowcraft_sdk.asked import asked_of
+from flowcraft_sdk.async_subscriber import AsyncSubscriber
 from flowcraft_sdk.connection import Attempts, ClientSettings, async_client, borne, listening_connection
+from flowcraft_sdk.effects import (
+    Batch,
+    Command,
+    Effect,
+    Operation,
+    ReleaseNotification,
+    ReserveNotification,
+    Subscribe,
+    WaitForNotification,
+    Yield,
+    returning,
+)
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Operation, Step, returning
-from flowcraft_sdk.switchboard import Ear
+from flowcraft_sdk.subscriptions import Subscription
 
 T = TypeVar("T")
 
@@ -25,7 +36,7 @@ class AsyncDriver:
         url: of Redis.
         settings: time-outs and sizes.
         inbox_prefix: of the channel of the client's inbox.
-        client: a redis-py client of the caller's own, used for commands and as the pattern of the listening connection.
+        client: a redis-py client of the caller's own, used for commands and as the pattern of the subscriber connection.
     """
 
     def __init__(self, url: str, settings: ClientSettings, inbox_prefix: str, client: Any = None) -> None:
@@ -33,7 +44,7 @@ class AsyncDriver:
         self.settings = settings
         self._own = client is None
         self.redis = commands = async_client(url, settings) if client is None else client
-        self.hub = AsyncListenerHub(lambda: listening_connection(commands), inbox_prefix)
+        self.subscriber = AsyncSubscriber(lambda: listening_connection(commands), inbox_prefix)
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -44,13 +55,13 @@ class AsyncDriver:
         return result
 
     async def stream(self, operation: Operation[Any], asked: str = "") -> AsyncGenerator[Any, None]:
-        """Run an operation and yield what it emits. That Redis is away is told to the operation first.
+        """Run an operation and yield its items. An error of Redis is raised inside the operation first.
 
         Args:
-            asked: what it is to do, for messages; found out by itself if not given.
+            asked: what it is to do, for messages; by default its name.
         """
         asked = asked or asked_of(operation)
-        ears: list[Ear] = []
+        subscriptions: list[Subscription] = []
         answer: Any = None
         error: BackendUnavailableError | None = None
         self._check_loop()
@@ -62,24 +73,24 @@ class AsyncDriver:
                 except StopIteration:
                     return
                 answer = error = None
-                if isinstance(step, Emit):
+                if isinstance(step, Yield):
                     yield step.item
                     continue
                 try:
-                    answer = await self._do(step, ears, asked)
+                    answer = await self._do(step, subscriptions, asked)
                 except BackendUnavailableError as away:
                     error = away
                 if _cancels() > cancels:  # on Python 3.11, redis-py's wait_for may have swallowed it
                     raise asyncio.CancelledError
         finally:
             operation.close()
-            for ear in ears:
-                self.hub.forget(ear)
+            for subscription in subscriptions:
+                self.subscriber.unsubscribe(subscription)
 
     async def close(self) -> None:
         """Close all connections. What still waits ends with an error."""
         self._closed = True
-        await self.hub.close()
+        await self.subscriber.close()
         if self._own:
             await self.redis.aclose()
 
@@ -94,18 +105,20 @@ class AsyncDriver:
         if self._closed:
             raise ConfigurationError("this client is closed")
 
-    async def _do(self, step: Step, ears: list[Ear], asked: str) -> Any:
+    async def _do(self, step: Effect, subscriptions: list[Subscription], asked: str) -> Any:
         self._check_open()
-        if isinstance(step, Listen):
-            ears.append(await self.hub.listen(step.channels, step.seconds, mark=step.mark))
-            return ears[-1].complete
-        if isinstance(step, Expect):
-            return self.hub.expect()
-        if isinstance(step, Dismiss):
-            return self.hub.dismiss(step.mark)
-        if isinstance(step, Doze):
-            if ears:
-                return await self.hub.doze(ears[-1], step.seconds)
+        if isinstance(step, Subscribe):
+            subscriptions.append(
+                await self.subscriber.subscribe(step.channels, step.seconds, notification_token=step.notification_token)
+            )
+            return subscriptions[-1].complete
+        if isinstance(step, ReserveNotification):
+            return self.subscriber.reserve()
+        if isinstance(step, ReleaseNotification):
+            return self.subscriber.release(step.notification_token)
+        if isinstance(step, WaitForNotification):
+            if subscriptions:
+                return await self.subscriber.wait(subscriptions[-1], step.seconds)
             await asyncio.sleep(step.seconds)
             return {}
         assert isinstance(step, Command | Batch | ScriptCall)

@@ -1,4 +1,4 @@
-"""The async half of listening: one connection and one task hear of all runs an async client waits for."""
+"""The async subscriber: one connection and one task receive notifications of all runs an async client waits for."""
 
 import asyncio
 import logging
@@ -9,14 +9,14 @@ from typing import Any
 
 import redis
 
-from flowcraft_sdk.inbox import Inbox
-from flowcraft_sdk.listener import FIRST_PAUSE, LONGEST_PAUSE
-from flowcraft_sdk.steps import Heard, clock
-from flowcraft_sdk.subscriber_line import ANSWER, BROKEN, QUIET
-from flowcraft_sdk.switchboard import Ear, Switchboard
+from flowcraft_sdk.completion_inbox import CompletionInbox
+from flowcraft_sdk.effects import Notifications, clock
+from flowcraft_sdk.subscriber import FIRST_PAUSE, LONGEST_PAUSE
+from flowcraft_sdk.subscriber_connection import ANSWER, BROKEN, QUIET
+from flowcraft_sdk.subscriptions import Subscription, SubscriptionRegistry
 
 
-class AsyncListenerHub:
+class AsyncSubscriber:
     """A task with a subscriber connection, shared by all handles of a client.
 
     Args:
@@ -26,70 +26,72 @@ class AsyncListenerHub:
 
     def __init__(self, connect: Callable[[], Any], inbox_prefix: str) -> None:
         self._connect = connect
-        self._board = Switchboard(Inbox(inbox_prefix))
+        self._registry = SubscriptionRegistry(CompletionInbox(inbox_prefix))
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._silent_since = 0.0
         self._closed = False
 
-    def expect(self) -> str:
-        """A token for a run about to be started, '' if the inbox is not to be told of its end. See `Inbox.expect`."""
-        return "" if self._closed else self._board.inbox.expect()
+    def reserve(self) -> str:
+        """Reserve a completion for a run about to be started: a token, '' without one; see `CompletionInbox.reserve`."""
+        return "" if self._closed else self._registry.inbox.reserve()
 
-    def dismiss(self, mark: str) -> None:
-        """Nobody is going to wait for an end that the inbox was to be told of."""
-        self._board.inbox.dismiss(mark)
+    def release(self, notification_token: str) -> None:
+        """Release a reserved notification that no caller is going to wait for."""
+        self._registry.inbox.release(notification_token)
 
-    async def listen(self, channels: tuple[str, ...], seconds: float, *, mark: str | None = None) -> Ear:
-        """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
+    async def subscribe(
+        self, channels: tuple[str, ...], seconds: float, *, notification_token: str | None = None
+    ) -> Subscription:
+        """Subscribe to channels; returns once Redis has confirmed them, after `seconds` at most.
 
-        A subscription that is not confirmed in time is made good later, and tells the ear to look.
+        A subscription that Redis confirms later notifies the waiter then, so that it reads the run itself.
         """
-        told, ready = asyncio.Event(), asyncio.Event()
-        ear = Ear(channels, told, ready, mark=mark)
+        notified, ready = asyncio.Event(), asyncio.Event()
+        subscription = Subscription(channels, notified, ready, notification_token=notification_token)
         if self._closed:
-            return ear
-        self._board.add(ear)
+            return subscription
+        self._registry.add(subscription)
         try:
             if not ready.is_set():
-                self._ring()
+                self._wake_task()
                 await _set_in_time(ready, seconds)
             if ready.is_set():
-                ear.settle()
+                subscription.discard_confirmations()
         except BaseException:
-            self.forget(ear)
+            self.unsubscribe(subscription)
             raise
-        return ear
+        return subscription
 
-    async def doze(self, ear: Ear, seconds: float) -> Heard:
-        """Sleep until something is said to an ear, `seconds` at most."""
-        await _set_in_time(ear.told, seconds)
-        return ear.take()
+    async def wait(self, subscription: Subscription, seconds: float) -> Notifications:
+        """Wait until a subscription has notifications, `seconds` at most, and return them."""
+        await _set_in_time(subscription.notified, seconds)
+        return subscription.take()
 
-    def forget(self, ear: Ear) -> None:
-        """Take an ear off."""
-        self._board.remove(ear)
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a subscription."""
+        self._registry.remove(subscription)
         self._changed.set()
 
     async def close(self) -> None:
-        """End the task and its connection. Sleepers are woken and look for themselves."""
+        """End the task and its connection. All waiters wake and read the run themselves."""
         self._closed = True
-        self._board.wake_all()
+        self._registry.notify_all()
         self._changed.set()
         if self._task is not None:
             self._task.cancel()  # redis-py's wait_for may swallow this on Python 3.11, hence the flag besides
             await asyncio.wait({self._task})
 
-    def _ring(self) -> None:
-        """Tell the task that something has changed; starts it if need be."""
+    def _wake_task(self) -> None:
+        """Wake the task because the subscriptions have changed; start it if need be."""
         if not self._closed and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._run(), name="flowcraft-listener")
+            self._task = asyncio.create_task(self._run(), name="flowcraft-subscriber")
         self._changed.set()
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE
         while not self._closed:
-            while not self._board.busy and not self._closed:
+            while not self._registry.busy and not self._closed:
                 self._changed.clear()
                 await self._changed.wait()
             begin = clock()
@@ -98,7 +100,7 @@ class AsyncListenerHub:
             except BROKEN:
                 pass
             except Exception:
-                logging.getLogger("flowcraft_sdk").exception("the listener broke; it starts over")
+                logging.getLogger("flowcraft_sdk").exception("the subscriber failed; it starts over")
             pause = FIRST_PAUSE if clock() - begin > QUIET else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
@@ -108,9 +110,9 @@ class AsyncListenerHub:
         try:
             await connection.connect()
             reader = asyncio.create_task(self._read(connection))
-            await self._ask(connection, reader)
+            await self._send_changes(connection, reader)
         finally:
-            self._board.lost()
+            self._registry.discard_all()
             if reader is not None:
                 reader.cancel()
                 with suppress(asyncio.CancelledError, *BROKEN):
@@ -122,14 +124,14 @@ class AsyncListenerHub:
         while True:
             reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
             self._silent_since = clock()
-            self._board.take(reply)
+            self._registry.take(reply)
 
-    async def _ask(self, connection: Any, reader: "asyncio.Task[None]") -> None:
-        """Subscribe and unsubscribe as ears come and go, and PING when it is quiet, until the reader breaks."""
+    async def _send_changes(self, connection: Any, reader: "asyncio.Task[None]") -> None:
+        """Subscribe and unsubscribe as subscriptions change, and PING when it is quiet, until the reader fails."""
         self._silent_since, pinged = clock(), False
         while not self._closed:
             self._changed.clear()
-            new, gone = self._board.changes()
+            new, gone = self._registry.changes()
             if new:
                 await connection.send_command("SUBSCRIBE", *new)
             if gone:

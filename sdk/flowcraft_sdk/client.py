@@ -134,11 +134,13 @@ class Client:
         }  # fmt: skip
         try:
             operation = operations.start(self.deployment, blueprint_id, ctx, chosen, options)
-            mark = self.driver.run(operation)
+            notification_token = self.driver.run(operation)
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
             raise
-        return Handle(self, chosen, result_type, attached=mark is None, mark=mark)
+        return Handle(
+            self, chosen, result_type, attached=notification_token is None, notification_token=notification_token
+        )
 
     @overload
     def execute(

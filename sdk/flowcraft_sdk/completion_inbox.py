@@ -1,17 +1,17 @@
-"""A client's inbox: one channel on which it hears how the runs that it has started end, without subscribing to each."""
+"""A client's completion inbox: one channel with the completions of the runs it has started, without a subscription to each."""
 
 import secrets
 
-MOST_EXPECTED = 16
-"""Ends that an inbox may be told of before anybody waits for them. A client that starts runs and does not wait has no use for
-more: each would be sent to it, and lie there."""
+MOST_RESERVED = 16
+"""Completions that an inbox may reserve before a caller waits for them. A client that starts runs and does not wait has no use
+for more: each would be sent to it and stay unread."""
 
 
-class Inbox:
-    """Which ends an inbox is going to be told of. Plain bookkeeping, kept by a switchboard.
+class CompletionInbox:
+    """The completions that an inbox is going to receive. Does no I/O; a subscription registry keeps it.
 
     The inbox is subscribed once, along with the first thing that its client waits for. A run that is started after that
-    names it, and cannot end unheard: who waits for it neither subscribes nor looks.
+    names it, so its completion cannot be missed: its waiter neither subscribes nor reads.
 
     Args:
         prefix: of its channel; its name follows, which no other client has.
@@ -24,43 +24,45 @@ class Inbox:
         self.name = secrets.token_urlsafe(6)
         self.channel = prefix + self.name
         self.open = False
-        self._expected: dict[str, str] = {}
+        self._reserved: dict[str, str] = {}
 
-    def expect(self) -> str:
-        """A token for a run about to be started, which names the inbox; '' if it can expect no more.
+    def reserve(self) -> str:
+        """Reserve a completion for a run about to be started.
 
-        Behind the name stands a mark of this start alone: an end may lie unread while the same run id is used again.
+        Returns:
+            The run's token: the inbox's name and the notification token of this start alone, for a completion may stay unread
+            while the same run id is used again. '' if the inbox can reserve no more.
         """
-        if not self.open or len(self._expected) >= MOST_EXPECTED:
+        if not self.open or len(self._reserved) >= MOST_RESERVED:
             return ""
-        mark = secrets.token_urlsafe(8)
-        self._expected[mark] = ""
-        return f"{self.name}@{mark}"
+        notification_token = secrets.token_urlsafe(8)
+        self._reserved[notification_token] = ""
+        return f"{self.name}@{notification_token}"
 
-    def dismiss(self, mark: str) -> None:
-        """Nobody is going to wait for an end, or it is not going to be told."""
-        self._expected.pop(mark, None)
+    def release(self, notification_token: str) -> None:
+        """Release a completion that no caller waits for, or that is not going to come."""
+        self._reserved.pop(notification_token, None)
 
-    def note(self, mark: str, said: str) -> None:
-        """An end that nobody waits for as yet."""
-        if mark in self._expected:
-            self._expected[mark] = said
+    def keep(self, notification_token: str, payload: str) -> None:
+        """Keep a completion that no caller waits for as yet."""
+        if notification_token in self._reserved:
+            self._reserved[notification_token] = payload
 
-    def claim(self, mark: str) -> str | None:
-        """Somebody waits for an end now: what was said of it, '' if that is still to come, None if it is not expected here."""
-        if mark in self._expected:
-            return self._expected.pop(mark)
-        if len(self._expected) >= MOST_EXPECTED:
-            # This client does wait for its runs: the oldest makes room for another one.
-            del self._expected[next(iter(self._expected))]
+    def claim(self, notification_token: str) -> str | None:
+        """Take a reserved completion: its payload, '' if it is still to come, None if it is not reserved here."""
+        if notification_token in self._reserved:
+            return self._reserved.pop(notification_token)
+        if len(self._reserved) >= MOST_RESERVED:
+            # This client waits for its runs: the oldest reservation makes room.
+            del self._reserved[next(iter(self._reserved))]
         return None
 
-    def lost(self) -> None:
-        """The connection is gone, and what would have been said on it."""
+    def discard_all(self) -> None:
+        """Forget all reservations: the connection is lost, and their completions with it."""
         self.open = False
-        self._expected.clear()
+        self._reserved.clear()
 
 
-def mark_of(token: str) -> str:
-    """The mark of a start that names an inbox, '' of another one."""
+def notification_token_of(token: str) -> str:
+    """The notification token of a start that names an inbox, '' of another one."""
     return token.partition("@")[2]

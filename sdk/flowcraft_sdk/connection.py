@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk.address import AddressError, checked_address, shown_if_harmless
+from flowcraft_sdk.effects import Batch, Command
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.steps import Batch, Command
 from flowcraft_sdk.trouble import trouble_of
 
 DEFAULT_URL = "redis://localhost:6379/0"

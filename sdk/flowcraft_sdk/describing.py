@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from flowcraft_sdk.effects import Batch, Operation, command
 from flowcraft_sdk.errors import RunBrokenError, RunNotFoundError
 from flowcraft_sdk.operations import Deployment, record
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import RunSnapshot, WaitPoint
-from flowcraft_sdk.steps import Batch, Operation, command
 
 MOST_RUNS = 200
 """Child runs that are looked at for what they wait for."""

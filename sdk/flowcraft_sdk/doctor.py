@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flowcraft_sdk.bounds import LONGEST_PATH, check_text
+from flowcraft_sdk.effects import Batch, Operation, command
 from flowcraft_sdk.operations import Deployment, text
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import STATES, Defect
-from flowcraft_sdk.steps import Batch, Operation, command
 from flowcraft_sdk.tombstones import missing
 
 ENTRIES_AT_ONCE = 500

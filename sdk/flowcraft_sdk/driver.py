@@ -10,11 +10,22 @@ import redis
 
 from flowcraft_sdk.asked import asked_of
 from flowcraft_sdk.connection import Attempts, ClientSettings, borne, listening_connection, sync_client
+from flowcraft_sdk.effects import (
+    Batch,
+    Command,
+    Effect,
+    Operation,
+    ReleaseNotification,
+    ReserveNotification,
+    Subscribe,
+    WaitForNotification,
+    Yield,
+    returning,
+)
 from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
-from flowcraft_sdk.listener import ListenerHub
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Operation, Step, returning
-from flowcraft_sdk.switchboard import Ear
+from flowcraft_sdk.subscriber import Subscriber
+from flowcraft_sdk.subscriptions import Subscription
 
 T = TypeVar("T")
 
@@ -26,7 +37,7 @@ class SyncDriver:
         url: of Redis.
         settings: time-outs and sizes.
         inbox_prefix: of the channel of the client's inbox.
-        client: a redis-py client of the caller's own, used for commands and as the pattern of the listening connection.
+        client: a redis-py client of the caller's own, used for commands and as the pattern of the subscriber connection.
     """
 
     def __init__(self, url: str, settings: ClientSettings, inbox_prefix: str, client: Any = None) -> None:
@@ -34,9 +45,9 @@ class SyncDriver:
         self.settings = settings
         self._own = client is None
         self.redis = commands = sync_client(url, settings) if client is None else client
-        self.hub = ListenerHub(lambda: listening_connection(commands), inbox_prefix)
+        self.subscriber = Subscriber(lambda: listening_connection(commands), inbox_prefix)
         self._closed = False
-        weakref.finalize(self, self.hub.close).atexit = False  # for a client that nobody closed
+        weakref.finalize(self, self.subscriber.close).atexit = False  # for a client that nobody closed
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end and return its value."""
@@ -45,13 +56,13 @@ class SyncDriver:
         return result
 
     def stream(self, operation: Operation[Any], asked: str = "") -> Generator[Any, None, None]:
-        """Run an operation and yield what it emits. That Redis is away is told to the operation first.
+        """Run an operation and yield its items. An error of Redis is raised inside the operation first.
 
         Args:
-            asked: what it is to do, for messages; found out by itself if not given.
+            asked: what it is to do, for messages; by default its name.
         """
         asked = asked or asked_of(operation)
-        ears: list[Ear] = []
+        subscriptions: list[Subscription] = []
         answer: Any = None
         error: BackendUnavailableError | None = None
         try:
@@ -61,22 +72,22 @@ class SyncDriver:
                 except StopIteration:
                     return
                 answer = error = None
-                if isinstance(step, Emit):
+                if isinstance(step, Yield):
                     yield step.item
                     continue
                 try:
-                    answer = self._do(step, ears, asked)
+                    answer = self._do(step, subscriptions, asked)
                 except BackendUnavailableError as away:
                     error = away
         finally:
             operation.close()
-            for ear in ears:
-                self.hub.forget(ear)
+            for subscription in subscriptions:
+                self.subscriber.unsubscribe(subscription)
 
     def close(self) -> None:
         """Close all connections. What still waits ends with an error."""
         self._closed = True
-        self.hub.close()
+        self.subscriber.close()
         if self._own:
             self.redis.close()
 
@@ -84,18 +95,20 @@ class SyncDriver:
         if self._closed:
             raise ConfigurationError("this client is closed")
 
-    def _do(self, step: Step, ears: list[Ear], asked: str) -> Any:
+    def _do(self, step: Effect, subscriptions: list[Subscription], asked: str) -> Any:
         self._check_open()
-        if isinstance(step, Listen):
-            ears.append(self.hub.listen(step.channels, step.seconds, mark=step.mark))
-            return ears[-1].complete
-        if isinstance(step, Expect):
-            return self.hub.expect()
-        if isinstance(step, Dismiss):
-            return self.hub.dismiss(step.mark)
-        if isinstance(step, Doze):
-            if ears:
-                return self.hub.doze(ears[-1], step.seconds)
+        if isinstance(step, Subscribe):
+            subscriptions.append(
+                self.subscriber.subscribe(step.channels, step.seconds, notification_token=step.notification_token)
+            )
+            return subscriptions[-1].complete
+        if isinstance(step, ReserveNotification):
+            return self.subscriber.reserve()
+        if isinstance(step, ReleaseNotification):
+            return self.subscriber.release(step.notification_token)
+        if isinstance(step, WaitForNotification):
+            if subscriptions:
+                return self.subscriber.wait(subscriptions[-1], step.seconds)
             time.sleep(step.seconds)
             return {}
         assert isinstance(step, Command | Batch | ScriptCall)

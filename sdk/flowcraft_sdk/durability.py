@@ -7,8 +7,8 @@ whoever wrote it.
 
 from typing import TYPE_CHECKING
 
+from flowcraft_sdk.effects import Batch, Command, Operation, command
 from flowcraft_sdk.errors import NotDurableError
-from flowcraft_sdk.steps import Batch, Command, Operation, command
 
 if TYPE_CHECKING:
     from flowcraft_sdk.operations import Deployment

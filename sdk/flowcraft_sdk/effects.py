@@ -1,4 +1,4 @@
-"""What an operation asks of its driver. Operations are generators without I/O; drivers do the I/O, sync or async."""
+"""The effects that an operation asks of its driver. Operations are generators without I/O; drivers do the I/O, sync or async."""
 
 import time
 from collections.abc import Callable, Generator
@@ -35,59 +35,61 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
-    """Listen to channels from now on, until the operation is over; answered once Redis has confirmed it.
+class Subscribe:
+    """Subscribe to channels from now on, until the operation is over; answered once Redis has confirmed it.
 
-    The answer is whether nothing can have been said there before that the next `Doze` does not tell.
+    The answer is whether nothing can have been said there before that the next `WaitForNotification` does not tell.
 
     Attributes:
         channels: what to listen to.
-        seconds: how long to wait for the confirmation; a late one wakes the next `Doze`.
-        mark: of the start, if the one channel tells the end of a run that this client has started; '' if that names no inbox.
+        seconds: how long to wait for the confirmation; a late one wakes the next `WaitForNotification`.
+        mark: of the start, if the one channel is that of a run which this client has started; '' if that names no inbox.
     """
 
     channels: tuple[str, ...]
     seconds: float
-    mark: str | None = None
+    notification_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Expect:
-    """A run is about to be started. The answer is a token that has its end told to the client's inbox, '' for none."""
+class ReserveNotification:
+    """Reserve a completion in the client's inbox for a run about to be started. The answer is a token for it, '' for none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dismiss:
-    """Nobody is going to wait for an end that the inbox was to be told of, or it is not going to be told.
+class ReleaseNotification:
+    """Release a reserved completion that no caller waits for, or that is not going to come.
 
     Attributes:
-        mark: of the start.
+        notification_token: of the start.
     """
 
-    mark: str
+    notification_token: str
 
 
 @dataclass(frozen=True, slots=True)
-class Doze:
-    """Sleep until something is heard, `seconds` at most.
+class WaitForNotification:
+    """Wait for a notification, `seconds` at most.
 
-    The answer maps each channel that spoke to the terminal status it told, or to "" where one has to look. It is empty
-    when nothing was heard. Without a `Listen` before it, it just sleeps.
+    The answer maps each notified channel to the run's terminal status, or to "" where the run has to be read. It is empty
+    without a notification. Without a `Subscribe` before it, it just sleeps.
     """
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Emit:
+class Yield:
     """Hand an item to whoever iterates over the operation."""
 
     item: Any
 
 
-Step = Command | Batch | ScriptCall | Listen | Expect | Dismiss | Doze | Emit
-Operation = Generator[Step, Any, T]
-Heard = dict[str, str]
+Effect = (
+    Command | Batch | ScriptCall | Subscribe | ReserveNotification | ReleaseNotification | WaitForNotification | Yield
+)
+Operation = Generator[Effect, Any, T]
+Notifications = dict[str, str]
 
 
 def command(name: str, *args: Any) -> Command:
@@ -96,9 +98,9 @@ def command(name: str, *args: Any) -> Command:
 
 
 def returning(operation: Operation[T]) -> Operation[None]:
-    """The operation with its value as its one emitted item, so that a driver knows streams only."""
+    """The operation with its value as its one yielded item, so that a driver knows streams only."""
     value = yield from operation
-    yield Emit(value)
+    yield Yield(value)
 
 
 def _real_clock() -> Callable[[], float]:

@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 
 from flowcraft_sdk.bounds import LONGEST_PATH, MOST_LETTERS, check_count, check_text
+from flowcraft_sdk.effects import Batch, Operation, command
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     DeadLetterNotFoundError,
@@ -17,7 +18,6 @@ from flowcraft_sdk.operations import Deployment, record, text
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.run_record import RunRecord, moment
 from flowcraft_sdk.records import DeadLetter, RunStatus
-from flowcraft_sdk.steps import Batch, Operation, command
 
 REPLAY = "~replay"
 """Behind the id of a run that is done again. No user can give a run such an id: what is there is always that run, done again."""

@@ -15,11 +15,11 @@ from flowcraft_sdk.bounds import (
     check_text,
     shown,
 )
+from flowcraft_sdk.effects import Batch, Operation, Yield, command
 from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
 from flowcraft_sdk.operations import WORKER_FRESH, Deployment, plan_doc, server_ms, text
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
 from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
-from flowcraft_sdk.steps import Batch, Emit, Operation, command
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def checked_statuses(status: RunStatus | Iterable[RunStatus] | None) -> frozense
 
 
 def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_size: int) -> Operation[None]:
-    """Emit summaries, the newest first, until `limit` are out."""
+    """Yield summaries, the newest first, until `limit` are out."""
     given = 0
     check_count(page_size, "page_size", MOST_A_PAGE, least=1)
     if limit is not None and check_count(limit, "limit", None) == 0:
@@ -100,7 +100,7 @@ def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_si
         run_ids = yield from pages.next()
         for run in (yield from _summaries(deployment, run_ids)):
             if wanted.wants(run):
-                yield Emit(run)
+                yield Yield(run)
                 given += 1
                 if given == limit:
                     return

@@ -19,8 +19,10 @@ from flowcraft_sdk.bounds import (
     check_text,
     shown,
 )
+from flowcraft_sdk.completion_inbox import notification_token_of
 from flowcraft_sdk.context_input import as_context, check_contract, check_known_run_id, check_tags, digest, encoded
 from flowcraft_sdk.durability import confirm
+from flowcraft_sdk.effects import Batch, Operation, ReleaseNotification, ReserveNotification, command
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     ConfigurationError,
@@ -29,12 +31,10 @@ from flowcraft_sdk.errors import (
     RunConflictError,
     RunNotFoundError,
 )
-from flowcraft_sdk.inbox import mark_of
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
 from flowcraft_sdk.records import RunStatus, ServerInfo
-from flowcraft_sdk.steps import Batch, Dismiss, Expect, Operation, command
 from flowcraft_sdk.tombstones import missing
 
 WORKER_FRESH = 30.0
@@ -93,25 +93,25 @@ def text(value: Any) -> str:
 def start(
     deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, options: StartOptions
 ) -> Operation[str | None]:
-    """Start a run; the value is the mark of the start (see `Inbox.expect`), None if the run was there already."""
+    """Start a run; the value is the notification token of the start, None if the run was there already."""
     check_text(blueprint_id, "a blueprint id", LONGEST_NAME)
     order = _checked(options)
     values = as_context(ctx)
     if order["delay"]:
         order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
-    token = yield Expect()
-    mark = mark_of(token)
+    token = yield ReserveNotification()
+    notification_token = notification_token_of(token)
     try:
         reply = yield from _send_start(
             deployment, blueprint_id, values, run_id, order, token or secrets.token_urlsafe(8)
         )
         code = text(reply[0])
     except Exception:
-        if mark:
-            yield Dismiss(mark)
+        if notification_token:
+            yield ReleaseNotification(notification_token)
         raise
-    if mark and code != "started":
-        yield Dismiss(mark)
+    if notification_token and code != "started":
+        yield ReleaseNotification(notification_token)
     if code in ("no-blueprint", "no-version"):
         yield from _blueprint_missing(deployment, blueprint_id, order["version"] or None)
     if code == "no-parent":
@@ -121,7 +121,7 @@ def start(
     if code == "conflict":
         raise RunConflictError(run_id, text(reply[1]))
     yield from confirm(deployment, run_id, "the start")
-    return None if code == "attached" else mark
+    return None if code == "attached" else notification_token
 
 
 def _send_start(

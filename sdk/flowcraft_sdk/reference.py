@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from flowcraft_sdk.effects import clock
 from flowcraft_sdk.operations import Deployment
-from flowcraft_sdk.steps import clock
 
 if TYPE_CHECKING:
     from flowcraft_sdk.aio import AsyncClient
@@ -22,10 +22,10 @@ class RunReference(Generic[T]):
         run_id: the run.
         namespace: the deployment.
         attached: whether `start` found this run there already.
-        mark: of the `start` that gave this handle and recorded the run (see `Inbox.expect`); None if it did not.
+        notification_token: of the `start` that recorded the run (see `CompletionInbox.reserve`); None of another handle.
     """
 
-    __slots__ = ("_client", "_result_type", "_started", "attached", "mark", "namespace", "run_id")
+    __slots__ = ("_client", "_result_type", "_started", "attached", "namespace", "notification_token", "run_id")
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class RunReference(Generic[T]):
         result_type: Any = None,
         *,
         attached: bool = False,
-        mark: str | None = None,
+        notification_token: str | None = None,
     ) -> None:
         self._client: Any = client
         self._result_type = result_type
         self.run_id = run_id
         self.namespace = client.namespace
         self.attached = attached
-        self.mark = mark
-        self._started = None if mark is None else clock()
+        self.notification_token = notification_token
+        self._started = None if notification_token is None else clock()
 
     @property
     def just_started(self) -> bool:

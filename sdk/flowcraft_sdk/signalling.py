@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from flowcraft_sdk.bounds import LONGEST_NAME, LONGEST_PATH, check_text, shown
+from flowcraft_sdk.effects import Operation
 from flowcraft_sdk.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -16,7 +17,6 @@ from flowcraft_sdk.errors import (
 from flowcraft_sdk.operations import Deployment, plan_doc, text
 from flowcraft_sdk.payload_schema import schema_misfits
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.steps import Operation
 
 SIGNAL_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 WAITING_USES = ("wait", "webhook")

@@ -1,4 +1,4 @@
-"""One connection that hears of all runs a client waits for. Sleepers subscribe, *then* read, then sleep until told."""
+"""One connection that receives notifications of all runs a client waits for. Waiters subscribe, *then* read, then wait."""
 
 import logging
 import os
@@ -7,44 +7,44 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from flowcraft_sdk.inbox import Inbox
-from flowcraft_sdk.steps import Heard, clock
-from flowcraft_sdk.subscriber_line import BROKEN, SubscriberLine
-from flowcraft_sdk.switchboard import Ear, Switchboard
+from flowcraft_sdk.completion_inbox import CompletionInbox
+from flowcraft_sdk.effects import Notifications, clock
+from flowcraft_sdk.subscriber_connection import BROKEN, SubscriberConnection
+from flowcraft_sdk.subscriptions import Subscription, SubscriptionRegistry
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 
 MOST_LEFT = 32
-"""Channels of ended runs that may stay subscribed. Nothing more is said there, and to be unsubscribed along with the next
+"""Channels of ended runs that may stay subscribed. Nothing more is published there, and unsubscribing along with the next
 subscription costs less than a message of its own."""
 
 
-class _Mark:
-    """A flag of an ear: setting it wakes the ear's thread.
+class _ThreadFlag:
+    """A flag of a subscription: setting it wakes the thread that waits for it.
 
     Attributes:
-        bell: what the thread sleeps on; rung for other reasons, too.
-        up: whether the flag is set.
+        wake_event: what the thread waits on; set for other reasons, too.
+        is_set: whether the flag is set.
     """
 
-    def __init__(self, bell: threading.Event) -> None:
-        self.bell = bell
-        self.up = False
+    def __init__(self, wake_event: threading.Event) -> None:
+        self.wake_event = wake_event
+        self.is_set = False
 
     def set(self) -> None:
-        self.up = True
-        self.bell.set()
+        self.is_set = True
+        self.wake_event.set()
 
     def clear(self) -> None:
-        self.up = False
+        self.is_set = False
 
 
-class ListenerHub:
+class Subscriber:
     """A subscriber connection shared by all handles of a client. Thread-safe and fork-safe.
 
-    It has no thread of its own: of those that wait, one reads for all. When that one has what it waits for, it wakes
-    another one to read on. So a client that waits for one run is woken once, by the word that the run has ended.
+    It has no thread of its own: one of the waiting threads reads for all. When that thread has what it waits for, it wakes
+    another one to continue reading. So a client that waits for one run wakes once, when the run has ended.
 
     Args:
         connect: makes an unconnected redis-py connection.
@@ -55,13 +55,13 @@ class ListenerHub:
         self._connect = connect
         self._inbox_prefix = inbox_prefix
         self._reset()
-        _hubs.add(self)
+        _subscribers.add(self)
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()  # guards all of this, and the line but for waiting at it
-        self._board = Switchboard(Inbox(self._inbox_prefix))
-        self._line: SubscriberLine | None = None
+        self._lock = threading.Lock()  # guards all of this, and the connection except while a thread waits on it
+        self._registry = SubscriptionRegistry(CompletionInbox(self._inbox_prefix))
+        self._connection: SubscriberConnection | None = None
         self._reader: threading.Event | None = None
         self._asleep: dict[threading.Event, None] = {}
         self._pause = 0.0
@@ -72,156 +72,162 @@ class ListenerHub:
         if self._pid != os.getpid():
             self._reset()
 
-    def expect(self) -> str:
-        """A token for a run about to be started, '' if the inbox is not to be told of its end. See `Inbox.expect`."""
+    def reserve(self) -> str:
+        """Reserve a completion for a run about to be started: a token, '' without one; see `CompletionInbox.reserve`."""
         with self._lock:
-            hears = self._line is not None and not self._closed and not self._line.is_stale
-            return self._board.inbox.expect() if hears else ""
+            connected = self._connection is not None and not self._closed and not self._connection.is_stale
+            return self._registry.inbox.reserve() if connected else ""
 
-    def dismiss(self, mark: str) -> None:
-        """Nobody is going to wait for an end that the inbox was to be told of."""
+    def release(self, notification_token: str) -> None:
+        """Release a reserved notification that no caller is going to wait for."""
         with self._lock:
-            self._board.inbox.dismiss(mark)
+            self._registry.inbox.release(notification_token)
 
-    def listen(self, channels: tuple[str, ...], seconds: float, *, mark: str | None = None) -> Ear:
-        """An ear on channels; returns once Redis has confirmed them, after `seconds` at most.
+    def subscribe(
+        self, channels: tuple[str, ...], seconds: float, *, notification_token: str | None = None
+    ) -> Subscription:
+        """Subscribe to channels; returns once Redis has confirmed them, after `seconds` at most.
 
-        A subscription that is not confirmed in time is made good later, and tells the ear to look.
+        A subscription that Redis confirms later notifies the waiter then, so that it reads the run itself.
         """
-        bell = threading.Event()
-        ready = _Mark(bell)
-        ear = Ear(channels, _Mark(bell), ready, mark=mark)
+        wake_event = threading.Event()
+        ready = _ThreadFlag(wake_event)
+        subscription = Subscription(channels, _ThreadFlag(wake_event), ready, notification_token=notification_token)
         with self._lock:
             if self._closed:
-                return ear
-            self._board.add(ear)
-            if self._line is not None and self._reader is None and self._line.is_stale:
-                self._hang_up(self._line)
-            self._ask()
+                return subscription
+            self._registry.add(subscription)
+            if self._connection is not None and self._reader is None and self._connection.is_stale:
+                self._disconnect(self._connection)
+            self._send_changes()
         try:
             if self._sleep(ready, seconds):
                 with self._lock:
-                    ear.settle()
+                    subscription.discard_confirmations()
         except BaseException:
-            self.forget(ear)
+            self.unsubscribe(subscription)
             raise
-        return ear
+        return subscription
 
-    def doze(self, ear: Ear, seconds: float) -> Heard:
-        """Sleep until something is said to an ear, `seconds` at most."""
-        told = ear.told
-        assert isinstance(told, _Mark)
-        self._sleep(told, seconds)
+    def wait(self, subscription: Subscription, seconds: float) -> Notifications:
+        """Wait until a subscription has notifications, `seconds` at most, and return them."""
+        notified = subscription.notified
+        assert isinstance(notified, _ThreadFlag)
+        self._sleep(notified, seconds)
         with self._lock:
-            return ear.take()
+            return subscription.take()
 
-    def forget(self, ear: Ear) -> None:
-        """Take an ear off."""
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a subscription."""
         with self._lock:
-            self._board.remove(ear)
-            if not ear.has_heard_the_end or self._board.left > MOST_LEFT:
-                self._ask()
+            self._registry.remove(subscription)
+            if not subscription.has_ended or self._registry.left > MOST_LEFT:
+                self._send_changes()
 
     def close(self) -> None:
-        """Close the connection. Sleepers are woken and look for themselves."""
+        """Close the connection. All waiters wake and read the run themselves."""
         if self._pid != os.getpid():
             return
         with self._lock:
             self._closed = True
-            self._board.wake_all()
+            self._registry.notify_all()
             if self._reader is not None:
                 self._reader.set()
-            if self._line is not None and self._reader is not None:
-                self._line.cut()
-            elif self._line is not None:
-                self._hang_up(self._line)
+            if self._connection is not None and self._reader is not None:
+                self._connection.disconnect()
+            elif self._connection is not None:
+                self._disconnect(self._connection)
 
-    def _ask(self) -> None:
-        """Tell Redis what has changed on the board; who reads the line finds out if it is broken. With the lock held."""
-        if self._line is None:
+    def _send_changes(self) -> None:
+        """Send the changed subscriptions to Redis; the reading thread finds out if the connection is broken. Hold the lock."""
+        if self._connection is None:
             return
         try:
-            self._line.ask(*self._board.changes())
+            self._connection.ask(*self._registry.changes())
         except BROKEN:
             pass
 
-    def _sleep(self, mark: _Mark, seconds: float) -> bool:
-        """Sleep until a mark is up, `seconds` at most, and read for all meanwhile if nobody does. Whether it is up."""
+    def _sleep(self, flag: _ThreadFlag, seconds: float) -> bool:
+        """Wait until a flag is set, `seconds` at most; read for all meanwhile if no other thread does. Return its value."""
         until = clock() + seconds
         try:
             while True:
                 with self._lock:
-                    self._asleep.pop(mark.bell, None)
+                    self._asleep.pop(flag.wake_event, None)
                     left = until - clock()
-                    if mark.up or self._closed or left <= 0:
-                        return mark.up
-                    mark.bell.clear()
+                    if flag.is_set or self._closed or left <= 0:
+                        return flag.is_set
+                    flag.wake_event.clear()
                     reads = self._reader is None
                     if reads:
-                        self._reader = mark.bell
+                        self._reader = flag.wake_event
                     else:
-                        self._asleep[mark.bell] = None
+                        self._asleep[flag.wake_event] = None
                 if reads:
-                    self._read(mark, until)
+                    self._read(flag, until)
                 else:
-                    mark.bell.wait(left)
+                    flag.wake_event.wait(left)
         finally:
             with self._lock:
-                self._asleep.pop(mark.bell, None)
-                if self._reader is mark.bell:  # interrupted before it could begin
+                self._asleep.pop(flag.wake_event, None)
+                if self._reader is flag.wake_event:  # interrupted before it could begin
                     self._reader = None
                 if self._reader is None and self._asleep:
                     next(iter(self._asleep)).set()
 
-    def _read(self, mark: _Mark, until: float) -> None:
-        """Read for all until a mark is up, the time is over, or the line breaks."""
+    def _read(self, flag: _ThreadFlag, until: float) -> None:
+        """Read for all until a flag is set, the time is over, or the connection breaks."""
         try:
-            self._connect_if_needed(mark, until)
-            while (line := self._line) is not None and not (mark.up or self._closed) and (left := until - clock()) > 0:
-                readable = line.wait(left)
+            self._connect_if_needed(flag, until)
+            while (
+                (connection := self._connection) is not None
+                and not (flag.is_set or self._closed)
+                and (left := until - clock()) > 0
+            ):
+                readable = connection.wait(left)
                 with self._lock:
-                    for reply in line.replies() if readable else ():
-                        self._board.take(reply)
-                    line.probe()
+                    for reply in connection.replies() if readable else ():
+                        self._registry.take(reply)
+                    connection.probe()
                 self._pause = 0.0
-        except BaseException as error:  # an interrupt may have come between reading and passing on
+        except BaseException as error:  # an interrupt may have come between reading and notifying
             with self._lock:
-                if self._line is not None:
-                    self._hang_up(self._line)
+                if self._connection is not None:
+                    self._disconnect(self._connection)
             if not isinstance(error, Exception):
                 raise
             if not isinstance(error, BROKEN) and not self._closed:
-                logging.getLogger("flowcraft_sdk").exception("the listener broke; it starts over")
+                logging.getLogger("flowcraft_sdk").exception("the subscriber failed; it starts over")
         finally:
             with self._lock:
                 self._reader = None
-                if self._closed and self._line is not None:
-                    self._hang_up(self._line)
+                if self._closed and self._connection is not None:
+                    self._disconnect(self._connection)
 
-    def _connect_if_needed(self, mark: _Mark, until: float) -> None:
-        if self._line is not None:
+    def _connect_if_needed(self, flag: _ThreadFlag, until: float) -> None:
+        if self._connection is not None:
             return
-        if self._pause and (mark.bell.wait(min(self._pause, until - clock())) or clock() >= until):
+        if self._pause and (flag.wake_event.wait(min(self._pause, until - clock())) or clock() >= until):
             return  # closed, or there is no time for it
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-        line = SubscriberLine(self._connect())
+        connection = SubscriberConnection(self._connect())
         with self._lock:
-            self._line = line
-            self._ask()
+            self._connection = connection
+            self._send_changes()
 
-    def _hang_up(self, line: SubscriberLine) -> None:
-        """Close a line that nobody waits at; everything is asked for again on the next one. With the lock held."""
-        self._line = None
-        self._board.lost()
-        line.close()
+    def _disconnect(self, connection: SubscriberConnection) -> None:
+        """Close a connection that no thread waits on; the next one subscribes to everything again. Hold the lock."""
+        self._connection = None
+        self._registry.discard_all()
+        connection.close()
 
 
-_hubs: "weakref.WeakSet[ListenerHub]" = weakref.WeakSet()
+_subscribers: "weakref.WeakSet[Subscriber]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for hub in list(_hubs):
-        hub.forked()
+    for subscriber in list(_subscribers):
+        subscriber.forked()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""A connection for subscriptions, of which one thread waits for what is said, while others may subscribe on it."""
+"""A connection for subscriptions: one thread waits for messages on it, while others may subscribe on it."""
 
 import selectors
 import socket
@@ -7,10 +7,10 @@ from typing import Any
 
 import redis
 
-from flowcraft_sdk.steps import clock
+from flowcraft_sdk.effects import clock
 
 QUIET = 30.0
-"""Seconds without a word after which the connection is tried with a PING."""
+"""Seconds without a message after which the connection is checked with a PING."""
 
 ANSWER = 10.0
 """Seconds in which that PING is to be answered."""
@@ -18,7 +18,7 @@ ANSWER = 10.0
 BROKEN = (redis.exceptions.RedisError, OSError, ValueError)
 
 
-class SubscriberLine:
+class SubscriberConnection:
     """A connected redis-py connection. `wait` needs no lock; all else is for one thread at a time, as TLS wants it.
 
     Args:
@@ -34,26 +34,26 @@ class SubscriberLine:
         self._socket: socket.socket = connection._sock
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
-        self._heard_at = clock()
+        self._last_reply_at = clock()
         self._pinged = False
 
     @property
     def is_stale(self) -> bool:
-        """Whether nobody has read it for so long that it may be dead without anybody knowing."""
-        return clock() - self._heard_at > QUIET
+        """Whether it was not read for so long that it may be dead unnoticed."""
+        return clock() - self._last_reply_at > QUIET
 
     def ask(self, new: list[str], gone: list[str]) -> None:
         """Subscribe and unsubscribe, in one message. The confirmations are among the replies.
 
         Raises:
-            OSError: it cannot be sent. The connection is cut then, so that who waits for it hears of it.
+            OSError: it cannot be sent. The connection is broken then, so that the waiting thread notices.
         """
         wanted = (("SUBSCRIBE", *new), ("UNSUBSCRIBE", *gone))
         self._send([command for command in wanted if len(command) > 1])
 
     def wait(self, seconds: float) -> bool:
         """Whether there is something to read, within so many seconds or until it is time for `probe`."""
-        quiet = clock() - self._heard_at
+        quiet = clock() - self._last_reply_at
         left = QUIET + (ANSWER if self._pinged else 0.0) - quiet
         return bool(self._selector.select(max(0.0, min(seconds, left))))
 
@@ -66,29 +66,29 @@ class SubscriberLine:
         found = [self._connection.read_response()]
         while self._connection.can_read(0):
             found.append(self._connection.read_response())
-        self._heard_at, self._pinged = clock(), False
+        self._last_reply_at, self._pinged = clock(), False
         return found
 
     def probe(self) -> None:
-        """Send a PING if nothing was heard for a while.
+        """Send a PING if nothing was received for a while.
 
         Raises:
             redis.exceptions.ConnectionError: an earlier one was not answered.
         """
-        quiet = clock() - self._heard_at
+        quiet = clock() - self._last_reply_at
         if self._pinged and quiet >= QUIET + ANSWER:
             raise redis.exceptions.ConnectionError("the subscriber connection is silent")
         if not self._pinged and quiet >= QUIET:
             self._pinged = True
             self._send([("PING",)])
 
-    def cut(self) -> None:
-        """Break the connection under whoever waits for it, who then closes it."""
+    def disconnect(self) -> None:
+        """Shut the socket down; the waiting thread then closes the connection."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it; not while somebody waits."""
+        """Close it; not while a thread waits on it."""
         self._selector.close()
         with suppress(*BROKEN):
             self._connection.disconnect()
@@ -99,5 +99,5 @@ class SubscriberLine:
             try:
                 self._socket.sendall(b"".join(self._connection.pack_commands(commands)))
             except OSError:
-                self.cut()
+                self.disconnect()
                 raise

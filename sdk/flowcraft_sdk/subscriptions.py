@@ -1,213 +1,220 @@
-"""Who listens to which channel. Plain bookkeeping: the sync and the async hub both keep one, and do the I/O around it."""
+"""Subscriptions by channel. Does no I/O: the sync and the async subscriber both keep a registry, and do the I/O around it."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from flowcraft_sdk.inbox import Inbox
-from flowcraft_sdk.steps import Heard
+from flowcraft_sdk.completion_inbox import CompletionInbox
+from flowcraft_sdk.effects import Notifications
 
 
 class Flag(Protocol):
     """What `threading.Event` and `asyncio.Event` have in common."""
 
     def set(self) -> None:
-        """Wake who waits."""
+        """Wake the waiter."""
 
     def clear(self) -> None:
-        """Let the next one wait."""
+        """Let the next waiter wait."""
 
 
-class Ear:
-    """One operation's ear on its channels.
+class Subscription:
+    """One operation's subscription to its channels.
 
     Args:
-        channels: what to listen to.
-        told: set when there is something in `heard`.
+        channels: what to subscribe to.
+        notified: set when there is something in `pending`.
         ready: set when Redis has confirmed all channels.
-        mark: of the start, if the one channel tells the end of a run that this client has started; '' if that names no inbox.
+        notification_token: of the start, if the one channel is that of a run which this client has started; '' without one.
 
     Attributes:
+        pending: by channel the payloads that were received and not yet taken.
         unconfirmed: channels that Redis has yet to confirm.
-        complete: whether nothing can have been said on them before that the ear has not heard.
+        complete: whether the subscription cannot have missed an earlier notification.
     """
 
-    def __init__(self, channels: Iterable[str], told: Any, ready: Any, *, mark: str | None = None) -> None:
+    def __init__(
+        self, channels: Iterable[str], notified: Any, ready: Any, *, notification_token: str | None = None
+    ) -> None:
         self.channels = tuple(dict.fromkeys(channels))
-        self.mark = mark
+        self.notification_token = notification_token
         self.complete = False
-        self.told: Flag = told
+        self.notified: Flag = notified
         self.ready: Flag = ready
-        self.heard: Heard = {}
+        self.pending: Notifications = {}
         self.unconfirmed = set(self.channels)
-        self._over: set[str] = set()
+        self._ended_channels: set[str] = set()
 
     @property
-    def has_heard_the_end(self) -> bool:
-        """Whether nothing more will be said on any of the channels."""
-        return len(self._over) == len(self.channels)
+    def has_ended(self) -> bool:
+        """Whether all of the channels have had their last notification."""
+        return len(self._ended_channels) == len(self.channels)
 
-    def tell(self, channel: str, said: str) -> None:
-        """Note what a channel said; a terminal status is never forgotten for a lesser notice."""
-        self.heard[channel] = said or self.heard.get(channel, "")
-        if said:
-            self._over.add(channel)
-        self.told.set()
+    def notify(self, channel: str, payload: str) -> None:
+        """Add a notification; one without a status never replaces a terminal status."""
+        self.pending[channel] = payload or self.pending.get(channel, "")
+        if payload:
+            self._ended_channels.add(channel)
+        self.notified.set()
 
-    def settle(self) -> None:
-        """Forget the confirmations of the channels, which are no news."""
-        self.heard = {channel: said for channel, said in self.heard.items() if said}
-        if not self.heard:
-            self.told.clear()
+    def discard_confirmations(self) -> None:
+        """Drop the notifications that only confirm a channel."""
+        self.pending = {channel: payload for channel, payload in self.pending.items() if payload}
+        if not self.pending:
+            self.notified.clear()
 
-    def take(self) -> Heard:
-        """What was heard since the last time."""
-        self.told.clear()
-        heard, self.heard = self.heard, {}
-        return heard
+    def take(self) -> Notifications:
+        """Take the pending notifications."""
+        self.notified.clear()
+        pending, self.pending = self.pending, {}
+        return pending
 
 
-class Switchboard:
-    """Ears by channel, and how far Redis is with what they want. Not thread-safe: a hub guards it."""
+class SubscriptionRegistry:
+    """Subscriptions by channel, and which channels Redis has confirmed. Not thread-safe: a subscriber guards it."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: CompletionInbox) -> None:
         self.inbox = inbox
-        # Who waits for an end that the inbox is going to be told of, by the mark of the start.
-        self._covered: dict[str | None, set[Ear]] = {}
-        self._ears: dict[str, set[Ear]] = {}
-        self._asked: set[str] = set()
-        self._unanswered: dict[str, int] = {}
+        # Subscriptions that wait for a completion in the inbox, by the notification token of the start.
+        self._awaited: dict[str | None, set[Subscription]] = {}
+        self._by_channel: dict[str, set[Subscription]] = {}
+        self._requested: set[str] = set()
+        self._unconfirmed: dict[str, int] = {}
         self._new: dict[str, None] = {}
         self._gone: dict[str, None] = {}
 
     @property
     def busy(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._ears)
+        """Whether there is any subscription."""
+        return bool(self._by_channel)
 
     @property
     def left(self) -> int:
-        """How many channels are subscribed although nobody listens to them any more."""
+        """How many channels are still subscribed without need."""
         return len(self._gone)
 
-    def add(self, ear: Ear) -> None:
-        """Put an ear on its channels."""
-        ear.complete = ear.mark is not None and self._in_inbox(ear, ear.mark)
-        for channel in ear.channels:
-            self._ears.setdefault(channel, set()).add(ear)
+    def add(self, subscription: Subscription) -> None:
+        """Add a subscription to its channels."""
+        subscription.complete = subscription.notification_token is not None and self._is_in_inbox(
+            subscription, subscription.notification_token
+        )
+        for channel in subscription.channels:
+            self._by_channel.setdefault(channel, set()).add(subscription)
             self._gone.pop(channel, None)
-            if ear.complete:
-                ear.unconfirmed.discard(channel)
-            elif channel not in self._asked:
+            if subscription.complete:
+                subscription.unconfirmed.discard(channel)
+            elif channel not in self._requested:
                 self._new[channel] = None
-            elif channel not in self._unanswered:
-                ear.unconfirmed.discard(channel)
-        if not ear.unconfirmed:
-            ear.ready.set()
+            elif channel not in self._unconfirmed:
+                subscription.unconfirmed.discard(channel)
+        if not subscription.unconfirmed:
+            subscription.ready.set()
 
-    def _in_inbox(self, ear: Ear, mark: str) -> bool:
-        """Whether the inbox has been told what an ear is to hear, or is going to be."""
-        if mark in self._covered:
-            self._covered[mark].add(ear)
+    def _is_in_inbox(self, subscription: Subscription, notification_token: str) -> bool:
+        """Whether the inbox has the completion that a subscription waits for, or is going to receive it."""
+        if notification_token in self._awaited:
+            self._awaited[notification_token].add(subscription)
             return True
-        said = self.inbox.claim(mark)
-        if said:
-            ear.tell(ear.channels[0], said)
-        elif said is not None:
-            self._covered[mark] = {ear}
-        return said is not None
+        payload = self.inbox.claim(notification_token)
+        if payload:
+            subscription.notify(subscription.channels[0], payload)
+        elif payload is not None:
+            self._awaited[notification_token] = {subscription}
+        return payload is not None
 
-    def remove(self, ear: Ear) -> None:
-        """Take an ear off; what nobody listens to any more is unsubscribed next time."""
-        covered = self._covered.get(ear.mark, set())
-        covered.discard(ear)
-        if not covered:
-            self._covered.pop(ear.mark, None)
-        for channel in ear.channels:
-            ears = self._ears.get(channel)
-            if ears is not None:
-                ears.discard(ear)
-                if not ears:
-                    del self._ears[channel]
+    def remove(self, subscription: Subscription) -> None:
+        """Remove a subscription; channels without any are unsubscribed next time."""
+        awaited = self._awaited.get(subscription.notification_token, set())
+        awaited.discard(subscription)
+        if not awaited:
+            self._awaited.pop(subscription.notification_token, None)
+        for channel in subscription.channels:
+            subscriptions = self._by_channel.get(channel)
+            if subscriptions is not None:
+                subscriptions.discard(subscription)
+                if not subscriptions:
+                    del self._by_channel[channel]
                     self._new.pop(channel, None)
-                    if channel in self._asked:
+                    if channel in self._requested:
                         self._gone[channel] = None
 
     def changes(self) -> tuple[list[str], list[str]]:
-        """Channels to subscribe and to unsubscribe now; they count as asked for from here on."""
-        if self._ears and self.inbox.channel not in self._asked:
+        """Channels to subscribe and to unsubscribe now; they count as requested from here on."""
+        if self._by_channel and self.inbox.channel not in self._requested:
             self._new[self.inbox.channel] = None
         new, gone = list(self._new), list(self._gone)
         self._new.clear()
         self._gone.clear()
         for channel in new:
-            self._unanswered[channel] = self._unanswered.get(channel, 0) + 1
-        self._asked.update(new)
-        self._asked.difference_update(gone)
+            self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
+        self._requested.update(new)
+        self._requested.difference_update(gone)
         return new, gone
 
     def take(self, reply: Any) -> None:
-        """Pass on what the connection read: a notice, or the confirmation of a subscription."""
+        """Handle what the connection read: a notification, or the confirmation of a subscription."""
         if not isinstance(reply, list) or len(reply) != 3:
             return  # the answer to a PING
         kind, channel = _text(reply[0]), _text(reply[1])
         if kind == "message":
-            said = _text(reply[2])
+            payload = _text(reply[2])
             if channel == self.inbox.channel:
-                self._take_from_inbox(said)
-            elif channel not in self._unanswered:
-                self._tell(channel, said)
+                self._take_from_inbox(payload)
+            elif channel not in self._unconfirmed:
+                self._notify(channel, payload)
         elif kind == "subscribe":
             self._confirm(channel)
 
-    def _tell(self, channel: str, said: str) -> None:
-        # What comes before the confirmation that is waited for was said to a subscription before, perhaps of another run with
-        # the same id; who listens is going to look. And who hears from the inbox has no need to hear it here.
-        for ear in self._ears.get(channel, ()):
-            if not ear.complete:
-                ear.tell(channel, said)
+    def _notify(self, channel: str, payload: str) -> None:
+        # A notification that precedes the awaited confirmation belongs to an earlier subscription, perhaps of another run with
+        # the same id; the waiter reads the run itself. A waiter that the inbox notifies needs none from here.
+        for subscription in self._by_channel.get(channel, ()):
+            if not subscription.complete:
+                subscription.notify(channel, payload)
 
     def _take_from_inbox(self, message: str) -> None:
-        mark, _, said = message.partition(" ")
-        ears = self._covered.pop(mark, None)  # it is said once: a further ear has to look
-        if ears is None:
-            self.inbox.note(mark, said)
-        for ear in ears or ():
-            ear.tell(ear.channels[0], said)
+        notification_token, _, payload = message.partition(" ")
+        subscriptions = self._awaited.pop(
+            notification_token, None
+        )  # it is published once: a further waiter has to read the run
+        if subscriptions is None:
+            self.inbox.keep(notification_token, payload)
+        for subscription in subscriptions or ():
+            subscription.notify(subscription.channels[0], payload)
 
-    def lost(self) -> None:
-        """The connection is gone; everything is asked for again on the next one."""
-        self._asked.clear()
-        self._unanswered.clear()
+    def discard_all(self) -> None:
+        """Forget what the lost connection had subscribed; the next one subscribes to everything again."""
+        self._requested.clear()
+        self._unconfirmed.clear()
         self._gone.clear()
-        self._covered.clear()
-        self.inbox.lost()
-        self._new = dict.fromkeys(self._ears)
-        for channel, ears in self._ears.items():
-            for ear in ears:
-                ear.complete = False
-                ear.unconfirmed.add(channel)
+        self._awaited.clear()
+        self.inbox.discard_all()
+        self._new = dict.fromkeys(self._by_channel)
+        for channel, subscriptions in self._by_channel.items():
+            for subscription in subscriptions:
+                subscription.complete = False
+                subscription.unconfirmed.add(channel)
 
-    def wake_all(self) -> None:
-        """Let everybody look for himself, whether Redis has confirmed his channels or not."""
-        for channel, ears in self._ears.items():
-            for ear in ears:
-                ear.tell(channel, "")
-                ear.ready.set()
+    def notify_all(self) -> None:
+        """Notify all waiters, so that each reads its run, whether Redis has confirmed the channels or not."""
+        for channel, subscriptions in self._by_channel.items():
+            for subscription in subscriptions:
+                subscription.notify(channel, "")
+                subscription.ready.set()
 
     def _confirm(self, channel: str) -> None:
         # One that was unsubscribed meanwhile and asked for again counts only with its last confirmation.
-        left = self._unanswered.get(channel, 1) - 1
+        left = self._unconfirmed.get(channel, 1) - 1
         if left > 0:
-            self._unanswered[channel] = left
+            self._unconfirmed[channel] = left
             return
-        self._unanswered.pop(channel, None)
+        self._unconfirmed.pop(channel, None)
         if channel == self.inbox.channel:
             self.inbox.open = True
-        for ear in self._ears.get(channel, ()):
-            ear.tell(channel, "")  # after a reconnect something may have been missed
-            ear.unconfirmed.discard(channel)
-            if not ear.unconfirmed:
-                ear.ready.set()
+        for subscription in self._by_channel.get(channel, ()):
+            subscription.notify(channel, "")  # after a reconnect something may have been missed
+            subscription.unconfirmed.discard(channel)
+            if not subscription.unconfirmed:
+                subscription.ready.set()
 
 
 def _text(value: Any) -> str:

@@ -3,10 +3,10 @@
 import math
 from typing import NoReturn
 
+from flowcraft_sdk.effects import Operation, command
 from flowcraft_sdk.errors import RunExpiredError, RunNotFoundError
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import RunStatus
-from flowcraft_sdk.steps import Operation, command
 
 _STATUSES = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMED_OUT)
 _SECONDS = 2**32

@@ -11,6 +11,17 @@ from typing import Any
 
 from flowcraft_sdk.bounds import LONGEST_EVENT_ID, check_span, shown
 from flowcraft_sdk.durability import confirm
+from flowcraft_sdk.effects import (
+    Batch,
+    Operation,
+    ReleaseNotification,
+    Subscribe,
+    T,
+    WaitForNotification,
+    Yield,
+    clock,
+    command,
+)
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -26,7 +37,6 @@ from flowcraft_sdk.protocol.events import parse_event
 from flowcraft_sdk.protocol.node_attempts import attempts_of
 from flowcraft_sdk.protocol.run_record import UNREADABLE, RunRecord
 from flowcraft_sdk.records import NodeAttempt, RunEvent, RunSnapshot, RunStatus
-from flowcraft_sdk.steps import Batch, Dismiss, Doze, Emit, Listen, Operation, T, clock, command
 from flowcraft_sdk.tombstones import missing
 
 LOOK_AGAIN = 30.0
@@ -87,12 +97,14 @@ def _sleep_until(
         now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
     channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
     if now.is_terminal or now in wanted:
-        if handle.mark:
-            yield Dismiss(handle.mark)
+        if handle.notification_token:
+            yield ReleaseNotification(handle.notification_token)
         return now, None
     warned = complete = False
     if not span.over:
-        complete = yield Listen((channel,), span.left(LISTEN_WAIT), mark=None if wanted else handle.mark)
+        complete = yield Subscribe(
+            (channel,), span.left(LISTEN_WAIT), notification_token=None if wanted else handle.notification_token
+        )
     while True:
         if not complete:
             last = now
@@ -105,7 +117,9 @@ def _sleep_until(
                 warned = True
                 yield from _warn_if_nobody_works(deployment, run_id)
         complete = False
-        heard: Mapping[str, str] = yield Doze(span.left(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - span.waited)))
+        heard: Mapping[str, str] = yield WaitForNotification(
+            span.left(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - span.waited))
+        )
         if heard.get(channel):
             return parse_end_notice(heard[channel])
 
@@ -125,7 +139,7 @@ def _bearing_outages(deployment: Deployment, span: Span, read: Callable[[], Oper
                 raise
             if span.over:
                 return last
-        yield Doze(span.left(OUTAGE_LOOK))
+        yield WaitForNotification(span.left(OUTAGE_LOOK))
 
 
 def _timed_out(
@@ -178,7 +192,7 @@ def _ended(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
 
 
 def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Seconds | None) -> Operation[None]:
-    """Emit each of the handles, given by run id, as its run ends."""
+    """Yield each of the handles, given by run id, as its run ends."""
     for handle in handles.values():
         if handle.namespace != deployment.keys.namespace:
             raise ConfigurationError(
@@ -190,9 +204,9 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
     runs = {deployment.keys.end_channel(run_id): run_id for run_id in handles if run_id in pending}
     for run_id, handle in handles.items():
         if run_id not in pending:
-            yield Emit(handle)
+            yield Yield(handle)
     if pending and not span.over:
-        yield Listen(tuple(runs), span.left(LISTEN_WAIT))
+        yield Subscribe(tuple(runs), span.left(LISTEN_WAIT))
     heard: Mapping[str, str] = {}
     while pending:
         ended = [runs[channel] for channel, said in heard.items() if said]
@@ -203,11 +217,11 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
         for run_id in ended:
             if run_id in pending:
                 pending.discard(run_id)
-                yield Emit(handles[run_id])
+                yield Yield(handles[run_id])
         if pending and span.over:
             first = next(run_id for run_id in handles if run_id in pending)
             raise (yield from _timed_out(deployment, first, states[first], span, handles[first]))
-        heard = (yield Doze(span.left(LOOK_AGAIN))) if pending else {}
+        heard = (yield WaitForNotification(span.left(LOOK_AGAIN))) if pending else {}
 
 
 def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str, RunStatus]]:
@@ -225,7 +239,7 @@ def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str,
 def events(
     deployment: Deployment, run_id: str, after: str | None, follow: bool, timeout: Seconds | None, handle: Any
 ) -> Operation[None]:
-    """Emit a run's events behind an id; with `follow` also those to come, until it has ended.
+    """Yield a run's events behind an id; with `follow` also those to come, until it has ended.
 
     Raises:
         WaitTimeoutError: it has not ended in time.
@@ -233,10 +247,10 @@ def events(
     span, seen = Span(timeout), _position(after)
     page, ended = yield from _event_page(deployment, run_id, seen)
     if follow and not ended:
-        yield Listen((deployment.keys.channel(run_id),), span.left(LISTEN_WAIT))
+        yield Subscribe((deployment.keys.channel(run_id),), span.left(LISTEN_WAIT))
     while True:
         for event in page:
-            yield Emit(event)
+            yield Yield(event)
         seen = int(page[-1].id) if page else seen
         if ended or (not page and not follow):
             return
@@ -244,7 +258,7 @@ def events(
             now = yield from status(deployment, run_id)
             raise (yield from _timed_out(deployment, run_id, now, span, handle))
         if not page:
-            yield Doze(span.left(LOOK_AGAIN))
+            yield WaitForNotification(span.left(LOOK_AGAIN))
         nothing: tuple[list[RunEvent], bool] = ([], False)
         page, ended = yield from _bearing_outages(
             deployment, span, partial(_event_page, deployment, run_id, seen), nothing

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import RunCancelledError, RunFailedError
-from flowcraft_sdk.inbox import MOST_EXPECTED
+from flowcraft_sdk.completion_inbox import MOST_RESERVED
 from flowcraft_server.testing import TestEnvironment
 from tests.blocking_client import BOTH, clients
 from tests.engine.test_failures import graph
@@ -144,8 +144,8 @@ def test_a_run_of_somebody_else_is_subscribed_to(environment: Make, client_of: C
 def test_starting_without_waiting_fills_no_inbox(environment: Make, client_of: ClientOf) -> None:
     env = opened(environment)
     client = waiting_client(env, client_of)
-    runs = [client.start("echo", {"value": n}) for n in range(3 * MOST_EXPECTED)]
-    assert [names_an_inbox(env, run) for run in runs] == [n < MOST_EXPECTED for n in range(len(runs))]
+    runs = [client.start("echo", {"value": n}) for n in range(3 * MOST_RESERVED)]
+    assert [names_an_inbox(env, run) for run in runs] == [n < MOST_RESERVED for n in range(len(runs))]
     assert [run.result(timeout=10)["a"] for run in runs] == list(range(len(runs)))
     run = client.start("echo", {"value": 1})
     assert names_an_inbox(env, run)

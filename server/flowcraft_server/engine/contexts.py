@@ -16,7 +16,7 @@ from flowcraft_sdk.protocol import wire
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.values import MISSING
 
-Emit = Callable[[Attempt, str, bytes], None]
+EventSink = Callable[[Attempt, str, bytes], None]
 T = TypeVar("T")
 AsyncRead = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
 
@@ -154,7 +154,7 @@ class AwaitedContext(AsyncRunContext):
 class _Shared:
     """What both kinds of context have in common."""
 
-    def __init__(self, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: Emit) -> None:
+    def __init__(self, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: EventSink) -> None:
         claim = attempt.claim
         self.input = attempt.input
         self.params: Mapping[str, Any] = attempt.params
@@ -205,7 +205,7 @@ class BlockingNodeContext(_Shared, NodeContext):
     """The `ctx` of a plain function."""
 
     def __init__(
-        self, engine: Engine, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: Emit, llm: Any
+        self, engine: Engine, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: EventSink, llm: Any
     ) -> None:
         _Shared.__init__(self, attempt, make_logger, emit)
         self.context = BlockingContext(engine, attempt)
@@ -222,7 +222,7 @@ class AwaitedNodeContext(_Shared, AsyncNodeContext):
         run_key: str,
         attempt: Attempt,
         make_logger: Callable[[Attempt], Any],
-        emit: Emit,
+        emit: EventSink,
         llm: Any,
         read: AsyncRead,
     ) -> None:

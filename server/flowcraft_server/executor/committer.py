@@ -20,9 +20,9 @@ PIPELINES = 8
 LONGEST_PAUSE = 2.0
 
 Make = Callable[[], ScriptCall | None]
-Heard = Callable[[Any], None]
-Work = tuple[Make | ScriptCall, Heard, Attempt | None]
-Sent = tuple[ScriptCall, Heard, Attempt | None]
+Notifications = Callable[[Any], None]
+Work = tuple[Make | ScriptCall, Notifications, Attempt | None]
+Sent = tuple[ScriptCall, Notifications, Attempt | None]
 
 
 class GaveUp(Exception):
@@ -103,12 +103,12 @@ class Committer:
         sending = [work for ident, each in list(self._sending.items()) if ident in alive for work in each]
         return [work[2] for work in (*list(self.finished), *list(self._ordered), *sending) if work[2] is not None]
 
-    def put(self, make: Make | ScriptCall, heard: Heard, attempt: Attempt | None = None) -> None:
+    def put(self, make: Make | ScriptCall, heard: Notifications, attempt: Attempt | None = None) -> None:
         """Have the thread send a piece of work, after those put before. Never blocks."""
         self._ordered.append((make, heard, attempt))
         self._wanted.set()
 
-    def add(self, call: ScriptCall, heard: Heard, attempt: Attempt | None = None) -> None:
+    def add(self, call: ScriptCall, heard: Notifications, attempt: Attempt | None = None) -> None:
         """Leave a call that the caller, or a thread that is quicker, is going to `flush`."""
         self.finished.append((call, heard, attempt))
 

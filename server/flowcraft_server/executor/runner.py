@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import redis
 from loguru import logger
 
+from flowcraft_sdk.effects import clock
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
-from flowcraft_sdk.steps import clock
 from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, SUBFLOW, Done, Outcome, Parked, check_iterations

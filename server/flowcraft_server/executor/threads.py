@@ -7,9 +7,9 @@ from typing import Any
 import redis
 from loguru import logger
 
+from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.steps import clock
 from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.executor.counters import Counters
 from flowcraft_server.executor.liveness import Liveness, thread_runs
@@ -156,7 +156,7 @@ class StopListener:
         self._stopping = stopping
 
     def step(self) -> float:
-        """Listen until the connection breaks or the process stops."""
+        """Subscribe until the connection breaks or the process stops."""
         pubsub: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         with pubsub:
             pubsub.subscribe(self._keys.control)

@@ -8,10 +8,10 @@ from typing import Any
 import redis
 from loguru import logger
 
+from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
-from flowcraft_sdk.steps import clock
 from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.abandoned import RunningFunctions, Turn

@@ -6,8 +6,8 @@ from typing import Any
 import redis
 from loguru import logger
 
+from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
-from flowcraft_sdk.steps import clock
 
 from .neighbours import file_of, read_published
 

@@ -10,9 +10,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
-from flowcraft_sdk.steps import clock
 from flowcraft_server.store.own_connection import OwnConnection
 
 SOCKET_TIMEOUT = 10.0

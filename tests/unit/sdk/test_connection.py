@@ -8,9 +8,9 @@ import redis.asyncio
 
 from flowcraft_sdk import AsyncClient, BackendUnavailableError, Client, ClientSettings, ConfigurationError
 from flowcraft_sdk.connection import Attempts, hidden, resolve_namespace, resolve_url
+from flowcraft_sdk.effects import Batch, clock, command
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.steps import Batch, clock, command
 
 START = scripts.cancel(Keys(), run_id="r", reason="", grace_ms=0)
 READ = command("HGET", "k", "f")

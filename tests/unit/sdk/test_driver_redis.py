@@ -21,8 +21,8 @@ from flowcraft_sdk import (
     RunNotFoundError,
     WaitTimeoutError,
 )
+from flowcraft_sdk.effects import Batch, Command, Yield, command
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
-from flowcraft_sdk.steps import Batch, Command, Emit, command
 from tests.blocking_client import BlockingClient
 from tests.unit.sdk.conftest import PrivateServer, Runs, until
 
@@ -139,11 +139,11 @@ def test_a_batch_is_one_round_trip_and_errors_reach_the_operation(server: Privat
         replies = yield Batch(
             (command("SET", runs.keys.base + "x", 1), command("INCR", runs.keys.base + "x")), atomic=True
         )
-        yield Emit(replies[1])
+        yield Yield(replies[1])
         try:
             yield Command("HGET", (runs.keys.base + "x", "f"))
         except BackendUnavailableError as error:
-            yield Emit(error.operation)
+            yield Yield(error.operation)
 
     with Client(server.url, namespace=runs.keys.namespace) as client:
         assert list(client.driver.stream(operation())) == [2, "operation"]

@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowcraft_sdk.effects import Batch, Yield
 from flowcraft_sdk.listing import Filter, count_runs, list_runs
 from flowcraft_sdk.operations import Deployment
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.records import RunStatus
-from flowcraft_sdk.steps import Batch, Emit
 
 KEYS = Keys("t")
 STATUSES = [RunStatus.QUEUED, RunStatus.FAILED, RunStatus.CANCELLED]
@@ -38,7 +38,7 @@ def run(operation: Any, runs: dict[str, tuple[int, RunStatus]]) -> tuple[Any, li
     try:
         step = operation.send(None)
         while True:
-            if isinstance(step, Emit):
+            if isinstance(step, Yield):
                 emitted.append(step.item)
                 step = operation.send(None)
             else:

@@ -9,6 +9,16 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import listing, operations, waiting
+from flowcraft_sdk.effects import (
+    Batch,
+    Command,
+    Effect,
+    ReleaseNotification,
+    ReserveNotification,
+    Subscribe,
+    WaitForNotification,
+    Yield,
+)
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     BlueprintNotFoundError,
@@ -24,25 +34,24 @@ from flowcraft_sdk.operations import Deployment
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import RunStatus
-from flowcraft_sdk.steps import Batch, Command, Dismiss, Doze, Emit, Expect, Listen, Step
 
 KEYS = Keys("t")
 DOC = json.dumps({"id": "b", "nodes": [], "edges": [], "inputs": {"post": {"type": "string"}}}).encode()
-HANDLE = SimpleNamespace(just_started=False, mark=None)
-Answer = Callable[[Step], Any]
+HANDLE = SimpleNamespace(just_started=False, notification_token=None)
+Answer = Callable[[Effect], Any]
 
 
 def deployment(**more: Any) -> Deployment:
     return Deployment(KEYS, outage=more.pop("outage", 60.0), max_value=1000, **{"durability": "async", **more})
 
 
-def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Step]]:
+def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Effect]]:
     """Run an operation on answers: its value, what it emitted, what it asked. An exception among them is thrown in."""
     emitted, asked = [], []
     try:
         step = next(operation)
         while True:
-            if isinstance(step, Emit):
+            if isinstance(step, Yield):
                 emitted.append(step.item)
                 step = operation.send(None)
                 continue
@@ -63,13 +72,13 @@ def server(
 ) -> Answer:
     """Answers of a deployment whose `start` script replies so, to a client whose inbox gives such a token."""
 
-    def answer(step: Step) -> Any:
+    def answer(step: Effect) -> Any:
         if isinstance(step, ScriptCall):
             return reply
         if isinstance(step, Batch):
             return [answer(part) for part in step.commands]
-        if isinstance(step, Expect | Dismiss):
-            return token if isinstance(step, Expect) else None
+        if isinstance(step, ReserveNotification | ReleaseNotification):
+            return token if isinstance(step, ReserveNotification) else None
         assert isinstance(step, Command)
         if step.name == "HGET" and step.args[0] == KEYS.blueprints:
             return published
@@ -79,13 +88,15 @@ def server(
     return answer
 
 
-def start(answer: Answer, ctx: Any = None, target: Deployment | None = None, **options: Any) -> tuple[Any, list[Step]]:
+def start(
+    answer: Answer, ctx: Any = None, target: Deployment | None = None, **options: Any
+) -> tuple[Any, list[Effect]]:
     operation = operations.start(target or deployment(), "b", {"post": "p"} if ctx is None else ctx, "r1", options)  # type: ignore[arg-type]
     value, _, asked = drive(operation, answer)
     return value, asked
 
 
-def call(asked: list[Step]) -> ScriptCall:
+def call(asked: list[Effect]) -> ScriptCall:
     return next(step for step in reversed(asked) if isinstance(step, ScriptCall))
 
 
@@ -105,7 +116,7 @@ def test_the_second_start_reads_nothing() -> None:
     assert len(start(server([b"started", b"h1"]), target=target)[1]) == 5
     again = start(server([b"attached", b"running", b"h1"]), target=target)
     assert again[0] is None
-    assert [type(step) for step in again[1]] == [Expect, ScriptCall]
+    assert [type(step) for step in again[1]] == [ReserveNotification, ScriptCall]
 
 
 def test_a_start_names_the_inbox_that_is_to_be_told_of_the_end() -> None:
@@ -113,21 +124,21 @@ def test_a_start_names_the_inbox_that_is_to_be_told_of_the_end() -> None:
     assert (mark, call(asked).args[0]) == ("m", "box@m")
     mark, asked = start(server([b"attached", b"running", b"h1"], token="box@m"))
     assert mark is None
-    assert asked[-1] == Dismiss("m"), "that run names another inbox, or none"
+    assert asked[-1] == ReleaseNotification("m"), "that run names another inbox, or none"
 
 
 def test_a_start_that_fails_is_not_expected_to_end() -> None:
-    dismissed: list[Step] = []
+    dismissed: list[Effect] = []
 
-    def away(step: Step) -> Any:
+    def away(step: Effect) -> Any:
         if isinstance(step, ScriptCall):
             return BackendUnavailableError("away")
-        dismissed.extend([step] if isinstance(step, Dismiss) else [])
+        dismissed.extend([step] if isinstance(step, ReleaseNotification) else [])
         return server([], token="box@m")(step)
 
     with pytest.raises(BackendUnavailableError):
         start(away)
-    assert dismissed == [Dismiss("m")]
+    assert dismissed == [ReleaseNotification("m")]
 
 
 def test_a_plan_published_since_is_looked_at_and_the_start_sent_again() -> None:
@@ -135,14 +146,14 @@ def test_a_plan_published_since_is_looked_at_and_the_start_sent_again() -> None:
     start(server([b"started", b"h1"]), target=target)
     calls: list[ScriptCall] = []
 
-    def changed(step: Step) -> Any:
+    def changed(step: Effect) -> Any:
         if not isinstance(step, ScriptCall):
             return server([])(step)
         calls.append(step)
         return [b"other-plan", b"h2"] if len(calls) == 1 else [b"started", b"h2"]
 
     _, asked = start(changed, target=target)
-    assert [type(step) for step in asked] == [Expect, ScriptCall, Command, ScriptCall]
+    assert [type(step) for step in asked] == [ReserveNotification, ScriptCall, Command, ScriptCall]
     assert [call.args[13] for call in calls] == ["h1", "h2"]
     assert calls[0].args[0] == calls[1].args[0], "one start, one token"
 
@@ -216,7 +227,7 @@ def test_another_protocol_is_refused_before_anything_is_sent() -> None:
     ],
 )
 def test_a_mistake_is_told_before_a_run_is_recorded(options: dict[str, Any], error: type[Exception], said: str) -> None:
-    def answer(step: Step) -> Any:
+    def answer(step: Effect) -> Any:
         assert not isinstance(step, ScriptCall)
         return server([])(step)
 
@@ -243,51 +254,65 @@ def test_a_cancel_without_grace_takes_the_servers_default() -> None:
 def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
     states = iter([b"running", b"running"])
 
-    def answer(step: Step) -> Any:
+    def answer(step: Effect) -> Any:
         if isinstance(step, Command):
             return next(states)
-        return {KEYS.end_channel("r1"): "completed"} if isinstance(step, Doze) else None
+        return {KEYS.end_channel("r1"): "completed"} if isinstance(step, WaitForNotification) else None
 
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), answer)
     assert value is RunStatus.COMPLETED
-    assert [type(step) for step in asked] == [Command, Listen, Command, Doze]
-    assert asked[1] == Listen((KEYS.end_channel("r1"),), 5.0)
+    assert [type(step) for step in asked] == [Command, Subscribe, Command, WaitForNotification]
+    assert asked[1] == Subscribe((KEYS.end_channel("r1"),), 5.0)
 
 
 def test_a_run_that_was_just_started_is_listened_to_before_anybody_looks() -> None:
-    def answer(step: Step) -> Any:
-        if isinstance(step, Listen):
+    def answer(step: Effect) -> Any:
+        if isinstance(step, Subscribe):
             return False
-        return {KEYS.end_channel("r1"): "failed"} if isinstance(step, Doze) else b"running"
+        return {KEYS.end_channel("r1"): "failed"} if isinstance(step, WaitForNotification) else b"running"
 
-    just_started = SimpleNamespace(just_started=True, mark="m")
+    just_started = SimpleNamespace(just_started=True, notification_token="m")
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
-    assert [type(step) for step in asked] == [Listen, Command, Doze]
+    assert [type(step) for step in asked] == [Subscribe, Command, WaitForNotification]
     _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, just_started), lambda step: b"completed")
     assert [type(step) for step in asked] == [Command], "without time to wait nobody subscribes"
 
 
 def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
-    heard = iter([{KEYS.end_channel("r1"): "failed"}])
+    pending = iter([{KEYS.end_channel("r1"): "failed"}])
 
-    def answer(step: Step) -> Any:
-        return next(heard, {}) if isinstance(step, Doze) else True if isinstance(step, Listen) else b"running"
+    def answer(step: Effect) -> Any:
+        return (
+            next(pending, {})
+            if isinstance(step, WaitForNotification)
+            else True
+            if isinstance(step, Subscribe)
+            else b"running"
+        )
 
-    just_started = SimpleNamespace(just_started=True, mark="m")
+    just_started = SimpleNamespace(just_started=True, notification_token="m")
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
-    assert asked[0] == Listen((KEYS.end_channel("r1"),), 5.0, mark="m")
-    assert [type(step) for step in asked[1:]] == [Doze]
+    assert asked[0] == Subscribe((KEYS.end_channel("r1"),), 5.0, notification_token="m")
+    assert [type(step) for step in asked[1:]] == [WaitForNotification]
     ended = iter([b"running", b"running", b"completed"])
 
-    def nothing_heard(step: Step) -> Any:
-        return {} if isinstance(step, Doze) else True if isinstance(step, Listen) else next(ended)
+    def nothing_heard(step: Effect) -> Any:
+        return {} if isinstance(step, WaitForNotification) else True if isinstance(step, Subscribe) else next(ended)
 
     value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), nothing_heard)
     assert value is RunStatus.COMPLETED
     kinds = [type(step) for step in asked]
-    assert kinds == [Listen, Doze, Command, Doze, Command, Doze, Command], "a notice that was lost is made up for"
+    assert kinds == [
+        Subscribe,
+        WaitForNotification,
+        Command,
+        WaitForNotification,
+        Command,
+        WaitForNotification,
+        Command,
+    ], "a notice that was lost is made up for"
 
 
 def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
@@ -301,10 +326,10 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
     }
     said = "completed " + json.dumps([part for pair in fields.items() for part in pair])
 
-    def answer(step: Step) -> Any:
-        if isinstance(step, Doze):
+    def answer(step: Effect) -> Any:
+        if isinstance(step, WaitForNotification):
             return {KEYS.end_channel("r1"): said}
-        if isinstance(step, Listen):
+        if isinstance(step, Subscribe):
             return False
         return DOC if isinstance(step, Command) and step.args[1] == "doc" else b"running"
 
@@ -317,13 +342,13 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
 def test_an_ended_run_needs_no_subscription() -> None:
     _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: b"failed")
     assert [type(step) for step in asked] == [Command]
-    own = SimpleNamespace(just_started=False, mark="m")
+    own = SimpleNamespace(just_started=False, notification_token="m")
     _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, own), lambda step: b"failed")
-    assert asked[1:] == [Dismiss("m")]
+    assert asked[1:] == [ReleaseNotification("m")]
 
 
 def test_a_look_without_waiting_needs_none_either() -> None:
-    def answer(step: Step) -> Any:
+    def answer(step: Effect) -> Any:
         return [(1, 0), None] if isinstance(step, Batch) else 2 if getattr(step, "name", "") == "ZCOUNT" else b"waiting"
 
     with pytest.raises(WaitTimeoutError, match=r"run r1 is waiting after 0.0 s; it goes on") as caught:
@@ -339,7 +364,15 @@ def test_a_wait_bears_an_outage_once_it_has_seen_the_run() -> None:
         lambda step: next(answers) if isinstance(step, Command) else {},
     )
     assert value is RunStatus.COMPLETED
-    assert [type(step) for step in asked] == [Command, Listen, Command, Doze, Command, Doze, Command]
+    assert [type(step) for step in asked] == [
+        Command,
+        Subscribe,
+        Command,
+        WaitForNotification,
+        Command,
+        WaitForNotification,
+        Command,
+    ]
     with pytest.raises(BackendUnavailableError):
         drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: away)
 
@@ -348,7 +381,7 @@ def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as
     away = BackendUnavailableError("gone")
     first = iter([b"running"])
 
-    def answer(step: Step) -> Any:
+    def answer(step: Effect) -> Any:
         return next(first, away) if isinstance(step, Command | Batch) else {}
 
     with pytest.raises(BackendUnavailableError):
@@ -363,7 +396,7 @@ def test_events_are_numbered_by_what_was_trimmed_in_the_same_moment() -> None:
     entries = [f"c|{n}|n{n}|" for n in range(10)]  # ids 1 to 10
 
     def answer(trimmed: int) -> Answer:
-        def reply(step: Step) -> Any:
+        def reply(step: Effect) -> Any:
             assert isinstance(step, Batch)
             assert step.atomic
             first, last = step.commands[1].args[1:]

@@ -1,4 +1,4 @@
-"""The sync hub on a real server: one connection, nothing missed, nothing left behind."""
+"""The sync subscriber on a real server: one connection, nothing missed, nothing left behind."""
 
 import gc
 import os
@@ -10,16 +10,16 @@ import pytest
 
 from flowcraft_sdk import Client, ConfigurationError, WaitTimeoutError
 from flowcraft_sdk.connection import ClientSettings, listening_connection, sync_client
-from flowcraft_sdk.listener import MOST_LEFT, ListenerHub
+from flowcraft_sdk.subscriber import MOST_LEFT, Subscriber
 from tests.unit.sdk.conftest import PrivateServer, Runs, until
 
 
 @pytest.fixture
-def hub(server: PrivateServer) -> Iterator[ListenerHub]:
+def subscriber(server: PrivateServer) -> Iterator[Subscriber]:
     redis = sync_client(server.url, ClientSettings())
-    hub = ListenerHub(lambda: listening_connection(redis), "inbox:")
-    yield hub
-    hub.close()
+    subscriber = Subscriber(lambda: listening_connection(redis), "inbox:")
+    yield subscriber
+    subscriber.close()
 
 
 @pytest.fixture
@@ -28,35 +28,35 @@ def client(server: PrivateServer, namespace: str) -> Iterator[Client]:
         yield client
 
 
-def test_an_ear_hears_what_is_said_after_listen_returned(hub: ListenerHub, runs: Runs) -> None:
+def test_an_ear_hears_what_is_said_after_listen_returned(subscriber: Subscriber, runs: Runs) -> None:
     channel = runs.keys.channel("r")
-    ear = hub.listen((channel,), 5.0)
+    subscription = subscriber.subscribe((channel,), 5.0)
     assert runs.redis.publish(channel, "completed") == 1
-    assert hub.doze(ear, 5.0) == {channel: "completed"}
-    assert hub.doze(ear, 0.01) == {}
+    assert subscriber.wait(subscription, 5.0) == {channel: "completed"}
+    assert subscriber.wait(subscription, 0.01) == {}
     runs.redis.publish(channel, "")
-    assert hub.doze(ear, 5.0) == {channel: ""}
+    assert subscriber.wait(subscription, 5.0) == {channel: ""}
 
 
-def test_the_last_ear_on_a_channel_unsubscribes_at_once(hub: ListenerHub, runs: Runs) -> None:
-    first, second = (hub.listen((runs.keys.channel("r"),), 5.0) for _ in range(2))
+def test_the_last_ear_on_a_channel_unsubscribes_at_once(subscriber: Subscriber, runs: Runs) -> None:
+    first, second = (subscriber.subscribe((runs.keys.channel("r"),), 5.0) for _ in range(2))
     assert runs.listeners("r") == 1
-    hub.forget(first)
+    subscriber.unsubscribe(first)
     time.sleep(0.02)
     assert runs.listeners("r") == 1
-    hub.forget(second)
+    subscriber.unsubscribe(second)
     until(lambda: runs.listeners("r") == 0, "unsubscribed")
 
 
-def test_a_broken_connection_is_mended_and_everybody_told_to_look(hub: ListenerHub, runs: Runs) -> None:
+def test_a_broken_connection_is_mended_and_everybody_told_to_look(subscriber: Subscriber, runs: Runs) -> None:
     channels = tuple(runs.keys.channel(f"r{n}") for n in range(3))
-    ear = hub.listen(channels, 5.0)
+    subscription = subscriber.subscribe(channels, 5.0)
     runs.kill_connections("pubsub")
-    heard = {}
-    until(lambda: heard.update(hub.doze(ear, 1.0)) or len(heard) == 3, "told to look")
-    assert set(heard.values()) == {""}
+    pending = {}
+    until(lambda: pending.update(subscriber.wait(subscription, 1.0)) or len(pending) == 3, "told to look")
+    assert set(pending.values()) == {""}
     runs.redis.publish(channels[1], "failed")
-    assert hub.doze(ear, 5.0) == {channels[1]: "failed"}
+    assert subscriber.wait(subscription, 5.0) == {channels[1]: "failed"}
 
 
 def test_listening_without_a_server_gives_up_in_time_and_is_made_good_later(
@@ -64,15 +64,15 @@ def test_listening_without_a_server_gives_up_in_time_and_is_made_good_later(
 ) -> None:
     runs = Runs(own_server, namespace)
     redis = sync_client(own_server.url, ClientSettings())
-    hub = ListenerHub(lambda: listening_connection(redis), "inbox:")
+    subscriber = Subscriber(lambda: listening_connection(redis), "inbox:")
     own_server.kill()
     begin = time.monotonic()
-    ear = hub.listen((runs.keys.channel("r"),), 0.1)
+    subscription = subscriber.subscribe((runs.keys.channel("r"),), 0.1)
     assert 0.09 < time.monotonic() - begin < 1.0
     own_server.start()
-    assert hub.doze(ear, 5.0) == {runs.keys.channel("r"): ""}
+    assert subscriber.wait(subscription, 5.0) == {runs.keys.channel("r"): ""}
     assert runs.listeners("r") == 1
-    hub.close()
+    subscriber.close()
 
 
 def test_many_threads_miss_nothing_while_connections_break(client: Client, runs: Runs) -> None:
@@ -189,7 +189,7 @@ def test_a_client_that_never_waited_has_no_subscriber(server: PrivateServer, nam
     runs.write("r", "completed", **{"o:a": "1"})
     with Client(server.url, namespace=namespace) as client:
         assert client.get_handle("r").result(timeout=5) == {"a": 1}
-        assert client.driver.hub._line is None
+        assert client.driver.subscriber._connection is None
 
 
 def test_waiting_needs_no_thread(client: Client, runs: Runs) -> None:
@@ -200,68 +200,70 @@ def test_waiting_needs_no_thread(client: Client, runs: Runs) -> None:
     assert set(threading.enumerate()) - threads <= {timer}
 
 
-def test_who_has_what_he_waits_for_leaves_the_reading_to_another(hub: ListenerHub, runs: Runs) -> None:
+def test_who_has_what_he_waits_for_leaves_the_reading_to_another(subscriber: Subscriber, runs: Runs) -> None:
     """Each of ten sleepers reads for all until its own word comes; the last one gives up and has missed nothing."""
     channels = [runs.keys.channel(f"r{n}") for n in range(10)]
-    heard: dict[int, dict[str, str]] = {}
-    ears = [hub.listen((channel,), 5.0) for channel in channels]
+    pending: dict[int, dict[str, str]] = {}
+    subscriptions = [subscriber.subscribe((channel,), 5.0) for channel in channels]
 
-    def doze(n: int) -> None:
-        heard[n] = hub.doze(ears[n], 0.3 if n == 9 else 5.0)
+    def wait(n: int) -> None:
+        pending[n] = subscriber.wait(subscriptions[n], 0.3 if n == 9 else 5.0)
 
-    sleepers = [threading.Thread(target=doze, args=(n,)) for n in range(10)]
+    sleepers = [threading.Thread(target=wait, args=(n,)) for n in range(10)]
     for n, sleeper in enumerate(sleepers):
         sleeper.start()
-        until(lambda n=n: hub._reader is not None and len(hub._asleep) == n, "it sleeps")
+        until(lambda n=n: subscriber._reader is not None and len(subscriber._asleep) == n, "it sleeps")
     for n in (0, 5, 1, 2, 3, 4, 6, 7, 8):
         assert runs.redis.publish(channels[n], str(n)) == 1
         sleepers[n].join(5)
-        assert heard[n] == {channels[n]: str(n)}
+        assert pending[n] == {channels[n]: str(n)}
     sleepers[9].join(5)
-    assert (heard[9], hub._reader, len(hub._asleep)) == ({}, None, 0)
+    assert (pending[9], subscriber._reader, len(subscriber._asleep)) == ({}, None, 0)
 
 
-def test_a_reader_whose_time_is_over_leaves_the_reading_to_another(hub: ListenerHub, runs: Runs) -> None:
+def test_a_reader_whose_time_is_over_leaves_the_reading_to_another(subscriber: Subscriber, runs: Runs) -> None:
     channels = runs.keys.channel("r0"), runs.keys.channel("r1")
-    ears = [hub.listen((channel,), 5.0) for channel in channels]
-    short = threading.Thread(target=hub.doze, args=(ears[0], 0.1))
+    subscriptions = [subscriber.subscribe((channel,), 5.0) for channel in channels]
+    short = threading.Thread(target=subscriber.wait, args=(subscriptions[0], 0.1))
     short.start()
-    until(lambda: hub._reader is not None, "the first reads")
-    heard = []
-    long = threading.Thread(target=lambda: heard.append(hub.doze(ears[1], 5.0)))
+    until(lambda: subscriber._reader is not None, "the first reads")
+    pending = []
+    long = threading.Thread(target=lambda: pending.append(subscriber.wait(subscriptions[1], 5.0)))
     long.start()
     short.join(5)
     runs.redis.publish(channels[1], "completed")
     long.join(2)
-    assert heard == [{channels[1]: "completed"}]
+    assert pending == [{channels[1]: "completed"}]
 
 
 def test_a_connection_that_nobody_read_for_long_is_not_trusted(
-    hub: ListenerHub, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    subscriber: Subscriber, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.forget(hub.listen((runs.keys.channel("r"),), 5.0))
-    first = hub._line
-    hub.forget(hub.listen((runs.keys.channel("r"),), 5.0))
-    assert hub._line is first
-    monkeypatch.setattr("flowcraft_sdk.subscriber_line.QUIET", 0.0)
-    hub.forget(hub.listen((runs.keys.channel("r"),), 5.0))
-    assert hub._line is not first
+    subscriber.unsubscribe(subscriber.subscribe((runs.keys.channel("r"),), 5.0))
+    first = subscriber._connection
+    subscriber.unsubscribe(subscriber.subscribe((runs.keys.channel("r"),), 5.0))
+    assert subscriber._connection is first
+    monkeypatch.setattr("flowcraft_sdk.subscriber_connection.QUIET", 0.0)
+    subscriber.unsubscribe(subscriber.subscribe((runs.keys.channel("r"),), 5.0))
+    assert subscriber._connection is not first
     assert runs.listeners("r") == 0
 
 
-def test_a_line_that_does_not_answer_is_given_up(hub: ListenerHub, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_does_not_answer_is_given_up(
+    subscriber: Subscriber, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Redis hangs: the PING is not answered, and everybody is told to look once it goes on."""
-    monkeypatch.setattr("flowcraft_sdk.subscriber_line.QUIET", 0.05)
-    monkeypatch.setattr("flowcraft_sdk.subscriber_line.ANSWER", 0.05)
+    monkeypatch.setattr("flowcraft_sdk.subscriber_connection.QUIET", 0.05)
+    monkeypatch.setattr("flowcraft_sdk.subscriber_connection.ANSWER", 0.05)
     channel = runs.keys.channel("r")
-    ear = hub.listen((channel,), 5.0)
-    first = hub._line
+    subscription = subscriber.subscribe((channel,), 5.0)
+    first = subscriber._connection
     runs.redis.client_pause(300, all=False)
     runs.redis.execute_command("CLIENT", "PAUSE", "300", "ALL")
-    assert hub.doze(ear, 5.0) == {channel: ""}
-    assert hub._line is not first
+    assert subscriber.wait(subscription, 5.0) == {channel: ""}
+    assert subscriber._connection is not first
     runs.redis.publish(channel, "completed")
-    assert hub.doze(ear, 5.0) == {channel: "completed"}
+    assert subscriber.wait(subscription, 5.0) == {channel: "completed"}
 
 
 def test_ended_channels_do_not_pile_up(client: Client, runs: Runs) -> None:
@@ -275,13 +277,15 @@ def test_ended_channels_do_not_pile_up(client: Client, runs: Runs) -> None:
     until(lambda: sum(runs.listeners(run_id) for run_id in ids) == 0, "all are unsubscribed")
 
 
-def test_an_end_that_another_reader_has_put_into_the_inbox_is_heard_at_once(hub: ListenerHub, runs: Runs) -> None:
-    until(lambda: hub.listen((runs.keys.end_channel("first"),), 5) and hub.expect(), "the inbox is open")
-    inbox, _, mark = hub.expect().partition("@")
-    mine, others = runs.keys.end_channel("mine"), hub.listen((runs.keys.end_channel("other"),), 5)
+def test_an_end_that_another_reader_has_put_into_the_inbox_is_heard_at_once(subscriber: Subscriber, runs: Runs) -> None:
+    until(
+        lambda: subscriber.subscribe((runs.keys.end_channel("first"),), 5) and subscriber.reserve(), "the inbox is open"
+    )
+    inbox, _, mark = subscriber.reserve().partition("@")
+    mine, others = runs.keys.end_channel("mine"), subscriber.subscribe((runs.keys.end_channel("other"),), 5)
     runs.redis.publish(f"inbox:{inbox}", f"{mark} completed")
     runs.redis.publish(runs.keys.end_channel("other"), "failed")
-    assert hub.doze(others, 5) == {runs.keys.end_channel("other"): "failed"}
-    ear = hub.listen((mine,), 5, mark=mark)
-    assert ear.complete
-    assert hub.doze(ear, 0.0) == {mine: "completed"}
+    assert subscriber.wait(others, 5) == {runs.keys.end_channel("other"): "failed"}
+    subscription = subscriber.subscribe((mine,), 5, notification_token=mark)
+    assert subscription.complete
+    assert subscriber.wait(subscription, 0.0) == {mine: "completed"}
