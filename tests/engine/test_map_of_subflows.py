@@ -207,3 +207,12 @@ def test_a_child_that_is_not_there_fails_the_item(environment: Make) -> None:
     snapshot = env.client.start("parent", {"numbers": [1]}).wait(timeout=10)
     assert snapshot.status is RunStatus.FAILED
     assert "no blueprint 'nothing' is published" in snapshot.failures[0].message
+
+
+def test_a_child_s_own_outputs_are_its_result(environment: Make) -> None:
+    child = CHILD + "outputs: {once: first, twice: second, own: _own.first, exact: _outputs.second, none: nothing}\n"
+    calls = "id: calls\nnodes: {start: {uses: echo, inputs: n, next: one}, one: {call: child}}\noutputs: {one: one}"
+    env = environment(handlers=HANDLERS, blueprints=[PARENT, child, calls])
+    expected = {"once": 2, "twice": 4, "own": 2, "exact": 4, "none": None}
+    assert env.client.start("parent", {"numbers": [1]}).result(timeout=10) == {"all": [expected]}
+    assert env.client.start("calls", {"n": 1}).result(timeout=10) == {"one": expected}

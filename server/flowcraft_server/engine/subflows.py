@@ -141,29 +141,35 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     if status != "completed":
         raise _failure(engine, attempt, child_id, status)
     called = called_by(attempt)
-    mapping = called.outputs
-    if not mapping:
-        return _terminal_outputs(engine, called, plans, child_id)
-    keys = {name: beginnings(source) for name, source in mapping.items()}
-    wanted = [field for each in keys.values() for key in each for field in _fields(key)]
-    _, got = _read_child(engine, child_id, wanted)
-    mapped: dict[str, Any] = {}
-    for name, source in mapping.items():
-        mapped[name] = None
-        for key in keys[name]:
-            raw = next((got[field] for field in _fields(key) if got[field] is not None), None)
-            if raw is not None:
-                mapped[name] = walk(wire.loads(raw), source[len(key) + 1 :])
-                break
-        if not called.is_item:
-            attempt.values.set(name, mapped[name])
+    if not called.outputs:
+        return _own_result(engine, called, plans, child_id)
+    _, got = _read_child(engine, child_id, _reads(called.outputs))
+    mapped = {name: _resolved(source, got) for name, source in called.outputs.items()}
+    if not called.is_item:
+        for name, value in mapped.items():
+            attempt.values.set(name, value)
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
+
+
+def _reads(mapping: Mapping[str, str]) -> list[str]:
+    """The fields of a child that a mapping may need."""
+    return [field for source in mapping.values() for key in beginnings(source) for field in _fields(key)]
+
+
+def _resolved(source: str, got: Mapping[str, bytes | None]) -> Any:
+    """What a path reads in a child, of which `got` are the fields."""
+    for key in beginnings(source):
+        raw = next((got[field] for field in _fields(key) if got[field] is not None), None)
+        if raw is not None:
+            return walk(wire.loads(raw), source[len(key) + 1 :])
+    return None
 
 
 def _fields(key: str) -> tuple[str, ...]:
     """Where a child keeps what a name stands for: of a node whose fallback stood in, the fallback's output comes first."""
-    if key.startswith(OWN):
-        return (f"o:{key[len(OWN) :]}",)
+    for prefix in (OWN, "_outputs."):
+        if key.startswith(prefix):
+            return (f"o:{key[len(prefix) :]}",)
     return (f"s:{key}", f"o:{key}", f"c:{key}")
 
 
@@ -180,16 +186,22 @@ def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[s
     return plan_hash.decode(), dict(zip(wanted, got, strict=True))
 
 
-def _terminal_outputs(engine: Engine, called: Called, plans: PlanCache, child_id: str) -> Any:
+def _own_result(engine: Engine, called: Called, plans: PlanCache, child_id: str) -> Any:
+    """What a child returns by itself: the `outputs` that it declares, else what its last nodes return."""
     # Its plan is most often the one that children of this blueprint get now: then one read does.
     plan = plans.last(str(called.blueprint_id))
     while True:
-        fields = {node: f"o:{node}" for node in plan.terminals} if plan else {}
-        plan_hash, got = _read_child(engine, child_id, fields.values())
+        fields: Iterable[str] = ()
+        if plan is not None:
+            declared = plan.blueprint.outputs
+            fields = _reads(declared) if declared is not None else [f"o:{node}" for node in plan.terminals]
+        plan_hash, got = _read_child(engine, child_id, fields)
         if plan is not None and plan.hash == plan_hash:
             break
         plan = plans.get(plan_hash)
-    outputs = {node: wire.loads(raw) for node, field in fields.items() if (raw := got[field]) is not None}
+    if plan.blueprint.outputs is not None:
+        return {name: _resolved(source, got) for name, source in plan.blueprint.outputs.items()}
+    outputs = {node: wire.loads(raw) for node in plan.terminals if (raw := got[f"o:{node}"]) is not None}
     return outputs.get(plan.terminals[0]) if len(plan.terminals) == 1 else outputs
 
 
