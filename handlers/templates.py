@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowcraft_sdk.paths import beginnings, resolve, walk
+from flowcraft_sdk.protocol.paths import beginnings, resolve, walk
 
 _HOLE = re.compile(r"\{\{([^{}]+)\}\}")
 

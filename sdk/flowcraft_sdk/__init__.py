@@ -1,9 +1,11 @@
 """The Flowcraft SDK: start runs, hold a handle, write handlers."""
 
-from flowcraft_sdk.aio import AsyncClient
-from flowcraft_sdk.aio_handle import AsyncHandle
-from flowcraft_sdk.client import Client
-from flowcraft_sdk.connection import ClientSettings
+from flowcraft_sdk._client.async_client import AsyncClient
+from flowcraft_sdk._client.async_handle import AsyncHandle
+from flowcraft_sdk._client.client import Client
+from flowcraft_sdk._client.handle import Handle
+from flowcraft_sdk._operations.start import StartOptions
+from flowcraft_sdk._transport.connector import ClientSettings
 from flowcraft_sdk.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -29,7 +31,6 @@ from flowcraft_sdk.errors import (
     SerializationError,
     WaitTimeoutError,
 )
-from flowcraft_sdk.handle import Handle
 from flowcraft_sdk.node import (
     AsyncLanguageModel,
     AsyncNodeContext,
@@ -44,7 +45,6 @@ from flowcraft_sdk.node import (
     RunContext,
     handler,
 )
-from flowcraft_sdk.operations import StartOptions
 from flowcraft_sdk.records import (
     BlueprintInfo,
     CancelInfo,

@@ -15,7 +15,7 @@ from flowcraft_sdk import (
     RunStateError,
     RunStatus,
 )
-from flowcraft_sdk.operations import record
+from flowcraft_sdk._operations.deployment import record
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import Keep, Seat
 from flowcraft_server.engine.claims import parse_claim

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import RunCancelledError, RunFailedError
-from flowcraft_sdk.completion_inbox import MOST_RESERVED
+from flowcraft_sdk._operations.completion_inbox import MOST_RESERVED
 from flowcraft_server.testing import TestEnvironment
 from tests.blocking_client import BOTH, clients
 from tests.engine.test_failures import graph

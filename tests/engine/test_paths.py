@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, RunFailedError
-from flowcraft_sdk.paths import beginnings, resolve, walk
+from flowcraft_sdk.protocol.paths import beginnings, resolve, walk
 from flowcraft_server.testing import TestEnvironment
 from handlers.templates import pick, render, wanted_keys
 

@@ -11,7 +11,7 @@ import redis
 from freezegun import freeze_time
 
 from flowcraft_sdk import BackendRefusedError, Client, RunStatus
-from flowcraft_sdk.trouble import trouble_of
+from flowcraft_sdk._transport.redis_errors import trouble_of
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.testing import TestEnvironment

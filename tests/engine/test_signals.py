@@ -23,7 +23,7 @@ from flowcraft_sdk import (
     RunStatus,
     SerializationError,
 )
-from flowcraft_sdk.connection import ClientSettings
+from flowcraft_sdk._transport.connector import ClientSettings
 from flowcraft_server.testing import TestEnvironment
 
 Environments = Callable[..., TestEnvironment]

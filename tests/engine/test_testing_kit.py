@@ -110,8 +110,10 @@ def test_a_path_that_is_not_there() -> None:
 def test_a_handler_that_is_not_there_is_told_on_entering(deployment: Path) -> None:
     with pytest.raises(ValueError, match=r"order.yaml:5:16 .*'ship'"):
         TestEnvironment(blueprints=deployment / "flows", handlers={"charge": free}).__enter__()
-    with TestEnvironment(blueprints=deployment / "flows", handlers={"charge": free}, check=False) as env:
-        assert env.client.start("order", {}).status() in ("running", "waiting")
+    with TestEnvironment(blueprints=deployment / "flows", handlers={"charge": lambda ctx: 1}, check=False) as env:
+        run = env.client.start("order", {})
+        env.run_until_idle()
+        assert run.status() in ("running", "waiting"), run.describe().failures
 
 
 def test_overrides(deployment: Path) -> None:

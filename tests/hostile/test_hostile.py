@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from flowcraft_sdk import Client, Handle
-from flowcraft_sdk import doctor as doctor_module
+from flowcraft_sdk._operations import doctor as doctor_module
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from flowcraft_sdk.regular_file import read_regular_file
+from flowcraft_sdk._config.regular_file import read_regular_file
 
 PROFILE_VARIABLE = "FLOWCRAFT_PROFILE"
 CONFIG_VARIABLE = "FLOWCRAFT_CONFIG"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowcraft_sdk.regular_file import read_regular_file
+from flowcraft_sdk._config.regular_file import read_regular_file
 
 LARGEST = 1024 * 1024
 """Bytes of an included file."""

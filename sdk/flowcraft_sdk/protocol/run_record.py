@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from flowcraft_sdk.bounds import LONGEST_SPAN
 from flowcraft_sdk.errors import RunBrokenError
-from flowcraft_sdk.paths import OWN, resolve
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
 from flowcraft_sdk.protocol.joins import taken_edges
+from flowcraft_sdk.protocol.paths import OWN, resolve
 from flowcraft_sdk.records import (
     CancelInfo,
     NodeFailure,

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flowcraft_sdk.paths import beginnings
+from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.expressions import Expression, compile_expression
 from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
@@ -339,7 +339,7 @@ MOST_BEGINNINGS = 16
 def input_places(nodes: Mapping[str, Node], name: str) -> list[tuple[str, str]]:
     """Run-hash fields that a declared input may come from, and the path into each; the first present one counts.
 
-    See `flowcraft_sdk.paths` for the rule, blueprint semantics 2.5 for the order of a node's output and a context key.
+    See `flowcraft_sdk.protocol.paths` for the rule, blueprint semantics 2.5 for the order of a node's output and a context key.
     """
     keys = beginnings(name)
     places = []

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from flowcraft_sdk.durations import LONGEST_SPAN, LONGEST_TEXT, parse_duration
+from flowcraft_sdk.protocol.durations import LONGEST_SPAN, LONGEST_TEXT, parse_duration
 from flowcraft_server.blueprints.quoting import quoted
 
 _LONGEST_MS = LONGEST_SPAN * 1000

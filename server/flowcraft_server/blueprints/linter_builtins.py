@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk.payload_schema import unusable_pattern
+from flowcraft_sdk.schema import unusable_pattern
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linter_findings import Findings, node_path

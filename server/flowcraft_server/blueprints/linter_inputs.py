@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from flowcraft_sdk._config.marks import Path
-from flowcraft_sdk.paths import beginnings
+from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_writes import all_known, writes, written_keys
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowcraft_sdk._operations.deployment import plan_doc
 from flowcraft_sdk.errors import BlueprintNotFoundError
-from flowcraft_sdk.operations import plan_doc
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.linter import lint
 from flowcraft_server.blueprints.loader import FORMATS, load_file

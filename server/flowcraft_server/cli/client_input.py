@@ -24,8 +24,8 @@ class Span(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the span in seconds."""
-        from flowcraft_sdk.bounds import LONGEST_SPAN, shown
-        from flowcraft_sdk.durations import parse_duration
+        from flowcraft_sdk.protocol.bounds import LONGEST_SPAN, shown
+        from flowcraft_sdk.protocol.durations import parse_duration
 
         try:
             seconds = float(value)
@@ -58,7 +58,7 @@ class InputFileType(click.ParamType[InputFile]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> InputFile:
         """Return what the file holds."""
-        from flowcraft_sdk.regular_file import read_regular_file
+        from flowcraft_sdk._config.regular_file import read_regular_file
 
         if value == "-":
             content = sys.stdin.buffer.read(LARGEST_INPUT + 1)

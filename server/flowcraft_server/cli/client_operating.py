@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowcraft_sdk import Client
 
 MOST_LETTERS = 1_000_000
-"""As `flowcraft_sdk.bounds` has it; the SDK is loaded only by commands that need it."""
+"""As `flowcraft_sdk.protocol.bounds` has it; the SDK is loaded only by commands that need it."""
 
 
 @click.group()

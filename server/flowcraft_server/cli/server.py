@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
-from flowcraft_sdk.connection import address_in
+from flowcraft_sdk._transport.connector import address_in
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_server import __version__
 from flowcraft_server.config.load import LoadResult, load_config, load_settings

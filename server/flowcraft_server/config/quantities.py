@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from flowcraft_sdk.durations import LONGEST_TEXT, SECONDS, parse_duration
+from flowcraft_sdk.protocol.durations import LONGEST_TEXT, SECONDS, parse_duration
 
 BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 

@@ -13,8 +13,8 @@ from flowcraft_sdk._config.marks import Mark, written_path
 from flowcraft_sdk._config.marks import Path as Place
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.profiles import EXTENSION, PROFILES, no_profile, profiles_of
+from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_sdk.regular_file import read_regular_file
 
 from .keys import remove_empty_sections, remove_unknown_keys, write_out_short_forms
 from .overrides import from_command_line, from_environment

@@ -16,8 +16,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from flowcraft_sdk.address import EXPECTED, AddressError, checked_address
-from flowcraft_sdk.bounds import LONGEST_SPAN
+from flowcraft_sdk._transport.address import EXPECTED, AddressError, checked_address
+from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
 
 from .quantities import Duration, Size, format_duration
 

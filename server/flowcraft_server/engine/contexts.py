@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any, TypeVar
 
-from flowcraft_sdk.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text, shown
 from flowcraft_sdk.node import (
     AsyncNodeContext,
     AsyncRunContext,
@@ -13,6 +12,7 @@ from flowcraft_sdk.node import (
     RunContext,
 )
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text, shown
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.values import MISSING
 

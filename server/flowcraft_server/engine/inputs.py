@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flowcraft_sdk.paths import walk
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.paths import walk
 from flowcraft_server.blueprints.compiler import input_places
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.values import NodeValues, brought_values, input_sources

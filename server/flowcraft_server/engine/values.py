@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from flowcraft_sdk.bounds import check_key, check_key_count
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.bounds import check_key, check_key_count
 from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim

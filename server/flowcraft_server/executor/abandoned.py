@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.blocking_code import describe_stack
 from flowcraft_server.executor.counters import Counters

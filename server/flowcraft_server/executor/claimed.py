@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
 
 MOST_AHEAD = 128

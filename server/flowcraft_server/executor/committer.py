@@ -8,8 +8,8 @@ from typing import Any
 
 from loguru import logger
 
+from flowcraft_sdk._transport.redis_errors import trouble_of
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.liveness import thread_runs
 from flowcraft_server.store.link import StoreLink, StoreUnavailable

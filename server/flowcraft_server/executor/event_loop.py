@@ -10,8 +10,8 @@ from typing import Any
 import redis.asyncio as aioredis
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
 from flowcraft_sdk.node import NodeCancelled
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, Done
 from flowcraft_server.engine.contexts import AwaitedNodeContext

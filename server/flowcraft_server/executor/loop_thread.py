@@ -14,7 +14,7 @@ from loguru import logger
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.forking import end_fork
 from flowcraft_server.executor.liveness import thread_runs

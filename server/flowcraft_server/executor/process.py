@@ -9,8 +9,8 @@ from typing import Any
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.engine.attempts import Engine, RunnableHandler
 from flowcraft_server.engine.plans import PlanCache

@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.observability.logging import restore_logging
 
 MOST_TOLD = 1000

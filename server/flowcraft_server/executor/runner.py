@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import redis
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
 from flowcraft_server.engine import dynamic

@@ -7,10 +7,10 @@ from typing import Any
 import redis
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk._transport.redis_errors import trouble_of
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.executor.counters import Counters
 from flowcraft_server.executor.liveness import Liveness, thread_runs
 from flowcraft_server.executor.runner import NodeRunner

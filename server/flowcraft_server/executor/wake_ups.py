@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 TASK = "flowcraft.work"

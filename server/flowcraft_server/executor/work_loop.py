@@ -8,11 +8,11 @@ from typing import Any
 import redis
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk._transport.redis_errors import trouble_of
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import Seat
-from flowcraft_sdk.trouble import trouble_of
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.abandoned import RunningFunctions, Turn
 from flowcraft_server.executor.claimed import STUCK, ClaimedNodes

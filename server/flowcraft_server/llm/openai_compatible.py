@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
 from flowcraft_sdk.node import LanguageModel
+from flowcraft_sdk.protocol.clock import clock
 
 from .call_loop import CallLoop
 from .concurrency import ConcurrencyLimit

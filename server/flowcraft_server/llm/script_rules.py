@@ -20,10 +20,10 @@ from typing import Any
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.marks import Mark, Marks, written_path
 from flowcraft_sdk._config.marks import Path as Path_
+from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_sdk._config.yaml_tree import MarkTable
-from flowcraft_sdk.linear_patterns import PatternError, compile_linear
-from flowcraft_sdk.regular_file import read_regular_file
+from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
 
 from .errors import LLMSettingsError
 

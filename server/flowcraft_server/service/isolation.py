@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.executor.executing import create_record, read_record
 from flowcraft_server.executor.settings import new_worker_id

@@ -6,7 +6,7 @@ from typing import Any
 import redis
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 
 from .neighbours import file_of, read_published

@@ -7,8 +7,8 @@ from typing import Any
 import redis
 from loguru import logger
 
-from flowcraft_sdk.durability import ASYNC, FSYNC, is_kept, waiting_command
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk._operations.durability import ASYNC, FSYNC, is_kept, waiting_command
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import connect

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.executor.executing import create_record
 from flowcraft_server.executor.settings import new_worker_id
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.config.model import RegisteredHandler, Settings
 from flowcraft_server.executor.configured import runnable_handler, worker_settings
 from flowcraft_server.executor.executing import ExecutionRecord

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from loguru import logger
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 
 from .binary import NoServerBinary, find_server
 from .filelock import FileLock

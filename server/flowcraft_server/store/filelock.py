@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 
 
 class FileLock:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flowcraft_sdk.durability import ASYNC
+from flowcraft_sdk._operations.durability import ASYNC
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_server.blueprints.compiler import compile_blueprint

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 
 from .filelock import FileLock
 

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from flowcraft_sdk import Client, ConfigurationError
-from flowcraft_sdk.effects import clock
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.near import did_you_mean

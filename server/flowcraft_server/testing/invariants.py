@@ -1,6 +1,6 @@
 """What must hold of the store at any moment, for tests of whatever touches it."""
 
-from flowcraft_sdk import doctor
+from flowcraft_sdk._operations import doctor
 from flowcraft_server.testing.environment import TestEnvironment
 
 

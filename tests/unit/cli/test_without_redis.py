@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from flowcraft_sdk import bounds
+from flowcraft_sdk.protocol import bounds
 from flowcraft_server.cli.client import main
 from flowcraft_server.cli.client_operating import MOST_LETTERS
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowcraft_sdk.durations import parse_duration
+from flowcraft_sdk.protocol.durations import parse_duration
 from flowcraft_server.config.quantities import format_duration, format_size, parse_size
 from flowcraft_server.config.sections import ExecutorSection, LimitsSection
 

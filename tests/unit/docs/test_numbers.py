@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft_sdk import bounds
+from flowcraft_sdk.protocol import bounds
 from flowcraft_server.blueprints import compiler, linter_sizes
 from flowcraft_server.executor import claimed
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_sdk.effects import clock
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.llm import (
     Endpoint,
     LanguageModels,

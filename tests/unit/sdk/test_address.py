@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
-from flowcraft_sdk.address import OPTIONS, AddressError, checked_address
-from flowcraft_sdk.connection import ClientSettings, async_client, sync_client
+from flowcraft_sdk._transport.address import OPTIONS, AddressError, checked_address
+from flowcraft_sdk._transport.connector import ClientSettings, async_client, sync_client
 from flowcraft_server.config.load import load_settings
 from flowcraft_server.store.link import connect
 

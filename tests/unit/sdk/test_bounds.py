@@ -16,9 +16,9 @@ from flowcraft_sdk import (
     ConfigurationError,
     FlowcraftError,
     Handle,
-    bounds,
 )
-from flowcraft_sdk.operating import Operator
+from flowcraft_sdk._client.admin import Operator
+from flowcraft_sdk.protocol import bounds
 from flowcraft_sdk.protocol.run_record import EARLIEST, LATEST, moment
 from tests.blocking_client import BlockingClient
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, RootModel
 
-from flowcraft_sdk.bounds import check_moment, check_span
-from flowcraft_sdk.context_input import (
+from flowcraft_sdk.errors import ConfigurationError, InvalidInputError, PayloadTooLargeError, SerializationError
+from flowcraft_sdk.protocol.bounds import check_moment, check_span
+from flowcraft_sdk.protocol.context_input import (
     as_context,
     check_contract,
     check_run_id,
@@ -20,7 +21,6 @@ from flowcraft_sdk.context_input import (
     encoded,
     new_run_id,
 )
-from flowcraft_sdk.errors import ConfigurationError, InvalidInputError, PayloadTooLargeError, SerializationError
 
 
 def test_made_up_run_ids_are_valid_unique_and_sort_by_time() -> None:

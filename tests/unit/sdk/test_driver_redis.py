@@ -21,7 +21,7 @@ from flowcraft_sdk import (
     RunNotFoundError,
     WaitTimeoutError,
 )
-from flowcraft_sdk.effects import Batch, Command, Yield, command
+from flowcraft_sdk._operations.effects import Batch, Command, Yield, command
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
 from tests.blocking_client import BlockingClient
 from tests.unit.sdk.conftest import PrivateServer, Runs, until

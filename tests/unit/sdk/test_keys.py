@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowcraft_sdk.context_input import RUN_ID
+from flowcraft_sdk.protocol.context_input import RUN_ID
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.records import STATES
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk import ConfigurationError
-from flowcraft_sdk.server_file import read_server_file
+from flowcraft_sdk._client.server_file import read_server_file
 from flowcraft_server.config.load import load_settings
 
 OURS = ("FLOWCRAFT", "REDIS_URL", "SOME_")

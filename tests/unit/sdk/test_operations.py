@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from flowcraft_sdk import listing, operations, waiting
-from flowcraft_sdk.effects import (
+from flowcraft_sdk._operations import list_runs, runs, wait
+from flowcraft_sdk._operations import start as starting
+from flowcraft_sdk._operations.deployment import Deployment
+from flowcraft_sdk._operations.effects import (
     Batch,
     Command,
     Effect,
@@ -30,7 +32,6 @@ from flowcraft_sdk.errors import (
     SerializationError,
     WaitTimeoutError,
 )
-from flowcraft_sdk.operations import Deployment
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import RunStatus
@@ -91,7 +92,7 @@ def server(
 def start(
     answer: Answer, ctx: Any = None, target: Deployment | None = None, **options: Any
 ) -> tuple[Any, list[Effect]]:
-    operation = operations.start(target or deployment(), "b", {"post": "p"} if ctx is None else ctx, "r1", options)  # type: ignore[arg-type]
+    operation = starting.start(target or deployment(), "b", {"post": "p"} if ctx is None else ctx, "r1", options)  # type: ignore[arg-type]
     value, _, asked = drive(operation, answer)
     return value, asked
 
@@ -197,14 +198,14 @@ def test_a_refusal_of_the_script_is_an_error_of_its_own(reply: list[Any], error:
 
 
 def test_an_unknown_blueprint_names_near_ones() -> None:
-    operation = operations.start(deployment(), "moderaton", {}, "r1", {})
+    operation = starting.start(deployment(), "moderaton", {}, "r1", {})
     with pytest.raises(BlueprintNotFoundError) as caught:
         drive(operation, server([], published=None))
     assert caught.value.known == ("moderation",)
 
 
 def test_another_protocol_is_refused_before_anything_is_sent() -> None:
-    for operation in (operations.start(deployment(), "b", {}, "r1", {}),):
+    for operation in (starting.start(deployment(), "b", {}, "r1", {}),):
         with pytest.raises(
             ProtocolMismatchError, match=f"this SDK speaks protocol {PROTOCOL_VERSION}, the deployment 1"
         ):
@@ -240,13 +241,13 @@ def test_a_cancel_without_grace_takes_the_servers_default() -> None:
         return lambda step: [1, b"cancelled"] if isinstance(step, ScriptCall) else stored
 
     for stored, sent in ((b"1234", 1234), (None, 30_000)):
-        value, _, asked = drive(operations.cancel(deployment(), "r1", "why", None), answer(stored))
+        value, _, asked = drive(runs.cancel(deployment(), "r1", "why", None), answer(stored))
         assert value is True
         assert call(asked).args == ("r1", "why", sent)
-    assert drive(operations.cancel(deployment(), "r1", "", 0.5), lambda step: [0, b"completed"])[0] is False
+    assert drive(runs.cancel(deployment(), "r1", "", 0.5), lambda step: [0, b"completed"])[0] is False
     with pytest.raises(RunNotFoundError):
         drive(
-            operations.cancel(deployment(), "r1", "", 0),
+            runs.cancel(deployment(), "r1", "", 0),
             lambda step: [b"missing"] if isinstance(step, ScriptCall) else None,
         )
 
@@ -259,7 +260,7 @@ def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
             return next(states)
         return {KEYS.end_channel("r1"): "completed"} if isinstance(step, WaitForNotification) else None
 
-    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), answer)
+    value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, HANDLE), answer)
     assert value is RunStatus.COMPLETED
     assert [type(step) for step in asked] == [Command, Subscribe, Command, WaitForNotification]
     assert asked[1] == Subscribe((KEYS.end_channel("r1"),), 5.0)
@@ -272,10 +273,10 @@ def test_a_run_that_was_just_started_is_listened_to_before_anybody_looks() -> No
         return {KEYS.end_channel("r1"): "failed"} if isinstance(step, WaitForNotification) else b"running"
 
     just_started = SimpleNamespace(just_started=True, notification_token="m")
-    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
+    value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
     assert [type(step) for step in asked] == [Subscribe, Command, WaitForNotification]
-    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, just_started), lambda step: b"completed")
+    _, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), 0, just_started), lambda step: b"completed")
     assert [type(step) for step in asked] == [Command], "without time to wait nobody subscribes"
 
 
@@ -292,7 +293,7 @@ def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
         )
 
     just_started = SimpleNamespace(just_started=True, notification_token="m")
-    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
+    value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, just_started), answer)
     assert value is RunStatus.FAILED
     assert asked[0] == Subscribe((KEYS.end_channel("r1"),), 5.0, notification_token="m")
     assert [type(step) for step in asked[1:]] == [WaitForNotification]
@@ -301,7 +302,7 @@ def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
     def nothing_heard(step: Effect) -> Any:
         return {} if isinstance(step, WaitForNotification) else True if isinstance(step, Subscribe) else next(ended)
 
-    value, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, just_started), nothing_heard)
+    value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, just_started), nothing_heard)
     assert value is RunStatus.COMPLETED
     kinds = [type(step) for step in asked]
     assert kinds == [
@@ -333,17 +334,17 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
             return False
         return DOC if isinstance(step, Command) and step.args[1] == "doc" else b"running"
 
-    for wait, found in (waiting.result, lambda value: value), (waiting.wait, lambda value: value.output):
-        value, _, asked = drive(wait(deployment(), "r1", None, HANDLE), answer)
+    for waits, found in (wait.result, lambda value: value), (wait.wait, lambda value: value.output):
+        value, _, asked = drive(waits(deployment(), "r1", None, HANDLE), answer)
         assert found(value) == {"text": 'wörter "in" {}', "a": None}
         assert [step.name for step in asked if isinstance(step, Command)] == ["HGET", "HGET", "HGET"]
 
 
 def test_an_ended_run_needs_no_subscription() -> None:
-    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: b"failed")
+    _, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: b"failed")
     assert [type(step) for step in asked] == [Command]
     own = SimpleNamespace(just_started=False, notification_token="m")
-    _, _, asked = drive(waiting.wait_for(deployment(), "r1", frozenset(), None, own), lambda step: b"failed")
+    _, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, own), lambda step: b"failed")
     assert asked[1:] == [ReleaseNotification("m")]
 
 
@@ -352,7 +353,7 @@ def test_a_look_without_waiting_needs_none_either() -> None:
         return [(1, 0), None] if isinstance(step, Batch) else 2 if getattr(step, "name", "") == "ZCOUNT" else b"waiting"
 
     with pytest.raises(WaitTimeoutError, match=r"run r1 is waiting after 0.0 s; it goes on") as caught:
-        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0, HANDLE), answer)
+        drive(wait.wait_for(deployment(), "r1", frozenset(), 0, HANDLE), answer)
     assert (caught.value.status, caught.value.handle, caught.value.live_workers) == ("waiting", HANDLE, 2)
 
 
@@ -360,7 +361,7 @@ def test_a_wait_bears_an_outage_once_it_has_seen_the_run() -> None:
     away = BackendUnavailableError("gone")
     answers = iter([b"running", away, away, b"completed"])
     value, _, asked = drive(
-        waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE),
+        wait.wait_for(deployment(), "r1", frozenset(), None, HANDLE),
         lambda step: next(answers) if isinstance(step, Command) else {},
     )
     assert value is RunStatus.COMPLETED
@@ -374,7 +375,7 @@ def test_a_wait_bears_an_outage_once_it_has_seen_the_run() -> None:
         Command,
     ]
     with pytest.raises(BackendUnavailableError):
-        drive(waiting.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: away)
+        drive(wait.wait_for(deployment(), "r1", frozenset(), None, HANDLE), lambda step: away)
 
 
 def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as_that() -> None:
@@ -385,10 +386,10 @@ def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as
         return next(first, away) if isinstance(step, Command | Batch) else {}
 
     with pytest.raises(BackendUnavailableError):
-        drive(waiting.wait_for(deployment(outage=0.0), "r1", frozenset(), None, HANDLE), answer)
+        drive(wait.wait_for(deployment(outage=0.0), "r1", frozenset(), None, HANDLE), answer)
     first = iter([b"running"])
     with pytest.raises(WaitTimeoutError) as caught:
-        drive(waiting.wait_for(deployment(), "r1", frozenset(), 0.05, HANDLE), answer)
+        drive(wait.wait_for(deployment(), "r1", frozenset(), 0.05, HANDLE), answer)
     assert (caught.value.status, caught.value.live_workers) == ("running", None)
 
 
@@ -409,20 +410,20 @@ def test_events_are_numbered_by_what_was_trimmed_in_the_same_moment() -> None:
 
     def ids(trimmed: int, after: str | None) -> list[str]:
         return [
-            event.id for event in drive(waiting.events(deployment(), "r1", after, True, None, None), answer(trimmed))[1]
+            event.id for event in drive(wait.events(deployment(), "r1", after, True, None, None), answer(trimmed))[1]
         ]
 
     assert ids(0, None) == [str(n) for n in range(1, 11)]
     assert ids(0, "7") == ids(4, "7") == ["8", "9", "10"]
     assert ids(4, None) == ["4", "5", "6", "7", "8", "9", "10"]
-    assert drive(waiting.events(deployment(), "r1", "1", True, None, None), answer(4))[1][0].data == {"count": 3}
+    assert drive(wait.events(deployment(), "r1", "1", True, None, None), answer(4))[1][0].data == {"count": 3}
     with pytest.raises(ValueError, match="after is the id of an event, got '-3'"):
-        drive(waiting.events(deployment(), "r1", "-3", True, None, None), answer(0))
+        drive(wait.events(deployment(), "r1", "-3", True, None, None), answer(0))
 
 
 def test_a_status_that_there_is_not_is_refused() -> None:
     several: Any = iter(["failed", RunStatus.CANCELLED])
-    assert listing.checked_statuses(several) == frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
+    assert list_runs.checked_statuses(several) == frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
     wrong: Any = "finished"
     with pytest.raises(ConfigurationError, match=r"a status is one of scheduled, .*, got 'finished'"):
-        listing.checked_statuses(wrong)
+        list_runs.checked_statuses(wrong)

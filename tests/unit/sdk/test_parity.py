@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import AsyncClient, AsyncHandle, Client, Handle
-from flowcraft_sdk.aio_operating import AsyncOperator
-from flowcraft_sdk.operating import Operator
+from flowcraft_sdk._client.admin import Operator
+from flowcraft_sdk._client.async_admin import AsyncOperator
 
 PAIRS = [(Client, AsyncClient), (Handle, AsyncHandle), (Operator, AsyncOperator)]
 OTHER_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
@@ -57,4 +57,4 @@ def test_whatever_does_io_is_awaited(sync: type, other: type) -> None:
 
 
 def _annotation(annotation: Any) -> str:
-    return str(annotation).replace("aio_handle", "handle").replace("Async", "")
+    return str(annotation).replace("async_handle", "handle").replace("Async", "")

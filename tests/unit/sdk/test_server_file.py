@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
-from flowcraft_sdk.server_file import read_server_file
+from flowcraft_sdk._client.server_file import read_server_file
 from flowcraft_server.config.load import load_settings
 
 VARIABLES = (

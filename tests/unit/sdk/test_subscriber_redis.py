@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from flowcraft_sdk import Client, ConfigurationError, WaitTimeoutError
-from flowcraft_sdk.connection import ClientSettings, listening_connection, sync_client
-from flowcraft_sdk.subscriber import MOST_LEFT, Subscriber
+from flowcraft_sdk._transport.connector import ClientSettings, listening_connection, sync_client
+from flowcraft_sdk._transport.subscriber import MOST_LEFT, Subscriber
 from tests.unit.sdk.conftest import PrivateServer, Runs, until
 
 
@@ -243,7 +243,7 @@ def test_a_connection_that_nobody_read_for_long_is_not_trusted(
     first = subscriber._connection
     subscriber.unsubscribe(subscriber.subscribe((runs.keys.channel("r"),), 5.0))
     assert subscriber._connection is first
-    monkeypatch.setattr("flowcraft_sdk.subscriber_connection.QUIET", 0.0)
+    monkeypatch.setattr("flowcraft_sdk._transport.subscriber_connection.QUIET", 0.0)
     subscriber.unsubscribe(subscriber.subscribe((runs.keys.channel("r"),), 5.0))
     assert subscriber._connection is not first
     assert runs.listeners("r") == 0
@@ -253,8 +253,8 @@ def test_a_line_that_does_not_answer_is_given_up(
     subscriber: Subscriber, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis hangs: the PING is not answered, and everybody is told to look once it goes on."""
-    monkeypatch.setattr("flowcraft_sdk.subscriber_connection.QUIET", 0.05)
-    monkeypatch.setattr("flowcraft_sdk.subscriber_connection.ANSWER", 0.05)
+    monkeypatch.setattr("flowcraft_sdk._transport.subscriber_connection.QUIET", 0.05)
+    monkeypatch.setattr("flowcraft_sdk._transport.subscriber_connection.ANSWER", 0.05)
     channel = runs.keys.channel("r")
     subscription = subscriber.subscribe((channel,), 5.0)
     first = subscriber._connection

@@ -3,8 +3,8 @@
 import threading
 from typing import Any
 
-from flowcraft_sdk.completion_inbox import MOST_RESERVED, CompletionInbox, notification_token_of
-from flowcraft_sdk.subscriptions import Subscription, SubscriptionRegistry
+from flowcraft_sdk._operations.completion_inbox import MOST_RESERVED, CompletionInbox, notification_token_of
+from flowcraft_sdk._transport.subscriptions import Subscription, SubscriptionRegistry
 
 
 def subscription(*channels: str, notification_token: str | None = None) -> Subscription:

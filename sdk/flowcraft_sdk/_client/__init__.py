@@ -1,0 +1,1 @@
+"""The clients and handles that applications use."""

@@ -1,0 +1,56 @@
+"""What an operator does: dead letters, and looking for what hangs."""
+
+from typing import TYPE_CHECKING, Any
+
+from flowcraft_sdk._client.handle import Handle
+from flowcraft_sdk._operations import dead_letters, doctor
+from flowcraft_sdk.records import DeadLetter, Defect
+
+if TYPE_CHECKING:
+    from flowcraft_sdk._client.client import Client
+
+
+class Operator:
+    """Looks after a deployment; `client.operator`."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
+        """Nodes that were given up because their worker was lost again and again, the newest first."""
+        return self._client.driver.run(dead_letters.dead_letters(self._client.deployment, limit))
+
+    def replay(self, run_id: str) -> Handle[Any]:
+        """Do the run of a dead letter again as a new run, and drop its letters.
+
+        The new run has the blueprint, version, start context, tags and memo of the old one, which stays as it is, and
+        the id `RUN~replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
+
+        Raises:
+            DeadLetterNotFoundError: the run has no dead letter.
+            RunStateError: it goes on.
+            RunNotFoundError: there is no such run.
+            BlueprintNotFoundError: its plan is gone.
+        """
+        replayed = self._client.driver.run(dead_letters.replay(self._client.deployment, run_id))
+        return Handle(self._client, replayed.run_id, None, attached=replayed.attached)
+
+    def drop(self, run_id: str, node_id: str | None = None) -> int:
+        """Remove the dead letters of a run, or of one of its nodes; returns how many. The run stays as it is.
+
+        Raises:
+            DeadLetterNotFoundError: there is none.
+        """
+        return self._client.driver.run(dead_letters.drop(self._client.deployment, run_id, node_id))
+
+    def examine(self, run_id: str | None = None, *, fix: bool = False) -> list[Defect]:
+        """Look for what hangs or is left over.
+
+        Args:
+            run_id: only this run; else all live runs, and all entries of queues, leases, timers and indexes.
+            fix: repair what is safe to repair.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return self._client.driver.run(doctor.examine(self._client.deployment, run_id, fix))

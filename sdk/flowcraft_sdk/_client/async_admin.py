@@ -1,0 +1,56 @@
+"""What an operator does: dead letters, and looking for what hangs; for asyncio."""
+
+from typing import TYPE_CHECKING, Any
+
+from flowcraft_sdk._client.async_handle import AsyncHandle
+from flowcraft_sdk._operations import dead_letters, doctor
+from flowcraft_sdk.records import DeadLetter, Defect
+
+if TYPE_CHECKING:
+    from flowcraft_sdk._client.async_client import AsyncClient
+
+
+class AsyncOperator:
+    """Looks after a deployment; `client.operator`."""
+
+    def __init__(self, client: "AsyncClient") -> None:
+        self._client = client
+
+    async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
+        """Nodes that were given up because their worker was lost again and again, the newest first."""
+        return await self._client.driver.run(dead_letters.dead_letters(self._client.deployment, limit))
+
+    async def replay(self, run_id: str) -> AsyncHandle[Any]:
+        """Do the run of a dead letter again as a new run, and drop its letters.
+
+        The new run has the blueprint, version, start context, tags and memo of the old one, which stays as it is, and
+        the id `RUN~replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
+
+        Raises:
+            DeadLetterNotFoundError: the run has no dead letter.
+            RunStateError: it goes on.
+            RunNotFoundError: there is no such run.
+            BlueprintNotFoundError: its plan is gone.
+        """
+        replayed = await self._client.driver.run(dead_letters.replay(self._client.deployment, run_id))
+        return AsyncHandle(self._client, replayed.run_id, None, attached=replayed.attached)
+
+    async def drop(self, run_id: str, node_id: str | None = None) -> int:
+        """Remove the dead letters of a run, or of one of its nodes; returns how many. The run stays as it is.
+
+        Raises:
+            DeadLetterNotFoundError: there is none.
+        """
+        return await self._client.driver.run(dead_letters.drop(self._client.deployment, run_id, node_id))
+
+    async def examine(self, run_id: str | None = None, *, fix: bool = False) -> list[Defect]:
+        """Look for what hangs or is left over.
+
+        Args:
+            run_id: only this run; else all live runs, and all entries of queues, leases, timers and indexes.
+            fix: repair what is safe to repair.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return await self._client.driver.run(doctor.examine(self._client.deployment, run_id, fix))

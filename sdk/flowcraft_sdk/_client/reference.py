@@ -1,0 +1,67 @@
+"""What the sync and the async handle are alike: a reference that holds ids only."""
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from flowcraft_sdk._operations.deployment import Deployment
+from flowcraft_sdk.protocol.clock import clock
+
+if TYPE_CHECKING:
+    from flowcraft_sdk._client.async_client import AsyncClient
+    from flowcraft_sdk._client.client import Client
+
+T = TypeVar("T")
+
+JUST = 0.005
+"""Seconds for which nobody looks whether a run that was just started has ended: it is listened to first."""
+
+
+class RunReference(Generic[T]):
+    """A reference to one run of one deployment; equal to every other one of its kind to the same run.
+
+    Attributes:
+        run_id: the run.
+        namespace: the deployment.
+        attached: whether `start` found this run there already.
+        notification_token: of the `start` that recorded the run (see `CompletionInbox.reserve`); None of another handle.
+    """
+
+    __slots__ = ("_client", "_result_type", "_started", "attached", "namespace", "notification_token", "run_id")
+
+    def __init__(
+        self,
+        client: "Client | AsyncClient",
+        run_id: str,
+        result_type: Any = None,
+        *,
+        attached: bool = False,
+        notification_token: str | None = None,
+    ) -> None:
+        self._client: Any = client
+        self._result_type = result_type
+        self.run_id = run_id
+        self.namespace = client.namespace
+        self.attached = attached
+        self.notification_token = notification_token
+        self._started = None if notification_token is None else clock()
+
+    @property
+    def just_started(self) -> bool:
+        """Whether `start` has just recorded the run: it is there, and can hardly have ended."""
+        return self._started is not None and clock() - self._started < JUST
+
+    @property
+    def _deployment(self) -> Deployment:
+        deployment: Deployment = self._client.deployment
+        return deployment
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        assert isinstance(other, RunReference)
+        return (self.namespace, self.run_id) == (other.namespace, other.run_id)
+
+    def __hash__(self) -> int:
+        return hash((self.namespace, self.run_id))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.run_id} of {self.namespace}>"

@@ -1,0 +1,1 @@
+"""What a client does, as generators of effects: no I/O, one for the sync and the async client."""

@@ -1,0 +1,153 @@
+"""Dead letters: nodes that were given up because their worker was lost again and again."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from flowcraft_sdk._operations.deployment import Deployment, record, text
+from flowcraft_sdk._operations.effects import Batch, Operation, command
+from flowcraft_sdk._operations.list_runs import scored
+from flowcraft_sdk.errors import (
+    BlueprintNotFoundError,
+    DeadLetterNotFoundError,
+    RunBrokenError,
+    RunConflictError,
+    RunStateError,
+)
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.bounds import LONGEST_PATH, MOST_LETTERS, check_count, check_text
+from flowcraft_sdk.protocol.run_record import RunRecord, moment
+from flowcraft_sdk.records import DeadLetter, RunStatus
+
+REPLAY = "~replay"
+"""Behind the id of a run that is done again. No user can give a run such an id: what is there is always that run, done again."""
+
+LONGEST_ID = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A run that does an ended one again.
+
+    Attributes:
+        attached: it had been started before.
+    """
+
+    run_id: str
+    attached: bool
+
+
+def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLetter]]:
+    """The letters, the newest first."""
+    keys = deployment.keys
+    if check_count(limit, "limit", MOST_LETTERS) == 0:
+        return []
+    entries = scored((yield command("ZREVRANGE", keys.dead, 0, limit - 1, "WITHSCORES")))
+    if not entries:
+        return []
+    places = [member.partition("|")[::2] for member, _ in entries]
+    wanted = [command("HMGET", keys.run(run), "st", "bp", f"n:{inst}", f"f:{inst}") for run, inst in places]
+    rows = yield Batch(tuple(wanted), bearing=True)
+    found = []
+    for (run_id, inst), (_, at), row in zip(places, entries, rows, strict=True):
+        if isinstance(row, Exception):
+            found.append(_unreadable(run_id, inst, at))
+        elif row[0] is not None:  # else retention removed it while we were looking
+            fields = {"st": row[0], "bp": row[1], f"n:{inst}": row[2], f"f:{inst}": row[3], "plan": "", "cr": "0"}
+            try:
+                found.append(_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None}))
+            except RunBrokenError:
+                found.append(_unreadable(run_id, inst, at))
+    return found
+
+
+def _unreadable(run_id: str, inst: str, at: float) -> DeadLetter:
+    reason = "the record of the run cannot be read; `flowcraft doctor` says more"
+    return DeadLetter(
+        run_id=run_id, node_id=inst, blueprint_id="", status=RunStatus.UNKNOWN, at=moment(at), crashes=0, reason=reason
+    )
+
+
+def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLetter:
+    node = RunRecord(run_id, fields, {"nodes": [{"id": inst}], "edges": []}).snapshot().nodes[inst]
+    return DeadLetter(
+        run_id=run_id,
+        node_id=inst,
+        blueprint_id=fields.get("bp", ""),
+        status=RunStatus(fields["st"]),
+        at=moment(at),
+        crashes=node.crashes,
+        reason=node.error.summary if node.error is not None else "",
+    )
+
+
+def drop(deployment: Deployment, run_id: str, node_id: str | None) -> Operation[int]:
+    """Remove the letters of a run, or of one of its nodes; how many there were.
+
+    Raises:
+        DeadLetterNotFoundError: there is none.
+    """
+    check_text(run_id, "a run id", LONGEST_PATH)
+    if node_id is not None:
+        check_text(node_id, "node_id", LONGEST_PATH, least=0)
+    reply = yield scripts.drop_letters(deployment.keys, run_id=run_id, inst=node_id or "")
+    if not int(reply):
+        raise DeadLetterNotFoundError(run_id, node_id)
+    return int(reply)
+
+
+def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
+    """Do the run of a letter again, as it was started: the same blueprint and version, the same start context.
+
+    A child run is only of use to the node that waited for it, so its outermost parent is done again. The new run's id
+    follows from the old one's, so that repeating the call starts nothing twice.
+
+    Raises:
+        DeadLetterNotFoundError: the run has no letter.
+        RunStateError: it goes on.
+    """
+    check_text(run_id, "a run id", LONGEST_PATH)
+    letter = yield from record(deployment, run_id)
+    there = False
+    for node in filter(None, letter.fields.get("dead", "").split("\n")):
+        there = there or (yield command("ZSCORE", deployment.keys.dead, f"{run_id}|{node}")) is not None
+    if not there:
+        raise DeadLetterNotFoundError(run_id)
+    run = letter
+    while run.fields.get("pn"):
+        run = yield from record(deployment, run.fields["par"])
+    if not run.status.is_terminal:
+        raise RunStateError(
+            run.run_id,
+            run.status.value,
+            f"run {run.run_id} is still {run.status}; replay it when it has ended, or cancel it",
+        )
+    replayed = yield from _start_again(deployment, run)
+    yield scripts.drop_letters(deployment.keys, run_id=run_id)
+    return replayed
+
+
+def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
+    fields = run.fields
+    new_id = run.run_id + REPLAY
+    if len(new_id) > LONGEST_ID:
+        new_id = f"replay~{hashlib.sha256(new_id.encode()).hexdigest()}"
+    reply = yield scripts.start(
+        deployment.keys,
+        token=secrets.token_hex(8),
+        run_id=new_id,
+        blueprint_id=fields["bp"],
+        version=fields["plan"],
+        digest=fields.get("dg", ""),
+        run_timeout_ms=run.time_limit_ms,
+        tags_json=fields.get("tags", ""),
+        memo_json=fields.get("memo", ""),
+        forked_from=run.run_id,
+        context=run.start_context(),
+    )
+    code = text(reply[0])
+    if code == "conflict":
+        raise RunConflictError(new_id, text(reply[1]))
+    if code not in ("started", "attached"):
+        raise BlueprintNotFoundError(fields["bp"], fields["plan"])
+    return Replayed(new_id, code == "attached")

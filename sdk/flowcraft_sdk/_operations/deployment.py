@@ -1,0 +1,91 @@
+"""The deployment that an operation works with, and reading a run of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from flowcraft_sdk._operations.effects import Batch, Operation, command
+from flowcraft_sdk._operations.tombstones import missing
+from flowcraft_sdk.errors import (
+    ProtocolMismatchError,
+)
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.protocol.run_record import RunRecord
+
+WORKER_FRESH = 30.0
+"""Seconds for which a worker counts as alive after it was last heard of."""
+MOST_DOCS = 200
+Seconds = float | timedelta | str
+"""A span: seconds, a timedelta, or a text such as `30s`."""
+
+
+@dataclass(slots=True)
+class Deployment:
+    """Which deployment to talk to, and what is known of it.
+
+    Attributes:
+        keys: its key names.
+        outage: seconds that a wait bears Redis being away.
+        max_value: bytes that one value of a start context may have.
+        docs: plan documents by hash: immutable, so fetched once.
+        patience: seconds to wait for Redis to confirm that something is kept.
+        durability: when something counts as kept, once it is known.
+        understood: whether both sides are known to speak the same protocol.
+    """
+
+    keys: Keys
+    outage: float
+    max_value: int
+    docs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
+    patience: float = 3.0
+    durability: str | None = None
+    understood: bool = False
+
+
+def text(value: Any) -> str:
+    """A reply as text; a redis-py client of the caller's own may decode it already."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def server_ms(deployment: Deployment) -> Operation[int]:
+    """The time by which the deployment goes, in ms."""
+    now, offset = yield Batch((command("TIME"), command("GET", deployment.keys.clock)))
+    return int(now[0]) * 1000 + int(now[1]) // 1000 + int(offset or 0)
+
+
+def check_protocol(deployment: Deployment, spoken: Any) -> None:
+    if spoken is not None and text(spoken) != PROTOCOL_VERSION:
+        raise ProtocolMismatchError(PROTOCOL_VERSION, text(spoken))
+    deployment.understood = spoken is not None
+
+
+def plan_doc(deployment: Deployment, plan_hash: str) -> Operation[Mapping[str, Any] | None]:
+    """The plain blueprint of a plan, None if the plan is unknown."""
+    doc = deployment.docs.get(plan_hash)
+    if doc is None:
+        raw = yield command("HGET", deployment.keys.plan(plan_hash), "doc")
+        if raw is None:
+            return None
+        doc = json.loads(raw)
+        if len(deployment.docs) >= MOST_DOCS:
+            deployment.docs.clear()
+        deployment.docs[plan_hash] = doc
+    return doc
+
+
+def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
+    """A run's whole hash, decoded, with its blueprint."""
+    reply = yield command("HGETALL", deployment.keys.run(run_id))
+    fields = {text(key): text(value) for key, value in reply.items()}
+    if "st" not in fields:
+        yield from missing(deployment.keys.gone, run_id)
+    return (yield from with_plan(deployment, run_id, fields))
+
+
+def with_plan(deployment: Deployment, run_id: str, fields: Mapping[str, str]) -> Operation[RunRecord]:
+    """The record that the fields of a run's hash make, with its blueprint."""
+    doc = yield from plan_doc(deployment, fields.get("plan", ""))
+    return RunRecord(run_id, fields, doc)

@@ -1,0 +1,186 @@
+"""The doctor: finds what hangs or is left over in the store, explains it, and repairs what is safe to repair.
+
+Each look is one script, so nothing is taken for broken that is only on its way.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flowcraft_sdk._operations.deployment import Deployment, text
+from flowcraft_sdk._operations.effects import Batch, Operation, command
+from flowcraft_sdk._operations.tombstones import missing
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
+from flowcraft_sdk.protocol.run_record import moment
+from flowcraft_sdk.records import STATES, Defect
+
+ENTRIES_AT_ONCE = 500
+
+ABOUT_RUNS = {
+    "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
+    "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
+    "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
+    "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
+    "live-count": ("its counter of live nodes says {subject}: it would end too early or never", "counts again"),
+    "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
+    "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
+    "running-without-lease": (
+        "node '{subject}' is running, but has no lease: nobody notices if its worker died",
+        "gives it a lease, so that it is taken over unless its worker renews it",
+    ),
+    "worker-silent": (
+        "node '{subject}' is held by a worker that was not heard of for a minute: no code runs for it",
+        "shortens its lease, so that it is taken over unless its worker renews it",
+    ),
+    "timer-missing": ("'{subject}' waits for a timer that is not there: it never falls due", "sets the timer"),
+    "batch-unheard": ("node '{subject}' waits for items that are all done", "lets it go on"),
+    "child-missing": ("node '{subject}' waits for a child run that is gone", "fails the node"),
+    "child-unheard": ("node '{subject}' waits for a child run that has ended", "hands it the child's outcome"),
+    "record-broken": (
+        "what lies in Redis under its key is no record of a run ({subject}): look who wrote it, and delete it",
+        "",
+    ),
+    "field-broken": (
+        "the field {subject} of its record holds what no server writes there",
+        "puts in what can still be said; a node whose state is lost fails with RecordBroken",
+    ),
+    "nothing-live": (
+        "nothing in it is live, but it has not ended",
+        "ends it, as failed with Stalled if a node was never decided",
+    ),
+}
+ENTRY = "entry-without-subject"
+SET_ASIDE = "set-aside"
+
+
+def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[list[Defect]]:
+    """Look at one run, or at everything that is live and at all entries.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    if run_id is not None:
+        check_text(run_id, "a run id", LONGEST_PATH)
+        found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
+        if found is None:
+            yield from missing(deployment.keys.gone, run_id)
+        return found or []
+    defects = []
+    live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
+    defects += yield from _examine_indexes(deployment, live, fix)
+    defects += list(_set_aside((yield scripts.examine_broken(deployment.keys, fix=fix))))
+    names = yield from _sorted_sets(deployment)
+    for name in names:
+        defects += yield from _examine_entries(deployment, name, fix)
+    return defects
+
+
+def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
+    """Look at every run, ended ones too, and at all entries; repairs nothing."""
+    names = yield from _sorted_sets(deployment)
+    indexes = [deployment.keys.base + name for name in names if name.startswith(("idx:st:", "idx:bp:"))]
+    defects = yield from _examine_indexes(deployment, indexes, False)
+    rest = yield from examine(deployment, None, False)
+    return defects + [defect for defect in rest if defect not in defects]
+
+
+def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
+    """Look at the runs of some indexes. They may leave them meanwhile, so these are read whole before they are worked off."""
+    run_ids: list[str] = []
+    defects: list[Defect] = []
+    for index in indexes:
+        first = 0
+        while True:
+            (page,) = yield Batch((command("ZRANGE", index, first, first + ENTRIES_AT_ONCE - 1),), bearing=True)
+            if isinstance(page, Exception):
+                defects.append(_foreign(index.removeprefix(deployment.keys.base)))
+                break
+            run_ids += [text(run_id) for run_id in page]
+            first += len(page)
+            if len(page) < ENTRIES_AT_ONCE:
+                break
+    for run_id in dict.fromkeys(run_ids):
+        reply = yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)
+        defects += _defects_of(run_id, reply) or []
+    return defects
+
+
+def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
+    """What a look at a run found; None when there is no such run."""
+    parts = [text(part) for part in reply]
+    if parts[:1] == ["missing"]:
+        return None
+    found = []
+    for kind, subject, fixed in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        explanation, remedy = ABOUT_RUNS.get(kind, ("it is wrong in a way that this SDK does not know", ""))
+        said = explanation.format(subject=subject)
+        found.append(
+            Defect(kind=kind, run_id=run_id, subject=subject, explanation=said, remedy=remedy, fixed=fixed == "1")
+        )
+    return found
+
+
+def _sorted_sets(deployment: Deployment) -> Operation[list[str]]:
+    """Names, without prefix, of the sorted sets whose entries stand for something else."""
+    base = deployment.keys.base
+    names = {"leases", "timers", "dead"}
+    for pattern in ("ready:*", "idx:*", "ended:*"):
+        cursor = 0
+        while True:
+            reply = yield command("SCAN", cursor, "MATCH", base + pattern, "COUNT", 1000)
+            cursor = int(reply[0])
+            names |= {text(name).removeprefix(base) for name in reply[1]}
+            if cursor == 0:
+                break
+    return sorted(names)
+
+
+def _examine_entries(deployment: Deployment, name: str, fix: bool) -> Operation[list[Defect]]:
+    first, defects = 0, []
+    while first >= 0:
+        call = scripts.examine_entries(deployment.keys, name=name, first=first, count=ENTRIES_AT_ONCE, fix=fix)
+        reply = yield call
+        first = int(reply[0])
+        defects += list(_entry_defects(name, reply[1:]))
+    return defects
+
+
+def _foreign(name: str) -> Defect:
+    return Defect(
+        kind="foreign-key",
+        subject=name,
+        explanation=f"what lies in Redis under the key {name} is no index: look who wrote it, and delete it; then `--fix`",
+    )
+
+
+def _set_aside(reply: list[Any]) -> Iterator[Defect]:
+    """What could not be read when somebody came to it, and was set aside."""
+    for place, entry, since, problem, fixed in zip(*[map(text, reply)] * 5, strict=True):
+        what = {"run": f"the record of run {entry}", "key": f"the key {entry}"}.get(place, f"{entry} in {place}")
+        yield Defect(
+            kind=SET_ASIDE,
+            run_id=_run_of(place, entry),
+            subject=f"{place} {entry}",
+            explanation=f"{what} could not be read at {moment(float(since)):%Y-%m-%d %H:%M:%S} UTC and was set aside: {problem}",
+            remedy="puts it back once it can be read again",
+            fixed=fixed == "1",
+        )
+
+
+def _run_of(place: str, entry: str) -> str:
+    if place == "key":
+        return entry.partition(":")[2] if entry.startswith("events:") else ""
+    if place == "timers":
+        return entry.partition("|")[2].partition("|")[0]
+    return entry.partition("|")[0]
+
+
+def _entry_defects(name: str, reply: list[Any]) -> Iterator[Defect]:
+    for entry, fixed in zip(reply[::2], reply[1::2], strict=True):
+        yield Defect(
+            kind=ENTRY,
+            subject=f"{name} {text(entry)}",
+            explanation=f"the entry {text(entry)} in {name} stands for nothing that is there",
+            remedy="removes the entry",
+            fixed=bool(int(fixed)),
+        )

@@ -1,0 +1,58 @@
+"""When a start and a result count as kept: `redis.durability` of the deployment.
+
+`async`: once Redis has answered. `fsync`: once it is on the disk of the primary. `replicas:N`: once N replicas have it.
+What is asked is whether a mark is kept that is written now: everything that was written before it is kept then, too,
+whoever wrote it.
+"""
+
+from typing import TYPE_CHECKING
+
+from flowcraft_sdk._operations.effects import Batch, Command, Operation, command
+from flowcraft_sdk.errors import NotDurableError
+
+if TYPE_CHECKING:
+    from flowcraft_sdk._operations.deployment import Deployment
+
+ASYNC = "async"
+FSYNC = "fsync"
+
+
+def waiting_command(level: str, ms: int) -> Command:
+    """The command that waits, on the connection that wrote, until it is kept: `fsync` or `replicas:N`."""
+    if level == FSYNC:
+        return command("WAITAOF", 1, 0, ms)
+    return command("WAIT", int(level.partition(":")[2]), ms)
+
+
+def is_kept(level: str, reply: object) -> bool:
+    """Whether the reply to the waiting command says so."""
+    if level == FSYNC:
+        return isinstance(reply, list | tuple) and int(reply[0]) >= 1
+    return isinstance(reply, int) and reply >= int(level.partition(":")[2])
+
+
+def confirm(deployment: "Deployment", run_id: str, what: str) -> Operation[None]:
+    """Wait until all that was written so far is kept as the deployment wants it.
+
+    Args:
+        what: of the run is to be kept, for the message.
+
+    Raises:
+        NotDurableError: it is not, within `deployment.patience` seconds.
+    """
+    level = deployment.durability
+    if level is None:
+        raw = yield command("HGET", deployment.keys.settings, "durability")
+        level = ASYNC if raw is None else raw.decode() if isinstance(raw, bytes) else str(raw)
+        deployment.durability = level
+    if level == ASYNC:
+        return
+    wait = waiting_command(level, int(deployment.patience * 1000))
+    _, reply = yield Batch((command("SET", deployment.keys.synced, run_id), wait))
+    if not is_kept(level, reply):
+        raise NotDurableError(
+            f"{what} of run {run_id} is recorded, but Redis did not confirm within {deployment.patience:g} s that it is kept "
+            f"(redis.durability: {level}); the call may be repeated",
+            operation=what,
+            maybe_applied=True,
+        )

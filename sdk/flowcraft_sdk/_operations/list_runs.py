@@ -1,0 +1,230 @@
+"""Listing runs, blueprints and workers: pages over the indexes, never payloads."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flowcraft_sdk._operations.deployment import WORKER_FRESH, Deployment, plan_doc, server_ms, text
+from flowcraft_sdk._operations.effects import Batch, Operation, Yield, command
+from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
+from flowcraft_sdk.protocol.bounds import (
+    LONGEST_NAME,
+    LONGEST_PATH,
+    LONGEST_TAG,
+    MOST_A_PAGE,
+    check_count,
+    check_moment,
+    check_text,
+    shown,
+)
+from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
+from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs are wanted. The narrowest index is read, the rest is checked on each run.
+
+    Raises:
+        ConfigurationError: an id or a tag is none that a run could have.
+    """
+
+    blueprint_id: str | None = None
+    statuses: frozenset[RunStatus] | None = None
+    tag: str | None = None
+    parent: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("blueprint_id", self.blueprint_id, LONGEST_NAME),
+            ("tag", self.tag, LONGEST_TAG),
+            ("parent", self.parent, LONGEST_PATH),
+        ):
+            if value is not None:
+                check_text(value, name, most)
+
+    def indexes(self, deployment: Deployment) -> list[str]:
+        """The indexes that hold every wanted run, once each."""
+        keys, statuses = deployment.keys, self.statuses
+        if self.tag is not None:
+            return [keys.index_tag(self.tag)]
+        if statuses is None and self.blueprint_id is not None:
+            return [keys.index_blueprint(self.blueprint_id)]
+        return [keys.index_status(status) for status in sorted(STATES if statuses is None else statuses)]
+
+    @property
+    def settled_by_index(self) -> bool:
+        """Whether the indexes hold nothing but what is wanted."""
+        given = (self.blueprint_id, self.tag, self.statuses, self.parent)
+        return sum(part is not None for part in given) <= 1 and self.parent is None
+
+    def wants(self, run: RunSummary) -> bool:
+        """Whether a run passes everything that the index does not settle."""
+        return (
+            (self.blueprint_id is None or run.blueprint_id == self.blueprint_id)
+            and (self.statuses is None or run.status in self.statuses)
+            and (self.tag is None or self.tag in run.tags)
+            and (self.parent is None or run.parent_run_id == self.parent)
+        )
+
+
+def checked_statuses(status: RunStatus | Iterable[RunStatus] | None) -> frozenset[RunStatus] | None:
+    """One state or several, as a set; None for all.
+
+    Raises:
+        ConfigurationError: there is no such state.
+    """
+    if status is None:
+        return None
+    given = [status] if isinstance(status, str) or not isinstance(status, Iterable) else status
+    found = set()
+    for name in given:
+        found.add(RunStatus(name))
+        if RunStatus.UNKNOWN in found:
+            known = ", ".join(state for state in RunStatus if state in STATES)
+            raise ConfigurationError(f"a status is one of {known}, got {shown(name)}")
+    return frozenset(found)
+
+
+def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_size: int) -> Operation[None]:
+    """Yield summaries, the newest first, until `limit` are out."""
+    given = 0
+    check_count(page_size, "page_size", MOST_A_PAGE, least=1)
+    if limit is not None and check_count(limit, "limit", None) == 0:
+        return
+    pages = _Pages(wanted, deployment, page_size)
+    while not pages.over:
+        run_ids = yield from pages.next()
+        for run in (yield from _summaries(deployment, run_ids)):
+            if wanted.wants(run):
+                yield Yield(run)
+                given += 1
+                if given == limit:
+                    return
+
+
+class _Pages:
+    """Pages of run ids, the newest first, out of one or several indexes.
+
+    A page begins where the last one ended by *time*, so runs that start meanwhile shift nothing.
+    """
+
+    def __init__(self, wanted: Filter, deployment: Deployment, size: int) -> None:
+        self._indexes = wanted.indexes(deployment)
+        self._size = size
+        low, high = check_moment(wanted.after, "started_after"), check_moment(wanted.before, "started_before")
+        self._low = "-inf" if low is None else str(low)
+        self._high = "+inf" if high is None else f"({high}"
+        self._seen: set[str] = set()
+        self.over = not self._indexes
+
+    def next(self) -> Operation[list[str]]:
+        """The next page."""
+        most = self._size + len(self._seen)
+        bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, most)
+        # All at once: a run that goes from one state to the next is in one of the two.
+        commands = tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes)
+        replies = yield Batch(commands, atomic=len(commands) > 1)
+        entries = [entry for reply in replies for entry in scored(reply)]
+        entries.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)  # as each index is sorted
+        self.over = all(len(scored(reply)) < most for reply in replies)
+        cut = entries[:most]
+        if len(entries) > most:
+            self.over = False
+        fresh = [run_id for run_id, _ in cut if run_id not in self._seen]
+        if not self.over:
+            last = cut[-1][1]
+            self._high = repr(last)  # all its digits, and inf: whatever score a foreign hand has given
+            self._seen = {run_id for run_id, score in cut if score == last}
+        return list(dict.fromkeys(fresh))
+
+
+def scored(reply: Any) -> list[tuple[str, float]]:
+    """Members and scores, in whichever form redis-py gives them."""
+    if reply and not isinstance(reply[0], tuple | list):
+        reply = list(zip(reply[::2], reply[1::2], strict=True))
+    return [(text(member), float(score)) for member, score in reply]
+
+
+def unreadable(run_id: str) -> RunSummary:
+    """What a list shows of a run whose record cannot be read: its id, and that nothing is known of it."""
+    return RunSummary(
+        run_id=run_id, blueprint_id="", blueprint_version="", status=RunStatus.UNKNOWN, created_at=moment(0)
+    )
+
+
+def _summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[RunSummary]]:
+    if not run_ids:
+        return []
+    keys = deployment.keys
+    rows = yield Batch(tuple(command("HMGET", keys.run(run_id), *SUMMARY_FIELDS) for run_id in run_ids), bearing=True)
+    found = []
+    for run_id, row in zip(run_ids, rows, strict=True):
+        if isinstance(row, Exception):
+            found.append(unreadable(run_id))
+            continue
+        fields = {name: text(value) for name, value in zip(SUMMARY_FIELDS, row, strict=True) if value is not None}
+        if "st" in fields:  # else retention removed it while we were listing
+            try:
+                found.append(RunRecord(run_id, fields).summary())
+            except RunBrokenError:
+                found.append(unreadable(run_id))
+    return found
+
+
+def count_runs(deployment: Deployment, wanted: Filter, page_size: int = 500) -> Operation[int]:
+    """How many runs there are; from the indexes alone where no more than one thing is asked."""
+    if wanted.settled_by_index:
+        indexes = wanted.indexes(deployment)
+        if not indexes:
+            return 0
+        counts = yield Batch(tuple(command("ZCARD", index) for index in indexes), atomic=len(indexes) > 1)
+        return sum(int(count) for count in counts)
+    count = 0
+    pages = _Pages(wanted, deployment, page_size)
+    while not pages.over:
+        run_ids = yield from pages.next()
+        count += sum(wanted.wants(run) for run in (yield from _summaries(deployment, run_ids)))
+    return count
+
+
+def blueprints(deployment: Deployment) -> Operation[list[BlueprintInfo]]:
+    """Published blueprints by id."""
+    reply = yield command("HGETALL", deployment.keys.blueprints)
+    found = []
+    for name, plan_hash in sorted((text(name), text(plan_hash)) for name, plan_hash in reply.items()):
+        doc: Mapping[str, Any] = (yield from plan_doc(deployment, plan_hash)) or {}
+        found.append(
+            BlueprintInfo(
+                id=name,
+                version=plan_hash,
+                description=doc.get("description", ""),
+                node_count=len(doc.get("nodes", ())),
+                inputs=doc.get("inputs"),
+            )
+        )
+    return found
+
+
+def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
+    """Workers that were heard of lately."""
+    keys = deployment.keys
+    since = (yield from server_ms(deployment)) - int(WORKER_FRESH * 1000)
+    seen = scored((yield command("ZRANGEBYSCORE", keys.workers, since, "+inf", "WITHSCORES")))
+    found = []
+    for name, score in seen:
+        raw = yield command("HGETALL", keys.worker(name))
+        about = {text(key): text(value) for key, value in raw.items()}
+        found.append(
+            WorkerInfo(
+                id=name,
+                host=about.get("host", ""),
+                pid=int(about.get("pid", 0)),
+                concurrency=int(about.get("concurrency", 0)),
+                last_seen=moment(score),
+            )
+        )
+    return found

@@ -1,0 +1,189 @@
+"""Starting a run."""
+
+import difflib
+import json
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from flowcraft_sdk._operations.completion_inbox import notification_token_of
+from flowcraft_sdk._operations.deployment import (
+    MOST_DOCS,
+    Deployment,
+    Seconds,
+    check_protocol,
+    plan_doc,
+    server_ms,
+    text,
+)
+from flowcraft_sdk._operations.durability import confirm
+from flowcraft_sdk._operations.effects import Operation, ReleaseNotification, ReserveNotification, command
+from flowcraft_sdk.errors import (
+    BlueprintNotFoundError,
+    ConfigurationError,
+    InvalidInputError,
+    RunConflictError,
+    RunNotFoundError,
+)
+from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.bounds import (
+    LONGEST_NAME,
+    LONGEST_SPAN,
+    MOST_MEMO_BYTES,
+    check_moment,
+    check_span,
+    check_text,
+    shown,
+)
+from flowcraft_sdk.protocol.context_input import (
+    as_context,
+    check_contract,
+    check_known_run_id,
+    check_tags,
+    digest,
+    encoded,
+)
+
+
+class StartOptions(TypedDict, total=False):
+    """The keyword arguments of `Client.start`, `result_type` apart."""
+
+    run_id: str | None
+    on_conflict: Literal["attach", "raise"]
+    delay: Seconds | None
+    start_at: datetime | None
+    run_timeout: Seconds | None
+    tags: Iterable[str]
+    memo: Mapping[str, Any] | None
+    version: str | None
+    parent: Any
+
+
+def start(
+    deployment: Deployment, blueprint_id: str, ctx: Any, run_id: str, options: StartOptions
+) -> Operation[str | None]:
+    """Start a run; the value is the notification token of the start, None if the run was there already."""
+    check_text(blueprint_id, "a blueprint id", LONGEST_NAME)
+    order = _checked(options)
+    values = as_context(ctx)
+    if order["delay"]:
+        order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
+    token = yield ReserveNotification()
+    notification_token = notification_token_of(token)
+    try:
+        reply = yield from _send_start(
+            deployment, blueprint_id, values, run_id, order, token or secrets.token_urlsafe(8)
+        )
+        code = text(reply[0])
+    except Exception:
+        if notification_token:
+            yield ReleaseNotification(notification_token)
+        raise
+    if notification_token and code != "started":
+        yield ReleaseNotification(notification_token)
+    if code in ("no-blueprint", "no-version"):
+        yield from _blueprint_missing(deployment, blueprint_id, order["version"] or None)
+    if code == "no-parent":
+        raise RunNotFoundError(order["parent"], f"no run {order['parent']} to be the parent")
+    if code == "too-deep":
+        raise ConfigurationError(f"run {order['parent']} is nested too deep to have a child")
+    if code == "conflict":
+        raise RunConflictError(run_id, text(reply[1]))
+    yield from confirm(deployment, run_id, "the start")
+    return None if code == "attached" else notification_token
+
+
+def _send_start(
+    deployment: Deployment,
+    blueprint_id: str,
+    values: dict[str, Any],
+    run_id: str,
+    order: Mapping[str, Any],
+    token: str,
+) -> Operation[Any]:
+    """Check the context against the plan that this client knows, and start; again if another plan is current by now."""
+    limit = order["run_timeout"]
+    while True:
+        remembered = not order["version"] and blueprint_id in deployment.plans
+        plan = yield from _current(deployment, blueprint_id, order["version"])
+        doc = yield from plan_doc(deployment, plan)
+        contract = None if doc is None else doc.get("inputs")
+        try:
+            checked = values if contract is None else check_contract(blueprint_id, contract, values)
+        except InvalidInputError:
+            if not remembered:
+                raise
+            deployment.plans.pop(blueprint_id, None)  # it may fit what has been published since
+            continue
+        context = encoded(checked, deployment.max_value)
+        reply = yield scripts.start(
+            deployment.keys,
+            token=token,
+            run_id=run_id,
+            blueprint_id=blueprint_id,
+            version=order["version"],
+            digest=digest(context),
+            on_conflict=order["on_conflict"],
+            start_at_ms=order["start_at"],
+            run_timeout_ms=None if limit is None else max(1, int(limit * 1000)),
+            tags_json=json.dumps(order["tags"], ensure_ascii=False) if order["tags"] else "",
+            memo_json=order["memo"],
+            parent=order["parent"],
+            expected=plan,
+            context=context,
+        )
+        if text(reply[0]) != "other-plan":
+            return reply
+        deployment.plans[blueprint_id] = text(reply[1])
+
+
+def _checked(options: StartOptions) -> dict[str, Any]:
+    """The options in the form that the script wants, all there."""
+    on_conflict = options.get("on_conflict", "attach")
+    if on_conflict not in ("attach", "raise"):
+        raise ConfigurationError(f"on_conflict is 'attach' or 'raise', got {shown(on_conflict)}")
+    if options.get("delay") is not None and options.get("start_at") is not None:
+        raise ConfigurationError("give delay or start_at, not both")
+    memo, parent = options.get("memo"), options.get("parent")
+    return {
+        "on_conflict": on_conflict,
+        "delay": check_span(options.get("delay"), "delay"),
+        "start_at": _start_at(options.get("start_at")),
+        "run_timeout": check_span(options.get("run_timeout"), "run_timeout"),
+        "tags": check_tags(options.get("tags") or ()),
+        "memo": wire.dumps(memo, path="memo", limit=MOST_MEMO_BYTES) if memo else "",
+        "version": check_text(options.get("version") or "", "version", LONGEST_NAME, least=0),
+        "parent": "" if parent is None else check_known_run_id(getattr(parent, "run_id", parent)),
+    }
+
+
+def _start_at(value: Any) -> int | None:
+    at = check_moment(value, "start_at")
+    if at is not None and abs(at / 1000 - time.time()) > LONGEST_SPAN:
+        raise ConfigurationError(f"start_at is at most 100 years off, got {value}")
+    return at
+
+
+def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
+    """The plan that a run would get, as far as this client knows: it looks once, and is told when there is another."""
+    if not deployment.understood:
+        check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
+    if version:
+        return version
+    plan = deployment.plans.get(blueprint_id)  # threads share it: what is there now may be gone at a second look
+    if plan is None:
+        found = yield command("HGET", deployment.keys.blueprints, blueprint_id)
+        if found is None:
+            yield from _blueprint_missing(deployment, blueprint_id, None)
+        if len(deployment.plans) >= MOST_DOCS:
+            deployment.plans.clear()
+        plan = deployment.plans[blueprint_id] = text(found)
+    return plan
+
+
+def _blueprint_missing(deployment: Deployment, blueprint_id: str, version: str | None) -> Operation[None]:
+    published = sorted(text(name) for name in (yield command("HKEYS", deployment.keys.blueprints)))
+    known = [] if blueprint_id in published else difflib.get_close_matches(blueprint_id, published, 3, 0.5)
+    raise BlueprintNotFoundError(blueprint_id, version, known, None if blueprint_id in published else published)

@@ -1,0 +1,316 @@
+"""Waiting for runs: subscribe, *then* read, then sleep until told; or just sleep, where the client's inbox is told of the end.
+
+Nothing is polled.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from flowcraft_sdk._operations.deployment import Deployment, Seconds, record, text, with_plan
+from flowcraft_sdk._operations.durability import confirm
+from flowcraft_sdk._operations.effects import (
+    Batch,
+    Operation,
+    ReleaseNotification,
+    Subscribe,
+    T,
+    WaitForNotification,
+    Yield,
+    command,
+)
+from flowcraft_sdk._operations.runs import live_workers, status
+from flowcraft_sdk._operations.tombstones import missing
+from flowcraft_sdk.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    RunBrokenError,
+    RunCancelledError,
+    RunFailedError,
+    RunTimedOutError,
+    WaitTimeoutError,
+)
+from flowcraft_sdk.protocol.bounds import LONGEST_EVENT_ID, check_span, shown
+from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.end_notice import parse_end_notice
+from flowcraft_sdk.protocol.events import parse_event
+from flowcraft_sdk.protocol.node_attempts import attempts_of
+from flowcraft_sdk.protocol.run_record import UNREADABLE, RunRecord
+from flowcraft_sdk.records import NodeAttempt, RunEvent, RunSnapshot, RunStatus
+
+LOOK_AGAIN = 30.0
+"""Seconds after which a sleeper looks by itself, in case a notice was lost."""
+
+LISTEN_WAIT = 5.0
+"""Seconds to wait for Redis to confirm a subscription, before one looks without."""
+
+OUTAGE_LOOK = 1.0
+"""Seconds between two looks while Redis is away."""
+
+IDLE_WARNING = 5.0
+"""Seconds of waiting after which it is said, once, that no worker is alive."""
+
+EVENTS_A_PAGE = 500
+
+
+class Span:
+    """How long somebody waits.
+
+    Args:
+        timeout: seconds or a timedelta; None for ever.
+    """
+
+    def __init__(self, timeout: Seconds | None) -> None:
+        self.seconds = check_span(timeout, "timeout")
+        self._begin = clock()
+
+    @property
+    def waited(self) -> float:
+        """Seconds so far."""
+        return clock() - self._begin
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return self.seconds is not None and self.waited >= self.seconds
+
+    def left(self, most: float) -> float:
+        """Seconds left, `most` at most."""
+        return most if self.seconds is None else max(0.0, min(most, self.seconds - self.waited))
+
+
+def wait_for(
+    deployment: Deployment, run_id: str, wanted: frozenset[RunStatus], timeout: Seconds | None, handle: Any
+) -> Operation[RunStatus]:
+    """Sleep until the run is in a wanted state or has ended."""
+    now, _ = yield from _sleep_until(deployment, run_id, wanted, timeout, handle)
+    return now
+
+
+def _sleep_until(
+    deployment: Deployment, run_id: str, wanted: frozenset[RunStatus], timeout: Seconds | None, handle: Any
+) -> Operation[tuple[RunStatus, Mapping[str, str] | None]]:
+    """What `wait_for` does; with the fields of the run's hash, if they came with the news."""
+    span, now = Span(timeout), RunStatus.QUEUED
+    if not handle.just_started:
+        now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
+    channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
+    if now.is_terminal or now in wanted:
+        if handle.notification_token:
+            yield ReleaseNotification(handle.notification_token)
+        return now, None
+    warned = complete = False
+    if not span.over:
+        complete = yield Subscribe(
+            (channel,), span.left(LISTEN_WAIT), notification_token=None if wanted else handle.notification_token
+        )
+    while True:
+        if not complete:
+            last = now
+            now = yield from _bearing_outages(deployment, span, partial(status, deployment, run_id), last)
+            if now.is_terminal or now in wanted:
+                return now, None
+            if span.over:
+                raise (yield from _timed_out(deployment, run_id, now, span, handle))
+            if not warned and span.waited >= IDLE_WARNING:
+                warned = True
+                yield from _warn_if_nobody_works(deployment, run_id)
+        complete = False
+        heard: Mapping[str, str] = yield WaitForNotification(
+            span.left(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - span.waited))
+        )
+        if heard.get(channel):
+            return parse_end_notice(heard[channel])
+
+
+def _bearing_outages(deployment: Deployment, span: Span, read: Callable[[], Operation[T]], last: T) -> Operation[T]:
+    """What `read` reads; while Redis is away, again and again, as long as the settings and the time left allow.
+
+    When the time is up meanwhile, it is what was read last.
+    """
+    outage: float | None = None
+    while True:
+        try:
+            return (yield from read())
+        except BackendUnavailableError:
+            outage = outage or clock()
+            if clock() - outage >= deployment.outage:
+                raise
+            if span.over:
+                return last
+        yield WaitForNotification(span.left(OUTAGE_LOOK))
+
+
+def _timed_out(
+    deployment: Deployment, run_id: str, now: RunStatus, span: Span, handle: Any
+) -> Operation[WaitTimeoutError]:
+    try:
+        alive: int | None = yield from live_workers(deployment)
+    except BackendUnavailableError:
+        alive = None
+    return WaitTimeoutError(run_id, now.value, span.waited, handle, alive)
+
+
+def _warn_if_nobody_works(deployment: Deployment, run_id: str) -> Operation[None]:
+    try:
+        alive = yield from live_workers(deployment)
+    except BackendUnavailableError:
+        return
+    if alive == 0:
+        logging.getLogger("flowcraft_sdk").warning("waiting for run %s, but no worker is alive", run_id)
+
+
+def result(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[Any]:
+    """Wait for the end and return the output, or raise by how the run ended."""
+    found = yield from _ended(deployment, run_id, timeout, handle)
+    if found.status is RunStatus.COMPLETED:
+        return found.result()
+    snapshot = found.snapshot()
+    if found.status is RunStatus.CANCELLED:
+        raise RunCancelledError(snapshot)
+    if found.status is RunStatus.TIMED_OUT:
+        raise RunTimedOutError(snapshot)
+    raise RunFailedError(snapshot)
+
+
+def wait(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[RunSnapshot]:
+    """Wait for the end, however it comes."""
+    found = yield from _ended(deployment, run_id, timeout, handle)
+    return found.snapshot(outputs=True)
+
+
+def _ended(deployment: Deployment, run_id: str, timeout: Seconds | None, handle: Any) -> Operation[RunRecord]:
+    """Wait for the end; the record of it."""
+    _, fields = yield from _sleep_until(deployment, run_id, frozenset(), timeout, handle)
+    if fields is None:
+        found = yield from record(deployment, run_id)
+    else:
+        found = yield from with_plan(deployment, run_id, fields)
+    yield from confirm(deployment, run_id, "the end")
+    return found
+
+
+def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Seconds | None) -> Operation[None]:
+    """Yield each of the handles, given by run id, as its run ends."""
+    for handle in handles.values():
+        if handle.namespace != deployment.keys.namespace:
+            raise ConfigurationError(
+                f"run {handle.run_id} belongs to {handle.namespace}, not {deployment.keys.namespace}"
+            )
+    span = Span(timeout)
+    states = yield from _statuses(deployment, list(handles))
+    pending = {run_id for run_id, now in states.items() if not now.is_terminal}
+    runs = {deployment.keys.end_channel(run_id): run_id for run_id in handles if run_id in pending}
+    for run_id, handle in handles.items():
+        if run_id not in pending:
+            yield Yield(handle)
+    if pending and not span.over:
+        yield Subscribe(tuple(runs), span.left(LISTEN_WAIT))
+    heard: Mapping[str, str] = {}
+    while pending:
+        ended = [runs[channel] for channel, said in heard.items() if said]
+        if not ended:
+            look = [run_id for run_id in handles if run_id in pending]
+            states = yield from _bearing_outages(deployment, span, partial(_statuses, deployment, look), states)
+            ended = [run_id for run_id in look if states[run_id].is_terminal]
+        for run_id in ended:
+            if run_id in pending:
+                pending.discard(run_id)
+                yield Yield(handles[run_id])
+        if pending and span.over:
+            first = next(run_id for run_id in handles if run_id in pending)
+            raise (yield from _timed_out(deployment, first, states[first], span, handles[first]))
+        heard = (yield WaitForNotification(span.left(LOOK_AGAIN))) if pending else {}
+
+
+def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str, RunStatus]]:
+    if not run_ids:
+        return {}
+    replies = yield Batch(tuple(command("HGET", deployment.keys.run(run_id), "st") for run_id in run_ids), bearing=True)
+    for run_id, reply in zip(run_ids, replies, strict=True):
+        if isinstance(reply, Exception):
+            raise RunBrokenError(run_id, "something of another type lies under its key")
+        if reply is None:
+            yield from missing(deployment.keys.gone, run_id)
+    return {run_id: RunStatus(text(reply)) for run_id, reply in zip(run_ids, replies, strict=True)}
+
+
+def events(
+    deployment: Deployment, run_id: str, after: str | None, follow: bool, timeout: Seconds | None, handle: Any
+) -> Operation[None]:
+    """Yield a run's events behind an id; with `follow` also those to come, until it has ended.
+
+    Raises:
+        WaitTimeoutError: it has not ended in time.
+    """
+    span, seen = Span(timeout), _position(after)
+    page, ended = yield from _event_page(deployment, run_id, seen)
+    if follow and not ended:
+        yield Subscribe((deployment.keys.channel(run_id),), span.left(LISTEN_WAIT))
+    while True:
+        for event in page:
+            yield Yield(event)
+        seen = int(page[-1].id) if page else seen
+        if ended or (not page and not follow):
+            return
+        if not page and span.over:
+            now = yield from status(deployment, run_id)
+            raise (yield from _timed_out(deployment, run_id, now, span, handle))
+        if not page:
+            yield WaitForNotification(span.left(LOOK_AGAIN))
+        nothing: tuple[list[RunEvent], bool] = ([], False)
+        page, ended = yield from _bearing_outages(
+            deployment, span, partial(_event_page, deployment, run_id, seen), nothing
+        )
+
+
+def attempts(deployment: Deployment, run_id: str) -> Operation[list[NodeAttempt]]:
+    """Every attempt that the run's history tells of."""
+    found: list[RunEvent] = []
+    ended = False
+    while not ended:
+        page, ended = yield from _event_page(deployment, run_id, int(found[-1].id) if found else 0)
+        ended = ended or not page
+        found += page
+    return attempts_of(found)
+
+
+def _position(after: str | None) -> int:
+    if after is None:
+        return 0
+    if not isinstance(after, str) or not re.fullmatch(rf"[0-9]{{1,{LONGEST_EVENT_ID}}}", after):
+        raise ConfigurationError(f"after is the id of an event, got {shown(after)}")
+    return int(after)
+
+
+def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tuple[list[RunEvent], bool]]:
+    """Events behind an id, at most a page, and whether the run has ended and these are the last.
+
+    Positions in the list shift when its head is trimmed, so how much is trimmed is read in the same moment.
+    """
+    keys, trimmed = deployment.keys, 0
+    while True:
+        first = max(0, seen - trimmed)
+        head, entries = yield Batch(
+            (
+                command("HMGET", keys.run(run_id), "st", "cr", "ev0"),
+                command("LRANGE", keys.events(run_id), first, first + EVENTS_A_PAGE - 1),
+            ),
+            atomic=True,
+        )
+        if head[0] is None:
+            yield from missing(keys.gone, run_id)
+        try:
+            cut, created = int(head[2] or 0), float(head[1])
+            found = [parse_event(trimmed + first + i + 1, text(entry), created) for i, entry in enumerate(entries)]
+        except UNREADABLE as error:
+            raise RunBrokenError(run_id, f"{type(error).__name__}: {error}") from error
+        if cut == trimmed:
+            break
+        trimmed = cut
+    if seen < trimmed and found:
+        lost = {"count": trimmed - seen}
+        found.insert(0, RunEvent(id=str(trimmed), type="events_truncated", at=found[0].at, data=lost))
+    return found, RunStatus(text(head[0])).is_terminal and len(entries) < EVENTS_A_PAGE

@@ -1,0 +1,1 @@
+"""The I/O of the clients: drivers, connections, subscriptions."""

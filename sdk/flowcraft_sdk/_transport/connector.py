@@ -1,0 +1,276 @@
+"""How redis-py is set up: time-outs, retries and pool sizes are chosen, never its defaults; its errors become ours."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flowcraft_sdk._operations.effects import Batch, Command
+from flowcraft_sdk._transport.address import AddressError, checked_address, shown_if_harmless
+from flowcraft_sdk._transport.redis_errors import trouble_of
+from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
+from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
+from flowcraft_sdk.protocol.script_call import ScriptCall
+
+DEFAULT_URL = "redis://localhost:6379/0"
+URL_VARIABLES = ("FLOWCRAFT_REDIS_URL", "REDIS_URL")
+"""Variables with the address of Redis, the one that counts first."""
+
+NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a server takes as `name`. No brace: what stands in braces in a key decides where Redis Cluster keeps it."""
+
+LOST_FOR_GOOD = (
+    redis.exceptions.ResponseError,
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.DataError,
+)
+"""Answers of Redis that a further attempt does not change."""
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How the client talks to Redis; times in seconds.
+
+    Attributes:
+        socket_timeout: after which a command counts as unanswered.
+        connect_timeout: for opening a connection.
+        retries: how often a call is sent again after a broken connection; every call bears it.
+        max_connections: of the command pool; who finds none free waits for one.
+        outage: how long a wait for a run bears Redis being away, after it has seen the run once.
+        max_value: bytes that one value of a start context may have.
+    """
+
+    socket_timeout: float = 5.0
+    connect_timeout: float = 5.0
+    retries: int = 3
+    max_connections: int = 50
+    outage: float = 60.0
+    max_value: int = 16 * 1024 * 1024
+
+
+def resolve_url(url: str | None) -> str:
+    """The address: the argument, `FLOWCRAFT_REDIS_URL`, `REDIS_URL` or the default.
+
+    Raises:
+        ConfigurationError: it is none; the message names the argument or variable that it came from.
+    """
+    if url:
+        return usable_address(url, "url")
+    return address_in(os.environ) or DEFAULT_URL
+
+
+def address_in(environ: Mapping[str, str]) -> str | None:
+    """The address that an environment names, None if it names none.
+
+    Raises:
+        ConfigurationError: what it names is none.
+    """
+    for variable in URL_VARIABLES:
+        if environ.get(variable):
+            return usable_address(environ[variable], variable)
+    return None
+
+
+def usable_address(url: object, called: str) -> str:
+    """The address in redis-py's form.
+
+    Args:
+        url: the address.
+        called: what to call it in the message: the argument or variable that it came from.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return checked_address(url)
+    except AddressError as error:
+        raise ConfigurationError(f"{called}: {error}{shown_if_harmless(url)}") from None
+
+
+def url_of(client: Any, url: str | None, *, asynchronous: bool) -> str:
+    """Where a redis-py client of the caller's own goes, as far as it says; for messages.
+
+    Raises:
+        ConfigurationError: it is of the other kind, or an address is given besides.
+    """
+    if url is not None:
+        raise ConfigurationError("give url or redis, not both")
+    if isinstance(client, redis.asyncio.Redis) is not asynchronous or not hasattr(client, "connection_pool"):
+        kind = "redis.asyncio.Redis" if asynchronous else "redis.Redis"
+        raise ConfigurationError(f"redis: expected a {kind}, got {type(client).__module__}.{type(client).__qualname__}")
+    options = client.connection_pool.connection_kwargs
+    if options.get("path"):
+        return f"unix://{options['path']}"
+    return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
+
+
+def resolve_namespace(namespace: str | None) -> str:
+    """The deployment's name: the argument, `FLOWCRAFT_NAMESPACE` or the default.
+
+    Raises:
+        ConfigurationError: no server can have it.
+    """
+    found = namespace or os.environ.get("FLOWCRAFT_NAMESPACE") or DEFAULT_NAMESPACE
+    if not isinstance(found, str) or not NAMESPACE.fullmatch(found):
+        raise ConfigurationError(f"namespace: the name of a deployment is 1 to 64 of A-Z a-z 0-9 . _ -, got {found!r}")
+    return found
+
+
+def hidden(url: object) -> str:
+    """An address without its password, and of a length that fits a line."""
+    if not isinstance(url, str) or not url.isprintable():
+        return "an address that cannot be read"
+    return _without_password(url[:200])
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
+    shown = re.sub(r"(?i)([?&](?:ssl_)?password=)[^&#]*", r"\1***", url)
+    user, at, _ = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return shown.replace(f"//{user}@", f"//{name}:***@", 1) if at and colon else shown
+
+
+def sync_client(url: str, settings: ClientSettings) -> Any:
+    """A redis-py client for commands."""
+    pool = redis.BlockingConnectionPool.from_url(url, **_options(url, settings))
+    return redis.Redis.from_pool(pool)
+
+
+def async_client(url: str, settings: ClientSettings) -> Any:
+    """A redis-py client for commands, for asyncio."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, **_options(url, settings))
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _options(url: str, settings: ClientSettings) -> dict[str, Any]:
+    # The driver counts the attempts, not redis-py, so that it knows whether one of them may have been applied.
+    options: dict[str, Any] = {
+        "socket_timeout": settings.socket_timeout,
+        "socket_connect_timeout": settings.connect_timeout,
+        "max_connections": settings.max_connections,
+        "timeout": settings.socket_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if not url.startswith("unix"):
+        options["socket_keepalive"] = True
+    return options
+
+
+def listening_connection(client: Any) -> Any:
+    """A connection of its own to where a redis-py client goes, for subscriptions only."""
+    pool = client.connection_pool
+    options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
+    options.update(protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0), health_check_interval=0)
+    return pool.connection_class(**options)
+
+
+def borne(replies: list[Any]) -> list[Any]:
+    """The replies of a `Batch`; errors may be among them if it bears keys of another type.
+
+    Raises:
+        redis.exceptions.RedisError: one of them is of another kind.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+    return replies
+
+
+_BROKEN = re.compile(
+    r"BROKENRECORD the record of run (\S+) cannot be read: (.*?)(?: script: [0-9a-f]{40}.*)?$", re.DOTALL
+)
+
+
+def broken_run(step: Command | Batch | ScriptCall, error: Exception) -> RunBrokenError | None:
+    """The run whose record an error of redis-py says cannot be read, None if it is another kind of error."""
+    found = _BROKEN.search(str(error))
+    if found:
+        return RunBrokenError(found[1], found[2])
+    commands = step.commands if isinstance(step, Batch) else (step,)
+    if "WRONGTYPE" not in str(error) or not isinstance(commands[0], Command) or not commands[0].args:
+        return None
+    for family in (":run:", ":events:"):
+        _, colon, run_id = str(commands[0].args[0]).partition(family)
+        if colon:
+            return RunBrokenError(run_id, "something of another type lies under its key")
+    return None
+
+
+class Attempts:
+    """Counts the attempts at one call, and says what becomes of a failed one.
+
+    Args:
+        step: what is sent; only a script changes something.
+        url: address, for the message; its password never shows.
+        settings: how many attempts there are.
+        asked: what the caller wanted, as it goes on after "cannot".
+    """
+
+    def __init__(self, step: Command | Batch | ScriptCall, url: str, settings: ClientSettings, asked: str) -> None:
+        self._asked = asked
+        self._step = step
+        self._url = url
+        self._writes = isinstance(step, ScriptCall)
+        self._left = settings.retries
+        self._sent = False
+        self._pause = 0.02
+
+    def failed(self, error: Exception) -> float:
+        """Seconds to pause before the next attempt.
+
+        Raises:
+            ConfigurationError: Redis refuses this user.
+            RunBrokenError: the record of the run cannot be read.
+            BackendRefusedError: Redis refuses for now.
+            BackendUnavailableError: there is no further attempt.
+        """
+        place = hidden(self._url)
+        if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
+            raise ConfigurationError(f"Redis at {place} refuses this user: {error}") from error
+        broken = broken_run(self._step, error)
+        if broken is not None:
+            raise broken from error
+        refused = isinstance(error, LOST_FOR_GOOD)
+        self._sent = self._sent or not (refused or _never_sent(error))
+        trouble = trouble_of(error)
+        if trouble is not None and (refused or self._left <= 0):
+            raise BackendRefusedError(
+                f"cannot {self._asked}: Redis at {place} refuses: {trouble.advice}",
+                trouble=trouble.name,
+                operation=self._asked,
+                maybe_applied=self._writes and self._sent,
+            ) from error
+        if refused or self._left <= 0:
+            raise BackendUnavailableError(
+                f"cannot {self._asked}: Redis at {place} {'refuses' if refused else 'does not answer'}: {_reason(error)}",
+                operation=self._asked,
+                maybe_applied=self._writes and self._sent,
+            ) from error
+        self._left -= 1
+        pause, self._pause = self._pause, min(self._pause * 3, 0.5)
+        return pause
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without the command that redis-py puts in front of it in a pipeline."""
+    said = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+    return said.removeprefix("('").removesuffix("',)")
+
+
+def _never_sent(error: Exception) -> bool:
+    if isinstance(error, redis.exceptions.BusyLoadingError | redis.exceptions.MaxConnectionsError):
+        return True
+    return "connecting to" in str(error) or "No connection available" in str(error)

@@ -1,0 +1,139 @@
+"""The sync driver: the only place where the sync client does I/O."""
+
+import time
+import weakref
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any, TypeVar
+
+import redis
+
+from flowcraft_sdk._operations.effects import (
+    Batch,
+    Command,
+    Effect,
+    Operation,
+    ReleaseNotification,
+    ReserveNotification,
+    Subscribe,
+    WaitForNotification,
+    Yield,
+    returning,
+)
+from flowcraft_sdk._operations.phrases import asked_of
+from flowcraft_sdk._transport.connector import Attempts, ClientSettings, borne, listening_connection, sync_client
+from flowcraft_sdk._transport.subscriber import Subscriber
+from flowcraft_sdk._transport.subscriptions import Subscription
+from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError
+from flowcraft_sdk.protocol.script_call import ScriptCall
+
+T = TypeVar("T")
+
+
+class SyncDriver:
+    """Drives operations over redis-py. Thread-safe; connects on first use.
+
+    Args:
+        url: of Redis.
+        settings: time-outs and sizes.
+        inbox_prefix: of the channel of the client's inbox.
+        client: a redis-py client of the caller's own, used for commands and as the pattern of the subscriber connection.
+    """
+
+    def __init__(self, url: str, settings: ClientSettings, inbox_prefix: str, client: Any = None) -> None:
+        self.url = url
+        self.settings = settings
+        self._own = client is None
+        self.redis = commands = sync_client(url, settings) if client is None else client
+        self.subscriber = Subscriber(lambda: listening_connection(commands), inbox_prefix)
+        self._closed = False
+        weakref.finalize(self, self.subscriber.close).atexit = False  # for a client that nobody closed
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its end and return its value."""
+        with closing(self.stream(returning(operation), asked_of(operation))) as stream:
+            result: T = next(stream)
+        return result
+
+    def stream(self, operation: Operation[Any], asked: str = "") -> Generator[Any, None, None]:
+        """Run an operation and yield its items. An error of Redis is raised inside the operation first.
+
+        Args:
+            asked: what it is to do, for messages; by default its name.
+        """
+        asked = asked or asked_of(operation)
+        subscriptions: list[Subscription] = []
+        answer: Any = None
+        error: BackendUnavailableError | None = None
+        try:
+            while True:
+                try:
+                    step = operation.send(answer) if error is None else operation.throw(error)
+                except StopIteration:
+                    return
+                answer = error = None
+                if isinstance(step, Yield):
+                    yield step.item
+                    continue
+                try:
+                    answer = self._do(step, subscriptions, asked)
+                except BackendUnavailableError as away:
+                    error = away
+        finally:
+            operation.close()
+            for subscription in subscriptions:
+                self.subscriber.unsubscribe(subscription)
+
+    def close(self) -> None:
+        """Close all connections. What still waits ends with an error."""
+        self._closed = True
+        self.subscriber.close()
+        if self._own:
+            self.redis.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this client is closed")
+
+    def _do(self, step: Effect, subscriptions: list[Subscription], asked: str) -> Any:
+        self._check_open()
+        if isinstance(step, Subscribe):
+            subscriptions.append(
+                self.subscriber.subscribe(step.channels, step.seconds, notification_token=step.notification_token)
+            )
+            return subscriptions[-1].complete
+        if isinstance(step, ReserveNotification):
+            return self.subscriber.reserve()
+        if isinstance(step, ReleaseNotification):
+            return self.subscriber.release(step.notification_token)
+        if isinstance(step, WaitForNotification):
+            if subscriptions:
+                return self.subscriber.wait(subscriptions[-1], step.seconds)
+            time.sleep(step.seconds)
+            return {}
+        assert isinstance(step, Command | Batch | ScriptCall)
+        attempts = Attempts(step, self.url, self.settings, asked)
+        while True:
+            try:
+                return self._send(step)
+            except Exception as error:
+                self._check_open()  # under a call in flight, closing breaks redis-py in whatever way
+                if not isinstance(error, redis.exceptions.RedisError | OSError):
+                    raise
+                pause = attempts.failed(error)
+            time.sleep(pause)
+            self._check_open()
+
+    def _send(self, step: Command | Batch | ScriptCall) -> Any:
+        if isinstance(step, Command):
+            return self.redis.execute_command(step.name, *step.args)
+        if isinstance(step, Batch):
+            pipe = self.redis.pipeline(transaction=step.atomic)
+            for part in step.commands:
+                pipe.execute_command(part.name, *part.args)
+            return borne(pipe.execute(raise_on_error=not step.bearing))
+        call = (len(step.keys), *step.keys, *step.args)
+        try:
+            return self.redis.execute_command("EVALSHA", step.script.sha, *call)
+        except redis.exceptions.NoScriptError:
+            return self.redis.execute_command("EVAL", step.script.source, *call)

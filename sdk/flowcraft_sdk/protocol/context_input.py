@@ -1,0 +1,190 @@
+"""What `start` is given: run ids, start contexts, tags, and whether a context fits the blueprint's `inputs`."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from enum import Enum
+from itertools import islice
+from typing import Any
+
+from flowcraft_sdk.errors import ConfigurationError, InvalidInputError, SerializationError
+from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.bounds import (
+    LONGEST_PATH,
+    LONGEST_TAG,
+    MOST_TAGS,
+    check_key,
+    check_key_count,
+    check_text,
+    shown,
+)
+
+RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+DIGEST_BYTES = 12
+"""Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float, Decimal),
+    "integer": (int,),
+    "boolean": (bool,),
+    "object": (Mapping,),
+    "array": (list, tuple, set, frozenset),
+    "list": (list, tuple, set, frozenset),
+}
+
+
+def new_run_id() -> str:
+    """A run id that sorts by the time it was made: 48 bits of ms and 64 random ones, 28 characters."""
+    ms = int(time.time() * 1000)
+    return f"{ms:012x}{secrets.token_hex(8)}"
+
+
+def check_run_id(run_id: str) -> str:
+    """The run id, if it is one.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        why = "; ids with a ~ are given to child runs and replays" if isinstance(run_id, str) and "~" in run_id else ""
+        raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {shown(run_id)}{why}")
+    return run_id
+
+
+def check_tags(tags: Any) -> list[str]:
+    """The tags, sorted and each once.
+
+    Raises:
+        ConfigurationError: they are no short texts, or more than `MOST_TAGS`.
+    """
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        raise ConfigurationError(f"tags is a list of texts, got {shown(tags)}")
+    found = list(islice(tags, MOST_TAGS + 1))
+    if len(found) > MOST_TAGS:
+        raise ConfigurationError(f"a run has {MOST_TAGS} tags at most, got more")
+    for tag in found:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= LONGEST_TAG or not tag.isprintable():
+            raise ConfigurationError(f"a tag is a text of 1 to {LONGEST_TAG} printable characters, got {shown(tag)}")
+    return sorted(set(found))
+
+
+def check_known_run_id(run_id: Any) -> str:
+    """The id of a run that is there, be it one that no user can give.
+
+    Raises:
+        ConfigurationError: no run has such an id.
+    """
+    checked = check_text(run_id, "a run id", LONGEST_PATH)
+    if not checked.isprintable() or "|" in checked:
+        raise ConfigurationError(f"no run has the id {shown(run_id)}")
+    return checked
+
+
+def as_context(ctx: Any) -> dict[str, Any]:
+    """A start context as a dict: None, a mapping, a dataclass or a pydantic model.
+
+    Raises:
+        SerializationError: it is something else, or a key is no text.
+        ConfigurationError: there are too many keys, or one is too long.
+    """
+    if ctx is None:
+        return {}
+    fields = _fields(ctx)
+    if fields is None:
+        kind = type(ctx).__name__
+        raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {kind}", "ctx")
+    for key in fields:
+        if not isinstance(key, str):
+            raise SerializationError(f"the key {shown(key)} is no text", "ctx")
+        check_key(key)
+    check_key_count(len(fields))
+    return dict(fields)
+
+
+def _fields(value: Any) -> Mapping[Any, Any] | None:
+    if isinstance(value, Mapping):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "model_dump") and hasattr(type(value), "model_fields"):
+        dumped = value.model_dump()
+        return dumped if isinstance(dumped, Mapping) else None
+    return None
+
+
+def encoded(values: Mapping[str, Any], limit: int) -> dict[str, bytes]:
+    """A context as it is stored.
+
+    Raises:
+        SerializationError: a value cannot be stored.
+    """
+    for key in values:
+        wire.dumps(key, path="ctx")  # a key that is no valid UTF-8 is refused here, not by redis-py
+    return {key: wire.dumps(value, path=f"ctx.{key}", limit=limit) for key, value in values.items()}
+
+
+def digest(context: Mapping[str, bytes]) -> str:
+    """Fingerprint of a start context: the same for equal ones, in whatever order their keys stand."""
+    canonical = {key: json.loads(value) for key, value in context.items()}
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES]).decode()
+
+
+def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The context with defaults filled in.
+
+    Raises:
+        InvalidInputError: something is missing or has another type.
+    """
+    filled, errors = fill_contract(contract, values)
+    if errors:
+        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_told(errors)}", errors)
+    return filled
+
+
+def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:
+    """What is wrong with a context, in one line."""
+    return "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
+
+
+def fill_contract(
+    contract: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The values with defaults filled in, and all that does not fit the contract."""
+    errors: list[dict[str, Any]] = []
+    filled = dict(values)
+    for name, rule in contract.items():
+        rule = {"type": rule} if isinstance(rule, str) else rule
+        if name not in filled:
+            if "default" in rule:
+                filled[name] = rule["default"]
+            elif rule.get("required", True):
+                errors.append({"loc": (name,), "type": "missing", "msg": _missing(rule)})
+            continue
+        wrong = _misfit(filled[name], rule)
+        if wrong:
+            errors.append({"loc": (name,), "type": "misfit", "msg": wrong})
+    return filled, errors
+
+
+def _missing(rule: Mapping[str, Any]) -> str:
+    kind = rule.get("type", "any")
+    return "is missing" if kind == "any" else f"is missing, expected {kind}"
+
+
+def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
+    kinds = _TYPES.get(str(rule.get("type", "any")))
+    value = value.value if isinstance(value, Enum) else value
+    meant = _fields(value) if kinds == (Mapping,) else value
+    if kinds and (not isinstance(meant, kinds) or (isinstance(meant, bool) and bool not in kinds)):
+        return f"expected {rule['type']}, got {type(value).__name__}"
+    if rule.get("enum") and value not in rule["enum"]:
+        return f"expected one of {', '.join(map(repr, rule['enum']))}, got {value!r}"
+    return ""

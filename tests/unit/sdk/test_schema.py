@@ -1,0 +1,164 @@
+"""Answers against the schema of a waiting node."""
+
+import re
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from flowcraft_sdk import ConfigurationError
+from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
+
+
+@pytest.mark.parametrize(
+    ("payload", "schema", "said"),
+    [
+        ({"n": 1}, {"type": "object"}, []),
+        ([], {"type": "array", "items": {"type": "string"}}, []),
+        (Decimal("1.5"), {"type": "number", "minimum": 1}, []),
+        ({}, {"$defs": {"name": {"type": "string"}}, "$ref": "#/$defs/name"}, [(("payload",), "type")]),
+        ({"a": {"b": [1, "x"]}}, {"properties": {"a": {"properties": {"b": {"items": {"type": "integer"}}}}}},
+         [(("payload", "a", "b", 1), "type")]),
+        ({}, {"required": ["x", "y"]}, [(("payload",), "required"), (("payload",), "required")]),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
+    assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == said
+
+
+def test_there_is_an_end_to_what_is_said() -> None:
+    found = schema_misfits(["x" * 1000] * 100, {"items": {"type": "integer"}})
+    assert len(found) == MOST_MISFITS
+    assert all(len(error["msg"]) <= 300 for error in found)
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "http://localhost:1/schema.json"}, {"$ref": "file:///etc/hostname"}])
+def test_nothing_is_fetched(schema: Any) -> None:
+    with pytest.raises(ConfigurationError, match="the schema of the waiting node cannot be used"):
+        schema_misfits(1, schema)
+
+
+@pytest.mark.parametrize("schema", [{"type": "objekt"}, [], 3])
+def test_a_schema_that_is_none(schema: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        schema_misfits(1, schema)
+
+
+def test_without_the_package_nothing_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'flowcraft-sdk\[schema\]'"):
+        schema_misfits(1, {"type": "integer"})
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "string", "pattern": "(a+)+$"}, "a" * 5_000, "a" * 5_000 + "!"),
+        ({"patternProperties": {"^(x+)+$": {"type": "integer"}}}, {"xx": 1, "y": "t"}, {"xx": "t"}),
+        (
+            {"properties": {"a": {}}, "patternProperties": {"^x": {}}, "additionalProperties": False},
+            {"a": 1, "x1": 2},
+            {"b": 1},
+        ),
+        (
+            {"patternProperties": {"^x": {}}, "additionalProperties": {"type": "integer"}},
+            {"x": "t", "b": 1},
+            {"b": "t"},
+        ),
+    ],
+)
+def test_patterns_are_searched_for_in_linear_time(schema: Any, good: Any, bad: Any) -> None:
+    assert schema_misfits(good, schema) == []
+    assert schema_misfits(bad, schema)
+
+
+def test_a_pattern_that_needs_going_back_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        schema_misfits("aa", {"pattern": r"(a)\1"})
+    assert "cannot be used" in str(unusable_pattern({"properties": {"x": {"pattern": "(?=a)"}}}))
+    assert unusable_pattern({"properties": {"pattern": {"type": "string", "pattern": "^a"}}}) is None
+
+
+class _NoEngine:
+    """Stands for `re` in jsonschema: it goes back and tries again, so only the specification's own patterns may reach it."""
+
+    @staticmethod
+    def search(pattern: str, text: str) -> Any:
+        assert LATIN not in pattern, "a user's pattern was searched for"
+        return re.search(pattern, text)
+
+
+@pytest.fixture
+def _no_backtracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jsonschema import _keywords, _legacy_keywords, _utils
+
+    for module in (_keywords, _legacy_keywords, _utils):
+        assert module.re is re
+        monkeypatch.setattr(module, "re", _NoEngine())
+
+
+LATIN = "^(a+)+$"
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+DRAFT_2019 = "https://json-schema.org/draft/2019-09/schema"
+DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.usefixtures("_no_backtracking")
+@pytest.mark.parametrize("dialect", [None, DRAFT_7, DRAFT_2019, DRAFT_2020])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"pattern": LATIN},
+        {"patternProperties": {LATIN: {"type": "integer"}}, "additionalProperties": False},
+        {"additionalProperties": {"type": "integer"}, "patternProperties": {LATIN: False}},
+        {"propertyNames": {"pattern": LATIN}},
+        {"unevaluatedProperties": False, "properties": {"aa": {}}},
+        {"contains": {"pattern": LATIN}},
+        {"not": {"pattern": LATIN}},
+    ],
+    ids=lambda part: ",".join(part),
+)
+@pytest.mark.parametrize("payload", ["aa", {"aa": 1, "b": 2}, ["aa", "b"]], ids=["text", "object", "list"])
+def test_no_keyword_and_no_dialect_searches_with_an_engine_that_goes_back(
+    dialect: Any, part: Any, payload: Any
+) -> None:
+    nested = part if dialect is None else {**part, "$schema": dialect, "$id": "urn:part"}
+    outer = {} if dialect is None else {"$schema": dialect}
+    for schema in (
+        {**part, **outer},
+        {"allOf": [nested]},
+        {"$ref": "#/$defs/part", "$defs": {"part": nested}},
+        {"if": nested, "then": {}, "else": {"properties": {"aa": nested}}},
+        {"items": nested},
+    ):
+        schema_misfits(payload, schema)
+
+
+BOTH = [
+    {"patternProperties": {LATIN: True}, "unevaluatedProperties": False},
+    {"allOf": [{"patternProperties": {LATIN: True}}], "unevaluatedProperties": False},
+    {"$defs": {"a": {"patternProperties": {LATIN: True}}}, "$ref": "#/$defs/a", "unevaluatedProperties": {}},
+    {"properties": {"x": {"anyOf": [{"patternProperties": {LATIN: True}, "unevaluatedProperties": False}]}}},
+]
+
+
+@pytest.mark.usefixtures("_no_backtracking")
+@pytest.mark.parametrize("schema", BOTH)
+def test_unevaluated_properties_beside_patterns_are_refused(schema: Any) -> None:
+    with pytest.raises(ConfigurationError, match="unevaluatedProperties cannot be used with patternProperties"):
+        schema_misfits({"a" * 40 + "!": 1}, schema)
+    assert "unevaluatedProperties cannot be used with patternProperties" in str(unusable_pattern(schema))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"patternProperties": {"type": "object"}}, "unevaluatedProperties": False},
+        {"properties": {"unevaluatedProperties": {"type": "object"}}, "patternProperties": {"^x": {}}},
+        {"$defs": {"patternProperties": {"type": "object"}}, "unevaluatedProperties": False},
+    ],
+)
+def test_properties_that_are_named_like_keywords_are_no_keywords(schema: Any) -> None:
+    assert unusable_pattern(schema) is None
+    assert schema_misfits({}, schema) == []
