@@ -8,9 +8,9 @@ from typing import Any
 from loguru import logger
 
 from benchmarks.setting import NAMESPACE
-from flowcraft_server.executor.process import WorkerProcess
 from flowcraft_server.executor.settings import WorkerSettings
-from flowcraft_server.service.collector import collect_less_often
+from flowcraft_server.executor.worker import Worker
+from flowcraft_server.service.gc_tuning import collect_less_often
 from flowcraft_server.testing.handlers import as_runnable
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     functions = {"echo": echo, "route": route, "async-echo": async_echo, "async-sleep": async_sleep}
     functions |= {"async-patient": async_patient, "reporting-echo": reporting_echo, "brief": brief, "slow": slow}
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
-    worker = WorkerProcess(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
+    worker = Worker(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
     collect_less_often()  # as the server's own workers do
     print("up", flush=True)
     sys.stdin.readline()

@@ -9,7 +9,7 @@ from huey.consumer import Consumer
 
 
 def build(url: str, results: bool) -> RedisHuey:
-    """A stock Huey with one task that does nothing."""
+    """A prefetch Huey with one task that does nothing."""
     queue = RedisHuey("peer", url=url, results=results, notify_result=results)
 
     def noop(value: int = 1) -> int:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.cli.client import main
 from flowcraft_server.testing import TestEnvironment
 
@@ -32,7 +32,7 @@ def flowcraft(env: TestEnvironment) -> Flowcraft:
 def killer(env: TestEnvironment, run_id: str) -> None:
     """A run whose node kills its worker."""
     env.client.start("one", {"x": 1}, run_id=run_id)
-    assert env.link.call(scripts.claim(env.keys, Seat("w", 10_000, "default")))
+    assert env.link.call(scripts.claim(env.keys, ClaimRequest("w", 10_000, "default")))
     env.clock.advance(11, keep_leases=False)
     env.link.call(scripts.sweep(env.keys, limit=9, max_crashes=1, grace_ms=1, queues="default"))
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from flowcraft_sdk import Client
-from flowcraft_server.service.collector import YOUNG
+from flowcraft_server.service.gc_tuning import YOUNG
 from flowcraft_server.store.embedded import EmbeddedStore, running_url
 from tests.acceptance.server_program import (
     FILE,

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import redis
 
-from flowcraft_sdk import Client, doctor
+from flowcraft_sdk import Client
+from flowcraft_sdk._operations import doctor
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings

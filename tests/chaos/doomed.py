@@ -15,7 +15,7 @@ from typing import Any
 from loguru import logger
 
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_server.executor import process
+from flowcraft_server.executor import worker as worker_module
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing.handlers import as_runnable
@@ -90,10 +90,10 @@ def doomed_link(point: Point) -> type[StoreLink]:
 def main(url: str, namespace: str, lease: str, when: str, script: str, inst: str, number: str) -> None:
     """Serve until the point is reached."""
     logger.remove()
-    process.StoreLink = doomed_link(Point(when, script, inst, int(number)))  # type: ignore[misc]
+    worker_module.StoreLink = doomed_link(Point(when, script, inst, int(number)))  # type: ignore[misc]
     handlers = {name: as_runnable(name, function) for name, function in HANDLERS.items()}
     settings = WorkerSettings(threads=3, lease=float(lease), heartbeat=float(lease) * 0.3)
-    worker = process.WorkerProcess(url, namespace, handlers, settings)
+    worker = worker_module.Worker(url, namespace, handlers, settings)
     worker.start()
     sys.stdin.read()
 

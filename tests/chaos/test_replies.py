@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flowcraft_server.executor.process import WorkerProcess
+from flowcraft_server.executor.worker import Worker
 from flowcraft_server.testing.handlers import as_runnable
 from tests.acceptance.server_program import eventually
 from tests.chaos.deployment import NAMESPACE, Deployment
@@ -57,7 +57,7 @@ def test_replies_lost_between_the_workers_and_redis(deployed: Make, seed: int) -
 def test_a_connection_that_breaks_while_a_worker_starts(deployed: Make, after: int) -> None:
     chaos = deployed()
     with LossyProxy(chaos.store.url.removeprefix("unix://"), 0, 0.0) as proxy:
-        worker = WorkerProcess(proxy.url, NAMESPACE, {"step": as_runnable("step", lambda ctx: ctx.input)})
+        worker = Worker(proxy.url, NAMESPACE, {"step": as_runnable("step", lambda ctx: ctx.input)})
         proxy.lose(after, 2)
         worker.start()
         try:

@@ -1,4 +1,4 @@
-"""One bad node never fails its neighbours; `python -m tests.chaos.suspects` runs the long version."""
+"""One bad node never fails its peers; `python -m tests.chaos.suspects` runs the long version."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Trouble on purpose, from one seed: replies lost after the call was applied, wake-up messages lost and doubled, leases that
+"""RedisCondition on purpose, from one seed: replies lost after the call was applied, wake-up messages lost and doubled, leases that
 run out under their workers."""
 
 import os
@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_server.executor import process
+from flowcraft_server.executor import worker
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.testing import TestEnvironment
@@ -47,7 +47,7 @@ class Unreliable:
                     raise StoreUnavailable("the reply is lost")
                 return replies
 
-        self._patch.setattr(process, "StoreLink", LossyLink)
+        self._patch.setattr(worker, "StoreLink", LossyLink)
         return self
 
     def __exit__(

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from loguru import logger
 
-from flowcraft_server.executor.process import WorkerProcess
 from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.executor.worker import Worker
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.testing.handlers import as_runnable
 from tests.conformance.case_handlers import HANDLERS
@@ -36,7 +36,7 @@ def main(url: str, namespace: str) -> None:
     """Serve until standard input ends."""
     logger.remove()
     handlers = {name: as_runnable(name, function) for name, function in HANDLERS.items()}
-    worker = WorkerProcess(url, namespace, handlers, WorkerSettings(threads=2))
+    worker = Worker(url, namespace, handlers, WorkerSettings(threads=2))
     worker.start()
     print("up", flush=True)
     sys.stdin.read()

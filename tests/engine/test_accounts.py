@@ -6,7 +6,7 @@ import pytest
 
 from flowcraft_sdk import NodeContext, NodeStatus, NonRetryableError, RunStatus, WaitTimeoutError
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.testing import TestEnvironment
 from tests.engine.accounts import disagreements
 
@@ -161,7 +161,7 @@ def test_what_a_worker_died_with_is_told_as_lost(environment: Make) -> None:
     blueprint = {"id": "s", "nodes": [{"id": "a", "uses": "step"}]}
     env = environment(handlers={"step": lambda ctx: 1}, blueprints=blueprint, workers=0)
     run = env.client.start("s")
-    env.link.call(scripts.claim(env.keys, Seat("w1", 5000, "default")))
+    env.link.call(scripts.claim(env.keys, ClaimRequest("w1", 5000, "default")))
     env.clock.advance(6, keep_leases=False)
     env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
     env.add_worker()

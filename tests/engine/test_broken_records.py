@@ -8,12 +8,12 @@ import pytest
 
 from flowcraft_sdk import RunBrokenError, RunFailedError, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Keep, Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest, Keep
 from flowcraft_server.testing import TestEnvironment
 
 Make = Callable[..., TestEnvironment]
 Damage = Callable[[TestEnvironment, str], None]
-SEAT = Seat("w1", 10_000, "default")
+SEAT = ClaimRequest("w1", 10_000, "default")
 GRAPHS: dict[str, Any] = {
     "one": {"id": "one", "nodes": [{"id": "a", "uses": "do"}], "edges": []},
     "sleep": {"id": "sleep", "nodes": [{"id": "a", "uses": "sleep", "params": {"duration": "1h"}}], "edges": []},

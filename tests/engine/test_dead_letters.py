@@ -17,7 +17,7 @@ from flowcraft_sdk import (
 )
 from flowcraft_sdk._operations.deployment import record
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Keep, Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest, Keep
 from flowcraft_server.engine.claims import parse_claim
 from flowcraft_server.testing import TestEnvironment
 
@@ -56,10 +56,10 @@ def env(environment: Make) -> TestEnvironment:
 
 def kill(env: TestEnvironment, crashes: int = 3) -> None:
     """Let workers die of the next node in the queue."""
-    seat = Seat("w1", 10_000, "default,default!")
+    claim_request = ClaimRequest("w1", 10_000, "default,default!")
     sweep = scripts.sweep(env.keys, limit=100, max_crashes=crashes, grace_ms=1000, queues="default")
     for _ in range(crashes):
-        assert env.link.call(scripts.claim(env.keys, seat))
+        assert env.link.call(scripts.claim(env.keys, claim_request))
         env.clock.advance(11, keep_leases=False)
         env.link.call(sweep)
 
@@ -74,10 +74,10 @@ def letter(env: TestEnvironment, run_id: str = "r", **options: Any) -> DeadLette
 
 def complete_first(env: TestEnvironment) -> None:
     """Do node `w` by hand, as its handler does it."""
-    seat = Seat("w1", 10_000, "default", "-")
-    claim = parse_claim(env.link.call(scripts.claim(env.keys, seat))[0])
+    claim_request = ClaimRequest("w1", 10_000, "default", "-")
+    claim = parse_claim(env.link.call(scripts.claim(env.keys, claim_request))[0])
     call = scripts.complete(
-        env.keys, seat, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C", action="",
+        env.keys, claim_request, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C", action="",
         decisions="t", output=b"[1]", writes=[("x", b'"overwritten"'), ("more", b"1")], deletes=["gone"],
     )  # fmt: skip
     assert env.link.call(call)[0] == b"ok"
@@ -129,7 +129,7 @@ def test_a_replay_that_was_cut_off_is_taken_up(env: TestEnvironment) -> None:
 
 def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> None:
     env.client.start("up", {"x": [1]}, run_id="top")
-    claim = parse_claim(env.link.call(scripts.claim(env.keys, Seat("w1", 10_000, "default")))[0])
+    claim = parse_claim(env.link.call(scripts.claim(env.keys, ClaimRequest("w1", 10_000, "default")))[0])
     child = scripts.start_child(
         env.keys, run_id="top", inst="s", fence=claim.fence, blueprint_id="g", max_depth=9, context={"x": b"[1]"}
     )

@@ -7,7 +7,7 @@ import pytest
 
 from flowcraft_sdk import Defect, RunFailedError, RunNotFoundError, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import parse_claim
 from flowcraft_server.testing import TestEnvironment, broken_invariants
 
@@ -32,7 +32,7 @@ GRAPHS: dict[str, Any] = {
         "edges": [],
     },
 }
-SEAT = Seat("w1", 10_000, "default")
+SEAT = ClaimRequest("w1", 10_000, "default")
 
 
 def bad(ctx: Any) -> Any:
@@ -276,7 +276,7 @@ def test_a_worker_at_work_is_not_disturbed(env: TestEnvironment) -> None:
 
 def test_a_lease_that_goes_on_without_its_worker(env: TestEnvironment) -> None:
     env.client.start("chain", {}, run_id="r")
-    env.link.call(scripts.claim(env.keys, Seat("gone", 10_000, "default")))
+    env.link.call(scripts.claim(env.keys, ClaimRequest("gone", 10_000, "default")))
     assert env.client.operator.examine("r") == []
     env.clock.advance(61, keep_leases=False)
     env.link.redis.zadd(env.keys.leases, {"r|a": 10**15})

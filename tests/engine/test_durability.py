@@ -11,7 +11,7 @@ import redis
 
 from flowcraft_sdk import AsyncClient, Client, ClientSettings, NotDurableError, RunStatus
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.service.redis_gate import RedisUnusable, check_durability
+from flowcraft_server.service.redis_checks import RedisUnusable, check_durability
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.testing import TestEnvironment
 
@@ -140,6 +140,6 @@ class TestAtTheStart:
             check_durability(Old(), env.url, Keys("x"), "fsync")  # type: ignore[arg-type]
 
     def test_too_few_replicas(self, env: TestEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("flowcraft_server.service.redis_gate.CONFIRMED_WITHIN", 50)
+        monkeypatch.setattr("flowcraft_server.service.redis_checks.CONFIRMED_WITHIN", 50)
         with pytest.raises(RedisUnusable, match=r"replicas:2: .* has 0 replicas that follow it"):
             self.check(env, "replicas:2")

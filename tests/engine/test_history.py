@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flowcraft_sdk import AsyncNodeContext, NodeContext
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
 
@@ -60,9 +60,9 @@ def test_a_take_over_and_a_failure_in_a_loop_name_the_round(environment: Make) -
         settings=WorkerSettings(lease=5),
     )
     run = env.client.start("rounds")
-    seat = Seat("w1", 5000, "default")
+    claim_request = ClaimRequest("w1", 5000, "default")
     for _ in range(2):  # `again`, which nobody completes, is taken over
-        env.link.call(scripts.claim(env.keys, seat))
+        env.link.call(scripts.claim(env.keys, claim_request))
         env.clock.advance(6, keep_leases=False)
         env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
     env.add_worker()

@@ -9,11 +9,11 @@ import redis
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
 
-SEAT = Seat("w1", 10_000, "default", "n")
+SEAT = ClaimRequest("w1", 10_000, "default", "n")
 
 
 def graph(name: str, edges: list[dict[str, str]], nodes: str) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def test_a_broken_queue_costs_no_outcome(worker: Worker) -> None:
     assert isinstance(fails, redis.exceptions.ResponseError) and worker.leases() == ["r1|a", "r2|a", "s|a"]
     ends = [parse_claim(reply[2]) for reply in worker.send(*[worker.outcome(claim) for claim in held.values()])]
     asking = scripts.complete(
-        worker.env.keys, Seat("w1", 10_000, "default"), run_id="r1", inst="b", fence=1, plan=held["r1"].plan_hash,
+        worker.env.keys, ClaimRequest("w1", 10_000, "default"), run_id="r1", inst="b", fence=1, plan=held["r1"].plan_hash,
         state="C", action="", decisions="", output=b"1", follower=("-",),
     )  # fmt: skip
     told, other = worker.send(asking, worker.outcome(ends[1], ""))

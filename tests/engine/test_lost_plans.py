@@ -7,12 +7,12 @@ import pytest
 
 from flowcraft_sdk import RunFailedError, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import parse_claim
 from flowcraft_server.testing import TestEnvironment
 
 Make = Callable[..., TestEnvironment]
-SEAT = Seat("w1", 10_000, "default")
+SEAT = ClaimRequest("w1", 10_000, "default")
 
 
 def graph(name: str, *uses: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import redis
 from freezegun import freeze_time
 
 from flowcraft_sdk import BackendRefusedError, Client, RunStatus
-from flowcraft_sdk._transport.redis_errors import trouble_of
+from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.testing import TestEnvironment
@@ -175,5 +175,5 @@ def test_the_clock_of_a_worker_jumps(env: TestEnvironment, gate: Gate) -> None:
     ],
 )
 def test_each_trouble_has_a_name(error: Exception, name: str | None) -> None:
-    found = trouble_of(error)
+    found = condition_of(error)
     assert (None if found is None else found.name) == name

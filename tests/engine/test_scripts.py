@@ -10,13 +10,13 @@ import pytest
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import Keep, Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest, Keep
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
 
-SEAT = Seat("w1", 10_000, "default,default!")
-ALONE = Seat("w1", 10_000, "default", "-")
+SEAT = ClaimRequest("w1", 10_000, "default,default!")
+ALONE = ClaimRequest("w1", 10_000, "default", "-")
 
 
 def chain(*names: str, **extra: Any) -> dict[str, Any]:
@@ -42,15 +42,21 @@ class Bench:
         options = {"token": "t", "digest": "d", "context": {}, **options}
         return self.call(scripts.start(self.keys, run_id=run_id, blueprint_id=blueprint, **options))
 
-    def claim(self, seat: Seat = SEAT) -> Claim | None:
-        reply = self.call(scripts.claim(self.keys, seat))
+    def claim(self, claim_request: ClaimRequest = SEAT) -> Claim | None:
+        reply = self.call(scripts.claim(self.keys, claim_request))
         return parse_claim(reply[0]) if reply else None
 
-    def complete(self, claim: Claim, seat: Seat = ALONE, decisions: str = "", **options: Any) -> Any:
+    def complete(self, claim: Claim, claim_request: ClaimRequest = ALONE, decisions: str = "", **options: Any) -> Any:
         options = {"plan": claim.plan_hash, "state": "C", "action": "", "output": b"1", **options}
         return self.call(
             scripts.complete(
-                self.keys, seat, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, decisions=decisions, **options
+                self.keys,
+                claim_request,
+                run_id=claim.run_id,
+                inst=claim.inst,
+                fence=claim.fence,
+                decisions=decisions,
+                **options,
             )
         )
 
@@ -166,7 +172,7 @@ class TestClaimAndComplete:
         bench.start()
         first = bench.claim()
         assert first is not None
-        reply = bench.complete(first, Seat("w1", 10_000, "default", "n"), "t")
+        reply = bench.complete(first, ClaimRequest("w1", 10_000, "default", "n"), "t")
         assert parse_claim(reply[2]).inst == "b"
         assert bench.ready() == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from flowcraft_sdk import AsyncNodeContext, NodeContext
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
@@ -30,11 +30,11 @@ class Store:
         return [self.env.client.start("one", run_id=f"r{number}").run_id for number in range(count)]
 
     def claim(self, count: int, worker: str = "w1") -> list[Claim]:
-        reply = self.env.link.call(scripts.claim(self.keys, Seat(worker, 10_000, "default"), count))
+        reply = self.env.link.call(scripts.claim(self.keys, ClaimRequest(worker, 10_000, "default"), count))
         return [parse_claim(each) for each in reply]
 
     def claim_suspects(self, worker: str) -> list[Claim]:
-        reply = self.env.link.call(scripts.claim_suspects(self.keys, Seat(worker, 10_000, "default")))
+        reply = self.env.link.call(scripts.claim_suspects(self.keys, ClaimRequest(worker, 10_000, "default")))
         return [parse_claim(each) for each in reply]
 
     def lose(self, worker: str, executed: list[Claim] | None, max_crashes: int = 3, count: int = 100) -> int:
@@ -57,9 +57,9 @@ class Store:
 
     def complete(self, claims: list[Claim]) -> None:
         for claim in claims:
-            seat = Seat("any", 10_000, "default", "-")
+            claim_request = ClaimRequest("any", 10_000, "default", "-")
             call = scripts.complete(
-                self.keys, seat, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C",
+                self.keys, claim_request, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C",
                 action="", decisions="", output=b"1",
             )  # fmt: skip
             assert self.env.link.call(call)[0] == b"ok"

@@ -7,11 +7,11 @@ import pytest
 
 from flowcraft_sdk import NodeResult, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.testing import TestEnvironment
 
 Make = Callable[..., TestEnvironment]
-SEAT = Seat("w1", 10_000, "default")
+SEAT = ClaimRequest("w1", 10_000, "default")
 
 
 def fan(width: int, join: dict[str, Any] | None = None, edge: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class TestWithoutWorkers:
     def complete_first(self, env: TestEnvironment) -> None:
         (claim,) = self.claim(env)
         call = scripts.complete(
-            env.keys, Seat("w1", 10_000, "default", "-"), run_id="r", inst="s", fence=1, plan=claim[2].decode(),
+            env.keys, ClaimRequest("w1", 10_000, "default", "-"), run_id="r", inst="s", fence=1, plan=claim[2].decode(),
             state="C", action="", decisions="t" * 130, output=b"1",
         )  # fmt: skip
         assert env.link.call(call)[:2] == [b"ok", b"running"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.loops import Link, find_loops
 from flowcraft_server.blueprints.model import Blueprint
@@ -136,8 +136,8 @@ class History:
         self.model.begin()
         self.check()
 
-    def seat(self, how: str) -> Seat:
-        return Seat("w", LEASE, "default,default!", how)
+    def claim_request(self, how: str) -> ClaimRequest:
+        return ClaimRequest("w", LEASE, "default,default!", how)
 
     def take(self, reply: Any) -> None:
         """Note a claim that a script brought."""
@@ -161,7 +161,7 @@ class History:
 
     def claim(self, bits: int) -> None:
         self.log.append("claim")
-        for reply in self.link.call(scripts.claim(self.keys, self.seat("q"), 1 + bits % 2)):
+        for reply in self.link.call(scripts.claim(self.keys, self.claim_request("q"), 1 + bits % 2)):
             self.take(reply)
 
     def complete(self, bits: int) -> None:
@@ -187,7 +187,7 @@ class History:
         told = decisions in ("", "t") and len(self.log) % 2
         follower = sole_follower(self.entries, claim.node_id) if told else scripts.NO_FOLLOWER
         return scripts.complete(
-            self.keys, self.seat(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash,
+            self.keys, self.claim_request(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash,
             state="K" if caught else "C", action="", decisions=decisions, output=b"1", follower=follower,
         )  # fmt: skip
 
@@ -224,7 +224,7 @@ class History:
 
     def failure(self, claim: Claim, verdict: str, delay: int = 0) -> ScriptCall:
         return scripts.fail(
-            self.keys, self.seat("-"), run_id=self.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
+            self.keys, self.claim_request("-"), run_id=self.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
             delay_ms=delay, failure=b'{"message":"x"}',
         )  # fmt: skip
 
@@ -254,7 +254,7 @@ class History:
             store.set(key, "no hash")
         else:
             store.hset(key, name, "\x00")
-        for reply in self.link.call(scripts.claim(self.keys, self.seat("q"), 1)):
+        for reply in self.link.call(scripts.claim(self.keys, self.claim_request("q"), 1)):
             self.take(reply)  # a node that can be read all the same
         store.incrby(self.keys.clock, LEASE + 1)
         self.sweep()

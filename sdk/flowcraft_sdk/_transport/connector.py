@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from flowcraft_sdk._operations.effects import Batch, Command
 from flowcraft_sdk._transport.address import AddressError, checked_address, shown_if_harmless
-from flowcraft_sdk._transport.redis_errors import trouble_of
+from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
 from flowcraft_sdk.protocol.script_call import ScriptCall
@@ -245,7 +245,7 @@ class Attempts:
             raise broken from error
         refused = isinstance(error, LOST_FOR_GOOD)
         self._sent = self._sent or not (refused or _never_sent(error))
-        trouble = trouble_of(error)
+        trouble = condition_of(error)
         if trouble is not None and (refused or self._left <= 0):
             raise BackendRefusedError(
                 f"cannot {self._asked}: Redis at {place} refuses: {trouble.advice}",

@@ -6,7 +6,7 @@ import redis
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class RedisCondition:
     """A reason for which Redis refuses, until somebody or time mends it.
 
     Attributes:
@@ -18,21 +18,23 @@ class Trouble:
     advice: str
 
 
-_TROUBLES = {
-    "OOM": Trouble(
+_CONDITIONS = {
+    "OOM": RedisCondition(
         "full",
         "its memory is full (maxmemory): give it more, or lower `retention`; what runs goes on, nothing new is started",
     ),
-    "READONLY": Trouble("read-only", "it is a read-only replica, as after a failover: connect to the primary"),
-    "LOADING": Trouble("loading", "it is reading its data back after a start; that passes"),
-    "MISCONF": Trouble(
+    "READONLY": RedisCondition("read-only", "it is a read-only replica, as after a failover: connect to the primary"),
+    "LOADING": RedisCondition("loading", "it is reading its data back after a start; that passes"),
+    "MISCONF": RedisCondition(
         "cannot-save", "it cannot save to its disk and so accepts no writes: see its log, free its disk"
     ),
-    "NOREPLICAS": Trouble("too-few-replicas", "fewer replicas follow it than its min-replicas-to-write asks for"),
-    "MASTERDOWN": Trouble("read-only", "it is a replica that has lost its primary"),
-    "BUSY": Trouble("busy", "another client's script keeps it busy; that passes, or needs SCRIPT KILL"),
-    "TRYAGAIN": Trouble("cluster", "its cluster is being changed; that passes"),
-    "CLUSTERDOWN": Trouble("cluster", "its cluster does not serve all slots"),
+    "NOREPLICAS": RedisCondition(
+        "too-few-replicas", "fewer replicas follow it than its min-replicas-to-write asks for"
+    ),
+    "MASTERDOWN": RedisCondition("read-only", "it is a replica that has lost its primary"),
+    "BUSY": RedisCondition("busy", "another client's script keeps it busy; that passes, or needs SCRIPT KILL"),
+    "TRYAGAIN": RedisCondition("cluster", "its cluster is being changed; that passes"),
+    "CLUSTERDOWN": RedisCondition("cluster", "its cluster does not serve all slots"),
 }
 
 # redis-py takes the code off the text of some of its errors.
@@ -46,11 +48,11 @@ _CLASSES = (
 )
 
 
-def trouble_of(error: BaseException) -> Trouble | None:
+def condition_of(error: BaseException) -> RedisCondition | None:
     """The trouble that an error of redis-py tells of, None if it is another kind of error."""
     for kind, code in _CLASSES:
         if isinstance(error, kind):
-            return _TROUBLES[code]
+            return _CONDITIONS[code]
     if isinstance(error, redis.exceptions.ResponseError):
-        return _TROUBLES.get(str(error).partition(" ")[0])
+        return _CONDITIONS.get(str(error).partition(" ")[0])
     return None

@@ -70,7 +70,7 @@ def signal(
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ClaimRequest:
     """Who asks for work, and how: sent along with every call that may bring the next claim.
 
     Attributes:
@@ -86,14 +86,14 @@ class Seat:
     how: str = "q"
 
 
-def claim(keys: Keys, seat: Seat, count: int = 1) -> ScriptCall:
+def claim(keys: Keys, claim_request: ClaimRequest, count: int = 1) -> ScriptCall:
     """Claim up to `count` ready nodes."""
-    return call_of("claim", keys, seat.worker, seat.lease_ms, seat.queues, count)
+    return call_of("claim", keys, claim_request.worker, claim_request.lease_ms, claim_request.queues, count)
 
 
 def complete(
     keys: Keys,
-    seat: Seat,
+    claim_request: ClaimRequest,
     *,
     run_id: str,
     inst: str,
@@ -114,8 +114,18 @@ def complete(
         follower: what the plan says of the only node that follows, see the script's head; just saves looking it up.
         values: edge values by edge index.
     """
-    about = inst, plan, seat.worker, seat.lease_ms, seat.queues, state, action, decisions, *follower
-    own: tuple[Argument, ...] = (run_id, fence, seat.how, output)
+    about = (
+        inst,
+        plan,
+        claim_request.worker,
+        claim_request.lease_ms,
+        claim_request.queues,
+        state,
+        action,
+        decisions,
+        *follower,
+    )
+    own: tuple[Argument, ...] = (run_id, fence, claim_request.how, output)
     if writes or deletes or values:
         own += (len(writes), len(deletes), len(values), *flat(writes), *deletes, *flat(values))
     return ScriptCall(load("complete"), (keys.clock,), own, about)
@@ -123,7 +133,7 @@ def complete(
 
 def fail(
     keys: Keys,
-    seat: Seat,
+    claim_request: ClaimRequest,
     *,
     run_id: str,
     inst: str,
@@ -135,7 +145,7 @@ def fail(
 ) -> ScriptCall:
     """Record a failed attempt; verdict is retry, final, fatal (final without fallback) or cancelled."""
     return call_of(
-        "fail", keys, run_id, inst, seat.how, fence, seat.worker, seat.lease_ms, seat.queues,
+        "fail", keys, run_id, inst, claim_request.how, fence, claim_request.worker, claim_request.lease_ms, claim_request.queues,
         verdict, delay_ms, failure, input_json,
     )  # fmt: skip
 
@@ -248,9 +258,9 @@ def lose_worker(
     return call_of("lose_worker", keys, worker, first, count, max_crashes, int(executed is not None), *evidence)
 
 
-def claim_suspects(keys: Keys, seat: Seat) -> ScriptCall:
+def claim_suspects(keys: Keys, claim_request: ClaimRequest) -> ScriptCall:
     """Claim a group of nodes that are suspected of having ended their worker."""
-    return call_of("claim_suspects", keys, seat.worker, seat.lease_ms, seat.queues)
+    return call_of("claim_suspects", keys, claim_request.worker, claim_request.lease_ms, claim_request.queues)
 
 
 def expire(

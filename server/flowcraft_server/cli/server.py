@@ -163,7 +163,7 @@ def worker(
 ) -> None:
     """Run workers only, for scaling out; the blueprints are published elsewhere."""
     from flowcraft_server.service.launch import Deployment, run_deployment
-    from flowcraft_server.service.parentage import end_with_parent
+    from flowcraft_server.service.parent_watch import end_with_parent
     from flowcraft_server.service.stopping import StopRequests
 
     parent = os.getppid()
@@ -322,7 +322,7 @@ def _redis_variable(loaded: LoadResult) -> str | None:
 def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     from flowcraft_sdk.protocol.keys import Keys
     from flowcraft_server.service.launch import Deployment
-    from flowcraft_server.service.redis_gate import (
+    from flowcraft_server.service.redis_checks import (
         RedisUnusable,
         check_durability,
         complaints_about,
@@ -350,7 +350,7 @@ def _errors_told() -> Iterator[None]:
     """What a user can mend is told in one line; exit code 1."""
     from flowcraft_server.llm.errors import LLMSettingsError
     from flowcraft_server.service.health import Unhealthy
-    from flowcraft_server.service.redis_gate import RedisUnusable
+    from flowcraft_server.service.redis_checks import RedisUnusable
     from flowcraft_server.store.binary import NoServerBinary
     from flowcraft_server.store.link import StoreUnavailable
     from flowcraft_server.store.server_process import StoreError

@@ -11,8 +11,8 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_duration
 from flowcraft_server.config.show import plain_settings, with_origins
 from flowcraft_server.service.launch import Published
-from flowcraft_server.service.neighbours import listed_publications
-from flowcraft_server.service.redis_gate import shown_url
+from flowcraft_server.service.namespace_peers import listed_publications
+from flowcraft_server.service.redis_checks import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
 from .problem_output import counted

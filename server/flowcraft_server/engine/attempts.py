@@ -10,7 +10,7 @@ from flowcraft_sdk.node import HandlerSpec, NodeResult
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
@@ -46,7 +46,7 @@ class Attempt:
         stopped: the handler should give up.
         stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
         over: set once the outcome was handed in; whoever comes second drops his.
-        disowned: over because the node became another's; what its handler still returns is sent, refused and counted.
+        lost_lease: over because the node became another's; what its handler still returns is sent, refused and counted.
         deadline: monotonic seconds at which the node has taken too long.
         has_emitted: it said something while it ran: progress or events.
         due: seconds after which the node falls due again, once the recorded outcome put it off.
@@ -67,7 +67,7 @@ class Attempt:
     stopped: bool = False
     stop_reason: str = ""
     over: bool = False
-    disowned: bool = False
+    lost_lease: bool = False
     deadline: float | None = None
     due: float | None = None
     has_emitted: bool = False
@@ -140,7 +140,7 @@ class Engine:
         attempt.input = input_of(values, source, dict(zip(wanted, got, strict=True)))
 
     def completed(
-        self, attempt: Attempt, seat: Seat, output: Any, action: str | None, *, caught: bool = False
+        self, attempt: Attempt, request: ClaimRequest, output: Any, action: str | None, *, caught: bool = False
     ) -> ScriptCall:
         """The call that records a result and what follows from it.
 
@@ -169,7 +169,7 @@ class Engine:
             )
         return scripts.complete(
             self.keys,
-            seat,
+            request,
             run_id=claim.run_id,
             inst=claim.inst,
             fence=claim.fence,
@@ -192,7 +192,7 @@ class Engine:
             if len(raw) > limit:
                 attempt.large.append((f"context.{key} of node '{attempt.claim.node_id}'", len(raw)))
 
-    def failed(self, attempt: Attempt, seat: Seat, failure: Failure) -> ScriptCall:
+    def failed(self, attempt: Attempt, request: ClaimRequest, failure: Failure) -> ScriptCall:
         """The call that records a failed attempt: to be retried, or for good."""
         claim, config = attempt.claim, attempt.node.node.config
         limit = config.max_retries if config.max_retries is not None else self.defaults.max_attempts
@@ -205,17 +205,19 @@ class Engine:
         put_off = delay_ms(pause, claim.attempt) if verdict == "retry" else 0
         attempt.due = put_off / 1000 if put_off else None
         attempt.failure, attempt.will_retry = failure, verdict == "retry"
-        return self._fail(attempt, seat, verdict, failure, put_off)
+        return self._fail(attempt, request, verdict, failure, put_off)
 
-    def cancelled(self, attempt: Attempt, seat: Seat, error: BaseException | None = None) -> ScriptCall:
+    def cancelled(self, attempt: Attempt, request: ClaimRequest, error: BaseException | None = None) -> ScriptCall:
         """The call that records that a handler gave up because its run stops."""
-        return self._fail(attempt, seat, "cancelled", describe(error) if error is not None else None, 0)
+        return self._fail(attempt, request, "cancelled", describe(error) if error is not None else None, 0)
 
-    def _fail(self, attempt: Attempt, seat: Seat, verdict: str, failure: Failure | None, pause: int) -> ScriptCall:
+    def _fail(
+        self, attempt: Attempt, request: ClaimRequest, verdict: str, failure: Failure | None, pause: int
+    ) -> ScriptCall:
         claim = attempt.claim
         return scripts.fail(
             self.keys,
-            seat,
+            request,
             run_id=claim.run_id,
             inst=claim.inst,
             fence=claim.fence,

@@ -226,10 +226,10 @@ class EventLoop:
             failed: BaseException = raised
             if isinstance(raised, asyncio.CancelledError) and attempt.stopped:
                 failed = NodeCancelled("cancelled")
-            runner.commit_later(attempt, lambda: runner.conclude_error(attempt, failed, runner.seat))
+            runner.commit_later(attempt, lambda: runner.build_failure_call(attempt, failed, runner.request))
         else:
             how = self._handover(attempt)
-            runner.commit_later(attempt, lambda: runner.conclude(attempt, done, lambda: runner.seat(how)))
+            runner.commit_later(attempt, lambda: runner.build_outcome_call(attempt, done, lambda: runner.request(how)))
         finally:
             end_fork()
             runner.process_state.restore_now_and_then()

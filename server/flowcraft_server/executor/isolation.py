@@ -5,7 +5,7 @@ import threading
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.store.link import StoreLink
@@ -28,7 +28,7 @@ class SuspectRunner:
         self._runner = runner
         self._draining = draining
         settings = runner.settings
-        self._seat = Seat(settings.worker_id, settings.lease_ms, ",".join(settings.queues))
+        self._seat = ClaimRequest(settings.worker_id, settings.lease_ms, ",".join(settings.queues))
 
     def step(self) -> float:
         """Claim a group if there is one and nothing else is held; returns the pause in seconds."""

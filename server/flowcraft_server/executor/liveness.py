@@ -24,7 +24,7 @@ def thread_runs(thread: threading.Thread) -> bool:
 class Liveness:
     """Finds attempts that are held although nothing is going to record their outcome.
 
-    An attempt changes hands in no time (from the prefetch buffer to a thread, from there to the committer), so one that
+    An attempt changes hands in no time (from the prefetch buffer to a thread, from there to the commit_batcher), so one that
     is nowhere at a single look may just be on its way; what is nowhere at two looks in a row was lost.
 
     Args:

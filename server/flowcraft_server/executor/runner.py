@@ -10,7 +10,7 @@ from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine import dynamic
 from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, SUBFLOW, Done, Outcome, Parked, check_iterations
@@ -19,10 +19,10 @@ from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.subflows import called_by
-from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.commit_batcher import CommitBatcher
 from flowcraft_server.executor.executing import ExecutionRecord, described
 from flowcraft_server.executor.forking import end_fork
-from flowcraft_server.executor.held import HeldNodes
+from flowcraft_server.executor.in_flight import InFlightAttempts
 from flowcraft_server.executor.process_state import ProcessState
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.observability.current_node import enter_node, leave_node
@@ -49,8 +49,8 @@ class NodeRunner:
         engine: Engine,
         plans: PlanCache,
         handlers: Mapping[str, RunnableHandler],
-        held: HeldNodes,
-        committer: Committer,
+        held: InFlightAttempts,
+        commit_batcher: CommitBatcher,
         settings: WorkerSettings,
         models: Any = None,
     ) -> None:
@@ -58,7 +58,7 @@ class NodeRunner:
         self.plans = plans
         self.handlers = handlers
         self.held = held
-        self.committer = committer
+        self.commit_batcher = commit_batcher
         self.settings = settings
         self.models = models
         self.bridge: Bridge | None = None
@@ -70,11 +70,11 @@ class NodeRunner:
         self._told_large: set[tuple[str, str]] = set()
         self._missing: dict[tuple[str, str], tuple[float, int]] = {}
         queues = ",".join(settings.queues)
-        self._seats = {how: Seat(settings.worker_id, settings.lease_ms, queues, how) for how in "qn-"}
+        self._claim_requests = {how: ClaimRequest(settings.worker_id, settings.lease_ms, queues, how) for how in "qn-"}
 
-    def seat(self, how: str = "-") -> Seat:
+    def request(self, how: str = "-") -> ClaimRequest:
         """Who asks for the next claim, and how; by default none is asked for."""
-        return self._seats[how]
+        return self._claim_requests[how]
 
     def receive(self, reply: Any) -> Attempt | None:
         """Hold the node that a script's reply brings; None if its plan cannot be had: then its lease runs out."""
@@ -89,17 +89,17 @@ class NodeRunner:
         self.held.add(attempt)
         return attempt
 
-    def run(self, attempt: Attempt, seat: Callable[[], Seat]) -> ScriptCall | None:
+    def run(self, attempt: Attempt, request: Callable[[], ClaimRequest]) -> ScriptCall | None:
         """Run a held node; None when a coroutine was handed to the event loop, which commits by itself.
 
         Args:
-            seat: asked once the node has run, for how the next claim is to be had.
+            request: asked once the node has run, for how the next claim is to be had.
         """
         try:
             outcome = self._outcome(attempt)
         except BaseException as error:  # SystemExit and the like, too: whatever leaves a handler ends its attempt
-            return self.conclude_error(attempt, error, seat)
-        return None if outcome is None else self.conclude(attempt, outcome, seat)
+            return self.build_failure_call(attempt, error, request)
+        return None if outcome is None else self.build_outcome_call(attempt, outcome, request)
 
     @staticmethod
     def _uses(node: Any, claim: Claim) -> str:
@@ -171,20 +171,22 @@ class NodeRunner:
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, delay_ms=delay_ms
         )
 
-    def conclude(self, attempt: Attempt, outcome: Outcome, seat: Callable[[], Seat]) -> ScriptCall | None:
+    def build_outcome_call(
+        self, attempt: Attempt, outcome: Outcome, request: Callable[[], ClaimRequest]
+    ) -> ScriptCall | None:
         """The call for an outcome; None if somebody else handed in the attempt's outcome before."""
         if isinstance(outcome, Parked):
-            return outcome.call if self.held.take_over(attempt) else None
+            return outcome.call if self.held.try_finish(attempt) else None
         try:
             if outcome.added:
                 call = dynamic.expand(self.engine, attempt, outcome.output, outcome.action, outcome.added)
-                return call if self.held.take_over(attempt) else None
-            call = self.engine.completed(attempt, seat(), outcome.output, outcome.action, caught=outcome.caught)
+                return call if self.held.try_finish(attempt) else None
+            call = self.engine.completed(attempt, request(), outcome.output, outcome.action, caught=outcome.caught)
         except BaseException as error:  # foreign values have code of their own, which is called when they are encoded
-            return self.conclude_error(attempt, error, seat)
+            return self.build_failure_call(attempt, error, request)
         for what, size in attempt.large:
             self._tell_large(attempt, what, size)
-        return call if self.held.take_over(attempt) or attempt.disowned else None
+        return call if self.held.try_finish(attempt) or attempt.lost_lease else None
 
     def _tell_large(self, attempt: Attempt, what: str, size: int) -> None:
         """Say of a place that its values are large, once."""
@@ -196,9 +198,11 @@ class NodeRunner:
                 what, size, self.settings.inline_value,
             )  # fmt: skip
 
-    def conclude_error(self, attempt: Attempt, error: BaseException, seat: Callable[[], Seat]) -> ScriptCall | None:
+    def build_failure_call(
+        self, attempt: Attempt, error: BaseException, request: Callable[[], ClaimRequest]
+    ) -> ScriptCall | None:
         """The call for an attempt that raised; None if its outcome was handed in before."""
-        if not self.held.take_over(attempt):
+        if not self.held.try_finish(attempt):
             return None
         claim = attempt.claim
         if isinstance(error, StoreUnavailable) and not attempt.stopped:  # no fault of the node: it is run again
@@ -207,9 +211,9 @@ class NodeRunner:
             return self._release(attempt, 500)
         stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
         if stopping and isinstance(error, NodeCancelled):
-            return self.engine.cancelled(attempt, seat())
+            return self.engine.cancelled(attempt, request())
         failure = describe(error, self._redactor)
-        call = self.engine.failed(attempt, seat(), failure)
+        call = self.engine.failed(attempt, request(), failure)
         told = logger.bind(run=claim.run_id, node=claim.inst, blueprint=claim.blueprint_id)
         if attempt.will_retry or not failure.traceback:
             told.warning("attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message)
@@ -217,7 +221,7 @@ class NodeRunner:
             told.warning("attempt {} failed, the last one: {}", claim.attempt, failure.traceback.rstrip())
         return call
 
-    def settled(self, attempt: Attempt, call: ScriptCall, reply: Any) -> Attempt | None:
+    def on_reply(self, attempt: Attempt, call: ScriptCall, reply: Any) -> Attempt | None:
         """Take note of the reply to an attempt's call; returns the next node if it brought one."""
         self.held.remove(attempt)
         if isinstance(reply, redis.exceptions.ResponseError):
@@ -256,7 +260,7 @@ class NodeRunner:
         error = InvalidNodeInput(f"node '{attempt.claim.inst}': {what}")
         attempt.over = False
         self.held.add(attempt)
-        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
+        self.commit_later(attempt, lambda: self.build_failure_call(attempt, error, self.request))
 
     def _start_child_anew(self, attempt: Attempt) -> None:
         """The child's blueprint was published anew since this process looked: its inputs are checked against that."""
@@ -266,7 +270,7 @@ class NodeRunner:
         self.run_and_commit(attempt)
 
     def commit_later(self, attempt: Attempt, make: Callable[[], ScriptCall | None]) -> None:
-        """Have the committer record an attempt's outcome; a node that the reply brings is run from there."""
+        """Have the commit_batcher record an attempt's outcome; a node that the reply brings is run from there."""
         sent: list[ScriptCall] = []
 
         def build() -> ScriptCall | None:
@@ -280,17 +284,17 @@ class NodeRunner:
             return call
 
         def heard(reply: Any) -> None:
-            following = self.settled(attempt, sent[0], reply)
+            following = self.on_reply(attempt, sent[0], reply)
             if following is not None:
                 self.run_and_commit(following)
 
-        self.committer.put(build, heard, attempt)
+        self.commit_batcher.put(build, heard, attempt)
 
     def run_and_commit(self, attempt: Attempt) -> None:
         """Run a node that occupies no thread: a coroutine or a built-in kind, from whichever thread commits."""
         self._direct[id(attempt)] = attempt
         try:
-            call = self.run(attempt, self.seat)
+            call = self.run(attempt, self.request)
             if call is not None:
                 made = call
                 self.commit_later(attempt, lambda: made)
@@ -303,7 +307,7 @@ class NodeRunner:
 
     def give_up(self, attempt: Attempt, why: str) -> None:
         """Hand back a node that has no code behind it any more, so that it is run again without waiting for its lease."""
-        self.held.take_over(attempt)
+        self.held.try_finish(attempt)
         attempt.request_stop(why)
         logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning("attempt given up: {}", why)
         call = self._release(attempt, 0)
@@ -313,24 +317,24 @@ class NodeRunner:
         """A node took too long: fail it now, whatever its thread still does."""
         attempt.request_stop("node-timeout")
         error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
-        self.commit_later(attempt, lambda: self.conclude_error(attempt, error, self.seat))
+        self.commit_later(attempt, lambda: self.build_failure_call(attempt, error, self.request))
 
-    def disown(self, attempt: Attempt, why: str) -> None:
+    def lose_lease(self, attempt: Attempt, why: str) -> None:
         """The node is no longer ours: whatever its handler still does, nobody waits for it, and the store refuses it."""
-        if self.held.take_over(attempt):
-            attempt.disowned = True
+        if self.held.try_finish(attempt):
+            attempt.lost_lease = True
             self.held.remove(attempt)
         attempt.request_stop(why)
 
-    def disown_run(self, run_id: str) -> None:
+    def lose_leases_of_run(self, run_id: str) -> None:
         """A run has ended with nodes that did not give up in time."""
         for attempt in self.held.all():
             if attempt.claim.run_id == run_id:
-                self.disown(attempt, "the grace is over")
+                self.lose_lease(attempt, "the grace is over")
 
     def hand_back(self, attempt: Attempt) -> None:
         """Give up the lease of a node that has not finished, so that another worker takes it without waiting."""
-        if self.held.take_over(attempt):
+        if self.held.try_finish(attempt):
             call = self._release(attempt, 0)
             self.commit_later(attempt, lambda: call)
 
@@ -344,7 +348,7 @@ class NodeRunner:
         call = scripts.emit(
             self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
         )
-        self.committer.put(call, lambda _reply: None)
+        self.commit_batcher.put(call, lambda _reply: None)
 
     def emit_event(self, attempt: Attempt, name: str, data: Any) -> None:
         """Add an event of the worker's own to the history of a running node."""

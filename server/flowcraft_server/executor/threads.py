@@ -7,7 +7,7 @@ from typing import Any
 import redis
 from loguru import logger
 
-from flowcraft_sdk._transport.redis_errors import trouble_of
+from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
@@ -62,7 +62,7 @@ class Periodic:
                 quiet = True
             except (StoreUnavailable, redis.exceptions.RedisError) as error:
                 if quiet:
-                    trouble = trouble_of(error)
+                    trouble = condition_of(error)
                     logger.warning(
                         "{}: {}", self._name, error if trouble is None else f"Redis refuses: {trouble.advice}"
                     )
@@ -142,7 +142,7 @@ class LeaseKeeper:
             return
         if what == "lost":
             logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, inst)
-            self._runner.disown(attempt, "lost")
+            self._runner.lose_lease(attempt, "lost")
         attempt.request_stop("the run stops")
 
 
@@ -167,7 +167,7 @@ class StopListener:
                     if why == "goes-on":
                         self._runner.poke_sweeper(0.0)
                     elif why == "over":
-                        self._runner.disown_run(run_id)
+                        self._runner.lose_leases_of_run(run_id)
                     else:
                         self._runner.held.stop_run(run_id, why)
         return 0.0

@@ -8,17 +8,17 @@ from typing import Any
 import redis
 from loguru import logger
 
-from flowcraft_sdk._transport.redis_errors import trouble_of
+from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.abandoned import RunningFunctions, Turn
-from flowcraft_server.executor.claimed import STUCK, ClaimedNodes
-from flowcraft_server.executor.committer import MOST_OF_A_THREAD, Committer, GaveUp
+from flowcraft_server.executor.commit_batcher import MOST_OF_A_THREAD, CommitBatcher, GaveUp
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.liveness import thread_runs
+from flowcraft_server.executor.prefetch import STUCK, PrefetchBuffer
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
@@ -26,7 +26,7 @@ from flowcraft_server.store.link import StoreLink, StoreUnavailable
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
 LOOK_ANYWAY = 1.0
-"""Seconds after which the stock keeper looks although nobody has called it."""
+"""Seconds after which the prefetch keeper looks although nobody has called it."""
 
 CLAIMING = ("complete", "fail")
 TASK_BYTES = TASK.encode()
@@ -35,15 +35,15 @@ TASK_BYTES = TASK.encode()
 class WorkLoop:
     """The body of Huey's one task, shared by all worker threads.
 
-    The threads share one stock of claimed nodes and one queue of finished steps. A thread sends what is finished, its
+    The threads share one prefetch of claimed nodes and one queue of finished steps. A thread sends what is finished, its
     own and the others', when it has no quick node left to run; the replies bring the next nodes.
     """
 
     def __init__(
         self,
         runner: NodeRunner,
-        stock: ClaimedNodes,
-        committer: Committer,
+        prefetch: PrefetchBuffer,
+        commit_batcher: CommitBatcher,
         loop: EventLoop,
         link: StoreLink,
         draining: threading.Event,
@@ -52,8 +52,8 @@ class WorkLoop:
         wake_ups: WakeUps,
     ) -> None:
         self._runner = runner
-        self._stock = stock
-        self._committer = committer
+        self._prefetch = prefetch
+        self._commit_batcher = commit_batcher
         self._running = running
         self._wake_ups = wake_ups
         self._event_loop = loop
@@ -66,7 +66,7 @@ class WorkLoop:
     def run(self) -> None:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
         turn = Turn(clock() + SLICE_SECONDS)
-        self._stock.enter()
+        self._prefetch.enter()
         self._running.enter(turn)
         try:
             self._work(turn)
@@ -82,16 +82,16 @@ class WorkLoop:
         finally:
             self._running.leave(turn)
             if not turn.abandoned and turn.counted:
-                self._stock.leave()
+                self._prefetch.leave()
 
     def _work(self, turn: Turn) -> None:
-        finished = self._committer.finished
+        finished = self._commit_batcher.finished
         while not self._draining.is_set() and not turn.abandoned:
-            if clock() > turn.until:  # what is in stock is there for the next turn, or for another thread
+            if clock() > turn.until:  # what is in prefetch is there for the next turn, or for another thread
                 if finished:
-                    self._committer.flush()
+                    self._commit_batcher.flush()
                 return self._leave_token()
-            attempt = self._stock.take() if len(finished) < MOST_OF_A_THREAD else None
+            attempt = self._prefetch.take() if len(finished) < MOST_OF_A_THREAD else None
             if attempt is not None:
                 self._run(attempt, turn)
             elif finished:
@@ -99,25 +99,25 @@ class WorkLoop:
             elif turn.ready == 0:
                 if not self._sleep(turn):
                     return None
-            elif (wanted := self._stock.wanted()) > 0:
+            elif (wanted := self._prefetch.wanted()) > 0:
                 if not self._claim(wanted):
                     return None
             else:
-                self._stock.wait(STAND_BY_SECONDS)
+                self._prefetch.wait(STAND_BY_SECONDS)
         if finished:
-            self._committer.flush()
+            self._commit_batcher.flush()
         return None
 
     def _sleep(self, turn: Turn) -> bool:
         """Sleep until woken, for the rest of the slice; then Huey does. False if nobody has woken the thread."""
-        self._stock.leave()
+        self._prefetch.leave()
         turn.counted = False
         try:
             message = self._wake_ups.wait(max(0.001, turn.until - clock()))
         except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and tells
             return False
         finally:
-            self._stock.enter()
+            self._prefetch.enter()
             turn.counted = True
         if message is None:
             return False
@@ -128,25 +128,25 @@ class WorkLoop:
 
     def _run(self, attempt: Attempt, turn: Turn) -> None:
         uses = attempt.node.node.uses
-        quick = self._stock.is_quick(uses)
-        if self._committer.finished and not quick:
+        quick = self._prefetch.is_quick(uses)
+        if self._commit_batcher.finished and not quick:
             self._flush()  # nothing finished waits behind a node that may be slow
-        self._stock.beginning(uses)
-        self._stock.leave_unattended(len(self._committer.finished))
+        self._prefetch.beginning(uses)
+        self._prefetch.leave_unattended(len(self._commit_batcher.finished))
         asked = ""
 
-        def seat() -> Seat:
+        def request() -> ClaimRequest:
             nonlocal asked
             # Of what has said something the reply is heard by another thread; this one may be gone when it brings a node.
             if not (asked or attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
-                asked = self._stock.how_to_go_on(attempt.node.hands_over)
-            return self._runner.seat(asked or "-")
+                asked = self._prefetch.how_to_go_on(attempt.node.hands_over)
+            return self._runner.request(asked or "-")
 
         begin = time.perf_counter()
         turn.attempt = attempt
         call = None
         try:
-            call = self._runner.run(attempt, seat)
+            call = self._runner.run(attempt, request)
         except BaseException:
             logger.exception("run {} node {}: no outcome could be made", *attempt.key)
             self._runner.give_up(attempt, "no outcome could be made")
@@ -154,13 +154,13 @@ class WorkLoop:
             if not quick:
                 self._runner.process_state.restore(uses)
             if self._running.finish(turn):
-                self._stock.took(uses, time.perf_counter() - begin)
+                self._prefetch.took(uses, time.perf_counter() - begin)
         if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != asked):
-            self._stock.put([], 1)
+            self._prefetch.put([], 1)
             asked = ""
         if call is not None:
             # What has said something goes the way of what it said, which must be there first.
-            send = self._committer.put if attempt.has_emitted else self._committer.add
+            send = self._commit_batcher.put if attempt.has_emitted else self._commit_batcher.add
             send(call, self._hearing(attempt, call, turn if asked else None), attempt)
 
     def _hearing(self, attempt: Attempt, call: ScriptCall, turn: Turn | None) -> Callable[[Any], None]:
@@ -169,7 +169,7 @@ class WorkLoop:
         def heard(reply: Any) -> None:
             following = None
             try:
-                following = self._runner.settled(attempt, call, reply)
+                following = self._runner.on_reply(attempt, call, reply)
             finally:
                 if turn is not None:
                     self._put([] if following is None else [following], 1)
@@ -180,14 +180,14 @@ class WorkLoop:
 
     def _flush(self) -> None:
         """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""
-        more = min(self._stock.wanted(), self._ready)
-        if more > 0 and self._event_loop.has_room(0.0) and self._stock.ask(more):
+        more = min(self._prefetch.wanted(), self._ready)
+        if more > 0 and self._event_loop.has_room(0.0) and self._prefetch.ask(more):
             self._ready = 0
-            call = scripts.claim(self._runner.engine.keys, self._runner.seat(), more)
-            self._committer.add(call, lambda reply: self._stocked(reply, more))
-        self._stock.share()
+            call = scripts.claim(self._runner.engine.keys, self._runner.request(), more)
+            self._commit_batcher.add(call, lambda reply: self._stocked(reply, more))
+        self._prefetch.share()
         self._runner.process_state.restore_now_and_then()
-        self._committer.flush()
+        self._commit_batcher.flush()
 
     def _stocked(self, reply: Any, asked: int) -> None:
         """Stock what a claim brought."""
@@ -200,24 +200,24 @@ class WorkLoop:
 
     def _put(self, attempts: list[Attempt], asked: int) -> None:
         """Stock what claims have brought; what comes after the worker was told to stop is handed back."""
-        if not self._stock.put(attempts, asked):
+        if not self._prefetch.put(attempts, asked):
             for attempt in attempts:
                 self._runner.hand_back(attempt)
-            self._stock.put([], asked)
+            self._prefetch.put([], asked)
 
     def _claim(self, wanted: int) -> bool:
         """Claim nodes from the queue; False when there is none."""
         while not self._event_loop.has_room(0.5):
             if self._draining.is_set():
                 return False
-        if not self._stock.ask(wanted):
+        if not self._prefetch.ask(wanted):
             return False
         reply: Any = None
         try:
-            reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.seat(), wanted))
+            reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.request(), wanted))
             self._said = ""
         except redis.exceptions.ResponseError as error:
-            trouble = trouble_of(error)
+            trouble = condition_of(error)
             self._complain(f"Redis refuses a claim: {error if trouble is None else trouble.advice}")
             self._stopping.wait(0.5)
         finally:
@@ -239,17 +239,17 @@ class WorkLoop:
         self._link.once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))
 
 
-class StockKeeper:
+class PrefetchWatchdog:
     """A thread that sees to it that nothing waits behind a slow node: neither a claimed one nor a finished one."""
 
     def __init__(
-        self, runner: NodeRunner, stock: ClaimedNodes, committer: Committer, stopping: threading.Event
+        self, runner: NodeRunner, prefetch: PrefetchBuffer, commit_batcher: CommitBatcher, stopping: threading.Event
     ) -> None:
         self._runner = runner
-        self._stock = stock
-        self._committer = committer
+        self._prefetch = prefetch
+        self._commit_batcher = commit_batcher
         self._stopping = stopping
-        self._thread = threading.Thread(target=self._run, name="stock keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prefetch keeper", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -259,22 +259,22 @@ class StockKeeper:
         """Start another thread if this one has died; returns whether it had."""
         if self._stopping.is_set() or thread_runs(self._thread):
             return False
-        self._thread = threading.Thread(target=self._run, name="stock keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prefetch keeper", daemon=True)
         self._thread.start()
         return True
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._stock.unattended.wait(LOOK_ANYWAY)
-            self._stock.unattended.clear()
-            while (len(self._stock) or self._committer.finished) and not self._stopping.wait(STUCK):
+            self._prefetch.unattended.wait(LOOK_ANYWAY)
+            self._prefetch.unattended.clear()
+            while (len(self._prefetch) or self._commit_batcher.finished) and not self._stopping.wait(STUCK):
                 try:
                     self._look()
                 except BaseException:  # without this thread nodes would wait behind others for good
-                    logger.exception("the stock keeper met an error of its own")
+                    logger.exception("the prefetch keeper met an error of its own")
 
     def _look(self) -> None:
-        if self._committer.finished:
-            self._committer.wake()
-        for attempt in self._stock.stuck():
+        if self._commit_batcher.finished:
+            self._commit_batcher.wake()
+        for attempt in self._prefetch.stuck():
             self._runner.hand_back(attempt)

@@ -9,7 +9,7 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import running_url
 from flowcraft_server.store.publish import text
 
-from .redis_gate import shown_url, wait_for_redis
+from .redis_checks import shown_url, wait_for_redis
 
 BEATS_MISSED = 4
 SHORTEST_SILENCE = 5.0

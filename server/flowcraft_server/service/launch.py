@@ -17,10 +17,10 @@ from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 
-from .collector import collect_less_often
+from .gc_tuning import collect_less_often
 from .isolation import IsolationProcesses, give_up_worker
-from .neighbours import (
-    Neighbours,
+from .namespace_peers import (
+    NamespacePeers,
     deployment_id,
     file_of,
     listed_publications,
@@ -28,10 +28,10 @@ from .neighbours import (
     look_around,
     note_publisher,
 )
-from .neighbours import warnings_about as neighbour_warnings
+from .namespace_peers import warnings_about as peer_warnings
 from .program import restart_this_program
 from .publishing import KeptPublished
-from .redis_gate import (
+from .redis_checks import (
     RedisUnusable,
     check_durability,
     check_protocol,
@@ -57,7 +57,7 @@ class Published:
     """
 
     hashes: Mapping[str, str]
-    before: Neighbours
+    before: NamespacePeers
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,15 @@ class Deployment:
             self.loaded.kept.keep_plans(hashes)
         return Published(hashes, before)
 
-    def neighbours(self, client: "redis.Redis") -> Neighbours:
+    def peers(self, client: "redis.Redis") -> NamespacePeers:
         """Who else publishes and serves under this name: for the log of a start, which does not depend on it."""
         if self.supervised:
-            return Neighbours({}, {})
+            return NamespacePeers({}, {})
         try:
             return look_around(client, Keys(self.settings.name), self.id)
         except redis.exceptions.RedisError as error:
             logger.debug("it cannot be seen who else serves '{}': {}", self.settings.name, error)
-            return Neighbours({}, {})
+            return NamespacePeers({}, {})
 
     def look_for_others(self, client: "redis.Redis") -> list[str]:
         """What speaks for another deployment of the same name, without publishing anything.
@@ -165,7 +165,7 @@ class Deployment:
         }
         queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
         ours = [blueprint for blueprint in self.loaded.blueprints if blueprint.id in foreign]
-        return neighbour_warnings(
+        return peer_warnings(
             before, self.id, {blueprint.id: compile_blueprint(blueprint, queues).hash for blueprint in ours}
         )
 
@@ -294,7 +294,7 @@ def run_deployment(
     settings = deployment.settings
     client = deployment.open_redis(stop, lenient=lenient)
     keys = Keys(settings.name)
-    published = deployment.publish(client) if publish else Published({}, deployment.neighbours(client))
+    published = deployment.publish(client) if publish else Published({}, deployment.peers(client))
     kept = KeptPublished(
         client, keys, published.hashes, lambda: deployment.publish(client), settings.executor.heartbeat, deployment.id
     )
@@ -321,5 +321,5 @@ def _tell_start(deployment: Deployment, published: Published) -> None:
     logger.info("serving '{}' on queue {}, at {}; blueprints: {}", settings.name, queues, place, blueprints)
     if before.workers:
         logger.info("'{}' is served by {} as well", settings.name, listed_workers(before.workers))
-    for warning in neighbour_warnings(before, deployment.id, published.hashes):
+    for warning in peer_warnings(before, deployment.id, published.hashes):
         logger.warning(warning)

@@ -9,7 +9,7 @@ from loguru import logger
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 
-from .neighbours import file_of, read_published
+from .namespace_peers import file_of, read_published
 
 
 class KeptPublished:

@@ -9,7 +9,7 @@ from flowcraft_server.executor.configured import retention_of
 from flowcraft_server.executor.janitor import BUSY_PAUSE, Janitor
 from flowcraft_server.store.link import StoreLink
 
-from .redis_gate import wait_for_redis
+from .redis_checks import wait_for_redis
 
 
 def overdue(url: str, settings: Settings) -> str:

@@ -10,7 +10,7 @@ from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.config.model import RegisteredHandler, Settings
 from flowcraft_server.executor.configured import runnable_handler, worker_settings
 from flowcraft_server.executor.executing import ExecutionRecord
-from flowcraft_server.executor.process import WorkerProcess
+from flowcraft_server.executor.worker import Worker
 from flowcraft_server.llm.models import LanguageModels, build_models
 
 from .stopping import StopRequests
@@ -32,7 +32,7 @@ def build_worker(
     replace_process: Callable[[], None] | None = None,
     secrets: frozenset[str] = frozenset(),
     deployment: str = "",
-) -> tuple[WorkerProcess, LanguageModels]:
+) -> tuple[Worker, LanguageModels]:
     """A worker, not yet started, and the language models its handlers get.
 
     Args:
@@ -58,10 +58,10 @@ def build_worker(
     if worker_id:
         chosen = replace(chosen, worker_id=worker_id)
     record = None if executing is None else ExecutionRecord(executing)
-    return WorkerProcess(url, settings.name, runnable, chosen, models, replace_process, record), models
+    return Worker(url, settings.name, runnable, chosen, models, replace_process, record), models
 
 
-def serve(worker: WorkerProcess, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
+def serve(worker: Worker, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
     """Run a worker until a stop is asked for; returns whether all that ran could finish.
 
     Args:

@@ -22,8 +22,8 @@ from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.config.load import load_config
 from flowcraft_server.executor.configured import runnable_handler, worker_settings
-from flowcraft_server.executor.process import WorkerProcess
 from flowcraft_server.executor.settings import WorkerSettings, new_worker_id
+from flowcraft_server.executor.worker import Worker
 from flowcraft_server.llm.models import build_models
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
@@ -140,7 +140,7 @@ class TestEnvironment:
         self.handlers = {name: as_runnable(name, function) for name, function in (handlers or {}).items()}
         self.link = StoreLink(self.url)
         self.clock = TestClock(self.link, self.keys, self._clock_moved, self.run_until_idle)
-        self.workers: list[WorkerProcess] = []
+        self.workers: list[Worker] = []
         self._models = models
         self._history = history
         self._worker_count = workers
@@ -250,15 +250,15 @@ class TestEnvironment:
         self._blueprints = known
         return publish_blueprints(self.link.redis, self.keys, blueprints, self._queues)
 
-    def add_worker(self, settings: WorkerSettings | None = None) -> WorkerProcess:
+    def add_worker(self, settings: WorkerSettings | None = None) -> Worker:
         """Start another worker."""
         chosen = replace(settings or self.settings, worker_id=new_worker_id())
-        worker = WorkerProcess(self.url, self.namespace, self.handlers, chosen, self._models)
+        worker = Worker(self.url, self.namespace, self.handlers, chosen, self._models)
         worker.start()
         self.workers.append(worker)
         return worker
 
-    def kill_worker(self, worker: WorkerProcess | None = None) -> None:
+    def kill_worker(self, worker: Worker | None = None) -> None:
         """Drop a worker without clean-up, as kill -9 would: nothing more of it reaches Redis."""
         victim = worker or self.workers[-1]
         self.workers.remove(victim)

@@ -8,12 +8,12 @@ import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import Seat
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
 from tests.engine.defects.graphs import PATIENCE, Make, answer, echo, graph, name, ran, says
 
-SEAT = Seat("w1", 10_000, "default", "-")
+SEAT = ClaimRequest("w1", 10_000, "default", "-")
 HUMAN = graph({"w": "wait", "approve": "name", "reject": "name"}, "w approve approve", "w reject reject")
 
 
@@ -98,9 +98,9 @@ class Deliveries:
         claims = [parse_claim(reply) for reply in self.env.link.call(scripts.claim(self.env.keys, SEAT, 10))]
         return {claim.inst: claim for claim in claims}
 
-    def complete(self, claim: Claim, decisions: str, action: str = "", seat: Seat = SEAT) -> bytes:
+    def complete(self, claim: Claim, decisions: str, action: str = "", claim_request: ClaimRequest = SEAT) -> bytes:
         call = scripts.complete(
-            self.env.keys, seat, run_id="r", inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C",
+            self.env.keys, claim_request, run_id="r", inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C",
             action=action, decisions=decisions, output=b"1",
         )  # fmt: skip
         code: bytes = self.env.link.call(call)[0]

@@ -7,7 +7,7 @@ import pytest
 
 from flowcraft_sdk.protocol import bounds
 from flowcraft_server.blueprints import compiler, linter_sizes
-from flowcraft_server.executor import claimed
+from flowcraft_server.executor import prefetch
 
 ROOT = Path(__file__).parents[3]
 DOCS = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
@@ -62,7 +62,7 @@ def test_sorted_sets_and_hashes() -> None:
 @pytest.mark.parametrize(
     ("page", "said", "value"),
     [
-        ("state-machine.md", r"\((\d+) a process at most\)", claimed.MOST_AHEAD),
+        ("state-machine.md", r"\((\d+) a process at most\)", prefetch.MOST_AHEAD),
         ("state-machine.md", r"A call takes (\d+) steps at most", number("include/graph.lua", r"setting\('steps', '(\d+)'\)")),
         ("state-machine.md", r"more than (\d+) edges keeps them in chunks", number("include/joins.lua", r"CHUNK = (\d+)")),
         ("state-machine.md", r"more than (\d+) edges keeps them in chunks", compiler.WIDEST_STRING),

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from flowcraft_server.service.collector import YOUNG
+from flowcraft_server.service.gc_tuning import YOUNG
 
 PROGRAM = """
 import gc, sys
-from flowcraft_server.service.collector import collect_less_often
+from flowcraft_server.service.gc_tuning import collect_less_often
 if len(sys.argv) > 1:
     gc.set_threshold(int(sys.argv[1]), 7, 9)
 others = gc.get_threshold()[1:]

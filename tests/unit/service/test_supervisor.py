@@ -18,7 +18,7 @@ from flowcraft_server.service.supervisor import Supervisor
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from flowcraft_server.service.parentage import end_with_parent
+from flowcraft_server.service.parent_watch import end_with_parent
 from flowcraft_server.service.stopping import StopRequests
 place, mode = Path(sys.argv[1]), sys.argv[2]
 stop = StopRequests()
@@ -168,28 +168,28 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_pipe_does_where_the_kernel_does_not() -> None:
-    from flowcraft_server.service import parentage
+    from flowcraft_server.service import parent_watch
 
     reading, writing = os.pipe()
     told = threading.Event()
-    asked = parentage._ask_kernel
+    asked = parent_watch._ask_kernel
     try:
-        parentage._ask_kernel = lambda: False
-        parentage.end_with_parent(os.getppid(), reading, told.set)
+        parent_watch._ask_kernel = lambda: False
+        parent_watch.end_with_parent(os.getppid(), reading, told.set)
         assert not told.wait(0.02)
         os.close(writing)
         assert told.wait(10)
     finally:
-        parentage._ask_kernel = asked
+        parent_watch._ask_kernel = asked
         os.close(reading)
 
 
 def test_a_parent_that_died_before_the_child_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowcraft_server.service import parentage
+    from flowcraft_server.service import parent_watch
 
-    monkeypatch.setattr(parentage, "_ask_kernel", lambda: True)
+    monkeypatch.setattr(parent_watch, "_ask_kernel", lambda: True)
     told = threading.Event()
-    parentage.end_with_parent(-1, 0, told.set)
+    parent_watch.end_with_parent(-1, 0, told.set)
     assert told.is_set()
 
 

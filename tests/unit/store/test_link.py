@@ -143,5 +143,5 @@ def test_a_redis_that_loads_its_data_does_not_answer(link: StoreLink) -> None:
     reader = SimpleNamespace(gets=lambda: loading, feed=lambda _data: None)
     link._own.connection._reader = reader
     with pytest.raises(StoreUnavailable, match="loading"):
-        link.call(scripts.claim(Keys("t"), scripts.Seat("w", 1000, "default")))
-    assert link.call(scripts.claim(Keys("t"), scripts.Seat("w", 1000, "default"))) == []
+        link.call(scripts.claim(Keys("t"), scripts.ClaimRequest("w", 1000, "default")))
+    assert link.call(scripts.claim(Keys("t"), scripts.ClaimRequest("w", 1000, "default"))) == []

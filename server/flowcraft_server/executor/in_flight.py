@@ -8,7 +8,7 @@ from flowcraft_server.engine.attempts import Attempt
 REMEMBERED_STOPS = 1_000
 
 
-class HeldNodes:
+class InFlightAttempts:
     """Attempts under way in this process. Thread-safe."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class HeldNodes:
             if not self._attempts:
                 self._empty.notify_all()
 
-    def take_over(self, attempt: Attempt) -> bool:
+    def try_finish(self, attempt: Attempt) -> bool:
         """Whether the caller is the first to hand in the attempt's outcome."""
         with self._lock:
             if attempt.over:

@@ -8,7 +8,7 @@ from typing import Any
 
 from loguru import logger
 
-from flowcraft_sdk._transport.redis_errors import trouble_of
+from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.executor.liveness import thread_runs
@@ -44,10 +44,10 @@ def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: thr
         try:
             for index, reply in zip(left, link.send([calls[index] for index in left]), strict=True):
                 replies[index] = reply
-            left = [index for index in left if isinstance(replies[index], Exception) and trouble_of(replies[index])]
+            left = [index for index in left if isinstance(replies[index], Exception) and condition_of(replies[index])]
             if not left:
                 return replies
-            trouble = trouble_of(replies[left[0]])
+            trouble = condition_of(replies[left[0]])
             why = f"Redis refuses {calls[left[0]].script.name}: {trouble.advice if trouble else ''}"
         except StoreUnavailable as error:
             why = str(error)
@@ -59,7 +59,7 @@ def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: thr
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-class Committer:
+class CommitBatcher:
     """What waits to be sent, on two lanes.
 
     On the first lane threads that have finished nodes leave the calls, and whichever of them has nothing else to do
@@ -81,7 +81,7 @@ class Committer:
         self._wanted = threading.Event()
         self._closing = False
         self._sending: dict[int, list[Sent]] = {}
-        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="commit_batcher", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -92,7 +92,7 @@ class Committer:
         if self._closing or thread_runs(self._thread):
             return False
         self._sending.pop(self._thread.ident or 0, None)
-        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="commit_batcher", daemon=True)
         self._thread.start()
         self._wanted.set()
         return True
@@ -147,7 +147,7 @@ class Committer:
                 logger.warning("stopping with finished steps unsent ({}): their leases expire", error)
                 return
             except BaseException:  # without this thread no outcome of a coroutine is recorded
-                logger.exception("the committer met an error of its own")
+                logger.exception("the commit_batcher met an error of its own")
                 time.sleep(0.05)
                 self._wanted.set()
 

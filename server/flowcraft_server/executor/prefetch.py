@@ -1,6 +1,6 @@
-"""Nodes that this process has claimed and no thread has begun: a small stock, so that quick nodes share round trips.
+"""Nodes that this process has claimed and no thread has begun: a small prefetch, so that quick nodes share round trips.
 
-How many are claimed ahead follows from what nodes take: with quick ones a stock of `MOST_AHEAD`, with nodes of a
+How many are claimed ahead follows from what nodes take: with quick ones a prefetch of `MOST_AHEAD`, with nodes of a
 millisecond and more none, for a node must never wait behind a slow one that happens to be claimed beside it.
 """
 
@@ -25,12 +25,12 @@ LONGEST_SAMPLE = 0.02
 WEIGHT = 1 / 16
 
 
-class ClaimedNodes:
-    """The stock, and how many threads could take from it. Thread-safe.
+class PrefetchBuffer:
+    """The prefetch, and how many threads could take from it. Thread-safe.
 
     Attributes:
         unattended: set when a thread turns to something that may take long while others' work waits for it. Not whenever
-            there is something in stock: who is told of it wakes up, and an idle server's next step would wait for that.
+            there is something in prefetch: who is told of it wakes up, and an idle server's next step would wait for that.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class ClaimedNodes:
         return len(self._waiting)
 
     def enter(self) -> None:
-        """A thread begins to work from the stock."""
+        """A thread begins to work from the prefetch."""
         with self._lock:
             self._active += 1
 
@@ -80,7 +80,7 @@ class ClaimedNodes:
         return list(self._waiting)
 
     def wanted(self, finishing: int = 0) -> int:
-        """How many more claims may be asked for: the stock's size, or one for each thread without a node.
+        """How many more claims may be asked for: the prefetch's size, or one for each thread without a node.
 
         Args:
             finishing: 1 for a thread that is about to be done with its node.
@@ -89,17 +89,17 @@ class ClaimedNodes:
         return max(self._ahead, idle) - len(self._waiting) - self._asked
 
     def how_to_go_on(self, hands_over: bool) -> str:
-        """How a thread that is done with its node asks for another (see `Seat`), '' if it is not to; to be settled by `put`.
+        """How a thread that is done with its node asks for another (see `ClaimRequest`), '' if it is not to; `put` ends it.
 
         Args:
-            hands_over: another node follows at once. With a full stock of quick nodes it is taken all the same, for it comes
+            hands_over: another node follows at once. With a full prefetch of quick nodes it is taken all the same, for it comes
                 for the one that went.
         """
         how = "q" if self.wanted(finishing=1) > 0 else "n" if hands_over and self._pace < QUICK else ""
         return how if how and self.ask(1) else ""
 
     def ask(self, count: int) -> bool:
-        """Note that claims are on their way; False if none are to be made, because the stock is closed."""
+        """Note that claims are on their way; False if none are to be made, because the prefetch is closed."""
         with self._lock:
             if not self._closed:
                 self._asked += count
@@ -109,7 +109,7 @@ class ClaimedNodes:
         """Stock what came of `asked` claims, and wake threads for what may be slow.
 
         Returns:
-            False if the stock is closed, and nothing was noted: the claims are still under way until they are handed back
+            False if the prefetch is closed, and nothing was noted: the claims are still under way until they are handed back
             and nothing is put in their place.
         """
         with self._lock:
@@ -129,7 +129,7 @@ class ClaimedNodes:
             if self._free and self._pace >= QUICK:
                 self._changed.notify(len(self._waiting))
             all_busy = self._active <= self._running
-        if all_busy:  # another thread than those that work from the stock has brought it
+        if all_busy:  # another thread than those that work from the prefetch has brought it
             self.leave_unattended()
         return True
 
@@ -158,7 +158,7 @@ class ClaimedNodes:
                 self._changed.notify()
 
     def leave_unattended(self, finished: int = 0) -> None:
-        """The caller turns to something else, while the stock's nodes, or finished ones that are not sent, may wait."""
+        """The caller turns to something else, while the prefetch's nodes, or finished ones that are not sent, may wait."""
         if (self._waiting or finished) and not self.unattended.is_set():
             self.unattended.set()
 
@@ -204,14 +204,14 @@ class ClaimedNodes:
             return self._empty()
 
     def wait_settled(self, seconds: float) -> bool:
-        """Wait until no claim is under way to a closed stock, `seconds` at most; False when the time is up first."""
+        """Wait until no claim is under way to a closed prefetch, `seconds` at most; False when the time is up first."""
         with self._lock:
             return self._changed.wait_for(lambda: not self._asked, seconds)
 
     def _empty(self) -> list[Attempt]:
-        stock = []
+        prefetch = []
         with suppress(IndexError):  # one by one, as `take` needs no lock
             while True:
-                stock.append(self._waiting.popleft())
+                prefetch.append(self._waiting.popleft())
         self._last_taken = clock()
-        return stock
+        return prefetch

@@ -51,7 +51,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class NamespacePeers:
     """What was there before a deployment was published.
 
     Attributes:
@@ -97,7 +97,7 @@ def read_published(client: Any, keys: Keys) -> dict[str, Publication]:
     return published
 
 
-def look_around(client: Any, keys: Keys, own: str) -> Neighbours:
+def look_around(client: Any, keys: Keys, own: str) -> NamespacePeers:
     """Read what is published under a name, and who serves it.
 
     Args:
@@ -114,10 +114,12 @@ def look_around(client: Any, keys: Keys, own: str) -> Neighbours:
         by = client.hget(keys.worker(text(worker)), "deployment")
         if by is not None and text(by) and text(by) != own:
             workers[text(by)] = workers.get(text(by), 0) + 1
-    return Neighbours(read_published(client, keys), workers)
+    return NamespacePeers(read_published(client, keys), workers)
 
 
-def note_publisher(client: "redis.Redis", keys: Keys, before: Neighbours, hashes: Mapping[str, str], own: str) -> None:
+def note_publisher(
+    client: "redis.Redis", keys: Keys, before: NamespacePeers, hashes: Mapping[str, str], own: str
+) -> None:
     """Keep who published what; of what was published before as it is now, who did it first."""
     changed: dict[Any, Any] = {
         name: Publication(plan, own, int(time.time() * 1000)).to_json()
@@ -128,7 +130,7 @@ def note_publisher(client: "redis.Redis", keys: Keys, before: Neighbours, hashes
         client.hset(keys.publishers, mapping=changed)
 
 
-def warnings_about(before: Neighbours, own: str, hashes: Mapping[str, str] | None = None) -> list[str]:
+def warnings_about(before: NamespacePeers, own: str, hashes: Mapping[str, str] | None = None) -> list[str]:
     """What speaks for two deployments of one name.
 
     Args:
@@ -151,7 +153,7 @@ def warnings_about(before: Neighbours, own: str, hashes: Mapping[str, str] | Non
     return found
 
 
-def listed_publications(before: Neighbours, hashes: Mapping[str, str], most: int = 8) -> str:
+def listed_publications(before: NamespacePeers, hashes: Mapping[str, str], most: int = 8) -> str:
     """Blueprints with their versions and what publishing them changed, for the start of a server."""
     shown = []
     for name, plan in list(hashes.items())[:most]:

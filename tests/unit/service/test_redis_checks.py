@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
-from flowcraft_server.service import redis_gate
-from flowcraft_server.service.redis_gate import (
+from flowcraft_server.service import redis_checks
+from flowcraft_server.service.redis_checks import (
     RedisUnusable,
     check_protocol,
     complaints_about,
@@ -153,7 +153,7 @@ class Unsteady:
 
 
 def test_a_lost_reply_about_the_protocol_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_gate, "READ_PAUSE", 0.0)
+    monkeypatch.setattr(redis_checks, "READ_PAUSE", 0.0)
     check_protocol(Unsteady(3), "redis://h", Keys("orders"))  # type: ignore[arg-type]
     with pytest.raises(RedisUnusable, match="redis://h does not answer: Connection closed"):
         check_protocol(Unsteady(99), "redis://h", Keys("orders"))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.load import load_config
 from flowcraft_server.service.launch import Deployment
-from flowcraft_server.service.neighbours import Neighbours, Publication, look_around, warnings_about
+from flowcraft_server.service.namespace_peers import NamespacePeers, Publication, look_around, warnings_about
 from flowcraft_server.service.publishing import KeptPublished
 from flowcraft_server.testing import TestEnvironment
 
@@ -92,5 +92,5 @@ def test_a_record_that_cannot_be_read_is_passed_over(env: TestEnvironment, raw: 
 
 
 def test_a_publication_reads_as_one_phrase() -> None:
-    before = Neighbours({"a": Publication("0123456789", "", 0)}, {})
+    before = NamespacePeers({"a": Publication("0123456789", "", 0)}, {})
     assert before.change_of("a", "f") == "changed, was 01234567"

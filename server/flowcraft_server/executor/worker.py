@@ -15,21 +15,21 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.engine.attempts import Engine, RunnableHandler
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.executor.abandoned import RunningFunctions, ThreadWatch, Turn
-from flowcraft_server.executor.claimed import ClaimedNodes
-from flowcraft_server.executor.committer import Committer
+from flowcraft_server.executor.commit_batcher import CommitBatcher
 from flowcraft_server.executor.counters import Counters
 from flowcraft_server.executor.event_loop import EventLoop
 from flowcraft_server.executor.executing import ExecutionRecord
-from flowcraft_server.executor.held import HeldNodes
 from flowcraft_server.executor.huey_app import build_consumer
+from flowcraft_server.executor.in_flight import InFlightAttempts
 from flowcraft_server.executor.isolation import SuspectRunner
 from flowcraft_server.executor.janitor import Janitor
 from flowcraft_server.executor.liveness import Liveness
+from flowcraft_server.executor.prefetch import PrefetchBuffer
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
 from flowcraft_server.executor.wake_ups import WakeUps
-from flowcraft_server.executor.work_loop import StockKeeper, WorkLoop
+from flowcraft_server.executor.work_loop import PrefetchWatchdog, WorkLoop
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 
 WATCH_PAUSE = 0.1
@@ -42,7 +42,7 @@ LATE_CLAIMS = 1.0
 """Seconds for which a stop waits for claims that are under way, to hand them back."""
 
 
-class WorkerProcess:
+class Worker:
     """Runs nodes from the queues of a namespace until it is drained or stopped.
 
     Args:
@@ -71,8 +71,8 @@ class WorkerProcess:
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._link = StoreLink(url)
-        self.held = HeldNodes()
-        self._committer = Committer(self._link, self._stopping)
+        self.held = InFlightAttempts()
+        self._commit_batcher = CommitBatcher(self._link, self._stopping)
         engine = Engine(
             self._link,
             self.keys,
@@ -83,15 +83,21 @@ class WorkerProcess:
             max_nodes=self.settings.max_nodes,
         )
         plans = PlanCache(self._link, self.keys)
-        self.runner = NodeRunner(engine, plans, handlers, self.held, self._committer, self.settings, models)
+        self.runner = NodeRunner(engine, plans, handlers, self.held, self._commit_batcher, self.settings, models)
         self.runner.executing = executing
         self._loop = EventLoop(self.runner, url, self._draining, self.counters)
         self.runner.bridge = self._loop
-        self._stock = ClaimedNodes()
+        self._prefetch = PrefetchBuffer()
         running = RunningFunctions()
         self.liveness = Liveness(
             self.held.all,
-            (running.attempts, self._loop.attempts, self._stock.attempts, self._committer.attempts, self.runner.direct),
+            (
+                running.attempts,
+                self._loop.attempts,
+                self._prefetch.attempts,
+                self._commit_batcher.attempts,
+                self.runner.direct,
+            ),
         )
         keeper = LeaseKeeper(
             self._link, self.runner, self.keys, self.settings, self.liveness, self.counters, self._announce
@@ -120,10 +126,10 @@ class WorkerProcess:
             suspects = SuspectRunner(self._link, self.runner, self._draining)
             self._threads["suspects"] = Periodic("suspects", suspects.step, self._stopping)
         self._threads["thread watch"] = Periodic("thread watch", self._watch, self._stopping)
-        self._stock_keeper = StockKeeper(self.runner, self._stock, self._committer, self._stopping)
+        self._prefetch_watchdog = PrefetchWatchdog(self.runner, self._prefetch, self._commit_batcher, self._stopping)
         wake_ups = WakeUps(self._link, [self.keys.wake(queue) for queue in self.settings.queues])
         work = WorkLoop(
-            self.runner, self._stock, self._committer, self._loop, self._link, self._draining, self._stopping, running,
+            self.runner, self._prefetch, self._commit_batcher, self._loop, self._link, self._draining, self._stopping, running,
             wake_ups,
         )  # fmt: skip
         self._consumer = build_consumer(wake_ups, self.settings.threads, work.run)
@@ -132,20 +138,20 @@ class WorkerProcess:
         """Begin to claim nodes. Redis must answer."""
         self._link.load_scripts()
         self._link.plainly(self._announce)
-        self._committer.start()
+        self._commit_batcher.start()
         self._loop.start()
         for thread in self._threads.values():
             thread.start()
-        self._stock_keeper.start()
+        self._prefetch_watchdog.start()
         if self.settings.suspects != "only":
             self._consumer.start()
 
     def check_health(self) -> None:
         """Start threads again that died. To be called now and then."""
         dead = [name for name, thread in self._threads.items() if thread.restart_if_dead()]
-        if self._committer.restart_if_dead():
-            dead.append("committer")
-        if self._stock_keeper.restart_if_dead():
+        if self._commit_batcher.restart_if_dead():
+            dead.append("commit_batcher")
+        if self._prefetch_watchdog.restart_if_dead():
             dead.append("prefetch watchdog")
         if dead:
             self.counters.threads_replaced += len(dead)
@@ -163,7 +169,7 @@ class WorkerProcess:
         return WATCH_PAUSE
 
     def _lose_thread(self, turn: Turn, running: bool) -> None:
-        self._stock.lose_thread(counted=turn.counted, running=running)
+        self._prefetch.lose_thread(counted=turn.counted, running=running)
 
     def wake(self) -> None:
         """Have leases and timers looked at now."""
@@ -174,15 +180,15 @@ class WorkerProcess:
         """Claim nothing more and let what runs finish; False when the time is up first. `stop` follows in any case."""
         until = clock() + timeout
         self._claim_no_more()
-        settled = self._stock.wait_settled(timeout)
-        return self.held.wait_empty(max(0.0, until - clock())) and settled
+        drained = self._prefetch.wait_settled(timeout)
+        return self.held.wait_empty(max(0.0, until - clock())) and drained
 
     def stop(self) -> None:
         """Hand back what still runs, at once, and end all threads."""
         self._claim_no_more()
-        self._stock.wait_settled(LATE_CLAIMS)
+        self._prefetch.wait_settled(LATE_CLAIMS)
         self._hand_back()
-        self._committer.close(2.0)
+        self._commit_batcher.close(2.0)
         self._stopping.set()
         if self.settings.suspects != "only":
             self._consumer.end(0.5)
@@ -202,10 +208,10 @@ class WorkerProcess:
         self.wake()
 
     def _claim_no_more(self) -> None:
-        """What is in stock, and what is still brought by claims under way, goes to other workers."""
+        """What is in prefetch, and what is still brought by claims under way, goes to other workers."""
         self._draining.set()
         self._consumer.stop_flag.set()
-        for attempt in self._stock.close():
+        for attempt in self._prefetch.close():
             self.runner.hand_back(attempt)
 
     def _exhausted(self, why: str) -> None:
@@ -219,19 +225,19 @@ class WorkerProcess:
         if self.settings.abandoned_threads:
             self.held.wait_empty(DRAINED_BEFORE_REPLACED)
         self._hand_back()
-        self._committer.close(1.0)
+        self._commit_batcher.close(1.0)
         self._replace_process()
 
     def _hand_back(self) -> None:
         """Give up the leases of nodes that did not finish, so that another worker takes them without waiting."""
         for attempt in self.held.all():
-            if not self.held.take_over(attempt):
+            if not self.held.try_finish(attempt):
                 continue
             claim = attempt.claim
             attempt.request_stop("shutdown")
             call = scripts.release(self.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence)
             logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.inst)
-            self._committer.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
+            self._commit_batcher.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
 
     def _poke_sweeper(self, seconds: float) -> None:
         self._sweeper.expect(seconds)
