@@ -62,6 +62,7 @@ def lint(
     of_the_whole = _OF_THE_WHOLE if blueprint.complete else (check_names,) if blueprint.nodes_known else ()
     for check in _OF_NODES if too_large else (*_OF_NODES, *of_the_whole):
         check(findings)
+    findings.settle()
     return sorted(dict.fromkeys(findings.problems), key=_order)
 
 

@@ -29,6 +29,7 @@ def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> Non
         else:
             returned = listed(f"'{name}'" for name in sorted(actions))
             message = f"{what} never returns '{action}'; it returns {returned}{did_you_mean(action, actions)}"
+        findings.has_wrong_names = True
         findings.error(("edges", arc.index, "action"), message)
 
 
@@ -47,4 +48,4 @@ def _check_untaken(findings: Findings, node: Node, actions: frozenset[str], take
             node_path(node), f"a loop-controller needs edges for 'continue' and 'break'; there is none for {names}"
         )
     elif node.uses not in BUILTIN_USES or node.params.get("actions"):
-        findings.warning(node_path(node), message)
+        findings.consequence(node_path(node), message)

@@ -52,9 +52,9 @@ def _check_reach(findings: Findings) -> None:
             if len(arcs) > 1 and not any(findings.can_be_taken(arc) for arc in arcs):
                 findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
             else:
-                findings.warning(node_path(node), f"can never run: no way leads to it over {sources}")
+                findings.consequence(node_path(node), f"can never run: no way leads to it over {sources}")
         elif len(graph.nodes) > 1 and node_id not in linked and not arcs and not graph.outgoing[node_id]:
-            findings.warning(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
+            findings.consequence(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
 
 
 def _some(way: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ class Findings:
         self.graph = Graph(blueprint)
         self.problems: list[Problem] = []
         self._lookups = 0
+        self.has_wrong_names = False
+        """Whether an edge, a fallback or an action was found to be misspelt: what the graph lacks then follows from that."""
+        self._consequences: list[Problem] = []
 
     def error(self, path: Path, message: str, *, key: bool = False, excerpt: str = "") -> None:
         """Note an error at a path of the plain form; `key` points at the key and not at its value."""
@@ -40,6 +43,17 @@ class Findings:
     def warning(self, path: Path, message: str, *, key: bool = False) -> None:
         """Note a warning, as `error` does."""
         self._note("warning", path, message, key, "")
+
+    def consequence(self, path: Path, message: str) -> None:
+        """Note a warning that is left out if a wrong name explains it."""
+        self.warning(path, message)
+        self._consequences.append(self.problems[-1])
+
+    def settle(self) -> None:
+        """Leave out the warnings that wrong names explain. Called when all checks have run."""
+        if self.has_wrong_names:
+            explained = set(self._consequences)
+            self.problems = [problem for problem in self.problems if problem not in explained]
 
     def _note(self, severity: Any, path: Path, message: str, key: bool, excerpt: str) -> None:
         mark = self.blueprint.marks.of_key(path) if key else self.mark(path)

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linter_subflows import called_id
 from flowcraft_server.blueprints.linter_writes import all_known, writes, written_keys
+from flowcraft_server.blueprints.model import Node
 
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
@@ -28,21 +30,31 @@ def check_inputs(findings: Findings) -> None:
 def _declared(findings: Findings) -> Iterator[tuple[Path, str]]:
     for node in findings.graph.nodes.values():
         yield from _sources(node.inputs, node_path(node, "inputs"))
+        if called_id(node) is not None:
+            yield from _handed_over(node)
     yield from _sources(findings.blueprint.outputs, ("outputs",))
+
+
+def _handed_over(node: Node) -> Iterator[tuple[Path, str]]:
+    """What a node gives to the blueprint that it calls; a `map` may give the item and its index."""
+    given = node.params.get("inputs")
+    for name, source in given.items() if isinstance(given, Mapping) else ():
+        if isinstance(source, str) and not (node.uses == "map" and source.partition(".")[0] in ("item", "index")):
+            yield node_path(node, "params", "inputs", name), source
 
 
 def _conventional(findings: Findings) -> Iterator[tuple[Path, str]]:
     """`params.inputs` of handlers that choose their values themselves: names of keys, or lists of candidates."""
     for node in findings.graph.nodes.values():
         given = node.params.get("inputs")
-        if not isinstance(given, Mapping):
+        if not isinstance(given, Mapping) or called_id(node) is not None:
             continue
         for name, value in given.items():
             path = node_path(node, "params", "inputs", name)
             for index, candidate in enumerate(value) if isinstance(value, list) else ():
                 if isinstance(candidate, str):
                     yield (*path, index), candidate
-            if isinstance(value, str) and not (node.uses == "map" and value.partition(".")[0] in ("item", "index")):
+            if isinstance(value, str):
                 yield path, value
 
 
@@ -74,7 +86,7 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
 
 
 def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
-    if findings.blueprint.inputs_contract is not None:
+    if findings.blueprint.inputs_contract is not None and findings.handlers is not None:
         known = [*findings.graph.nodes, *keys]
         meant = findings.meant(name, known)
         declare = "" if meant or all_known(findings, findings.blueprint) else _HOW_TO_DECLARE

@@ -23,7 +23,7 @@ def check_order(findings: Findings) -> None:
             if not ways.lead(source, node.id):
                 message = f"'{source}' may not have run by then: no way leads from it to '{node.id}'"
                 own = "this is the node's own output, which is not there before it has run"
-                findings.warning(path, own if source == node.id else message)
+                findings.consequence(path, own if source == node.id else message)
 
 
 def _sources(findings: Findings) -> dict[str, set[str]]:

@@ -38,10 +38,12 @@ def check_names(findings: Findings) -> None:
     for index, edge in enumerate(findings.blueprint.edges):
         for part, name in (("source", edge.source), ("target", edge.target)):
             if name not in nodes:
+                findings.has_wrong_names = True
                 findings.error(("edges", index, part), _no_node(findings, name))
     for node in nodes.values():
         fallback = node.config.fallback
         if fallback is not None and fallback not in nodes:
+            findings.has_wrong_names = True
             findings.error(node_path(node, "config", "fallback"), _no_node(findings, fallback))
 
 

@@ -118,9 +118,9 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str, strict: boo
         )
     problems, checked = check_files(files, config, given(ctx, "profile"))
     print_problems(problems, format_)
-    if format_ == "text":
-        print_suggestions(checked)
     errors = sum(problem.severity == "error" for problem in problems)
+    if format_ == "text" and not errors:
+        print_suggestions(checked)
     warnings = len(problems) - errors
     if format_ != "json":
         also = f", {counted(warnings, 'warning')}" if warnings else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flowcraft_sdk._config.problems import Problem
+from flowcraft_server.blueprints.linter_subflows import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.near import listed
 
@@ -26,7 +27,13 @@ def print_problems(problems: Sequence[Problem], format: str) -> None:
 
 def print_suggestions(blueprints: Iterable[Blueprint]) -> None:
     """Say what is no mistake and might be better: a result that repeats what the run was started with."""
-    without = [blueprint.id for blueprint in blueprints if blueprint.inputs_contract and blueprint.outputs is None]
+    blueprints = list(blueprints)
+    called = {called_id(node) for blueprint in blueprints for node in blueprint.nodes}
+    without = [
+        blueprint.id
+        for blueprint in blueprints
+        if blueprint.inputs_contract and blueprint.outputs is None and blueprint.id not in called
+    ]
     if without:
         write(
             f"without `outputs:` a run's result is its whole context, what it was started with too: {listed(without)}",

@@ -202,7 +202,7 @@ def check(file: Path, profile: str | None, format_: str, offline: bool, strict: 
     loaded = load_config(file, profile=profile)
     format_ = "json" if as_json else format_
     print_problems(loaded.problems, format_)
-    if format_ == "text":
+    if format_ == "text" and not loaded.errors:
         print_suggestions(loaded.blueprints)
     if loaded.settings is None or (strict and loaded.problems):
         print_verdict(loaded, format_, strict=strict)

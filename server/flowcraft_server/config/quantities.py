@@ -65,7 +65,7 @@ def _duration(value: Any) -> Any:
     if isinstance(value, str) and not (_written.get() and _is_number(value)):
         return _checked(parse_duration, value)
     if _written.get():
-        raise _needs_unit(value, "a duration", "write 30s or 500ms")
+        raise _needs_unit(value, "a duration", "write 30s or 500ms", f"write {value}s or {value}ms")
     return value
 
 
@@ -84,9 +84,9 @@ def _checked(parse: Any, value: str) -> Any:
         raise PydanticCustomError("quantity", "{why}", {"why": str(error)}) from None
 
 
-def _needs_unit(value: Any, what: str, how: str) -> PydanticCustomError:
+def _needs_unit(value: Any, what: str, how: str, offer: str = "") -> PydanticCustomError:
     if isinstance(value, int | float | str) and not isinstance(value, bool):
-        return PydanticCustomError("quantity", "{why}", {"why": f"{value} has no unit; {how}"})
+        return PydanticCustomError("quantity", "{why}", {"why": f"{value} has no unit; {offer or how}"})
     return PydanticCustomError("quantity", "{why}", {"why": f"expected {what}; {how}"})
 
 

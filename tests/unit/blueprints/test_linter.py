@@ -323,3 +323,24 @@ class Settings(BaseModel):
 def test_params_that_a_model_passes_over_are_misspelt(params: str, said: list[str]) -> None:
     handlers = {"set": HandlerSpec(params=Settings)}
     assert messages_of(f"nodes: {{a: {{uses: set, params: {params}}}}}", handlers=handlers) == said
+
+
+def test_one_wrong_name_is_told_once() -> None:
+    text = "nodes: {a: {uses: echo, config: {fallback: cachd}}, cached: {uses: echo}}"
+    assert messages_of(text) == ["nodes.a.config.fallback: no node 'cachd'; did you mean 'cached'?"]
+    text = "nodes: {r: {uses: route, next: {yess: a, no: b}}, a: {uses: echo}, b: {uses: echo}}"
+    (said,) = messages_of(text)
+    assert said.startswith("nodes.r.next.yess: 'r' (route) never returns 'yess'")
+
+
+def test_what_a_subflow_is_given_is_looked_for_too() -> None:
+    text = "inputs: {rows: array}\nnodes: {m: {uses: map, inputs: rows, params: {call: child, inputs: {topic: item, tone: idx}}}}"
+    (said,) = messages_of(text)
+    assert said.startswith("nodes.m.params.inputs.tone: nothing writes 'idx'")
+    assert messages_of(text.replace("idx", "index")) == []
+
+
+def test_with_handlers_unknown_nothing_is_said_of_what_they_write() -> None:
+    text = "inputs: {a: any}\nnodes: {n: {uses: writes}}\noutputs: {t: total}"
+    assert messages_of(text, handlers=None) == []
+    assert len(messages_of(text, handlers={"writes": HandlerSpec()})) == 1

@@ -133,7 +133,7 @@ def test_a_wrong_value_says_which_variable_it_comes_from(told: Told) -> None:
         "executor.workers: expected a whole number, got 'x' (from environment variable FLOWCRAFT__EXECUTOR__WORKERS)"
     ]
     assert told(BASE, environ={"FLOWCRAFT__EXECUTOR__LEASE": "10"}) == [
-        "executor.lease: 10 has no unit; write 30s or 500ms (from environment variable FLOWCRAFT__EXECUTOR__LEASE)"
+        "executor.lease: 10 has no unit; write 10s or 10ms (from environment variable FLOWCRAFT__EXECUTOR__LEASE)"
     ]
     assert "(from option for executor.workers)" in told(BASE, overrides={"executor.workers": "x"})[0]
 
