@@ -59,6 +59,12 @@ def env() -> Iterator[TestEnvironment]:
     blueprints = {
         "values": {"nodes": [{"id": "v", "uses": "values"}], "outputs": {"v": "v"}},
         "broken": {"nodes": [{"id": "b", "uses": "boom"}]},
+        "tries": {
+            "nodes": [
+                {"id": "t", "uses": "boom", "config": {"maxRetries": 2, "fallback": "v"}},
+                {"id": "v", "uses": "values"},
+            ]
+        },
         "asks": {"nodes": [{"id": "ask", "uses": "wait"}]},
     }
     with TestEnvironment(blueprints=blueprints, handlers={"values": values, "boom": boom}) as env:
@@ -196,3 +202,17 @@ def test_check_suggests_outputs_and_counts_no_warning(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "without `outputs:` a run's result is its whole context, what it was started with too: a" in result.stderr
     assert "warning" not in result.output
+
+
+def test_show_has_a_row_for_each_attempt_and_the_reason_where_a_failure_stands(flowcraft: Flowcraft) -> None:
+    flowcraft("start", "tries", "--id", "t1", "--wait")
+    folded = flowcraft("show", "t1").stdout
+    assert "its fallback stood in; ValueError: it broke" in folded
+    unfolded = [
+        line.split() for line in flowcraft("show", "t1", "--attempts").stdout.splitlines() if "ValueError" in line
+    ]
+    assert [row[:3] for row in unfolded] == [["t", "failed", "2"], ["t", "failed", "1"], ["t", "failed", "2"]]
+    followed = flowcraft("start", "tries", "--follow").stderr
+    assert "retrying" in followed
+    assert followed.count("error ValueError: it broke") == 2
+    assert "recovered" in followed
