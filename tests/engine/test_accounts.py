@@ -1,8 +1,11 @@
 """One account of a node: its record, its history and its attempts tell when it began, waited and ended, and why it failed."""
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from loguru import logger
 
 from flowcraft_sdk import NodeContext, NodeStatus, NonRetryableError, RunStatus, WaitTimeoutError
 from flowcraft_sdk.protocol import scripts
@@ -208,3 +211,37 @@ def test_following_a_run_for_a_time_says_that_the_time_is_over(environment: Make
         for event in run.events(timeout=0.05):
             seen.append(event.type)
     assert seen == ["run_started", "node_started", "node_waiting"]
+
+
+def test_the_log_says_that_a_run_failed_and_shows_the_traceback_of_the_last_attempt(environment: Make) -> None:
+    def fails(ctx: NodeContext) -> None:
+        raise KeyError("price")
+
+    env = environment(
+        handlers={"fails": fails},
+        blueprints="""
+        id: logged
+        nodes: {a: {uses: fails, config: {maxRetries: 2}}}
+        """,
+    )
+    lines: list[tuple[str, str, dict[str, Any]]] = []
+    told = threading.Event()
+
+    def note(message: Any) -> None:
+        record = message.record
+        lines.append((record["level"].name, record["message"], record["extra"]))
+        if record["message"].startswith("run failed"):
+            told.set()
+
+    sink = logger.add(note, level="WARNING")
+    try:
+        run = env.client.start("logged")
+        run.wait(timeout=10)
+        assert told.wait(10)  # the worker says so after the store has recorded it
+    finally:
+        logger.remove(sink)
+    own = [(level, text) for level, text, extra in lines if extra.get("run") == run.run_id]
+    assert own[0] == ("WARNING", "attempt 1 failed: KeyError: 'price'")
+    assert own[1][1].startswith("attempt 2 failed, the last one: Traceback")
+    assert own[1][1].endswith("KeyError: 'price'")
+    assert own[2] == ("ERROR", "run failed: node 'a': KeyError: 'price'")

@@ -45,12 +45,12 @@ def env(environment: Environments) -> TestEnvironment:
 
 def test_defaults_are_filled_in(env: TestEnvironment) -> None:
     result = env.client.execute("parent", {"a": 3, "f": None}, timeout=10)
-    assert result["end"] == {"amount": 3, "tone": "calm", "mode": None, "free": None}
+    assert result["end"] == {"said": {"amount": 3, "tone": "calm", "mode": None, "free": None}}
 
 
 def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
     result = env.client.execute("parent", {"a": 3, "t": "loud", "m": "fast", "f": [1]}, timeout=10)
-    assert result["end"] == {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}
+    assert result["end"] == {"said": {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}}
 
 
 @pytest.mark.parametrize(

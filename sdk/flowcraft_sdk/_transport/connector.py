@@ -62,7 +62,7 @@ def resolve_url(url: str | None) -> str:
     Raises:
         ConfigurationError: it is none; the message names the argument or variable that it came from.
     """
-    if url:
+    if url is not None:
         return usable_address(url, "url")
     return address_in(os.environ) or DEFAULT_URL
 

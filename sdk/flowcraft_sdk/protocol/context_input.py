@@ -184,7 +184,8 @@ def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
     value = value.value if isinstance(value, Enum) else value
     meant = _fields(value) if kinds == (Mapping,) else value
     if kinds and (not isinstance(meant, kinds) or (isinstance(meant, bool) and bool not in kinds)):
-        return f"expected {rule['type']}, got {type(value).__name__}"
+        name = type(value).__name__
+        return f"expected {rule['type']}, got {'an instance of ' if name == rule['type'] else ''}{name}"
     if rule.get("enum") and value not in rule["enum"]:
         return f"expected one of {', '.join(map(repr, rule['enum']))}, got {value!r}"
     return ""

@@ -150,3 +150,8 @@ def test_the_clock_does_not_stop_with_a_frozen_one() -> None:
         time.sleep(0.02)
         assert time.monotonic() == frozen
         assert clock() - real >= 0.02
+
+
+def test_an_empty_address_is_none_and_not_the_default() -> None:
+    with pytest.raises(ConfigurationError, match="url: expected an address such as redis://host"):
+        resolve_url("")
