@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import difflib
 import hashlib
 import json
 import re
@@ -28,6 +29,13 @@ from flowcraft_sdk.protocol.bounds import (
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 DIGEST_BYTES = 12
 """Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
+
+_SIMILAR = 0.85
+"""Of `difflib`'s ratio, from which on an undeclared key counts as a misspelt input."""
+_SIMILAR_OF_A_MISFIT = 0.6
+"""The same for a context that is refused anyway: a likely name helps, and a wrong guess costs nothing."""
+_LONGEST_COMPARED = 100
+_MOST_MISSPELT = 10
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -76,14 +84,17 @@ def check_tags(tags: Any) -> list[str]:
 
 
 def check_known_run_id(run_id: Any) -> str:
-    """The id of a run that is there, be it one that no user can give.
+    """The id of a run that exists: one that a user gave, or the id of a child run (PARENT~NUMBER).
 
     Raises:
-        ConfigurationError: no run has such an id.
+        ConfigurationError: no run can have such an id.
     """
     checked = check_text(run_id, "a run id", LONGEST_PATH)
-    if not checked.isprintable() or "|" in checked:
-        raise ConfigurationError(f"no run has the id {shown(run_id)}")
+    root, *numbers = checked.split("~")
+    if not RUN_ID.fullmatch(root) or not all(number.isascii() and number.isalnum() for number in numbers):
+        raise ConfigurationError(
+            f"no run has the id {shown(run_id)}: a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, with ~NUMBER for a child run"
+        )
     return checked
 
 
@@ -141,12 +152,39 @@ def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[
     """The context with defaults filled in.
 
     Raises:
-        InvalidInputError: something is missing or has another type.
+        InvalidInputError: something is missing, has another type, or is misspelt.
     """
     filled, errors = fill_contract(contract, values)
+    errors += misspelt_inputs(contract, values, _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT)
     if errors:
         raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_told(errors)}", errors)
     return filled
+
+
+def misspelt_inputs(
+    contract: Mapping[str, Any], values: Mapping[str, Any], cutoff: float = _SIMILAR
+) -> list[dict[str, Any]]:
+    """Keys that are no inputs of the blueprint but look like one that is not given.
+
+    Other keys that the blueprint does not declare are part of the context like any other. A misspelt input is not: its
+    default would be used in its place, and nothing would say so.
+    """
+    absent = {_without_separators(name): name for name in contract if name not in values}
+    errors = []
+    for key in values if absent else ():
+        if key in contract or len(key) > _LONGEST_COMPARED:
+            continue
+        similar = difflib.get_close_matches(_without_separators(key), absent, 1, cutoff)
+        if similar:
+            message = f"is no input of the blueprint; did you mean '{absent[similar[0]]}'?"
+            errors.append({"loc": (key,), "type": "unexpected", "msg": message})
+            if len(errors) == _MOST_MISSPELT:
+                break
+    return errors
+
+
+def _without_separators(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:

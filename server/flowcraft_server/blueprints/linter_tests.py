@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk.protocol.context_input import misspelt_inputs
 from flowcraft_server.blueprints.linter_findings import Findings
 from flowcraft_server.blueprints.loader_contract import fits
 
@@ -33,6 +34,9 @@ def _check_input(findings: Findings, given: Mapping[str, Any], path: Path) -> No
         elif "enum" in rule and given[name] not in rule["enum"]:
             known = ", ".join(map(repr, rule["enum"]))
             findings.error((*path, name), f"the run would be refused: expected one of {known}")
+    for misspelt in misspelt_inputs(findings.blueprint.inputs_contract or {}, given):
+        name = misspelt["loc"][0]
+        findings.error((*path, name), f"the run would be refused: '{name}' {misspelt['msg']}", key=True)
 
 
 def _check_mocks(findings: Findings, mocks: Mapping[str, Mapping[str, Any]], path: Path) -> None:

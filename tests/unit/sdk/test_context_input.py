@@ -15,6 +15,7 @@ from flowcraft_sdk.protocol.bounds import check_moment, check_span
 from flowcraft_sdk.protocol.context_input import (
     as_context,
     check_contract,
+    check_known_run_id,
     check_run_id,
     check_tags,
     digest,
@@ -145,6 +146,8 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
         ({"post": "p", "order": [1]}, "order: expected object, got list"),
         ({"post": "p", "tags": "text"}, "tags: expected array, got str"),
         ({"post": "p", "flag": 1}, "flag: expected boolean, got int"),
+        ({"post": "p", "limt": 4}, "limt: is no input of the blueprint; did you mean 'limit'?"),
+        ({"post": "p", "LIMIT": 4}, "LIMIT: is no input of the blueprint; did you mean 'limit'?"),
     ],
 )
 def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
@@ -153,6 +156,27 @@ def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
     assert str(caught.value) == f"the context does not fit blueprint 'b': {said}"
     name = said.partition(":")[0]
     assert caught.value.errors[0]["loc"] == (name,)
+
+
+@pytest.mark.parametrize("more", [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"x" * 1_000: 1}])
+def test_undeclared_keys_that_are_no_misspelt_inputs(more: dict[str, Any]) -> None:
+    assert check_contract("b", CONTRACT, {"post": "p", **more}) == {"post": "p", "limit": 3, **more}
+
+
+def test_a_misspelt_input_is_told_beside_the_missing_one() -> None:
+    with pytest.raises(InvalidInputError, match=r"post: is missing.*pots: is no input.*did you mean 'post'"):
+        check_contract("b", CONTRACT, {"pots": "p"})
+
+
+@pytest.mark.parametrize("run_id", ["a b", "a|b", "", "~1", "a~", "a~1|b", "a\n", "é", "a" * 201])
+def test_ids_that_no_run_has(run_id: str) -> None:
+    with pytest.raises(ConfigurationError, match="run id"):
+        check_known_run_id(run_id)
+
+
+def test_ids_of_runs_and_child_runs() -> None:
+    for run_id in ("a", "A-Z.0_9:x", "order-7~1", "order-7~12~3"):
+        assert check_known_run_id(run_id) == run_id
 
 
 def test_all_misfits_are_told_at_once() -> None:
