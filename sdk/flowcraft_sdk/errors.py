@@ -50,13 +50,13 @@ class BackendUnavailableError(FlowcraftError, ConnectionError):
 
 
 class BackendRefusedError(BackendUnavailableError):
-    """Redis answers, and refuses for a reason that passes. `trouble`: full, read-only, loading, cannot-save, ..."""
+    """Redis answers, and refuses for a reason that passes. `reason`: full, read-only, loading, cannot-save, ..."""
 
     code = "backend_refused"
 
-    def __init__(self, message: str, *, trouble: str = "", operation: str = "", maybe_applied: bool = False) -> None:
+    def __init__(self, message: str, *, reason: str = "", operation: str = "", maybe_applied: bool = False) -> None:
         super().__init__(message, operation=operation, maybe_applied=maybe_applied)
-        self.trouble = trouble
+        self.reason = reason
 
 
 class NotDurableError(BackendUnavailableError):

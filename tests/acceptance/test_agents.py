@@ -20,7 +20,7 @@ HANDLERS = {
     "llm-router": llm.route,
     "output": llm.output,
 }
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 APPLICANT = {
     "applicantName": "Ada",
@@ -49,7 +49,7 @@ def agents() -> Iterator[TestEnvironment]:
 def completed(env: TestEnvironment, blueprint: str, context: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """Run a blueprint; return its result and the nodes that ran."""
     handle = env.client.start(blueprint, context)
-    result = handle.result(timeout=PATIENCE)
+    result = handle.result(timeout=TIMEOUT)
     nodes = handle.describe().nodes
     return result, {name for name, node in nodes.items() if node.status == "completed"}
 
@@ -129,7 +129,7 @@ def test_moderation(agents: TestEnvironment, post: str, branch: str, outcome: st
 
 def test_a_subflow_is_a_run_of_its_own(agents: TestEnvironment) -> None:
     handle = agents.client.start("job-application", APPLICANT)
-    handle.result(timeout=PATIENCE)
+    handle.result(timeout=TIMEOUT)
     (child,) = handle.describe().children
     assert agents.client.get_handle(child).describe().blueprint_id == "job-interview"
 
@@ -139,7 +139,7 @@ def test_an_action_that_no_edge_has_runs_none_of_the_branches() -> None:
     with TestEnvironment(blueprints=ROOT / "blueprints", handlers=HANDLERS, models=scripted(script)) as env:
         handle = env.client.start("content-moderation", {"userId": "u", "userPost": "Nice weather."})
         with pytest.raises(RunFailedError) as caught:
-            handle.result(timeout=PATIENCE)
+            handle.result(timeout=TIMEOUT)
         failure = caught.value.failure
         assert failure is not None
         assert failure.node_id == "triage_post"
@@ -157,7 +157,7 @@ def test_an_unclear_reply_is_asked_again_and_then_fails_the_run() -> None:
     with TestEnvironment(blueprints=ROOT / "blueprints", handlers=HANDLERS, models=scripted(script)) as env:
         handle = env.client.start("job-application", APPLICANT)
         with pytest.raises(RunFailedError, match="hard to say") as caught:
-            handle.result(timeout=PATIENCE)
+            handle.result(timeout=TIMEOUT)
         failure = caught.value.failure
         assert failure is not None
         assert (failure.node_id, failure.attempt) == ("check_qualifications", 3)

@@ -20,7 +20,7 @@ HANDLERS = {
     "llm-router": llm.route,
     "output": llm.output,
 }
-PATIENCE = 20.0
+TIMEOUT = 20.0
 APPLICANT = {"applicantName": "Ada", "resume": "TypeScript, Node.js, SQL", "coverLetter": "Dear Sir or Madam"}
 
 # What a prompt asks, and the answer; a prompt that none of them knows is echoed, cut short.
@@ -116,7 +116,7 @@ if REFERENCE.is_dir():
         reference: TestEnvironment, blueprint: str, context: Mapping[str, Any], skipped: set[str], expected: list[str]
     ) -> None:
         handle = reference.client.start(blueprint, context)
-        result = handle.result(timeout=PATIENCE)
+        result = handle.result(timeout=TIMEOUT)
         for text in expected:
             assert text in result["final_output"]
         nodes = handle.describe().nodes
@@ -132,6 +132,6 @@ if REFERENCE.is_dir():
         with TestEnvironment(blueprints=REFERENCE, handlers=HANDLERS, models=models) as env:
             handle = env.client.start("400", {"userId": "u1", "userPost": "hello"})
             with pytest.raises(RunFailedError, match=r"triage_post.*action_shrug.*action_ban"):
-                handle.result(timeout=PATIENCE)
+                handle.result(timeout=TIMEOUT)
             nodes = handle.describe().nodes
             assert not any(nodes[name].started_at for name in nodes if name.endswith("_branch") or name == "final_log")

@@ -23,7 +23,7 @@ from tests.acceptance.server_program import (
     write_deployment,
 )
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_its_workers_look_for_garbage_less_often(folder: Path, kind: str) -> Non
     )
     started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE=kind)
     with client_of(folder) as client:
-        assert client.start("chain", {"x": 3}).result(timeout=PATIENCE)["a"] == [YOUNG, True]
+        assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["a"] == [YOUNG, True]
 
 
 def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
@@ -80,7 +80,7 @@ def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
     ):
         assert text in server.said
     with client_of(folder) as client:
-        assert client.start("chain", {"x": 3}).result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["b"] == "slept"
     health = run_command(folder, "health")
     assert health.returncode == 0, health.stderr
     assert "healthy" in health.stdout
@@ -106,7 +106,7 @@ def test_a_drain_lets_what_runs_finish(folder: Path) -> None:
         assert server.ends() == 0, server.said
     again = started(folder, "dev")
     with client_of(folder) as client:
-        assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == server.process.pid
+        assert client.get_handle("r1").result(timeout=TIMEOUT)["a"] == server.process.pid
     assert len(pids_of_slow_nodes(folder)) == 1
     assert handle.run_id == "r1"
     again.signal(signal.SIGTERM)
@@ -127,7 +127,7 @@ def test_a_second_signal_hands_back_at_once(folder: Path) -> None:
     assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2, 5)
     (folder / "go").touch()
     with client_of(folder) as client:
-        pid = client.get_handle("r1").result(timeout=PATIENCE)["a"]
+        pid = client.get_handle("r1").result(timeout=TIMEOUT)["a"]
         assert pid == pids_of_slow_nodes(folder)[-1] != server.process.pid
     again.signal(signal.SIGTERM)
     assert again.ends() == 0
@@ -144,7 +144,7 @@ def test_after_a_kill_the_next_one_takes_everything_over(folder: Path) -> None:
     again = started(folder, "dev")
     assert "joined the server that runs already" in again.said
     with client_of(folder) as client:
-        pid = client.get_handle("r1").result(timeout=PATIENCE)["a"]
+        pid = client.get_handle("r1").result(timeout=TIMEOUT)["a"]
         assert pid == pids_of_slow_nodes(folder)[-1] != server.process.pid
     again.signal(signal.SIGTERM)
     assert again.ends() == 0
@@ -158,7 +158,7 @@ def test_two_in_one_folder_share_the_store(folder: Path) -> None:
     first.signal(signal.SIGHUP)
     assert first.ends() == 0
     with client_of(folder) as client:
-        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     second.signal(signal.SIGTERM)
     assert second.ends() == 0
     assert running_url(folder / ".flowcraft" / "data") is None
@@ -167,14 +167,14 @@ def test_two_in_one_folder_share_the_store(folder: Path) -> None:
 def test_a_store_that_dies_is_started_again_under_the_workers(folder: Path) -> None:
     server = started(folder, "dev")
     with client_of(folder) as client:
-        assert client.start("chain", {"x": 1}, run_id="before").result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 1}, run_id="before").result(timeout=TIMEOUT)["b"] == "slept"
     url = running_url(folder / ".flowcraft" / "data")
     assert url is not None
     os.kill(int(redis.Redis.from_url(url).info("server")["process_id"]), signal.SIGKILL)
     server.wait_for("it was started again")
     with client_of(folder) as client:
-        assert client.get_handle("before").result(timeout=PATIENCE)["b"] == "slept"
-        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+        assert client.get_handle("before").result(timeout=TIMEOUT)["b"] == "slept"
+        assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     server.signal(signal.SIGTERM)
     assert server.ends() == 0
 
@@ -191,7 +191,7 @@ def test_worker_processes(folder: Path) -> None:
         assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2)
         server.wait_for("was killed by SIGKILL")
         (folder / "go").touch()
-        assert client.get_handle("r1").result(timeout=PATIENCE)["a"] == pids_of_slow_nodes(folder)[1]
+        assert client.get_handle("r1").result(timeout=TIMEOUT)["a"] == pids_of_slow_nodes(folder)[1]
     server.signal(signal.SIGTERM)
     assert server.ends() == 0, server.said
 
@@ -211,9 +211,9 @@ def test_processes_of_several_threads(folder: Path) -> None:
         assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 6)
         server.wait_for("was killed by SIGKILL")
         (folder / "go").touch()
-        assert {run.result(timeout=PATIENCE)["a"] for run in runs} == {second, *pids_of_slow_nodes(folder)[4:]}
+        assert {run.result(timeout=TIMEOUT)["a"] for run in runs} == {second, *pids_of_slow_nodes(folder)[4:]}
         assert first not in pids_of_slow_nodes(folder)[4:]
-        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     server.signal(signal.SIGTERM)
     assert server.ends() == 0, server.said
 
@@ -229,10 +229,10 @@ def test_a_worker_process_ends_for_a_function_that_does_not_return(folder: Path,
         (deaf,) = pids_of_slow_nodes(folder)
         if how == "cancelled":
             assert run.cancel("enough", grace=0.2)
-        assert run.wait(timeout=PATIENCE).status == ("cancelled" if how == "cancelled" else "failed")
+        assert run.wait(timeout=TIMEOUT).status == ("cancelled" if how == "cancelled" else "failed")
         assert eventually(lambda: not alive(deaf))
         server.wait_for("ended with exit code 75")
-        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     server.signal(signal.SIGTERM)
     assert server.ends() == 0, server.said
 
@@ -255,7 +255,7 @@ def test_run_and_worker_on_an_external_redis(folder: Path, external: str) -> Non
     worker = started(folder, "worker", "--queue", "other", REDIS_URL=external)
     assert "on queue other" in worker.said
     with Client(external, namespace="acceptance") as client:
-        assert client.start("chain", {"x": 1}).result(timeout=PATIENCE)["b"] == "slept"
+        assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     assert run_command(folder, "health", REDIS_URL=external).returncode == 0
     for process in (server, worker):
         process.signal(signal.SIGTERM)

@@ -23,7 +23,7 @@ from tests.chaos.handlers import FOLDER, HANDLERS
 from tests.chaos.misbehaviour import SHARE
 
 NAMESPACE = "chaos"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 FILE = """
 name: {namespace}

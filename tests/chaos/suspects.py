@@ -23,7 +23,7 @@ from flowcraft_server.testing.environment import read_blueprints
 from tests.acceptance.server_program import Server, eventually
 
 NAMESPACE = "suspects"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 FILE = """
 name: suspects
 handlers:
@@ -141,13 +141,13 @@ def trial(folder: Path, *, guilty: str, guilty_count: int, coroutines: int, func
 
             def wait() -> None:
                 for handle in (*bad, *good):
-                    handle.wait(timeout=max(1.0, PATIENCE - (time.monotonic() - begin)))
+                    handle.wait(timeout=max(1.0, TIMEOUT - (time.monotonic() - begin)))
 
             meanwhile = load.rate(until=wait)
             seconds = time.monotonic() - begin
             load.stop()
             completed = sum(handle.status().value == "completed" for handle in good)
-            blamed = [letter.run_id for letter in client.operator.dead_letters(limit=1000)]
+            blamed = [letter.run_id for letter in client.admin.dead_letters(limit=1000)]
         for server in servers:
             server.signal(signal.SIGTERM)
         for server in servers:

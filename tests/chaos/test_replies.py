@@ -19,7 +19,7 @@ from tests.chaos.verdict import judge
 Make = Callable[..., Deployment]
 RUNS = 42
 LOSS = 0.05
-PATIENCE = 40.0
+TIMEOUT = 40.0
 
 
 def started(chaos: Deployment, chance: random.Random) -> dict[str, tuple[str, int]]:
@@ -47,7 +47,7 @@ def test_replies_lost_between_the_workers_and_redis(deployed: Make, seed: int) -
             chaos.add_worker(proxy.url)
         proxy.loss = LOSS
         runs = started(chaos, random.Random(seed))
-        verdict = judge(chaos, runs, PATIENCE)
+        verdict = judge(chaos, runs, TIMEOUT)
         proxy.loss = 0.0
     assert verdict.is_clean(), verdict.faults()
     assert proxy.lost > 20
@@ -75,7 +75,7 @@ def test_the_script_cache_flushed_under_way(deployed: Make, seed: int) -> None:
     for _ in range(40):
         chaos.redis.script_flush()
         time.sleep(0.02)
-    verdict = judge(chaos, runs, PATIENCE)
+    verdict = judge(chaos, runs, TIMEOUT)
     assert verdict.is_clean(), verdict.faults()
 
 
@@ -93,7 +93,7 @@ def test_messages_in_hueys_queue(deployed: Make, seed: int, what: str) -> None:
     for _ in range(100):
         meddle(chaos, wake, what)
         time.sleep(0.01)
-    verdict = judge(chaos, runs, PATIENCE)
+    verdict = judge(chaos, runs, TIMEOUT)
     assert verdict.is_clean(), verdict.faults()
     assert chaos.told().again() == 0
 

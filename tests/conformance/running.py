@@ -12,7 +12,7 @@ from flowcraft_server.testing import TestEnvironment
 
 FILE = Path(os.environ.get("FLOWCRAFT_CONFORMANCE_CASES", Path(__file__).with_name("cases.json")))
 CASES: list[dict[str, Any]] = json.loads(FILE.read_text("utf-8"))["cases"]
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def start_all(env: TestEnvironment, cases: Iterable[dict[str, Any]] = CASES) -> dict[str, Handle[Any]]:
@@ -24,7 +24,7 @@ def start_all(env: TestEnvironment, cases: Iterable[dict[str, Any]] = CASES) -> 
         ids = {blueprint["id"] for blueprint in blueprints}
         if ids & published:
             for handle in handles.values():
-                handle.wait(timeout=PATIENCE)
+                handle.wait(timeout=TIMEOUT)
             published.clear()
         published |= ids
         env.publish(blueprints)
@@ -34,7 +34,7 @@ def start_all(env: TestEnvironment, cases: Iterable[dict[str, Any]] = CASES) -> 
 
 def differences(handle: Handle[Any], case: dict[str, Any]) -> list[str]:
     """How the run of a case differs from what is expected; empty when it conforms."""
-    snapshot = handle.wait(timeout=PATIENCE)
+    snapshot = handle.wait(timeout=TIMEOUT)
     described = handle.describe(ctx=True)
     expected = case["expected"]
     found = []

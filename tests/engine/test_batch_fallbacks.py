@@ -9,7 +9,7 @@ from flowcraft_sdk import NodeContext
 from flowcraft_server.testing import TestEnvironment
 
 Make = Callable[..., TestEnvironment]
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 def double(ctx: NodeContext) -> Any:
@@ -33,7 +33,7 @@ def test_the_fallback_of_a_map_gets_the_whole_list(environment: Make, live: int)
     nodes = [m, {"id": "fb", "uses": "instead"}, {"id": "z", "uses": "echo"}]
     edges = [{"source": "m", "target": "z"}]
     env = environment(blueprints={"id": "g", "nodes": nodes, "edges": edges}, handlers=HANDLERS)
-    assert env.client.execute("g", {"items": [1, None, 3]}, timeout=PATIENCE)["z"] == ["instead of", [1, None, 3]]
+    assert env.client.execute("g", {"items": [1, None, 3]}, timeout=TIMEOUT)["z"] == ["instead of", [1, None, 3]]
 
 
 def test_a_scatter_that_is_caught_in_a_later_round_does_not_gather_the_round_before(environment: Make) -> None:
@@ -64,4 +64,4 @@ def test_a_scatter_that_is_caught_in_a_later_round_does_not_gather_the_round_bef
         "edges": [dict(zip(("source", "target", "action"), edge.split(), strict=False)) for edge in edges],
     }
     env = environment(blueprints=g, handlers={**HANDLERS, "lists": lists, "note": note})
-    assert env.client.execute("g", timeout=PATIENCE)["seen"] == [[2, 4], [], [6]]
+    assert env.client.execute("g", timeout=TIMEOUT)["seen"] == [[2, 4], [], [6]]

@@ -164,8 +164,8 @@ def test_lists_and_the_doctor_beside_a_broken_record(env: TestEnvironment, damag
         listed = {run.run_id: run for run in env.client.list_runs(**options)}
         assert set(innocent(runs)) <= set(listed), options
     assert "broken" in {run.run_id for run in env.client.list_runs()}, "nothing is hidden"
-    assert any(defect.run_id == "broken" for defect in env.client.operator.examine())
-    env.client.operator.examine(fix=True)
+    assert any(defect.run_id == "broken" for defect in env.client.admin.examine())
+    env.client.admin.examine(fix=True)
     worker = env.add_worker()
     for run in innocent(runs):
         assert env.client.get_handle(run).result(timeout=10) == {"a": 1}
@@ -201,20 +201,20 @@ def test_a_field_that_cannot_be_read_is_told_and_no_traceback(env: TestEnvironme
     except RunBrokenError as error:
         assert error.run_id == "broken"
     field(name, None)(env, "broken")
-    env.client.operator.examine("broken", fix=True)
+    env.client.admin.examine("broken", fix=True)
 
 
 @damaged
 def test_the_doctor_ends_what_it_cannot_mend(env: TestEnvironment, damage: Damage) -> None:
     env.client.start("one", {}, run_id="broken")
     damage(env, "broken")
-    defects = env.client.operator.examine(fix=True)
+    defects = env.client.admin.examine(fix=True)
     assert {"record-broken", "field-broken"} & {defect.kind for defect in defects}
     if damage is another_type:
         assert [run.run_id for run in env.client.list_runs()] == [], "it is taken off the lists"
         assert env.link.redis.get(env.keys.run("broken")) == b"no hash", "what somebody else wrote is not touched"
         return
-    assert env.client.operator.examine() == []
+    assert env.client.admin.examine() == []
     worker = env.add_worker()
     run = env.client.get_handle("broken")
     if damage in (DAMAGES["node"], DAMAGES["no-plan"]):
@@ -231,11 +231,11 @@ def test_what_was_set_aside_comes_back_once_it_can_be_read(env: TestEnvironment)
     env.link.redis.set(env.keys.run("broken"), "no hash")
     env.clock.advance(3601)
     sweep(env)
-    (told,) = [defect for defect in env.client.operator.examine() if defect.kind == "set-aside"]
+    (told,) = [defect for defect in env.client.admin.examine() if defect.kind == "set-aside"]
     assert (told.run_id, told.subject) == ("broken", "timers W|broken|a") and "WRONGTYPE" in told.explanation
     env.link.redis.rename(env.keys.run("broken") + ":aside", env.keys.run("broken"))
-    env.client.operator.examine(fix=True)
-    assert set_aside(env) == [] and env.client.operator.examine() == []
+    env.client.admin.examine(fix=True)
+    assert set_aside(env) == [] and env.client.admin.examine() == []
     worker = env.add_worker()
     env.client.get_handle("broken").result(timeout=10)
     worker.stop()
@@ -255,10 +255,10 @@ def test_a_parent_stops_beside_a_broken_child(env: TestEnvironment, damage: Dama
     assert up.status() is RunStatus.CANCELLED
     if damage is another_type:
         env.link.redis.delete(env.keys.run(child), env.keys.events(child))
-    env.client.operator.examine(fix=True)
+    env.client.admin.examine(fix=True)
     if damage is not another_type and not env.client.get_handle(child).done():
         env.client.get_handle(child).cancel(grace=0)
-    env.client.operator.examine(fix=True)
+    env.client.admin.examine(fix=True)
 
 
 @damaged
@@ -293,10 +293,10 @@ def test_a_key_of_another_type_stops_no_run(env: TestEnvironment, name: str) -> 
     worker.drain(5)
     worker.stop()
     assert f"key {name}" in set_aside(env)
-    assert any(defect.kind == "set-aside" and name in defect.explanation for defect in env.client.operator.examine())
+    assert any(defect.kind == "set-aside" and name in defect.explanation for defect in env.client.admin.examine())
     env.link.redis.delete(key)
-    env.client.operator.examine(fix=True)
-    env.client.operator.examine("r", fix=True)
+    env.client.admin.examine(fix=True)
+    env.client.admin.examine("r", fix=True)
     assert set_aside(env) == []
 
 

@@ -13,7 +13,7 @@ from flowcraft_server.testing import TestEnvironment
 
 GRAPH = {"id": "one", "nodes": [{"id": "n", "uses": "mostly-quick"}]}
 RUNS = 120
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 class MostlyQuick:
@@ -29,13 +29,13 @@ class MostlyQuick:
         event = ctx.context.get("until")
         if event:
             self.waiting[event].release()
-            self.events[event].wait(6 * PATIENCE)
+            self.events[event].wait(6 * TIMEOUT)
         return ctx.run_id
 
 
 @pytest.fixture(autouse=True)
 def _the_stock_keeper_comes_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowcraft_server.executor.work_loop.LOOK_ANYWAY", 2 * PATIENCE)
+    monkeypatch.setattr("flowcraft_server.executor.work_loop.LOOK_ANYWAY", 2 * TIMEOUT)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def environment(handler: MostlyQuick) -> Iterator[Callable[..., TestEnvironment]
         opened.append(env.__enter__())
         for _ in range(threads * workers):
             env.client.start("one", {"until": "gate"})
-            assert handler.waiting["gate"].acquire(timeout=PATIENCE)
+            assert handler.waiting["gate"].acquire(timeout=TIMEOUT)
         return env
 
     yield build
@@ -75,7 +75,7 @@ def queued_around_a_slow_one(env: TestEnvironment, handler: MostlyQuick) -> tupl
     slow = env.client.start("one", {"until": "slow"}, run_id="slow")
     quick += [env.client.start("one") for _ in range(RUNS)]
     handler.events["gate"].set()
-    assert handler.waiting["slow"].acquire(timeout=PATIENCE)
+    assert handler.waiting["slow"].acquire(timeout=TIMEOUT)
     return slow, quick
 
 
@@ -86,10 +86,10 @@ def test_what_was_claimed_beside_a_slow_node_is_run_elsewhere(
     env = environment(threads, workers)
     slow, quick = queued_around_a_slow_one(env, handler)
     for handle in quick:
-        assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
+        assert handle.result(timeout=TIMEOUT)["n"] == handle.run_id
     assert slow.status() is RunStatus.RUNNING
     handler.events["slow"].set()
-    assert slow.result(timeout=PATIENCE)["n"] == "slow"
+    assert slow.result(timeout=TIMEOUT)["n"] == "slow"
     assert handler.calls.count("slow") == 1
 
 
@@ -104,7 +104,7 @@ def test_what_is_finished_is_recorded_while_its_thread_runs_a_slow_node(
         len(finished) >= RUNS // 2
     )  # on a machine with much to do some go back to the queue, and begin after the slow one
     for handle in finished:
-        assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
+        assert handle.result(timeout=TIMEOUT)["n"] == handle.run_id
 
 
 def test_nodes_claimed_ahead_go_back_when_the_worker_drains(
@@ -115,14 +115,14 @@ def test_nodes_claimed_ahead_go_back_when_the_worker_drains(
     assert env.workers[0].drain(0.2) is False
     env.add_worker()
     for handle in quick:
-        assert handle.result(timeout=PATIENCE)["n"] == handle.run_id
+        assert handle.result(timeout=TIMEOUT)["n"] == handle.run_id
     handler.events["slow"].set()
-    assert slow.result(timeout=PATIENCE)["n"] == "slow"
+    assert slow.result(timeout=TIMEOUT)["n"] == "slow"
 
 
 def test_what_follows_a_node_that_reported_progress_is_not_left_in_stock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its outcome is sent by another thread, after the progress: nobody may be there to take what the reply would bring."""
-    monkeypatch.setattr("flowcraft_server.executor.work_loop.STUCK", 2 * PATIENCE)
+    monkeypatch.setattr("flowcraft_server.executor.work_loop.STUCK", 2 * TIMEOUT)
     chain = {
         "id": "chain",
         "nodes": [{"id": name, "uses": "says"} for name in "abc"],
@@ -134,4 +134,4 @@ def test_what_follows_a_node_that_reported_progress_is_not_left_in_stock(monkeyp
 
     with TestEnvironment(blueprints=chain, handlers={"says": says}) as env:
         for _ in range(5):
-            assert env.client.start("chain").wait(PATIENCE).status is RunStatus.COMPLETED
+            assert env.client.start("chain").wait(TIMEOUT).status is RunStatus.COMPLETED

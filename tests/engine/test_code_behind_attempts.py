@@ -14,7 +14,7 @@ from flowcraft_server.executor.liveness import Liveness, thread_runs
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 Make = Callable[..., TestEnvironment]
 
 
@@ -32,7 +32,7 @@ def lines() -> Any:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > until:
             return False
@@ -42,7 +42,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def failure_of(env: TestEnvironment, run: Any) -> str:
     with pytest.raises(RunFailedError) as caught:
-        run.result(timeout=PATIENCE)
+        run.result(timeout=TIMEOUT)
     return str(caught.value.failure.type)
 
 
@@ -85,7 +85,7 @@ def test_coroutines_that_do_not_end_leave_room_for_others(environment: Make) -> 
     )
     for run in [env.client.start("f") for _ in range(2)]:
         assert failure_of(env, run) == "NodeTimeout"
-    assert env.client.start("g").result(timeout=PATIENCE) == {"node": "done"}
+    assert env.client.start("g").result(timeout=TIMEOUT) == {"node": "done"}
     assert env.workers[0].counters.coroutines_abandoned == 2
     let_go.set()
     assert eventually(lambda: env.workers[0].counters.coroutines_abandoned == 0)
@@ -95,7 +95,7 @@ def test_functions_that_do_not_return_hold_up_nothing(environment: Make, lines: 
     let_go = threading.Event()
 
     def stuck(ctx: NodeContext) -> None:
-        let_go.wait(PATIENCE)
+        let_go.wait(TIMEOUT)
 
     env = environment(
         blueprints={"f": node("stuck", "timeout: 50ms"), "g": node("quick")},
@@ -106,20 +106,20 @@ def test_functions_that_do_not_return_hold_up_nothing(environment: Make, lines: 
     for _ in range(2):  # as many as there are threads, twice
         for run in [env.client.start("f") for _ in range(2)]:
             assert failure_of(env, run) == "NodeTimeout"
-        assert env.client.start("g").result(timeout=PATIENCE) == {"node": "done"}
+        assert env.client.start("g").result(timeout=TIMEOUT) == {"node": "done"}
     assert eventually(lambda: worker.counters.threads_abandoned == 4)
     assert any("let_go.wait" in line or "test_code_behind_attempts.py" in line for line in lines)
     let_go.set()
     assert eventually(lambda: worker.counters.threads_abandoned == 0)
     assert eventually(lambda: sum(thread.name.startswith("Worker-") for thread in threading.enumerate()) <= 2)
-    assert env.client.start("g").result(timeout=PATIENCE) == {"node": "done"}
+    assert env.client.start("g").result(timeout=TIMEOUT) == {"node": "done"}
 
 
 def test_a_process_that_loses_too_many_threads_is_replaced(environment: Make) -> None:
     let_go, replaced = threading.Event(), threading.Event()
 
     def stuck(ctx: NodeContext) -> None:
-        let_go.wait(PATIENCE)
+        let_go.wait(TIMEOUT)
 
     env = environment(
         blueprints={"f": node("stuck", "timeout: 50ms")},
@@ -129,7 +129,7 @@ def test_a_process_that_loses_too_many_threads_is_replaced(environment: Make) ->
     env.workers[0]._replace_process = replaced.set
     for _ in range(2):
         assert failure_of(env, env.client.start("f")) == "NodeTimeout"
-    assert replaced.wait(PATIENCE)
+    assert replaced.wait(TIMEOUT)
     assert b"abandonedThreads" in (env.link.redis.hget(env.keys.worker(env.workers[0].settings.worker_id), "exhausted"))
     let_go.set()
 
@@ -138,7 +138,7 @@ def test_a_coroutine_that_holds_up_the_loop_is_named(environment: Make, lines: l
     let_go = threading.Event()
 
     async def blocking(ctx: AsyncNodeContext) -> str:
-        let_go.wait(PATIENCE)
+        let_go.wait(TIMEOUT)
         return "done"
 
     env = environment(blueprints={"f": node("blocking")}, handlers={"blocking": blocking})
@@ -148,7 +148,7 @@ def test_a_coroutine_that_holds_up_the_loop_is_named(environment: Make, lines: l
     assert "test_code_behind_attempts.py" in line
     assert "in blocking" in line
     let_go.set()
-    assert run.result(timeout=PATIENCE) == {"node": "done"}
+    assert run.result(timeout=TIMEOUT) == {"node": "done"}
     assert "event_loop_blocked" in {event.data.get("name") for event in run.events(follow=False)}
     assert env.workers[0].counters.loop_blocked == 1
 
@@ -157,7 +157,7 @@ def test_the_timeout_of_a_coroutine_that_holds_up_the_loop_counts(environment: M
     let_go = threading.Event()
 
     async def blocking(ctx: AsyncNodeContext) -> None:
-        let_go.wait(PATIENCE)
+        let_go.wait(TIMEOUT)
 
     env = environment(blueprints={"f": node("blocking", "timeout: 100ms")}, handlers={"blocking": blocking})
     assert failure_of(env, env.client.start("f")) == "NodeTimeout"  # while the loop stands
@@ -171,7 +171,7 @@ def test_other_coroutines_run_elsewhere_while_one_holds_up_the_loop(environment:
     async def blocking(ctx: AsyncNodeContext) -> str:
         await asyncio.sleep(0.05)
         calls.append("blocking")
-        let_go.wait(PATIENCE)
+        let_go.wait(TIMEOUT)
         return "done after all"
 
     async def innocent(ctx: AsyncNodeContext) -> str:
@@ -185,10 +185,10 @@ def test_other_coroutines_run_elsewhere_while_one_holds_up_the_loop(environment:
         settings=WorkerSettings(lease=0.6, heartbeat=0.2),
     )
     blocked, other = env.client.start("f"), env.client.start("g")
-    assert other.result(timeout=PATIENCE) == {"node": "done"}  # while the loop that it began on stands
+    assert other.result(timeout=TIMEOUT) == {"node": "done"}  # while the loop that it began on stands
     assert env.workers[0].counters.loops_replaced == 1
     let_go.set()
-    assert blocked.result(timeout=PATIENCE) == {"node": "done after all"}
+    assert blocked.result(timeout=TIMEOUT) == {"node": "done after all"}
     assert calls.count("blocking") == 1
     assert eventually(lambda: env.workers[0]._loop.retired == 0)
 
@@ -209,7 +209,7 @@ def test_an_attempt_without_code_is_given_up_and_run_again(environment: Make) ->
         handlers={"vanishes": vanishes},
         settings=WorkerSettings(lease=60.0, heartbeat=0.1),
     )
-    assert env.client.start("f").result(timeout=PATIENCE) == {"node": "done"}
+    assert env.client.start("f").result(timeout=TIMEOUT) == {"node": "done"}
     assert began == [1, 2]
     assert env.workers[0].counters.attempts_given_up == 1
 

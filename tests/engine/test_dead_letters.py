@@ -68,7 +68,7 @@ def letter(env: TestEnvironment, run_id: str = "r", **options: Any) -> DeadLette
     env.client.start("g", {"x": [1], "gone": None}, run_id=run_id, **options)
     complete_first(env)
     kill(env)
-    (found,) = [each for each in env.client.operator.dead_letters() if each.run_id == run_id]
+    (found,) = [each for each in env.client.admin.dead_letters() if each.run_id == run_id]
     return found
 
 
@@ -98,7 +98,7 @@ def test_a_replay_is_a_new_run_with_the_context_that_the_old_one_was_started_wit
     letter(env, tags=["blue"], memo={"by": "test"})
     before = env.client.get_handle("r").describe(ctx=True, outputs=True)
     assert before.ctx is not None and before.ctx["x"] == "overwritten"
-    again = env.client.operator.replay("r")
+    again = env.client.admin.replay("r")
     assert (again.run_id, again.attached) == ("r~replay", False)
     env.add_worker()
     assert again.result(10) == {"w": [1], "a": "overwritten", "x": "overwritten", "more": 1}
@@ -106,9 +106,9 @@ def test_a_replay_is_a_new_run_with_the_context_that_the_old_one_was_started_wit
     assert (told.forked_from, told.tags, told.memo) == ("r", ("blue",), {"by": "test"})
     assert told.blueprint_version == before.blueprint_version
     assert env.client.get_handle("r").describe(ctx=True, outputs=True) == before, "an ended run never changes"
-    assert env.client.operator.dead_letters() == []
+    assert env.client.admin.dead_letters() == []
     with pytest.raises(DeadLetterNotFoundError):
-        env.client.operator.replay("r")
+        env.client.admin.replay("r")
 
 
 def test_the_start_context_is_what_it_was(env: TestEnvironment) -> None:
@@ -119,12 +119,12 @@ def test_the_start_context_is_what_it_was(env: TestEnvironment) -> None:
 
 def test_a_replay_that_was_cut_off_is_taken_up(env: TestEnvironment) -> None:
     letter(env)
-    env.client.operator.replay("r")
+    env.client.admin.replay("r")
     env.link.redis.zadd(env.keys.dead, {"r|a": 1})  # as if it had ended before it dropped the letter
-    again = env.client.operator.replay("r")
+    again = env.client.admin.replay("r")
     assert again.attached
     assert env.client.count_runs() == 2
-    assert env.client.operator.dead_letters() == []
+    assert env.client.admin.dead_letters() == []
 
 
 def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> None:
@@ -136,32 +136,32 @@ def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> 
     assert env.link.call(child) == [b"ok", b"top~1"]
     complete_first(env)
     kill(env)
-    (found,) = env.client.operator.dead_letters()
+    (found,) = env.client.admin.dead_letters()
     assert found.run_id == "top~1"
     with pytest.raises(RunStateError, match="run top is still running; replay it when it has ended"):
-        env.client.operator.replay("top~1")
+        env.client.admin.replay("top~1")
     env.client.get_handle("top").cancel(grace=0)
-    assert env.client.operator.replay("top~1").run_id == "top~replay"
+    assert env.client.admin.replay("top~1").run_id == "top~replay"
 
 
 def test_a_run_that_goes_on_is_not_done_again(env: TestEnvironment) -> None:
     env.client.start("with", run_id="r")
     kill(env)
-    assert [each.node_id for each in env.client.operator.dead_letters()] == ["a"], "its fallback goes on"
+    assert [each.node_id for each in env.client.admin.dead_letters()] == ["a"], "its fallback goes on"
     with pytest.raises(RunStateError, match=r"run r is still (queued|running)"):
-        env.client.operator.replay("r")
-    assert len(env.client.operator.dead_letters()) == 1
+        env.client.admin.replay("r")
+    assert len(env.client.admin.dead_letters()) == 1
 
 
 def test_dropping(env: TestEnvironment) -> None:
     letter(env)
     with pytest.raises(DeadLetterNotFoundError, match="no dead letter of run r, node 'w'"):
-        env.client.operator.drop("r", "w")
-    assert env.client.operator.drop("r", "a") == 1
+        env.client.admin.delete_dead_letters("r", "w")
+    assert env.client.admin.delete_dead_letters("r", "a") == 1
     with pytest.raises(DeadLetterNotFoundError):
-        env.client.operator.drop("r")
+        env.client.admin.delete_dead_letters("r")
     with pytest.raises(RunNotFoundError):
-        env.client.operator.replay("never")
+        env.client.admin.replay("never")
     assert env.client.get_handle("r").status() is RunStatus.FAILED
 
 
@@ -170,16 +170,16 @@ def test_letters_go_with_their_run(env: TestEnvironment) -> None:
     env.clock.advance(100)
     rules = [Keep("failed", 1000, None)]
     env.link.call(scripts.expire(env.keys, keep=rules, bytes=None, tombstone_age_ms=10**9, tombstone_count=9, limit=10))
-    assert env.client.operator.dead_letters() == []
+    assert env.client.admin.dead_letters() == []
     assert not env.link.redis.exists(env.keys.dead)
 
 
 def test_for_asyncio(env: TestEnvironment) -> None:
     async def use() -> None:
         async with AsyncClient(env.url, namespace=env.namespace) as client:
-            assert len(await client.operator.dead_letters(limit=1)) == 1
-            assert (await client.operator.replay("r")).run_id == "r~replay"
-            assert await client.operator.examine() == []
+            assert len(await client.admin.dead_letters(limit=1)) == 1
+            assert (await client.admin.replay("r")).run_id == "r~replay"
+            assert await client.admin.examine() == []
 
     letter(env)
     asyncio.run(use())

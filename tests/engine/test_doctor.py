@@ -64,15 +64,15 @@ def kinds(defects: list[Defect]) -> list[str]:
 
 def found_and_fixed(env: TestEnvironment, *expected: str, run_id: str | None = "r") -> list[Defect]:
     """The doctor finds these and no others, explains them, repairs them, and finds nothing any more."""
-    defects = env.client.operator.examine(run_id)
+    defects = env.client.admin.examine(run_id)
     assert kinds(defects) == sorted(expected)
     assert all(defect.explanation and defect.remedy and not defect.fixed for defect in defects)
     assert broken_invariants(env), "and the checker for tests does"
-    assert kinds(env.client.operator.examine(run_id)) == sorted(expected), "a look alone repairs nothing"
-    mended = env.client.operator.examine(run_id, fix=True)
+    assert kinds(env.client.admin.examine(run_id)) == sorted(expected), "a look alone repairs nothing"
+    mended = env.client.admin.examine(run_id, fix=True)
     assert kinds(mended) == sorted(expected) and all(defect.fixed for defect in mended)
-    assert env.client.operator.examine(run_id, fix=True) == [], "a second repair finds nothing to do"
-    assert env.client.operator.examine() == []
+    assert env.client.admin.examine(run_id, fix=True) == [], "a second repair finds nothing to do"
+    assert env.client.admin.examine() == []
     return mended
 
 
@@ -90,10 +90,10 @@ def test_a_healthy_store(env: TestEnvironment) -> None:
     env.client.start("chain")
     settle(env, "up")
     env.client.start("chain", delay=100, run_timeout=1000)
-    assert env.client.operator.examine() == []
+    assert env.client.admin.examine() == []
     assert broken_invariants(env) == []
     with pytest.raises(RunNotFoundError):
-        env.client.operator.examine("never")
+        env.client.admin.examine("never")
 
 
 class TestNodes:
@@ -123,9 +123,9 @@ class TestNodes:
     def test_a_child_that_is_gone(self, env: TestEnvironment) -> None:
         settle(env, "up")
         env.link.redis.delete(env.keys.run("r~1"), env.keys.events("r~1"))
-        assert kinds(env.client.operator.examine("r")) == ["child-missing", "park-count"]
-        env.client.operator.examine(fix=True)
-        assert env.client.operator.examine() == []
+        assert kinds(env.client.admin.examine("r")) == ["child-missing", "park-count"]
+        env.client.admin.examine(fix=True)
+        assert env.client.admin.examine() == []
         with pytest.raises(RunFailedError, match=r"subflow 'pause' \(run r.1\) failed"):
             finish(env)
 
@@ -186,9 +186,9 @@ class TestRuns:
     def test_the_plan_is_gone(self, env: TestEnvironment) -> None:
         settle(env, "pause")
         env.link.redis.delete(env.keys.plan(fields(env)["plan"]))
-        (defect,) = env.client.operator.examine("r")
+        (defect,) = env.client.admin.examine("r")
         assert defect.kind == "plan-missing"
-        env.client.operator.examine("r", fix=True)
+        env.client.admin.examine("r", fix=True)
         assert env.client.get_handle("r").status() is RunStatus.FAILED
         env.publish(GRAPHS)  # what has ended needs it to be shown
 
@@ -196,7 +196,7 @@ class TestRuns:
     def test_not_in_an_index(self, env: TestEnvironment, index: str) -> None:
         settle(env, "pause", tags=["blue"])
         env.link.redis.delete(env.keys.base + index)
-        (defect,) = env.client.operator.examine("r", fix=True)
+        (defect,) = env.client.admin.examine("r", fix=True)
         assert (defect.kind, defect.subject, defect.fixed) == ("not-in-index", index, True)
         assert [run.run_id for run in env.client.list_runs(tag="blue", status=RunStatus.WAITING)] == ["r"]
 
@@ -228,9 +228,9 @@ class TestFamilies:
     def test_the_parent_is_gone(self, env: TestEnvironment) -> None:
         settle(env, "up")
         env.link.redis.delete(env.keys.run("r"), env.keys.events("r"))
-        assert kinds(env.client.operator.examine("r~1")) == ["parent-missing"]
-        env.client.operator.examine(fix=True)
-        assert env.client.operator.examine() == []
+        assert kinds(env.client.admin.examine("r~1")) == ["parent-missing"]
+        env.client.admin.examine(fix=True)
+        assert env.client.admin.examine() == []
         env.client.get_handle("r~1").cancel(grace=0)
         assert env.link.redis.zrange(env.keys.ended("cancelled"), 0, -1) == [b"r~1"], "retention finds it"
 
@@ -261,23 +261,23 @@ def test_an_entry_that_stands_for_nothing(env: TestEnvironment, name: str, entry
 
 def test_many_entries_are_looked_at_in_slices(env: TestEnvironment) -> None:
     env.link.redis.zadd(env.keys.leases, {f"gone|n{number}": number for number in range(1234)})
-    assert len(env.client.operator.examine()) == 1234
-    assert len(env.client.operator.examine(fix=True)) == 1234
-    assert env.client.operator.examine() == []
+    assert len(env.client.admin.examine()) == 1234
+    assert len(env.client.admin.examine(fix=True)) == 1234
+    assert env.client.admin.examine() == []
 
 
 def test_a_worker_at_work_is_not_disturbed(env: TestEnvironment) -> None:
     env.add_worker()
     runs = [env.client.start("chain", run_id=f"n{number}") for number in range(200)]
     while not all(run.done() for run in runs):
-        assert env.client.operator.examine(fix=True) == []
+        assert env.client.admin.examine(fix=True) == []
     assert all(run.result() == {"a": 1, "b": 1} for run in runs)
 
 
 def test_a_lease_that_goes_on_without_its_worker(env: TestEnvironment) -> None:
     env.client.start("chain", {}, run_id="r")
     env.link.call(scripts.claim(env.keys, ClaimRequest("gone", 10_000, "default")))
-    assert env.client.operator.examine("r") == []
+    assert env.client.admin.examine("r") == []
     env.clock.advance(61, keep_leases=False)
     env.link.redis.zadd(env.keys.leases, {"r|a": 10**15})
     found_and_fixed(env, "worker-silent")

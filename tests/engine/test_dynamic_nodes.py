@@ -176,7 +176,7 @@ def test_its_fallback_catches_that(environment: Make) -> None:
     ],
 )
 def test_what_cannot_be_added_fails_the_run_and_says_why(environment: Make, nodes: list[Any], said: str) -> None:
-    settings = WorkerSettings(max_nodes=5, missing_handler_patience=0.0)
+    settings = WorkerSettings(max_nodes=5, missing_handler_timeout=0.0)
     env = environment(
         blueprints=PLANNED, handlers={"plan": planner(*nodes), "double": double, "see": see}, settings=settings
     )

@@ -219,7 +219,7 @@ class TestFailedRun:
         env = environment(
             handlers={"echo": echo},
             blueprints=graph({"a": "ecko"}),
-            settings=WorkerSettings(missing_handler_patience=0.0),
+            settings=WorkerSettings(missing_handler_timeout=0.0),
         )
         with pytest.raises(RunFailedError, match="no worker has a handler 'ecko'; known here: echo"):
             env.client.execute("g", timeout=10)

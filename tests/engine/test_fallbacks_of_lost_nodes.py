@@ -9,7 +9,7 @@ from flowcraft_sdk import NodeContext, NodeResult
 from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
 from tests.engine.constructs.test_inside_loops import around, tick
-from tests.engine.defects.graphs import PATIENCE, Make, echo, graph, name
+from tests.engine.defects.graphs import TIMEOUT, Make, echo, graph, name
 
 MANY = {"uses": "const", "params": {"value": {"k": [1.50, 2]}}}
 
@@ -26,7 +26,7 @@ class Deadly:
             raise ValueError("not this time")
         self.input = ctx.input
         self.began.set()
-        self.release.wait(PATIENCE)
+        self.release.wait(TIMEOUT)
         return "unheard"
 
 
@@ -37,7 +37,7 @@ def deadly() -> Deadly:
 
 def lost(env: TestEnvironment, deadly: Deadly) -> None:
     """Let the worker die of the node, and another one take over."""
-    assert deadly.began.wait(PATIENCE)
+    assert deadly.began.wait(TIMEOUT)
     env.kill_worker()
     deadly.release.set()
     env.add_worker()
@@ -52,7 +52,7 @@ def run(environment: Make, deadly: Deadly, blueprint: dict[str, Any], context: d
     env = environment(blueprints=blueprint, handlers=handlers, settings=WorkerSettings(max_crashes=1))
     handle = env.client.start("g", context)
     lost(env, deadly)
-    result: dict[str, Any] = handle.result(timeout=PATIENCE)
+    result: dict[str, Any] = handle.result(timeout=TIMEOUT)
     return result
 
 

@@ -187,7 +187,7 @@ def test_a_broken_run_in_the_queue_costs_no_other_its_place(worker: Worker) -> N
     assert worker.leases() == ["r1|a", "r3|a"]
     assert store.hkeys(worker.env.keys.broken) == [b"ready:default r2|a"], "it is set aside"
     store.rename(broken + ":aside", broken)
-    worker.env.client.operator.examine(fix=True)
+    worker.env.client.admin.examine(fix=True)
     assert [claim.run_id for claim in worker.claims(3)] == ["r2"]
 
 

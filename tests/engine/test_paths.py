@@ -11,7 +11,7 @@ from flowcraft_server.testing import TestEnvironment
 from handlers.templates import pick, render, wanted_keys
 
 Make = Callable[..., TestEnvironment]
-PATIENCE = 20.0
+TIMEOUT = 20.0
 ORDER = {"order": {"customer": {"name": "Ada"}, "items": [{"sku": "a"}, {"sku": "b"}], "none": None}, "a.b": {"c": 1}}
 
 PATHS: dict[str, Any] = {
@@ -56,7 +56,7 @@ CHILD = {"id": "child", "nodes": [{"id": "in", "uses": "echo", "inputs": {"x": "
 @pytest.mark.parametrize("path", PATHS)
 def test_inputs_outputs_and_subflows_read_the_same(environment: Make, path: str) -> None:
     env = environment(handlers={"echo": echo}, blueprints=[CHILD, blueprint(path)])
-    result = env.client.start("g", ORDER).result(timeout=PATIENCE)
+    result = env.client.start("g", ORDER).result(timeout=TIMEOUT)
     assert result == dict.fromkeys(("text", "many", "sub", "own"), PATHS[path])
 
 
@@ -70,7 +70,7 @@ def test_a_path_into_what_a_handler_wrote(environment: Make) -> None:
         "edges": [{"source": "w", "target": "r"}],
     }
     env = environment(handlers={"write": write, "echo": echo}, blueprints=graph)
-    assert env.client.start("g").result(timeout=PATIENCE)["r"] == "me"
+    assert env.client.start("g").result(timeout=TIMEOUT)["r"] == "me"
 
 
 def test_templates_read_paths() -> None:
@@ -96,11 +96,11 @@ MAP = {"id": "m", "nodes": [{"id": "each", "uses": "map", "inputs": "things", "p
 def test_a_map_without_its_list_fails_and_names_it(environment: Make, context: dict[str, Any]) -> None:
     env = environment(handlers={"echo": echo}, blueprints=MAP)
     with pytest.raises(RunFailedError, match=r"'things' is missing or null.*allowMissing") as caught:
-        env.client.start("m", context).result(timeout=PATIENCE)
+        env.client.start("m", context).result(timeout=TIMEOUT)
     assert caught.value.failure.type == "InvalidNodeInput"
 
 
 def test_a_map_that_may_miss_its_list(environment: Make) -> None:
     graph = {**MAP, "nodes": [{**MAP["nodes"][0], "params": {"uses": "echo", "allowMissing": True}}]}  # type: ignore[dict-item]
     env = environment(handlers={"echo": echo}, blueprints=graph)
-    assert env.client.start("m").result(timeout=PATIENCE) == {"each": []}
+    assert env.client.start("m").result(timeout=TIMEOUT) == {"each": []}

@@ -297,5 +297,5 @@ def test_a_run_that_was_deleted_by_hand_leaves_nothing_in_the_common_indexes(env
     env.clock.advance(100)
     clean(env, keep=[Keep("completed", 1_000, None)])
     assert keys_of_runs(env) == ["idx:bp:one"], "that one is for the doctor: nothing says which it was"
-    env.client.operator.examine(fix=True)
+    env.client.admin.examine(fix=True)
     assert keys_of_runs(env) == []

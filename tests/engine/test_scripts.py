@@ -637,9 +637,9 @@ def test_drop_letters_leaves_the_run(bench: Bench) -> None:
     bench.env.clock.advance(11, keep_leases=False)
     bench.sweep(max_crashes=1)
     assert bench.env.link.redis.zcard(bench.keys.dead) == 1
-    assert bench.call(scripts.drop_letters(bench.keys, run_id="r", inst="nope")) == 0
-    assert bench.call(scripts.drop_letters(bench.keys, run_id="r")) == 1
-    assert bench.call(scripts.drop_letters(bench.keys, run_id="r")) == 0
+    assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r", inst="nope")) == 0
+    assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r")) == 1
+    assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r")) == 0
     assert bench.status() == "failed"
 
 

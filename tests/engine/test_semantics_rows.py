@@ -11,7 +11,7 @@ from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
 from tests.engine.semantics_rows import CHILDREN, ROWS, Row
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 def say(ctx: NodeContext) -> NodeResult:
@@ -47,7 +47,7 @@ HANDLERS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[TestEnvironment]:
-    settings = WorkerSettings(missing_handler_patience=0.0)
+    settings = WorkerSettings(missing_handler_timeout=0.0)
     with TestEnvironment(blueprints=CHILDREN, handlers=HANDLERS, settings=settings, check=False) as made:
         yield made
 
@@ -66,7 +66,7 @@ def blueprint(row: Row) -> dict[str, Any]:
 def test_row(env: TestEnvironment, row: Row) -> None:
     env.publish(blueprint(row))
     handle = env.client.start(row.name, row.ctx)
-    handle.wait(timeout=PATIENCE)
+    handle.wait(timeout=TIMEOUT)
     run = handle.describe(ctx=True)
     if row.failure:
         assert run.status is RunStatus.FAILED
@@ -90,9 +90,9 @@ def test_s32_a_cancelled_run_keeps_its_context(env: TestEnvironment) -> None:
         }
     )
     handle = env.client.start("S32", {"k": 1})
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     handle.cancel("enough")
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.CANCELLED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.CANCELLED
     context = handle.describe(ctx=True).ctx or {}
     assert (context["k"], context["a"]) == (1, "a")
 
@@ -104,9 +104,9 @@ def test_s33_an_answer_s_action_chooses_the_branch(env: TestEnvironment, action:
     edges = [{"source": "w", "target": "y", "action": "approve"}, {"source": "w", "target": "n", "action": "reject"}]
     env.publish({"id": "S33", "nodes": nodes, "edges": edges})
     handle = env.client.start("S33")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.link.call(scripts.signal(env.keys, run_id=handle.run_id, signal_id="1", action=action))
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.COMPLETED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.COMPLETED
     nodes_ran = {name for name, node in handle.describe().nodes.items() if node.status == "completed"}
     assert nodes_ran == {"w", ran}
 
@@ -122,7 +122,7 @@ def test_s34_s35_an_answer_is_the_output_and_what_stands_behind_runs(env: TestEn
     outer = {"id": "S35", "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": "S34"}}]}
     env.publish([inner, outer])
     handle = env.client.start("S35" if inside else "S34")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     waiting = handle.describe().children[0] if inside else handle.run_id
     env.link.call(scripts.signal(env.keys, run_id=waiting, signal_id="1", payload=b'{"by":"bob"}'))
-    assert handle.result(timeout=PATIENCE)["s" if inside else "z"] == {"by": "bob"}
+    assert handle.result(timeout=TIMEOUT)["s" if inside else "z"] == {"by": "bob"}

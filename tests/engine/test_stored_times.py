@@ -66,10 +66,10 @@ def test_no_reader_fails(env: TestEnvironment, value: str) -> None:
                 assert run_id in str(error)
         for words in (["status", run_id], ["show", run_id], ["show", run_id, "--json"]):
             assert command(env, *words) in (0, 2)
-        env.client.operator.examine(run_id)
+        env.client.admin.examine(run_id)
     assert {run.run_id for run in env.client.list_runs()} == set(stored)
-    assert {letter.run_id for letter in env.client.operator.dead_letters()} == set(stored)
-    env.client.operator.examine()
+    assert {letter.run_id for letter in env.client.admin.dead_letters()} == set(stored)
+    env.client.admin.examine()
     for words in (["list"], ["list", "--json"], ["dlq", "list"], ["dlq", "list", "--json"]):
         assert command(env, *words) == 0
     assert command(env, "doctor") in (0, 1)
@@ -101,11 +101,11 @@ def test_a_letter_of_a_run_with_such_a_deadline_is_replayed_or_its_run_is_named(
     redis.hset(key, mapping={"dl": deadline, "dead": "a"})
     redis.zadd(env.keys.dead, {"r|a": 1})
     if deadline == "1e300":
-        replayed = env.client.operator.replay("r").describe()
+        replayed = env.client.admin.replay("r").describe()
         assert replayed.deadline is not None and replayed.deadline.year < 2200
     else:
         with pytest.raises(RunBrokenError, match="r"):
-            env.client.operator.replay("r")
+            env.client.admin.replay("r")
 
 
 @pytest.mark.parametrize("score", ["inf", "-inf", "1e300", "-1e300", "-1"])

@@ -16,7 +16,7 @@ from flowcraft_server.testing import TestEnvironment
 
 Make = Callable[..., TestEnvironment]
 ONE = {"id": "one", "nodes": [{"id": "a", "uses": "x"}], "edges": []}
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class Store:
@@ -73,7 +73,7 @@ class Store:
         return self.env.client.get_handle(run_id).describe().nodes["a"].crashes
 
     def dead(self) -> list[str]:
-        return [letter.run_id for letter in self.env.client.operator.dead_letters()]
+        return [letter.run_id for letter in self.env.client.admin.dead_letters()]
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_worker_runs_suspects_while_it_holds_nothing_else(environment: Make, i
 
     def function(ctx: NodeContext) -> str:
         began.set()
-        let_go.wait(PATIENCE)
+        let_go.wait(TIMEOUT)
         note(ctx)
         running.discard(ctx.run_id)
         return "done"
@@ -226,7 +226,7 @@ def test_a_worker_runs_suspects_while_it_holds_nothing_else(environment: Make, i
         handlers={"x": coroutine if is_async else function}, blueprints=ONE, settings=WorkerSettings(threads=3)
     )
     runs = [env.client.start("one") for _ in range(3)]
-    assert began.wait(PATIENCE)
+    assert began.wait(TIMEOUT)
     store = Store(env)
     worker = env.workers[0]
     while len(worker.held) < 3:
@@ -239,5 +239,5 @@ def test_a_worker_runs_suspects_while_it_holds_nothing_else(environment: Make, i
     running.clear()
     env.add_worker()
     for run in runs:
-        assert run.result(timeout=PATIENCE) == {"a": "done"}
+        assert run.result(timeout=TIMEOUT) == {"a": "done"}
     assert store.dead() == []

@@ -179,7 +179,7 @@ class TestWithoutWorkers:
         self.complete_first(env)
         ready = env.link.redis.zcard(env.keys.ready("default"))
         assert 0 < ready < 130
-        assert env.client.operator.examine() == [], "it is on its way"
+        assert env.client.admin.examine() == [], "it is on its way"
         assert self.sweep(env)[1] == 0, "the next sweep is due at once"
         for _ in range(200):
             if not self.sweep(env)[0]:
@@ -194,7 +194,7 @@ class TestWithoutWorkers:
         env.client.start("fan", {}, run_id="r")
         self.complete_first(env)
         env.link.redis.zrem(env.keys.timers, "c|r|")
-        assert [defect.kind for defect in env.client.operator.examine(fix=True)] == ["timer-missing"]
+        assert [defect.kind for defect in env.client.admin.examine(fix=True)] == ["timer-missing"]
         assert self.sweep(env)[0] == 1
         env.client.get_handle("r").cancel(grace=0)
         while self.sweep(env)[0]:

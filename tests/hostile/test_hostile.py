@@ -20,7 +20,7 @@ from flowcraft_server.testing.environment import read_blueprints
 from tests.acceptance.server_program import Server, eventually
 from tests.hostile.handlers import HOSTILE, INNOCENT, KILLERS, Expected
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 NAMESPACE = "hostile"
 FILE = """
 name: hostile
@@ -45,7 +45,7 @@ class Hostile:
     def innocents(self) -> list[dict[str, Any]]:
         """What three functions and three coroutines find that run now."""
         handles = [self.client.start(name) for name in ("innocent", "innocent_coroutine") for _ in range(3)]
-        return [handle.result(timeout=PATIENCE)["node"] for handle in handles]
+        return [handle.result(timeout=TIMEOUT)["node"] for handle in handles]
 
 
 def blueprint(uses: str, config: str = "", params: str = "{}") -> str:
@@ -74,7 +74,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
             found.innocents()
             yield found
             (folder / "go").touch()
-            assert under_way.result(timeout=PATIENCE)["node"] == "waited"
+            assert under_way.result(timeout=TIMEOUT)["node"] == "waited"
             defects = client.driver.run(doctor_module.examine_all(client.deployment))
             assert [f"{defect.kind}: {defect.run_id}" for defect in defects] == []
         server.process.terminate()
@@ -83,7 +83,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
 
 
 def check(run: Handle[Any], expected: Expected) -> None:
-    run.wait(timeout=PATIENCE)
+    run.wait(timeout=TIMEOUT)
     snapshot = run.describe(outputs=True)
     assert snapshot.status == expected.status, snapshot.failures
     if expected.failure:
@@ -129,5 +129,5 @@ def test_a_thread_that_native_code_ends_is_replaced_and_its_node_run_again(hosti
 
 def test_the_log_still_works_after_all_of_them(hostile: Hostile) -> None:
     marked = hostile.client.start("innocent", run_id=f"marked-{os.getpid()}")
-    marked.result(timeout=PATIENCE)
+    marked.result(timeout=TIMEOUT)
     assert eventually(lambda: f"innocent {marked.run_id}" in hostile.server.said), hostile.server.said[-2000:]

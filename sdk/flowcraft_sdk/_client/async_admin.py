@@ -1,4 +1,4 @@
-"""What an operator does: dead letters, and looking for what hangs; for asyncio."""
+"""Administration of a deployment: dead letters, and the search for stuck runs; for asyncio."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from flowcraft_sdk._client.async_client import AsyncClient
 
 
-class AsyncOperator:
-    """Looks after a deployment; `client.operator`."""
+class AsyncAdmin:
+    """Administration of a deployment; `client.admin`."""
 
     def __init__(self, client: "AsyncClient") -> None:
         self._client = client
@@ -21,7 +21,7 @@ class AsyncOperator:
         return await self._client.driver.run(dead_letters.dead_letters(self._client.deployment, limit))
 
     async def replay(self, run_id: str) -> AsyncHandle[Any]:
-        """Do the run of a dead letter again as a new run, and drop its letters.
+        """Do the run of a dead letter again as a new run, and delete its dead letters.
 
         The new run has the blueprint, version, start context, tags and memo of the old one, which stays as it is, and
         the id `RUN~replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
@@ -35,16 +35,16 @@ class AsyncOperator:
         replayed = await self._client.driver.run(dead_letters.replay(self._client.deployment, run_id))
         return AsyncHandle(self._client, replayed.run_id, None, attached=replayed.attached)
 
-    async def drop(self, run_id: str, node_id: str | None = None) -> int:
-        """Remove the dead letters of a run, or of one of its nodes; returns how many. The run stays as it is.
+    async def delete_dead_letters(self, run_id: str, node_id: str | None = None) -> int:
+        """Delete the dead letters of a run, or of one of its nodes; returns how many. The run stays as it is.
 
         Raises:
             DeadLetterNotFoundError: there is none.
         """
-        return await self._client.driver.run(dead_letters.drop(self._client.deployment, run_id, node_id))
+        return await self._client.driver.run(dead_letters.delete_dead_letters(self._client.deployment, run_id, node_id))
 
     async def examine(self, run_id: str | None = None, *, fix: bool = False) -> list[Defect]:
-        """Look for what hangs or is left over.
+        """Look for stuck runs and left-over entries.
 
         Args:
             run_id: only this run; else all live runs, and all entries of queues, leases, timers and indexes.

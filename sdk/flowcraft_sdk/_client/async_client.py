@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from flowcraft_sdk._client.async_admin import AsyncOperator
+from flowcraft_sdk._client.async_admin import AsyncAdmin
 from flowcraft_sdk._client.async_handle import AsyncHandle
 from flowcraft_sdk._client.reference import T
 from flowcraft_sdk._client.server_file import read_server_file
@@ -52,9 +52,9 @@ class AsyncClient:
         self.driver = AsyncDriver(self._url, self.settings, keys.inbox_prefix, redis)
         self.deployment = Deployment(
             keys,
-            self.settings.outage,
+            self.settings.max_outage,
             self.settings.max_value,
-            patience=self.settings.socket_timeout * 0.6,
+            ack_timeout=self.settings.socket_timeout * 0.6,
         )
 
     @classmethod
@@ -259,9 +259,9 @@ class AsyncClient:
         return await self.driver.run(runs.ping(self.deployment))
 
     @property
-    def operator(self) -> AsyncOperator:
-        """Dead letters, and looking for what hangs."""
-        return AsyncOperator(self)
+    def admin(self) -> AsyncAdmin:
+        """Administration: dead letters, and the search for stuck runs."""
+        return AsyncAdmin(self)
 
     async def aclose(self) -> None:
         """Close all connections; afterwards the client is of no use."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from flowcraft_sdk._client.admin import Operator
+from flowcraft_sdk._client.admin import Admin
 from flowcraft_sdk._client.handle import Handle
 from flowcraft_sdk._client.reference import T
 from flowcraft_sdk._client.server_file import read_server_file
@@ -52,9 +52,9 @@ class Client:
         self.driver = SyncDriver(self._url, self.settings, keys.inbox_prefix, redis)
         self.deployment = Deployment(
             keys,
-            self.settings.outage,
+            self.settings.max_outage,
             self.settings.max_value,
-            patience=self.settings.socket_timeout * 0.6,
+            ack_timeout=self.settings.socket_timeout * 0.6,
         )
 
     @classmethod
@@ -257,9 +257,9 @@ class Client:
         return self.driver.run(runs.ping(self.deployment))
 
     @property
-    def operator(self) -> Operator:
-        """Dead letters, and looking for what hangs."""
-        return Operator(self)
+    def admin(self) -> Admin:
+        """Administration: dead letters, and the search for stuck runs."""
+        return Admin(self)
 
     def close(self) -> None:
         """Close all connections; afterwards the client is of no use."""

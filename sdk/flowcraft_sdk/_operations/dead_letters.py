@@ -15,7 +15,7 @@ from flowcraft_sdk.errors import (
     RunStateError,
 )
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.bounds import LONGEST_PATH, MOST_LETTERS, check_count, check_text
+from flowcraft_sdk.protocol.bounds import LONGEST_PATH, MOST_DEAD_LETTERS, check_count, check_text
 from flowcraft_sdk.protocol.run_record import RunRecord, moment
 from flowcraft_sdk.records import DeadLetter, RunStatus
 
@@ -38,9 +38,9 @@ class Replayed:
 
 
 def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLetter]]:
-    """The letters, the newest first."""
+    """The dead letters, the newest first."""
     keys = deployment.keys
-    if check_count(limit, "limit", MOST_LETTERS) == 0:
+    if check_count(limit, "limit", MOST_DEAD_LETTERS) == 0:
         return []
     entries = scored((yield command("ZREVRANGE", keys.dead, 0, limit - 1, "WITHSCORES")))
     if not entries:
@@ -55,7 +55,9 @@ def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLette
         elif row[0] is not None:  # else retention removed it while we were looking
             fields = {"st": row[0], "bp": row[1], f"n:{inst}": row[2], f"f:{inst}": row[3], "plan": "", "cr": "0"}
             try:
-                found.append(_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None}))
+                found.append(
+                    _dead_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None})
+                )
             except RunBrokenError:
                 found.append(_unreadable(run_id, inst, at))
     return found
@@ -68,7 +70,7 @@ def _unreadable(run_id: str, inst: str, at: float) -> DeadLetter:
     )
 
 
-def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLetter:
+def _dead_letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLetter:
     node = RunRecord(run_id, fields, {"nodes": [{"id": inst}], "edges": []}).snapshot().nodes[inst]
     return DeadLetter(
         run_id=run_id,
@@ -81,8 +83,8 @@ def _letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLe
     )
 
 
-def drop(deployment: Deployment, run_id: str, node_id: str | None) -> Operation[int]:
-    """Remove the letters of a run, or of one of its nodes; how many there were.
+def delete_dead_letters(deployment: Deployment, run_id: str, node_id: str | None) -> Operation[int]:
+    """Delete the dead letters of a run, or of one of its nodes; how many there were.
 
     Raises:
         DeadLetterNotFoundError: there is none.
@@ -90,30 +92,30 @@ def drop(deployment: Deployment, run_id: str, node_id: str | None) -> Operation[
     check_text(run_id, "a run id", LONGEST_PATH)
     if node_id is not None:
         check_text(node_id, "node_id", LONGEST_PATH, least=0)
-    reply = yield scripts.drop_letters(deployment.keys, run_id=run_id, inst=node_id or "")
+    reply = yield scripts.delete_dead_letters(deployment.keys, run_id=run_id, inst=node_id or "")
     if not int(reply):
         raise DeadLetterNotFoundError(run_id, node_id)
     return int(reply)
 
 
 def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
-    """Do the run of a letter again, as it was started: the same blueprint and version, the same start context.
+    """Do the run of a dead letter again, as it was started: the same blueprint and version, the same start context.
 
     A child run is only of use to the node that waited for it, so its outermost parent is done again. The new run's id
     follows from the old one's, so that repeating the call starts nothing twice.
 
     Raises:
-        DeadLetterNotFoundError: the run has no letter.
+        DeadLetterNotFoundError: the run has no dead letter.
         RunStateError: it goes on.
     """
     check_text(run_id, "a run id", LONGEST_PATH)
-    letter = yield from record(deployment, run_id)
+    given_up = yield from record(deployment, run_id)
     there = False
-    for node in filter(None, letter.fields.get("dead", "").split("\n")):
+    for node in filter(None, given_up.fields.get("dead", "").split("\n")):
         there = there or (yield command("ZSCORE", deployment.keys.dead, f"{run_id}|{node}")) is not None
     if not there:
         raise DeadLetterNotFoundError(run_id)
-    run = letter
+    run = given_up
     while run.fields.get("pn"):
         run = yield from record(deployment, run.fields["par"])
     if not run.status.is_terminal:
@@ -123,7 +125,7 @@ def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
             f"run {run.run_id} is still {run.status}; replay it when it has ended, or cancel it",
         )
     replayed = yield from _start_again(deployment, run)
-    yield scripts.drop_letters(deployment.keys, run_id=run_id)
+    yield scripts.delete_dead_letters(deployment.keys, run_id=run_id)
     return replayed
 
 

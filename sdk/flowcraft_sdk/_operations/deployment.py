@@ -16,7 +16,7 @@ from flowcraft_sdk.protocol.run_record import RunRecord
 
 WORKER_FRESH = 30.0
 """Seconds for which a worker counts as alive after it was last heard of."""
-MOST_DOCS = 200
+MOST_PLAN_DOCUMENTS = 200
 Seconds = float | timedelta | str
 """A span: seconds, a timedelta, or a text such as `30s`."""
 
@@ -27,22 +27,22 @@ class Deployment:
 
     Attributes:
         keys: its key names.
-        outage: seconds that a wait bears Redis being away.
+        max_outage: seconds that a wait bears Redis being away.
         max_value: bytes that one value of a start context may have.
-        docs: plan documents by hash: immutable, so fetched once.
-        patience: seconds to wait for Redis to confirm that something is kept.
+        plan_documents: plan documents by hash: immutable, so fetched once.
+        ack_timeout: seconds to wait for Redis to confirm that something is kept.
         durability: when something counts as kept, once it is known.
-        understood: whether both sides are known to speak the same protocol.
+        protocol_checked: whether both sides are known to speak the same protocol.
     """
 
     keys: Keys
-    outage: float
+    max_outage: float
     max_value: int
-    docs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    plan_documents: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     plans: dict[str, str] = field(default_factory=dict)
-    patience: float = 3.0
+    ack_timeout: float = 3.0
     durability: str | None = None
-    understood: bool = False
+    protocol_checked: bool = False
 
 
 def text(value: Any) -> str:
@@ -59,20 +59,20 @@ def server_ms(deployment: Deployment) -> Operation[int]:
 def check_protocol(deployment: Deployment, spoken: Any) -> None:
     if spoken is not None and text(spoken) != PROTOCOL_VERSION:
         raise ProtocolMismatchError(PROTOCOL_VERSION, text(spoken))
-    deployment.understood = spoken is not None
+    deployment.protocol_checked = spoken is not None
 
 
-def plan_doc(deployment: Deployment, plan_hash: str) -> Operation[Mapping[str, Any] | None]:
+def plan_document(deployment: Deployment, plan_hash: str) -> Operation[Mapping[str, Any] | None]:
     """The plain blueprint of a plan, None if the plan is unknown."""
-    doc = deployment.docs.get(plan_hash)
+    doc = deployment.plan_documents.get(plan_hash)
     if doc is None:
         raw = yield command("HGET", deployment.keys.plan(plan_hash), "doc")
         if raw is None:
             return None
         doc = json.loads(raw)
-        if len(deployment.docs) >= MOST_DOCS:
-            deployment.docs.clear()
-        deployment.docs[plan_hash] = doc
+        if len(deployment.plan_documents) >= MOST_PLAN_DOCUMENTS:
+            deployment.plan_documents.clear()
+        deployment.plan_documents[plan_hash] = doc
     return doc
 
 
@@ -87,5 +87,5 @@ def record(deployment: Deployment, run_id: str) -> Operation[RunRecord]:
 
 def with_plan(deployment: Deployment, run_id: str, fields: Mapping[str, str]) -> Operation[RunRecord]:
     """The record that the fields of a run's hash make, with its blueprint."""
-    doc = yield from plan_doc(deployment, fields.get("plan", ""))
+    doc = yield from plan_document(deployment, fields.get("plan", ""))
     return RunRecord(run_id, fields, doc)

@@ -1,4 +1,4 @@
-"""The doctor: finds what hangs or is left over in the store, explains it, and repairs what is safe to repair.
+"""The doctor: finds stuck runs and left-over entries in the store, explains them, and repairs what is safe to repair.
 
 Each look is one script, so nothing is taken for broken that is only on its way.
 """

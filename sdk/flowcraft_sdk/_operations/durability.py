@@ -38,7 +38,7 @@ def confirm(deployment: "Deployment", run_id: str, what: str) -> Operation[None]
         what: of the run is to be kept, for the message.
 
     Raises:
-        NotDurableError: it is not, within `deployment.patience` seconds.
+        NotDurableError: it is not, within `deployment.ack_timeout` seconds.
     """
     level = deployment.durability
     if level is None:
@@ -47,11 +47,11 @@ def confirm(deployment: "Deployment", run_id: str, what: str) -> Operation[None]
         deployment.durability = level
     if level == ASYNC:
         return
-    wait = waiting_command(level, int(deployment.patience * 1000))
+    wait = waiting_command(level, int(deployment.ack_timeout * 1000))
     _, reply = yield Batch((command("SET", deployment.keys.synced, run_id), wait))
     if not is_kept(level, reply):
         raise NotDurableError(
-            f"{what} of run {run_id} is recorded, but Redis did not confirm within {deployment.patience:g} s that it is kept "
+            f"{what} of run {run_id} is recorded, but Redis did not confirm within {deployment.ack_timeout:g} s that it is kept "
             f"(redis.durability: {level}); the call may be repeated",
             operation=what,
             maybe_applied=True,

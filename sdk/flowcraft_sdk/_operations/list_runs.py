@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import WORKER_FRESH, Deployment, plan_doc, server_ms, text
+from flowcraft_sdk._operations.deployment import WORKER_FRESH, Deployment, plan_document, server_ms, text
 from flowcraft_sdk._operations.effects import Batch, Operation, Yield, command
 from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.bounds import (
@@ -196,7 +196,7 @@ def blueprints(deployment: Deployment) -> Operation[list[BlueprintInfo]]:
     reply = yield command("HGETALL", deployment.keys.blueprints)
     found = []
     for name, plan_hash in sorted((text(name), text(plan_hash)) for name, plan_hash in reply.items()):
-        doc: Mapping[str, Any] = (yield from plan_doc(deployment, plan_hash)) or {}
+        doc: Mapping[str, Any] = (yield from plan_document(deployment, plan_hash)) or {}
         found.append(
             BlueprintInfo(
                 id=name,

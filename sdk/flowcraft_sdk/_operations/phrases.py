@@ -13,7 +13,7 @@ _PHRASES = {
     "dead_letters": "list dead letters",
     "describe": "describe the run",
     "done": "read the run's status",
-    "drop": "drop dead letters",
+    "delete_dead_letters": "delete dead letters",
     "events": "read the run's events",
     "examine": "examine runs",
     "examine_all": "examine runs",

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from flowcraft_sdk._operations.deployment import Deployment, plan_doc, text
+from flowcraft_sdk._operations.deployment import Deployment, plan_document, text
 from flowcraft_sdk._operations.effects import Operation
 from flowcraft_sdk.errors import (
     ConfigurationError,
@@ -86,7 +86,7 @@ def _check_answer(
         NotWaitingError: the node is none that ever waits for a signal.
     """
     path, inst = text(found[1]), text(found[3])
-    doc = (yield from plan_doc(deployment, text(found[4]))) or {}
+    doc = (yield from plan_document(deployment, text(found[4]))) or {}
     node = next((node for node in doc.get("nodes", ()) if node["id"] == inst), None)
     details: Any = (node or {}).get("params") or {}
     if len(found) > 5 and found[5] is not None:

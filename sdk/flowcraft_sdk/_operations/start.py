@@ -10,11 +10,11 @@ from typing import Any, Literal, TypedDict
 
 from flowcraft_sdk._operations.completion_inbox import notification_token_of
 from flowcraft_sdk._operations.deployment import (
-    MOST_DOCS,
+    MOST_PLAN_DOCUMENTS,
     Deployment,
     Seconds,
     check_protocol,
-    plan_doc,
+    plan_document,
     server_ms,
     text,
 )
@@ -108,7 +108,7 @@ def _send_start(
     while True:
         remembered = not order["version"] and blueprint_id in deployment.plans
         plan = yield from _current(deployment, blueprint_id, order["version"])
-        doc = yield from plan_doc(deployment, plan)
+        doc = yield from plan_document(deployment, plan)
         contract = None if doc is None else doc.get("inputs")
         try:
             checked = values if contract is None else check_contract(blueprint_id, contract, values)
@@ -168,7 +168,7 @@ def _start_at(value: Any) -> int | None:
 
 def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
     """The plan that a run would get, as far as this client knows: it looks once, and is told when there is another."""
-    if not deployment.understood:
+    if not deployment.protocol_checked:
         check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
     if version:
         return version
@@ -177,7 +177,7 @@ def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operati
         found = yield command("HGET", deployment.keys.blueprints, blueprint_id)
         if found is None:
             yield from _blueprint_missing(deployment, blueprint_id, None)
-        if len(deployment.plans) >= MOST_DOCS:
+        if len(deployment.plans) >= MOST_PLAN_DOCUMENTS:
             deployment.plans.clear()
         plan = deployment.plans[blueprint_id] = text(found)
     return plan

@@ -136,7 +136,7 @@ def _bearing_outages(deployment: Deployment, span: Span, read: Callable[[], Oper
             return (yield from read())
         except BackendUnavailableError:
             outage = outage or clock()
-            if clock() - outage >= deployment.outage:
+            if clock() - outage >= deployment.max_outage:
                 raise
             if span.over:
                 return last

@@ -44,7 +44,7 @@ class ClientSettings:
         connect_timeout: for opening a connection.
         retries: how often a call is sent again after a broken connection; every call bears it.
         max_connections: of the command pool; who finds none free waits for one.
-        outage: how long a wait for a run bears Redis being away, after it has seen the run once.
+        max_outage: how long a wait for a run bears Redis being away, after it has seen the run once.
         max_value: bytes that one value of a start context may have.
     """
 
@@ -52,7 +52,7 @@ class ClientSettings:
     connect_timeout: float = 5.0
     retries: int = 3
     max_connections: int = 50
-    outage: float = 60.0
+    max_outage: float = 60.0
     max_value: int = 16 * 1024 * 1024
 
 
@@ -245,11 +245,11 @@ class Attempts:
             raise broken from error
         refused = isinstance(error, LOST_FOR_GOOD)
         self._sent = self._sent or not (refused or _never_sent(error))
-        trouble = condition_of(error)
-        if trouble is not None and (refused or self._left <= 0):
+        condition = condition_of(error)
+        if condition is not None and (refused or self._left <= 0):
             raise BackendRefusedError(
-                f"cannot {self._asked}: Redis at {place} refuses: {trouble.advice}",
-                trouble=trouble.name,
+                f"cannot {self._asked}: Redis at {place} refuses: {condition.advice}",
+                reason=condition.name,
                 operation=self._asked,
                 maybe_applied=self._writes and self._sent,
             ) from error

@@ -33,7 +33,7 @@ LONGEST_KEY = 1_000
 MOST_A_PAGE = 10_000
 """Runs that a list reads at once."""
 
-MOST_LETTERS = 1_000_000
+MOST_DEAD_LETTERS = 1_000_000
 """Dead letters that are read at once."""
 
 LONGEST_EVENT_ID = 15

@@ -282,9 +282,9 @@ def retire(keys: Keys, plans: Sequence[str]) -> ScriptCall:
     return call_of("retire", keys, *plans)
 
 
-def drop_letters(keys: Keys, *, run_id: str, inst: str = "") -> ScriptCall:
+def delete_dead_letters(keys: Keys, *, run_id: str, inst: str = "") -> ScriptCall:
     """Remove the dead letters of a run, or of one of its nodes."""
-    return call_of("drop_letters", keys, run_id, inst)
+    return call_of("delete_dead_letters", keys, run_id, inst)
 
 
 def examine(keys: Keys, *, run_id: str, fix: bool) -> ScriptCall:
@@ -309,6 +309,6 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 
 ALL = (
     "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand",
-    "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "drop_letters", "examine",
+    "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "delete_dead_letters", "examine",
     "examine_entries", "examine_broken", "lose_worker", "claim_suspects",
 )  # fmt: skip

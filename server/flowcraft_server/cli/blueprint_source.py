@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowcraft_sdk._operations.deployment import plan_doc
+from flowcraft_sdk._operations.deployment import plan_document
 from flowcraft_sdk.errors import BlueprintNotFoundError
 from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.linter import lint
@@ -142,7 +142,7 @@ class BlueprintSource:
         pattern = "".join(f"\\{char}" if char in "[]*?\\" else char for char in start) + prefix + "*"
         names = driver.redis.scan_iter(match=pattern, count=1000)
         hashes = sorted({(name.decode() if isinstance(name, bytes) else name)[len(start) :] for name in names})
-        docs = [(plan_hash, driver.run(plan_doc(self.client.deployment, plan_hash))) for plan_hash in hashes]
+        docs = [(plan_hash, driver.run(plan_document(self.client.deployment, plan_hash))) for plan_hash in hashes]
         return [(plan_hash, doc) for plan_hash, doc in docs if doc is not None]
 
     def _found(self, blueprint: Blueprint, origin: str) -> FoundBlueprint:

@@ -8,10 +8,10 @@ import click
 
 from flowcraft_server import __version__
 
+from .client_admin import dlq, doctor
 from .client_blueprint import blueprint
 from .client_errors import EXIT_FAILED, Commands, run_goes_on
 from .client_input import InputFile, InputFileType, Span, open_client, start_context
-from .client_operating import dlq, doctor
 from .client_output import event_line, outcome, print_output, print_run, print_runs
 from .client_signal import signal
 from .shared_options import add_to_commands, as_json_option, deployment_options, given, json_before

@@ -151,13 +151,13 @@ def _asked(run_id: str, point: "WaitPoint") -> str:
     return f"{point.node_id} waits{until}{prompt}\n  flowcraft signal {run_id} {point.node_id}{actions}"
 
 
-def print_letters(letters: "Iterable[DeadLetter]") -> None:
+def print_dead_letters(dead_letters: "Iterable[DeadLetter]") -> None:
     """Print a table of dead letters."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table("run", "node", "blueprint", "given up", "run is", "", box=None, pad_edge=False, header_style="bold")
-    for letter in letters:
+    for letter in dead_letters:
         row = (Text(letter.run_id), Text(letter.node_id), letter.blueprint_id, _time(letter.at))
         table.add_row(*row, _status(letter.status), Text(_line(letter.reason)))
     console().print(table)

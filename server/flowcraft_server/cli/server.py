@@ -325,7 +325,7 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     from flowcraft_server.service.redis_checks import (
         RedisUnusable,
         check_durability,
-        complaints_about,
+        find_problems,
         shown_url,
         wait_for_redis,
         warnings_about,
@@ -336,9 +336,9 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
         return f"embedded, by {find_server()}"
     url = settings.redis.url
     client = wait_for_redis(url, settings.redis.connect_timeout)
-    complaints = complaints_about(client, url)
-    if complaints and settings.redis.require_no_eviction:
-        raise RedisUnusable("; ".join(complaints))
+    problems = find_problems(client, url)
+    if problems and settings.redis.require_no_eviction:
+        raise RedisUnusable("; ".join(problems))
     for warning in (*warnings_about(client, url), *Deployment(loaded, settings, url).look_for_others(client)):
         write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)

@@ -130,7 +130,7 @@ def _load(
     except ValidationError as error:
         for place, message in mistakes_of(error, reading.merged):
             if not any(place == path or (place and place == path[:-1]) for path in reading.unfilled):
-                reading.complain(place, message)
+                reading.report(place, message)
         return reading, None, _without_mistakes(reading)
     return reading, settings, _without_mistakes(reading) if reading.unfilled else settings
 
@@ -164,7 +164,7 @@ def _load_handlers(reading: Reading, settings: Settings) -> tuple[dict[str, Regi
     for refusal in refusals:
         path = (*refusal.path, "path") if refusal.path[0] == "handlers" else refusal.path
         origin = reading.merged.origin_of(path)
-        reading.complain(refusal.path, refusal.message, at=origin.mark if origin else None)
+        reading.report(refusal.path, refusal.message, at=origin.mark if origin else None)
     return handlers, not any(refusal.path[0] == "handlerModules" for refusal in refusals)
 
 
@@ -213,7 +213,7 @@ def _load_blueprints(
         if folder.is_dir():
             folders.append(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
         else:
-            reading.complain(("blueprints", "dirs", index), f"no folder '{name}' beside {reading.shown}")
+            reading.report(("blueprints", "dirs", index), f"no folder '{name}' beside {reading.shown}")
     blueprints, problems = load_dirs(folders)
     if settings.defaults.join_strategy != "all":
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
@@ -238,7 +238,7 @@ def _specs(reading: Reading, handlers: dict[str, RegisteredHandler]) -> dict[str
 def _check_purpose(reading: Reading) -> None:
     if not any(reading.merged.data.get(key) for key in ("handlers", "handlerModules", "blueprints")):
         message = "there is nothing to serve: name handlers, handlerModules or blueprints"
-        reading.complain((), message, at=reading.start)
+        reading.report((), message, at=reading.start)
 
 
 def _warn(reading: Reading, settings: Settings) -> None:
@@ -247,7 +247,7 @@ def _warn(reading: Reading, settings: Settings) -> None:
     key = getattr(provider, "api_key", None)
     if isinstance(key, SecretStr) and not key.get_secret_value():
         path = ("llm", "providers", str(name), "apiKey")
-        reading.complain(path, "is empty; nodes that call this provider will fail", severity="warning")
+        reading.report(path, "is empty; nodes that call this provider will fail", severity="warning")
 
 
 def _result(

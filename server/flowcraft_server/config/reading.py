@@ -51,7 +51,7 @@ class Reading:
         """What all paths in the file are relative to."""
         return self.path.parent
 
-    def complain(
+    def report(
         self, path: Place, message: str, *, at: Mark | None = None, severity: Literal["error", "warning"] = "error"
     ) -> None:
         """Add a problem with the value at a path, or at a place of its own."""
@@ -76,15 +76,15 @@ def read_configuration(
         text = read_regular_file(path, LARGEST).decode("utf-8-sig")
         environment = environment_of(path.parent, environ)
     except FileNotFoundError:
-        reading.complain((), f"{reading.shown}: no such file; name another with --config, or make one")
+        reading.report((), f"{reading.shown}: no such file; name another with --config, or make one")
         return reading
     except UnicodeDecodeError as error:
-        reading.complain(
+        reading.report(
             (), f"{error.reason} at byte {error.start}: the file, or .env beside it, is not UTF-8", at=reading.start
         )
         return reading
     except OSError as error:
-        reading.complain((), f"{error.filename}: cannot be read: {error.strerror}")
+        reading.report((), f"{error.filename}: cannot be read: {error.strerror}")
         return reading
     file, problems = read_document(text, reading.shown)
     reading.problems += problems
@@ -108,7 +108,7 @@ def _apply_profile(reading: Reading, file: Tree, name: str | None) -> None:
     if reading.profile is not None:
         file.merge(chosen)
     elif name:
-        reading.complain((), no_profile(name, profiles))
+        reading.report((), no_profile(name, profiles))
 
 
 def _tidy(reading: Reading, tree: Tree, below: Place) -> None:
@@ -116,7 +116,7 @@ def _tidy(reading: Reading, tree: Tree, below: Place) -> None:
     for key in [key for key in tree.data if key.startswith(EXTENSION)]:
         tree.remove((key,))
     for path, mark, message in remove_unknown_keys(tree):
-        reading.complain((*below, *path), message, at=mark)
+        reading.report((*below, *path), message, at=mark)
     remove_empty_sections(tree)
     write_out_short_forms(tree)
 
@@ -124,7 +124,7 @@ def _tidy(reading: Reading, tree: Tree, below: Place) -> None:
 def _lay_over(reading: Reading, file: Tree, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     variables, refused = from_environment(environ, file)
     for name, message in refused:
-        reading.complain((), f"environment variable {name}: {message}")
+        reading.report((), f"environment variable {name}: {message}")
     options = from_command_line(overrides)
     reading.layers = (options, variables, file)
     reading.merged = file.copy()
@@ -141,7 +141,7 @@ def _fill_in(reading: Reading, file: Tree, interpolation: Interpolation) -> None
         try:
             filled = interpolation.fill(value)
         except InterpolationError as error:
-            reading.complain(path, str(error))
+            reading.report(path, str(error))
             reading.unfilled.add(path)
             continue
         for tree in (reading.merged, file):

@@ -22,7 +22,7 @@ from .server import DemoServer, ServerFailed
 if TYPE_CHECKING:
     from rich.console import Console
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 CANCEL_AFTER = 0.8
 
 
@@ -84,7 +84,7 @@ def _run_all(client: Client, console: "Console") -> list[Follower]:
         follower.start()
     cancelling = threading.Timer(CANCEL_AFTER, _cancel, [followers[-1].handle])
     cancelling.start()
-    watch(followers, console, begin, PATIENCE)
+    watch(followers, console, begin, TIMEOUT)
     cancelling.join()
     return followers
 

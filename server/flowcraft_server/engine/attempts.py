@@ -114,7 +114,7 @@ class Engine:
             seconds, micros = self.link.redis.time()
             return float(seconds + micros / 1e6 + float(self.link.redis.get(self.keys.clock) or 0) / 1000)
 
-        return float(self.link.plainly(read))
+        return float(self.link.read_with_retry(read))
 
     def open(self, claim: Claim, plan: Plan, node: PlanNode, handler: RunnableHandler | None) -> Attempt:
         """Make an attempt of a claim. The input is resolved by `prepare`, which may raise."""

@@ -114,7 +114,7 @@ def _store_items(engine: Engine, attempt: Attempt) -> None:
     encoded = [wire.dumps(item, path=f"item {i}", limit=engine.max_value) for i, item in enumerate(items)]
     for first in range(0, max(1, len(encoded)), ITEMS_A_CALL):
         part = encoded[first : first + ITEMS_A_CALL]
-        reply = engine.link.insist(
+        reply = engine.link.call_with_retry(
             scripts.store_items(
                 engine.keys,
                 run_id=claim.run_id,

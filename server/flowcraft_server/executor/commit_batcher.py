@@ -30,7 +30,7 @@ class GaveUp(Exception):
 
 
 def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: threading.Event) -> list[Any]:
-    """Send calls and see them through any trouble that passes: Redis away, full, read-only, loading.
+    """Send calls and see them through any condition that passes: Redis away, full, read-only, loading.
 
     Every script bears being sent twice, but what was answered is not sent again: its reply may have brought a node.
 
@@ -47,8 +47,8 @@ def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: thr
             left = [index for index in left if isinstance(replies[index], Exception) and condition_of(replies[index])]
             if not left:
                 return replies
-            trouble = condition_of(replies[left[0]])
-            why = f"Redis refuses {calls[left[0]].script.name}: {trouble.advice if trouble else ''}"
+            condition = condition_of(replies[left[0]])
+            why = f"Redis refuses {calls[left[0]].script.name}: {condition.advice if condition else ''}"
         except StoreUnavailable as error:
             why = str(error)
         if why != said:

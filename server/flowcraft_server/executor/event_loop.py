@@ -22,7 +22,7 @@ from flowcraft_server.executor.forking import end_fork
 from flowcraft_server.executor.loop_thread import LoopThread, NodeTask, owner
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.observability.current_node import working_for
-from flowcraft_server.store.link import PATIENCE, StoreUnavailable
+from flowcraft_server.store.link import RETRY_SECONDS, StoreUnavailable
 
 BLOCKED = 0.25
 """Seconds without progress after which the code that holds up the event loop is named."""
@@ -262,7 +262,7 @@ async def _awaited(value: Any) -> Any:
 
 
 async def _read_fields(loop: LoopThread, key: str, fields: list[str]) -> list[bytes | None]:
-    until, pause = clock() + PATIENCE, 0.02
+    until, pause = clock() + RETRY_SECONDS, 0.02
     while True:
         try:
             return list(await loop.redis.hmget(key, fields))

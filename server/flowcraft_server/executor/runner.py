@@ -150,7 +150,7 @@ class NodeRunner:
         name = self._uses(attempt.node.node, claim)
         now = self.engine.store_seconds()
         since, times = self._missing.get(attempt.key, (now, 0))
-        if now - since < self.settings.missing_handler_patience:
+        if now - since < self.settings.missing_handler_timeout:
             if len(self._missing) >= MOST_TOLD:  # others took them meanwhile; nobody says so
                 self._missing.pop(next(iter(self._missing)))
             self._missing[attempt.key] = since, times + 1

@@ -52,7 +52,7 @@ class WorkerSettings:
         inline_value: bytes above which a stored value is worth a line in the log.
         max_depth: how deep subflows may nest.
         max_nodes: how many dynamic nodes a run may have.
-        missing_handler_patience: how long a node waits for a worker that has its handler.
+        missing_handler_timeout: how long a node waits for a worker that has its handler.
         abandoned_threads: how many threads and loops may be lost to code whose node is over, before the process is replaced.
         suspects: whether nodes that may have ended a worker are run `here`, when the worker holds nothing else, `elsewhere`, in
             a process of their own, or are the `only` ones that this worker runs.
@@ -73,7 +73,7 @@ class WorkerSettings:
     inline_value: int = 64 * 1024
     max_depth: int = 16
     max_nodes: int = 10_000
-    missing_handler_patience: float = 30.0
+    missing_handler_timeout: float = 30.0
     abandoned_threads: int = 8
     suspects: Literal["here", "elsewhere", "only"] = "here"
     owns_process: bool = False

@@ -62,9 +62,9 @@ class Periodic:
                 quiet = True
             except (StoreUnavailable, redis.exceptions.RedisError) as error:
                 if quiet:
-                    trouble = condition_of(error)
+                    condition = condition_of(error)
                     logger.warning(
-                        "{}: {}", self._name, error if trouble is None else f"Redis refuses: {trouble.advice}"
+                        "{}: {}", self._name, error if condition is None else f"Redis refuses: {condition.advice}"
                     )
                 quiet, pause = False, 0.5
             except BaseException:  # leases, timers and cancellation depend on these threads
@@ -129,11 +129,11 @@ class LeaseKeeper:
                 self._told(run_id, inst, what)
         counted: dict[Any, Any] = dict(self._counters.fields())
         worker = self._keys.worker(self._settings.worker_id)
-        if not self._link.once(lambda: self._link.redis.exists(worker)):  # Redis was emptied
+        if not self._link.call_once(lambda: self._link.redis.exists(worker)):  # Redis was emptied
             self._announce()
             self._counted = {}
         if counted != self._counted:
-            self._link.once(lambda: self._link.redis.hset(worker, mapping=counted))
+            self._link.call_once(lambda: self._link.redis.hset(worker, mapping=counted))
             self._counted = counted
 
     def _told(self, run_id: str, inst: str, what: str) -> None:

@@ -73,7 +73,7 @@ class WorkLoop:
         except GaveUp as error:
             logger.warning("stopping: {}", error)
         except StoreUnavailable as error:
-            self._complain(str(error))
+            self._warn(str(error))
             self._stopping.wait(0.2)
         except (
             BaseException
@@ -217,8 +217,8 @@ class WorkLoop:
             reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.request(), wanted))
             self._said = ""
         except redis.exceptions.ResponseError as error:
-            trouble = condition_of(error)
-            self._complain(f"Redis refuses a claim: {error if trouble is None else trouble.advice}")
+            condition = condition_of(error)
+            self._warn(f"Redis refuses a claim: {error if condition is None else condition.advice}")
             self._stopping.wait(0.5)
         finally:
             self._stocked(reply, wanted)
@@ -226,7 +226,7 @@ class WorkLoop:
         self._ready = 1 if found == wanted else 0
         return found > 0
 
-    def _complain(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         """Say what is wrong, once until it is mended."""
         if what != self._said:
             self._said = what
@@ -236,7 +236,7 @@ class WorkLoop:
         """The slice is over, the work perhaps not: a wake-up for whoever is free, this thread included."""
         queue = self._runner.settings.queues[0]
         token = b'["slice","flowcraft.work",["","",0]]'
-        self._link.once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))
+        self._link.call_once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))
 
 
 class PrefetchWatchdog:

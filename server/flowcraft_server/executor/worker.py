@@ -137,7 +137,7 @@ class Worker:
     def start(self) -> None:
         """Begin to claim nodes. Redis must answer."""
         self._link.load_scripts()
-        self._link.plainly(self._announce)
+        self._link.read_with_retry(self._announce)
         self._commit_batcher.start()
         self._loop.start()
         for thread in self._threads.values():
@@ -216,7 +216,7 @@ class Worker:
 
     def _exhausted(self, why: str) -> None:
         """Have the process replaced, for it has lost too many threads; first what it runs may finish for a while."""
-        self._link.once(lambda: self._link.redis.hset(self.keys.worker(self.settings.worker_id), "exhausted", why))
+        self._link.call_once(lambda: self._link.redis.hset(self.keys.worker(self.settings.worker_id), "exhausted", why))
         if self._replace_process is None:
             logger.error("{}; start this process again", why)
             return
@@ -246,7 +246,7 @@ class Worker:
     def _announce(self) -> None:
         worker = self.settings.worker_id
         # First its place in the list: whoever is in there and silent for a day is removed, record and all.
-        self._link.insist(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
+        self._link.call_with_retry(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
         self._link.redis.hset(
             self.keys.worker(worker),
             mapping={

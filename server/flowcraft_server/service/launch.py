@@ -35,7 +35,7 @@ from .redis_checks import (
     RedisUnusable,
     check_durability,
     check_protocol,
-    complaints_about,
+    find_problems,
     shown_url,
     wait_for_redis,
     warnings_about,
@@ -100,10 +100,10 @@ class Deployment:
                 `redis.durability` wants.
         """
         client = wait_for_redis(self.url, self.settings.redis.connect_timeout, stop.wait)
-        for complaint in complaints_about(client, self.url):
+        for problem in find_problems(client, self.url):
             if not lenient and self.settings.redis.require_no_eviction:
-                raise RedisUnusable(f"{complaint}; or set redis.requireNoEviction: off and accept the loss")
-            logger.warning(complaint)
+                raise RedisUnusable(f"{problem}; or set redis.requireNoEviction: off and accept the loss")
+            logger.warning(problem)
         for warning in warnings_about(client, self.url):
             logger.warning(warning)
         check_protocol(client, self.url, Keys(self.settings.name))

@@ -66,20 +66,20 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
         seconds = min(seconds * 2, LONGEST_PAUSE)
 
 
-def complaints_about(client: "redis.Redis", url: str) -> list[str]:
+def find_problems(client: "redis.Redis", url: str) -> list[str]:
     """What is wrong with a Redis for our purposes: it may evict keys, or it is a replica."""
-    complaints = []
+    problems = []
     policy = _info(client, "memory").get("maxmemory_policy")
     if policy is None:
         logger.warning("{} does not tell its maxmemory-policy; make sure that it is {}", shown_url(url), NO_EVICTION)
     elif policy != NO_EVICTION:
-        complaints.append(
+        problems.append(
             f"{shown_url(url)} throws data away when its memory is full (maxmemory-policy {policy}); "
             f"set it to {NO_EVICTION}: redis-cli CONFIG SET maxmemory-policy {NO_EVICTION}"
         )
     if _info(client, "replication").get("role") == "slave":
-        complaints.append(f"{shown_url(url)} is a read-only replica; name its primary in redis.url")
-    return complaints
+        problems.append(f"{shown_url(url)} is a read-only replica; name its primary in redis.url")
+    return problems
 
 
 def warnings_about(client: "redis.Redis", url: str) -> list[str]:
@@ -103,7 +103,7 @@ def check_protocol(client: "redis.Redis", url: str, keys: Keys) -> None:
     Raises:
         RedisUnusable: it was not: this release would neither find nor understand it; or Redis stopped answering.
     """
-    found = _read_patiently(client, url, keys.protocol)
+    found = _read_with_retry(client, url, keys.protocol)
     spoken = found.decode() if isinstance(found, bytes) else found
     if spoken not in (None, PROTOCOL_VERSION):
         raise RedisUnusable(
@@ -112,7 +112,7 @@ def check_protocol(client: "redis.Redis", url: str, keys: Keys) -> None:
         )
 
 
-def _read_patiently(client: "redis.Redis", url: str, key: str) -> Any:
+def _read_with_retry(client: "redis.Redis", url: str, key: str) -> Any:
     """A key's value; a lost reply is asked for again.
 
     Raises:

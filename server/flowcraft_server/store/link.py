@@ -19,7 +19,7 @@ SOCKET_TIMEOUT = 10.0
 """Seconds after which a reply is taken for lost. Longer than any script may take."""
 
 
-PATIENCE = 10.0
+RETRY_SECONDS = 10.0
 """Seconds for which a read, or a call that may be sent twice, is tried again before the caller hears of it."""
 
 
@@ -64,7 +64,7 @@ class StoreLink:
                 pipe.script_load(load(name).source)
             pipe.execute()
 
-        self.plainly(send)
+        self.read_with_retry(send)
 
     def call(self, call: ScriptCall) -> Any:
         """Run one script and return its reply.
@@ -91,9 +91,9 @@ class StoreLink:
                 replies += [answer] * message.joined if isinstance(answer, Exception) else answer
         return replies
 
-    def insist(self, call: ScriptCall) -> Any:
-        """Like `call`, for a node under way: tried again for `PATIENCE` seconds when Redis does not answer."""
-        return self._patiently(lambda: self.call(call))
+    def call_with_retry(self, call: ScriptCall) -> Any:
+        """Like `call`, for a node under way: tried again for `RETRY_SECONDS` seconds when Redis does not answer."""
+        return self._with_retry(lambda: self.call(call))
 
     def sleep(self, lists: Sequence[str], seconds: float) -> bytes | None:
         """Sleep until there is a message in one of some lists and take it, the first list first; None after `seconds`.
@@ -118,25 +118,25 @@ class StoreLink:
             connection.cut()
 
     def read_fields(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """Values of some fields of a hash, None where absent. Tried again for `PATIENCE` seconds."""
+        """Values of some fields of a hash, None where absent. Tried again for `RETRY_SECONDS` seconds."""
         if not fields:
             return []
         if getattr(self._own, "pid", None) != os.getpid():  # a thread of a handler's own, or a process that it forked
-            return list(self.plainly(lambda: self.redis.hmget(key, list(fields))))
-        found = self._patiently(lambda: self._exchange([("HMGET", key, *fields)]))[0]
+            return list(self.read_with_retry(lambda: self.redis.hmget(key, list(fields))))
+        found = self._with_retry(lambda: self._exchange([("HMGET", key, *fields)]))[0]
         if isinstance(found, Exception):
             raise found
         return list(found)
 
     def read_hash(self, key: str) -> dict[bytes, bytes]:
-        """A whole hash. Tried again for `PATIENCE` seconds."""
-        return dict(self.plainly(lambda: self.redis.hgetall(key)))
+        """A whole hash. Tried again for `RETRY_SECONDS` seconds."""
+        return dict(self.read_with_retry(lambda: self.redis.hgetall(key)))
 
-    def plainly(self, operation: Callable[[], Any]) -> Any:
-        """Run commands of the plain client that bear being sent twice. Tried again for `PATIENCE` seconds."""
-        return self._patiently(lambda: self.once(operation))
+    def read_with_retry(self, operation: Callable[[], Any]) -> Any:
+        """Run commands of the plain client that bear being sent twice. Tried again for `RETRY_SECONDS` seconds."""
+        return self._with_retry(lambda: self.call_once(operation))
 
-    def once(self, operation: Callable[[], Any]) -> Any:
+    def call_once(self, operation: Callable[[], Any]) -> Any:
         """Run commands of the plain client, and try nothing again.
 
         Raises:
@@ -172,8 +172,8 @@ class StoreLink:
             self._opened.append(connection)
         return connection
 
-    def _patiently(self, operation: Callable[[], Any]) -> Any:
-        until, pause = clock() + PATIENCE, 0.02
+    def _with_retry(self, operation: Callable[[], Any]) -> Any:
+        until, pause = clock() + RETRY_SECONDS, 0.02
         while True:
             try:
                 return operation()

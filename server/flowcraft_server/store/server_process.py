@@ -73,7 +73,7 @@ class ServerProcess:
         """Whether the server has ended."""
         return self._popen.poll() is not None
 
-    def complaint(self) -> str:
+    def problem(self) -> str:
         """The last line that the server logged since it was started."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
@@ -128,7 +128,7 @@ def wait_until_ready(socket: Path, timeout: float, process: ServerProcess | None
                 deadline = clock() + timeout
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
                 if process is not None and process.ended:
-                    raise StoreError(f"the embedded store ended: {process.complaint()} (see {process.log})") from None
+                    raise StoreError(f"the embedded store ended: {process.problem()} (see {process.log})") from None
             if clock() >= deadline:
                 raise StoreError(f"the embedded store did not answer at {socket} for {timeout:g} s")
             time.sleep(pause)

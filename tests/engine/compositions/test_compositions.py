@@ -20,7 +20,7 @@ from tests.engine.compositions.program import ANSWER, Deployment, Seen, digest
 from tests.engine.leaks import leaked_keys
 
 PROGRAMS = int(os.environ.get("FLOWCRAFT_PROGRAMS", "80"))
-PATIENCE = 60.0
+TIMEOUT = 60.0
 NUMBERS = counted()
 called: Seen = Counter()
 current = [""]
@@ -271,13 +271,13 @@ class Program:
     def check(self, handle: Any, result: Any) -> None:
         """It completed with this result."""
         assert handle.status() is RunStatus.COMPLETED, f"{handle.describe().failures}\n{self.told}"
-        assert handle.result(timeout=PATIENCE)[self.last] == result, self.told
+        assert handle.result(timeout=TIMEOUT)[self.last] == result, self.told
 
 
 def drive(env: TestEnvironment, handle: Any) -> None:
     """Answer what waits, and let the hours pass, until the run has ended."""
     for _ in range(500):
-        env.run_until_idle(PATIENCE)
+        env.run_until_idle(TIMEOUT)
         snapshot = handle.describe()
         if snapshot.status.is_terminal:
             return

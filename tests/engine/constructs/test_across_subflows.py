@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunFailedError, RunStatus
-from tests.engine.defects.graphs import PATIENCE, Make, answer, boom, echo, graph, name, ran
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, boom, echo, graph, name, ran
 
 BASE = {"echo": echo, "name": name, "boom": boom}
 
@@ -31,14 +31,14 @@ def tower(levels: int) -> list[dict[str, Any]]:
 
 def test_sixteen_levels_are_allowed(environment: Make) -> None:
     handle = environment(blueprints=tower(16), handlers=BASE).client.start("g", {"_inputs.s": "down"})
-    assert handle.result(timeout=PATIENCE)["s"] == "down"
+    assert handle.result(timeout=TIMEOUT)["s"] == "down"
 
 
 def test_the_seventeenth_is_refused_and_every_level_is_failed(environment: Make) -> None:
     env = environment(blueprints=tower(17), handlers=BASE)
     handle = env.client.start("g")
     with pytest.raises(RunFailedError, match=r"deeper than 16 \(limits\.subflowDepth\)"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     statuses = [run.status for run in env.client.list_runs(limit=50)]
     assert statuses == [RunStatus.FAILED] * 17
 
@@ -49,7 +49,7 @@ def test_of_several_terminals_those_that_were_skipped_are_left_out(environment: 
         blueprints=[called(inner, "inner"), graph({"s": call("inner"), "z": "echo"}, "s z")],
         handlers={**BASE, "route": lambda ctx: NodeResult(None, "x")},
     )
-    assert env.client.execute("g", timeout=PATIENCE)["z"] == {"x": "x", "z": "z"}
+    assert env.client.execute("g", timeout=TIMEOUT)["z"] == {"x": "x", "z": "z"}
 
 
 def test_a_child_that_is_older_than_its_blueprint_ends_in_its_own_last_node(environment: Make) -> None:
@@ -57,11 +57,11 @@ def test_a_child_that_is_older_than_its_blueprint_ends_in_its_own_last_node(envi
     older = called(graph({"w": "wait", "old": "echo", "new": "name"}, "w old"), "inner")
     env = environment(blueprints=[older, graph({"s": call("inner")})], handlers=BASE)
     first = env.client.start("g")
-    first.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    first.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.publish(called(graph({"old": "name", "new": "name"}, "old new"), "inner"))
-    assert env.client.execute("g", timeout=PATIENCE)["s"] == "new"
+    assert env.client.execute("g", timeout=TIMEOUT)["s"] == "new"
     first.signal("s/w", "answer")
-    assert first.result(timeout=PATIENCE)["s"] == {"old": "answer", "new": "new"}
+    assert first.result(timeout=TIMEOUT)["s"] == {"old": "answer", "new": "new"}
 
 
 def test_null_crosses_both_ways(environment: Make) -> None:
@@ -71,7 +71,7 @@ def test_null_crosses_both_ways(environment: Make) -> None:
         blueprints=[called(inner, "inner"), graph({"s": call("inner", params=params)})],
         handlers={**BASE, "see": lambda ctx: [ctx.input, ctx.context.has("k")]},
     )
-    result = env.client.execute("g", {"nothing": None}, timeout=PATIENCE)
+    result = env.client.execute("g", {"nothing": None}, timeout=TIMEOUT)
     assert (result["got"], result["none"]) == ([None, True], None)
 
 
@@ -85,7 +85,7 @@ def test_the_child_s_context_is_its_own(environment: Make) -> None:
         blueprints=[called(graph({"w": "write"}), "inner"), graph({"s": call("inner")})],
         handlers={"write": write},
     )
-    result = env.client.execute("g", {"k": "outer"}, timeout=PATIENCE)
+    result = env.client.execute("g", {"k": "outer"}, timeout=TIMEOUT)
     assert (result["k"], result["s"]) == ("outer", "unset")
 
 
@@ -97,10 +97,10 @@ def test_cancelling_reaches_a_wait_two_levels_down(environment: Make) -> None:
     ]
     env = environment(blueprints=blueprints, handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.run_until_idle()
     handle.cancel("enough")
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.CANCELLED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.CANCELLED
     env.run_until_idle()
     runs = env.client.list_runs(limit=10)
     assert [run.status for run in runs] == [RunStatus.CANCELLED] * 3
@@ -113,11 +113,11 @@ def test_cancelling_a_child_fails_the_node_that_called_it(environment: Make) -> 
         handlers=BASE,
     )
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (child,) = handle.describe().children
     env.client.get_handle(child).cancel("not this one")
     with pytest.raises(RunFailedError, match="was cancelled"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
 
 
 def test_a_child_s_failure_goes_to_the_fallback_of_the_node_that_called_it(environment: Make) -> None:
@@ -127,7 +127,7 @@ def test_a_child_s_failure_goes_to_the_fallback_of_the_node_that_called_it(envir
     outer = graph({"s": call("inner", config={"fallback": "fb"}), "fb": "instead", "z": "echo"}, "s z")
     env = environment(blueprints=[called(graph({"a": "boom"}), "inner"), outer], handlers={**BASE, "instead": instead})
     handle = env.client.start("g")
-    assert "payment declined" in handle.result(timeout=PATIENCE)["z"]
+    assert "payment declined" in handle.result(timeout=TIMEOUT)["z"]
     assert handle.status() is RunStatus.COMPLETED
 
 
@@ -135,12 +135,12 @@ def test_a_failure_in_the_parent_cancels_the_child_that_waits(environment: Make)
     outer = graph({"s": call("inner"), "z": "name", "w": "wait", "bad": "boom"}, "s z", "w bad")
     env = environment(blueprints=[called(graph({"w": "wait"}), "inner"), outer], handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (child,) = handle.describe().children
     answer(env, handle.run_id, "w", b"1")
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.FAILED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.FAILED
     env.run_until_idle()
-    assert env.client.get_handle(child).wait(timeout=PATIENCE).status is RunStatus.CANCELLED
+    assert env.client.get_handle(child).wait(timeout=TIMEOUT).status is RunStatus.CANCELLED
 
 
 def test_a_child_of_a_run_that_goes_on_after_failures(environment: Make) -> None:
@@ -160,11 +160,11 @@ def test_a_child_of_a_run_that_goes_on_after_failures(environment: Make) -> None
     env = environment(blueprints=[called(inner, "inner"), outer], handlers={**BASE, "note": note})
     handle = env.client.start("g")
     (child,) = _children(env, handle)
-    assert env.client.get_handle(child).wait(timeout=PATIENCE).status is RunStatus.FAILED
+    assert env.client.get_handle(child).wait(timeout=TIMEOUT).status is RunStatus.FAILED
     assert noted == ["good"]
     env.run_until_idle()
     answer(env, handle.run_id, "other", b"1")
-    snapshot = handle.wait(timeout=PATIENCE)
+    snapshot = handle.wait(timeout=TIMEOUT)
     assert snapshot.status is RunStatus.FAILED
     assert noted == ["good", "last"]
     assert snapshot.nodes["after"].status == "skipped"
@@ -179,11 +179,11 @@ def test_a_timeout_of_the_calling_node_takes_the_child_along(environment: Make) 
     outer = graph({"s": call("inner", config={"timeout": "1m"}), "z": "name"}, "s z")
     env = environment(blueprints=[called(graph({"w": "wait"}), "inner"), outer], handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (child,) = handle.describe().children
     env.clock.advance(timedelta(minutes=2))
     with pytest.raises(RunFailedError, match=r"subflow 'inner' .* timed out"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     assert env.client.get_handle(child).status() is RunStatus.TIMED_OUT
 
 
@@ -191,14 +191,14 @@ def test_a_child_that_took_too_long_is_tried_again(environment: Make) -> None:
     outer = graph({"s": call("inner", config={"timeout": "1m", "maxRetries": 2}), "z": "echo"}, "s z")
     env = environment(blueprints=[called(graph({"w": "wait"}), "inner"), outer], handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (first,) = handle.describe().children
     env.clock.advance(timedelta(minutes=2))
-    assert env.client.get_handle(first).wait(timeout=PATIENCE).status is RunStatus.TIMED_OUT
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    assert env.client.get_handle(first).wait(timeout=TIMEOUT).status is RunStatus.TIMED_OUT
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (second,) = set(handle.describe().children) - {first}
     answer(env, second, "w", b'"in time"')
-    assert handle.result(timeout=PATIENCE)["z"] == "in time"
+    assert handle.result(timeout=TIMEOUT)["z"] == "in time"
 
 
 def test_a_timeout_of_the_defaults_is_not_for_children_and_waits(environment: Make) -> None:
@@ -206,24 +206,24 @@ def test_a_timeout_of_the_defaults_is_not_for_children_and_waits(environment: Ma
     outer = graph({"s": call("inner"), "z": "echo"}, "s z", defaults={"timeout": "1m"})
     env = environment(blueprints=[{**called(inner, "inner"), "defaults": {"timeout": "1m"}}, outer], handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.clock.advance(timedelta(hours=2))
     env.run_until_idle()
     answer(env, handle.describe().children[0], "w", b'"late"')
     env.run_until_idle()
     env.clock.advance(timedelta(hours=2))
-    assert handle.result(timeout=PATIENCE)["z"] == "late"
+    assert handle.result(timeout=TIMEOUT)["z"] == "late"
 
 
 def test_a_sleep_in_a_child_makes_both_runs_wait(environment: Make) -> None:
     inner = graph({"s": {"uses": "sleep", "params": {"duration": "1d"}}, "z": "name"}, "s z")
     env = environment(blueprints=[called(inner, "inner"), graph({"s": call("inner")})], handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (child,) = handle.describe().children
-    assert env.client.get_handle(child).wait_for(RunStatus.WAITING, timeout=PATIENCE) is RunStatus.WAITING
+    assert env.client.get_handle(child).wait_for(RunStatus.WAITING, timeout=TIMEOUT) is RunStatus.WAITING
     env.clock.advance(timedelta(days=1, minutes=1))
-    assert handle.result(timeout=PATIENCE)["s"] == "z"
+    assert handle.result(timeout=TIMEOUT)["s"] == "z"
 
 
 def test_a_map_in_a_child(environment: Make) -> None:
@@ -232,8 +232,8 @@ def test_a_map_in_a_child(environment: Make) -> None:
     env = environment(
         blueprints=[called(inner, "inner"), outer], handlers={**BASE, "double": lambda ctx: ctx.input * 2}
     )
-    assert env.client.execute("g", {"items": [1, 2, 3, 4, 5]}, timeout=PATIENCE)["z"] == [2, 4, 6, 8, 10]
-    assert env.client.execute("g", {"items": []}, timeout=PATIENCE)["z"] == []
+    assert env.client.execute("g", {"items": [1, 2, 3, 4, 5]}, timeout=TIMEOUT)["z"] == [2, 4, 6, 8, 10]
+    assert env.client.execute("g", {"items": []}, timeout=TIMEOUT)["z"] == []
 
 
 def test_a_child_in_each_round_of_a_loop(environment: Make) -> None:
@@ -256,7 +256,7 @@ def test_a_child_in_each_round_of_a_loop(environment: Make) -> None:
         handlers={**BASE, "tick": tick, "note": note, "tenfold": lambda ctx: ctx.input * 10},
     )
     handle = env.client.start("g", {"n": 0, "seen": []})
-    assert handle.result(timeout=PATIENCE)["seen"] == [10, 20, 30]
+    assert handle.result(timeout=TIMEOUT)["seen"] == [10, 20, 30]
     assert len(set(handle.describe().children)) == 3
 
 
@@ -276,6 +276,6 @@ def test_a_loop_in_a_child_of_a_loop(environment: Make) -> None:
         handlers={**BASE, "tick": tick, "total": lambda ctx: ctx.context.get("n")},
     )
     handle = env.client.start("g")
-    assert handle.result(timeout=PATIENCE)["b"] == 4
+    assert handle.result(timeout=TIMEOUT)["b"] == 4
     assert handle.describe(ctx=True).ctx["n"] == 3
     assert len(handle.describe().children) == 3

@@ -6,7 +6,7 @@ import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunStatus
 from tests.engine.constructs.test_inside_loops import BASE, loop
-from tests.engine.defects.graphs import PATIENCE, Make, answer, boom, graph, joined, ran, says
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, boom, graph, joined, ran, says
 
 AROUND = {**BASE, "boom": boom}
 ROUND = {"lc": loop("(n ?? 0) < 3"), "t": "tick"}
@@ -16,7 +16,7 @@ WAYS = ("lc t continue", "t lc")
 def execute(environment: Make, g: dict[str, Any], handlers: dict[str, Any] | None = None, **ctx: Any) -> Any:
     """The final snapshot of a run, with its context."""
     handle = environment(blueprints=g, handlers={**AROUND, **(handlers or {})}).client.start("g", ctx)
-    handle.wait(timeout=PATIENCE)
+    handle.wait(timeout=TIMEOUT)
     return handle.describe(ctx=True)
 
 
@@ -40,9 +40,9 @@ def test_two_ways_in_that_are_both_taken_enter_once(environment: Make) -> None:
     g = graph(nodes, "s a", "s b", "a lc", "b lc", *WAYS, "lc end break")
     env = environment(blueprints=g, handlers=AROUND)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "b", b"1")
-    assert handle.result(timeout=PATIENCE)["n"] == 3
+    assert handle.result(timeout=TIMEOUT)["n"] == 3
     started = [event.node_id for event in handle.events() if event.type == "node_started"]
     assert started.count("end") == 1
 
@@ -113,7 +113,7 @@ def test_an_entry_point_that_is_named(environment: Make) -> None:
         {"source": "b", "target": "z", "condition": "(n ?? 0) >= 2"},
     ]
     handle = environment(blueprints=g, handlers=AROUND).client.start("g")
-    assert handle.result(timeout=PATIENCE)["z"] == "z"
+    assert handle.result(timeout=TIMEOUT)["z"] == "z"
     assert next(event.node_id for event in handle.events() if event.type == "node_started") == "b#0"
 
 

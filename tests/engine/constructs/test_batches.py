@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, NonRetryableError, RunFailedError, RunStatus
-from tests.engine.defects.graphs import PATIENCE, Make, answer, echo, graph, joined, name, ran
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, echo, graph, joined, name, ran
 
 BASE = {"echo": echo, "name": name}
 
@@ -36,7 +36,7 @@ def odd(ctx: NodeContext) -> int:
 def test_null_items_and_null_results_keep_their_places(environment: Make) -> None:
     g = graph({"m": mapped("only"), "z": "echo"}, "m z")
     env = environment(blueprints=g, handlers={**BASE, "only": lambda ctx: None if ctx.input == 2 else [ctx.input]})
-    assert env.client.execute("g", {"items": [1, 2, None, 2, 3]}, timeout=PATIENCE)["z"] == [
+    assert env.client.execute("g", {"items": [1, 2, None, 2, 3]}, timeout=TIMEOUT)["z"] == [
         [1],
         None,
         [None],
@@ -49,7 +49,7 @@ def test_null_items_and_null_results_keep_their_places(environment: Make) -> Non
 def test_no_items_give_an_empty_list_and_the_run_goes_on(environment: Make, items: Any) -> None:
     env = environment(blueprints=graph({"m": mapped("echo"), "z": "echo"}, "m z"), handlers=BASE)
     handle = env.client.start("g", {"items": items})
-    assert handle.result(timeout=PATIENCE)["z"] == []
+    assert handle.result(timeout=TIMEOUT)["z"] == []
     assert ran(handle.describe()) == {"m", "z"}
 
 
@@ -59,7 +59,7 @@ def test_collect_of_scatter_and_gather(environment: Make) -> None:
         handlers={**BASE, "odd": odd},
     )
     handle = env.client.start("g", {"items": [1, 2, 3, 4]})
-    results = handle.result(timeout=PATIENCE)["z"]
+    results = handle.result(timeout=TIMEOUT)["z"]
     assert [results[0], results[2]] == [10, 30]
     assert [result["error"]["message"] for result in (results[1], results[3])] == ["2 is even", "4 is even"]
     assert results[1]["error"]["details"] == {"n": 2}
@@ -69,7 +69,7 @@ def test_collect_of_scatter_and_gather(environment: Make) -> None:
 def test_collect_when_every_item_fails(environment: Make) -> None:
     g = graph({"m": mapped("odd", config={"onItemError": "collect"}), "z": "echo"}, "m z")
     env = environment(blueprints=g, handlers={**BASE, "odd": odd})
-    results = env.client.execute("g", {"items": [2, 4]}, timeout=PATIENCE)["z"]
+    results = env.client.execute("g", {"items": [2, 4]}, timeout=TIMEOUT)["z"]
     assert [result["error"]["node"] for result in results] == ["m[0]", "m[1]"]
 
 
@@ -94,7 +94,7 @@ def test_an_item_s_retries_wait_in_redis(environment: Make, kind: str) -> None:
         _until(env, lambda number=number: len(attempts) == 2 + number)
         assert handle.status() is RunStatus.RUNNING
         env.clock.advance(timedelta(minutes=61))
-    assert handle.result(timeout=PATIENCE)["z"] == [1, 6, 3]
+    assert handle.result(timeout=TIMEOUT)["z"] == [1, 6, 3]
     assert sorted(attempts) == [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1)]
 
 
@@ -118,7 +118,7 @@ def test_an_item_that_fails_stops_items_that_have_not_begun(environment: Make) -
     env = environment(blueprints=g, handlers={"first_fails": first_fails})
     handle = env.client.start("g", {"items": list(range(20))})
     with pytest.raises(RunFailedError, match=r"m\[0\]"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     assert begun == [0]
 
 
@@ -128,7 +128,7 @@ def test_an_item_reads_the_context_and_writes_to_it(environment: Make) -> None:
         return int(ctx.input) * int(ctx.context.get("factor"))
 
     env = environment(blueprints=graph({"m": mapped("item")}), handlers={"item": item})
-    result = env.client.execute("g", {"items": [4, 5], "factor": 3}, timeout=PATIENCE)
+    result = env.client.execute("g", {"items": [4, 5], "factor": 3}, timeout=TIMEOUT)
     assert (result["m"], result["seen0"], result["seen1"]) == ([12, 15], 4, 5)
 
 
@@ -138,7 +138,7 @@ def test_an_item_s_action_chooses_nothing(environment: Make) -> None:
         blueprints=graph({"m": mapped("act"), "z": "echo"}, "m z"),
         handlers={**BASE, "act": lambda ctx: NodeResult(ctx.input, "left")},
     )
-    assert env.client.execute("g", {"items": [1, 2]}, timeout=PATIENCE)["z"] == [1, 2]
+    assert env.client.execute("g", {"items": [1, 2]}, timeout=TIMEOUT)["z"] == [1, 2]
 
 
 def test_one_map_feeds_another(environment: Make) -> None:
@@ -156,7 +156,7 @@ def test_two_batches_at_once_into_one_join(environment: Make) -> None:
         "n z",
     )
     handlers = {**BASE, "double": lambda ctx: ctx.input * 2, "negate": lambda ctx: -ctx.input}
-    result = environment(blueprints=g, handlers=handlers).client.execute("g", {"items": [1, 2]}, timeout=PATIENCE)
+    result = environment(blueprints=g, handlers=handlers).client.execute("g", {"items": [1, 2]}, timeout=TIMEOUT)
     assert result["z"] == {"m": [2, 4], "n": [-1, -2]}
 
 
@@ -165,7 +165,7 @@ def test_a_batch_that_is_skipped_is_skipped_with_its_gather(environment: Make) -
     g = graph(nodes, "r sc batch", "r other not", "sc ga", "ga z", "other z")
     env = environment(blueprints=g, handlers={**BASE, "route": lambda ctx: NodeResult(None, "not")})
     handle = env.client.start("g", {"items": [1]})
-    assert handle.result(timeout=PATIENCE)["z"] == "z"
+    assert handle.result(timeout=TIMEOUT)["z"] == "z"
     snapshot = handle.describe()
     assert {snapshot.nodes[node].status for node in ("sc", "ga")} == {"skipped"}
 
@@ -186,7 +186,7 @@ def test_cancelling_in_the_middle_of_a_batch(environment: Make) -> None:
     handle = env.client.start("g", {"items": list(range(10))})
     _until(env, lambda: len(begun) == 2)
     handle.cancel("enough")
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.CANCELLED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.CANCELLED
     env.clock.advance(timedelta(hours=2))
     env.run_until_idle()
     assert sorted(begun) == [0, 1]
@@ -197,8 +197,8 @@ def test_a_scatter_s_fallback_stands_in_for_the_scatter_and_not_for_its_items(en
     nodes = {**scattered("odd", fallback="fb"), "fb": "name", "z": "echo"}
     env = environment(blueprints=graph(nodes, "sc ga", "ga z"), handlers={**BASE, "odd": odd})
     with pytest.raises(RunFailedError, match=r"sc\[1\]"):
-        env.client.execute("g", {"items": [1, 2]}, timeout=PATIENCE)
-    assert env.client.execute("g", {"items": [1, 3]}, timeout=PATIENCE)["z"] == [10, 30]
+        env.client.execute("g", {"items": [1, 2]}, timeout=TIMEOUT)
+    assert env.client.execute("g", {"items": [1, 3]}, timeout=TIMEOUT)["z"] == [10, 30]
 
 
 def test_a_scatter_that_cannot_scatter_is_caught(environment: Make) -> None:
@@ -207,7 +207,7 @@ def test_a_scatter_that_cannot_scatter_is_caught(environment: Make) -> None:
     handle = environment(blueprints=graph(nodes, "sc ga", "ga z"), handlers={**BASE, "odd": odd}).client.start(
         "g", {"items": "abc"}
     )
-    assert handle.result(timeout=PATIENCE)["z"] == []
+    assert handle.result(timeout=TIMEOUT)["z"] == []
     assert handle.describe().nodes["sc"].caught_by_fallback
 
 
@@ -225,7 +225,7 @@ def test_a_failed_batch_in_a_run_that_goes_on(environment: Make, kind: str) -> N
     snapshot = (
         environment(blueprints=g, handlers={**BASE, "odd": odd})
         .client.start("g", {"items": [1, 2, 3, 4]})
-        .wait(timeout=PATIENCE)
+        .wait(timeout=TIMEOUT)
     )
     assert snapshot.status is RunStatus.FAILED
     assert (snapshot.nodes["last"].status, snapshot.nodes["z"].status) == ("completed", "skipped")
@@ -236,7 +236,7 @@ def test_a_caught_batch_has_left_no_failure(environment: Make) -> None:
     """The item's failure is the map's, and that one was caught."""
     g = graph({"m": mapped("odd", config={"fallback": "fb"}), "fb": "name", "z": "echo"}, "m z")
     handle = environment(blueprints=g, handlers={**BASE, "odd": odd}).client.start("g", {"items": [1, 2, 3]})
-    assert handle.result(timeout=PATIENCE)["z"] == "fb"
+    assert handle.result(timeout=TIMEOUT)["z"] == "fb"
     snapshot = handle.describe()
     assert (snapshot.status, snapshot.failures) == (RunStatus.COMPLETED, ())
     assert snapshot.nodes["m"].caught_by_fallback
@@ -246,6 +246,6 @@ def test_a_batch_while_a_wait_is_open(environment: Make) -> None:
     g = graph({"m": mapped("echo"), "w": "wait", "z": {"uses": "echo", "inputs": {"m": "m", "w": "w"}}}, "m z", "w z")
     env = environment(blueprints=g, handlers=BASE)
     handle = env.client.start("g", {"items": [1, 2]})
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", b'"yes"')
-    assert handle.result(timeout=PATIENCE)["z"] == {"m": [1, 2], "w": "yes"}
+    assert handle.result(timeout=TIMEOUT)["z"] == {"m": [1, 2], "w": "yes"}

@@ -7,7 +7,7 @@ import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunFailedError, RunStatus
 from flowcraft_sdk.protocol import scripts
-from tests.engine.defects.graphs import PATIENCE, Make, answer, echo, graph, joined, name, ran
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, echo, graph, joined, name, ran
 
 
 def loop(condition: str, **params: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_three_loops_one_in_the_other(environment: Make) -> None:
     handle = environment(blueprints=g, handlers={**BASE, "up": up, "work": work}).client.start(
         "g", {"x": 0, "y": 0, "z": 0, "all": []}
     )
-    result = handle.result(timeout=PATIENCE)
+    result = handle.result(timeout=TIMEOUT)
     assert result["all"] == [[x, y, z] for x in range(2) for y in range(3) for z in range(2)]
     assert result["end"] == "end"
     begun = [event.node_id for event in handle.events() if event.type == "node_started"]
@@ -73,12 +73,12 @@ def test_a_sleep_sleeps_in_each_round(environment: Make) -> None:
     env = environment(blueprints=g, handlers=BASE)
     handle = env.client.start("g")
     for done in (1, 2, 3):
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         env.run_until_idle()
         assert handle.describe(ctx=True).ctx["n"] == done
         env.clock.advance(timedelta(minutes=61))
         env.run_until_idle()
-    assert handle.result(timeout=PATIENCE)["n"] == 3
+    assert handle.result(timeout=TIMEOUT)["n"] == 3
 
 
 def test_a_wait_takes_an_answer_in_each_round(environment: Make) -> None:
@@ -86,7 +86,7 @@ def test_a_wait_takes_an_answer_in_each_round(environment: Make) -> None:
     env = environment(blueprints=around({"w": "wait", "z": "note"}, "t w", "w z", "z lc"), handlers=BASE)
     handle = env.client.start("g")
     for said in (1, 2, 3):
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         env.run_until_idle()
         assert handle.describe(ctx=True).ctx["n"] == said
         call = scripts.signal(
@@ -94,20 +94,20 @@ def test_a_wait_takes_an_answer_in_each_round(environment: Make) -> None:
         )
         assert env.link.call(call)[0] == b"ok"
         env.run_until_idle()
-    assert handle.result(timeout=PATIENCE)["seen"] == [1, 2, 3]
+    assert handle.result(timeout=TIMEOUT)["seen"] == [1, 2, 3]
 
 
 def test_a_repeated_answer_is_not_taken_for_the_next_round_s(environment: Make) -> None:
     env = environment(blueprints=around({"w": "wait", "z": "note"}, "t w", "w z", "z lc", rounds=2), handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", b'"first"')
     env.run_until_idle()
     answer(env, handle.run_id, "w", b'"first again"')
     env.run_until_idle()
     assert handle.describe(ctx=True).ctx["seen"] == ["first"]
     env.link.call(scripts.signal(env.keys, run_id=handle.run_id, inst="w", signal_id="other", payload=b'"second"'))
-    assert handle.result(timeout=PATIENCE)["seen"] == ["first", "second"]
+    assert handle.result(timeout=TIMEOUT)["seen"] == ["first", "second"]
 
 
 def test_a_fallback_stands_in_only_in_the_round_in_which_the_node_failed(environment: Make) -> None:
@@ -124,7 +124,7 @@ def test_a_fallback_stands_in_only_in_the_round_in_which_the_node_failed(environ
         blueprints=around(nodes, "t a", "a z", "z lc", rounds=4), handlers={**BASE, "even": even, "instead": instead}
     )
     handle = env.client.start("g")
-    assert handle.result(timeout=PATIENCE)["seen"] == ["odd 1", "even 2", "odd 3", "even 4"]
+    assert handle.result(timeout=TIMEOUT)["seen"] == ["odd 1", "even 2", "odd 3", "even 4"]
     context = handle.describe(ctx=True).ctx
     assert context["_outputs.a"] == "even 4"
 
@@ -140,14 +140,14 @@ def test_a_fallback_s_own_edge_inside_a_loop(environment: Make) -> None:
     nodes = {"a": {"uses": "odd", "config": {"fallback": "fb"}}, "fb": "echo", "own": "note", "z": "echo"}
     g = around(nodes, "t a", "a z", "fb own", "z lc")
     handle = environment(blueprints=g, handlers={**BASE, "odd": odd}).client.start("g")
-    assert handle.result(timeout=PATIENCE)["seen"] == [2]
+    assert handle.result(timeout=TIMEOUT)["seen"] == [2]
     assert handle.status() is RunStatus.COMPLETED
 
 
 def test_an_any_join_fires_once_in_each_round(environment: Make) -> None:
     nodes = {"a": "echo", "b": "echo", "j": joined("note")}
     g = around(nodes, "t a", "t b", "a j", "b j", "j lc")
-    assert environment(blueprints=g, handlers=BASE).client.execute("g", timeout=PATIENCE)["seen"] == [1, 2, 3]
+    assert environment(blueprints=g, handlers=BASE).client.execute("g", timeout=TIMEOUT)["seen"] == [1, 2, 3]
 
 
 def test_branches_that_change_from_round_to_round(environment: Make) -> None:
@@ -162,7 +162,7 @@ def test_branches_that_change_from_round_to_round(environment: Make) -> None:
     nodes = {"r": "route", "x": "said", "y": "said", "j": "note"}
     g = around(nodes, "t r", "r x x", "r y y", "x j", "y j", "j lc", rounds=4)
     result = environment(blueprints=g, handlers={**BASE, "route": route, "said": said}).client.execute(
-        "g", timeout=PATIENCE
+        "g", timeout=TIMEOUT
     )
     assert result["seen"] == ["x1", "y2", "x3", "y4"]
     assert (result["x"], result["y"]) == ("x3", "y4")
@@ -178,7 +178,7 @@ def test_a_map_of_a_list_that_gets_shorter(environment: Make, chunk: int | None)
     params: dict[str, Any] = {"uses": "echo"} | ({"chunkSize": chunk} if chunk else {})
     nodes = {"i": "items", "m": {"uses": "map", "params": params}, "z": "note"}
     g = around(nodes, "t i", "i m", "m z", "z lc")
-    result = environment(blueprints=g, handlers={**BASE, "items": items}).client.execute("g", timeout=PATIENCE)
+    result = environment(blueprints=g, handlers={**BASE, "items": items}).client.execute("g", timeout=TIMEOUT)
     assert result["seen"] == [[1, None, 3, 4], [10, 20], []]
 
 
@@ -186,7 +186,7 @@ def test_scatter_and_gather_of_a_list_that_gets_shorter(environment: Make) -> No
     scatter = {"uses": "batch-scatter", "params": {"workerUsesKey": "echo", "gatherNodeId": "ga", "chunkSize": 2}}
     nodes = {"i": "items", "sc": scatter, "ga": {"uses": "batch-gather", "params": {"outputKey": "got"}}, "z": "note"}
     g = around(nodes, "t i", "i sc", "sc ga", "ga z", "z lc")
-    result = environment(blueprints=g, handlers={**BASE, "items": items}).client.execute("g", timeout=PATIENCE)
+    result = environment(blueprints=g, handlers={**BASE, "items": items}).client.execute("g", timeout=TIMEOUT)
     assert result["seen"] == [[1, None, 3, 4], [10, 20], []]
     assert result["got"] == []
 
@@ -197,7 +197,7 @@ def test_a_scatter_that_is_caught_in_a_later_round_gathers_nothing_of_the_round_
     nodes = {"i": "first_only", "sc": scatter, "ga": "batch-gather", "fb": "name", "z": "note"}
     g = around(nodes, "t i", "i sc", "sc ga", "ga z", "z lc", rounds=2)
     handlers = {**BASE, "first_only": lambda ctx: [1, 2] if ctx.input == 1 else "no list"}
-    assert environment(blueprints=g, handlers=handlers).client.execute("g", timeout=PATIENCE)["seen"] == [[1, 2], []]
+    assert environment(blueprints=g, handlers=handlers).client.execute("g", timeout=TIMEOUT)["seen"] == [[1, 2], []]
 
 
 def test_attempts_are_counted_in_each_round(environment: Make) -> None:
@@ -211,7 +211,7 @@ def test_attempts_are_counted_in_each_round(environment: Make) -> None:
 
     nodes = {"a": {"uses": "flaky", "config": {"maxRetries": 3}}, "z": "note"}
     g = around(nodes, "t a", "a z", "z lc")
-    assert environment(blueprints=g, handlers={**BASE, "flaky": flaky}).client.execute("g", timeout=PATIENCE)[
+    assert environment(blueprints=g, handlers={**BASE, "flaky": flaky}).client.execute("g", timeout=TIMEOUT)[
         "seen"
     ] == [1, 2, 3]
     assert attempts == [(i, attempt) for i in range(3) for attempt in (1, 2, 3)]
@@ -226,7 +226,7 @@ def test_the_guard_of_a_controller_names_the_loop_and_the_limit(environment: Mak
     )
     handle = environment(blueprints=g, handlers=BASE).client.start("g")
     with pytest.raises(RunFailedError, match=r"loop 'lc' went round 7 times \(maxIterations\)"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     assert handle.describe(ctx=True).ctx["n"] == 7
 
 
@@ -237,7 +237,7 @@ def test_a_loop_of_exactly_as_many_rounds_as_the_guard_allows(environment: Make)
         "t lc",
         "lc end break",
     )
-    assert environment(blueprints=g, handlers=BASE).client.execute("g", timeout=PATIENCE)["end"] == "end"
+    assert environment(blueprints=g, handlers=BASE).client.execute("g", timeout=TIMEOUT)["end"] == "end"
 
 
 @pytest.mark.parametrize("limit", [1, 4])
@@ -246,10 +246,10 @@ def test_the_guard_of_a_plain_cycle(environment: Make, limit: int) -> None:
     g = graph({"t": {"uses": "tick", "params": {"maxIterations": limit}}, "z": "echo"}, "t z")
     g["edges"].append({"source": "z", "target": "t", "condition": "n < stop"})
     env = environment(blueprints=g, handlers=BASE)
-    assert env.client.execute("g", {"stop": limit}, timeout=PATIENCE)["n"] == limit
+    assert env.client.execute("g", {"stop": limit}, timeout=TIMEOUT)["n"] == limit
     handle = env.client.start("g", {"stop": limit + 1})
     with pytest.raises(RunFailedError, match=rf"loop 't' went round {limit} times \(maxIterations\)"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     assert handle.describe(ctx=True).ctx["n"] == limit
 
 
@@ -259,7 +259,7 @@ def test_a_way_out_of_the_middle_of_a_round(environment: Make) -> None:
 
     g = around({"gate": "gate", "out": "note"}, "t gate", "gate lc on", "gate out out", rounds=9)
     handle = environment(blueprints=g, handlers={**BASE, "gate": gate}).client.start("g")
-    assert handle.result(timeout=PATIENCE)["seen"] == [2]
+    assert handle.result(timeout=TIMEOUT)["seen"] == [2]
     snapshot = handle.describe()
     assert snapshot.status is RunStatus.COMPLETED
     assert snapshot.nodes["end"].status == "skipped"
@@ -268,11 +268,11 @@ def test_a_way_out_of_the_middle_of_a_round(environment: Make) -> None:
 def test_cancelling_in_the_second_round(environment: Make) -> None:
     env = environment(blueprints=around({"w": "wait"}, "t w", "w lc"), handlers=BASE)
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", b"1")
     env.run_until_idle()
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     handle.cancel("enough")
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.CANCELLED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.CANCELLED
     assert handle.describe(ctx=True).ctx["n"] == 2
     assert "end" not in ran(handle.describe())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunFailedError, RunStatus
-from tests.engine.defects.graphs import PATIENCE, Make, answer, boom, echo, graph, joined, name, ran, says
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, boom, echo, graph, joined, name, ran, says
 
 BASE = {"echo": echo, "name": name, "boom": boom}
 ON = {"onFailure": "continue"}
@@ -29,7 +29,7 @@ class TestContinue:
         g = graph(
             {"a": "boom", "b": "name", "c": "name", "j": "name", "after": "name"}, "a j", "b c", "c j", "j after", **ON
         )
-        snapshot = environment(blueprints=g, handlers=BASE).client.start("g").wait(timeout=PATIENCE)
+        snapshot = environment(blueprints=g, handlers=BASE).client.start("g").wait(timeout=TIMEOUT)
         assert snapshot.status is RunStatus.FAILED
         assert statuses(snapshot) == {
             "a": "failed",
@@ -43,15 +43,15 @@ class TestContinue:
         g = graph({"a": "boom", "b": "wait", "j": joined("echo"), "after": "echo"}, "a j", "b j", "j after", **ON)
         env = environment(blueprints=g, handlers=BASE)
         handle = env.client.start("g")
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         answer(env, handle.run_id, "b", b'"b"')
-        snapshot = handle.wait(timeout=PATIENCE)
+        snapshot = handle.wait(timeout=TIMEOUT)
         assert snapshot.status is RunStatus.FAILED
         assert statuses(snapshot) == {"a": "failed", "b": "completed", "j": "completed", "after": "completed"}
 
     def test_an_any_join_all_of_whose_branches_fail_is_skipped(self, environment: Make) -> None:
         g = graph({"a": "boom", "b": "boom", "j": joined("name"), "other": "name"}, "a j", "b j", **ON)
-        snapshot = environment(blueprints=g, handlers=BASE).client.start("g").wait(timeout=PATIENCE)
+        snapshot = environment(blueprints=g, handlers=BASE).client.start("g").wait(timeout=TIMEOUT)
         assert statuses(snapshot) == {"a": "failed", "b": "failed", "j": "skipped", "other": "completed"}
         assert sorted(failure.node_id for failure in snapshot.failures) == ["a", "b"]
 
@@ -59,7 +59,7 @@ class TestContinue:
         """Not taken is no failure: but with a failed one beside it, the join is not met."""
         g = graph({"r": "route", "x": "boom", "y": "name", "j": "name"}, "r x x", "r y y", "x j", "y j", **ON)
         snapshot = (
-            environment(blueprints=g, handlers={**BASE, "route": says("x")}).client.start("g").wait(timeout=PATIENCE)
+            environment(blueprints=g, handlers={**BASE, "route": says("x")}).client.start("g").wait(timeout=TIMEOUT)
         )
         assert statuses(snapshot) == {"r": "completed", "x": "failed", "y": "skipped", "j": "skipped"}
 
@@ -71,7 +71,7 @@ class TestContinue:
             "j": {"uses": "echo", "inputs": {"a": "a", "b": "b"}},
         }
         handle = environment(blueprints=graph(nodes, "a j", "b j", **ON), handlers=BASE).client.start("g")
-        assert handle.result(timeout=PATIENCE)["j"]["b"] == "b"
+        assert handle.result(timeout=TIMEOUT)["j"]["b"] == "b"
         assert handle.status() is RunStatus.COMPLETED
 
     def test_a_failure_inside_a_loop_ends_the_loop_and_not_the_other_branch(self, environment: Make) -> None:
@@ -83,9 +83,9 @@ class TestContinue:
             blueprints=graph(nodes, "lc body continue", "body lc", "lc end break", "w other", **ON), handlers=BASE
         )
         handle = env.client.start("g")
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         answer(env, handle.run_id, "w", b"1")
-        snapshot = handle.wait(timeout=PATIENCE)
+        snapshot = handle.wait(timeout=TIMEOUT)
         assert (snapshot.status, snapshot.nodes["other"].status) == (RunStatus.FAILED, "completed")
         assert snapshot.nodes["end"].status == "skipped"
 
@@ -97,9 +97,9 @@ class TestContinue:
 
         env = environment(blueprints=g, handlers={**BASE, "late": late})
         handle = env.client.start("g")
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         answer(env, handle.run_id, "w", b"1")
-        snapshot = handle.wait(timeout=PATIENCE)
+        snapshot = handle.wait(timeout=TIMEOUT)
         assert [failure.node_id for failure in snapshot.failures] == ["a", "b"]
 
 
@@ -113,19 +113,19 @@ class TestFallbacks:
 
         nodes = {"a": caught("boom", "fb"), "fb": "name", "j": "join"}
         env = environment(blueprints=graph(nodes, "a j", "fb j"), handlers={**BASE, "join": join})
-        env.client.start("g").result(timeout=PATIENCE)
+        env.client.start("g").result(timeout=TIMEOUT)
         assert calls == ["fb"]
 
     def test_the_join_fires_as_well_when_the_fallback_is_not_needed(self, environment: Make) -> None:
         nodes = {"a": caught("name", "fb"), "fb": "name", "j": "echo"}
         handle = environment(blueprints=graph(nodes, "a j", "fb j"), handlers=BASE).client.start("g")
-        assert handle.result(timeout=PATIENCE)["j"] == "a"
+        assert handle.result(timeout=TIMEOUT)["j"] == "a"
         assert "fb" not in ran(handle.describe())
 
     def test_a_fallback_of_a_fallback(self, environment: Make) -> None:
         nodes = {"a": caught("boom", "b"), "b": caught("boom", "c"), "c": "name", "z": "echo"}
         handle = environment(blueprints=graph(nodes, "a z"), handlers=BASE).client.start("g")
-        assert handle.result(timeout=PATIENCE)["z"] == "c"
+        assert handle.result(timeout=TIMEOUT)["z"] == "c"
         assert handle.status() is RunStatus.COMPLETED
 
     def test_the_last_one_s_action_counts_for_the_whole_chain(self, environment: Make) -> None:
@@ -134,7 +134,7 @@ class TestFallbacks:
             blueprints=graph(nodes, "a x left", "a y right"), handlers={**BASE, "route": says("right", 5)}
         )
         handle = env.client.start("g")
-        assert handle.result(timeout=PATIENCE)["y"] == 5
+        assert handle.result(timeout=TIMEOUT)["y"] == 5
         assert ran(handle.describe()) == {"a", "b", "c", "y"}
 
     def test_a_fallback_that_was_caught_itself_is_there_for_a_later_failure(self, environment: Make) -> None:
@@ -149,26 +149,26 @@ class TestFallbacks:
         }
         env = environment(blueprints=graph(nodes, "w d", "d z"), handlers=BASE)
         handle = env.client.start("g")
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         env.run_until_idle()
         answer(env, handle.run_id, "w", b"1")
-        assert handle.result(timeout=PATIENCE)["z"] == "c"
+        assert handle.result(timeout=TIMEOUT)["z"] == "c"
         assert handle.status() is RunStatus.COMPLETED
 
     def test_a_chain_of_fallbacks_that_all_fail(self, environment: Make) -> None:
         nodes = {"a": caught("boom", "b"), "b": caught("boom", "c"), "c": "boom", "z": "echo"}
         handle = environment(blueprints=graph(nodes, "a z"), handlers=BASE).client.start("g")
         with pytest.raises(RunFailedError, match="payment declined"):
-            handle.result(timeout=PATIENCE)
+            handle.result(timeout=TIMEOUT)
         assert statuses(handle.describe()) == {"a": "failed", "b": "failed", "c": "failed", "z": "pending"}
 
     def test_a_fallback_that_waits_for_an_answer(self, environment: Make) -> None:
         nodes = {"a": caught("boom", "ask"), "ask": "wait", "yes": "name", "no": "name"}
         env = environment(blueprints=graph(nodes, "a yes yes", "a no no"), handlers=BASE)
         handle = env.client.start("g")
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         answer(env, handle.run_id, "ask", b"null", "yes")
-        assert handle.wait(timeout=PATIENCE).status is RunStatus.COMPLETED
+        assert handle.wait(timeout=TIMEOUT).status is RunStatus.COMPLETED
         assert ran(handle.describe()) == {"a", "ask", "yes"}
 
     def test_a_fallback_that_sleeps_and_one_that_is_a_subflow(self, environment: Make) -> None:
@@ -182,9 +182,9 @@ class TestFallbacks:
         )
         handle = env.client.start("g")
         env.run_until_idle()
-        handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+        handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         env.clock.advance(timedelta(minutes=61))
-        assert handle.result(timeout=PATIENCE)["sub"] == "i"
+        assert handle.result(timeout=TIMEOUT)["sub"] == "i"
         assert statuses(handle.describe())["z"] == "completed"
 
     def test_a_fallback_runs_after_all_attempts(self, environment: Make) -> None:
@@ -201,7 +201,7 @@ class TestFallbacks:
             return ctx.context.get("_catch_error")["attempts"]
 
         env = environment(blueprints=graph(nodes), handlers={"fails": fails, "see": see})
-        assert env.client.execute("g", timeout=PATIENCE)["fb"] == 3
+        assert env.client.execute("g", timeout=TIMEOUT)["fb"] == 3
         assert attempts == ["a", "a", "a", "fb"]
 
 
@@ -213,7 +213,7 @@ class TestJoins:
             env = environment(
                 blueprints=graph(nodes, "r x x", "r j j", "x j"), handlers={**BASE, "route": says(action, 7)}
             )
-            assert env.client.execute("g", timeout=PATIENCE)["j"] == value
+            assert env.client.execute("g", timeout=TIMEOUT)["j"] == value
 
     def test_two_edges_with_one_action_both_fire(self, environment: Make) -> None:
         env = environment(
@@ -221,7 +221,7 @@ class TestJoins:
             handlers={**BASE, "route": says("go")},
         )
         handle = env.client.start("g")
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
         assert ran(handle.describe()) == {"r", "x", "y"}
 
     def test_a_diamond_of_joins_when_its_head_is_skipped(self, environment: Make) -> None:
@@ -229,9 +229,7 @@ class TestJoins:
         nodes = {**dict.fromkeys(("a", "b", "c", "d", "e", "z"), "name"), "r": "route"}
         g = graph(nodes, "r a left", "r e right", "a b", "a c", "b d", "c d", "d z", "e z")
         snapshot = (
-            environment(blueprints=g, handlers={**BASE, "route": says("right")})
-            .client.start("g")
-            .wait(timeout=PATIENCE)
+            environment(blueprints=g, handlers={**BASE, "route": says("right")}).client.start("g").wait(timeout=TIMEOUT)
         )
         assert {node for node, status in statuses(snapshot).items() if status == "skipped"} == {"a", "b", "c", "d"}
         assert snapshot.nodes["z"].status == "completed"
@@ -243,8 +241,8 @@ class TestJoins:
             {"source": "a", "target": "z", "action": "y", "transform": "input + 2"},
         ]
         env = environment(blueprints=g, handlers={**BASE, "route": lambda ctx: NodeResult(10, ctx.context.get("take"))})
-        assert env.client.execute("g", {"take": "x"}, timeout=PATIENCE)["z"] == 11
-        assert env.client.execute("g", {"take": "y"}, timeout=PATIENCE)["z"] == 12
+        assert env.client.execute("g", {"take": "x"}, timeout=TIMEOUT)["z"] == 11
+        assert env.client.execute("g", {"take": "y"}, timeout=TIMEOUT)["z"] == 12
 
     def test_a_wide_join(self, environment: Make) -> None:
         nodes = {"s": "name", **{f"b{i}": "name" for i in range(150)}, "j": "all"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, RunFailedError, RunStatus
-from tests.engine.defects.graphs import PATIENCE, Make, answer, boom, echo, graph, joined, name, ran
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, boom, echo, graph, joined, name, ran
 
 BASE = {"echo": echo, "name": name, "boom": boom}
 HOUR = timedelta(minutes=61)
@@ -21,7 +21,7 @@ def started(environment: Make, g: dict[str, Any], handlers: dict[str, Any] | Non
     """An environment and a run that waits."""
     env = environment(blueprints=g, handlers={**BASE, **(handlers or {})})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     return env, handle
 
 
@@ -29,7 +29,7 @@ def test_a_wait_without_an_answer_fails_in_time(environment: Make) -> None:
     env, handle = started(environment, graph({"w": wait(), "z": "name"}, "w z"))
     env.clock.advance(HOUR)
     with pytest.raises(RunFailedError, match="no signal came for 'w'"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     assert ran(handle.describe()) == {"w"}
 
 
@@ -38,7 +38,7 @@ def test_a_wait_without_an_answer_takes_its_edge_for_that(environment: Make) -> 
         environment, graph({"w": wait(onTimeout="late"), "a": "name", "b": "name"}, "w a late", "w b yes")
     )
     env.clock.advance(HOUR)
-    assert handle.result(timeout=PATIENCE)["a"] == "a"
+    assert handle.result(timeout=TIMEOUT)["a"] == "a"
     assert ran(handle.describe()) == {"w", "a"}
 
 
@@ -46,9 +46,9 @@ def test_each_attempt_of_a_wait_has_its_time(environment: Make) -> None:
     env, handle = started(environment, graph({"w": wait({"maxRetries": 2}), "z": "echo"}, "w z"))
     env.clock.advance(HOUR)
     env.run_until_idle()
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", b'"second time"')
-    assert handle.result(timeout=PATIENCE)["z"] == "second time"
+    assert handle.result(timeout=TIMEOUT)["z"] == "second time"
 
 
 def test_a_fallback_answers_when_nobody_does(environment: Make) -> None:
@@ -56,7 +56,7 @@ def test_a_fallback_answers_when_nobody_does(environment: Make) -> None:
         "why": lambda ctx: ctx.context.get("_catch_error")["message"],
     })  # fmt: skip
     env.clock.advance(HOUR)
-    assert "no signal came" in handle.result(timeout=PATIENCE)["z"]
+    assert "no signal came" in handle.result(timeout=TIMEOUT)["z"]
     assert handle.status() is RunStatus.COMPLETED
 
 
@@ -66,10 +66,10 @@ def test_an_answer_after_the_time_is_too_late(environment: Make) -> None:
     )
     env.clock.advance(HOUR)
     env.run_until_idle()
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", b"1", "yes")
     answer(env, handle.run_id, "a", b'"a"')
-    assert handle.result(timeout=PATIENCE)["a"] == "a"
+    assert handle.result(timeout=TIMEOUT)["a"] == "a"
     assert "b" not in ran(handle.describe())
 
 
@@ -81,7 +81,7 @@ def test_two_waits_are_answered_in_any_order(environment: Make) -> None:
     env.run_until_idle()
     assert handle.status() is RunStatus.WAITING
     answer(env, handle.run_id, "v", b'"first"')
-    assert handle.result(timeout=PATIENCE)["z"] == {"v": "first", "w": "second"}
+    assert handle.result(timeout=TIMEOUT)["z"] == {"v": "first", "w": "second"}
 
 
 def test_an_any_join_behind_a_wait_and_a_sleep(environment: Make) -> None:
@@ -95,10 +95,10 @@ def test_an_any_join_behind_a_wait_and_a_sleep(environment: Make) -> None:
     env, handle = started(environment, graph(nodes, "w j", "s j"), {"note": note})
     env.clock.advance(HOUR)
     env.run_until_idle()
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     assert calls == [None]
     answer(env, handle.run_id, "w", b'"late"')
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.COMPLETED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.COMPLETED
     assert calls == [None]
 
 
@@ -106,7 +106,7 @@ def test_a_failure_beside_a_wait_ends_the_run_without_an_answer(environment: Mak
     nodes = {"w": "wait", "s": {"uses": "sleep", "params": {"duration": "1h"}}, "bad": "boom", "z": "name"}
     env, handle = started(environment, graph(nodes, "s bad", "w z"))
     env.clock.advance(HOUR)
-    snapshot = handle.wait(timeout=PATIENCE)
+    snapshot = handle.wait(timeout=TIMEOUT)
     assert (snapshot.status, snapshot.nodes["w"].status) == (RunStatus.FAILED, "cancelled")
 
 
@@ -115,9 +115,9 @@ def test_a_run_s_own_time_ends_what_waits(environment: Make, kind: str) -> None:
     node = "wait" if kind == "wait" else {"uses": "sleep", "params": {"duration": "9h"}}
     env = environment(blueprints=graph({"w": node, "z": "name"}, "w z"), handlers=BASE)
     handle = env.client.start("g", run_timeout=timedelta(hours=1))
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.clock.advance(HOUR)
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.TIMED_OUT
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.TIMED_OUT
     env.clock.advance(timedelta(hours=9))
     env.run_until_idle()
     assert "z" not in ran(handle.describe())
@@ -133,7 +133,7 @@ def test_sleeps_side_by_side_end_each_in_its_time(environment: Make) -> None:
         if hours < 3:
             env.run_until_idle()
             _until_ran(env, handle, {f"z{h}" for h in range(1, hours + 1)})
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.COMPLETED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.COMPLETED
 
 
 def _until_ran(env: Any, handle: Any, nodes: set[str]) -> None:

@@ -8,7 +8,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_server.testing import TestEnvironment
 
 Make = Callable[..., TestEnvironment]
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 def graph(nodes: Mapping[str, Any], *edges: str, **extra: Any) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from flowcraft_sdk import BlueprintNotFoundError, NodeContext, NodeResult, RunFa
 from flowcraft_server.executor.janitor import Janitor
 from flowcraft_server.executor.settings import Retention
 from flowcraft_server.testing import TestEnvironment
-from tests.engine.defects.graphs import PATIENCE, Make, answer, boom, echo, graph, joined, name, ran, says
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, boom, echo, graph, joined, name, ran, says
 
 ROUTER = graph({"r": "route", "x": "name", "y": "name"}, "r x x", "r y y")
 
 
 def run(env: TestEnvironment, ctx: dict[str, Any] | None = None) -> Any:
     handle = env.client.start("g", ctx or {})
-    handle.wait(timeout=PATIENCE)
+    handle.wait(timeout=TIMEOUT)
     return handle.describe(ctx=True)
 
 
@@ -40,7 +40,7 @@ def test_d03_a_dead_end(environment: Make, action: str | None) -> None:
     """An unknown action, or none, at a node whose edges all have one just ended the branch, and the run hung."""
     handle = environment(blueprints=ROUTER, handlers={"route": says(action), "name": name}).client.start("g")
     with pytest.raises(RunFailedError, match="its edges take 'x', 'y'"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     assert ran(handle.describe()) == {"r"}
 
 
@@ -98,7 +98,7 @@ def test_d12_attempts_are_made_and_are_the_same_in_every_run(environment: Make) 
     )
     for _ in range(2):
         handle = env.client.start("g")
-        assert handle.result(timeout=PATIENCE)["a"] == "at last"
+        assert handle.result(timeout=TIMEOUT)["a"] == "at last"
         assert calls.count(handle.run_id) == 3
 
 
@@ -108,19 +108,19 @@ def test_d15_a_run_keeps_the_version_it_started_with(environment: Make) -> None:
     new = graph({"w": "wait", "z": {"uses": "say", "params": {"text": "new"}}}, "w z")
     env = environment(blueprints=old, handlers={"say": lambda ctx: ctx.params["text"]})
     first = env.client.start("g")
-    first.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    first.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.publish(new)
     second = env.client.start("g")
-    second.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    second.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     for handle, text in ((first, "old"), (second, "new")):
         assert answer(env, handle.run_id, "w", b"null")[0] == b"ok"
-        assert handle.result(timeout=PATIENCE)["z"] == text
+        assert handle.result(timeout=TIMEOUT)["z"] == text
 
 
 def test_d16_a_client_need_not_know_versions(environment: Make) -> None:
     """A client written like the guide, without a version, had its jobs dropped; an unknown one is refused here, at once."""
     env = environment(blueprints=graph({"a": "name"}), handlers={"name": name})
-    assert env.client.start("g").result(timeout=PATIENCE)["a"] == "a"
+    assert env.client.start("g").result(timeout=TIMEOUT)["a"] == "a"
     with pytest.raises(BlueprintNotFoundError):
         env.client.start("g", version="0" * 24)
 
@@ -133,9 +133,9 @@ def test_d33_branches_may_end_hours_apart(environment: Make) -> None:
     )  # fmt: skip
     env = environment(blueprints=g, handlers={"name": name})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.clock.advance(timedelta(hours=5, seconds=1))
-    assert handle.result(timeout=PATIENCE)["j"] == "j"
+    assert handle.result(timeout=TIMEOUT)["j"] == "j"
 
 
 def test_d41_a_fallback_with_an_edge_of_its_own(environment: Make) -> None:
@@ -152,7 +152,7 @@ def test_no_key_of_an_ended_run_is_kept_for_ever(environment: Make) -> None:
     """A hung run's state had no time to live; here retention removes whatever ended, with all its keys."""
     env = environment(blueprints=graph({"a": "boom"}), handlers={"boom": boom})
     handle = env.client.start("g")
-    handle.wait(timeout=PATIENCE)
+    handle.wait(timeout=TIMEOUT)
     env.clock.advance(timedelta(days=40))
     while Janitor(env.link, env.keys, Retention()).remove_slice()[2]:
         pass

@@ -11,7 +11,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
-from tests.engine.defects.graphs import PATIENCE, Make, answer, echo, graph, name, ran, says
+from tests.engine.defects.graphs import TIMEOUT, Make, answer, echo, graph, name, ran, says
 
 SEAT = ClaimRequest("w1", 10_000, "default", "-")
 HUMAN = graph({"w": "wait", "approve": "name", "reject": "name"}, "w approve approve", "w reject reject")
@@ -21,10 +21,10 @@ def test_d06_a_wait_waits(environment: Make) -> None:
     """The successor was queued at once and crashed on an output that was not there."""
     env = environment(blueprints=graph({"w": "wait", "z": "echo"}, "w z"), handlers={"echo": echo})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     assert ran(handle.describe()) == {"w"}
     assert answer(env, handle.run_id, "w", b'{"by":"bob"}') == [b"ok", b"w"]
-    assert handle.result(timeout=PATIENCE)["z"] == {"by": "bob"}
+    assert handle.result(timeout=TIMEOUT)["z"] == {"by": "bob"}
 
 
 def test_d26_a_wait_inside_a_subflow(environment: Make) -> None:
@@ -33,10 +33,10 @@ def test_d26_a_wait_inside_a_subflow(environment: Make) -> None:
     outer = graph({"s": {"uses": "subflow", "params": {"blueprintId": "inner"}}, "z": "echo"}, "s z")
     env = environment(blueprints=[inner, outer], handlers={"echo": echo})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (child,) = handle.describe().children
     assert answer(env, child, "w", b'"yes"') == [b"ok", b"w"]
-    assert handle.result(timeout=PATIENCE)["z"] == "yes"
+    assert handle.result(timeout=TIMEOUT)["z"] == "yes"
 
 
 def test_d35_what_stands_behind_the_wait_in_a_subflow_runs(environment: Make) -> None:
@@ -47,10 +47,10 @@ def test_d35_what_stands_behind_the_wait_in_a_subflow_runs(environment: Make) ->
         handlers={"name": name},
     )
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     (child,) = handle.describe().children
     answer(env, child, "w", b"null")
-    assert handle.result(timeout=PATIENCE)["s"] == "q"
+    assert handle.result(timeout=TIMEOUT)["s"] == "q"
 
 
 def test_d07_an_hour_of_sleep_takes_an_hour(environment: Make) -> None:
@@ -58,21 +58,21 @@ def test_d07_an_hour_of_sleep_takes_an_hour(environment: Make) -> None:
     g = graph({"a": "name", "s": {"uses": "sleep", "params": {"duration": "1h"}}, "z": "echo"}, "a s", "s z")
     env = environment(blueprints=g, handlers={"name": name, "echo": echo})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     env.clock.advance(timedelta(minutes=59))
     env.run_until_idle()
     assert handle.status() is RunStatus.WAITING
     env.clock.advance(timedelta(minutes=2))
-    assert handle.result(timeout=PATIENCE)["z"] == "a"
+    assert handle.result(timeout=TIMEOUT)["z"] == "a"
 
 
 def test_d08_a_webhook_node_waits_for_its_answer(environment: Make) -> None:
     """Registering it threw in every adapter, and the run failed."""
     env = environment(blueprints=graph({"w": "webhook", "z": "echo"}, "w z"), handlers={"echo": echo})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", b'{"paid":true}')
-    assert handle.result(timeout=PATIENCE)["z"] == {"paid": True}
+    assert handle.result(timeout=TIMEOUT)["z"] == {"paid": True}
 
 
 @pytest.mark.parametrize("action", ["approve", "reject"])
@@ -81,9 +81,9 @@ def test_d29_an_answer_with_an_action_takes_that_branch_only(environment: Make, 
     """Both branches ran; without an output the call threw."""
     env = environment(blueprints=HUMAN, handlers={"name": name})
     handle = env.client.start("g")
-    handle.wait_for(RunStatus.WAITING, timeout=PATIENCE)
+    handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     answer(env, handle.run_id, "w", payload, action)
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.COMPLETED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.COMPLETED
     assert ran(handle.describe()) == {"w", action}
 
 
@@ -157,16 +157,16 @@ def test_r1_r2_nothing_starts_branches_that_were_not_taken(environment: Make, ac
 
     def slow(ctx: NodeContext) -> str:
         begun.set()
-        release.wait(PATIENCE)
+        release.wait(TIMEOUT)
         return ctx.node_id
 
     env = environment(blueprints=g, handlers={"route": says(action), "slow": slow, "echo": echo})
     handle = env.client.start("g")
-    assert begun.wait(PATIENCE)
+    assert begun.wait(TIMEOUT)
     for _ in range(5):
         env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
     release.set()
-    assert handle.result(timeout=PATIENCE)["z"] == action
+    assert handle.result(timeout=TIMEOUT)["z"] == action
     assert not_taken not in ran(handle.describe())
 
 
@@ -181,7 +181,7 @@ def test_r3_an_ended_run_stays_as_it_ended(environment: Make) -> None:
     g = graph({"r": "act", "approve": "act", "ban": "act"}, "r approve approve", "r ban ban")
     env = environment(blueprints=g, handlers={"act": act})
     handle = env.client.start("g")
-    before: Any = handle.wait(timeout=PATIENCE)
+    before: Any = handle.wait(timeout=TIMEOUT)
     env.clock.advance(timedelta(days=2), keep_leases=False)
     for _ in range(3):
         env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
@@ -190,5 +190,5 @@ def test_r3_an_ended_run_stays_as_it_ended(environment: Make) -> None:
         )
     env.run_until_idle()
     assert calls == ["r", "approve"]
-    assert handle.wait(timeout=PATIENCE).ended_at == before.ended_at
+    assert handle.wait(timeout=TIMEOUT).ended_at == before.ended_at
     assert handle.status() is RunStatus.COMPLETED

@@ -7,7 +7,7 @@ import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunConflictError, RunFailedError, RunStatus
 from flowcraft_server.executor.settings import WorkerSettings
-from tests.engine.defects.graphs import PATIENCE, Make, boom, echo, graph, joined, name, ran
+from tests.engine.defects.graphs import TIMEOUT, Make, boom, echo, graph, joined, name, ran
 
 
 def test_d04_an_any_join_with_three_predecessors(environment: Make) -> None:
@@ -24,7 +24,7 @@ def test_d04_an_any_join_with_three_predecessors(environment: Make) -> None:
     env = environment(blueprints=g, handlers={"name": name})
     for _ in range(10):
         handle = env.client.start("g")
-        assert handle.result(timeout=PATIENCE)["j"] == "j"
+        assert handle.result(timeout=TIMEOUT)["j"] == "j"
         assert handle.status() is RunStatus.COMPLETED
 
 
@@ -34,7 +34,7 @@ def test_d05_a_node_without_output(environment: Make) -> None:
         blueprints=graph({"a": "none", "z": "see"}, "a z"),
         handlers={"none": lambda ctx: None, "see": lambda ctx: [ctx.input]},
     )
-    result = env.client.start("g").result(timeout=PATIENCE)
+    result = env.client.start("g").result(timeout=TIMEOUT)
     assert (result["a"], result["z"]) == (None, [None])
 
 
@@ -52,7 +52,7 @@ def test_d09_scatter_and_gather(environment: Make) -> None:
         "sc ga",
     )
     env = environment(blueprints=g, handlers={"double": lambda ctx: ctx.input * 2})
-    assert env.client.start("g", {"items": [1, 2, 3]}).result(timeout=PATIENCE)["results"] == [2, 4, 6]
+    assert env.client.start("g", {"items": [1, 2, 3]}).result(timeout=TIMEOUT)["results"] == [2, 4, 6]
 
 
 def test_d17_a_fallback_runs_once(environment: Make) -> None:
@@ -65,7 +65,7 @@ def test_d17_a_fallback_runs_once(environment: Make) -> None:
 
     g = graph({"a": {"uses": "boom", "config": {"fallback": "fb"}}, "fb": "fb", "z": "echo"}, "a z")
     env = environment(blueprints=g, handlers={"boom": boom, "fb": stand_in, "echo": echo})
-    assert env.client.start("g").result(timeout=PATIENCE)["z"] == "instead"
+    assert env.client.start("g").result(timeout=TIMEOUT)["z"] == "instead"
     assert calls == ["fb"]
 
 
@@ -73,7 +73,7 @@ def test_d18_a_fallback_that_is_not_needed_does_not_run(environment: Make) -> No
     """It ran first, as a start node, although the node it stands in for succeeded."""
     g = graph({"a": {"uses": "name", "config": {"fallback": "fb"}}, "fb": "name", "z": "echo"}, "a z")
     handle = environment(blueprints=g, handlers={"name": name, "echo": echo}).client.start("g")
-    assert handle.result(timeout=PATIENCE)["z"] == "a"
+    assert handle.result(timeout=TIMEOUT)["z"] == "a"
     assert ran(handle.describe()) == {"a", "z"}
 
 
@@ -84,12 +84,12 @@ def test_d19_after_failed_nothing_happens_any_more(environment: Make) -> None:
 
     def sibling(ctx: NodeContext) -> None:
         begun.set()
-        failed.wait(PATIENCE)
+        failed.wait(TIMEOUT)
         while True:
             ctx.check_cancelled()
 
     def fail(ctx: NodeContext) -> None:
-        begun.wait(PATIENCE)
+        begun.wait(TIMEOUT)
         failed.set()
         raise ValueError("payment declined")
 
@@ -98,7 +98,7 @@ def test_d19_after_failed_nothing_happens_any_more(environment: Make) -> None:
 
     g = graph({"a": "fail", "b": "sibling", "c": "effect"}, "b c")
     handle = environment(blueprints=g, handlers={"fail": fail, "sibling": sibling, "effect": effect}).client.start("g")
-    assert handle.wait(timeout=PATIENCE).status is RunStatus.FAILED
+    assert handle.wait(timeout=TIMEOUT).status is RunStatus.FAILED
     assert handle.describe().nodes["b"].status == "cancelled"
     assert effects == []
 
@@ -116,14 +116,14 @@ def test_d22_a_transform_changes_no_blueprint(environment: Make) -> None:
         blueprints=g,
         handlers={"route": lambda ctx: NodeResult(None, ctx.context.get("to")), "name": name, "echo": echo},
     )
-    assert env.client.start("g", {"to": "x"}).result(timeout=PATIENCE)["j"] == 20
-    assert env.client.start("g", {"to": "y"}).result(timeout=PATIENCE)["j"] == {"x": None, "y": "y"}
+    assert env.client.start("g", {"to": "x"}).result(timeout=TIMEOUT)["j"] == 20
+    assert env.client.start("g", {"to": "y"}).result(timeout=TIMEOUT)["j"] == {"x": None, "y": "y"}
 
 
 def test_d27_a_reused_id_is_no_other_run_s_result(environment: Make) -> None:
     """A repeated run id gave the earlier run's output to another start context."""
     env = environment(blueprints=graph({"a": "greet"}), handlers={"greet": lambda ctx: "for " + ctx.context.get("who")})
-    assert env.client.start("g", {"who": "alice"}, run_id="7").result(timeout=PATIENCE)["a"] == "for alice"
+    assert env.client.start("g", {"who": "alice"}, run_id="7").result(timeout=TIMEOUT)["a"] == "for alice"
     again = env.client.start("g", {"who": "alice"}, run_id="7")
     assert again.attached
     with pytest.raises(RunConflictError):
@@ -140,7 +140,7 @@ def test_d28_parallel_nodes_do_not_undo_each_other_s_writes(environment: Make) -
         older_written.set()
 
     def newer(ctx: NodeContext) -> Any:
-        older_written.wait(PATIENCE)
+        older_written.wait(TIMEOUT)
         before = ctx.context.get("k")
         ctx.context.set("k", "newer")
         newer_done.set()
@@ -150,7 +150,7 @@ def test_d28_parallel_nodes_do_not_undo_each_other_s_writes(environment: Make) -
     env = environment(
         blueprints=g, handlers={"older": older, "newer": newer, "see": lambda ctx: ctx.context.get("mine")}
     )
-    result = env.client.start("g").result(timeout=PATIENCE)
+    result = env.client.start("g").result(timeout=TIMEOUT)
     assert result["k"] in ("older", "newer")
     assert result["z"] == result["mine"] == "a"
     assert result["b"] in (None, "older")
@@ -162,7 +162,7 @@ def test_d36_an_any_join_with_a_failed_predecessor_leaves_the_run_failed(environ
     release = threading.Event()
 
     def slow(ctx: NodeContext) -> str:
-        release.wait(PATIENCE)
+        release.wait(TIMEOUT)
         return "late"
 
     env = environment(
@@ -170,7 +170,7 @@ def test_d36_an_any_join_with_a_failed_predecessor_leaves_the_run_failed(environ
     )
     handle = env.client.start("g")
     with pytest.raises(RunFailedError, match="payment declined"):
-        handle.result(timeout=PATIENCE)
+        handle.result(timeout=TIMEOUT)
     release.set()
     env.run_until_idle()
     assert handle.status() is RunStatus.FAILED
@@ -186,7 +186,7 @@ def test_d40_an_any_join_runs_once(environment: Make) -> None:
 
     g = graph({"a": "name", "b": "name", "c": "name", "j": joined("count")}, "a b", "a j", "b c", "c j")
     env = environment(blueprints=g, handlers={"name": name, "count": count})
-    env.client.start("g").result(timeout=PATIENCE)
+    env.client.start("g").result(timeout=TIMEOUT)
     env.run_until_idle()
     assert len(calls) == 1
 
@@ -197,7 +197,7 @@ def test_d39_a_transform_reads_a_node_by_its_id(environment: Make, transform: st
     g = graph({"a": "name", "b": "name", "z": "echo"}, "a b")
     g["edges"].append({"source": "b", "target": "z", "transform": transform})
     env = environment(blueprints=g, handlers={"name": name, "echo": echo})
-    assert env.client.start("g").result(timeout=PATIENCE)["z"] == "a"
+    assert env.client.start("g").result(timeout=TIMEOUT)["z"] == "a"
 
 
 def test_d42_a_handler_reads_a_node_by_its_id(environment: Make) -> None:
@@ -207,7 +207,7 @@ def test_d42_a_handler_reads_a_node_by_its_id(environment: Make) -> None:
         blueprints=g,
         handlers={"name": name, "see": lambda ctx: [ctx.context.get(k) for k in ("a", "_outputs.a", "_inputs.z")]},
     )
-    assert env.client.start("g").result(timeout=PATIENCE)["z"] == ["a", "a", "a"]
+    assert env.client.start("g").result(timeout=TIMEOUT)["z"] == ["a", "a", "a"]
 
 
 def test_d43_the_message_is_there_in_every_failed_run(environment: Make) -> None:
@@ -215,7 +215,7 @@ def test_d43_the_message_is_there_in_every_failed_run(environment: Make) -> None
     env = environment(blueprints=graph({"a": "boom"}), handlers={"boom": boom})
     for _ in range(40):
         with pytest.raises(RunFailedError, match="payment declined") as caught:
-            env.client.start("g").result(timeout=PATIENCE)
+            env.client.start("g").result(timeout=TIMEOUT)
         assert caught.value.failure is not None
         assert caught.value.failure.message == "payment declined"
 
@@ -232,7 +232,7 @@ def test_d37_values_keep_their_types(environment: Make) -> None:
     env = environment(
         blueprints=graph({"a": "give", "z": "echo"}, "a z"), handlers={"give": lambda ctx: value, "echo": echo}
     )
-    assert env.client.start("g").result(timeout=PATIENCE)["z"] == value
+    assert env.client.start("g").result(timeout=TIMEOUT)["z"] == value
 
 
 def test_d10_a_loop_controller_needs_no_output(environment: Make) -> None:
@@ -251,5 +251,5 @@ def test_d10_a_loop_controller_needs_no_output(environment: Make) -> None:
         return int(ctx.context.get("i"))
 
     env = environment(blueprints=g, handlers={"up": up, "name": name})
-    result = env.client.start("g", {"i": 0}).result(timeout=PATIENCE)
+    result = env.client.start("g", {"i": 0}).result(timeout=TIMEOUT)
     assert (result["i"], result["lc"], result["end"]) == (3, None, "end")

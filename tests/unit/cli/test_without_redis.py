@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from flowcraft_sdk.protocol import bounds
 from flowcraft_server.cli.client import main
-from flowcraft_server.cli.client_operating import MOST_LETTERS
+from flowcraft_server.cli.client_admin import MOST_DEAD_LETTERS
 
 NOWHERE = "redis://127.0.0.1:1/0"
 ASKED = {
@@ -106,4 +106,4 @@ def test_more_than_a_command_takes(words: list[str]) -> None:
 
 
 def test_the_command_and_the_sdk_have_the_same_bound_of_letters() -> None:
-    assert MOST_LETTERS == bounds.MOST_LETTERS
+    assert MOST_DEAD_LETTERS == bounds.MOST_DEAD_LETTERS

@@ -85,7 +85,7 @@ def test_sorted_sets_and_hashes() -> None:
         ("sdk.md", r"cancellation \| ([\d,]+) characters", bounds.LONGEST_REASON),
         ("sdk.md", r"child run \| ([\d,]+) characters", bounds.LONGEST_PATH),
         ("sdk.md", r"`page_size` of a list[^|]*\| ([\d,]+);", bounds.MOST_A_PAGE),
-        ("sdk.md", r"`page_size` of a list[^|]*\| [\d,]+; ([\d,]+) \|", bounds.MOST_LETTERS),
+        ("sdk.md", r"`page_size` of a list[^|]*\| [\d,]+; ([\d,]+) \|", bounds.MOST_DEAD_LETTERS),
         ("sdk.md", r"id of an event[^|]*\| (\d+) digits", bounds.LONGEST_EVENT_ID),
         ("sdk.md", r"progress message \| ([\d,]+) characters", bounds.LONGEST_MESSAGE),
     ],

@@ -17,13 +17,13 @@ from flowcraft_sdk import (
     FlowcraftError,
     Handle,
 )
-from flowcraft_sdk._client.admin import Operator
+from flowcraft_sdk._client.admin import Admin
 from flowcraft_sdk.protocol import bounds
 from flowcraft_sdk.protocol.run_record import EARLIEST, LATEST, moment
 from tests.blocking_client import BlockingClient
 
 NOWHERE = "redis://127.0.0.1:1/0"
-QUICK = ClientSettings(retries=0, connect_timeout=0.2, socket_timeout=0.2, outage=0.0)
+QUICK = ClientSettings(retries=0, connect_timeout=0.2, socket_timeout=0.2, max_outage=0.0)
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -71,11 +71,11 @@ AT_BOUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "counted blueprint": (lambda c: c.count_runs(blueprint_id=text(200)), lambda c: c.count_runs(blueprint_id=text(201))),
     "counted tag": (lambda c: c.count_runs(tag=text(200)), lambda c: c.count_runs(tag=text(201))),
     "event id": (lambda c: list(c.get_handle("r").events(after="9" * 15)), lambda c: list(c.get_handle("r").events(after="9" * 16))),
-    "letters": (lambda c: operator(c).dead_letters(limit=bounds.MOST_LETTERS), lambda c: operator(c).dead_letters(limit=bounds.MOST_LETTERS + 1)),
-    "replayed": (lambda c: operator(c).replay(text(2_000)), lambda c: operator(c).replay(text(2_001))),
-    "dropped": (lambda c: operator(c).drop(text(2_000)), lambda c: operator(c).drop(text(2_001))),
-    "dropped node": (lambda c: operator(c).drop("r", text(2_000)), lambda c: operator(c).drop("r", text(2_001))),
-    "examined": (lambda c: operator(c).examine(text(2_000)), lambda c: operator(c).examine(text(2_001))),
+    "letters": (lambda c: admin(c).dead_letters(limit=bounds.MOST_DEAD_LETTERS), lambda c: admin(c).dead_letters(limit=bounds.MOST_DEAD_LETTERS + 1)),
+    "replayed": (lambda c: admin(c).replay(text(2_000)), lambda c: admin(c).replay(text(2_001))),
+    "dropped": (lambda c: admin(c).delete_dead_letters(text(2_000)), lambda c: admin(c).delete_dead_letters(text(2_001))),
+    "dropped node": (lambda c: admin(c).delete_dead_letters("r", text(2_000)), lambda c: admin(c).delete_dead_letters("r", text(2_001))),
+    "examined": (lambda c: admin(c).examine(text(2_000)), lambda c: admin(c).examine(text(2_001))),
 }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def test_counts_that_are_none(client: Any, value: Any) -> None:
     for asked in (
         lambda: list(client.list_runs(limit=value)),
         lambda: list(client.list_runs(page_size=value)),
-        lambda: operator(client).dead_letters(limit=value),
+        lambda: admin(client).dead_letters(limit=value),
     ):
         with pytest.raises(ConfigurationError, match="whole number"):
             asked()
@@ -143,7 +143,7 @@ def test_a_page_of_nothing_is_refused_and_a_limit_of_nothing_asks_for_nothing(cl
     with pytest.raises(ConfigurationError, match="page_size"):
         list(client.list_runs(page_size=0))
     assert list(client.list_runs(limit=0)) == []
-    assert operator(client).dead_letters(limit=0) == []
+    assert admin(client).dead_letters(limit=0) == []
 
 
 @pytest.mark.parametrize("value", [5, b"t", ["t"], ""])
@@ -190,8 +190,8 @@ HALF = "\ud800"
         lambda c: c.get_handle("r").signal("n", signal_id=HALF),
         lambda c: list(c.list_runs(tag=HALF)),
         lambda c: c.count_runs(blueprint_id=HALF),
-        lambda c: operator(c).drop("r", HALF),
-        lambda c: operator(c).examine(HALF),
+        lambda c: admin(c).delete_dead_letters("r", HALF),
+        lambda c: admin(c).examine(HALF),
     ],
 )
 def test_texts_without_bytes_are_refused_before_redis_is_asked(client: Any, asked: Callable[[Any], Any]) -> None:
@@ -205,16 +205,18 @@ def test_times_that_no_clock_shows(ms: Any) -> None:
     assert moment(ms) in (EARLIEST, LATEST)
 
 
-def operator(client: Any) -> Any:
-    """The operator, whose methods can be called like a plain client's."""
+def admin(client: Any) -> Any:
+    """The admin part, whose methods can be called like a plain client's."""
     if isinstance(client, Client):
-        return client.operator
-    asked = client.client.operator
+        return client.admin
+    asked = client.client.admin
 
     def blocking(name: str) -> Callable[..., Any]:
         return lambda *words, **options: client.runner.run(getattr(asked, name)(*words, **options))
 
-    return SimpleNamespace(**{name: blocking(name) for name in ("dead_letters", "replay", "drop", "examine")})
+    return SimpleNamespace(
+        **{name: blocking(name) for name in ("dead_letters", "replay", "delete_dead_letters", "examine")}
+    )
 
 
 ASKED: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -236,10 +238,10 @@ ASKED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Handle.signal": ("signal the run", lambda c: c.get_handle("r").signal("n")),
     "Handle.events": ("read the run's events", lambda c: list(c.get_handle("r").events())),
     "Handle.attempts": ("read the run's attempts", lambda c: c.get_handle("r").attempts()),
-    "Operator.dead_letters": ("list dead letters", lambda c: operator(c).dead_letters()),
-    "Operator.replay": ("replay the run", lambda c: operator(c).replay("r")),
-    "Operator.drop": ("drop dead letters", lambda c: operator(c).drop("r")),
-    "Operator.examine": ("examine runs", lambda c: operator(c).examine()),
+    "Admin.dead_letters": ("list dead letters", lambda c: admin(c).dead_letters()),
+    "Admin.replay": ("replay the run", lambda c: admin(c).replay("r")),
+    "Admin.delete_dead_letters": ("delete dead letters", lambda c: admin(c).delete_dead_letters("r")),
+    "Admin.examine": ("examine runs", lambda c: admin(c).examine()),
 }
 WITHOUT_REDIS = {"Client.close", "Client.from_config", "Client.get_handle"}
 
@@ -257,7 +259,7 @@ def test_a_message_names_what_was_asked_for_and_no_command(client: Any, name: st
 def test_every_public_call_is_asked_for() -> None:
     public = {
         f"{kind.__name__}.{name}"
-        for kind in (Client, Handle, Operator)
+        for kind in (Client, Handle, Admin)
         for name in dir(kind)
         if not name.startswith("_") and inspect.isroutine(getattr(kind, name))
     }

@@ -158,7 +158,9 @@ def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
     assert caught.value.errors[0]["loc"] == (name,)
 
 
-@pytest.mark.parametrize("more", [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"x" * 1_000: 1}])
+@pytest.mark.parametrize(
+    "more", [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"x" * 1_000: 1}]
+)
 def test_undeclared_keys_that_are_no_misspelt_inputs(more: dict[str, Any]) -> None:
     assert check_contract("b", CONTRACT, {"post": "p", **more}) == {"post": "p", "limit": 3, **more}
 

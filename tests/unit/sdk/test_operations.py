@@ -43,7 +43,7 @@ Answer = Callable[[Effect], Any]
 
 
 def deployment(**more: Any) -> Deployment:
-    return Deployment(KEYS, outage=more.pop("outage", 60.0), max_value=1000, **{"durability": "async", **more})
+    return Deployment(KEYS, max_outage=more.pop("max_outage", 60.0), max_value=1000, **{"durability": "async", **more})
 
 
 def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Effect]]:
@@ -386,7 +386,7 @@ def test_an_outage_that_lasts_ends_the_wait_and_one_beyond_the_timeout_counts_as
         return next(first, away) if isinstance(step, Command | Batch) else {}
 
     with pytest.raises(BackendUnavailableError):
-        drive(wait.wait_for(deployment(outage=0.0), "r1", frozenset(), None, HANDLE), answer)
+        drive(wait.wait_for(deployment(max_outage=0.0), "r1", frozenset(), None, HANDLE), answer)
     first = iter([b"running"])
     with pytest.raises(WaitTimeoutError) as caught:
         drive(wait.wait_for(deployment(), "r1", frozenset(), 0.05, HANDLE), answer)

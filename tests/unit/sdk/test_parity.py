@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import AsyncClient, AsyncHandle, Client, Handle
-from flowcraft_sdk._client.admin import Operator
-from flowcraft_sdk._client.async_admin import AsyncOperator
+from flowcraft_sdk._client.admin import Admin
+from flowcraft_sdk._client.async_admin import AsyncAdmin
 
-PAIRS = [(Client, AsyncClient), (Handle, AsyncHandle), (Operator, AsyncOperator)]
+PAIRS = [(Client, AsyncClient), (Handle, AsyncHandle), (Admin, AsyncAdmin)]
 OTHER_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 ITERATORS = {"events", "list_runs", "as_completed"}
 PLAIN = {"from_config", "get_handle", "__init__", "__repr__", "__eq__", "__hash__"}
@@ -27,7 +27,7 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
     return found
 
 
-@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle", "operator"])
+@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle", "admin"])
 def test_both_have_the_same_methods(sync: type, other: type) -> None:
     assert sorted(methods(sync)) == sorted(methods(other))
     assert inspect.getdoc(sync) == inspect.getdoc(other)
@@ -48,7 +48,7 @@ def test_both_have_the_same_signature_and_docstring(name: str, sync: type, other
     assert returned[0] == returned[1]
 
 
-@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle", "operator"])
+@pytest.mark.parametrize(("sync", "other"), PAIRS, ids=["client", "handle", "admin"])
 def test_whatever_does_io_is_awaited(sync: type, other: type) -> None:
     for name, function in methods(other).items():
         assert inspect.iscoroutinefunction(function) is (name not in ITERATORS | PLAIN), name

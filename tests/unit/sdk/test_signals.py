@@ -20,7 +20,7 @@ FOUND = [b"found", b"w", b"r", b"w", b"h", b"{}"]
 
 def steps(*replies: Any, action: str | None = "go", signal_id: str | None = None) -> tuple[list[ScriptCall], Any]:
     """The script calls of an operation that gets these replies, and its value."""
-    deployment = Deployment(Keys("n"), 1.0, 1000, docs={"h": DOC})
+    deployment = Deployment(Keys("n"), 1.0, 1000, plan_documents={"h": DOC})
     operation = signal(deployment, "r", "w", 1, action, signal_id, False)
     sent = [next(operation)]
     try:

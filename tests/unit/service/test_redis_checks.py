@@ -12,7 +12,7 @@ from flowcraft_server.service import redis_checks
 from flowcraft_server.service.redis_checks import (
     RedisUnusable,
     check_protocol,
-    complaints_about,
+    find_problems,
     shown_url,
     wait_for_redis,
     warnings_about,
@@ -27,15 +27,15 @@ def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
 
 
 def test_a_redis_as_it_should_be(store: EmbeddedStore) -> None:
-    assert complaints_about(wait_for_redis(store.url, 1), store.url) == []
+    assert find_problems(wait_for_redis(store.url, 1), store.url) == []
 
 
 def test_a_redis_that_evicts(store: EmbeddedStore) -> None:
     client = wait_for_redis(store.url, 1)
     client.config_set("maxmemory-policy", "allkeys-lru")
-    (complaint,) = complaints_about(client, store.url)
-    assert "maxmemory-policy allkeys-lru" in complaint
-    assert "set it to noeviction" in complaint
+    (problem,) = find_problems(client, store.url)
+    assert "maxmemory-policy allkeys-lru" in problem
+    assert "set it to noeviction" in problem
 
 
 def test_the_policy_is_found_out_without_config_get(store: EmbeddedStore) -> None:
@@ -43,7 +43,7 @@ def test_the_policy_is_found_out_without_config_get(store: EmbeddedStore) -> Non
     client.config_set("maxmemory-policy", "volatile-lru")
     client.execute_command("ACL", "SETUSER", "managed", "on", ">word", "~*", "+@all", "-config")
     url = store.url.replace("unix://", "unix://managed:word@")
-    assert "volatile-lru" in complaints_about(wait_for_redis(url, 1), url)[0]
+    assert "volatile-lru" in find_problems(wait_for_redis(url, 1), url)[0]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_a_redis_that_tells_nothing_is_not_refused(store: EmbeddedStore) -> None
     client = wait_for_redis(store.url, 1)
     client.execute_command("ACL", "SETUSER", "mute", "on", ">word", "~*", "+@all", "-info")
     url = store.url.replace("unix://", "unix://mute:word@")
-    assert complaints_about(wait_for_redis(url, 1), url) == []
+    assert find_problems(wait_for_redis(url, 1), url) == []
 
 
 def test_a_replica(store: EmbeddedStore) -> None:
     client = wait_for_redis(store.url, 1)
     client.execute_command("REPLICAOF", "127.0.0.1", "1")
-    assert "is a read-only replica" in complaints_about(client, store.url)[0]
+    assert "is a read-only replica" in find_problems(client, store.url)[0]
 
 
 def test_nobody_there(tmp_path: Path) -> None:

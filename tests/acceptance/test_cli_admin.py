@@ -67,7 +67,7 @@ def test_dropping_asks(env: TestEnvironment, flowcraft: Flowcraft) -> None:
     everything = flowcraft("dlq", "drop", "--all", stdin="y\n")
     assert "Drop the dead letters of 2 runs?" in everything.stderr
     assert everything.stdout.endswith("dropped 2 dead letters\n")
-    assert env.client.operator.dead_letters() == []
+    assert env.client.admin.dead_letters() == []
 
 
 def test_the_doctor(env: TestEnvironment, flowcraft: Flowcraft) -> None:

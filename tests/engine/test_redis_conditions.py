@@ -73,7 +73,7 @@ def test_full(env: TestEnvironment, gate: Gate) -> None:
         BackendRefusedError, match=r"cannot start a run: Redis at .* refuses: its memory is full \(maxmemory\)"
     ) as raised:
         env.client.start("g")
-    assert (raised.value.trouble, raised.value.maybe_applied) == ("full", False)
+    assert (raised.value.reason, raised.value.maybe_applied) == ("full", False)
     assert isinstance(raised.value, ConnectionError)
     before = env.link.redis.zscore(env.keys.leases, f"{run.run_id}|a")
     until(lambda: env.link.redis.zscore(env.keys.leases, f"{run.run_id}|a") > before)  # nobody takes the node over
@@ -98,7 +98,7 @@ def test_read_only(env: TestEnvironment, gate: Gate) -> None:
     env.link.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(BackendRefusedError, match="it is a read-only replica, as after a failover") as raised:
         env.client.start("g")
-    assert raised.value.trouble == "read-only"
+    assert raised.value.reason == "read-only"
     gate.let.set()
     with pytest.raises(TimeoutError):
         run.result(0.5)  # reading goes on
@@ -118,7 +118,7 @@ def test_it_cannot_save(env: TestEnvironment, gate: Gate, store: EmbeddedStore) 
     with Client(env.url, namespace=env.namespace) as other:
         with pytest.raises(BackendRefusedError, match="cannot save to its disk") as raised:
             other.start("g")
-        assert raised.value.trouble == "cannot-save"
+        assert raised.value.reason == "cannot-save"
     gate.let.set()
     client.config_set("stop-writes-on-bgsave-error", "no")
     assert run.result(20) == {"a": "through", "b": "through"}
@@ -129,7 +129,7 @@ def test_too_few_replicas(env: TestEnvironment, gate: Gate) -> None:
     env.link.redis.config_set("min-replicas-to-write", 1)
     with pytest.raises(BackendRefusedError, match="min-replicas-to-write") as raised:
         env.client.start("g")
-    assert raised.value.trouble == "too-few-replicas"
+    assert raised.value.reason == "too-few-replicas"
     env.link.redis.config_set("min-replicas-to-write", 0)
     gate.let.set()
     assert env.client.execute("g", timeout=20)["b"] == "through"

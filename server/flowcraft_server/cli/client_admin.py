@@ -1,4 +1,4 @@
-"""`flowcraft dlq` and `flowcraft doctor`: nodes that were given up, and what hangs or is left over."""
+"""`flowcraft dlq` and `flowcraft doctor`: dead letters, stuck runs and left-over entries."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from .client_errors import EXIT_FAILED
-from .client_output import print_defects, print_letters
+from .client_output import print_dead_letters, print_defects
 from .shared_options import as_json_option, json_before
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
 
-MOST_LETTERS = 1_000_000
+MOST_DEAD_LETTERS = 1_000_000
 """As `flowcraft_sdk.protocol.bounds` has it; the SDK is loaded only by commands that need it."""
 
 
@@ -29,11 +29,11 @@ def dlq() -> None:
 @click.pass_obj
 def dlq_list(connect: Callable[[], "Client"], limit: int, as_json: bool) -> None:
     """List dead letters, the newest first."""
-    letters = connect().operator.dead_letters(limit=limit)
+    dead_letters = connect().admin.dead_letters(limit=limit)
     if as_json:
-        write_json(list(letters))
+        write_json(list(dead_letters))
     else:
-        print_letters(letters)
+        print_dead_letters(dead_letters)
 
 
 @dlq.command()
@@ -41,12 +41,12 @@ def dlq_list(connect: Callable[[], "Client"], limit: int, as_json: bool) -> None
 @as_json_option
 @click.pass_obj
 def replay(connect: Callable[[], "Client"], run_id: str, as_json: bool) -> None:
-    """Do RUN again as a new run, and drop its letters.
+    """Do RUN again as a new run, and delete its dead letters.
 
     The new run has the blueprint, version and start context of the old one, which stays as it is. Of a child run, the
     outermost parent is done again.
     """
-    handle = connect().operator.replay(run_id)
+    handle = connect().admin.replay(run_id)
     if as_json:
         write_json({"run_id": handle.run_id, "attached": handle.attached})
     else:
@@ -55,26 +55,26 @@ def replay(connect: Callable[[], "Client"], run_id: str, as_json: bool) -> None:
 
 @dlq.command()
 @click.argument("run_id", metavar="RUN", required=False)
-@click.option("--node", metavar="NODE", help="Only the letter of this node.")
-@click.option("--all", "everything", is_flag=True, help="All letters of all runs.")
+@click.option("--node", metavar="NODE", help="Only the dead letter of this node.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters of all runs.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @as_json_option
 @click.pass_obj
 def drop(
     connect: Callable[[], "Client"], run_id: str | None, node: str | None, everything: bool, yes: bool, as_json: bool
 ) -> None:
-    """Remove the letters of RUN. The run itself stays as it is."""
+    """Delete the dead letters of RUN. The run itself stays as it is."""
     if (run_id is None) is not everything or (everything and node is not None):
         raise click.UsageError("give a RUN, or --all")
-    operator = connect().operator
+    admin = connect().admin
     if run_id is None:
-        run_ids = list(dict.fromkeys(letter.run_id for letter in operator.dead_letters(limit=MOST_LETTERS)))
+        run_ids = list(dict.fromkeys(letter.run_id for letter in admin.dead_letters(limit=MOST_DEAD_LETTERS)))
     else:
         run_ids = [run_id]
     if not yes and run_ids:
         what = f"the dead letters of {len(run_ids)} runs" if run_id is None else f"the dead letters of run {run_id}"
         click.confirm(f"Drop {what}?", abort=True, err=True)
-    dropped = sum(operator.drop(each, node) for each in run_ids)
+    dropped = sum(admin.delete_dead_letters(each, node) for each in run_ids)
     if as_json:
         write_json({"dropped": dropped})
     else:
@@ -87,11 +87,11 @@ def drop(
 @as_json_option
 @click.pass_obj
 def doctor(connect: Callable[[], "Client"], run_id: str | None, fix: bool, as_json: bool) -> None:
-    """Look for what hangs or is left over: in RUN, or in all live runs, queues, leases, timers and indexes.
+    """Look for stuck runs and left-over entries: in RUN, or in all live runs, queues, leases, timers and indexes.
 
     Exit code 1 if something was found that is not repaired.
     """
-    defects = connect().operator.examine(run_id, fix=fix)
+    defects = connect().admin.examine(run_id, fix=fix)
     if as_json:
         write_json(list(defects))
     else:
