@@ -117,3 +117,27 @@ def test_a_subflow_goes_by_the_contract_that_is_published_when_its_child_starts(
     assert "amount: is missing" in snapshot.failures[0].message
     env.publish({"easy": EASY})
     assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "tell": "calm"}
+
+
+RETURNING = """
+outputs: {parcel: box.lid, box: open, whole: box, open: open}
+nodes:
+  box: {uses: echo, inputs: {lid: a, deep: a}}
+  open: {uses: echo, inputs: a}
+"""
+MAPPING = """
+nodes:
+  one: {call: returning, inputs: {a: a}, outputs: {parcel: parcel, colour: parcel.colour}}
+  two: {call: returning, inputs: {a: a}, outputs: {declared: box, inside: whole.deep.size, node: open.size}}
+  each: {uses: map, inputs: list, params: {call: returning, inputs: {a: item}, outputs: {parcel: parcel}}}
+"""
+
+
+def test_a_mapping_names_the_outputs_that_the_child_declares(environment: Environments) -> None:
+    env = environment(blueprints={"returning": RETURNING, "mapping": MAPPING}, handlers={"echo": lambda ctx: ctx.input})
+    parcel = {"colour": "red", "size": 3}
+    result = env.client.execute("mapping", {"a": parcel, "list": [1, 2]}, timeout=10)
+    assert result["one"] == {"parcel": parcel, "colour": "red"}
+    assert result["two"] == {"declared": parcel, "inside": 3, "node": 3}, "what is declared comes before nodes and keys"
+    assert result["each"] == [1, 2]
+    assert result["parcel"] == parcel, "it is in the parent's context"

@@ -79,7 +79,7 @@ def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> It
 
 
 def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if hasattr(read, "model_fields") and isinstance(value, Mapping):
+    if hasattr(type(read), "model_fields") and isinstance(value, Mapping):
         yield from _unread(read, value, path)
     elif isinstance(read, list | tuple) and isinstance(value, list | tuple):
         for index, (inner, item) in enumerate(zip(read, value, strict=False)):

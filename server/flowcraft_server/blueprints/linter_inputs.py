@@ -6,14 +6,11 @@ from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
 from flowcraft_server.blueprints.linter_subflows import called_id
-from flowcraft_server.blueprints.linter_writes import all_known, writes, written_keys
+from flowcraft_server.blueprints.linter_writes import HOW_TO_DECLARE, all_known, writes, written_keys
 from flowcraft_server.blueprints.model import Node
 
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
-
-
-_HOW_TO_DECLARE = "; of a key that a handler writes, say so in `context:` or with @handler(writes=[...])"
 
 
 def check_inputs(findings: Findings) -> None:
@@ -89,7 +86,7 @@ def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> Non
     if findings.blueprint.inputs_contract is not None and findings.handlers is not None:
         known = [*findings.graph.nodes, *keys]
         meant = findings.meant(name, known)
-        declare = "" if meant or all_known(findings, findings.blueprint) else _HOW_TO_DECLARE
+        declare = "" if meant or all_known(findings, findings.blueprint) else HOW_TO_DECLARE
         message = f"nothing writes '{name}': it is no node and not among the blueprint's inputs{meant or declare}"
         findings.warning(path, message)
     else:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import all_known, written_keys
+from flowcraft_server.blueprints.linter_writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.model import Blueprint, Node
 from flowcraft_server.blueprints.near import listed
 
@@ -114,22 +114,28 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
 
 
 def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
-    """What is certain to be null is an error; a handler may write any key, unless it declares what it writes."""
+    """What is certain to be null is an error.
+
+    A handler may write any key, unless it declares what it writes. Where the child says what it takes or returns, a name
+    that it does not mention is worth a warning all the same.
+    """
     returned = node.params.get("outputs")
     given = node.params.get("inputs")
     known = {child_node.id for child_node in child.nodes} | written_keys(findings, child)
     known |= set(given) if isinstance(given, Mapping) else set()
+    known |= set(child.outputs or {})
     certain = all_known(findings, child)
     for name, key in returned.items() if isinstance(returned, Mapping) else ():
         if not isinstance(key, str) or key.startswith("_") or any(part in known for part in beginnings(key)):
             continue
-        path, message = (
-            node_path(node, "params", "outputs", name),
-            f"'{key}' is no node or key of blueprint '{child.id}'",
-        )
+        path = node_path(node, "params", "outputs", name)
+        what = "no output, node or key" if child.outputs is not None else "no node or key"
+        message = f"'{key}' is {what} of blueprint '{child.id}'"
         near = findings.nearest(key, known, 0.85)
         meant = f"; did you mean '{near}'?" if near is not None else ""
         if certain:
             findings.error(path, f"{message}, and nothing in it writes it{meant}")
         elif meant:
             findings.warning(path, message + meant)
+        elif findings.handlers is not None and (child.outputs is not None or child.inputs_contract is not None):
+            findings.warning(path, message + HOW_TO_DECLARE)

@@ -7,6 +7,7 @@ from flowcraft_server.blueprints.linter_findings import Findings
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
 
 _KEY_PARAMS = ("outputKey", "key")
+HOW_TO_DECLARE = "; of a key that a handler writes, say so in `context:` or with @handler(writes=[...])"
 _WORKER = {"map": "uses", "batch-scatter": "workerUsesKey"}
 
 

@@ -141,14 +141,27 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     if status != "completed":
         raise _failure(engine, attempt, child_id, status)
     called = called_by(attempt)
+    plan, got = _child_values(engine, called, plans, child_id)
     if not called.outputs:
-        return _own_result(engine, called, plans, child_id)
-    _, got = _read_child(engine, child_id, _reads(called.outputs))
-    mapped = {name: _resolved(source, got) for name, source in called.outputs.items()}
+        return _own_result(plan, got)
+    mapped = {name: _resolved(source, got) for name, source in _sources(called.outputs, plan).items()}
     if not called.is_item:
         for name, value in mapped.items():
             attempt.values.set(name, value)
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
+
+
+def _sources(mapping: Mapping[str, str], plan: Plan) -> dict[str, str]:
+    """A mapping of a caller with the child's declared outputs, which come first, replaced by what they are made of."""
+    declared = plan.blueprint.outputs or {}
+    return {name: _without_declared(source, declared) for name, source in mapping.items()}
+
+
+def _without_declared(source: str, declared: Mapping[str, str]) -> str:
+    for key in beginnings(source):
+        if key in declared:
+            return declared[key] + source[len(key) :]
+    return source
 
 
 def _reads(mapping: Mapping[str, str]) -> list[str]:
@@ -186,19 +199,31 @@ def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[s
     return plan_hash.decode(), dict(zip(wanted, got, strict=True))
 
 
-def _own_result(engine: Engine, called: Called, plans: PlanCache, child_id: str) -> Any:
-    """What a child returns by itself: the `outputs` that it declares, else what its last nodes return."""
+def _child_values(
+    engine: Engine, called: Called, plans: PlanCache, child_id: str
+) -> tuple[Plan, dict[str, bytes | None]]:
+    """The plan of a child that has completed, and the fields of it that its outcome is made of."""
     # Its plan is most often the one that children of this blueprint get now: then one read does.
     plan = plans.last(str(called.blueprint_id))
     while True:
         fields: Iterable[str] = ()
         if plan is not None:
-            declared = plan.blueprint.outputs
-            fields = _reads(declared) if declared is not None else [f"o:{node}" for node in plan.terminals]
+            fields = _fields_of_outcome(called, plan)
         plan_hash, got = _read_child(engine, child_id, fields)
         if plan is not None and plan.hash == plan_hash:
-            break
+            return plan, got
         plan = plans.get(plan_hash)
+
+
+def _fields_of_outcome(called: Called, plan: Plan) -> list[str]:
+    if called.outputs:
+        return _reads(_sources(called.outputs, plan))
+    declared = plan.blueprint.outputs
+    return _reads(declared) if declared is not None else [f"o:{node}" for node in plan.terminals]
+
+
+def _own_result(plan: Plan, got: Mapping[str, bytes | None]) -> Any:
+    """What a child returns by itself: the `outputs` that it declares, else what its last nodes return."""
     if plan.blueprint.outputs is not None:
         return {name: _resolved(source, got) for name, source in plan.blueprint.outputs.items()}
     outputs = {node: wire.loads(raw) for node in plan.terminals if (raw := got[f"o:{node}"]) is not None}

@@ -284,6 +284,23 @@ def test_a_subflow_gives_nothing_that_its_child_cannot_have(uses: str, severity:
         assert "'nothing' is no node or key of blueprint 'child', and nothing in it writes it" in str(found[0])
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("outputs: {out: a}", ["'nothing' is no output, node or key of blueprint 'child'", "'x'"]),
+        ("inputs: {x: {required: false}}", ["'out.b' is no node or key of blueprint 'child'", "'nothing'"]),
+        ("", []),
+    ],
+)
+def test_a_subflow_with_a_contract_gives_what_is_in_it(head: str, said: list[str]) -> None:
+    child = read(f"id: child\n{head}\nnodes: {{a: {{uses: echo}}}}", default_id="child")
+    parent = "nodes: {p: {call: child, outputs: {v: out.b, y: nothing, z: a.b, w: x}}}"
+    found = problems_of(parent, handlers=WRITERS, blueprints={"child": child})
+    assert [problem.severity for problem in found] == ["warning"] * len(said)
+    for part, problem in zip(said, found, strict=True):
+        assert part in str(problem) and "say so in `context:`" in str(problem)
+
+
 class Reader(BaseModel):
     path: str = "."
 
