@@ -272,3 +272,14 @@ def test_help_loads_neither_rich_nor_redis(tmp_path: Path) -> None:
     check = "import sys, flowcraft_server.cli.client; assert not {'rich', 'redis', 'pydantic'} & set(sys.modules)"
     paths = os.pathsep.join(path for path in sys.path if path)
     subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, check=True)
+
+
+def test_without_a_file_the_default_address_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("FLOWCRAFT_REDIS_URL", "REDIS_URL", "FLOWCRAFT_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("flowcraft_sdk._transport.connector.DEFAULT_URL", "redis://127.0.0.1:1/0")
+    result = CliRunner().invoke(main, ["list"])
+    assert result.exit_code == 2
+    assert "no flowcraft.yaml is in this folder or above it" in result.stderr
+    assert "no flowcraft.yaml" not in CliRunner().invoke(main, ["--url", "redis://127.0.0.1:1/0", "list"]).stderr

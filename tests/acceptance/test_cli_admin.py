@@ -64,6 +64,8 @@ def test_dropping_asks(env: TestEnvironment, flowcraft: Flowcraft) -> None:
     assert flowcraft("dlq", "drop", "r0", "--yes").exit_code == 3
     assert flowcraft("dlq", "drop").exit_code == 2
     assert flowcraft("dlq", "drop", "r1", "--all").exit_code == 2
+    asked = flowcraft("dlq", "drop", "r1", "--json")
+    assert asked.exit_code == 2 and "--yes" in json.loads(asked.stderr)["error"]["message"]
     everything = flowcraft("dlq", "drop", "--all", stdin="y\n")
     assert "Drop the dead letters of 2 runs?" in everything.stderr
     assert everything.stdout.endswith("dropped 2 dead letters\n")

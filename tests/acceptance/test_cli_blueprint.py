@@ -25,7 +25,7 @@ nodes:
   greet: {uses: echo}
 """
 OTHER = "id: other\nnodes: {only: {uses: echo}}\n"
-ASK = "id: ask\nnodes:\n  ask: {uses: wait, params: {actions: [ok]}, next: {ok: done}}\n  done: {uses: echo}\n"
+ASK = "id: ask\nnodes:\n  ask: {uses: wait, params: {actions: [ok, 'no']}, next: {ok: done, 'no': done}}\n  done: {uses: echo}\n"
 Flowcraft = Callable[..., Result]
 
 
@@ -234,7 +234,7 @@ class TestSignal:
 
     def test_payload_and_action(self, deployment: Path, env: TestEnvironment) -> None:
         run_id = self.waiting(env)
-        assert f"ask waits\n  flowcraft signal {run_id} ask --action ok\n" in good("show", run_id)
+        assert f"ask waits\n  flowcraft signal {run_id} ask --action ok   (or no)\n" in good("show", run_id)
         assert good("signal", run_id, "ask", "-i", "by=Ann", "-i", "n=3", "--action", "ok", "--id", "s").strip()
         assert env.client.get_handle(run_id).result(timeout=10)["done"] == {"by": "Ann", "n": 3}
         assert good("signal", run_id, "ask", "--action", "ok", "--id", "s", "-i", "by=Ann") == "completed\n"
@@ -250,7 +250,7 @@ class TestSignal:
         for arguments, code, said in [
             (["nope"], 3, "no run nope"),
             ([run_id, "done"], 2, "node 'done' does not wait for a signal; waiting: ask"),
-            ([run_id, "--action", "maybe"], 2, "action: expected one of 'ok', got 'maybe'"),
+            ([run_id, "--action", "maybe"], 2, "action: expected one of 'ok', 'no', got 'maybe'"),
             ([run_id, "--buffer"], 2, "needs node_id"),
             ([run_id, "-i", "x"], 2, "expected key=value"),
         ]:

@@ -148,7 +148,7 @@ class RunRecord:
             progress=Progress(done=sum(node.status in _DONE for node in graph), total=len(graph)),
             cancel=self._cancel(),
             failures=tuple(self.failures()),
-            children=tuple(field[2:] for field in fields if field.startswith("k:")),
+            children=tuple(sorted(self._children(), key=lambda child: (len(child), child))),
             ctx=self.context() if ctx else None,
             output=self.result() if outputs and completed else None,
         )
@@ -196,8 +196,12 @@ class RunRecord:
     @cached_property
     def _latest_children(self) -> dict[str, str]:
         """By instance the latest child run that it started: they are numbered."""
-        children = ((field[2:], owner) for field, owner in self.fields.items() if field.startswith("k:"))
-        return {owner: child for child, owner in sorted(children, key=lambda each: (len(each[0]), each[0]))}
+        children = self._children()
+        return {children[child]: child for child in sorted(children, key=lambda child: (len(child), child))}
+
+    def _children(self) -> dict[str, str]:
+        """The node that each child run belongs to, by the child's id."""
+        return {field[2:]: owner for field, owner in self.fields.items() if field.startswith("k:")}
 
     def _output(self, node_id: str) -> Any:
         raw = self.fields.get(f"o:{node_id}")

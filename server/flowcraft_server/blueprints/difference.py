@@ -145,5 +145,17 @@ def _changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
         for name in dict.fromkeys([*before, *after]):
             inner = f"{path}.{name}" if path else str(name)
             yield from _changes(before.get(name, MISSING), after.get(name, MISSING), inner)
-    elif type(before) is not type(after) or before != after:
+    elif not _same(before, after):
         yield Change(path, before, after)
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether two values have the same JSON: 2 and 2.0 do, 1 and true do not."""
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_same, before, after))
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return before.keys() == after.keys() and all(_same(before[name], after[name]) for name in before)
+    if isinstance(before, bool) or isinstance(after, bool):
+        return before is after
+    both_numbers = isinstance(before, int | float) and isinstance(after, int | float)
+    return (both_numbers or type(before) is type(after)) and bool(before == after)

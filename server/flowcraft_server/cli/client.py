@@ -10,8 +10,8 @@ from flowcraft_server import __version__
 
 from .client_admin import dlq, doctor
 from .client_blueprint import blueprint
-from .client_errors import EXIT_FAILED, Commands, run_goes_on
-from .client_input import InputFile, InputFileType, Span, open_client, start_context
+from .client_errors import DEFAULT_ADDRESS, EXIT_FAILED, Commands, run_goes_on
+from .client_input import InputFile, InputFileType, Span, open_client, start_context, uses_default_address
 from .client_output import event_line, outcome, print_output, print_run, print_runs
 from .client_signal import signal
 from .shared_options import add_to_commands, as_json_option, deployment_options, given, json_before
@@ -51,6 +51,8 @@ def main(ctx: click.Context) -> None:
         config, url = given(ctx, "config"), given(ctx, "url")
         if config is not None and url is not None:
             raise click.UsageError("--config and --url exclude each other")
+        if config is None and url is None and uses_default_address():
+            ctx.meta[DEFAULT_ADDRESS] = True
         return ctx.with_resource(open_client(config, url, given(ctx, "namespace"), given(ctx, "profile")))
 
     ctx.obj = connect

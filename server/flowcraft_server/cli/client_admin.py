@@ -72,6 +72,8 @@ def drop(
     else:
         run_ids = [run_id]
     if not yes and run_ids:
+        if as_json:
+            raise click.UsageError("it asks before it deletes; with --json give --yes too")
         what = f"the dead letters of {len(run_ids)} runs" if run_id is None else f"the dead letters of run {run_id}"
         click.confirm(f"Drop {what}?", abort=True, err=True)
     dropped = sum(admin.delete_dead_letters(each, node) for each in run_ids)

@@ -21,6 +21,10 @@ JSON_OPTION = "--json"
 AS_JSON = "flowcraft.as_json"
 """The key under which a command's context keeps whether JSON was asked for."""
 
+DEFAULT_ADDRESS = "flowcraft.default_address"
+"""The key under which a command's context keeps whether nothing said where Redis is."""
+_NO_FILE = "no flowcraft.yaml is in this folder or above it, so this is the default address: give --config or --url"
+
 DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
 
 
@@ -87,6 +91,8 @@ class Commands(TextCommands):
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             line, code = told(error)
+            if ctx.meta.get(DEFAULT_ADDRESS) and type(error).__name__ == "BackendUnavailableError":
+                line += f"; {_NO_FILE}"
             tell(ctx, type(error).__name__, line, code)
 
 

@@ -130,6 +130,13 @@ def open_client(config: Path | None, url: str | None, namespace: str | None, pro
     return Client(url, namespace=namespace)
 
 
+def uses_default_address() -> bool:
+    """Whether neither a file nor the environment says where Redis is."""
+    from flowcraft_sdk._transport.connector import address_in
+
+    return nearest_config() is None and address_in(os.environ) is None
+
+
 def _value(key: str, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)

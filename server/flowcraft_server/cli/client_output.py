@@ -1,5 +1,6 @@
 """What `flowcraft` prints: for people on a terminal, plain in a pipe, JSON for machines."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -146,9 +147,18 @@ def _row_name(row: "NodeAttempt") -> str:
 def _asked(run_id: str, point: "WaitPoint") -> str:
     """What a node waits for, and how to answer it."""
     prompt = f": {_line(point.prompt)}" if point.prompt is not None else ""
-    actions = f" --action {'|'.join(map(str, point.actions))}" if point.actions else ""
+    offered = [str(action) for action in point.actions or ()]
     until = f" until {_time(point.expires_at)}" if point.expires_at is not None else ""
-    return f"{point.node_id} waits{until}{prompt}\n  flowcraft signal {run_id} {point.node_id}{actions}"
+    words = ["flowcraft", "signal", run_id, point.node_id]
+    if offered:
+        words += ["--action", offered[0]]
+    required = point.payload_schema.get("required") if isinstance(point.payload_schema, Mapping) else None
+    for name in required if isinstance(required, list) else ():
+        words += ["-i", f"{name}=..."]
+    others = f"   (or {', '.join(offered[1:])})" if offered[1:] else ""
+    return (
+        f"{_line(point.node_id)} waits{until}{prompt}" + f"\n  {plain_text(shlex.join(words), one_line=True)}{others}"
+    )
 
 
 def print_dead_letters(dead_letters: "Iterable[DeadLetter]") -> None:

@@ -2,14 +2,20 @@
 
 import json
 import os
+import shlex
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import yaml
 
+from flowcraft_server.blueprints.linter_subflows import called_id
+from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_duration
 from flowcraft_server.config.show import plain_settings, with_origins
+from flowcraft_server.observability.terminal import plain_text
 from flowcraft_server.service.launch import Published
 from flowcraft_server.service.namespace_peers import listed_publications
 from flowcraft_server.service.redis_checks import shown_url
@@ -17,6 +23,9 @@ from flowcraft_server.store.embedded import EmbeddedStore
 
 from .problem_output import counted
 from .terminal import write, write_json
+
+_LOOKED_AT = 20
+"""Blueprints among which one is chosen to be suggested: they are made for it."""
 
 
 def print_verdict(loaded: LoadResult, format: str, about_redis: str = "", *, strict: bool = False) -> None:
@@ -59,7 +68,6 @@ def print_started(
 ) -> None:
     """Tell what runs now, where its state lies, and what to type next."""
     executor = settings.executor
-    first = next(iter(published.hashes), None)
     workers = f"{executor.workers} {'processes' if executor.worker_type == 'process' else 'threads'}"
     if executor.processes > 1:
         workers = f"{executor.processes} processes of {workers}"
@@ -77,12 +85,24 @@ def print_started(
     for name, line in rows:
         write(f"  {name:<11}{line}")
     write(
-        f"Start a run:  flowcraft start {first} --follow"
-        if first
+        f"Start a run:  {_suggested_start(loaded.blueprints)}"
+        if loaded.blueprints
         else "No blueprints yet: put one into a folder of blueprints.dirs"
     )
     grace = format_duration(executor.drain_timeout)
     write(f"Ctrl-C ends this; what runs may finish within {grace}. All state stays.")
+
+
+def _suggested_start(blueprints: Sequence[Blueprint]) -> str:
+    """The command that starts a run of the first blueprint that no other one calls, with the inputs that it requires."""
+    some = list(islice(blueprints, _LOOKED_AT))
+    called = {called_id(node) for blueprint in some for node in blueprint.nodes}
+    first = next((blueprint for blueprint in some if blueprint.id not in called), some[0])
+    words = ["flowcraft", "start", first.id]
+    for name, rule in (first.inputs_contract or {}).items():
+        if "default" not in rule and rule.get("required", True):
+            words += ["-i", f"{name}=..."]
+    return plain_text(shlex.join([*words, "--follow"]), one_line=True)
 
 
 def _store_line(url: str, store: EmbeddedStore | None) -> str:

@@ -114,3 +114,15 @@ def test_another_order() -> None:
 )
 def test_the_same_in_another_form_is_the_same(short: str, plain: str) -> None:
     assert compare(short, plain)["same"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("2", "2.0", True), ("[1, {a: 2}]", "[1.0, {a: 2.0}]", True), ("1", "true", False), ("[1]", "[true]", False),
+        ("1", "'1'", False), ("[1]", "[1, 2]", False), ("[{a: 1}]", "[{b: 1}]", False), ("0.1", "0.2", False),
+    ],
+)  # fmt: skip
+def test_numbers_are_compared_by_value(before: str, after: str, same: bool) -> None:
+    of = "id: g\nnodes: {{a: {{uses: echo, params: {{x: {}}}}}}}".format
+    assert compare(of(before), of(after))["same"] is same
