@@ -163,3 +163,35 @@ def test_the_patience_for_a_missing_handler_follows_the_test_clock() -> None:
         assert run.describe().failures[0].type == "HandlerNotFound"
         handed_back = [event for event in run.events() if event.type == "node_handed_back"]
         assert len(handed_back) == 4
+
+
+def test_an_override_that_nothing_entered_is_told(deployment: Path) -> None:
+    with (
+        pytest.raises(ConfigurationError, match="the override of 'charge' had no effect"),
+        TestEnvironment.from_config(deployment / "flowcraft.yaml") as env,
+    ):
+        env.override("charge", lambda ctx: 1)
+    with pytest.raises(KeyError), TestEnvironment.from_config(deployment / "flowcraft.yaml") as env:
+        env.override("charge", lambda ctx: 1)
+        raise KeyError("the test's own failure comes first")
+    with (
+        TestEnvironment.from_config(deployment / "flowcraft.yaml") as env,
+        pytest.raises(ConfigurationError, match="there is no handler 'chrage'"),
+    ):
+        env.override("chrage", lambda ctx: 1)
+
+
+def test_an_environment_that_was_not_entered_is_told() -> None:
+    env = TestEnvironment(blueprints={"b": "nodes: {a: {uses: echo}}"}, handlers={"echo": lambda ctx: 1})
+    with pytest.raises(ConfigurationError, match="write `with TestEnvironment"):
+        env.client  # noqa: B018
+
+
+def test_spans_of_the_clock() -> None:
+    with TestEnvironment(workers=0) as env:
+        before = env.clock.now()
+        env.clock.advance("2d")
+        assert timedelta(days=2) <= env.clock.now() - before < timedelta(days=2, minutes=1)
+        for wrong in ("two days", -1, None, "2"):
+            with pytest.raises(ConfigurationError):
+                env.clock.advance(wrong)  # type: ignore[arg-type]

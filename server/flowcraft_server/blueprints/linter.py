@@ -13,7 +13,7 @@ from flowcraft_server.blueprints.linter_builtins import check_builtins
 from flowcraft_server.blueprints.linter_cycles import check_cycles
 from flowcraft_server.blueprints.linter_expressions import check_expressions
 from flowcraft_server.blueprints.linter_findings import Findings
-from flowcraft_server.blueprints.linter_handlers import check_handlers
+from flowcraft_server.blueprints.linter_handlers import check_error_names, check_handlers
 from flowcraft_server.blueprints.linter_inputs import check_inputs
 from flowcraft_server.blueprints.linter_joins import check_joins
 from flowcraft_server.blueprints.linter_order import check_order
@@ -26,7 +26,7 @@ from flowcraft_server.blueprints.model import Blueprint
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
 
-_OF_NODES = (check_handlers, check_builtins, check_subflows, check_expressions)
+_OF_NODES = (check_handlers, check_error_names, check_builtins, check_subflows, check_expressions)
 _OF_THE_WHOLE = (
     check_references,
     check_actions,

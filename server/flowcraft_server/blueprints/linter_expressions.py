@@ -1,26 +1,34 @@
-"""Expressions of edges and loops: whether they can be read, and whether they read something that is there."""
+"""Expressions of edges and loops: whether they can be read, and whether they read something that exists."""
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.expressions import Expression, ExpressionError, compile_expression
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linter_writes import all_known, written_keys
 from flowcraft_server.blueprints.near import did_you_mean
 
 _RESULT = ("output", "action")
+_SCOPE = ("result", "input", "context")
+_SIMILAR = 0.85
 
 
 def check_expressions(findings: Findings) -> None:
     """Check every condition and transform."""
+    keys = written_keys(findings)
+    certain = findings.handlers is not None and findings.blueprint.inputs_contract is not None
+    certain = certain and all_known(findings, findings.blueprint)
     for index, edge in enumerate(findings.blueprint.edges):
         for part, source in (("condition", edge.condition), ("transform", edge.transform)):
             if source is not None:
                 expression = _compiled(findings, ("edges", index, part), source)
                 _check_result(findings, ("edges", index, part), expression)
+                _check_keys(findings, ("edges", index, part), expression, keys, certain)
     for node in findings.graph.nodes.values():
         condition = node.params.get("condition") if node.uses == "loop-controller" else None
         if not isinstance(condition, str) or not condition:
             continue
         path = node_path(node, "params", "condition")
         expression = _compiled(findings, path, condition)
+        _check_keys(findings, path, expression, keys, certain)
         if expression is not None and "result" in expression.names and "result" not in findings.graph.nodes:
             findings.warning(path, "a loop's condition has no 'result'; read a node's output by the node's id")
 
@@ -46,3 +54,21 @@ def _check_result(findings: Findings, path: Path, expression: Expression | None)
         if read[0] == "result" and len(read) > 1 and read[1] not in _RESULT:
             message = f"'result' has output and action, no '{read[1]}'{did_you_mean(read[1], _RESULT)}"
             findings.warning(path, message)
+
+
+def _check_keys(findings: Findings, path: Path, expression: Expression | None, keys: set[str], certain: bool) -> None:
+    """Check the names of context keys and nodes that an expression reads.
+
+    A handler may write any key that it does not declare, and an expression may ask whether a key exists. So only names
+    that look misspelt are told, unless it is certain that nothing writes a key.
+    """
+    for read in sorted(expression.reads) if expression is not None else ():
+        name = read[1] if read[0] == "context" and len(read) > 1 else read[0]
+        known_in_scope = _SCOPE if name == read[0] else ()
+        if name in known_in_scope or name in keys or name in findings.graph.nodes or name.startswith("_"):
+            continue
+        similar = findings.nearest(name, [*findings.graph.nodes, *keys, *known_in_scope], _SIMILAR)
+        if similar is not None and similar != name:
+            findings.warning(path, f"nothing writes '{name}'; did you mean '{similar}'?")
+        elif certain:
+            findings.warning(path, f"nothing writes '{name}': it is no node and not among the blueprint's inputs")

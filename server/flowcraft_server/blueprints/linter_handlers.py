@@ -1,5 +1,6 @@
 """Handlers that do not exist, and params that do not fit them."""
 
+import builtins
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+_PYTHON_ERRORS = frozenset(
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+)
+_SIMILAR_ERROR = 0.85
+
+
 def check_handlers(findings: Findings) -> None:
     """Check what nodes and batches use, and the params that they give it."""
     for node in findings.graph.nodes.values():
@@ -24,6 +31,17 @@ def check_handlers(findings: Findings) -> None:
             _check_worker(findings, node)
         elif node.uses and _known(findings, node.uses, node_path(node, "uses")):
             _check_params(findings, node.uses, node.params, node_path(node, "params"))
+
+
+def check_error_names(findings: Findings) -> None:
+    """Check `nonRetryable` for misspelt names of Python's own error types; those of handlers are not known."""
+    for node in findings.graph.nodes.values():
+        for index, name in enumerate(node.config.non_retryable or ()):
+            if name not in _PYTHON_ERRORS:
+                similar = findings.nearest(name, _PYTHON_ERRORS, _SIMILAR_ERROR)
+                if similar is not None:
+                    path = node_path(node, "config", "nonRetryable", index)
+                    findings.warning(path, f"Python has no error type '{name}'; did you mean '{similar}'?")
 
 
 def _check_worker(findings: Findings, node: Node) -> None:
@@ -49,6 +67,7 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
     findings.error(path, f"no handler '{name}'; {known}{meant}")
+    findings.has_unknown_handlers = True
     return False
 
 

@@ -86,6 +86,8 @@ def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> Non
     if findings.blueprint.inputs_contract is not None and findings.handlers is not None:
         known = [*findings.graph.nodes, *keys]
         meant = findings.meant(name, known)
+        if not meant and findings.has_unknown_handlers:
+            return
         declare = "" if meant or all_known(findings, findings.blueprint) else HOW_TO_DECLARE
         message = f"nothing writes '{name}': it is no node and not among the blueprint's inputs{meant or declare}"
         findings.warning(path, message)

@@ -1,10 +1,10 @@
-"""Inputs taken from nodes that need not have run by then."""
+"""Inputs taken from nodes that need not have run by then, or from keys that such nodes write."""
 
 from collections.abc import Iterator, Mapping
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import written_keys
+from flowcraft_server.blueprints.linter_writes import writes, written_keys
 from flowcraft_server.blueprints.model import Node
 from flowcraft_server.blueprints.ways import Ways
 
@@ -13,10 +13,16 @@ def check_order(findings: Findings) -> None:
     """Check that a way leads from each node to those that read its output."""
     keys = written_keys(findings)
     before = _sources(findings)
+    written_by_nodes = _keys_written_by_nodes(findings)
     ways: Ways | None = None
     for node in findings.graph.nodes.values():
         reads = [(path, source) for path, name in _reads(node) if (source := _read_node(findings, name, keys))]
-        if all(source in before[node.id] for _, source in reads):
+        written = [
+            (path, name, writers)
+            for path, name in _reads(node)
+            if (writers := written_by_nodes.get(name.partition(".")[0]))
+        ]
+        if all(source in before[node.id] for _, source in reads) and not written:
             continue
         ways = ways or Ways(list(findings.graph.nodes), before)
         for path, source in reads:
@@ -24,6 +30,29 @@ def check_order(findings: Findings) -> None:
                 message = f"'{source}' may not have run by then: no way leads from it to '{node.id}'"
                 own = "this is the node's own output, which is not there before it has run"
                 findings.consequence(path, own if source == node.id else message)
+        for path, name, writers in written:
+            if not any(ways.lead(writer, node.id) for writer in writers):
+                listed_writers = ", ".join(f"'{writer}'" for writer in writers)
+                message = (
+                    f"'{name}' may not have been written by then: no way leads from {listed_writers} to '{node.id}'"
+                )
+                findings.consequence(path, message)
+
+
+def _keys_written_by_nodes(findings: Findings) -> dict[str, list[str]]:
+    """The nodes that are set to write a key, by key, where it is certain that nothing else writes it.
+
+    Without a contract a key may be in the start context as well.
+    """
+    blueprint = findings.blueprint
+    if blueprint.inputs_contract is None:
+        return {}
+    others = {*blueprint.inputs_contract, *(blueprint.context_keys or {}), *findings.graph.nodes}
+    found: dict[str, list[str]] = {}
+    for node_id, _, key in writes(blueprint):
+        if key not in others:
+            found.setdefault(key, []).append(node_id)
+    return found
 
 
 def _sources(findings: Findings) -> dict[str, set[str]]:

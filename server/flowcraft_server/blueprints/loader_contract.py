@@ -62,6 +62,10 @@ def _read_input(reading: Reading, tree: Tree, path: Path, known: Collection[str]
         said["description"] = reading.text(entries["description"].value, (*path, "description"))
     if "enum" in entries:
         said["enum"] = _allowed(reading, entries["enum"].value, said["type"], (*path, "enum"))
+    if said.get("default") is not None and said.get("enum") and said["default"] not in said["enum"]:
+        allowed = ", ".join(map(repr, said["enum"]))
+        mark = tree.entries["default"].value.mark
+        reading.error(mark, (*path, "default"), f"{said['default']!r} is not one of the allowed values: {allowed}")
     if said.get("required") is True and "default" in said:
         reading.error(tree.mark, path, "is required and has a default; one of them cannot be meant")
     return {name: value for name, value in said.items() if value is not None or name == "default"}

@@ -7,7 +7,7 @@ from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
-from flowcraft_server.blueprints.loader_keys import STRUCTURE, word_of_another
+from flowcraft_server.blueprints.loader_keys import CONFIG_KEYS, STRUCTURE, word_of_another
 from flowcraft_server.blueprints.near import did_you_mean, listed
 
 LONGEST_ID = 200
@@ -94,6 +94,9 @@ class Reading:
                 # What follows from its lack is not told as well.
                 self.complete = self.complete and other not in STRUCTURE
                 self.nodes_known = self.nodes_known and other != "nodes"
+            if not meant and len(path) == 2 and path[0] == "nodes":
+                setting = name if name in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
+                meant = f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""
             self.error(mark, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:

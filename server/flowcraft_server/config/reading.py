@@ -76,7 +76,7 @@ def read_configuration(
         text = read_regular_file(path, LARGEST).decode("utf-8-sig")
         environment = environment_of(path.parent, environ)
     except FileNotFoundError:
-        reading.report((), f"{reading.shown}: no such file; name another with --config, or make one")
+        reading.report((), f"{reading.shown}: no such file; name another one, or make it")
         return reading
     except UnicodeDecodeError as error:
         reading.report(

@@ -6,8 +6,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +15,13 @@ from typing import Any, Self
 
 from flowcraft_sdk import Client, ConfigurationError
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.bounds import check_span
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.config.load import load_config
+from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.executor.configured import runnable_handler, worker_settings
 from flowcraft_server.executor.settings import WorkerSettings, new_worker_id
 from flowcraft_server.executor.worker import Worker
@@ -66,15 +67,16 @@ class TestClock:
         offset = int(self._link.redis.get(self._keys.clock) or 0)
         return datetime.fromtimestamp(seconds + micros / 1e6, UTC) + timedelta(milliseconds=offset)
 
-    def advance(self, by: timedelta | float, *, keep_leases: bool = True) -> None:
-        """Move the clock forward by a timedelta or seconds; what falls due is done by the workers at once.
+    def advance(self, by: timedelta | float | str, *, keep_leases: bool = True) -> None:
+        """Move the clock forward; what falls due is done by the workers at once.
 
         Args:
+            by: seconds, a timedelta, or a text such as `2d` or `1h30m`.
             keep_leases: running nodes stay their workers', as if renewed meanwhile; False: all workers were silent.
         """
-        seconds = by.total_seconds() if isinstance(by, timedelta) else float(by)
-        if seconds < 0:
-            raise ValueError("time does not go back")
+        seconds = check_span(by, "by")
+        if seconds is None:
+            raise ConfigurationError("say by how much the clock is to be moved")
         self._link.call(scripts.advance(self._keys, ms=int(seconds * 1000), keep_leases=keep_leases))
         self._moved()
 
@@ -97,6 +99,28 @@ class TestClock:
         by = timedelta(milliseconds=max(0, math.ceil(float(first[0][1]) - self.now().timestamp() * 1000)) + 1)
         self.advance(by)
         return by
+
+
+class _Override:
+    """A handler in place of another one, while its `with` block lasts."""
+
+    def __init__(self, handlers: dict[str, RunnableHandler], type: str, handler: RunnableHandler) -> None:
+        self._handlers = handlers
+        self._handler = handler
+        self._before: RunnableHandler | None = None
+        self.type = type
+        self.was_entered = False
+
+    def __enter__(self) -> None:
+        self._before = self._handlers.get(self.type)
+        self._handlers[self.type] = self._handler
+        self.was_entered = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            del self._handlers[self.type]
+        else:
+            self._handlers[self.type] = self._before
 
 
 class TestEnvironment:
@@ -149,6 +173,8 @@ class TestEnvironment:
         self._check = check
         self._blueprints: dict[str, Blueprint] = {}
         self._queues: dict[str, str] = {}
+        self._entered = False
+        self._overrides: list[_Override] = []
 
     @classmethod
     def from_config(
@@ -205,12 +231,19 @@ class TestEnvironment:
 
     @property
     def client(self) -> Client:
-        """An SDK client of this environment."""
+        """An SDK client of this environment.
+
+        Raises:
+            ConfigurationError: the environment was not entered: nothing is published yet, and no worker runs.
+        """
+        if not self._entered:
+            raise ConfigurationError("the environment was not entered: write `with TestEnvironment(...) as env:`")
         if self._client is None:
             self._client = Client(self.url, namespace=self.namespace)
         return self._client
 
     def __enter__(self) -> Self:
+        self._entered = True
         publish_settings(
             self.link.redis,
             self.keys,
@@ -236,6 +269,10 @@ class TestEnvironment:
         for first in range(0, len(names), 500):
             self.link.redis.unlink(*names[first : first + 500])
         self.link.close()
+        unused = next((override for override in self._overrides if not override.was_entered), None)
+        if unused is not None and error is None:
+            message = f"the override of '{unused.type}' had no effect: write `with env.override(...):`"
+            raise ConfigurationError(message)
 
     def publish(self, sources: BlueprintSource | Iterable[BlueprintSource]) -> dict[str, str]:
         """Publish blueprints; returns id -> plan hash.
@@ -264,9 +301,8 @@ class TestEnvironment:
         self.workers.remove(victim)
         victim.sever()
 
-    @contextmanager
-    def override(self, type: str, handler: Callable[..., Any]) -> Iterator[None]:
-        """Replace a handler for a while.
+    def override(self, type: str, handler: Callable[..., Any]) -> "_Override":
+        """Replace a handler for as long as the `with` block that this call stands in.
 
         Args:
             type: its name, as nodes `use` it.
@@ -274,6 +310,7 @@ class TestEnvironment:
 
         Raises:
             ConfigurationError: there is no such handler, and no node uses one; or the engine itself runs such nodes.
+                At the end of the environment, if an override was made that no `with` entered.
             HandlerError: what was given can be no handler.
         """
         if type in BUILTIN_USES:
@@ -282,14 +319,11 @@ class TestEnvironment:
         if before is None and type not in (used := self._used()):
             near = did_you_mean(type, [*self.handlers, *used])
             raise ConfigurationError(f"there is no handler '{type}' to replace, and no node uses one{near}")
-        self.handlers[type] = as_runnable(type, handler) if before is None else in_place_of(before, handler)
-        try:
-            yield
-        finally:
-            if before is None:
-                del self.handlers[type]
-            else:
-                self.handlers[type] = before
+        override = _Override(
+            self.handlers, type, as_runnable(type, handler) if before is None else in_place_of(before, handler)
+        )
+        self._overrides.append(override)
+        return override
 
     def _used(self) -> set[str]:
         """Names of handlers that nodes use, for themselves or for their items."""

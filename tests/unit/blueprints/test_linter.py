@@ -361,3 +361,18 @@ def test_with_handlers_unknown_nothing_is_said_of_what_they_write() -> None:
     text = "inputs: {a: any}\nnodes: {n: {uses: writes}}\noutputs: {t: total}"
     assert messages_of(text, handlers=None) == []
     assert len(messages_of(text, handlers={"writes": HandlerSpec()})) == 1
+
+
+def test_an_unknown_handler_may_write_what_nodes_read() -> None:
+    blueprint = "inputs: {x: string}\nnodes: {a: {uses: nowhere, inputs: x}, b: {uses: echo, inputs: total, needs: a}}"
+    assert [problem.severity for problem in problems_of(blueprint, handlers=WRITERS)] == ["error"]
+
+
+def test_expressions_with_names_that_nothing_can_write() -> None:
+    blueprint = (
+        "inputs: {x: string}\nnodes: {a: {uses: silent}, b: {uses: silent}}\n"
+        "edges: [{source: a, target: b, condition: anything > 1}]"
+    )
+    (found,) = problems_of(blueprint, handlers=WRITERS)
+    assert "nothing writes 'anything': it is no node and not among the blueprint's inputs" in str(found)
+    assert problems_of(blueprint.replace("uses: silent}, b", "uses: echo}, b"), handlers=WRITERS) == []

@@ -159,7 +159,7 @@ def test_a_handlers_short_form_and_a_profiles_long_one_meet(load: Load) -> None:
 
 def test_files_that_cannot_be_read(folder: Path) -> None:
     (missing,) = load_config(folder / "nowhere.yaml", environ={}).problems
-    assert str(missing) == "nowhere.yaml: no such file; name another with --config, or make one"
+    assert str(missing) == "nowhere.yaml: no such file; name another one, or make it"
     (folder / "binary.yaml").write_bytes(b"a: \xff\n")
     (binary,) = load_config(folder / "binary.yaml", environ={}).problems
     assert "is not UTF-8" in str(binary)
