@@ -344,3 +344,45 @@ def test_logs_are_json_when_nobody_watches(folder: Path) -> None:
     lines = [json.loads(line) for line in server.said.splitlines() if line.startswith("{")]
     assert lines
     assert all({"time", "level", "message", "logger"} <= set(line) for line in lines)
+
+
+def test_a_worker_process_that_stands_still_is_replaced(folder: Path) -> None:
+    work = folder / "deployed_work.py"
+    work.write_text(
+        work.read_text()
+        + "\nimport os, signal\n"
+        + "def echo(ctx):\n"
+        + "    if ctx.attempt == 1 and not os.path.exists('stopped'):\n"
+        + "        open('stopped', 'w').close()\n"
+        + "        os.kill(os.getpid(), signal.SIGSTOP)\n"
+        + "    return 'ran again'\n"
+    )
+    server = started(folder, "dev", "--processes", "2", FLOWCRAFT__EXECUTOR__LEASE="1s")
+    with client_of(folder) as client:
+        assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["a"] == "ran again"
+        assert eventually(lambda: "has not been seen for 10 s: killing it" in server.said), server.said
+        assert eventually(lambda: len(client.workers()) >= 2)
+        assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["a"] == "ran again"
+
+
+def test_a_worker_process_without_file_descriptors_is_replaced(folder: Path) -> None:
+    work = folder / "deployed_work.py"
+    work.write_text(
+        work.read_text()
+        + "\nimport os, resource\nLEAK = []\n"
+        + "async def echo(ctx):\n"
+        + "    if os.path.exists('leaked'):\n"
+        + "        return os.getpid()\n"
+        + "    open('leaked', 'w').close()\n"
+        + "    resource.setrlimit(resource.RLIMIT_NOFILE, (90, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        + "    while True:\n"
+        + "        LEAK.append(open('/dev/null'))\n"
+    )
+    server = started(folder, "dev", "--processes", "2")
+    with client_of(folder) as client:
+        first = client.start("chain", {"x": 3})
+        assert eventually(lambda: "no file descriptor is free" in server.said), server.said
+        server.wait_for("ended with exit code 75")
+        runs = [client.start("chain", {"x": 3}) for _ in range(4)]
+        assert len({run.result(timeout=TIMEOUT)["a"] for run in runs}) >= 1
+        assert first.wait(timeout=TIMEOUT).status in ("failed", "completed")

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from loguru import logger
 
-from flowcraft_sdk import AsyncNodeContext, NodeContext, NodeResult
+from flowcraft_sdk import AsyncNodeContext, DynamicNode, NodeContext, NodeResult
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,202 @@ class Unspeakable(Exception):
         raise Outrage("no text")
 
     __repr__ = __str__
+
+
+# ---- words and values that cannot be stored
+
+HALF = "\ud800"
+
+
+class Stubborn(dict[str, Any]):
+    """Looking into it takes a minute."""
+
+    def items(self) -> Any:
+        time.sleep(60)
+        return super().items()
+
+
+class StubbornError(Exception):
+    """Its text takes a minute."""
+
+    def __str__(self) -> str:
+        time.sleep(60)
+        return "late"
+
+
+class MisnamedError(Exception):
+    """Its name cannot be stored."""
+
+
+MisnamedError.__qualname__ = f"Misnamed{HALF}"
+
+
+class HomelessError(Exception):
+    """It has no module."""
+
+
+HomelessError.__module__ = None  # type: ignore[assignment]
+
+
+@fails("SerializationError", "valid UTF-8")
+def sets_half_a_character(ctx: NodeContext) -> None:
+    ctx.context.set(HALF, 1)
+
+
+@fails("SerializationError", "valid UTF-8")
+async def sets_half_a_character_in_coroutine(ctx: AsyncNodeContext) -> None:
+    await ctx.context.set(HALF, 1)
+
+
+@fails("SerializationError", "a context key is a text")
+def sets_under_bytes(ctx: NodeContext) -> None:
+    ctx.context.set(b"a\xff", 1)  # type: ignore[arg-type]
+
+
+@fails("SerializationError", "a context key is a text")
+async def sets_under_a_tuple(ctx: AsyncNodeContext) -> None:
+    await ctx.context.set(("a",), 1)  # type: ignore[arg-type]
+
+
+@fails("SerializationError", "a context key is a text")
+def deletes_nothing(ctx: NodeContext) -> None:
+    ctx.context.delete(None)  # type: ignore[arg-type]
+
+
+@fails("SerializationError", "valid UTF-8")
+async def deletes_half_a_character(ctx: AsyncNodeContext) -> None:
+    await ctx.context.delete(HALF)
+
+
+@fails("SerializationError", "an action is valid UTF-8")
+def half_an_action(ctx: NodeContext) -> NodeResult:
+    return NodeResult(1, action=HALF)
+
+
+@fails("SerializationError", "an action is valid UTF-8")
+async def half_an_action_of_a_coroutine(ctx: AsyncNodeContext) -> NodeResult:
+    return NodeResult(1, action=HALF)
+
+
+@fails("NodeTimeout", config="timeout: 1s")
+def stubborn_value(ctx: NodeContext) -> Any:
+    return Stubborn(a=1)
+
+
+@fails("NodeTimeout", config="timeout: 1s")
+async def stubborn_value_of_a_coroutine(ctx: AsyncNodeContext) -> Any:
+    return Stubborn(a=1)
+
+
+@fails("NodeTimeout", config="timeout: 1s")
+async def stubborn_error_of_a_coroutine(ctx: AsyncNodeContext) -> Any:
+    raise StubbornError
+
+
+@fails("ValueError", "after its input")
+async def stubborn_input_of_a_coroutine(ctx: AsyncNodeContext) -> Any:
+    ctx.input.append(Stubborn(a=1))
+    raise ValueError("after its input")
+
+
+@fails("NodeTimeout", config="timeout: 1s")
+async def stubborn_dynamic_node(ctx: AsyncNodeContext) -> Any:
+    return NodeResult(1, dynamic_nodes=[DynamicNode(id="one", uses="innocent", params=Stubborn(a=1))])
+
+
+@fails("Exception", "misnamed")
+def misnamed_error(ctx: NodeContext) -> None:
+    raise MisnamedError("misnamed")
+
+
+@fails("Exception", "misnamed")
+async def misnamed_error_in_coroutine(ctx: AsyncNodeContext) -> None:
+    raise MisnamedError("misnamed")
+
+
+@fails("Exception", "homeless")
+def homeless_error(ctx: NodeContext) -> None:
+    raise HomelessError("homeless")
+
+
+@fails("InvalidDynamicNode", "limits.dynamicNodes")
+async def too_many_dynamic_nodes(ctx: AsyncNodeContext) -> Any:
+    return NodeResult(1, dynamic_nodes=[DynamicNode(id=f"g{n}", uses="innocent") for n in range(60_000)])
+
+
+class Clinging:
+    """It takes a minute to go."""
+
+    def __del__(self) -> None:
+        time.sleep(60)
+
+
+class ClingingDict(dict[str, Any]):
+    """A value that takes a minute to go."""
+
+    __del__ = Clinging.__del__
+
+
+class StubbornText(str):
+    """A text that cannot be looked up."""
+
+    def __hash__(self) -> int:
+        time.sleep(60)
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        time.sleep(60)
+        return False
+
+
+@fails("ValueError", "clinging")
+def clinging_local(ctx: NodeContext) -> None:
+    clinging = Clinging()
+    raise ValueError(f"clinging {id(clinging) > 0}")
+
+
+@completes({"a": 1})
+def clinging_value(ctx: NodeContext) -> Any:
+    return ClingingDict(a=1)
+
+
+@completes({"a": 1})
+async def clinging_value_of_a_coroutine(ctx: AsyncNodeContext) -> Any:
+    return ClingingDict(a=1)
+
+
+@completes(1)
+def stubborn_action(ctx: NodeContext) -> NodeResult:
+    return NodeResult(1, action=StubbornText("x"))
+
+
+@completes(1)
+async def stubborn_action_of_a_coroutine(ctx: AsyncNodeContext) -> NodeResult:
+    return NodeResult(1, action=StubbornText("x"))
+
+
+def _adds(**words: Any) -> NodeResult:
+    return NodeResult(1, dynamic_nodes=[DynamicNode(**({"id": "one", "uses": "innocent"} | words))])
+
+
+@fails("InvalidDynamicNode", "params is an object")
+def adds_a_list_of_params(ctx: NodeContext) -> NodeResult:
+    return _adds(params=[1])
+
+
+@fails("InvalidDynamicNode", "maxRetries is a number")
+def adds_texts_for_numbers(ctx: NodeContext) -> NodeResult:
+    return _adds(config={"nonRetryable": [5], "maxRetries": "3"})
+
+
+@fails("InvalidDynamicNode", "retryDelay.factor is a number from 1 to 1000")
+async def adds_an_endless_factor(ctx: AsyncNodeContext) -> NodeResult:
+    return _adds(config={"maxRetries": 5, "retryDelay": {"initial": "1s", "factor": 1e300, "max": "1s", "jitter": 50}})
+
+
+@fails("InvalidDynamicNode", "whole number")
+def adds_a_map_without_room(ctx: NodeContext) -> NodeResult:
+    return _adds(uses="map", params={"uses": "innocent", "maxLive": -1})
 
 
 # ---- ways to leave

@@ -4,7 +4,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.errors import ConfigurationError, SerializationError
 from flowcraft_sdk.protocol.durations import LONGEST_SPAN as LONGEST_SPAN
 from flowcraft_sdk.protocol.durations import parse_duration
 
@@ -126,12 +126,30 @@ def check_count(value: Any, name: str, most: int | None, *, least: int = 0) -> i
     return value
 
 
-def check_key(key: str) -> str:
-    """A context key.
+def plain_text(text: str, what: str, path: str) -> str:
+    """The text without what a subclass of `str` may do; whatever becomes of it later, no foreign code is called.
 
     Raises:
+        SerializationError: it is no valid UTF-8, and so cannot be stored.
+    """
+    plain = str.__str__(text)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise SerializationError(f"{what} is valid UTF-8, got {plain[:40]!a}", path) from None
+    return plain
+
+
+def check_key(key: str) -> str:
+    """A context key, as a plain text.
+
+    Raises:
+        SerializationError: it is no text, or one that is no valid UTF-8.
         ConfigurationError: it is longer than `LONGEST_KEY`.
     """
+    if not isinstance(key, str):
+        raise SerializationError(f"a context key is a text, got {shown(key)}", "context")
+    key = plain_text(key, "a context key", "context")
     if len(key) > LONGEST_KEY:
         raise ConfigurationError(
             f"a context key has {LONGEST_KEY:,} characters at most, got {len(key):,}: {key[:40]!r}..."

@@ -9,16 +9,12 @@ from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk._config.yaml_tree import Fields, Tree
 from flowcraft_server.blueprints.loader_keys import RETRY_DELAY_KEYS
 from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
-from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig, RetryDelay
+from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPTS, NOTHING_SAID, NodeConfig, RetryDelay
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """The same that `executor.queue` of a server takes: a queue that no server could name would never be served."""
 
 _ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-
-
-MOST_ATTEMPTS = 1_000_000
-LARGEST_FACTOR = 1_000
 
 
 def read_config(reading: Reading, tree: Tree, path: Path, known: Collection[str]) -> NodeConfig:

@@ -6,6 +6,9 @@ from typing import Any, Literal, Self
 
 from flowcraft_server.blueprints.durations import parse_duration_ms
 
+MOST_ATTEMPTS = 1_000_000
+LARGEST_FACTOR = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class RetryDelay:
@@ -32,16 +35,16 @@ class RetryDelay:
         """The pause of a number, a text or a mapping.
 
         Raises:
-            ValueError: a duration cannot be read.
+            ValueError: one of the values is none that a blueprint may have.
         """
         if not isinstance(plain, Mapping):
             return cls(parse_duration_ms(plain))
         longest = plain.get("max")
         return cls(
             parse_duration_ms(plain.get("initial", 0)),
-            float(plain.get("factor", 1.0)),
+            float(_number(plain.get("factor", 1.0), "retryDelay.factor", 1, LARGEST_FACTOR)),
             None if longest is None else parse_duration_ms(longest),
-            float(plain.get("jitter", 0.0)),
+            float(_number(plain.get("jitter", 0.0), "retryDelay.jitter", 0, 1)),
         )
 
 
@@ -90,21 +93,45 @@ class NodeConfig:
         """The inverse of `to_plain`; durations may have units.
 
         Raises:
-            ValueError: a duration cannot be read.
+            ValueError: one of the values is none that a blueprint may have.
         """
         if not plain:
             return NOTHING_SAID  # type: ignore[return-value]
-        delay, timeout = plain.get("retryDelay"), plain.get("timeout")
+        delay, timeout, attempts = plain.get("retryDelay"), plain.get("timeout"), plain.get("maxRetries")
+        if attempts is not None and _number(attempts, "maxRetries", 1, MOST_ATTEMPTS) != int(attempts):
+            raise ValueError(f"maxRetries is a whole number, got {attempts!r}")
+        timeout_ms = None if timeout is None else parse_duration_ms(timeout)
+        if timeout_ms == 0:
+            raise ValueError("a timeout is longer than 0")
         return cls(
-            max_retries=plain.get("maxRetries"),
+            max_retries=None if attempts is None else int(attempts),
             retry_delay=None if delay is None else RetryDelay.from_plain(delay),
-            timeout_ms=None if timeout is None else parse_duration_ms(timeout),
+            timeout_ms=timeout_ms,
             fallback=plain.get("fallback"),
-            join=plain.get("joinStrategy"),
+            join=_choice(plain.get("joinStrategy"), "joinStrategy", ("all", "any")),
             queue=plain.get("queue"),
-            non_retryable=tuple(plain.get("nonRetryable") or ()),
-            on_item_error=plain.get("onItemError"),
+            non_retryable=_names(plain.get("nonRetryable")),
+            on_item_error=_choice(plain.get("onItemError"), "onItemError", ("fail", "collect")),
         )
+
+
+def _number(value: Any, name: str, least: int, most: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{name} is a number from {least} to {most}, got {value!r:.80}")
+    return value
+
+
+def _choice(value: Any, name: str, allowed: tuple[str, ...]) -> Any:
+    if value is not None and value not in allowed:
+        raise ValueError(f"{name} is {' or '.join(allowed)}, got {value!r:.80}")
+    return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value or ())
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"nonRetryable is a list of names of error types, got {value!r:.80}")
+    return names
 
 
 NOTHING_SAID = NodeConfig()

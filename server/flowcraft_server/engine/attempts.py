@@ -8,6 +8,7 @@ from typing import Any
 
 from flowcraft_sdk.node import HandlerSpec, NodeResult
 from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.bounds import plain_text
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
@@ -53,6 +54,8 @@ class Attempt:
         large: values that are larger than one is told of, and their bytes.
         failure: what it failed with.
         will_retry: it failed, and a further attempt follows.
+        input_json: the input as wire JSON, where it is not made of the claim alone.
+        leftovers: what the handler returned or raised, kept until its outcome is on its way: it may have destructors.
     """
 
     claim: Claim
@@ -75,6 +78,8 @@ class Attempt:
     large: list[tuple[str, int]] = field(default_factory=list)
     failure: Failure | None = None
     will_retry: bool = False
+    input_json: bytes | None = None
+    leftovers: list[Any] = field(default_factory=list)
 
     def request_stop(self, reason: str) -> None:
         """Tell the handler to give up; the first reason counts."""
@@ -138,29 +143,32 @@ class Engine:
         wanted = input_reads(values.plan, source)
         got = self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted)
         attempt.input = input_of(values, source, dict(zip(wanted, got, strict=True)))
+        attempt.input_json = wire.dumps(attempt.input)
 
     def completed(
-        self, attempt: Attempt, request: ClaimRequest, output: Any, action: str | None, *, caught: bool = False
+        self, attempt: Attempt, request: ClaimRequest, encoded: bytes, action: str | None, *, caught: bool = False
     ) -> ScriptCall:
         """The call that records a result and what follows from it.
 
         Args:
+            encoded: the output, as `encode_output` gave it.
             caught: the output is that of the node's fallback.
 
         Raises:
-            SerializationError: output that cannot be stored, or is too large.
+            SerializationError: a transformed value that cannot be stored, or is too large.
             UnmatchedAction: no edge takes the action.
         """
         claim, values = attempt.claim, attempt.values
-        encoded = wire.dumps(output, path=f"output of node '{claim.inst}'", limit=self.max_value)
         if self.inline_value is not None and (values.writes or len(encoded) > self.inline_value):
             self._note_large(attempt, encoded, self.inline_value)
         decisions = "" if claim.item is not None else attempt.node.always
         carried: tuple[tuple[str, bytes], ...] = ()
         if decisions is None:
-            plain = wire.loads(encoded) if _has_expressions(attempt.node) else None
+            has_expressions = _has_expressions(attempt.node)
+            plain = wire.loads(encoded) if has_expressions else None
+            given = wire.loads(self.given_input(attempt)) if has_expressions else None
             values.output = plain if not caught else None
-            scope = Scope(plain, action, attempt.input, self._getter(attempt), lambda: self.whole_context(attempt))
+            scope = Scope(plain, action, given, self._getter(attempt), lambda: self.whole_context(attempt))
             routing = route(attempt.node, scope)
             decisions = routing.decisions
             carried = tuple(
@@ -184,6 +192,14 @@ class Engine:
             values=carried,
         )
 
+    def encode_output(self, attempt: Attempt, output: Any) -> bytes:
+        """A node's output as wire JSON. Foreign objects in it have code of their own, which is called here.
+
+        Raises:
+            SerializationError: it cannot be stored, or is too large.
+        """
+        return wire.dumps(output, path=f"output of node '{attempt.claim.inst}'", limit=self.max_value)
+
     @staticmethod
     def _note_large(attempt: Attempt, encoded: bytes, limit: int) -> None:
         if len(encoded) > limit:
@@ -192,8 +208,15 @@ class Engine:
             if len(raw) > limit:
                 attempt.large.append((f"context.{key} of node '{attempt.claim.node_id}'", len(raw)))
 
-    def failed(self, attempt: Attempt, request: ClaimRequest, failure: Failure) -> ScriptCall:
-        """The call that records a failed attempt: to be retried, or for good."""
+    def failed(self, attempt: Attempt, request: ClaimRequest, failure: Failure, *, final: bool = False) -> ScriptCall:
+        """The call that records a failed attempt: to be retried, or for good.
+
+        Args:
+            final: it is not tried again, whatever its configuration says.
+        """
+        if final:
+            attempt.due, attempt.failure, attempt.will_retry = None, failure, False
+            return self._fail(attempt, request, "final", failure, 0)
         claim, config = attempt.claim, attempt.node.node.config
         limit = config.max_retries if config.max_retries is not None else self.defaults.max_attempts
         pause = config.retry_delay if config.retry_delay is not None else self.defaults.retry_delay
@@ -214,7 +237,7 @@ class Engine:
     def _fail(
         self, attempt: Attempt, request: ClaimRequest, verdict: str, failure: Failure | None, pause: int
     ) -> ScriptCall:
-        claim = attempt.claim
+        claim, given = attempt.claim, self.given_input(attempt)
         return scripts.fail(
             self.keys,
             request,
@@ -223,19 +246,27 @@ class Engine:
             fence=claim.fence,
             verdict=verdict,
             delay_ms=pause,
-            failure=failure.to_json(claim.inst, claim.attempt, _hash(attempt.input)) if failure is not None else b"",
-            input_json=self.fallback_input(attempt) or b"null",
+            failure=b"" if failure is None else failure.to_json(claim.inst, claim.attempt, _hash(given)),
+            input_json=given if attempt.node.node.config.fallback else b"null",
         )
 
     @staticmethod
-    def fallback_input(attempt: Attempt) -> bytes:
-        """What the node's fallback gets should the node fail, as wire JSON; empty without a fallback."""
-        if not attempt.node.node.config.fallback:
-            return b""
+    def given_input(attempt: Attempt) -> bytes:
+        """The input that the node was given, as wire JSON; `null` if it could not be resolved.
+
+        It is made of what the claim brought. What the handler has made of its input does not count: its objects may have
+        code of their own, which must not run in a thread that records outcomes.
+        """
+        if attempt.input_json is not None:
+            return attempt.input_json
         try:
-            return wire.dumps(attempt.input)
-        except (TypeError, ValueError):  # the handler made something of it that cannot be stored
+            return wire.dumps(resolve_input(NodeValues(attempt.plan, attempt.node, attempt.claim)))
+        except (TypeError, ValueError):
             return b"null"
+
+    def fallback_input(self, attempt: Attempt) -> bytes:
+        """What the node's fallback gets should the node fail, as wire JSON; empty without a fallback."""
+        return self.given_input(attempt) if attempt.node.node.config.fallback else b""
 
     def read(self, attempt: Attempt, keys: list[str]) -> dict[str, Any]:
         """Context keys as the node sees them, `MISSING` where absent; one round trip for those the claim did not bring."""
@@ -281,6 +312,7 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
 
     Raises:
         TypeError: the action is not text, or it is a coroutine that nobody awaits.
+        SerializationError: the action is no valid UTF-8.
     """
     if type(returned) is CoroutineType:
         returned.close()
@@ -292,15 +324,13 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
         return returned, None, ()
     if returned.action is not None and not isinstance(returned.action, str):
         raise TypeError(f"NodeResult.action must be text or None, got {returned.action!r}")
-    return returned.output, returned.action, tuple(returned.dynamic_nodes)
+    action = None if returned.action is None else plain_text(returned.action, "an action", "action")
+    return returned.output, action, tuple(returned.dynamic_nodes)
 
 
-def _hash(value: Any) -> str:
-    """The hash of an input, by which attempts at the same one are recognised; empty if it cannot be stored."""
-    try:
-        return hashlib.sha256(wire.dumps(value)).hexdigest()[:16]
-    except (TypeError, ValueError, RecursionError):
-        return ""
+def _hash(encoded: bytes) -> str:
+    """The hash of an input, by which attempts at the same one are recognised."""
+    return hashlib.sha256(encoded).hexdigest()[:16]
 
 
 def _has_expressions(node: PlanNode) -> bool:

@@ -21,12 +21,17 @@ ITEMS_A_CALL = 500
 
 @dataclass(slots=True)
 class Done:
-    """The node is done: its output and action are to be recorded; not before the nodes are done that it adds to the run."""
+    """The node is done: its output and action are to be recorded; not before the nodes are done that it adds to the run.
+
+    Attributes:
+        encoded: the output as `Engine.encode_output` gave it, if that was done already.
+    """
 
     output: Any
     action: str | None = None
     added: tuple[Any, ...] = ()
     caught: bool = False
+    encoded: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,10 @@ from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.compiler import DEFAULT_QUEUE, input_fields
+from flowcraft_server.blueprints.linter_builtins import check_builtins
+from flowcraft_server.blueprints.linter_findings import Findings
 from flowcraft_server.blueprints.loader_config import QUEUE_NAME
-from flowcraft_server.blueprints.model import Node
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.claims import Claim
@@ -33,9 +36,12 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     claim = attempt.claim
     if claim.item is not None:
         raise InvalidDynamicNode(f"an item of a batch cannot add nodes, and '{claim.inst}' returned {len(added)}")
+    if len(added) > engine.max_nodes:
+        most = f"a run has no more than {engine.max_nodes} dynamic nodes (limits.dynamicNodes)"
+        raise InvalidDynamicNode(f"node '{claim.inst}' returned {len(added)}; {most}")
     nodes = [_node(claim.inst, each) for each in added]
-    ids = [node.id for node in nodes]
-    twice = next((name for name in ids if ids.count(name) > 1), None)
+    counts = Counter(node.id for node in nodes)
+    twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
         raise InvalidDynamicNode(f"node '{claim.inst}' returned two dynamic nodes '{twice}'")
     return scripts.expand(
@@ -68,6 +74,13 @@ def _node(owner: str, added: Any) -> Node:
         )
     if not isinstance(plain["uses"], str) or not plain["uses"]:
         raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}' needs `uses`, the name of a handler")
+    for name, kind in (("params", Mapping), ("config", Mapping), ("inputs", str | Mapping)):
+        value = plain.get(name)
+        if value is not None and not isinstance(value, kind):
+            what = "an object" if kind is Mapping else "a name, or an object of names"
+            raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': {name} is {what}, got {value!r:.80}")
+    if isinstance(plain.get("inputs"), Mapping) and not all(isinstance(name, str) for name in plain["inputs"].values()):
+        raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': inputs is an object of names")
     try:
         node = Node.from_plain(plain)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -81,6 +94,12 @@ def _node(owner: str, added: Any) -> Node:
         raise InvalidDynamicNode(
             f"dynamic node '{node.id}' of '{owner}' has a fallback; only nodes of the blueprint can have one"
         )
+    if node.uses in BUILTIN_USES:
+        findings = Findings(Blueprint(id="dynamic", nodes=(node,), edges=()), None, {}, {})
+        check_builtins(findings)
+        wrong = next((problem for problem in findings.problems if problem.severity == "error"), None)
+        if wrong is not None:
+            raise InvalidDynamicNode(f"dynamic node '{node.id}' of '{owner}': {wrong.message}")
     return node
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from flowcraft_sdk.errors import SerializationError
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.bounds import plain_text
 from flowcraft_server.observability.redaction import Redactor, clip
 
 MAX_TRACEBACK = 8_000
@@ -73,9 +74,7 @@ class Failure:
         try:
             return wire.dumps(record)
         except SerializationError:
-            record["message"] = _storable(self.message)
-            record["traceback"] = _storable(self.traceback)
-            return wire.dumps(record)
+            return wire.dumps(record | {name: _storable(record[name]) for name in ("type", "message", "traceback")})
 
 
 def describe(error: BaseException, redactor: Redactor = _KNOWS_NONE) -> Failure:
@@ -85,7 +84,7 @@ def describe(error: BaseException, redactor: Redactor = _KNOWS_NONE) -> Failure:
         redactor: masks secrets in what is kept for people to read, before that is shortened.
     """
     classes = [cls for cls in type(error).__mro__ if cls not in (object, BaseException, Exception)]
-    names = tuple(name for cls in classes for name in (cls.__name__, _dotted(cls)))
+    names = tuple(name for cls in classes for name in (_dotted(cls).rpartition(".")[2], _dotted(cls)))
     return Failure(
         type=_dotted(type(error)),
         message=redactor.clip(_message(error), MAX_MESSAGE),
@@ -120,8 +119,12 @@ def _message(error: BaseException) -> str:
 
 
 def _dotted(cls: type) -> str:
-    ours = cls.__module__ == "builtins" or cls.__module__.startswith("flowcraft_")
-    return cls.__qualname__ if ours else f"{cls.__module__}.{cls.__qualname__}"
+    """The name of a class with its module; a class may have been given names that are none."""
+    try:
+        module, name = plain_text(cls.__module__, "", ""), plain_text(cls.__qualname__, "", "")
+    except BaseException:
+        return "Exception"
+    return name if module == "builtins" or module.startswith("flowcraft_") else f"{module}.{name}"
 
 
 def _own_frames(error: BaseException) -> Any:

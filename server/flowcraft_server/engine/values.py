@@ -30,13 +30,15 @@ class NodeValues:
 
     def set(self, key: str, value: Any) -> None:
         """Write a context key. Encoded at once, so that a value that cannot be stored fails where it is set."""
-        encoded = wire.dumps(value, path=f"context.{check_key(key)}", limit=self.max_value)
+        key = check_key(key)
+        encoded = wire.dumps(value, path=f"context.{key}", limit=self.max_value)
         check_key_count(len(self.writes) + (key not in self.writes))
         self.writes[key] = encoded
         self.deletes.discard(key)
 
     def delete(self, key: str) -> None:
         """Delete a context key."""
+        key = check_key(key)
         self.writes.pop(key, None)
         self.deletes.add(key)
 

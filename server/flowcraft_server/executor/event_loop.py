@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from types import CoroutineType
 from typing import Any
 
@@ -222,19 +223,33 @@ class EventLoop:
                 returned = await coroutine
                 context.context.check_awaited()
             done = Done(*unpack_result(returned))
+            how = self._handover(attempt)
+            # Here, as foreign values have code of their own: it is watched, as that of the handler is, and the thread that
+            # records the outcomes of all coroutines must not wait for it.
+            if done.added:
+                added = runner.build_outcome_call(attempt, done, lambda: runner.request(how))
+            else:
+                done = replace(done, encoded=runner.engine.encode_output(attempt, done.output), output=None)
         except BaseException as raised:
             failed: BaseException = raised
             if isinstance(raised, asyncio.CancelledError) and attempt.stopped:
                 failed = NodeCancelled("cancelled")
-            runner.commit_later(attempt, lambda: runner.build_failure_call(attempt, failed, runner.request))
+            call = runner.build_failure_call(attempt, failed, runner.request)
+            runner.commit_later(attempt, lambda: call)
         else:
-            how = self._handover(attempt)
-            runner.commit_later(attempt, lambda: runner.build_outcome_call(attempt, done, lambda: runner.request(how)))
+            if done.added:
+                runner.commit_later(attempt, lambda: added)
+            else:
+                runner.commit_later(
+                    attempt, lambda: runner.build_outcome_call(attempt, done, lambda: runner.request(how))
+                )
         finally:
             end_fork()
             runner.process_state.restore_now_and_then()
             if timer is not None:
                 timer.cancel()
+            # What the handler left behind goes here, where code that does not return is noticed, and not with the attempt.
+            attempt.input = None
 
     def _context(self, loop: LoopThread, attempt: Attempt) -> AwaitedNodeContext:
         runner = self._runner

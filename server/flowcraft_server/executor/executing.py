@@ -11,10 +11,14 @@ import threading
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
 
 SLOTS = 256
 SLOT_BYTES = 512
+RECORD_BYTES = SLOTS * SLOT_BYTES + 8
+"""Behind the slots stands how often the process has reported that it is alive."""
+
 _EMPTY = b"\0\0"
 _UNKNOWN = b"?"
 
@@ -26,7 +30,7 @@ def create_record() -> int:
     """A descriptor of an empty record, for a process that is about to be started. It has no name in any folder."""
     descriptor, name = tempfile.mkstemp(prefix="flowcraft-executing-")
     os.unlink(name)
-    os.ftruncate(descriptor, SLOTS * SLOT_BYTES)
+    os.ftruncate(descriptor, RECORD_BYTES)
     return descriptor
 
 
@@ -46,6 +50,33 @@ def read_record(descriptor: int) -> list[Executed] | None:
     return found
 
 
+def read_heartbeats(descriptor: int) -> int:
+    """How often the process has reported that it is alive; 0 before its worker has started."""
+    return int.from_bytes(os.pread(descriptor, 8, SLOTS * SLOT_BYTES), "little")
+
+
+class SilenceWatch:
+    """Tells when a process does not report any more that it is alive: stopped, or held up in native code.
+
+    Args:
+        descriptor: of its record.
+        limit: seconds of silence after which it counts as frozen.
+    """
+
+    def __init__(self, descriptor: int, limit: float) -> None:
+        self._descriptor = descriptor
+        self._limit = limit
+        self._heartbeats = 0
+        self._last_change = clock()
+
+    def is_frozen(self) -> bool:
+        """Whether the process reported once, and has been silent for too long since."""
+        heartbeats, now = read_heartbeats(self._descriptor), clock()
+        if heartbeats != self._heartbeats:
+            self._heartbeats, self._last_change = heartbeats, now
+        return heartbeats > 0 and now - self._last_change > self._limit
+
+
 class ExecutionRecord:
     """The writing side. Thread-safe: each thread writes to a slot of its own.
 
@@ -54,10 +85,16 @@ class ExecutionRecord:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, SLOTS * SLOT_BYTES)
+        self._memory = mmap.mmap(descriptor, RECORD_BYTES)
+        self._heartbeats = 0
         self._own = threading.local()
         self._lock = threading.Lock()
         self._next = 0
+
+    def heartbeat(self) -> None:
+        """Report that the process is alive. To be called by one thread, several times in a lease."""
+        self._heartbeats += 1
+        self._memory[SLOTS * SLOT_BYTES : RECORD_BYTES] = self._heartbeats.to_bytes(8, "little")
 
     def begin(self, text: bytes) -> None:
         """The calling thread is about to execute what `described` gave."""

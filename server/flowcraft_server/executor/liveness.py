@@ -1,13 +1,18 @@
 """Whether there is code behind what a worker holds: leases are renewed for attempts that run, and for no others."""
 
+import errno
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
 
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
 
 _LINUX = sys.platform == "linux"
+
+WITHOUT_DESCRIPTORS = 3.0
+"""Seconds without a free file descriptor after which a process is replaced."""
 
 
 def thread_runs(thread: threading.Thread) -> bool:
@@ -19,6 +24,36 @@ def thread_runs(thread: threading.Thread) -> bool:
     if not thread.is_alive():
         return False
     return not _LINUX or thread.native_id is None or os.path.exists(f"/proc/self/task/{thread.native_id}")
+
+
+class DescriptorWatch:
+    """Notices that a process has no file descriptor left: it cannot connect to anything any more, and does not recover.
+
+    Args:
+        exhausted: called once with the reason.
+    """
+
+    def __init__(self, exhausted: Callable[[str], None]) -> None:
+        self._exhausted = exhausted
+        self._since: float | None = None
+        self._told = False
+
+    def look(self) -> None:
+        """Look once."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            if error.errno != errno.EMFILE or self._told:
+                return
+            now = clock()
+            self._since = self._since or now
+            if now - self._since >= WITHOUT_DESCRIPTORS:
+                self._told = True
+                self._exhausted(
+                    "no file descriptor is free: code of a handler opens files or sockets and does not close them"
+                )
+        else:
+            self._since = None
 
 
 class Liveness:

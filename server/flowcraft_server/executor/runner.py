@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import redis
 from loguru import logger
 
+from flowcraft_sdk.errors import SerializationError
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.clock import clock
@@ -28,6 +29,7 @@ from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.observability.current_node import enter_node, leave_node
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreUnavailable
+from flowcraft_server.store.own_connection import UnsendableError
 
 MOST_TOLD = 1000
 SHORTEST_HAND_BACK, LONGEST_HAND_BACK = 0.5, 8.0
@@ -98,7 +100,9 @@ class NodeRunner:
         try:
             outcome = self._outcome(attempt)
         except BaseException as error:  # SystemExit and the like, too: whatever leaves a handler ends its attempt
+            attempt.leftovers.append(error)
             return self.build_failure_call(attempt, error, request)
+        attempt.leftovers.append(outcome)
         return None if outcome is None else self.build_outcome_call(attempt, outcome, request)
 
     @staticmethod
@@ -181,7 +185,11 @@ class NodeRunner:
             if outcome.added:
                 call = dynamic.expand(self.engine, attempt, outcome.output, outcome.action, outcome.added)
                 return call if self.held.try_finish(attempt) else None
-            call = self.engine.completed(attempt, request(), outcome.output, outcome.action, caught=outcome.caught)
+            encoded = outcome.encoded
+            if encoded is None:
+                encoded = self.engine.encode_output(attempt, outcome.output)
+            # Only now is a next node asked for: what foreign values do while they are encoded may never return.
+            call = self.engine.completed(attempt, request(), encoded, outcome.action, caught=outcome.caught)
         except BaseException as error:  # foreign values have code of their own, which is called when they are encoded
             return self.build_failure_call(attempt, error, request)
         for what, size in attempt.large:
@@ -202,6 +210,8 @@ class NodeRunner:
         self, attempt: Attempt, error: BaseException, request: Callable[[], ClaimRequest]
     ) -> ScriptCall | None:
         """The call for an attempt that raised; None if its outcome was handed in before."""
+        # Before the outcome counts as handed in: a foreign exception may have code of its own that never returns.
+        failure = describe(error, self._redactor)
         if not self.held.try_finish(attempt):
             return None
         claim = attempt.claim
@@ -212,8 +222,14 @@ class NodeRunner:
         stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
         if stopping and isinstance(error, NodeCancelled):
             return self.engine.cancelled(attempt, request())
-        failure = describe(error, self._redactor)
-        call = self.engine.failed(attempt, request(), failure)
+        asked = request()
+        try:
+            call = self.engine.failed(attempt, asked, failure)
+        except (
+            Exception
+        ):  # a bug, or a setting that nothing checked: the node must fail all the same, and not run for ever
+            logger.exception("run {} node {}: whether it is tried again cannot be decided", *attempt.key)
+            call = self.engine.failed(attempt, asked, failure, final=True)
         told = logger.bind(run=claim.run_id, node=claim.inst, blueprint=claim.blueprint_id)
         if attempt.will_retry or not failure.traceback:
             told.warning("attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message)
@@ -224,6 +240,9 @@ class NodeRunner:
     def on_reply(self, attempt: Attempt, call: ScriptCall, reply: Any) -> Attempt | None:
         """Take note of the reply to an attempt's call; returns the next node if it brought one."""
         self.held.remove(attempt)
+        if isinstance(reply, UnsendableError):
+            self._fail_again(attempt, SerializationError(f"the outcome cannot be stored: {reply}", "output"))
+            return None
         if isinstance(reply, redis.exceptions.ResponseError):
             logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt.key, reply)
             return None
@@ -257,7 +276,10 @@ class NodeRunner:
             "clash": f"the dynamic node '{detail}' has the id of another node of the run",
             "too-many": f"the run would have more than {self.settings.max_nodes} dynamic nodes (limits.dynamicNodes)",
         }[code]
-        error = InvalidNodeInput(f"node '{attempt.claim.inst}': {what}")
+        self._fail_again(attempt, InvalidNodeInput(f"node '{attempt.claim.inst}': {what}"))
+
+    def _fail_again(self, attempt: Attempt, error: Exception) -> None:
+        """Record a failure in place of an outcome that could not be recorded: the node is still held."""
         attempt.over = False
         self.held.add(attempt)
         self.commit_later(attempt, lambda: self.build_failure_call(attempt, error, self.request))
@@ -315,9 +337,12 @@ class NodeRunner:
 
     def timed_out(self, attempt: Attempt) -> None:
         """A node took too long: fail it now, whatever its thread still does."""
-        attempt.request_stop("node-timeout")
         error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
-        self.commit_later(attempt, lambda: self.build_failure_call(attempt, error, self.request))
+        call = self.build_failure_call(
+            attempt, error, self.request
+        )  # before the handler is interrupted: the first counts
+        attempt.request_stop("node-timeout")
+        self.commit_later(attempt, lambda: call)
 
     def lose_lease(self, attempt: Attempt, why: str) -> None:
         """The node is no longer ours: whatever its handler still does, nobody waits for it, and the store refuses it."""

@@ -150,11 +150,7 @@ class WorkLoop:
         except BaseException:
             logger.exception("run {} node {}: no outcome could be made", *attempt.key)
             self._runner.give_up(attempt, "no outcome could be made")
-        finally:
-            if not quick:
-                self._runner.process_state.restore(uses)
-            if self._running.finish(turn):
-                self._prefetch.took(uses, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
         if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != asked):
             self._prefetch.put([], 1)
             asked = ""
@@ -162,6 +158,15 @@ class WorkLoop:
             # What has said something goes the way of what it said, which must be there first.
             send = self._commit_batcher.put if attempt.has_emitted else self._commit_batcher.add
             send(call, self._hearing(attempt, call, turn if asked else None), attempt)
+        # Only now, as destructors of foreign objects are code like a handler's: it may never return, and then this thread
+        # is replaced, and another one sends the outcome.
+        attempt.leftovers.clear()
+        if call is not None or attempt.over:  # else a coroutine of it runs
+            attempt.input = None
+        if not quick:
+            self._runner.process_state.restore(uses)
+        if self._running.finish(turn):
+            self._prefetch.took(uses, seconds)
 
     def _hearing(self, attempt: Attempt, call: ScriptCall, turn: Turn | None) -> Callable[[Any], None]:
         """What is done with the reply to a finished node's call; with a `turn`, it was to bring a next node."""

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from loguru import logger
@@ -23,7 +24,7 @@ from flowcraft_server.executor.huey_app import build_consumer
 from flowcraft_server.executor.in_flight import InFlightAttempts
 from flowcraft_server.executor.isolation import SuspectRunner
 from flowcraft_server.executor.janitor import Janitor
-from flowcraft_server.executor.liveness import Liveness
+from flowcraft_server.executor.liveness import DescriptorWatch, Liveness
 from flowcraft_server.executor.prefetch import PrefetchBuffer
 from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.executor.settings import WorkerSettings
@@ -122,6 +123,7 @@ class Worker:
             self.settings.abandoned_threads,
             self._exhausted,
         )
+        self._descriptor_watch = DescriptorWatch(self._exhausted)
         if self.settings.suspects != "elsewhere":
             suspects = SuspectRunner(self._link, self.runner, self._draining)
             self._threads["suspects"] = Periodic("suspects", suspects.step, self._stopping)
@@ -159,6 +161,9 @@ class Worker:
 
     def _watch(self) -> float:
         """Look after threads and event loops; returns the pause in seconds."""
+        if self.runner.executing is not None:
+            self.runner.executing.heartbeat()
+        self._descriptor_watch.look()
         self._thread_watch.look(self._loop.retired)
         self._loop.look()
         if self._draining.is_set():
@@ -215,8 +220,11 @@ class Worker:
             self.runner.hand_back(attempt)
 
     def _exhausted(self, why: str) -> None:
-        """Have the process replaced, for it has lost too many threads; first what it runs may finish for a while."""
-        self._link.call_once(lambda: self._link.redis.hset(self.keys.worker(self.settings.worker_id), "exhausted", why))
+        """Have the process replaced, for it is worn out; first what it runs may finish for a while."""
+        with suppress(StoreUnavailable):  # it may not even be able to connect
+            self._link.call_once(
+                lambda: self._link.redis.hset(self.keys.worker(self.settings.worker_id), "exhausted", why)
+            )
         if self._replace_process is None:
             logger.error("{}; start this process again", why)
             return

@@ -11,7 +11,7 @@ from loguru import logger
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.executor.executing import create_record, read_record
+from flowcraft_server.executor.executing import SilenceWatch, create_record, read_record
 from flowcraft_server.executor.settings import new_worker_id
 from flowcraft_server.store.link import StoreLink
 
@@ -52,6 +52,7 @@ class _Child:
     worker: str
     record: int
     process: subprocess.Popen[bytes]
+    silence: SilenceWatch
 
 
 class IsolationProcesses:
@@ -63,6 +64,7 @@ class IsolationProcesses:
         max_crashes: after how many crashes alone a node is given up.
         command: the program and its arguments; worker id, descriptor of the record and of the parent's pipe follow.
         environ: their environment.
+        max_silence: seconds after which a process that does not report any more is killed.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class IsolationProcesses:
         max_crashes: int,
         command: Sequence[str],
         environ: Mapping[str, str],
+        max_silence: float,
     ) -> None:
+        self._max_silence = max_silence
         self._link = StoreLink(url)
         self._keys = keys
         self._queues = tuple(queues)
@@ -91,6 +95,11 @@ class IsolationProcesses:
             for child in list(self._children):
                 if child.process.poll() is not None:
                     self._bury(child)
+                elif child.silence.is_frozen():
+                    logger.error(
+                        "process {} has not been seen for {:g} s: killing it", child.process.pid, self._max_silence
+                    )
+                    child.process.kill()
             now = clock()
             if now >= self._next_look:
                 self._next_look = now + LOOK_PAUSE
@@ -135,7 +144,7 @@ class IsolationProcesses:
             start_new_session=True,
         )
         logger.info("process {} runs suspects of lost workers apart", process.pid)
-        self._children.append(_Child(worker, record, process))
+        self._children.append(_Child(worker, record, process, SilenceWatch(record, self._max_silence)))
 
     def _bury(self, child: _Child) -> None:
         self._children.remove(child)

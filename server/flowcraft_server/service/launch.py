@@ -45,6 +45,9 @@ from .supervisor import Supervisor, child_command
 from .worker import build_worker, serve
 
 URL_VARIABLE = "FLOWCRAFT__REDIS__URL"
+LEASES_OF_SILENCE = 3
+LEAST_SILENCE = 10.0
+"""Seconds. A worker process that was not seen for this long, or for three leases, is killed and started again."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +198,9 @@ class Deployment:
             return self._serve_worker(stop, tick)
         keys = Keys(self.settings.name)
         command, environ = self._child_command(), self._child_environ(os.environ)
+        max_silence = max(LEASES_OF_SILENCE * executor.lease, LEAST_SILENCE)
         isolation = IsolationProcesses(
-            self.url, keys, executor.queues, executor.max_crashes, [*command, "--isolated"], environ
+            self.url, keys, executor.queues, executor.max_crashes, [*command, "--isolated"], environ, max_silence
         )
 
         def look_after_all() -> None:
@@ -211,6 +215,7 @@ class Deployment:
                     count,
                     environ,
                     lambda worker, record: give_up_worker(link, keys, worker, executor.max_crashes, record),
+                    max_silence,
                 )
                 return supervisor.serve(stop, executor.drain_timeout, look_after_all)
             return self._serve_worker(stop, look_after_all)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.executor.executing import create_record
+from flowcraft_server.executor.executing import SilenceWatch, create_record
 from flowcraft_server.executor.settings import new_worker_id
 
 from .stopping import StopRequests
@@ -22,6 +22,8 @@ STEADY = 60.0
 
 KILL_AFTER = 10.0
 """Seconds beyond the drain time-out after which a process that does not end is killed."""
+
+MAX_SILENCE = 30.0
 
 ENDED_WELL = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 """Exit codes of a process that finished what it ran, or that was told to end before it ran anything."""
@@ -39,6 +41,7 @@ class _Child:
     restart_at: float = 0.0
     worker: str = ""
     record: int | None = None
+    silence: SilenceWatch | None = None
 
 
 class Supervisor:
@@ -50,6 +53,7 @@ class Supervisor:
         count: how many.
         environ: their environment.
         give_up: called for a worker whose process has ended by itself, with that descriptor; returns how many nodes it held.
+        max_silence: seconds after which a process that does not report any more is killed, and started again.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class Supervisor:
         count: int,
         environ: Mapping[str, str],
         give_up: Callable[[str, int | None], int] = lambda _worker, _record: 0,
+        max_silence: float = MAX_SILENCE,
     ) -> None:
+        self._max_silence = max_silence
         self._give_up = give_up
         self._command = list(command)
         self._environ = dict(environ)
@@ -93,6 +99,12 @@ class Supervisor:
         if child.process is not None:
             code = child.process.poll()
             if code is None:
+                if child.silence is not None and child.silence.is_frozen():
+                    logger.error(
+                        "worker {} (process {}) has not been seen for {:g} s: killing it",
+                        child.number, child.process.pid, self._max_silence,
+                    )  # fmt: skip
+                    child.process.kill()
                 return
             lived = now - child.started
             # A node that it held may have ended it, and runs apart from now on: that is no reason to wait.
@@ -115,10 +127,11 @@ class Supervisor:
         finally:
             if child.record is not None:
                 os.close(child.record)
-            child.record = None
+            child.record = child.silence = None
 
     def _start(self, child: _Child) -> None:
         child.worker, child.record = new_worker_id(), create_record()
+        child.silence = SilenceWatch(child.record, self._max_silence)
         child.process = subprocess.Popen(
             [
                 *self._command,

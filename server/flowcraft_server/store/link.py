@@ -13,7 +13,7 @@ from redis.retry import Retry
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
-from flowcraft_server.store.own_connection import OwnConnection
+from flowcraft_server.store.own_connection import OwnConnection, UnsendableError
 
 SOCKET_TIMEOUT = 10.0
 """Seconds after which a reply is taken for lost. Longer than any script may take."""
@@ -78,9 +78,15 @@ class StoreLink:
         return reply
 
     def send(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run several scripts in one round trip. Each call is atomic by itself; a refused one has its exception in the list."""
-        sent = messages(calls)
-        answers = self._exchange([("EVALSHA", message.script.sha, *message.words) for message in sent])
+        """Run several scripts in one round trip. Each call is atomic by itself; a refused one has its exception in the list.
+
+        A call that cannot be sent has an `UnsendableError` there, and keeps no other one from being sent.
+        """
+        try:
+            sent = messages(calls)
+            answers = self._exchange([("EVALSHA", message.script.sha, *message.words) for message in sent])
+        except UnsendableError as error:
+            return [error] if len(calls) == 1 else [reply for call in calls for reply in self.send([call])]
         replies: list[Any] = []
         for message, answer in zip(sent, answers, strict=True):
             if isinstance(answer, redis.exceptions.NoScriptError):

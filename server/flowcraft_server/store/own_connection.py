@@ -15,6 +15,10 @@ import redis
 CHUNK = 65_536
 
 
+class UnsendableError(ValueError):
+    """A command has a word that Redis cannot be sent. Nothing was sent, and nothing ever can be."""
+
+
 class OwnConnection:
     """Not thread-safe, but for `cut`.
 
@@ -33,9 +37,14 @@ class OwnConnection:
         Raises:
             redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError: the connection broke, or Redis is
                 loading its data. It is connected anew next time.
+            UnsendableError: one of the commands cannot be sent, so none was.
         """
         try:
-            self._connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
+            packed = b"".join(map(hiredis.pack_command, commands))
+        except (TypeError, ValueError) as error:
+            raise UnsendableError(str(error)) from error
+        try:
+            self._connection.send_packed_command([packed])
             if self._connection._sock is not self._socket:  # it had to be connected
                 self._socket = self._connection._sock
                 self._reader = hiredis.Reader(

@@ -33,6 +33,19 @@ with stop.on_signals():
         options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
         ExecutionRecord(int(options["--executing"])).begin(b"7|run|node[3]")
         os._exit(9)
+    if mode in ("frozen", "late"):
+        from flowcraft_server.executor.executing import ExecutionRecord
+        options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+        record = ExecutionRecord(int(options["--executing"]))
+        if mode == "frozen":
+            record.begin(b"7|run|node[3]")
+            record.heartbeat()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(1)  # longer than a process may be silent, but it has not begun to report
+        record.heartbeat()
+        stop.wait(0.1)
+        record.heartbeat()
+        (place / "reported").write_text("")
     while not stop.wait(10): pass
     if mode == "twice":
         while not stop.now: stop.wait(10)
@@ -208,3 +221,33 @@ def test_the_nodes_of_a_child_that_died_are_given_up_with_what_it_executed(tmp_p
     (worker, executed), *_ = told
     assert worker.startswith("w")
     assert executed == [("run", "node[3]", "7")]
+
+
+def test_a_child_that_stands_still_is_killed_and_its_nodes_are_given_up(tmp_path: Path) -> None:
+    stop = StopRequests()
+    told: list[object] = []
+
+    def give_up(worker: str, record: int | None) -> int:
+        assert record is not None
+        told.append(read_record(record))
+        if len(told) == 2:
+            stop.request()
+        return 1
+
+    Supervisor(command(tmp_path, "frozen"), 1, ENVIRON, give_up, max_silence=0.4).serve(stop, 0, lambda: None)
+    stop.close()
+    assert told == [[("run", "node[3]", "7")]] * 2, "it was started again, and killed again"
+
+
+def test_a_child_that_has_not_begun_to_report_is_left_alone(tmp_path: Path) -> None:
+    stop = StopRequests()
+    told: list[str] = []
+
+    def look() -> None:
+        if (tmp_path / "reported").exists():
+            stop.request()
+
+    supervisor = Supervisor(command(tmp_path, "late"), 1, ENVIRON, lambda *_: len(told), max_silence=0.9)
+    assert supervisor.serve(stop, 5, look)
+    stop.close()
+    assert len(list(tmp_path.glob("[0-9]*"))) == 1, "one process was enough"
