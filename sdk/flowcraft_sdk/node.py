@@ -3,7 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.protocol.bounds import check_span
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -233,7 +237,7 @@ def handler(
     *,
     actions: Sequence[str] | None = None,
     params: "type[BaseModel] | None" = None,
-    timeout: float | None = None,
+    timeout: float | timedelta | str | None = None,
     writes: Sequence[str] | None = None,
 ) -> Callable[[Function], Function]: ...
 
@@ -243,7 +247,7 @@ def handler(
     *,
     actions: Sequence[str] | None = None,
     params: "type[BaseModel] | None" = None,
-    timeout: float | None = None,
+    timeout: float | timedelta | str | None = None,
     writes: Sequence[str] | None = None,
 ) -> Any:
     """Declare a function, a coroutine function or a class with `__call__` to be a handler, bare or with arguments.
@@ -252,13 +256,20 @@ def handler(
         name: the name that nodes `use`; by default the function's own, or the one in flowcraft.yaml.
         actions: every action it can return.
         params: pydantic model that the nodes' `params` must fit.
-        timeout: seconds, for nodes that set none.
+        timeout: for nodes that set none: seconds, a timedelta, or a text such as `30s`.
         writes: every context key that it writes with `ctx.context.set`, and the id of every node that it adds; `check`
             knows them then. Empty for none.
 
     Raises:
-        TypeError: the name is no text, or `actions` or `writes` is one text in place of a list of them.
+        TypeError: the name is no text, `actions` or `writes` is one text in place of a list of them, or `params` is no
+            pydantic model.
+        ConfigurationError: the timeout is no span, or 0.
     """
+    seconds = check_span(timeout, "timeout")
+    if seconds == 0:
+        raise ConfigurationError("timeout is longer than 0; leave it out for the deployment's default")
+    if params is not None and not hasattr(params, "model_validate"):
+        raise TypeError(f"params is a pydantic model, a class; got {type(params).__name__}")
     for what, names in (("actions", actions), ("writes", writes)):
         if isinstance(names, str):
             raise TypeError(f"{what} is a list of texts, got one text; write {what}=[{names!r}]")
@@ -270,7 +281,7 @@ def handler(
         name,
         None if actions is None else tuple(actions),
         params,
-        timeout,
+        seconds,
         None if writes is None else tuple(writes),
     )
 

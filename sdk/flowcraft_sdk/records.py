@@ -255,12 +255,18 @@ class BlueprintInfo(Record):
 
 
 class WorkerInfo(Record):
-    """A worker that was heard of lately."""
+    """A worker that was seen lately.
+
+    Attributes:
+        concurrency: how many functions it runs at once.
+        queues: the queues that it serves, the first one first.
+    """
 
     id: str
     host: str = ""
     pid: int = 0
     concurrency: int = 0
+    queues: tuple[str, ...] = ()
     last_seen: datetime
 
 

@@ -386,3 +386,37 @@ def test_a_worker_process_without_file_descriptors_is_replaced(folder: Path) -> 
         runs = [client.start("chain", {"x": 3}) for _ in range(4)]
         assert len({run.result(timeout=TIMEOUT)["a"] for run in runs}) >= 1
         assert first.wait(timeout=TIMEOUT).status in ("failed", "completed")
+
+
+@pytest.mark.parametrize(
+    ("replies", "said"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("default: no\nreplies:\n  - {mach: x, reply: y}\n", "replies[0].mach: unknown key"),
+        ("defalt: no\n", "defalt: unknown key"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "dev"])
+def test_mistakes_in_scripted_replies_are_told_before_anything_starts(
+    folder: Path, replies: str | None, said: str, command: str
+) -> None:
+    file = folder / "flowcraft.yaml"
+    file.write_text(file.read_text() + "llm: {providers: {demo: {type: scripted, file: replies.yaml}}}\n")
+    if replies is not None:
+        (folder / "replies.yaml").write_text(replies)
+    result = run_command(folder, command)
+    told = result.stdout + result.stderr
+    assert result.returncode == 2 and said in told, told
+    assert "llm.providers.demo.file" in told and "flowcraft.yaml:" in told
+    assert "Traceback" not in told and "Start a run" not in told
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "dangling"])
+def test_a_blueprint_that_is_no_regular_file_is_told(folder: Path, kind: str) -> None:
+    place = folder / "flows" / "odd.yaml"
+    if kind == "fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    result = run_command(folder, "check", "--offline")
+    assert result.returncode == 2 and "odd.yaml" in result.stdout + result.stderr

@@ -320,3 +320,41 @@ def test_times_that_no_clock_shows_break_no_reader(env: TestEnvironment, name: s
     assert list(run.events(follow=False))
     run.cancel(grace=0)
     assert run.wait(timeout=5).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("name", ["bp", "par", "pn", "o:a", "w:a", "c:k", "tags", "f:a"])
+def test_bytes_that_are_no_text_stop_neither_the_doctor_nor_a_reader(env: TestEnvironment, name: str) -> None:
+    env.client.start("one", {}, run_id="broken")
+    env.client.start("one", {}, run_id="fine")
+    env.link.redis.hset(env.keys.run("broken"), mapping={name: b"\xff\x00", b"c:\xff": b"1"})
+    for fix in (False, True, False):
+        env.client.admin.examine(fix=fix)
+        env.client.admin.examine("broken", fix=fix)
+    try:
+        env.client.get_handle("broken").describe(ctx=True, outputs=True)
+    except RunBrokenError as error:
+        assert error.run_id == "broken"
+    worker = env.add_worker()
+    assert env.client.get_handle("fine").result(timeout=10) == {"a": 1}
+    worker.stop()
+
+
+def test_a_child_that_is_no_record_stops_no_doctor(env: TestEnvironment) -> None:
+    worker = env.add_worker()
+    up = env.client.start("up")
+    up.wait_for(RunStatus.WAITING, timeout=10)
+    worker.stop()
+    child = up.describe().children[0]
+    another_type(env, child)
+    kinds = {(defect.run_id, defect.kind) for defect in env.client.admin.examine()}
+    assert (up.run_id, "child-missing") in kinds and (child, "record-broken") in kinds
+    env.client.admin.examine(fix=True)
+    worker = env.add_worker()
+    assert up.wait(timeout=10).status == RunStatus.FAILED
+    worker.stop()
+
+
+def test_what_was_set_aside_under_a_key_of_another_type(env: TestEnvironment) -> None:
+    env.link.redis.set(f"{env.keys.base}broken", "x")
+    (defect,) = env.client.admin.examine()
+    assert (defect.kind, defect.subject) == ("set-aside", "key broken")

@@ -1,6 +1,7 @@
 """What the doctor finds: each defect is made by hand, found, explained, repaired, and not found again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,3 +288,21 @@ def test_a_lease_that_goes_on_without_its_worker(env: TestEnvironment) -> None:
     assert env.client.get_handle("r").result(timeout=10)["b"] == 1
     worker.stop()
     env.workers.remove(worker)
+
+
+def test_a_queue_that_no_worker_serves(environment: Any) -> None:
+    blueprint = "nodes:\n  a: {uses: echo}\n  b: {uses: echo, config: {queue: io}, needs: a}\n"
+    env = environment(blueprints={"q": blueprint}, handlers={"echo": lambda ctx: 1})
+    env.client.start("q", run_id="r")
+    env.client.start("q", run_id="other")
+    env.run_until_idle()
+    for found in (env.client.admin.examine(), env.client.admin.examine("r"), env.client.admin.examine("r", fix=True)):
+        (defect,) = found
+        assert (defect.kind, defect.subject, defect.fixed) == ("queue-unserved", "io", False)
+        assert "2 nodes are ready in queue 'io', which no worker serves" in defect.explanation
+    assert [worker.queues for worker in env.client.workers()] == [("default",)]
+    served = env.add_worker(replace(env.settings, queues=("io",)))
+    assert env.client.get_handle("r").result(timeout=10) == {"a": 1, "b": 1}
+    assert env.client.get_handle("other").result(timeout=10) == {"a": 1, "b": 1}
+    assert env.client.admin.examine() == []
+    served.stop()

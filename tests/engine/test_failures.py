@@ -322,3 +322,16 @@ class TestFallback:
         snapshot = env.client.start("g").wait(timeout=10)
         assert snapshot.status is RunStatus.FAILED
         assert {f.node_id for f in snapshot.failures} == {"a", "fb"}
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [(lambda ctx: object(), "SerializationError"), (lambda ctx: NodeResult(1, action="nowhere"), "UnmatchedAction")],
+)
+def test_a_mistake_that_is_explained_has_no_traceback_of_the_servers_own(
+    environment: Any, handler: Any, kind: str
+) -> None:
+    graph = "nodes:\n  a: {uses: h, next: {here: b}}\n  b: {uses: h}\n"
+    env = environment(blueprints={"g": graph}, handlers={"h": handler}, check=False)
+    (failure,) = env.client.start("g").wait(timeout=10).failures
+    assert (failure.type, failure.traceback) == (kind, "")

@@ -3,12 +3,14 @@
 import asyncio
 import functools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from flowcraft_sdk import RunFailedError
+from flowcraft_sdk import AsyncNodeContext, ConfigurationError, RunFailedError
+from flowcraft_sdk import handler as declare
 from flowcraft_server.config.handler_forms import HandlerError
 from flowcraft_server.testing import TestEnvironment
 
@@ -118,7 +120,9 @@ def test_a_coroutine_that_is_returned_is_told() -> None:
 
     with (
         TestEnvironment(handlers={"h": forgets}, blueprints=GRAPH) as env,
-        pytest.raises(RunFailedError, match="returned a coroutine, which nobody awaits: put `await` before it"),
+        pytest.raises(
+            RunFailedError, match="returned a coroutine, which nobody awaits: declare the handler with `async def`"
+        ),
     ):
         env.client.execute("g", {"n": 1}, timeout=10)
 
@@ -141,3 +145,49 @@ def test_each_environment_has_an_instance_of_its_own() -> None:
 def test_what_is_no_handler_is_refused_at_once(handler: Any) -> None:
     with pytest.raises(HandlerError, match="'h"):
         TestEnvironment(handlers={"h": handler}, blueprints=GRAPH)
+
+
+async def uses_a_call_as_its_value(ctx: AsyncNodeContext) -> Any:
+    return ctx.context.get("x", 0) + 1  # type: ignore[operator]
+
+
+def asks_for_inputs(ctx: Any) -> Any:
+    return ctx.inputs
+
+
+async def asks_for_nothing_known(ctx: Any) -> Any:
+    return ctx.zzz
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "said"),
+    [
+        (uses_a_call_as_its_value, "UnawaitedCall", "ctx.context.get('x') was not awaited"),
+        (asks_for_inputs, "AttributeError", "the ctx of a handler has no 'inputs'; did you mean 'input'?"),
+        (asks_for_nothing_known, "AttributeError", "the ctx of a handler has no 'zzz'"),
+    ],
+)
+def test_mistakes_with_the_context_are_told(handler: Any, kind: str, said: str) -> None:
+    with TestEnvironment(blueprints={"b": "nodes: {a: {uses: h}}"}, handlers={"h": handler}) as env:
+        with pytest.raises(RunFailedError) as failed:
+            env.client.execute("b", timeout=10)
+        (failure,) = failed.value.snapshot.failures
+        assert failure.type == kind and said in failure.message
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [("10s", 10.0), (timedelta(minutes=1), 60.0), (2, 2), (None, None), ("1h30m", 5400.0)]
+)
+def test_spans_of_a_handlers_timeout(timeout: Any, seconds: float | None) -> None:
+    assert declare(timeout=timeout)(asks_for_inputs).__flowcraft_handler__.timeout == seconds
+
+
+@pytest.mark.parametrize("timeout", ["soon", "10", -1, 0, "0s", [1]])
+def test_what_is_no_timeout_of_a_handler(timeout: Any) -> None:
+    with pytest.raises(ConfigurationError, match="timeout"):
+        declare(timeout=timeout)
+
+
+def test_params_that_are_no_model() -> None:
+    with pytest.raises(TypeError, match="params is a pydantic model, a class; got dict"):
+        declare(params={"x": int})  # type: ignore[call-overload]

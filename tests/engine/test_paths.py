@@ -104,3 +104,36 @@ def test_a_map_that_may_miss_its_list(environment: Make) -> None:
     graph = {**MAP, "nodes": [{**MAP["nodes"][0], "params": {"uses": "echo", "allowMissing": True}}]}  # type: ignore[dict-item]
     env = environment(handlers={"echo": echo}, blueprints=graph)
     assert env.client.start("m").result(timeout=TIMEOUT) == {"each": []}
+
+
+def test_inputs_of_other_nodes_are_sources(environment: Make) -> None:
+    graph = """
+nodes:
+  first: {uses: echo, inputs: order}
+  second: {uses: upper, next: [third, fourth, fifth]}
+  third: {uses: echo, inputs: _inputs.second}
+  fourth: {uses: echo, inputs: {name: _inputs.second.customer.name, start: _inputs.first}}
+  fifth: {uses: boom, inputs: _inputs.second.items.0.sku, config: {fallback: rescue}}
+  rescue: {uses: echo}
+edges: [first -> second]
+outputs: {third: third, fourth: fourth, rescued: rescue}
+"""
+    handlers = {"echo": echo, "upper": lambda ctx: "done", "boom": lambda ctx: 1 / 0}
+    env = environment(handlers=handlers, blueprints={"g": graph})
+    result = env.client.start("g", {"order": ORDER["order"], "_inputs.first": 7}).result(timeout=TIMEOUT)
+    assert result == {"third": ORDER["order"], "fourth": {"name": "Ada", "start": 7}, "rescued": "a"}
+
+
+def test_a_fallback_reads_the_failure_by_its_inputs(environment: Make) -> None:
+    graph = """
+nodes:
+  pay: {uses: boom, config: {fallback: rescue}}
+  rescue: {uses: echo, inputs: {why: _catch_error.message, all: _catch_error, none: _catch_error.nothing.at.all}}
+  later: {uses: echo, inputs: _catch_error, needs: pay}
+"""
+    env = environment(handlers={"echo": echo, "boom": lambda ctx: 1 / 0}, blueprints={"g": graph})
+    result = env.client.start("g").result(timeout=TIMEOUT)
+    assert result["rescue"]["why"] == "division by zero"
+    assert result["rescue"]["all"]["type"] == "ZeroDivisionError"
+    assert result["rescue"]["none"] is None
+    assert result["later"] is None

@@ -4,6 +4,7 @@ Read with the server's own reader: YAML 1.2, the `.env` file beside it fills in 
 laid over the rest, `FLOWCRAFT__NAME` and the like count before both.
 """
 
+import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of `flowcraft.yaml`."""
+
+SECTIONS = (
+    "version", "name", "handlers", "handlerModules", "blueprints", "redis", "executor", "defaults", "limits", "retention",
+    "history", "llm", "logging", "profiles",
+)  # fmt: skip
+"""The keys of a `flowcraft.yaml`, as the server's settings have them."""
+REDIS_KEYS = ("url", "dataDir", "fsync", "durability", "requireNoEviction", "connectTimeout")
 
 EMBEDDED = "embedded:"
 FORMAT_VERSION = 1
@@ -61,6 +69,7 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
         raise ConfigurationError(
             f"{place}: {first.path}: {first.message}" if first.path else f"{place}: {first.message}"
         )
+    _refuse_unknown_keys(file, tree)
     said = _Said(file, tree, environ, Interpolation(environ, folder))
     said.check_version()
     namespace = said.text(("name",), DEFAULT_NAMESPACE)
@@ -77,6 +86,21 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
     if not found:
         raise ConfigurationError(f"{file}: the embedded store is not running; start it with `flowcraft-server dev`")
     return found, namespace
+
+
+def _refuse_unknown_keys(file: Path, tree: "Tree") -> None:
+    """Refuse keys that the server does not know: a misspelt `name` would silently be the default."""
+    sections: dict[tuple[str, ...], tuple[str, ...]] = {(): SECTIONS, ("redis",): REDIS_KEYS}
+    for path, known in sections.items():
+        section = tree.get(path) if path else tree.data
+        for key in section if isinstance(section, dict) else ():
+            if key in known:
+                continue
+            origin = tree.origin_of((*path, key))
+            place = origin.key if origin is not None and origin.key is not None else file
+            similar = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean '{similar[0]}'?" if similar else f"known: {', '.join(known)}"
+            raise ConfigurationError(f"{place}: {'.'.join((*path, str(key)))}: unknown key; {hint}")
 
 
 class _Said:

@@ -46,8 +46,11 @@ class Deployment:
 
 
 def text(value: Any) -> str:
-    """A reply as text; a redis-py client of the caller's own may decode it already."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    """A reply as text; a redis-py client of the caller's own may decode it already.
+
+    Bytes that are no UTF-8, which no server writes, are shown as escapes.
+    """
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def server_ms(deployment: Deployment) -> Operation[int]:

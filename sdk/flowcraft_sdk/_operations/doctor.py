@@ -8,6 +8,7 @@ from typing import Any
 
 from flowcraft_sdk._operations.deployment import Deployment, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
+from flowcraft_sdk._operations.list_runs import workers
 from flowcraft_sdk._operations.tombstones import missing
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
@@ -51,6 +52,8 @@ ABOUT_RUNS = {
 }
 ENTRY = "entry-without-subject"
 SET_ASIDE = "set-aside"
+UNSERVED = "queue-unserved"
+READY = "ready:"
 
 
 def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[list[Defect]]:
@@ -64,7 +67,8 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
         if found is None:
             yield from missing(deployment.keys.gone, run_id)
-        return found or []
+        names = [name for name in (yield from _sorted_sets(deployment)) if name.startswith(READY)]
+        return (found or []) + (yield from _examine_queues(deployment, names, run_id))
     defects = []
     live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
     defects += yield from _examine_indexes(deployment, live, fix)
@@ -72,6 +76,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     names = yield from _sorted_sets(deployment)
     for name in names:
         defects += yield from _examine_entries(deployment, name, fix)
+    defects += yield from _examine_queues(deployment, names)
     return defects
 
 
@@ -102,6 +107,36 @@ def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) 
     for run_id in dict.fromkeys(run_ids):
         reply = yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)
         defects += _defects_of(run_id, reply) or []
+    return defects
+
+
+def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | None = None) -> Operation[list[Defect]]:
+    """Queues with ready nodes that no worker serves which was seen lately.
+
+    Args:
+        names: of the sorted sets; those of queues count.
+        run_id: only queues in which this run has a node among the first `ENTRIES_AT_ONCE`.
+    """
+    served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
+    defects: list[Defect] = []
+    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` tells
+        queue = name.removeprefix(READY)
+        if not name.startswith(READY) or queue in served:
+            continue
+        replies = yield Batch(
+            (
+                command("ZCARD", deployment.keys.ready(queue)),
+                command("ZRANGE", deployment.keys.ready(queue), 0, ENTRIES_AT_ONCE - 1),
+            ),
+            bearing=True,
+        )
+        if isinstance(replies[0], Exception) or not replies[0]:
+            continue
+        if run_id is not None and not any(text(entry).partition("|")[0] == run_id for entry in replies[1]):
+            continue
+        count = "1 node is" if replies[0] == 1 else f"{replies[0]} nodes are"
+        explanation = f"{count} ready in queue '{queue}', which no worker serves that was seen lately (executor.queue)"
+        defects.append(Defect(kind=UNSERVED, run_id=run_id or "", subject=queue, explanation=explanation))
     return defects
 
 

@@ -210,7 +210,7 @@ def blueprints(deployment: Deployment) -> Operation[list[BlueprintInfo]]:
 
 
 def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
-    """Workers that were heard of lately."""
+    """Workers that were seen lately."""
     keys = deployment.keys
     since = (yield from server_ms(deployment)) - int(WORKER_FRESH * 1000)
     seen = scored((yield command("ZRANGEBYSCORE", keys.workers, since, "+inf", "WITHSCORES")))
@@ -224,6 +224,7 @@ def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
                 host=about.get("host", ""),
                 pid=int(about.get("pid", 0)),
                 concurrency=int(about.get("concurrency", 0)),
+                queues=tuple(filter(None, about.get("queues", "").split(","))),
                 last_seen=moment(score),
             )
         )

@@ -112,5 +112,8 @@ def _action_misfits(
     if offers and (not edges or None in taken or action in taken):
         return []
     got = "none" if action is None else repr(action)
+    if offered and action in offered:
+        message = f"no edge of the node takes {got}, so it would fail"
+        return [{"loc": ("action",), "type": "action", "msg": message}]
     named = ", ".join(map(repr, known))
     return [{"loc": ("action",), "type": "action", "msg": f"expected one of {named}, got {got}"}]

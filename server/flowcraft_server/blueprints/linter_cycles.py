@@ -53,7 +53,7 @@ def _check_reach(findings: Findings) -> None:
                 findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
             else:
                 findings.consequence(node_path(node), f"can never run: no way leads to it over {sources}")
-        elif len(graph.nodes) > 1 and node_id not in linked and not arcs and not graph.outgoing[node_id]:
+        elif linked and node_id not in linked and not arcs and not graph.outgoing[node_id]:
             findings.consequence(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
 
 

@@ -71,6 +71,10 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
     base, dot, _ = name.partition(".")
     if name in nodes or name in keys:
         return
+    if name.isascii() and name.isdigit():
+        message = f"expected the path of a value, and there is no node or key '{name}'; fixed values belong in 'params'"
+        findings.error(path, message)
+        return
     if name.startswith("_"):
         node = name[len(base) + 1 :]
         if base in ("_outputs", "_inputs", "_own") and dot and not any(key in nodes for key in beginnings(node)):

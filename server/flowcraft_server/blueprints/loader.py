@@ -99,7 +99,7 @@ def _files(dirs: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
             problems.append(Problem("error", None, "", f"folder '{path}' cannot be read: {reason}"))
             continue
         for file in inside:
-            if file.suffix.lower() in FORMATS and not file.name.startswith(".") and file.is_file():
+            if file.suffix.lower() in FORMATS and not file.name.startswith(".") and not file.is_dir():
                 found[file] = None
     return list(found)
 

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,11 +14,13 @@ import click
 from click.core import ParameterSource
 
 from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
+from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._transport.connector import address_in
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_server import __version__
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
+from flowcraft_server.config.sections import ScriptedProviderSection
 from flowcraft_server.observability.logging import configure_logging
 
 from .client_errors import TextCommands
@@ -199,7 +202,7 @@ def worker(
 @as_json_option
 def check(file: Path, profile: str | None, format_: str, offline: bool, strict: bool, as_json: bool) -> None:
     """Check the file, its handlers, its blueprints and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
-    loaded = load_config(file, profile=profile)
+    loaded = _with_scripted_replies(load_config(file, profile=profile))
     format_ = "json" if as_json else format_
     print_problems(loaded.problems, format_)
     if format_ == "text" and not loaded.errors:
@@ -284,9 +287,32 @@ def _load_or_exit(
 ) -> tuple[LoadResult, Settings]:
     """Load a deployment and set up logging; tell what is wrong and exit if anything is."""
     loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints, keep=blueprints)
+    loaded = _with_scripted_replies(loaded)
     settings = _settings_or_exit(loaded)
     configure_logging(settings.logging.level, settings.logging.format, secrets=loaded.secrets)
     return loaded, settings
+
+
+def _with_scripted_replies(loaded: LoadResult) -> LoadResult:
+    """The deployment with the mistakes in files of scripted replies among its problems."""
+    providers = loaded.settings.llm.providers if loaded.settings is not None else {}
+    scripted = {name: section for name, section in providers.items() if isinstance(section, ScriptedProviderSection)}
+    problems = []
+    if scripted:
+        from flowcraft_server.llm.errors import LLMSettingsError
+        from flowcraft_server.llm.script_rules import load_script
+
+        for name, section in scripted.items():
+            path = ("llm", "providers", name, "file")
+            try:
+                load_script(loaded.place(section.file))
+            except LLMSettingsError as error:
+                origin = loaded.values.origin_of(path)
+                mark = origin.mark if origin is not None else None
+                problems.append(Problem("error", mark, ".".join(path), str(error)))
+    if not problems:
+        return loaded
+    return replace(loaded, problems=[*loaded.problems, *problems], settings=None)
 
 
 def _settings_or_exit(loaded: LoadResult) -> Settings:

@@ -90,7 +90,9 @@ def _instance(kind: type, path: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # as for an import: whatever it does, it is the handler's mistake
-        raise HandlerError(f"'{path}' is a class, and making an instance failed ({type(error).__name__})") from error
+        raise HandlerError(
+            f"'{path}' is a class, and making an instance failed ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _check_annotation(function: Any, path: str, is_async: bool) -> None:

@@ -1,5 +1,6 @@
 """Handlers by dotted path: imported, checked, registered by name. What is wrong with one is told, not raised."""
 
+import contextlib
 import importlib
 import sys
 import traceback
@@ -84,7 +85,9 @@ def import_module(name: str, folder: Path) -> ModuleType:
     """
     own = _file_in(folder, name)
     try:
-        module = importlib.import_module(name)
+        # What a module prints would stand among the output of a command, which may be JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -15,7 +15,7 @@ from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
-from flowcraft_server.engine.inputs import input_of, input_reads, resolve_input, stands_in_for
+from flowcraft_server.engine.inputs import context_inputs, input_of, input_reads, resolve_input, stands_in_for
 from flowcraft_server.engine.retry import ExecutionDefaults, delay_ms, is_retryable
 from flowcraft_server.engine.routing import Scope, route
 from flowcraft_server.engine.values import MISSING, NodeValues
@@ -138,7 +138,14 @@ class Engine:
         values = attempt.values
         source = stands_in_for(values)
         if source is None:
+            others = context_inputs(values)
+            if others:
+                wanted = list(dict.fromkeys(name for key in others for name in values.fields(key)))
+                got = self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted)
+                values.add_claimed(dict(zip(wanted, got, strict=True)))
             attempt.input = resolve_input(values)
+            if others:
+                attempt.input_json = wire.dumps(attempt.input)
             return
         wanted = input_reads(values.plan, source)
         got = self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted)
@@ -317,8 +324,8 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     if type(returned) is CoroutineType:
         returned.close()
         raise TypeError(
-            "the handler returned a coroutine, which nobody awaits: put `await` before it; or, if it is the handler's own, "
-            "a decorator hides it: let the decorator use functools.wraps"
+            "the handler returned a coroutine, which nobody awaits: declare the handler with `async def` and put `await` before "
+            "the call; or, if it is the handler's own coroutine, a decorator hides it: let the decorator use functools.wraps"
         )
     if not isinstance(returned, NodeResult):
         return returned, None, ()

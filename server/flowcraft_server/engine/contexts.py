@@ -13,6 +13,7 @@ from flowcraft_sdk.node import (
 )
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text, shown
+from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.values import MISSING
 
@@ -92,15 +93,21 @@ class AwaitedContext(AsyncRunContext):
         self._read = read
         self._waiting: set[ContextCall[Any]] = set()
 
+    def unawaited(self) -> UnawaitedCall | None:
+        """The error about a call that the handler did not await; None if it awaited each of them."""
+        if not self._waiting:
+            return None
+        first = min(call.shown for call in self._waiting)
+        return UnawaitedCall(f"ctx.context.{first} was not awaited, so it did nothing: put `await` before it")
+
     def check_awaited(self) -> None:
         """Make sure that the handler awaited each of its calls.
 
         Raises:
             UnawaitedCall: it did not.
         """
-        if self._waiting:
-            first = min(call.shown for call in self._waiting)
-            raise UnawaitedCall(f"ctx.context.{first} was not awaited, so it did nothing: put `await` before it")
+        if (error := self.unawaited()) is not None:
+            raise error
 
     async def _find(self, keys: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -151,6 +158,9 @@ class AwaitedContext(AsyncRunContext):
         return ContextCall(f"delete({shown(key)})", self._waiting, call)
 
 
+_FIELDS = ("input", "params", "run_id", "node_id", "blueprint_id", "attempt", "item", "fencing_token", "context", "llm")
+
+
 class _Shared:
     """What both kinds of context have in common."""
 
@@ -167,6 +177,15 @@ class _Shared:
         self._make_logger = make_logger
         self._attempt = attempt
         self._emit = emit
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not there.
+
+        Raises:
+            AttributeError: always, with the name that was probably meant.
+        """
+        known = [each for each in dir(type(self)) if not each.startswith("_")] + [*_FIELDS]
+        raise AttributeError(f"the ctx of a handler has no '{name}'{did_you_mean(name, known)}")
 
     @property
     def iteration(self) -> int:

@@ -5,7 +5,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from flowcraft_sdk.errors import SerializationError
+from flowcraft_sdk.errors import FlowcraftError, SerializationError
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import plain_text
@@ -45,6 +45,11 @@ class SubflowFailed(Exception):
 
 class LoopLimitExceeded(NonRetryableError):
     """A loop went round more often than its `maxIterations`."""
+
+
+_EXPLAINED = (
+    FlowcraftError, NodeTimeout, UnmatchedAction, HandlerNotFound, InvalidNodeInput, SubflowFailed, NonRetryableError
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,10 @@ def describe(error: BaseException, redactor: Redactor = _KNOWS_NONE) -> Failure:
 
 
 def _traceback(error: BaseException) -> str:
+    """The traceback; empty for an error that says what a user did wrong and has no line of the user's code."""
     try:
+        if isinstance(error, _EXPLAINED) and not _has_foreign_frames(error):
+            return ""
         return "".join(traceback.format_exception(type(error), error, _own_frames(error), limit=MAX_FRAMES))
     except BaseException as own:  # causes and notes of foreign exceptions have code of their own
         return f"not shown: {type(own).__name__} while it was formatted"
@@ -134,6 +142,13 @@ def _own_frames(error: BaseException) -> Any:
             break
         frame = frame.tb_next
     return frame
+
+
+def _has_foreign_frames(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return error.__cause__ is not None or any(
+        not str(frame.f_globals.get("__name__", "")).startswith("flowcraft_") for frame, _ in frames
+    )
 
 
 def _storable(text: str) -> str:

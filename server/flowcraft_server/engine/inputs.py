@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol import wire
-from flowcraft_sdk.protocol.paths import walk
+from flowcraft_sdk.protocol.paths import beginnings, walk
 from flowcraft_server.blueprints.compiler import input_places
 from flowcraft_server.blueprints.plan import Plan, PlanNode
-from flowcraft_server.engine.values import NodeValues, brought_values, input_sources
+from flowcraft_server.engine.values import CATCH_ERROR, MISSING, NodeValues, brought_values, input_sources
+
+_INPUTS = "_inputs."
 
 
 def resolve_input(values: NodeValues) -> Any:
@@ -25,6 +27,16 @@ def resolve_input(values: NodeValues) -> Any:
         raw = values.claimed(f"c:_inputs.{claim.node_id}")
         return None if raw is None else wire.loads(raw)
     return brought
+
+
+def context_inputs(values: NodeValues) -> list[str]:
+    """The inputs of other nodes (`_inputs.ID`) that a node's `inputs` name: the claim does not bring what they are made of."""
+    declared = values.plan_node.node.inputs
+    if declared is None or values.claim.item is not None:
+        return []
+    sources = [declared] if isinstance(declared, str) else list(declared.values())
+    keys = (key for source in sources if source.startswith(_INPUTS) for key in beginnings(source))
+    return [key for key in keys if key.removeprefix(_INPUTS) in values.plan.nodes]
 
 
 def stands_in_for(values: NodeValues) -> PlanNode | None:
@@ -72,6 +84,15 @@ def _is_transform(plan: Plan, node: PlanNode, position: int) -> bool:
 
 def _resolve(values: NodeValues, name: str) -> Any:
     nodes = values.plan.blueprint_nodes
+    key, _, rest = name.partition(".")
+    if key == CATCH_ERROR and values.plan_node.fallback_of:
+        caught = values.own(key)
+        return walk(None if caught is MISSING else caught, rest)
+    if name.startswith(_INPUTS):
+        for key in beginnings(name):
+            if key.removeprefix(_INPUTS) in values.plan.nodes:
+                found = values.known(key)
+                return walk(None if found is MISSING else found, name[len(key) + 1 :])
     for field, rest in input_places(nodes, name):
         raw = values.claimed(field)
         if raw is not None:

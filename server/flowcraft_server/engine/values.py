@@ -13,6 +13,10 @@ MISSING: Final = object()
 """What a look-up gives for a key that is nowhere; None is an ordinary value."""
 
 
+CATCH_ERROR = "_catch_error"
+"""The key under which a fallback finds the failure that it stands in for."""
+
+
 class NodeValues:
     """Claimed values, decoded on first use, and the writes that become visible when the node completes."""
 
@@ -46,7 +50,7 @@ class NodeValues:
         """What this node itself wrote or put out under the key; `MISSING` if nothing."""
         if key in self.writes:
             return wire.loads(self.writes[key])
-        if key == "_catch_error" and self.plan_node.fallback_of:
+        if key == CATCH_ERROR and self.plan_node.fallback_of:
             return self._caught()
         if self.output is not MISSING and key in (self.claim.node_id, f"_outputs.{self.claim.node_id}"):
             return self.output
@@ -75,6 +79,10 @@ class NodeValues:
                     *[name for names in input_sources(self.plan, node) for name in names],
                 )
         return self.plan.value_fields(key)
+
+    def add_claimed(self, fields: Mapping[str, bytes | None]) -> None:
+        """Take note of fields that were read after the claim."""
+        self._fields.update(fields)
 
     def knows(self, fields: Sequence[str]) -> bool:
         """Whether the claim brought all of these fields."""

@@ -205,6 +205,7 @@ class EventLoop:
         task = asyncio.current_task()
         assert isinstance(task, NodeTask)
         timer: asyncio.TimerHandle | None = None
+        context: AwaitedNodeContext | None = None
         owner.set(attempt)
         try:
             attempt.interrupt = lambda: loop.call(task.stop)  # not before: a task that never began has no outcome
@@ -232,6 +233,9 @@ class EventLoop:
                 done = replace(done, encoded=runner.engine.encode_output(attempt, done.output), output=None)
         except BaseException as raised:
             failed: BaseException = raised
+            if isinstance(raised, Exception) and context is not None and (unawaited := context.context.unawaited()):
+                unawaited.__cause__ = raised  # what came of using it as if it were the value
+                failed = unawaited
             if isinstance(raised, asyncio.CancelledError) and attempt.stopped:
                 failed = NodeCancelled("cancelled")
             call = runner.build_failure_call(attempt, failed, runner.request)

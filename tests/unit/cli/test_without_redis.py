@@ -26,7 +26,7 @@ ASKED = {
     "blueprint diff b@published c@published": "list blueprints",
     "dlq list": "list dead letters",
     "dlq replay r": "replay the run",
-    "dlq drop r --yes": "drop dead letters",
+    "dlq drop r --yes": "delete dead letters",
     "dlq drop --all --yes": "list dead letters",
     "doctor": "examine runs",
     "doctor r --fix": "examine runs",

@@ -131,8 +131,8 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
         ("value", "'deployed_handlers.code:value' is of type dict, not a function"),
         ("Kind", "'deployed_handlers.code:Kind' is a class without __call__; name a function"),
         ("Needy", "'deployed_handlers.code:Needy' is a class whose __init__ takes arguments; name an instance"),
-        ("Failing", "'deployed_handlers.code:Failing' is a class, and making an instance failed (KeyError)"),
-        ("Leaving", "'deployed_handlers.code:Leaving' is a class, and making an instance failed (SystemExit)"),
+        ("Failing", "'deployed_handlers.code:Failing' is a class, and making an instance failed (KeyError: "),
+        ("Leaving", "'deployed_handlers.code:Leaving' is a class, and making an instance failed (SystemExit: 3)"),
         ("wrongly_annotated", "is a plain function, whose context is a NodeContext, not an AsyncNodeContext"),
         ("wrongly_async", "is a coroutine function, whose context is an AsyncNodeContext, not a NodeContext"),
         ("forgets", "`ctx.context.set(...)` on line 48 is not awaited, so it does nothing: put `await` before it"),
@@ -303,3 +303,12 @@ def test_handlers_are_checked_beside_other_mistakes(told: Told) -> None:
     problems = told("handlers: {h: 'deployed_nowhere:f'}\nexecutor: {workers: x}\n")
     assert len(problems) == 2
     assert "cannot import 'deployed_nowhere'" in problems[0]
+
+
+def test_what_a_module_prints_is_no_output_of_the_command(
+    deployed: Path, load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (deployed / "noisy.py").write_text("print('hello')\ndef h(ctx): return 1\n")
+    load("handlers: {h: 'deployed_handlers.noisy:h'}\n")
+    captured = capsys.readouterr()
+    assert captured.out == "" and "hello" in captured.err

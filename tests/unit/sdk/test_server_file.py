@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
+from flowcraft_sdk._client import server_file
 from flowcraft_sdk._client.server_file import read_server_file
+from flowcraft_sdk._config.profiles import PROFILES
 from flowcraft_server.config.load import load_settings
+from flowcraft_server.config.model import Settings
+from flowcraft_server.config.sections import RedisSection
+from flowcraft_server.config.shape import keys_of
 
 VARIABLES = (
     "FLOWCRAFT__NAME", "FLOWCRAFT__REDIS__URL", "FLOWCRAFT__REDIS__DATADIR", "FLOWCRAFT__REDIS__DATA_DIR",
@@ -147,3 +152,24 @@ class TestBesideTheFile:
         with pytest.raises(ConfigurationError, match="a lone"):
             read_server_file(write(tmp_path, "redis: {url: 'redis://:a$b@h'}\n"))
         assert read_server_file(write(tmp_path, "redis: {url: 'redis://:a$$b@h'}\n"))[0] == "redis://:a$b@h"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nmae: shop\n", "flowcraft.yaml:1:1: nmae: unknown key; did you mean 'name'?"),
+        ("name: shop\nredis:\n  urll: x\n", "flowcraft.yaml:3:3: redis.urll: unknown key; did you mean 'url'?"),
+        ("executr: {}\n", "flowcraft.yaml:1:1: executr: unknown key; did you mean 'executor'?"),
+        ("id: order\nnodes: {}\n", "flowcraft.yaml:1:1: id: unknown key; known: version, name, "),
+    ],
+)
+def test_keys_that_the_server_refuses_too(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "flowcraft.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        Client.from_config(tmp_path / "flowcraft.yaml")
+    assert said in str(caught.value)
+
+
+def test_the_known_keys_are_those_of_the_servers_settings() -> None:
+    assert set(server_file.SECTIONS) == {*keys_of(Settings), PROFILES}
+    assert set(server_file.REDIS_KEYS) == set(keys_of(RedisSection))

@@ -29,7 +29,8 @@ local function is_readable(place, entry)
 end
 
 local key, reply = B .. 'broken', {}
-local found = redis.call('HGETALL', key)
+local found = redis.pcall('HGETALL', key)
+if found.err then return {'key', 'broken', NOW, found.err, 0} end
 for i = 1, #found, 2 do
   local place, entry = string.match(found[i], '^(%S+) (.*)$')
   local since, problem = string.match(found[i + 1], '^(%d+)|(.*)$')

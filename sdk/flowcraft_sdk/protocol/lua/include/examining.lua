@@ -80,7 +80,7 @@ end
 local function examine_parent(r, defect)
   if not r.par then return end
   local parent = B .. 'run:' .. r.par
-  if redis.call('EXISTS', parent) == 0 then
+  if redis.call('TYPE', parent).ok ~= 'hash' then
     defect('parent-missing', r.par, function()
       if TERMINAL[r.st] then
         redis.call('ZADD', B .. 'ended:' .. (r.st == 'timed_out' and 'failed' or r.st), tonumber(get(r, 'en') or NOW), r.id)
@@ -99,7 +99,8 @@ end
 
 local function child_status(r, inst)
   local child = get(r, 'w:' .. inst)
-  return child and redis.call('HGET', B .. 'run:' .. child, 'st'), child or ''
+  local st = child and redis.pcall('HGET', B .. 'run:' .. child, 'st')
+  return type(st) == 'string' and st, child or '' -- what is no record of a run is as good as gone
 end
 
 -- The counters of live and parked nodes, against the nodes themselves.
