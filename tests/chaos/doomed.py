@@ -30,12 +30,12 @@ class Point:
 
     when: str
     script: str
-    inst: str = ""
+    instance_id: str = ""
     number: int = 1
 
     def __str__(self) -> str:
         number = f" #{self.number}" if self.number > 1 else ""
-        return f"{self.when} {self.script} {self.inst}".strip() + number
+        return f"{self.when} {self.script} {self.instance_id}".strip() + number
 
     def arguments(self) -> list[str]:
         """For the command line."""
@@ -45,7 +45,7 @@ class Point:
         """Whether a call is the one meant; a renewal without nodes renews nothing."""
         if call.script.name != self.script or (self.script == "renew" and len(call.args) < 3):
             return False
-        return not self.inst or self.inst in (*(call.about or ()), *call.args)
+        return not self.instance_id or self.instance_id in (*(call.about or ()), *call.args)
 
     def is_reply(self, call: ScriptCall, reply: Any) -> bool:
         """Whether a reply is the one meant."""
@@ -60,7 +60,7 @@ class Point:
             if len(reply) > 2 and reply[2]
             else []
         )
-        return any(claim[1].decode() == self.inst for claim in claims)
+        return any(claim[1].decode() == self.instance_id for claim in claims)
 
 
 def doomed_link(point: Point) -> type[StoreLink]:
@@ -87,10 +87,10 @@ def doomed_link(point: Point) -> type[StoreLink]:
     return DoomedLink
 
 
-def main(url: str, namespace: str, lease: str, when: str, script: str, inst: str, number: str) -> None:
+def main(url: str, namespace: str, lease: str, when: str, script: str, instance_id: str, number: str) -> None:
     """Serve until the point is reached."""
     logger.remove()
-    worker_module.StoreLink = doomed_link(Point(when, script, inst, int(number)))  # type: ignore[misc]
+    worker_module.StoreLink = doomed_link(Point(when, script, instance_id, int(number)))  # type: ignore[misc]
     handlers = {name: as_runnable(name, function) for name, function in HANDLERS.items()}
     settings = WorkerSettings(threads=3, lease=float(lease), heartbeat=float(lease) * 0.3)
     worker = worker_module.Worker(url, namespace, handlers, settings)

@@ -25,7 +25,7 @@ class Execution:
 
     place: Place
     attempt: int
-    fence: int
+    fencing_token: int
     pid: int
     at: float
     ended: bool = False
@@ -71,12 +71,12 @@ def read(path: Path) -> Told:
     ends = set()
     lines = path.read_text().splitlines() if path.exists() else []
     entries = [json.loads(line) for line in lines]
-    for what, run, node, turn, _attempt, fence, pid, _at in entries:
+    for what, run, node, turn, _attempt, fencing_token, pid, _at in entries:
         if what == "end":
-            ends.add((run, node, turn, fence, pid))
-    for what, run, node, turn, attempt, fence, pid, at in entries:
+            ends.add((run, node, turn, fencing_token, pid))
+    for what, run, node, turn, attempt, fencing_token, pid, at in entries:
         if what == "begin":
-            ended = (run, node, turn, fence, pid) in ends
+            ended = (run, node, turn, fencing_token, pid) in ends
             place = Place(run, node, turn)
-            told.executions[place].append(Execution(place, attempt, fence, pid, at, ended))
+            told.executions[place].append(Execution(place, attempt, fencing_token, pid, at, ended))
     return told

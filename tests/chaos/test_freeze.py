@@ -30,7 +30,7 @@ def test_a_late_finisher_is_refused_and_counted(deployed: Make) -> None:
     chaos.go()
     assert handle.result(timeout=10)["b"] == 3
     first, second = chaos.told().at(handle.run_id, "a")
-    assert first.fence < second.fence
+    assert first.fencing_token < second.fencing_token
     assert first.pid == frozen.pid
     completed = [
         event.node_id for event in handle.events(follow=False) if event.type in ("node_completed", "node_recovered")

@@ -134,7 +134,7 @@ def _compare_with_ledger(
         )  # by a loop or thread that ended under it: no take-over says so, the claims do
         if (again > taken_over[name] and not handed_back) or len(executions) > max(1, claimed[name]):
             verdict.unexplained.append(f"{run}: {name}, {len(executions)} executions, {claimed[name]} claims")
-        if len({execution.fence for execution in executions}) != len(executions):
+        if len({execution.fencing_token for execution in executions}) != len(executions):
             verdict.unexplained.append(f"{run}: {name}, a fencing token is used twice")
 
 

@@ -103,7 +103,13 @@ class TestNothingIsOverwritten:
         assert claim is not None
         return bench.call(
             scripts.start_child(
-                bench.keys, run_id="r", inst="s", fence=claim.fence, blueprint_id="chain", max_depth=16, context={}
+                bench.keys,
+                run_id="r",
+                instance_id="s",
+                fencing_token=claim.fencing_token,
+                blueprint_id="chain",
+                max_depth=16,
+                context={},
             )
         )
 
@@ -127,7 +133,13 @@ class TestNothingIsOverwritten:
         before = bench.fields("r~1")
         (claim,) = (each for each in (bench.claim(), bench.claim()) if each is not None and each.run_id == "r")
         call = scripts.start_child(
-            bench.keys, run_id="r", inst="s", fence=claim.fence, blueprint_id="chain", max_depth=16, context={}
+            bench.keys,
+            run_id="r",
+            instance_id="s",
+            fencing_token=claim.fencing_token,
+            blueprint_id="chain",
+            max_depth=16,
+            context={},
         )
         assert bench.call(call) == [b"ok", b"r~2"]
         after = bench.fields("r~1")

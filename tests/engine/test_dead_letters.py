@@ -77,7 +77,7 @@ def complete_first(env: TestEnvironment) -> None:
     claim_request = ClaimRequest("w1", 10_000, "default", "-")
     claim = parse_claim(env.link.call(scripts.claim(env.keys, claim_request))[0])
     call = scripts.complete(
-        env.keys, claim_request, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C", action="",
+        env.keys, claim_request, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash, state="C", action="",
         decisions="t", output=b"[1]", writes=[("x", b'"overwritten"'), ("more", b"1")], deletes=["gone"],
     )  # fmt: skip
     assert env.link.call(call)[0] == b"ok"
@@ -131,7 +131,13 @@ def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> 
     env.client.start("up", {"x": [1]}, run_id="top")
     claim = parse_claim(env.link.call(scripts.claim(env.keys, ClaimRequest("w1", 10_000, "default")))[0])
     child = scripts.start_child(
-        env.keys, run_id="top", inst="s", fence=claim.fence, blueprint_id="g", max_depth=9, context={"x": b"[1]"}
+        env.keys,
+        run_id="top",
+        instance_id="s",
+        fencing_token=claim.fencing_token,
+        blueprint_id="g",
+        max_depth=9,
+        context={"x": b"[1]"},
     )
     assert env.link.call(child) == [b"ok", b"top~1"]
     complete_first(env)

@@ -143,8 +143,8 @@ class TestNodes:
 
     def test_items_whose_end_was_not_heard(self, env: TestEnvironment) -> None:
         env.client.start("many", {"list": [1, 2]}, run_id="r")
-        fence = parse_claim(env.link.call(scripts.claim(env.keys, SEAT))[0]).fence
-        node: dict[str, Any] = {"run_id": "r", "inst": "m", "fence": fence}
+        fencing_token = parse_claim(env.link.call(scripts.claim(env.keys, SEAT))[0]).fencing_token
+        node: dict[str, Any] = {"run_id": "r", "instance_id": "m", "fencing_token": fencing_token}
         env.link.call(scripts.store_items(env.keys, total=2, limit=9, first=0, items=[b"1", b"2"], **node))
         env.link.call(scripts.park(env.keys, kind="batch", **node))
         env.link.redis.delete(env.keys.ready("default"), env.keys.batch("r", "m"))

@@ -46,9 +46,11 @@ class Worker:
     def claims(self, count: int) -> list[Claim]:
         return [parse_claim(reply) for reply in self.env.link.call(scripts.claim(self.env.keys, SEAT, count))]
 
-    def outcome(self, claim: Claim, decisions: str = "t", fence: int | None = None, action: str = "") -> ScriptCall:
+    def outcome(
+        self, claim: Claim, decisions: str = "t", fencing_token: int | None = None, action: str = ""
+    ) -> ScriptCall:
         return scripts.complete(
-            self.env.keys, SEAT, run_id=claim.run_id, inst=claim.inst, fence=fence or claim.fence, plan=claim.plan_hash,
+            self.env.keys, SEAT, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=fencing_token or claim.fencing_token, plan=claim.plan_hash,
             state="C", action=action, decisions=decisions, output=f'"{claim.run_id}"'.encode(),
         )  # fmt: skip
 
@@ -71,7 +73,7 @@ def test_each_outcome_has_its_own_reply_and_brings_its_own_successor(worker: Wor
     held = worker.start("chain", "r1", "r2", "r3")
     replies = worker.send(*[worker.outcome(held[run]) for run in ("r3", "r1", "r2")])
     following = [parse_claim(reply[2]) for reply in replies]
-    assert [(claim.run_id, claim.inst, claim.brought) for claim in following] == [
+    assert [(claim.run_id, claim.instance_id, claim.brought) for claim in following] == [
         ("r3", "b", b'"r3"'), ("r1", "b", b'"r1"'), ("r2", "b", b'"r2"')
     ]  # fmt: skip
     assert worker.leases() == ["r1|b", "r2|b", "r3|b"]
@@ -83,7 +85,7 @@ def test_each_outcome_has_its_own_reply_and_brings_its_own_successor(worker: Wor
 
 def test_a_late_outcome_among_others_is_refused_alone(worker: Worker) -> None:
     held = worker.start("chain", "r1", "r2", "r3")
-    late = worker.outcome(held["r2"], fence=7)
+    late = worker.outcome(held["r2"], fencing_token=7)
     replies = worker.send(worker.outcome(held["r1"]), late, worker.outcome(held["r3"]))
     assert [reply[0] for reply in replies] == [b"ok", b"stale", b"ok"]
     assert worker.leases() == ["r1|b", "r2|a", "r3|b"]
@@ -112,7 +114,7 @@ def test_both_ways_go_in_one_call(worker: Worker) -> None:
         worker.outcome(straight["r1"]), worker.outcome(general["q1"], "td", action="go"),
         worker.outcome(straight["r2"]), worker.outcome(general["q2"], "dt"),
     ]  # fmt: skip
-    assert [parse_claim(reply[2]).inst for reply in worker.send(*outcomes)] == ["b", "b", "b", "c"]
+    assert [parse_claim(reply[2]).instance_id for reply in worker.send(*outcomes)] == ["b", "b", "b", "c"]
     assert worker.leases() == ["q1|b", "q2|c", "r1|b", "r2|b"]
 
 
@@ -120,11 +122,11 @@ def test_branches_of_one_run_meet_in_one_call(worker: Worker) -> None:
     held = worker.start("split", "r")
     (first,) = worker.send(worker.outcome(held["r"], "tt"))
     branches = [parse_claim(first[2]), *worker.claims(5)]
-    assert sorted(claim.inst for claim in branches) == ["b", "c"]
+    assert sorted(claim.instance_id for claim in branches) == ["b", "c"]
     replies = worker.send(*[worker.outcome(claim) for claim in branches])
-    assert [reply[2] and parse_claim(reply[2]).inst for reply in replies] == [None, "d"]
+    assert [reply[2] and parse_claim(reply[2]).instance_id for reply in replies] == [None, "d"]
     events = worker.env.link.redis.lrange(worker.env.keys.events("r"), 0, -1)
-    noted = [(kind, inst) for kind, _, inst, *_ in (event.decode().split("|") for event in events)]
+    noted = [(kind, instance_id) for kind, _, instance_id, *_ in (event.decode().split("|") for event in events)]
     assert noted == [("B", ""), ("s", "a"), ("c", "a"), ("s", "b"), ("s", "c"), ("c", "b"), ("c", "c"), ("s", "d")]
 
 
@@ -168,7 +170,7 @@ def test_an_outcome_with_thousands_of_writes(worker: Worker) -> None:
     held = worker.start("chain", "r1", "r2")
     writes = [(f"k{i}", b"%d" % i) for i in range(6_000)]
     big = scripts.complete(
-        worker.env.keys, SEAT, run_id="r1", inst="a", fence=1, plan=held["r1"].plan_hash, state="C", action="",
+        worker.env.keys, SEAT, run_id="r1", instance_id="a", fencing_token=1, plan=held["r1"].plan_hash, state="C", action="",
         decisions="t", output=b"1", writes=writes, values=[("0", b"2")],
     )  # fmt: skip
     assert [reply[0] for reply in worker.send(worker.outcome(held["r2"]), big)] == [b"ok", b"ok"]
@@ -199,7 +201,7 @@ def test_a_broken_queue_costs_no_outcome(worker: Worker) -> None:
     assert isinstance(fails, redis.exceptions.ResponseError) and worker.leases() == ["r1|a", "r2|a", "s|a"]
     ends = [parse_claim(reply[2]) for reply in worker.send(*[worker.outcome(claim) for claim in held.values()])]
     asking = scripts.complete(
-        worker.env.keys, ClaimRequest("w1", 10_000, "default"), run_id="r1", inst="b", fence=1, plan=held["r1"].plan_hash,
+        worker.env.keys, ClaimRequest("w1", 10_000, "default"), run_id="r1", instance_id="b", fencing_token=1, plan=held["r1"].plan_hash,
         state="C", action="", decisions="", output=b"1", follower=("-",),
     )  # fmt: skip
     told, other = worker.send(asking, worker.outcome(ends[1], ""))

@@ -67,21 +67,27 @@ def test_a_worker_that_has_the_plan_fails_the_run_too(env: TestEnvironment) -> N
     env.add_worker()
     with pytest.raises(RunFailedError, match="is no longer in Redis"):
         run.result(10)
-    assert claim.inst == "n0"
+    assert claim.instance_id == "n0"
     put_back(env, plan)
 
 
 def test_the_children_of_such_a_run_are_stopped(env: TestEnvironment) -> None:
     run = env.client.start("up", run_id="r")
     claims = [parse_claim(reply) for reply in env.link.call(scripts.claim(env.keys, SEAT, 2))]
-    fences = {claim.inst: claim.fence for claim in claims}
+    fences = {claim.instance_id: claim.fencing_token for claim in claims}
     env.link.call(
         scripts.start_child(
-            env.keys, run_id="r", inst="s", fence=fences.pop("s"), blueprint_id="pause", max_depth=9, context={}
+            env.keys,
+            run_id="r",
+            instance_id="s",
+            fencing_token=fences.pop("s"),
+            blueprint_id="pause",
+            max_depth=9,
+            context={},
         )
     )
-    for inst, fence in fences.items():
-        env.link.call(scripts.release(env.keys, run_id="r", inst=inst, fence=fence))
+    for instance_id, fencing_token in fences.items():
+        env.link.call(scripts.release(env.keys, run_id="r", instance_id=instance_id, fencing_token=fencing_token))
     plan = lose(env, "r")
     env.add_worker()
     with pytest.raises(RunFailedError, match="is no longer in Redis"):
@@ -94,7 +100,7 @@ def test_an_outcome_for_such_a_run_is_refused_and_the_run_fails(env: TestEnviron
     run = env.client.start("lost", run_id="r")
     claim = parse_claim(env.link.call(scripts.claim(env.keys, SEAT))[0])
     plan = lose(env, "r")
-    node: dict[str, Any] = {"run_id": "r", "inst": "n0", "fence": claim.fence}
+    node: dict[str, Any] = {"run_id": "r", "instance_id": "n0", "fencing_token": claim.fencing_token}
     done = {"plan": claim.plan_hash, "state": "C", "action": "", "decisions": "t", "output": b"1"}
     assert env.link.call(scripts.complete(env.keys, SEAT, **node, **done))[0] == b"stale"
     assert env.link.call(scripts.fail(env.keys, SEAT, verdict="final", failure=b"{}", **node))[0] == b"stale"
@@ -118,8 +124,13 @@ def test_the_end_of_a_child_wakes_a_parent_without_a_plan(env: TestEnvironment) 
     run = env.client.start("up", run_id="r")
     while parse := env.link.call(scripts.claim(env.keys, SEAT)):
         claim = parse_claim(parse[0])
-        if claim.inst == "s":
-            child: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": claim.fence, "blueprint_id": "other"}
+        if claim.instance_id == "s":
+            child: dict[str, Any] = {
+                "run_id": "r",
+                "instance_id": "s",
+                "fencing_token": claim.fencing_token,
+                "blueprint_id": "other",
+            }
             env.link.call(scripts.start_child(env.keys, max_depth=9, context={}, **child))
             break
     plan = lose(env, "r")

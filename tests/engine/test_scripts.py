@@ -53,8 +53,8 @@ class Bench:
                 self.keys,
                 claim_request,
                 run_id=claim.run_id,
-                inst=claim.inst,
-                fence=claim.fence,
+                instance_id=claim.instance_id,
+                fencing_token=claim.fencing_token,
                 decisions=decisions,
                 **options,
             )
@@ -66,8 +66,8 @@ class Bench:
                 self.keys,
                 ALONE,
                 run_id=claim.run_id,
-                inst=claim.inst,
-                fence=claim.fence,
+                instance_id=claim.instance_id,
+                fencing_token=claim.fencing_token,
                 verdict=verdict,
                 delay_ms=delay_ms,
                 failure=b'{"message":"boom"}',
@@ -162,7 +162,7 @@ class TestClaimAndComplete:
     def test_a_claim_brings_the_input_and_a_growing_fence(self, bench: Bench) -> None:
         bench.start()
         first = bench.claim()
-        assert first is not None and (first.inst, first.fence, first.attempt) == ("a", 1, 1)
+        assert first is not None and (first.instance_id, first.fencing_token, first.attempt) == ("a", 1, 1)
         assert bench.claim() is None
         bench.complete(first, decisions="t", output=b'{"x":1}')
         second = bench.claim()
@@ -173,7 +173,7 @@ class TestClaimAndComplete:
         first = bench.claim()
         assert first is not None
         reply = bench.complete(first, ClaimRequest("w1", 10_000, "default", "n"), "t")
-        assert parse_claim(reply[2]).inst == "b"
+        assert parse_claim(reply[2]).instance_id == "b"
         assert bench.ready() == []
 
     def test_complete_takes_the_next_run_when_it_made_none_ready(self, bench: Bench) -> None:
@@ -217,7 +217,7 @@ class TestFail:
         bench.env.clock.advance(5.1)
         bench.sweep()
         again = bench.claim()
-        assert again is not None and (again.attempt, again.fence) == (2, 2)
+        assert again is not None and (again.attempt, again.fencing_token) == (2, 2)
         bench.complete(again, decisions="d")
 
     def test_a_final_failure_fails_the_run(self, bench: Bench) -> None:
@@ -239,7 +239,7 @@ class TestSweep:
         bench.env.clock.advance(2, keep_leases=False)
         assert bench.sweep()[2] == 1
         taken = bench.claim()
-        assert taken is not None and (taken.inst, taken.crashes, taken.attempt) == ("a", 1, 1)
+        assert taken is not None and (taken.instance_id, taken.crashes, taken.attempt) == ("a", 1, 1)
         assert bench.complete(lost, decisions="t")[0] == b"stale"
         assert bench.complete(taken, decisions="d")[0] == b"ok"
         assert bench.env.link.redis.hget(bench.keys.stats, "stale") == b"1"
@@ -272,7 +272,7 @@ class TestRenew:
         bench.start()
         claim = bench.claim()
         assert claim is not None
-        held = [("r", "a", claim.fence)]
+        held = [("r", "a", claim.fencing_token)]
         bench.env.clock.advance(9, keep_leases=False)
         assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=held)) == []
         bench.env.clock.advance(9, keep_leases=False)
@@ -283,7 +283,7 @@ class TestRenew:
             b"a",
             b"stopping",
         ]
-        wrong = [("r", "a", claim.fence + 1)]
+        wrong = [("r", "a", claim.fencing_token + 1)]
         assert bench.call(scripts.renew(bench.keys, worker="w1", lease_ms=10_000, held=wrong)) == [b"r", b"a", b"lost"]
         bench.fail(claim, "cancelled")
         assert bench.status() == "cancelled"
@@ -319,7 +319,13 @@ class TestCancel:
         assert parent is not None
         reply = bench.call(
             scripts.start_child(
-                bench.keys, run_id="r", inst="s", fence=parent.fence, blueprint_id="chain", max_depth=16, context={}
+                bench.keys,
+                run_id="r",
+                instance_id="s",
+                fencing_token=parent.fencing_token,
+                blueprint_id="chain",
+                max_depth=16,
+                context={},
             )
         )
         assert reply == [b"ok", b"r~1"]
@@ -332,7 +338,12 @@ class TestStartChild:
         bench.start("sub")
         parent = bench.claim()
         assert parent is not None
-        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {"k": b"1"}}
+        options: dict[str, Any] = {
+            "run_id": "r",
+            "instance_id": "s",
+            "fencing_token": parent.fencing_token,
+            "context": {"k": b"1"},
+        }
         call = scripts.start_child(bench.keys, blueprint_id="chain", max_depth=16, **options)
         assert bench.call(call) == [b"ok", b"r~1"]
         assert bench.call(call) == [b"already"]
@@ -351,7 +362,13 @@ class TestStartChild:
         bench.start("sub")
         parent = bench.claim()
         assert parent is not None
-        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "max_depth": 16, "context": {}}
+        options: dict[str, Any] = {
+            "run_id": "r",
+            "instance_id": "s",
+            "fencing_token": parent.fencing_token,
+            "max_depth": 16,
+            "context": {},
+        }
         for plan in (before, "gone"):
             call = scripts.start_child(bench.keys, blueprint_id="chain", plan_hash=plan, **options)
             assert bench.call(call) == [b"other-plan"]
@@ -366,7 +383,12 @@ class TestStartChild:
         bench.start("sub", run_timeout_ms=60_000)
         parent = bench.claim()
         assert parent is not None
-        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {}}
+        options: dict[str, Any] = {
+            "run_id": "r",
+            "instance_id": "s",
+            "fencing_token": parent.fencing_token,
+            "context": {},
+        }
         bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=16, timeout_ms=own, **options))
         bench.env.clock.advance(ends_after - 0.2)
         bench.sweep()
@@ -379,7 +401,12 @@ class TestStartChild:
         bench.start("sub")
         parent = bench.claim()
         assert parent is not None
-        options: dict[str, Any] = {"run_id": "r", "inst": "s", "fence": parent.fence, "context": {}}
+        options: dict[str, Any] = {
+            "run_id": "r",
+            "instance_id": "s",
+            "fencing_token": parent.fencing_token,
+            "context": {},
+        }
         assert bench.call(scripts.start_child(bench.keys, blueprint_id="nope", max_depth=16, **options)) == [
             b"no-blueprint"
         ]
@@ -393,7 +420,7 @@ class TestParkAndSignal:
         bench.start("wait")
         claim = bench.claim()
         assert claim is not None
-        park = scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal")
+        park = scripts.park(bench.keys, run_id="r", instance_id="w", fencing_token=claim.fencing_token, kind="signal")
         assert bench.call(park) == [b"ok"]
         assert bench.status() == "waiting"
         answer = scripts.signal(bench.keys, run_id="r", signal_id="s1", action="yes", payload=b'{"by":"bob"}')
@@ -409,7 +436,7 @@ class TestParkAndSignal:
 
     def test_whom_a_signal_would_reach(self, bench: Bench) -> None:
         def find(path: str = "", early: bool = False) -> Any:
-            return bench.call(scripts.find_wait(bench.keys, run_id="r", inst=path, signal_id="s", early=early))
+            return bench.call(scripts.find_wait(bench.keys, run_id="r", instance_id=path, signal_id="s", early=early))
 
         assert find() == [b"missing"]
         bench.start("wait")
@@ -419,7 +446,12 @@ class TestParkAndSignal:
         assert find("w") == find() == [b"not-waiting", b"running"]
         assert find("w", early=True) == [b"found", b"w", b"r", b"w", plan, None]
         park = scripts.park(
-            bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal", details=b'{"prompt":"?"}'
+            bench.keys,
+            run_id="r",
+            instance_id="w",
+            fencing_token=claim.fencing_token,
+            kind="signal",
+            details=b'{"prompt":"?"}',
         )
         bench.call(park)
         assert find() == find("w") == [b"found", b"w", b"r", b"w", plan, b'{"prompt":"?"}']
@@ -434,12 +466,14 @@ class TestParkAndSignal:
         bench.start("wait")
         claim = bench.claim()
         assert claim is not None
-        early: dict[str, Any] = {"run_id": "r", "inst": "w", "payload": b"[]", "early": True}
+        early: dict[str, Any] = {"run_id": "r", "instance_id": "w", "payload": b"[]", "early": True}
         kept = scripts.signal(bench.keys, signal_id="s", action="go", **early)
         assert bench.call(kept) == [b"kept", b"w"]
         assert bench.call(kept) == [b"duplicate", b"w"]
         assert bench.call(scripts.signal(bench.keys, signal_id="t", **early)) == [b"full", b"w", b"running"]
-        park = scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="signal", due_ms=1000)
+        park = scripts.park(
+            bench.keys, run_id="r", instance_id="w", fencing_token=claim.fencing_token, kind="signal", due_ms=1000
+        )
         assert bench.call(park) == [b"ok"]
         assert bench.status() == "running"
         assert (bench.fields()["v:w"], bench.env.link.redis.zcard(bench.keys.timers)) == ("[]", 0)
@@ -451,7 +485,11 @@ class TestParkAndSignal:
         bench.start("wait")
         claim = bench.claim()
         assert claim is not None
-        bench.call(scripts.park(bench.keys, run_id="r", inst="w", fence=claim.fence, kind="timer", due_ms=1000))
+        bench.call(
+            scripts.park(
+                bench.keys, run_id="r", instance_id="w", fencing_token=claim.fencing_token, kind="timer", due_ms=1000
+            )
+        )
         bench.env.clock.advance(1.1)
         bench.sweep()
         back = bench.claim()
@@ -463,9 +501,11 @@ def test_release_hands_a_node_back_unrun(bench: Bench) -> None:
     bench.start()
     claim = bench.claim()
     assert claim is not None
-    assert bench.call(scripts.release(bench.keys, run_id="r", inst="a", fence=claim.fence)) == [b"ok"]
+    assert bench.call(scripts.release(bench.keys, run_id="r", instance_id="a", fencing_token=claim.fencing_token)) == [
+        b"ok"
+    ]
     again = bench.claim()
-    assert again is not None and (again.attempt, again.crashes, again.fence) == (1, 0, 2)
+    assert again is not None and (again.attempt, again.crashes, again.fencing_token) == (1, 0, 2)
     bench.complete(again, decisions="d")
 
 
@@ -473,10 +513,17 @@ def test_store_items_is_refused_to_a_late_worker(bench: Bench) -> None:
     bench.start()
     claim = bench.claim()
     assert claim is not None
-    options: dict[str, Any] = {"run_id": "r", "inst": "a", "total": 2, "limit": 1, "first": 0, "items": [b"1", b"2"]}
-    assert bench.call(scripts.store_items(bench.keys, fence=claim.fence, **options)) == [b"ok"]
+    options: dict[str, Any] = {
+        "run_id": "r",
+        "instance_id": "a",
+        "total": 2,
+        "limit": 1,
+        "first": 0,
+        "items": [b"1", b"2"],
+    }
+    assert bench.call(scripts.store_items(bench.keys, fencing_token=claim.fencing_token, **options)) == [b"ok"]
     assert bench.env.link.redis.hgetall(bench.keys.batch("r", "a")) == {b"i:0": b"1", b"i:1": b"2"}
-    assert bench.call(scripts.store_items(bench.keys, fence=claim.fence + 1, **options)) == [b"stale"]
+    assert bench.call(scripts.store_items(bench.keys, fencing_token=claim.fencing_token + 1, **options)) == [b"stale"]
     bench.complete(claim, decisions="d")
 
 
@@ -485,21 +532,31 @@ def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
     claim = bench.claim()
     assert claim is not None
     entry = '["all",["o:a"],[],[],"default",{"owner":"a"}]'
-    options: dict[str, Any] = {"run_id": "r", "inst": "a", "action": "go", "output": b"7", "limit": 2}
+    options: dict[str, Any] = {"run_id": "r", "instance_id": "a", "action": "go", "output": b"7", "limit": 2}
     one, two = ("x", entry, b"{}"), ("y", entry, b"{}")
-    assert bench.call(scripts.expand(bench.keys, fence=claim.fence + 1, nodes=[one], **options)) == [b"stale"]
-    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[("b", entry, b"{}")], **options)) == [
+    assert bench.call(scripts.expand(bench.keys, fencing_token=claim.fencing_token + 1, nodes=[one], **options)) == [
+        b"stale"
+    ]
+    assert bench.call(
+        scripts.expand(bench.keys, fencing_token=claim.fencing_token, nodes=[("b", entry, b"{}")], **options)
+    ) == [
         b"clash",
         b"b",
     ]
-    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[one, two, one], **options)) == [
+    assert bench.call(
+        scripts.expand(bench.keys, fencing_token=claim.fencing_token, nodes=[one, two, one], **options)
+    ) == [
         b"too-many",
         3,
     ]
-    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[one, two], **options)) == [b"ok"]
-    assert bench.call(scripts.expand(bench.keys, fence=claim.fence, nodes=[one, two], **options)) == [b"already"]
+    assert bench.call(scripts.expand(bench.keys, fencing_token=claim.fencing_token, nodes=[one, two], **options)) == [
+        b"ok"
+    ]
+    assert bench.call(scripts.expand(bench.keys, fencing_token=claim.fencing_token, nodes=[one, two], **options)) == [
+        b"already"
+    ]
     added = [bench.claim(), bench.claim()]
-    assert [each.inst for each in added if each] == ["x", "y"]
+    assert [each.instance_id for each in added if each] == ["x", "y"]
     assert [each.brought for each in added if each] == [b"7", b"7"]
     assert bench.claim() is None
     for each in added:
@@ -507,7 +564,7 @@ def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
         bench.complete(each)
     owner = bench.claim()
     assert owner is not None
-    assert (owner.inst, owner.attached) == ("a", ("dynamic", "go"))
+    assert (owner.instance_id, owner.attached) == ("a", ("dynamic", "go"))
     bench.complete(owner, decisions="d")
 
 
@@ -527,12 +584,12 @@ def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_roun
             assert claim is not None
             if decisions:
                 bench.complete(claim, decisions=decisions)
-        where: dict[str, Any] = {"run_id": "r", "inst": "m", "fence": claim.fence}
+        where: dict[str, Any] = {"run_id": "r", "instance_id": "m", "fencing_token": claim.fencing_token}
         bench.call(scripts.store_items(bench.keys, **where, total=1, limit=1, first=0, items=[b"7"]))
         assert bench.call(scripts.park(bench.keys, **where, kind="batch")) == [b"ok"]
         item = bench.claim()
         assert item is not None
-        assert item.inst == "m[0]"
+        assert item.instance_id == "m[0]"
         return item
 
     first = begin_round()
@@ -540,9 +597,9 @@ def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_roun
     for decisions in ("t", "t"):
         claim = bench.claim()
         assert claim is not None
-        bench.complete(claim, decisions=decisions, action="again" if claim.inst == "b" else "")
+        bench.complete(claim, decisions=decisions, action="again" if claim.instance_id == "b" else "")
     second = begin_round()
-    assert second.fence > first.fence
+    assert second.fencing_token > first.fencing_token
     assert bench.complete(first, output=b'"late"')[0] == b"stale"
     assert bench.complete(second, output=b'"in time"')[0] == b"ok"
     assert bench.env.link.redis.hget(bench.keys.batch("r", "m"), "r:0") == b'"in time"'
@@ -557,13 +614,13 @@ def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Ben
     options: dict[str, Any] = {"run_id": "r", "action": "", "output": b"7", "limit": 9}
     entry = '["all",["o:a"],[],[],"default",{"owner":"a"}]'
     nodes = [("x", entry, b"{}"), ("y", entry, b"{}")]
-    bench.call(scripts.expand(bench.keys, inst="a", fence=owner.fence, nodes=nodes, **options))
+    bench.call(scripts.expand(bench.keys, instance_id="a", fencing_token=owner.fencing_token, nodes=nodes, **options))
     fails, late = bench.claim(), bench.claim()
     assert fails is not None
     assert late is not None
     bench.fail(fails, "final")
     assert bench.fields()["n:a"][0] == "F"
-    where: dict[str, Any] = {"run_id": "r", "inst": late.inst, "fence": late.fence}
+    where: dict[str, Any] = {"run_id": "r", "instance_id": late.instance_id, "fencing_token": late.fencing_token}
     calls = {
         "park": lambda: scripts.park(bench.keys, **where, kind="signal"),
         "start_child": lambda: scripts.start_child(bench.keys, **where, blueprint_id="chain", max_depth=9, context={}),
@@ -581,9 +638,9 @@ def test_emit_adds_events_of_the_holder_only(bench: Bench) -> None:
     bench.start()
     claim = bench.claim()
     assert claim is not None
-    options: dict[str, Any] = {"run_id": "r", "inst": "a", "events": [("g", b'[0.5,"half"]')]}
-    assert bench.call(scripts.emit(bench.keys, fence=claim.fence, **options)) == 1
-    assert bench.call(scripts.emit(bench.keys, fence=claim.fence + 1, **options)) == 0
+    options: dict[str, Any] = {"run_id": "r", "instance_id": "a", "events": [("g", b'[0.5,"half"]')]}
+    assert bench.call(scripts.emit(bench.keys, fencing_token=claim.fencing_token, **options)) == 1
+    assert bench.call(scripts.emit(bench.keys, fencing_token=claim.fencing_token + 1, **options)) == 0
     assert bench.fields()["p:a"] == '[0.5,"half"]'
     bench.complete(claim, decisions="d")
 
@@ -637,7 +694,7 @@ def test_drop_letters_leaves_the_run(bench: Bench) -> None:
     bench.env.clock.advance(11, keep_leases=False)
     bench.sweep(max_crashes=1)
     assert bench.env.link.redis.zcard(bench.keys.dead) == 1
-    assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r", inst="nope")) == 0
+    assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r", instance_id="nope")) == 0
     assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r")) == 1
     assert bench.call(scripts.delete_dead_letters(bench.keys, run_id="r")) == 0
     assert bench.status() == "failed"

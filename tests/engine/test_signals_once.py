@@ -39,7 +39,7 @@ class Worker(Bench):
 
     def start_inner(self, claim: Claim, blueprint: str) -> str:
         call = scripts.start_child(
-            self.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, blueprint_id=blueprint, max_depth=16, context={}
+            self.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, blueprint_id=blueprint, max_depth=16, context={}
         )  # fmt: skip
         code, child = self.call(call)
         assert code == b"ok"
@@ -52,7 +52,13 @@ class Worker(Bench):
 
     def park(self) -> None:
         claim = self.next()
-        call = scripts.park(self.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, kind="signal")
+        call = scripts.park(
+            self.keys,
+            run_id=claim.run_id,
+            instance_id=claim.instance_id,
+            fencing_token=claim.fencing_token,
+            kind="signal",
+        )
         assert self.call(call) == [b"ok"]
 
     def until_waiting(self, run_id: str) -> None:
@@ -62,11 +68,11 @@ class Worker(Bench):
         self.park()
 
     def signal(self, run_id: str, path: str, signal_id: str = "s") -> list[str]:
-        reply = self.call(scripts.signal(self.keys, run_id=run_id, inst=path, signal_id=signal_id))
+        reply = self.call(scripts.signal(self.keys, run_id=run_id, instance_id=path, signal_id=signal_id))
         return [part.decode() for part in reply]
 
     def found(self, run_id: str, path: str) -> list[str]:
-        reply = self.call(scripts.find_wait(self.keys, run_id=run_id, inst=path, signal_id="s"))
+        reply = self.call(scripts.find_wait(self.keys, run_id=run_id, instance_id=path, signal_id="s"))
         return [part.decode() for part in reply if part is not None]
 
 
@@ -142,7 +148,7 @@ def test_one_id_for_two_runs_is_two_signals(environment: Environments) -> None:
     worker = Worker(environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0))
     for run_id, second in (("r", ("{b}", "wait")), ("q", ("{top}", "b/wait"))):
         worker.start("both", run_id)
-        owners = {claim.inst: worker.start_inner(claim, "inner") for claim in (worker.next(), worker.next())}
+        owners = {claim.instance_id: worker.start_inner(claim, "inner") for claim in (worker.next(), worker.next())}
         for _ in owners:
             worker.park()
         runs = {"{a}": owners["a"], "{b}": owners["b"], "{top}": run_id}
@@ -160,11 +166,20 @@ def test_a_kept_one_counts_by_each_name_too(environment: Environments) -> None:
     worker.start_inner(worker.next(), "outer")
     worker.start_inner(worker.next(), "inner")
     early = {"signal_id": "s", "early": True}
-    assert worker.call(scripts.signal(worker.keys, run_id="r~1", inst="sub/wait", **early)) == [b"kept", b"sub/wait"]
+    assert worker.call(scripts.signal(worker.keys, run_id="r~1", instance_id="sub/wait", **early)) == [
+        b"kept",
+        b"sub/wait",
+    ]
     for run, short, path in names("r"):
         assert worker.signal(run, short) == ["duplicate", path]
     claim = worker.next()
-    call = scripts.park(worker.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, kind="signal")
+    call = scripts.park(
+        worker.keys,
+        run_id=claim.run_id,
+        instance_id=claim.instance_id,
+        fencing_token=claim.fencing_token,
+        kind="signal",
+    )
     assert worker.call(call) == [b"ok"]
     for run, short, path in names("r"):
         assert worker.signal(run, short) == ["duplicate", path]

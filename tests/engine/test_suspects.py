@@ -38,7 +38,9 @@ class Store:
         return [parse_claim(each) for each in reply]
 
     def lose(self, worker: str, executed: list[Claim] | None, max_crashes: int = 3, count: int = 100) -> int:
-        evidence = None if executed is None else [(each.run_id, each.inst, each.fence) for each in executed]
+        evidence = (
+            None if executed is None else [(each.run_id, each.instance_id, each.fencing_token) for each in executed]
+        )
         first = lost = 0
         while first >= 0:
             first, found = self.env.link.call(
@@ -59,7 +61,7 @@ class Store:
         for claim in claims:
             claim_request = ClaimRequest("any", 10_000, "default", "-")
             call = scripts.complete(
-                self.keys, claim_request, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C",
+                self.keys, claim_request, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash, state="C",
                 action="", decisions="", output=b"1",
             )  # fmt: skip
             assert self.env.link.call(call)[0] == b"ok"
@@ -132,7 +134,7 @@ def test_a_group_holds_no_more_than_its_most_suspected_member_allows(store: Stor
     store.start(20)
     claims = store.claim(20)
     for claim, points in zip(claims, [3] * 8 + [5] * 8 + [7] * 4, strict=True):
-        store.env.link.redis.hset(store.keys.run(claim.run_id), f"q:{claim.inst}", points)
+        store.env.link.redis.hset(store.keys.run(claim.run_id), f"q:{claim.instance_id}", points)
     store.expire()
     sizes = []
     while group := store.claim_suspects("s"):
@@ -171,7 +173,11 @@ def test_any_number_of_losses_of_its_neighbours_blames_no_node(store: Store) -> 
 def test_what_is_handed_back_is_no_suspect(store: Store) -> None:
     store.start(3)
     for claim in store.claim(3):
-        store.env.link.call(scripts.release(store.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence))
+        store.env.link.call(
+            scripts.release(
+                store.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token
+            )
+        )
     assert store.suspects() == set()
     store.complete(store.claim(3))
 
@@ -190,7 +196,7 @@ def test_a_worker_is_given_up_in_slices_and_twice_is_once(store: Store) -> None:
 def test_the_evidence_is_of_one_claim(store: Store) -> None:
     store.start(2)
     claims = store.claim(2)
-    stale = [claims[0]._replace(fence=99)]
+    stale = [claims[0]._replace(fencing_token=99)]
     store.lose("w1", executed=stale)
     assert store.suspects() == set()
     store.complete(store.claim(2))

@@ -169,7 +169,7 @@ class TestWithoutWorkers:
     def complete_first(self, env: TestEnvironment) -> None:
         (claim,) = self.claim(env)
         call = scripts.complete(
-            env.keys, ClaimRequest("w1", 10_000, "default", "-"), run_id="r", inst="s", fence=1, plan=claim[2].decode(),
+            env.keys, ClaimRequest("w1", 10_000, "default", "-"), run_id="r", instance_id="s", fencing_token=1, plan=claim[2].decode(),
             state="C", action="", decisions="t" * 130, output=b"1",
         )  # fmt: skip
         assert env.link.call(call)[:2] == [b"ok", b"running"]

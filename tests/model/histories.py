@@ -142,9 +142,11 @@ class History:
     def take(self, reply: Any) -> None:
         """Note a claim that a script brought."""
         claim = parse_claim(reply)
-        assert self.model.state[claim.inst] == "ready", f"claimed {claim.inst}, which is {self.model.state[claim.inst]}"
-        assert (claim.attached is not None) == (claim.inst in self.model.attached)
-        self.model.state[claim.inst] = "running"
+        assert self.model.state[claim.instance_id] == "ready", (
+            f"claimed {claim.instance_id}, which is {self.model.state[claim.instance_id]}"
+        )
+        assert (claim.attached is not None) == (claim.instance_id in self.model.attached)
+        self.model.state[claim.instance_id] = "running"
         self.held.append(claim)
 
     def step(self, choice: int, bits: int) -> None:
@@ -166,16 +168,16 @@ class History:
 
     def complete(self, bits: int) -> None:
         claim = self.held.pop(bits % len(self.held))
-        out = self.model.out(claim.inst)
+        out = self.model.out(claim.instance_id)
         taken = {edge.index for edge in out if bits >> (edge.index + 3) & 1}
         decisions = "".join("t" if edge.index in taken else "d" for edge in out)
-        self.log.append(f"complete {claim.inst} {decisions}")
+        self.log.append(f"complete {claim.instance_id} {decisions}")
         how = "q" if bits & 1 else "-"
         caught = claim.attached is not None
         call = self.completion(claim, decisions, how, caught)
-        was_running = self.model.state[claim.inst] == "running"
+        was_running = self.model.state[claim.instance_id] == "running"
         assert was_running
-        self.model.complete(claim.inst, taken)
+        self.model.complete(claim.instance_id, taken)
         reply = self.link.call(call)
         assert reply[0] == b"ok", reply
         if reply[2]:
@@ -187,7 +189,7 @@ class History:
         told = decisions in ("", "t") and len(self.log) % 2
         follower = sole_follower(self.entries, claim.node_id) if told else scripts.NO_FOLLOWER
         return scripts.complete(
-            self.keys, self.claim_request(how), run_id=self.run_id, inst=claim.inst, fence=claim.fence, plan=claim.plan_hash,
+            self.keys, self.claim_request(how), run_id=self.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash,
             state="K" if caught else "C", action="", decisions=decisions, output=b"1", follower=follower,
         )  # fmt: skip
 
@@ -196,16 +198,16 @@ class History:
         if not self.spent:
             return
         claim = self.spent[bits % len(self.spent)]
-        self.log.append(f"late {claim.inst}")
-        decisions = "t" * len(self.model.out(claim.inst))
+        self.log.append(f"late {claim.instance_id}")
+        decisions = "t" * len(self.model.out(claim.instance_id))
         assert self.link.call(self.completion(claim, decisions, "-", False))[0] in (b"stale", b"already")
 
     def fail(self, bits: int) -> None:
         claim = self.held.pop(bits % len(self.held))
-        self.log.append(f"fail {claim.inst}")
+        self.log.append(f"fail {claim.instance_id}")
         verdict = "fatal" if claim.attached is not None else "final"
         call = self.failure(claim, verdict)
-        self.model.fail(claim.inst)
+        self.model.fail(claim.instance_id)
         assert self.link.call(call)[0] == b"ok"
         self.spent.append(claim)
 
@@ -213,18 +215,18 @@ class History:
         if self.held[bits % len(self.held)].attached is not None:
             return self.fail(bits)
         claim = self.held.pop(bits % len(self.held))
-        self.log.append(f"retry {claim.inst}")
+        self.log.append(f"retry {claim.instance_id}")
         if self.model.stop:
-            self.model.give_up(claim.inst)
+            self.model.give_up(claim.instance_id)
         else:
-            self.model.state[claim.inst] = "retrying" if bits & 1 else "ready"
+            self.model.state[claim.instance_id] = "retrying" if bits & 1 else "ready"
         assert self.link.call(self.failure(claim, "retry", LEASE // 2 if bits & 1 else 0))[0] == b"ok"
         self.spent.append(claim)
         return None
 
     def failure(self, claim: Claim, verdict: str, delay: int = 0) -> ScriptCall:
         return scripts.fail(
-            self.keys, self.claim_request("-"), run_id=self.run_id, inst=claim.inst, fence=claim.fence, verdict=verdict,
+            self.keys, self.claim_request("-"), run_id=self.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, verdict=verdict,
             delay_ms=delay, failure=b'{"message":"x"}',
         )  # fmt: skip
 

@@ -24,7 +24,7 @@ class ModelEdge:
 class Held:
     """A node somebody holds: what it may be completed with."""
 
-    fence: int
+    fencing_token: int
     attached: bool
 
 

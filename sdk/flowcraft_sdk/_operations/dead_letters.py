@@ -46,35 +46,53 @@ def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLette
     if not entries:
         return []
     places = [member.partition("|")[::2] for member, _ in entries]
-    wanted = [command("HMGET", keys.run(run), "st", "bp", f"n:{inst}", f"f:{inst}") for run, inst in places]
+    wanted = [
+        command("HMGET", keys.run(run), "st", "bp", f"n:{instance_id}", f"f:{instance_id}")
+        for run, instance_id in places
+    ]
     rows = yield Batch(tuple(wanted), bearing=True)
     found = []
-    for (run_id, inst), (_, at), row in zip(places, entries, rows, strict=True):
+    for (run_id, instance_id), (_, at), row in zip(places, entries, rows, strict=True):
         if isinstance(row, Exception):
-            found.append(_unreadable(run_id, inst, at))
+            found.append(_unreadable(run_id, instance_id, at))
         elif row[0] is not None:  # else retention removed it while we were looking
-            fields = {"st": row[0], "bp": row[1], f"n:{inst}": row[2], f"f:{inst}": row[3], "plan": "", "cr": "0"}
+            fields = {
+                "st": row[0],
+                "bp": row[1],
+                f"n:{instance_id}": row[2],
+                f"f:{instance_id}": row[3],
+                "plan": "",
+                "cr": "0",
+            }
             try:
                 found.append(
-                    _dead_letter(run_id, inst, at, {name: text(v) for name, v in fields.items() if v is not None})
+                    _dead_letter(
+                        run_id, instance_id, at, {name: text(v) for name, v in fields.items() if v is not None}
+                    )
                 )
             except RunBrokenError:
-                found.append(_unreadable(run_id, inst, at))
+                found.append(_unreadable(run_id, instance_id, at))
     return found
 
 
-def _unreadable(run_id: str, inst: str, at: float) -> DeadLetter:
+def _unreadable(run_id: str, instance_id: str, at: float) -> DeadLetter:
     reason = "the record of the run cannot be read; `flowcraft doctor` says more"
     return DeadLetter(
-        run_id=run_id, node_id=inst, blueprint_id="", status=RunStatus.UNKNOWN, at=moment(at), crashes=0, reason=reason
+        run_id=run_id,
+        node_id=instance_id,
+        blueprint_id="",
+        status=RunStatus.UNKNOWN,
+        at=moment(at),
+        crashes=0,
+        reason=reason,
     )
 
 
-def _dead_letter(run_id: str, inst: str, at: float, fields: dict[str, str]) -> DeadLetter:
-    node = RunRecord(run_id, fields, {"nodes": [{"id": inst}], "edges": []}).snapshot().nodes[inst]
+def _dead_letter(run_id: str, instance_id: str, at: float, fields: dict[str, str]) -> DeadLetter:
+    node = RunRecord(run_id, fields, {"nodes": [{"id": instance_id}], "edges": []}).snapshot().nodes[instance_id]
     return DeadLetter(
         run_id=run_id,
-        node_id=inst,
+        node_id=instance_id,
         blueprint_id=fields.get("bp", ""),
         status=RunStatus(fields["st"]),
         at=moment(at),
@@ -92,7 +110,7 @@ def delete_dead_letters(deployment: Deployment, run_id: str, node_id: str | None
     check_text(run_id, "a run id", LONGEST_PATH)
     if node_id is not None:
         check_text(node_id, "node_id", LONGEST_PATH, least=0)
-    reply = yield scripts.delete_dead_letters(deployment.keys, run_id=run_id, inst=node_id or "")
+    reply = yield scripts.delete_dead_letters(deployment.keys, run_id=run_id, instance_id=node_id or "")
     if not int(reply):
         raise DeadLetterNotFoundError(run_id, node_id)
     return int(reply)

@@ -39,13 +39,13 @@ def signal(
     if buffer and not path:
         raise ConfigurationError("buffer=True needs node_id: nobody can tell yet which node will wait")
     encoded = wire.dumps(payload, path="payload", limit=deployment.max_value)
-    reply = yield scripts.find_wait(deployment.keys, run_id=run_id, inst=path, signal_id=chosen, early=buffer)
+    reply = yield scripts.find_wait(deployment.keys, run_id=run_id, instance_id=path, signal_id=chosen, early=buffer)
     if text(reply[0]) == "found":
         yield from _check_answer(deployment, run_id, reply, wire.loads(encoded), action)
         reply = yield scripts.signal(
             deployment.keys,
             run_id=run_id,
-            inst=text(reply[1]),
+            instance_id=text(reply[1]),
             signal_id=chosen,
             action=action or "",
             payload=encoded,
@@ -85,15 +85,15 @@ def _check_answer(
         InvalidInputError: the action or the payload does not fit.
         NotWaitingError: the node is none that ever waits for a signal.
     """
-    path, inst = text(found[1]), text(found[3])
+    path, instance_id = text(found[1]), text(found[3])
     doc = (yield from plan_document(deployment, text(found[4]))) or {}
-    node = next((node for node in doc.get("nodes", ()) if node["id"] == inst), None)
+    node = next((node for node in doc.get("nodes", ()) if node["id"] == instance_id), None)
     details: Any = (node or {}).get("params") or {}
     if len(found) > 5 and found[5] is not None:
         details = wire.loads(found[5]) or {}
     elif node is not None and node["uses"] not in WAITING_USES:
         raise NotWaitingError(run_id, "", path, (), f"node '{path}' never waits for a signal, it uses '{node['uses']}'")
-    errors = _action_misfits(action, details, [edge for edge in doc.get("edges", ()) if edge["source"] == inst])
+    errors = _action_misfits(action, details, [edge for edge in doc.get("edges", ()) if edge["source"] == instance_id])
     if details.get("schema") is not None:
         errors += schema_misfits(payload, details["schema"])
     if errors:

@@ -30,12 +30,12 @@ _EVENTS = {
 
 def parse_event(event_id: int, text: str, created_ms: float) -> RunEvent:
     """One entry of a run's history."""
-    letter, ms, inst, rest = text.split("|", 3)
+    letter, ms, instance_id, rest = text.split("|", 3)
     return RunEvent(
         id=str(event_id),
         type=_EVENTS.get(letter, "unknown"),
         at=moment(created_ms + float(ms)),
-        node_id=inst or None,
+        node_id=instance_id or None,
         data=_event_data(letter, rest, created_ms),
     )
 

@@ -153,17 +153,19 @@ class RunRecord:
             output=self.result() if outputs and completed else None,
         )
 
-    def _node(self, inst: str, with_output: bool) -> NodeSnapshot:
-        raw = self.fields.get(f"n:{inst}")
+    def _node(self, instance_id: str, with_output: bool) -> NodeSnapshot:
+        raw = self.fields.get(f"n:{instance_id}")
         if raw is None:
             return NodeSnapshot(status=NodeStatus.PENDING)
         letter, attempt, claims, crashes, *rest = _in_full(raw).split("|")
         status = _STATES.get(letter, NodeStatus.UNKNOWN)
         if letter in "PS" and int(claims) > 0:
             status = NodeStatus.COMPLETED  # it ran in an earlier iteration of its loop
-        failure = self.fields.get(f"f:{inst}")
-        progress: list[Any] = wire.loads(self.fields[f"p:{inst}"]) if f"p:{inst}" in self.fields else [None, ""]
-        began, ended, waited = self._times(inst, letter, rest)
+        failure = self.fields.get(f"f:{instance_id}")
+        progress: list[Any] = (
+            wire.loads(self.fields[f"p:{instance_id}"]) if f"p:{instance_id}" in self.fields else [None, ""]
+        )
+        began, ended, waited = self._times(instance_id, letter, rest)
         if not int(claims) or not int(attempt):
             began = None  # it ended, or was cancelled, before any worker took it
         return NodeSnapshot(
@@ -176,19 +178,19 @@ class RunRecord:
             waited=waited,
             worker=rest[1].partition("!")[0] if letter == "L" and len(rest) > 1 else None,
             waiting_for=rest[1] if letter == "W" and len(rest) > 1 else None,
-            child_run_id=self._latest_children.get(inst),
+            child_run_id=self._latest_children.get(instance_id),
             progress=progress[0],
             message=progress[1],
-            error=_failure(inst, failure) if failure else None,
-            output=self._output(inst) if with_output else None,
+            error=_failure(instance_id, failure) if failure else None,
+            output=self._output(instance_id) if with_output else None,
         )
 
-    def _times(self, inst: str, letter: str, rest: list[str]) -> tuple[datetime | None, datetime | None, float]:
+    def _times(self, instance_id: str, letter: str, rest: list[str]) -> tuple[datetime | None, datetime | None, float]:
         """When a node first began in this round, when it ended, and for how many seconds it was parked."""
         if letter in "CKFX":
             ended = moment(self.created_ms + float(rest[1])) if len(rest) > 1 else None
             return moment(self.created_ms + float(rest[0])), ended, float(rest[2]) / 1000 if len(rest) > 2 else 0.0
-        kept, _, parked = self.fields.get(f"t:{inst}", "").partition("|")
+        kept, _, parked = self.fields.get(f"t:{instance_id}", "").partition("|")
         if letter == "L" and not kept:
             kept = rest[0]
         return (moment(self.created_ms + float(kept)) if kept else None), None, float(parked or 0) / 1000
@@ -208,7 +210,7 @@ class RunRecord:
         return None if raw is None else wire.loads(raw)
 
     def _waiting(self, nodes: Mapping[str, NodeSnapshot]) -> Iterator[WaitPoint]:
-        for inst, node in nodes.items():
+        for instance_id, node in nodes.items():
             if node.status is not NodeStatus.WAITING or node.waiting_for not in (
                 "signal",
                 "timer",
@@ -216,13 +218,13 @@ class RunRecord:
                 "subflow",
             ):
                 continue
-            raw = self.fields.get(f"w:{inst}")
+            raw = self.fields.get(f"w:{instance_id}")
             details = wire.loads(raw) if raw and node.waiting_for != "subflow" else None
             details = details if isinstance(details, dict) else {}
             yield WaitPoint(
-                node_id=inst,
+                node_id=instance_id,
                 kind=node.waiting_for,  # type: ignore[arg-type]
-                since=moment(self.created_ms + float(self.fields[f"n:{inst}"].split("|")[4])),
+                since=moment(self.created_ms + float(self.fields[f"n:{instance_id}"].split("|")[4])),
                 run_id=self.run_id,
                 prompt=details.get("prompt"),
                 payload_schema=details.get("schema"),
@@ -246,11 +248,15 @@ class RunRecord:
     def failures(self) -> list[NodeFailure]:
         """Failures for good, the first one first; what an item or a dynamic node handed to its owner is the owner's."""
         records = {f[2:]: _failure(f[2:], raw) for f, raw in self.fields.items() if f.startswith("f:")}
-        handed = {record.node_id for inst, record in records.items() if record.node_id != inst}
-        failed = [inst for inst in records if self.fields.get(f"n:{inst}", "").startswith("F") and inst not in handed]
+        handed = {record.node_id for instance_id, record in records.items() if record.node_id != instance_id}
+        failed = [
+            instance_id
+            for instance_id in records
+            if self.fields.get(f"n:{instance_id}", "").startswith("F") and instance_id not in handed
+        ]
         first = self.fields.get("f1")
-        failed.sort(key=lambda inst: (inst != first, records[inst].at or moment(0)))
-        return [records[inst] for inst in failed]
+        failed.sort(key=lambda instance_id: (instance_id != first, records[instance_id].at or moment(0)))
+        return [records[instance_id] for instance_id in failed]
 
     @_reads
     def context(self, *, inputs: bool = True) -> dict[str, Any]:
@@ -337,10 +343,10 @@ def _in_full(state: str) -> str:
     return f"C|1|1|0|{since}|{int(since) + int(took)}"
 
 
-def _failure(inst: str, raw: str) -> NodeFailure:
+def _failure(instance_id: str, raw: str) -> NodeFailure:
     data = wire.loads(raw)
     return NodeFailure(
-        node_id=data.get("node", inst),
+        node_id=data.get("node", instance_id),
         attempt=data.get("attempt", 1),
         type=data.get("type", ""),
         message=data.get("message", ""),

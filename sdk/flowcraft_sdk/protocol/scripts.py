@@ -50,23 +50,23 @@ def cancel(keys: Keys, *, run_id: str, reason: str, grace_ms: int) -> ScriptCall
     return call_of("cancel", keys, run_id, reason, grace_ms)
 
 
-def find_wait(keys: Keys, *, run_id: str, inst: str = "", signal_id: str, early: bool = False) -> ScriptCall:
-    """Say whom a signal would reach. `inst` may be the way to a node through subflows: `subflow/wait`."""
-    return call_of("find_wait", keys, run_id, inst, signal_id, int(early))
+def find_wait(keys: Keys, *, run_id: str, instance_id: str = "", signal_id: str, early: bool = False) -> ScriptCall:
+    """Say whom a signal would reach. `instance_id` may be the way to a node through subflows: `subflow/wait`."""
+    return call_of("find_wait", keys, run_id, instance_id, signal_id, int(early))
 
 
 def signal(
     keys: Keys,
     *,
     run_id: str,
-    inst: str = "",
+    instance_id: str = "",
     signal_id: str,
     action: str = "",
     payload: bytes = b"null",
     early: bool = False,
 ) -> ScriptCall:
     """Give a waiting node its answer; `early` keeps it for a node that does not wait yet."""
-    return call_of("signal", keys, run_id, inst, signal_id, action, payload, int(early))
+    return call_of("signal", keys, run_id, instance_id, signal_id, action, payload, int(early))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def complete(
     claim_request: ClaimRequest,
     *,
     run_id: str,
-    inst: str,
-    fence: int,
+    instance_id: str,
+    fencing_token: int,
     plan: str,
     state: str,
     action: str,
@@ -115,7 +115,7 @@ def complete(
         values: edge values by edge index.
     """
     about = (
-        inst,
+        instance_id,
         plan,
         claim_request.worker,
         claim_request.lease_ms,
@@ -125,7 +125,7 @@ def complete(
         decisions,
         *follower,
     )
-    own: tuple[Argument, ...] = (run_id, fence, claim_request.how, output)
+    own: tuple[Argument, ...] = (run_id, fencing_token, claim_request.how, output)
     if writes or deletes or values:
         own += (len(writes), len(deletes), len(values), *flat(writes), *deletes, *flat(values))
     return ScriptCall(load("complete"), (keys.clock,), own, about)
@@ -136,8 +136,8 @@ def fail(
     claim_request: ClaimRequest,
     *,
     run_id: str,
-    inst: str,
-    fence: int,
+    instance_id: str,
+    fencing_token: int,
     verdict: str,
     delay_ms: int = 0,
     failure: bytes = b"",
@@ -145,7 +145,8 @@ def fail(
 ) -> ScriptCall:
     """Record a failed attempt; verdict is retry, final, fatal (final without fallback) or cancelled."""
     return call_of(
-        "fail", keys, run_id, inst, claim_request.how, fence, claim_request.worker, claim_request.lease_ms, claim_request.queues,
+        "fail", keys, run_id, instance_id, claim_request.how, fencing_token,
+        claim_request.worker, claim_request.lease_ms, claim_request.queues,
         verdict, delay_ms, failure, input_json,
     )  # fmt: skip
 
@@ -154,8 +155,8 @@ def start_child(
     keys: Keys,
     *,
     run_id: str,
-    inst: str,
-    fence: int,
+    instance_id: str,
+    fencing_token: int,
     blueprint_id: str,
     plan_hash: str = "",
     max_depth: int,
@@ -167,23 +168,30 @@ def start_child(
     Args:
         plan_hash: the plan that is taken for the current one; refused if another one is. "" for whichever is.
     """
-    where = run_id, inst, fence
+    where = run_id, instance_id, fencing_token
     return call_of("start_child", keys, *where, blueprint_id, plan_hash, max_depth, timeout_ms, *flat(context.items()))
 
 
 def park(
-    keys: Keys, *, run_id: str, inst: str, fence: int, kind: str, due_ms: int | None = None, details: bytes = b"null"
+    keys: Keys,
+    *,
+    run_id: str,
+    instance_id: str,
+    fencing_token: int,
+    kind: str,
+    due_ms: int | None = None,
+    details: bytes = b"null",
 ) -> ScriptCall:
     """Park a node until a signal, a time or its batch; kind is signal, timer, webhook or batch (details: its input)."""
-    return call_of("park", keys, run_id, inst, fence, kind, "" if due_ms is None else due_ms, details)
+    return call_of("park", keys, run_id, instance_id, fencing_token, kind, "" if due_ms is None else due_ms, details)
 
 
 def expand(
     keys: Keys,
     *,
     run_id: str,
-    inst: str,
-    fence: int,
+    instance_id: str,
+    fencing_token: int,
     action: str,
     output: bytes,
     limit: int,
@@ -194,31 +202,41 @@ def expand(
 ) -> ScriptCall:
     """Add nodes to a run and park the one that adds them until they are done; `nodes`: (id, plan entry, definition)."""
     return call_of(
-        "expand", keys, run_id, inst, fence, action, output, limit, input_json, len(writes), len(deletes),
+        "expand", keys, run_id, instance_id, fencing_token, action, output, limit, input_json, len(writes), len(deletes),
         *flat(writes), *deletes, *[part for node in nodes for part in node],
     )  # fmt: skip
 
 
 def store_items(
-    keys: Keys, *, run_id: str, inst: str, fence: int, total: int, limit: int, first: int, items: Sequence[bytes]
+    keys: Keys,
+    *,
+    run_id: str,
+    instance_id: str,
+    fencing_token: int,
+    total: int,
+    limit: int,
+    first: int,
+    items: Sequence[bytes],
 ) -> ScriptCall:
     """Store a slice of a batch's items beside the run; `limit` bounds how many are live at once."""
-    return call_of("store_items", keys, run_id, inst, fence, total, limit, first, *items)
+    return call_of("store_items", keys, run_id, instance_id, fencing_token, total, limit, first, *items)
 
 
-def release(keys: Keys, *, run_id: str, inst: str, fence: int, delay_ms: int = 0) -> ScriptCall:
+def release(keys: Keys, *, run_id: str, instance_id: str, fencing_token: int, delay_ms: int = 0) -> ScriptCall:
     """Hand a claimed node back unrun."""
-    return call_of("release", keys, run_id, inst, fence, delay_ms)
+    return call_of("release", keys, run_id, instance_id, fencing_token, delay_ms)
 
 
 def renew(keys: Keys, *, worker: str, lease_ms: int, held: Sequence[tuple[str, str, int]]) -> ScriptCall:
-    """Renew leases; `held` lists (run id, instance, fence) of what really runs."""
+    """Renew leases; `held` lists (run id, instance, fencing_token) of what really runs."""
     return call_of("renew", keys, worker, lease_ms, *[part for entry in held for part in entry])
 
 
-def emit(keys: Keys, *, run_id: str, inst: str, fence: int, events: Sequence[tuple[str, bytes]]) -> ScriptCall:
+def emit(
+    keys: Keys, *, run_id: str, instance_id: str, fencing_token: int, events: Sequence[tuple[str, bytes]]
+) -> ScriptCall:
     """Add progress (`g`) and custom (`e`) events of a running node."""
-    return call_of("emit", keys, run_id, inst, fence, *flat(events))
+    return call_of("emit", keys, run_id, instance_id, fencing_token, *flat(events))
 
 
 def sweep(keys: Keys, *, limit: int, max_crashes: int, grace_ms: int, queues: str) -> ScriptCall:
@@ -282,9 +300,9 @@ def retire(keys: Keys, plans: Sequence[str]) -> ScriptCall:
     return call_of("retire", keys, *plans)
 
 
-def delete_dead_letters(keys: Keys, *, run_id: str, inst: str = "") -> ScriptCall:
+def delete_dead_letters(keys: Keys, *, run_id: str, instance_id: str = "") -> ScriptCall:
     """Remove the dead letters of a run, or of one of its nodes."""
-    return call_of("delete_dead_letters", keys, run_id, inst)
+    return call_of("delete_dead_letters", keys, run_id, instance_id)
 
 
 def examine(keys: Keys, *, run_id: str, fix: bool) -> ScriptCall:

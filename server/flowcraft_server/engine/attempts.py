@@ -130,7 +130,7 @@ class Engine:
         params = {**(handler.params or {}), **_params(node, claim)} if handler else node.node.params
         if timeout is None:
             timeout = self.defaults.timeout
-        key, values = (claim.run_id, claim.inst), NodeValues(plan, node, claim, self.max_value)
+        key, values = (claim.run_id, claim.instance_id), NodeValues(plan, node, claim, self.max_value)
         return Attempt(claim, key, plan, node, values, handler, None, params, timeout)
 
     def prepare(self, attempt: Attempt) -> None:
@@ -179,15 +179,18 @@ class Engine:
             routing = route(attempt.node, scope)
             decisions = routing.decisions
             carried = tuple(
-                (str(index), wire.dumps(value, path=f"edge {index} of node '{claim.inst}'", limit=self.max_value))
+                (
+                    str(index),
+                    wire.dumps(value, path=f"edge {index} of node '{claim.instance_id}'", limit=self.max_value),
+                )
                 for index, value in routing.values
             )
         return scripts.complete(
             self.keys,
             request,
             run_id=claim.run_id,
-            inst=claim.inst,
-            fence=claim.fence,
+            instance_id=claim.instance_id,
+            fencing_token=claim.fencing_token,
             plan=claim.plan_hash,
             state="K" if caught else "C",
             action=action or "",
@@ -205,7 +208,7 @@ class Engine:
         Raises:
             SerializationError: it cannot be stored, or is too large.
         """
-        return wire.dumps(output, path=f"output of node '{attempt.claim.inst}'", limit=self.max_value)
+        return wire.dumps(output, path=f"output of node '{attempt.claim.instance_id}'", limit=self.max_value)
 
     @staticmethod
     def _note_large(attempt: Attempt, encoded: bytes, limit: int) -> None:
@@ -249,11 +252,11 @@ class Engine:
             self.keys,
             request,
             run_id=claim.run_id,
-            inst=claim.inst,
-            fence=claim.fence,
+            instance_id=claim.instance_id,
+            fencing_token=claim.fencing_token,
             verdict=verdict,
             delay_ms=pause,
-            failure=b"" if failure is None else failure.to_json(claim.inst, claim.attempt, _hash(given)),
+            failure=b"" if failure is None else failure.to_json(claim.instance_id, claim.attempt, _hash(given)),
             input_json=given if attempt.node.node.config.fallback else b"null",
         )
 

@@ -123,8 +123,8 @@ def _store_items(engine: Engine, attempt: Attempt) -> None:
             scripts.store_items(
                 engine.keys,
                 run_id=claim.run_id,
-                inst=claim.inst,
-                fence=claim.fence,
+                instance_id=claim.instance_id,
+                fencing_token=claim.fencing_token,
                 total=len(encoded),
                 limit=limit,
                 first=first,
@@ -195,7 +195,7 @@ def _wait(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
         if isinstance(action, str):
             return Done(None, action)
         raise NodeTimeout(f"no signal came for '{attempt.claim.node_id}' within params.timeout")
-    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"v:{attempt.claim.inst}"])[0]
+    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"v:{attempt.claim.instance_id}"])[0]
     return Done(None if raw is None else wire.loads(raw), attached[1] or None)
 
 
@@ -211,7 +211,7 @@ def _park(engine: Engine, attempt: Attempt, kind: str, due: int | None = None, d
     claim = attempt.claim
     attempt.due = None if due is None else due / 1000
     return scripts.park(
-        engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, kind=kind, due_ms=due,
+        engine.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, kind=kind, due_ms=due,
         details=wire.dumps(details),
     )  # fmt: skip
 
@@ -229,7 +229,7 @@ def caught(engine: Engine, attempt: Attempt) -> Done:
 def expanded(engine: Engine, attempt: Attempt) -> Done:
     """The outcome of a node whose dynamic nodes are done: what its handler returned with them."""
     assert attempt.claim.attached is not None
-    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{attempt.claim.inst}"])[0]
+    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{attempt.claim.instance_id}"])[0]
     return Done(None if raw is None else wire.loads(raw), attempt.claim.attached[1] or None)
 
 

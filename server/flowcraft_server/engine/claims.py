@@ -13,7 +13,7 @@ class Claim(NamedTuple):
     """What the claim scripts reply (see include/taking.lua).
 
     Attributes:
-        fence: fencing token; grows with every claim of the node.
+        fencing_token: fencing token; grows with every claim of the node.
         iterations: iteration of each loop around the node, outermost first.
         position: which incoming edge brought the input, from 1; 0 for none.
         attached: the outcome of what the node waited for, if it did.
@@ -22,13 +22,13 @@ class Claim(NamedTuple):
     """
 
     run_id: str
-    inst: str
+    instance_id: str
     node_id: str
     item: int | None
     plan_hash: str
     blueprint_id: str
     attempt: int
-    fence: int
+    fencing_token: int
     crashes: int
     iterations: tuple[int, ...]
     position: int
@@ -45,23 +45,36 @@ class Claim(NamedTuple):
     def idempotency_key(self) -> str:
         """The same for every attempt at this node in this iteration, for calls to the outside."""
         suffix = "#" + ".".join(map(str, self.iterations)) if self.iterations else ""
-        return f"{self.run_id}:{self.inst}{suffix}"
+        return f"{self.run_id}:{self.instance_id}{suffix}"
 
 
 def parse_claim(reply: Sequence[Any]) -> Claim:
     """Read a claim from a script's reply."""
-    run_id, inst, plan_hash, blueprint_id, attempt, fence, crashes, its, position, attached, brought, *values = reply
-    inst = inst.decode()
-    item = _ITEM.match(inst) if inst[-1] == "]" else None
+    (
+        run_id,
+        instance_id,
+        plan_hash,
+        blueprint_id,
+        attempt,
+        fencing_token,
+        crashes,
+        its,
+        position,
+        attached,
+        brought,
+        *values,
+    ) = reply
+    instance_id = instance_id.decode()
+    item = _ITEM.match(instance_id) if instance_id[-1] == "]" else None
     return Claim(  # by position, as many are made: names would take as long again
         run_id.decode(),
-        inst,
-        item[1] if item else inst,
+        instance_id,
+        item[1] if item else instance_id,
         int(item[2]) if item else None,
         plan_hash.decode(),
         blueprint_id.decode(),
         int(attempt),
-        int(fence),
+        int(fencing_token),
         int(crashes),
         tuple(map(int, its.split(b"."))) if its else (),
         position,

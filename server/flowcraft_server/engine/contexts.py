@@ -173,7 +173,7 @@ class _Shared:
         self.blueprint_id = claim.blueprint_id
         self.attempt = claim.attempt
         self.item = claim.item
-        self.fencing_token = claim.fence
+        self.fencing_token = claim.fencing_token
         self._make_logger = make_logger
         self._attempt = attempt
         self._emit = emit

@@ -35,22 +35,24 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     """
     claim = attempt.claim
     if claim.item is not None:
-        raise InvalidDynamicNode(f"an item of a batch cannot add nodes, and '{claim.inst}' returned {len(added)}")
+        raise InvalidDynamicNode(
+            f"an item of a batch cannot add nodes, and '{claim.instance_id}' returned {len(added)}"
+        )
     if len(added) > engine.max_nodes:
         most = f"a run has no more than {engine.max_nodes} dynamic nodes (limits.dynamicNodes)"
-        raise InvalidDynamicNode(f"node '{claim.inst}' returned {len(added)}; {most}")
-    nodes = [_node(claim.inst, each) for each in added]
+        raise InvalidDynamicNode(f"node '{claim.instance_id}' returned {len(added)}; {most}")
+    nodes = [_node(claim.instance_id, each) for each in added]
     counts = Counter(node.id for node in nodes)
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
-        raise InvalidDynamicNode(f"node '{claim.inst}' returned two dynamic nodes '{twice}'")
+        raise InvalidDynamicNode(f"node '{claim.instance_id}' returned two dynamic nodes '{twice}'")
     return scripts.expand(
         engine.keys,
         run_id=claim.run_id,
-        inst=claim.inst,
-        fence=claim.fence,
+        instance_id=claim.instance_id,
+        fencing_token=claim.fencing_token,
         action=action or "",
-        output=wire.dumps(output, path=f"output of node '{claim.inst}'", limit=engine.max_value),
+        output=wire.dumps(output, path=f"output of node '{claim.instance_id}'", limit=engine.max_value),
         limit=engine.max_nodes,
         input_json=engine.fallback_input(attempt),
         writes=tuple(attempt.values.writes.items()),
@@ -112,7 +114,7 @@ def _reads(plan: Plan, node: Node) -> list[str]:
 
 def _entry(attempt: Attempt, node: Node) -> str:
     """The node's plan entry, see include/graph.lua: no edges, and the owner's output as what it is brought."""
-    options: dict[str, Any] = {"owner": attempt.claim.inst}
+    options: dict[str, Any] = {"owner": attempt.claim.instance_id}
     if attempt.node.loops:
         options["loops"] = attempt.node.loops
     if node.inputs is not None:
@@ -120,7 +122,7 @@ def _entry(attempt: Attempt, node: Node) -> str:
     if node.config.on_item_error == "collect":
         options["collect"] = 1
     queue = node.config.queue or DEFAULT_QUEUE
-    return json.dumps(["all", [f"o:{attempt.claim.inst}"], [], _reads(attempt.plan, node), queue, options])
+    return json.dumps(["all", [f"o:{attempt.claim.instance_id}"], [], _reads(attempt.plan, node), queue, options])
 
 
 def _definition(engine: Engine, node: Node) -> bytes:

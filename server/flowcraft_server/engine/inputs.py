@@ -65,7 +65,7 @@ def input_of(values: NodeValues, node: PlanNode, fields: Mapping[str, bytes | No
         brought = [found for found in brought if _is_transform(values.plan, node, found[0])]
     position, raw = brought[0] if brought else (0, None)
     claim = values.claim._replace(
-        inst=node.node.id, node_id=node.node.id, item=None, attached=None, position=position, brought=raw,
+        instance_id=node.node.id, node_id=node.node.id, item=None, attached=None, position=position, brought=raw,
         values=tuple(fields.get(field) for field in node.reads),
     )  # fmt: skip
     return resolve_input(NodeValues(values.plan, node, claim))

@@ -71,8 +71,8 @@ def _call(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> Scrip
     return scripts.start_child(
         engine.keys,
         run_id=claim.run_id,
-        inst=claim.inst,
-        fence=claim.fence,
+        instance_id=claim.instance_id,
+        fencing_token=claim.fencing_token,
         blueprint_id=str(called.blueprint_id),
         plan_hash=plan.hash,
         max_depth=engine.max_depth,
@@ -88,7 +88,7 @@ def _child_context(engine: Engine, attempt: Attempt, called: Called, plan: Plan)
     """
     if called.inputs:
         return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, called)))
-    encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.inst}'", limit=engine.max_value)
+    encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.instance_id}'", limit=engine.max_value)
     brought = {f"_inputs.{node}": encoded for node in plan.starts}
     keys: dict[str, Any] = {}
     if called.is_item and plan.blueprint.inputs_contract is not None and isinstance(attempt.input, Mapping):
@@ -128,8 +128,8 @@ def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, A
 
 
 def _encoded(engine: Engine, attempt: Attempt, values: Mapping[str, Any]) -> dict[str, bytes]:
-    inst, limit = attempt.claim.inst, engine.max_value
-    return {name: wire.dumps(value, path=f"{inst}.inputs.{name}", limit=limit) for name, value in values.items()}
+    instance_id, limit = attempt.claim.instance_id, engine.max_value
+    return {name: wire.dumps(value, path=f"{instance_id}.inputs.{name}", limit=limit) for name, value in values.items()}
 
 
 def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: str, status: str) -> Any:

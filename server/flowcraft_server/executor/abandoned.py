@@ -147,7 +147,7 @@ class ThreadWatch:
         self._replace(turn.thread)
         self._counters.threads_replaced += 1
         stack = describe_stack(sys._current_frames().get(turn.thread.ident or 0))
-        logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning(
+        logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
             "the node is over ({}) and its function is still running, in a thread that cannot be stopped; another thread "
             "takes its place (executor.workerType: process ends such functions). It is at:\n{}",
             attempt.stop_reason or "its outcome is another's", stack,

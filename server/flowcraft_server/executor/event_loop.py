@@ -192,7 +192,7 @@ class EventLoop:
                 self._abandoned.add(id(attempt))
                 self._counters.coroutines_abandoned = len(self._abandoned)
                 self._free_room(attempt)
-                logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning(
+                logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
                     "the node is over ({}) and its coroutine is still running: it does not end when it is cancelled",
                     attempt.stop_reason or "its outcome is another's",
                 )
@@ -215,7 +215,7 @@ class EventLoop:
             if attempt.timeout is not None:
                 attempt.deadline = clock() + attempt.timeout  # the lease renewer watches it, too
                 timer = loop.loop.call_later(attempt.timeout, runner.timed_out, attempt)
-            with working_for(attempt.claim.run_id, attempt.claim.inst):
+            with working_for(attempt.claim.run_id, attempt.claim.instance_id):
                 coroutine = handler.function(context)
                 if type(coroutine) is not CoroutineType:  # a decorator has made something of it: a task, or its result
                     coroutine = _awaited(coroutine)

@@ -45,8 +45,8 @@ def read_record(descriptor: int) -> list[Executed] | None:
         parts = content[begin + 2 : begin + 2 + length].decode("utf-8", "replace").split("|", 2)
         if len(parts) != 3:
             return None
-        fence, run_id, inst = parts
-        found.append((run_id, inst, fence))
+        fencing_token, run_id, instance_id = parts
+        found.append((run_id, instance_id, fencing_token))
     return found
 
 
@@ -121,7 +121,7 @@ class ExecutionRecord:
 def described(attempt: Attempt) -> bytes:
     """An attempt as it is written."""
     claim = attempt.claim
-    text = f"{claim.fence}|{claim.run_id}|{claim.inst}".encode()
+    text = f"{claim.fencing_token}|{claim.run_id}|{claim.instance_id}".encode()
     return text if len(text) <= SLOT_BYTES - 2 else _UNKNOWN
 
 

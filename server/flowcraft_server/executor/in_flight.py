@@ -51,9 +51,9 @@ class InFlightAttempts:
             attempt.request_stop(reason)
         return len(told)
 
-    def get(self, run_id: str, inst: str) -> Attempt | None:
+    def get(self, run_id: str, instance_id: str) -> Attempt | None:
         """The attempt at an instance, if this process holds it."""
-        return self._attempts.get((run_id, inst))
+        return self._attempts.get((run_id, instance_id))
 
     def all(self) -> list[Attempt]:
         """Everything held now."""

@@ -39,7 +39,7 @@ class SuspectRunner:
         reply = self._link.call(scripts.claim_suspects(self._runner.engine.keys, self._seat))
         attempts = [attempt for claim in reply if (attempt := self._runner.receive(claim)) is not None]
         for attempt in attempts:
-            logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning(
+            logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
                 "a worker was lost while it ran this node; it is run {}",
                 "alone" if len(attempts) == 1 else f"with {len(attempts) - 1} other suspects",
             )
@@ -51,5 +51,5 @@ class SuspectRunner:
         if attempt.handler is None or attempt.handler.is_async:
             self._runner.run_and_commit(attempt)
             return
-        name = f"suspect-{attempt.claim.inst}"
+        name = f"suspect-{attempt.claim.instance_id}"
         threading.Thread(target=self._runner.run_and_commit, args=(attempt,), name=name, daemon=True).start()

@@ -86,7 +86,7 @@ class NodeRunner:
             node = plan.nodes.get(claim.node_id) or dynamic.plan_node(self.engine, claim, plan)
             attempt = self.engine.open(claim, plan, node, self.handlers.get(self._uses(node.node, claim)))
         except Exception as error:
-            logger.error("run {} node {}: cannot be opened: {}", claim.run_id, claim.inst, error)
+            logger.error("run {} node {}: cannot be opened: {}", claim.run_id, claim.instance_id, error)
             return None
         self.held.add(attempt)
         return attempt
@@ -116,7 +116,7 @@ class NodeRunner:
     def _outcome(self, attempt: Attempt) -> Outcome | None:
         claim = attempt.claim
         if attempt.stopped:  # the run was stopped before the node began
-            raise NodeCancelled(f"node '{claim.inst}' is to stop: {attempt.stop_reason}")
+            raise NodeCancelled(f"node '{claim.instance_id}' is to stop: {attempt.stop_reason}")
         if attempt.timeout is not None:
             attempt.deadline = clock() + attempt.timeout
         self.engine.prepare(attempt)
@@ -136,7 +136,7 @@ class NodeRunner:
             return None
         model = self.llm(awaited=False, deadline=attempt.deadline)
         context = BlockingNodeContext(self.engine, attempt, self.logger, self.emit, model)
-        token = enter_node(claim.run_id, claim.inst)
+        token = enter_node(claim.run_id, claim.instance_id)
         record = self.executing
         if record is not None:
             record.begin(described(attempt))
@@ -159,7 +159,7 @@ class NodeRunner:
                 self._missing.pop(next(iter(self._missing)))
             self._missing[attempt.key] = since, times + 1
             pause = min(SHORTEST_HAND_BACK * 2**times, LONGEST_HAND_BACK)
-            logger.bind(run=claim.run_id, node=claim.inst, blueprint=claim.blueprint_id).warning(
+            logger.bind(run=claim.run_id, node=claim.instance_id, blueprint=claim.blueprint_id).warning(
                 "no handler '{}' here: handing the node back for {:g} s; is another deployment served under this name?",
                 name, pause,
             )  # fmt: skip
@@ -172,7 +172,11 @@ class NodeRunner:
     def _release(self, attempt: Attempt, delay_ms: int) -> ScriptCall:
         claim = attempt.claim
         return scripts.release(
-            self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, delay_ms=delay_ms
+            self.engine.keys,
+            run_id=claim.run_id,
+            instance_id=claim.instance_id,
+            fencing_token=claim.fencing_token,
+            delay_ms=delay_ms,
         )
 
     def build_outcome_call(
@@ -201,7 +205,7 @@ class NodeRunner:
         place = (attempt.claim.blueprint_id, what)
         if place not in self._told_large and len(self._told_large) < MOST_TOLD:
             self._told_large.add(place)
-            logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning(
+            logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
                 "{} takes {} bytes, over limits.inlineValue of {}: keep large values elsewhere and pass on where",
                 what, size, self.settings.inline_value,
             )  # fmt: skip
@@ -216,7 +220,7 @@ class NodeRunner:
             return None
         claim = attempt.claim
         if isinstance(error, StoreUnavailable) and not attempt.stopped:  # no fault of the node: it is run again
-            logger.warning("run {} node {}: {}; handing it back", claim.run_id, claim.inst, error)
+            logger.warning("run {} node {}: {}; handing it back", claim.run_id, claim.instance_id, error)
             attempt.due = 0.5
             return self._release(attempt, 500)
         stopping = attempt.stopped and attempt.stop_reason != "node-timeout"
@@ -230,7 +234,7 @@ class NodeRunner:
         ):  # a bug, or a setting that nothing checked: the node must fail all the same, and not run for ever
             logger.exception("run {} node {}: whether it is tried again cannot be decided", *attempt.key)
             call = self.engine.failed(attempt, asked, failure, final=True)
-        told = logger.bind(run=claim.run_id, node=claim.inst, blueprint=claim.blueprint_id)
+        told = logger.bind(run=claim.run_id, node=claim.instance_id, blueprint=claim.blueprint_id)
         if attempt.will_retry or not failure.traceback:
             told.warning("attempt {} failed: {}: {}", claim.attempt, failure.type, failure.message)
         else:  # its last line says type and message
@@ -263,7 +267,7 @@ class NodeRunner:
     def _tell_failed(attempt: Attempt) -> None:
         """Say that a run failed, of which this attempt's outcome was the last."""
         claim, failure = attempt.claim, attempt.failure
-        why = f": node '{claim.inst}': {failure.type}: {failure.message}" if failure is not None else ""
+        why = f": node '{claim.instance_id}': {failure.type}: {failure.message}" if failure is not None else ""
         logger.bind(run=claim.run_id, blueprint=claim.blueprint_id).error("run failed{}", why)
 
     def _refused(self, attempt: Attempt, code: str, reply: Any) -> None:
@@ -276,7 +280,7 @@ class NodeRunner:
             "clash": f"the dynamic node '{detail}' has the id of another node of the run",
             "too-many": f"the run would have more than {self.settings.max_nodes} dynamic nodes (limits.dynamicNodes)",
         }[code]
-        self._fail_again(attempt, InvalidNodeInput(f"node '{attempt.claim.inst}': {what}"))
+        self._fail_again(attempt, InvalidNodeInput(f"node '{attempt.claim.instance_id}': {what}"))
 
     def _fail_again(self, attempt: Attempt, error: Exception) -> None:
         """Record a failure in place of an outcome that could not be recorded: the node is still held."""
@@ -331,13 +335,13 @@ class NodeRunner:
         """Hand back a node that has no code behind it any more, so that it is run again without waiting for its lease."""
         self.held.try_finish(attempt)
         attempt.request_stop(why)
-        logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst).warning("attempt given up: {}", why)
+        logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning("attempt given up: {}", why)
         call = self._release(attempt, 0)
         self.commit_later(attempt, lambda: call)
 
     def timed_out(self, attempt: Attempt) -> None:
         """A node took too long: fail it now, whatever its thread still does."""
-        error = NodeTimeout(f"node '{attempt.claim.inst}' took longer than its timeout of {attempt.timeout:g} s")
+        error = NodeTimeout(f"node '{attempt.claim.instance_id}' took longer than its timeout of {attempt.timeout:g} s")
         call = self.build_failure_call(
             attempt, error, self.request
         )  # before the handler is interrupted: the first counts
@@ -371,7 +375,11 @@ class NodeRunner:
         attempt.has_emitted = True
         rest = self._redactor.clean_bytes(rest)
         call = scripts.emit(
-            self.engine.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence, events=[(kind, rest)]
+            self.engine.keys,
+            run_id=claim.run_id,
+            instance_id=claim.instance_id,
+            fencing_token=claim.fencing_token,
+            events=[(kind, rest)],
         )
         self.commit_batcher.put(call, lambda _reply: None)
 
@@ -381,7 +389,7 @@ class NodeRunner:
 
     def logger(self, attempt: Attempt) -> Any:
         """A logger that names the run and the node on each line."""
-        return logger.bind(run=attempt.claim.run_id, node=attempt.claim.inst)
+        return logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id)
 
     def llm(self, *, awaited: bool, deadline: float | None = None) -> Any:
         """The language model handed to handlers, or None when the deployment configures none."""

@@ -118,15 +118,15 @@ class LeaseKeeper:
             self._counters.attempts_given_up += 1
             self._runner.held.remove(attempt)
             self._runner.give_up(attempt, "no code runs for it any more")
-        held = [(a.claim.run_id, a.claim.inst, a.claim.fence) for a in self._runner.held.all()]
+        held = [(a.claim.run_id, a.claim.instance_id, a.claim.fencing_token) for a in self._runner.held.all()]
         for first in range(0, max(1, len(held)), RENEWED_AT_ONCE):
             part = held[first : first + RENEWED_AT_ONCE]
             call = scripts.renew(
                 self._keys, worker=self._settings.worker_id, lease_ms=self._settings.lease_ms, held=part
             )
             told = [item.decode() for item in self._link.call(call)]
-            for run_id, inst, what in zip(told[::3], told[1::3], told[2::3], strict=True):
-                self._told(run_id, inst, what)
+            for run_id, instance_id, what in zip(told[::3], told[1::3], told[2::3], strict=True):
+                self._told(run_id, instance_id, what)
         counted: dict[Any, Any] = dict(self._counters.fields())
         worker = self._keys.worker(self._settings.worker_id)
         if not self._link.call_once(lambda: self._link.redis.exists(worker)):  # Redis was emptied
@@ -136,12 +136,12 @@ class LeaseKeeper:
             self._link.call_once(lambda: self._link.redis.hset(worker, mapping=counted))
             self._counted = counted
 
-    def _told(self, run_id: str, inst: str, what: str) -> None:
-        attempt = self._runner.held.get(run_id, inst)
+    def _told(self, run_id: str, instance_id: str, what: str) -> None:
+        attempt = self._runner.held.get(run_id, instance_id)
         if attempt is None or attempt.over:
             return
         if what == "lost":
-            logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, inst)
+            logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, instance_id)
             self._runner.lose_lease(attempt, "lost")
         attempt.request_stop("the run stops")
 

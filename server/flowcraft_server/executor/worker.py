@@ -243,8 +243,10 @@ class Worker:
                 continue
             claim = attempt.claim
             attempt.request_stop("shutdown")
-            call = scripts.release(self.keys, run_id=claim.run_id, inst=claim.inst, fence=claim.fence)
-            logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.inst)
+            call = scripts.release(
+                self.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token
+            )
+            logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.instance_id)
             self._commit_batcher.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
 
     def _poke_sweeper(self, seconds: float) -> None:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 _current: ContextVar[tuple[str, str] | None] = ContextVar("current_node", default=None)
 
 
-def enter_node(run_id: str, inst: str) -> Token[tuple[str, str] | None]:
+def enter_node(run_id: str, instance_id: str) -> Token[tuple[str, str] | None]:
     """From here on this thread or coroutine works for a node, until `leave_node`."""
-    return _current.set((run_id, inst))
+    return _current.set((run_id, instance_id))
 
 
 def leave_node(token: Token[tuple[str, str] | None]) -> None:
@@ -22,9 +22,9 @@ def leave_node(token: Token[tuple[str, str] | None]) -> None:
 
 
 @contextmanager
-def working_for(run_id: str, inst: str) -> Iterator[None]:
+def working_for(run_id: str, instance_id: str) -> Iterator[None]:
     """Both of them, around a block."""
-    token = enter_node(run_id, inst)
+    token = enter_node(run_id, instance_id)
     try:
         yield
     finally:

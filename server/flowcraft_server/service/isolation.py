@@ -35,14 +35,18 @@ def give_up_worker(link: StoreLink, keys: Keys, worker: str, max_crashes: int, r
     executed = None if record is None else read_record(record)
     first, lost = 0, 0
     while first >= 0:
-        evidence = None if executed is None else [(run, inst, int(fence)) for run, inst, fence in executed]
+        evidence = (
+            None
+            if executed is None
+            else [(run, instance_id, int(fencing_token)) for run, instance_id, fencing_token in executed]
+        )
         call = scripts.lose_worker(
             keys, worker=worker, first=first, count=LEASES_AT_ONCE, max_crashes=max_crashes, executed=evidence
         )
         first, found = (int(part) for part in link.call(call))
         lost += found
     if lost:
-        what = ", ".join(f"run {run} node {inst}" for run, inst, _ in executed or ())
+        what = ", ".join(f"run {run} node {instance_id}" for run, instance_id, _ in executed or ())
         logger.warning("worker {} was lost with {} nodes{}", worker, lost, f"; it executed {what}" if what else "")
     return lost
 

@@ -90,7 +90,7 @@ def test_a_wait_takes_an_answer_in_each_round(environment: Make) -> None:
         env.run_until_idle()
         assert handle.describe(ctx=True).ctx["n"] == said
         call = scripts.signal(
-            env.keys, run_id=handle.run_id, inst="w", signal_id=f"s{said}", payload=str(said).encode()
+            env.keys, run_id=handle.run_id, instance_id="w", signal_id=f"s{said}", payload=str(said).encode()
         )
         assert env.link.call(call)[0] == b"ok"
         env.run_until_idle()
@@ -106,7 +106,9 @@ def test_a_repeated_answer_is_not_taken_for_the_next_round_s(environment: Make) 
     answer(env, handle.run_id, "w", b'"first again"')
     env.run_until_idle()
     assert handle.describe(ctx=True).ctx["seen"] == ["first"]
-    env.link.call(scripts.signal(env.keys, run_id=handle.run_id, inst="w", signal_id="other", payload=b'"second"'))
+    env.link.call(
+        scripts.signal(env.keys, run_id=handle.run_id, instance_id="w", signal_id="other", payload=b'"second"')
+    )
     assert handle.result(timeout=TIMEOUT)["seen"] == ["first", "second"]
 
 

@@ -57,5 +57,7 @@ def ran(snapshot: RunSnapshot) -> set[str]:
 
 def answer(env: TestEnvironment, run_id: str, node: str, payload: bytes, action: str = "") -> list[bytes]:
     """Give a waiting node its answer."""
-    call = scripts.signal(env.keys, run_id=run_id, inst=node, signal_id=f"{node}-1", action=action, payload=payload)
+    call = scripts.signal(
+        env.keys, run_id=run_id, instance_id=node, signal_id=f"{node}-1", action=action, payload=payload
+    )
     return list(env.link.call(call))

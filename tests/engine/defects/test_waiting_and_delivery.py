@@ -96,11 +96,11 @@ class Deliveries:
 
     def claim(self) -> dict[str, Claim]:
         claims = [parse_claim(reply) for reply in self.env.link.call(scripts.claim(self.env.keys, SEAT, 10))]
-        return {claim.inst: claim for claim in claims}
+        return {claim.instance_id: claim for claim in claims}
 
     def complete(self, claim: Claim, decisions: str, action: str = "", claim_request: ClaimRequest = SEAT) -> bytes:
         call = scripts.complete(
-            self.env.keys, claim_request, run_id="r", inst=claim.inst, fence=claim.fence, plan=claim.plan_hash, state="C",
+            self.env.keys, claim_request, run_id="r", instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash, state="C",
             action=action, decisions=decisions, output=b"1",
         )  # fmt: skip
         code: bytes = self.env.link.call(call)[0]

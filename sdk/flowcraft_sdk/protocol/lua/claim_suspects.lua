@@ -9,11 +9,11 @@ local group, bound = {}, 32
 for queue in string.gmatch(ARGV[3], '[^,]+') do
   local ready = B .. 'ready:' .. apart(queue)
   for _, member in ipairs(redis.call('ZRANGE', ready, 0, 63)) do
-    local id, inst = string.match(member, '^([^|]+)|(.+)$')
-    local points = id and tonumber(redis.pcall('HGET', B .. 'run:' .. id, 'q:' .. inst) or 0) or 0
+    local id, instance_id = string.match(member, '^([^|]+)|(.+)$')
+    local points = id and tonumber(redis.pcall('HGET', B .. 'run:' .. id, 'q:' .. instance_id) or 0) or 0
     local most = math.min(bound, group_of(points))
     if #group < most then
-      group[#group + 1], bound = {apart(queue), member, id, inst}, most
+      group[#group + 1], bound = {apart(queue), member, id, instance_id}, most
     end
   end
 end

@@ -2,9 +2,9 @@
 -- The outcomes of one call have nothing to do with each other: each is applied as a whole or, if it is refused, not at all.
 -- KEYS clock
 -- ARGV nodes, and for each of them: how many words follow, then
---     inst plan worker lease_ms queues state action decisions follower, and if there is one: its queue position join brings reads...
+--     instance_id plan worker lease_ms queues state action decisions follower, and if there is one: its queue position join brings reads...
 --   and for each outcome: which of these nodes (from 1), how many words follow, then
---     run fence how output, and if there is more to it: writes deletes values, then `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
+--     run fencing_token how output, and if there is more to it: writes deletes values, then `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
 --   how: q|n|- (see reply_with_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   plan: the run's plan, so that what follows the node can be read along with it; action: '' for none;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order;
@@ -38,7 +38,7 @@ if not left[1] then return replies end
 --@include run graph loops ending claiming batch
 
 -- Writes what an outcome holds besides the output.
-local function put_more(r, inst)
+local function put_more(r, instance_id)
   local at = 8
   for _ = 1, OUTCOME[5] do
     put_context(r, OUTCOME[at], OUTCOME[at + 1])
@@ -49,64 +49,64 @@ local function put_more(r, inst)
     at = at + 1
   end
   for _ = 1, OUTCOME[7] do
-    put(r, 'x:' .. inst .. '>' .. OUTCOME[at], OUTCOME[at + 1])
+    put(r, 'x:' .. instance_id .. '>' .. OUTCOME[at], OUTCOME[at + 1])
     at = at + 2
   end
 end
 
 -- What follows from the end of a node that is no item of a batch.
-local function decide_what_follows(r, inst, e, state, action, decisions)
-  decide_edges(r, inst, e, decisions, 1)
+local function decide_what_follows(r, instance_id, e, state, action, decisions)
+  decide_edges(r, instance_id, e, decisions, 1)
   if e[6].fallback and state == 'C' then decide(r, e[6].fallback, 'd') end
   if e[6].gather and state == 'C' then
-    batches().open(r, inst)
+    batches().open(r, instance_id)
   elseif e[6].gather then -- caught: there are no items, and those of the iteration before are not the gather's to collect
-    put(r, 'b:' .. inst, false)
+    put(r, 'b:' .. instance_id, false)
     decide(r, e[6].gather, 't')
   end
   if e[6].owner then dynamic_done(r, e[6].owner) end
   if not e[6].fallbackOf then return end
-  put(r, 'a:' .. inst, action)
+  put(r, 'a:' .. instance_id, action)
   for _, source in ipairs(e[6].fallbackOf) do
     local waiting = node_state(r, source)
     if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
-      ready_with(r, source, waiting, {'fallback', inst, action})
+      ready_with(r, source, waiting, {'fallback', instance_id, action})
     end
   end
 end
 
 local function general()
-  local inst, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], tonumber(NODE[4]), NODE[5]
-  local id, fence, how, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
-  local owner, index = item_of(inst)
-  local e, ahead = field_of_plan(plan, 'n:' .. (owner or inst)), {}
+  local instance_id, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], tonumber(NODE[4]), NODE[5]
+  local id, fencing_token, how, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
+  local owner, index = item_of(instance_id)
+  local e, ahead = field_of_plan(plan, 'n:' .. (owner or instance_id)), {}
   for _, edge in ipairs(e and type(e[3]) == 'table' and #e[3] < 300 and e[3] or {}) do
     ahead[#ahead + 1] = (#edge[3] > 1 and 'j:' or 'n:') .. edge[1]
     if is_wide(edge[3]) then ahead[#ahead + 1] = chunk_field(edge[1], edge[2]) end
   end
-  local r, n = held(id, inst, fence, ahead)
+  local r, n = held(id, instance_id, fencing_token, ahead)
   if not r then
     commit()
     return reply_with_claim(n, '', nil, how, queues, worker, lease)
   end
 
-  e = e or entry(r, inst)
-  if OUTCOME[5] then put_more(r, inst) end
-  remove_entry('leases', id .. '|' .. inst)
+  e = e or entry(r, instance_id)
+  if OUTCOME[5] then put_more(r, instance_id) end
+  remove_entry('leases', id .. '|' .. instance_id)
   if state == 'K' then
-    node_event(r, 'K', inst, e[6].fallback[1] .. '|' .. NODE[7])
+    node_event(r, 'K', instance_id, e[6].fallback[1] .. '|' .. NODE[7])
   else
-    node_event(r, 'c', inst, NODE[7])
+    node_event(r, 'c', instance_id, NODE[7])
   end
-  if get(r, 'r:' .. inst) then put(r, 'r:' .. inst, false) end
+  if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end
   add_live(r, e, -1)
   if owner then
     batches().done(r, owner, index, output)
   else
-    put_node(r, inst, n, state)
-    put(r, 'o:' .. inst, state == 'K' and 'null' or output)
-    if state == 'K' then put(r, 's:' .. inst, output) end
-    decide_what_follows(r, inst, e, state, NODE[7], NODE[8])
+    put_node(r, instance_id, n, state)
+    put(r, 'o:' .. instance_id, state == 'K' and 'null' or output)
+    if state == 'K' then put(r, 's:' .. instance_id, output) end
+    decide_what_follows(r, instance_id, e, state, NODE[7], NODE[8])
   end
   maybe_finish(r)
   local own = own_successor(r, how, queues)

@@ -1,6 +1,6 @@
 -- Adds events of a running node to the run's history: progress and custom events.
 -- KEYS clock
--- ARGV run inst fence, then kind (g progress | e custom) rest ...
+-- ARGV run instance_id fencing_token, then kind (g progress | e custom) rest ...
 -- RETURNS 1, or 0 when the node is no longer the caller's
 --@include base run joins graph loops measuring ending claiming
 

@@ -26,7 +26,7 @@ elseif live then
   examine_counts(r, defect)
   examine_nodes(r, defect)
   examine_timers(r, defect)
-  for _, inst in ipairs(lost) do fail_lost_node(r, inst) end
+  for _, instance_id in ipairs(lost) do fail_lost_node(r, instance_id) end
   if r.live == 0 and r.st ~= 'scheduled' then defect('nothing-live', '', function() end_stalled(r) end) end
 end
 if fix then commit() end

@@ -14,17 +14,17 @@ local function is_readable(place, entry)
     local kind = redis.call('TYPE', B .. entry).ok
     return kind == 'none' or kind == (TYPES[string.match(entry, '^%a+')] or 'zset')
   end
-  local id, inst = entry, ''
+  local id, instance_id = entry, ''
   if place == 'timers' then
-    id, inst = string.match(entry, '^%a|([^|]+)|(.*)$')
+    id, instance_id = string.match(entry, '^%a|([^|]+)|(.*)$')
   elseif place ~= 'run' and string.sub(place, 1, 6) ~= 'ended:' then
-    id, inst = string.match(entry, '^([^|]+)|(.+)$')
+    id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
   end
   if not id then return redis.call('ZSCORE', B .. place, entry) == false end
   forget_runs()
   return (pcall(function()
     local r = load_run(id)
-    if r and inst ~= '' then node_state(r, inst) end
+    if r and instance_id ~= '' then node_state(r, instance_id) end
   end))
 end
 

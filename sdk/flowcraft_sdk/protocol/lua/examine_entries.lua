@@ -7,16 +7,16 @@
 local name, first, count, fix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local kind, which = string.match(name, '^(%a+):?(.*)$')
 
-local function node_letter(id, inst)
-  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'n:' .. inst)
+local function node_letter(id, instance_id)
+  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'n:' .. instance_id)
   if not v[1] or TERMINAL[v[1]] or not v[2] then return nil end
   return string.sub(v[2], 1, 1), v[2]
 end
 
 local TIMERS = {
-  T = function(id, inst) return node_letter(id, inst) == 'T' end,
-  W = function(id, inst) return node_letter(id, inst) == 'W' end,
-  p = function(id, inst) return node_letter(id, inst) == 'R' or node_letter(id, inst) == 'L' end,
+  T = function(id, instance_id) return node_letter(id, instance_id) == 'T' end,
+  W = function(id, instance_id) return node_letter(id, instance_id) == 'W' end,
+  p = function(id, instance_id) return node_letter(id, instance_id) == 'R' or node_letter(id, instance_id) == 'L' end,
   d = function(_, _, v) return not TERMINAL[v[1]] end,
   g = function(_, _, v) return not TERMINAL[v[1]] and v[2] end,
   c = function(_, _, v) return not TERMINAL[v[1]] and v[3] end,
@@ -25,20 +25,20 @@ local TIMERS = {
 
 local CHECKS = {
   ready = function(entry)
-    local id, inst = string.match(entry, '^([^|]+)|(.+)$')
+    local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
     local letter, v
-    if id then letter, v = node_letter(id, inst) end
+    if id then letter, v = node_letter(id, instance_id) end
     return letter == 'R' and string.match(v, '^R|%d+|%d+|%d+|%d+|(.*)$') == which
   end,
   leases = function(entry)
-    local id, inst = string.match(entry, '^([^|]+)|(.+)$')
-    return id and node_letter(id, inst) == 'L'
+    local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
+    return id and node_letter(id, instance_id) == 'L'
   end,
   timers = function(entry)
-    local what, id, inst = string.match(entry, '^(%a)|([^|]+)|(.*)$')
+    local what, id, instance_id = string.match(entry, '^(%a)|([^|]+)|(.*)$')
     if not what or not TIMERS[what] then return false end
     local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'stop', 'todo')
-    return v[1] and TIMERS[what](id, inst, v)
+    return v[1] and TIMERS[what](id, instance_id, v)
   end,
   dead = function(entry)
     local id = string.match(entry, '^([^|]+)|.+$')

@@ -1,10 +1,10 @@
 -- Says whom a signal would reach, so that it can be checked before it is sent. Changes nothing.
 -- KEYS clock
 -- ARGV run path ('' when exactly one node waits) signal_id early (1: the node need not wait yet | 0)
--- RETURNS {found, path, run, inst, plan, details of the wait or nil} | {duplicate, path} | {missing} | {ended, status}
+-- RETURNS {found, path, run, instance_id, plan, details of the wait or nil} | {duplicate, path} | {missing} | {ended, status}
 --   | {not-waiting, status, waiting path ...}
 --@include base run joins graph loops measuring ending stopping waits
 
 local to, refusal = addressee(ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1')
 if not to then return refusal end
-return {'found', to.path, to.run.id, to.inst, to.run.plan, to.waits and get(to.run, 'w:' .. to.inst)}
+return {'found', to.path, to.run.id, to.instance_id, to.run.plan, to.waits and get(to.run, 'w:' .. to.instance_id)}

@@ -2,7 +2,7 @@
 -- A bounded slice of the leases is looked at in a call.
 -- KEYS clock
 -- ARGV worker first count max_crashes evidence (1: what follows is all that the process executed when it ended | 0: not
---   known), then run inst fence ...
+--   known), then run instance_id fencing_token ...
 -- RETURNS {position of the next slice, -1 when there is none; how many nodes were given up}
 --@include base run joins graph loops measuring ending stopping claiming batch failing losing
 
@@ -13,18 +13,18 @@ for i = 6, #ARGV, 3 do executed[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
 local members, lost = redis.call('ZRANGE', LEASES, first, first + count_ - 1), 0
 
 local function give_up(member)
-  local id, inst = string.match(member, '^([^|]+)|(.+)$')
+  local id, instance_id = string.match(member, '^([^|]+)|(.+)$')
   local r = id and load_run(id)
-  local n = r and not TERMINAL[r.st] and node_state(r, inst)
+  local n = r and not TERMINAL[r.st] and node_state(r, instance_id)
   if n and n.s == 'L' and string.match(n.more, '^[^!]*') == worker then
     drop(r, 'leases', member)
     lost = lost + 1
     if plan_gone(r) then
-      lose_plan(r, inst)
+      lose_plan(r, instance_id)
     elseif ARGV[5] == '1' then
-      lose_node(r, inst, n, max_crashes, executed[member] == tostring(n.claims))
+      lose_node(r, instance_id, n, max_crashes, executed[member] == tostring(n.claims))
     else
-      lose_node(r, inst, n, max_crashes)
+      lose_node(r, instance_id, n, max_crashes)
     end
     commit()
   end

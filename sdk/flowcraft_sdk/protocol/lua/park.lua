@@ -1,42 +1,42 @@
 -- Parks a claimed node until something outside it happens: a signal, a time, the items of its batch.
 -- KEYS clock
--- ARGV run inst fence kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON; of a batch
+-- ARGV run instance_id fencing_token kind (signal|timer|webhook|batch) due_ms ('' for none: relative to now) details (JSON; of a batch
 --   its input, which its fallback gets when an item fails, or null)
 --   A node whose signal came before is ready again in the same commit.
 -- RETURNS {ok} | {stale|already} | {stopping}
 --@include base run joins graph loops measuring ending claiming batch
 
-local id, inst, kind = ARGV[1], ARGV[2], ARGV[4]
-local r, n = held(id, inst, tonumber(ARGV[3]))
+local id, instance_id, kind = ARGV[1], ARGV[2], ARGV[4]
+local r, n = held(id, instance_id, tonumber(ARGV[3]))
 if not r then
   commit()
   return {n}
 end
-drop(r, 'leases', id .. '|' .. inst)
-if r.stop or needless(r, inst) then
-  cancel_node(r, inst, n)
+drop(r, 'leases', id .. '|' .. instance_id)
+if r.stop or needless(r, instance_id) then
+  cancel_node(r, instance_id, n)
   maybe_finish(r)
   commit()
   return {'stopping'}
 end
-put_node(r, inst, n, 'W', kind)
+put_node(r, instance_id, n, 'W', kind)
 r.park = r.park + 1
 local details = ARGV[6]
 if kind == 'batch' and details ~= 'null' then
-  put(r, 'x:' .. inst .. '>fallback', details)
+  put(r, 'x:' .. instance_id .. '>fallback', details)
   details = 'null'
 end
-put(r, 'w:' .. inst, details)
-node_event(r, 'w', inst, kind)
-local early = (kind == 'signal' or kind == 'webhook') and get(r, 'ep:' .. inst)
+put(r, 'w:' .. instance_id, details)
+node_event(r, 'w', instance_id, kind)
+local early = (kind == 'signal' or kind == 'webhook') and get(r, 'ep:' .. instance_id)
 if early then
-  put(r, 'v:' .. inst, early)
-  ready_with(r, inst, node_state(r, inst), {'signal', get(r, 'ea:' .. inst) or ''})
-  put(r, 'ep:' .. inst, false)
-  put(r, 'ea:' .. inst, false)
+  put(r, 'v:' .. instance_id, early)
+  ready_with(r, instance_id, node_state(r, instance_id), {'signal', get(r, 'ea:' .. instance_id) or ''})
+  put(r, 'ep:' .. instance_id, false)
+  put(r, 'ea:' .. instance_id, false)
 elseif ARGV[5] ~= '' then
-  redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV[5]), 'W|' .. id .. '|' .. inst)
+  redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV[5]), 'W|' .. id .. '|' .. instance_id)
 end
-if kind == 'batch' then batches().open(r, inst) end
+if kind == 'batch' then batches().open(r, instance_id) end
 commit()
 return {'ok'}

@@ -1,28 +1,28 @@
 -- Hands a claimed node back unrun, so that another worker (or this one, later) takes it. Counts as no attempt.
 -- KEYS clock
--- ARGV run inst fence delay_ms
+-- ARGV run instance_id fencing_token delay_ms
 -- RETURNS {ok} | {stale|already}
 --@include base run joins graph loops measuring ending claiming
 
-local id, inst, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local r, n = held(id, inst, tonumber(ARGV[3]))
+local id, instance_id, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local r, n = held(id, instance_id, tonumber(ARGV[3]))
 if not r then
   commit()
   return {n}
 end
-drop(r, 'leases', id .. '|' .. inst)
-local queue = entry(r, inst)[5]
+drop(r, 'leases', id .. '|' .. instance_id)
+local queue = entry(r, instance_id)[5]
 if r.stop then
-  cancel_node(r, inst, n)
+  cancel_node(r, instance_id, n)
   maybe_finish(r)
 else
-  node_event(r, 'h', inst, n.more)
+  node_event(r, 'h', instance_id, n.more)
   n.s = nil -- it has not begun
-  put_node(r, inst, n, delay > 0 and 'T' or 'R', queue)
+  put_node(r, instance_id, n, delay > 0 and 'T' or 'R', queue)
   if delay > 0 then
-    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. inst)
+    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. instance_id)
   else
-    r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+    r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
   end
 end
 commit()

@@ -1,23 +1,23 @@
 -- Renews the leases of the nodes that a worker really runs, and says which of them to give up.
 -- KEYS clock
--- ARGV worker lease_ms, then run inst fence ...
--- RETURNS a list of run, inst, lost|stopping for the nodes that are no longer the worker's or whose run stops
+-- ARGV worker lease_ms, then run instance_id fencing_token ...
+-- RETURNS a list of run, instance_id, lost|stopping for the nodes that are no longer the worker's or whose run stops
 --@include base run
 
 allow_when_full()
 local told = {}
 write_beside('ZADD', 'workers', NOW, ARGV[1])
 for i = 3, #ARGV, 3 do
-  local id, inst = ARGV[i], ARGV[i + 1]
-  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'n:' .. inst, 'stop')
+  local id, instance_id = ARGV[i], ARGV[i + 1]
+  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'n:' .. instance_id, 'stop')
   local s, claims = string.match(v[1] or '', '^(%a)|%d+|(%d+)')
   if s == 'L' and claims == ARGV[i + 2] then
-    redis.call('ZADD', B .. 'leases', NOW + tonumber(ARGV[2]), id .. '|' .. inst)
+    redis.call('ZADD', B .. 'leases', NOW + tonumber(ARGV[2]), id .. '|' .. instance_id)
     if v[2] then
-      told[#told + 1] = id; told[#told + 1] = inst; told[#told + 1] = 'stopping'
+      told[#told + 1] = id; told[#told + 1] = instance_id; told[#told + 1] = 'stopping'
     end
   else
-    told[#told + 1] = id; told[#told + 1] = inst; told[#told + 1] = 'lost'
+    told[#told + 1] = id; told[#told + 1] = instance_id; told[#told + 1] = 'lost'
   end
 end
 return told

@@ -9,18 +9,18 @@
 local signal_id, action, payload = ARGV[3], ARGV[4], ARGV[5]
 local to, refusal = addressee(ARGV[1], ARGV[2], signal_id, ARGV[6] == '1')
 if not to then return refusal end
-local r, inst = to.run, to.inst
-if not to.waits and get(r, 'ep:' .. inst) then return {'full', to.path, to.top.st} end
+local r, instance_id = to.run, to.instance_id
+if not to.waits and get(r, 'ep:' .. instance_id) then return {'full', to.path, to.top.st} end
 
 note_signal(to, signal_id)
-node_event(r, 'i', inst, action)
+node_event(r, 'i', instance_id, action)
 if to.waits then
-  put(r, 'v:' .. inst, payload)
-  drop(r, 'timers', 'W|' .. r.id .. '|' .. inst)
-  ready_with(r, inst, to.n, {'signal', action})
+  put(r, 'v:' .. instance_id, payload)
+  drop(r, 'timers', 'W|' .. r.id .. '|' .. instance_id)
+  ready_with(r, instance_id, to.n, {'signal', action})
 else
-  put(r, 'ep:' .. inst, payload)
-  put(r, 'ea:' .. inst, action)
+  put(r, 'ep:' .. instance_id, payload)
+  put(r, 'ea:' .. instance_id, action)
 end
 commit()
 return {to.waits and 'ok' or 'kept', to.path}

@@ -66,7 +66,7 @@ local function begin_straight()
     record[#record + 1] = 'R|1|0|0|0|' .. e[5]
   end
   local k = B .. 'run:' .. id
-  for queue, insts in pairs(waiting) do enqueue(id, queue, insts) end -- first: if that fails there is no run
+  for queue, instance_ids in pairs(waiting) do enqueue(id, queue, instance_ids) end -- first: if that fails there is no run
   write_fields_of(k, record)
   add_to_indexes(options, 'queued')
   if keeps_history() then redis.call('RPUSH', B .. 'events:' .. id, 'B|0||') end

@@ -1,6 +1,6 @@
 -- Starts a child run for a subflow node and parks the node until the child ends, in one commit.
 -- KEYS clock
--- ARGV run inst fence blueprint plan (the one that is taken for the current one, '' for any) max_depth timeout, then key value ... of the child's context
+-- ARGV run instance_id fencing_token blueprint plan (the one that is taken for the current one, '' for any) max_depth timeout, then key value ... of the child's context
 --   timeout: ms after which the child is stopped, 0 for never; its parent's deadline is its own as well
 -- The child's id is PARENT~NUMBER, which no user can give a run; a number whose id is taken all the same is passed over.
 -- RETURNS {ok, child run id} | {taken, child run id}: so are the next ones | {stale|already} | {no-blueprint} | {other-plan}: that plan is not, or no longer, the current one
@@ -8,8 +8,8 @@
 --@include base run joins graph loops measuring ending claiming recording creating
 
 local MOST_TAKEN = 1000 -- ids that are tried
-local id, inst, blueprint = ARGV[1], ARGV[2], ARGV[4]
-local r, n = held(id, inst, tonumber(ARGV[3]))
+local id, instance_id, blueprint = ARGV[1], ARGV[2], ARGV[4]
+local r, n = held(id, instance_id, tonumber(ARGV[3]))
 if not r then
   commit()
   return {n}
@@ -27,9 +27,9 @@ while is_taken(id .. '~' .. number) do
   if number > most then return {'taken', id .. '~' .. number - 1} end
 end
 
-drop(r, 'leases', id .. '|' .. inst)
-if r.stop or needless(r, inst) then
-  cancel_node(r, inst, n)
+drop(r, 'leases', id .. '|' .. instance_id)
+if r.stop or needless(r, instance_id) then
+  cancel_node(r, instance_id, n)
   maybe_finish(r)
   commit()
   return {'stopping'}
@@ -38,12 +38,12 @@ local deadline, timeout = tonumber(up[3]) or 0, tonumber(ARGV[7])
 if timeout > 0 and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
 local child_id = id .. '~' .. number
 put(r, 'kids', number)
-put(r, 'k:' .. child_id, inst)
-put(r, 'w:' .. inst, child_id)
-put_node(r, inst, n, 'W', 'subflow')
-node_event(r, 'w', inst, 'subflow')
+put(r, 'k:' .. child_id, instance_id)
+put(r, 'w:' .. instance_id, child_id)
+put_node(r, instance_id, n, 'W', 'subflow')
+node_event(r, 'w', instance_id, 'subflow')
 local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
-                          parent = id, parent_node = inst, root = up[1] or id, depth = depth,
+                          parent = id, parent_node = instance_id, root = up[1] or id, depth = depth,
                           deadline = deadline, start_at = 0}, 8)
 begin_run(child)
 commit()

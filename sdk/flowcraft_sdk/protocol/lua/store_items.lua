@@ -1,22 +1,22 @@
 -- Stores items of a batch beside the run, before the owner's commit opens them. May be called several times in a row.
 -- KEYS clock
--- ARGV run inst fence total limit first (index of the first item of this call; 0 begins anew), then items
+-- ARGV run instance_id fencing_token total limit first (index of the first item of this call; 0 begins anew), then items
 -- RETURNS {ok} | {stale|already}
 --@include base run joins graph loops measuring ending claiming batch
 
-local id, inst = ARGV[1], ARGV[2]
-local r, n = held(id, inst, tonumber(ARGV[3]))
+local id, instance_id = ARGV[1], ARGV[2]
+local r, n = held(id, instance_id, tonumber(ARGV[3]))
 if not r then
   commit()
   return {n}
 end
-local key, first = batch_key(id, inst), tonumber(ARGV[6])
+local key, first = batch_key(id, instance_id), tonumber(ARGV[6])
 if first == 0 then
   redis.call('DEL', key)
-  batches().put(r, inst, {total = tonumber(ARGV[4]), opened = 0, done = 0, limit = tonumber(ARGV[5])})
+  batches().put(r, instance_id, {total = tonumber(ARGV[4]), opened = 0, done = 0, limit = tonumber(ARGV[5])})
   local batches = get(r, 'batches') or ''
-  if not string.find('\n' .. batches .. '\n', '\n' .. inst .. '\n', 1, true) then
-    put(r, 'batches', batches == '' and inst or batches .. '\n' .. inst)
+  if not string.find('\n' .. batches .. '\n', '\n' .. instance_id .. '\n', 1, true) then
+    put(r, 'batches', batches == '' and instance_id or batches .. '\n' .. instance_id)
   end
 end
 for i = 7, #ARGV do redis.call('HSET', key, 'i:' .. (first + i - 7), ARGV[i]) end

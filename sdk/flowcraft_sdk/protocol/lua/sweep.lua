@@ -8,39 +8,39 @@
 local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local done, taken_over = 0, 0
 
-local function requeue(r, inst, n)
-  local queue = entry(r, inst)[5]
-  put_node(r, inst, n, 'R', queue)
-  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+local function requeue(r, instance_id, n)
+  local queue = entry(r, instance_id)[5]
+  put_node(r, instance_id, n, 'R', queue)
+  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
 end
 
-local function worker_lost(r, inst, n)
+local function worker_lost(r, instance_id, n)
   taken_over = taken_over + 1
-  lose_node(r, inst, n, max_crashes)
+  lose_node(r, instance_id, n, max_crashes)
 end
 
 local function lease_is_over(member)
-  local id, inst = string.match(member, '^([^|]+)|(.+)$')
+  local id, instance_id = string.match(member, '^([^|]+)|(.+)$')
   if not id then error('no entry of a node', 0) end
   local r = load_run(id)
-  local n = r and not TERMINAL[r.st] and node_state(r, inst)
+  local n = r and not TERMINAL[r.st] and node_state(r, instance_id)
   if n and n.s == 'L' then
-    if plan_gone(r) then lose_plan(r, inst) else worker_lost(r, inst, n) end
+    if plan_gone(r) then lose_plan(r, instance_id) else worker_lost(r, instance_id, n) end
   end
 end
 
 local function timer_is_due(member)
-  local kind, id, inst = string.match(member, '^(%a)|([^|]+)|(.*)$')
+  local kind, id, instance_id = string.match(member, '^(%a)|([^|]+)|(.*)$')
   if not id then error('no timer of a run', 0) end
   local r = load_run(id)
   if r and not TERMINAL[r.st] then
-    local n = inst ~= '' and node_state(r, inst)
+    local n = instance_id ~= '' and node_state(r, instance_id)
     if plan_gone(r) then
-      if kind ~= 'p' or n and (n.s == 'R' or n.s == 'L') then lose_plan(r, n and inst or '') end
+      if kind ~= 'p' or n and (n.s == 'R' or n.s == 'L') then lose_plan(r, n and instance_id or '') end
     elseif kind == 'T' and n and n.s == 'T' then
-      requeue(r, inst, n)
+      requeue(r, instance_id, n)
     elseif kind == 'W' and n and n.s == 'W' then
-      ready_with(r, inst, n, {'timer'})
+      ready_with(r, instance_id, n, {'timer'})
     elseif kind == 'b' and r.st == 'scheduled' then
       set_status(r, 'queued')
       begin_run(r)
@@ -81,8 +81,8 @@ work_off('timers', timer_is_due)
 local function wake(queue)
   if redis.call('LLEN', B .. 'q:' .. queue) > 0 then return end
   local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
-  local id, inst = string.match(first or '', '^([^|]+)|(.+)$')
-  if id then redis.call('LPUSH', B .. 'q:' .. queue, message(id, inst)) end
+  local id, instance_id = string.match(first or '', '^([^|]+)|(.+)$')
+  if id then redis.call('LPUSH', B .. 'q:' .. queue, message(id, instance_id)) end
 end
 for queue in string.gmatch(ARGV[4], '[^,]+') do
   local fine, problem = pcall(wake, queue)

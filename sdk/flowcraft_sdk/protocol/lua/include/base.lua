@@ -81,8 +81,8 @@ local function write_fields_of(key, pairs_)
 end
 
 -- Owner and index of an item of a batch (`node[7]`), nil for any other instance.
-local function item_of(inst)
-  if string.byte(inst, -1) == 93 then return string.match(inst, '^(.+)%[(%d+)%]$') end
+local function item_of(instance_id)
+  if string.byte(instance_id, -1) == 93 then return string.match(instance_id, '^(.+)%[(%d+)%]$') end
 end
 
 -- The hash with the items and results of a batch. Run ids hold no '|', so no run and owner share a key with another pair.
@@ -115,25 +115,25 @@ local function add_events(id, events)
   end
 end
 
-local function message(id, inst)
-  if not string.find(inst, '[%c"\\]') then -- as nearly always: no other character has to be written in another way
-    return '["' .. id .. '/' .. inst .. '","flowcraft.work",["' .. id .. '","' .. inst .. '",0]]'
+local function message(id, instance_id)
+  if not string.find(instance_id, '[%c"\\]') then -- as nearly always: no other character has to be written in another way
+    return '["' .. id .. '/' .. instance_id .. '","flowcraft.work",["' .. id .. '","' .. instance_id .. '",0]]'
   end
-  return cjson.encode({id .. '/' .. inst, 'flowcraft.work', {id, inst, 0}})
+  return cjson.encode({id .. '/' .. instance_id, 'flowcraft.work', {id, instance_id, 0}})
 end
 
 -- Puts ready nodes where workers find them, and wakes as many as sleep. A message is a hint: losing it loses no work.
-local function enqueue(id, queue, insts)
+local function enqueue(id, queue, instance_ids)
   local members, wake = {}, B .. 'q:' .. queue
-  for i, inst in ipairs(insts) do
+  for i, instance_id in ipairs(instance_ids) do
     members[#members + 1] = NOW
-    members[#members + 1] = id .. '|' .. inst
-    if i % 1000 == 0 or i == #insts then
+    members[#members + 1] = id .. '|' .. instance_id
+    if i % 1000 == 0 or i == #instance_ids then
       redis.call('ZADD', B .. 'ready:' .. queue, unpack(members)) -- 2,000 at most
       members = {}
     end
   end
   local messages = {}
-  for i = 1, math.min(#insts, 64 - redis.call('LLEN', wake)) do messages[i] = message(id, insts[i]) end
+  for i = 1, math.min(#instance_ids, 64 - redis.call('LLEN', wake)) do messages[i] = message(id, instance_ids[i]) end
   if #messages > 0 then redis.call('LPUSH', wake, unpack(messages)) end -- 64 at most
 end

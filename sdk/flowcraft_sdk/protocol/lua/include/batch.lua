@@ -35,10 +35,10 @@ local function batches()
     local claims = node_state(r, owner).claims * FENCES
     local most = b.opened + 500 -- in one call; each item that is done makes further ones ready
     while not r.stop and b.opened < math.min(b.total, most) and b.opened - b.done < b.limit do
-      local inst = owner .. '[' .. b.opened .. ']'
-      put_node(r, inst, {attempt = 1, claims = claims, crashes = 0}, 'R', e[5])
+      local instance_id = owner .. '[' .. b.opened .. ']'
+      put_node(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, 'R', e[5])
       add_live(r, e, 1)
-      r.fired[#r.fired + 1] = {inst = inst, queue = e[5]}
+      r.fired[#r.fired + 1] = {instance_id = instance_id, queue = e[5]}
       b.opened = b.opened + 1
     end
     put_record(r, owner, b)

@@ -6,26 +6,26 @@ local function own_successor(r, how, queues)
   for _, f in ipairs(r.fired) do
     if not f.claimed and serves(queues, f.queue) then
       f.claimed = true
-      return {r.id, f.inst}
+      return {r.id, f.instance_id}
     end
   end
 end
 
--- The node that the caller holds under `fence`, or nil and why not: 'stale' or 'already' (its own earlier call was applied).
+-- The node that the caller holds under `fencing_token`, or nil and why not: 'stale' or 'already' (its own earlier call was applied).
 -- `fields`: what else of the run is going to be needed.
-local function held(id, inst, fence, fields)
+local function held(id, instance_id, fencing_token, fields)
   fields = fields or {}
-  fields[#fields + 1] = 'n:' .. inst
-  fields[#fields + 1] = 'r:' .. inst
-  fields[#fields + 1] = 't:' .. inst
+  fields[#fields + 1] = 'n:' .. instance_id
+  fields[#fields + 1] = 'r:' .. instance_id
+  fields[#fields + 1] = 't:' .. instance_id
   local r = load_run(id, fields)
-  local n = r and node_state(r, inst)
-  if n and n.s == 'L' and n.claims == fence and not TERMINAL[r.st] then
+  local n = r and node_state(r, instance_id)
+  if n and n.s == 'L' and n.claims == fencing_token and not TERMINAL[r.st] then
     if not plan_gone(r) then return r, n end
-    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. inst) -- the sweeper fails the run
+    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. instance_id) -- the sweeper fails the run
     return nil, 'stale'
   end
-  if n and n.claims == fence and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
+  if n and n.claims == fencing_token and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
   allow_when_full()
   count('stale')
   return nil, 'stale'

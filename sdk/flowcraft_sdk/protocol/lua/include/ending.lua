@@ -2,11 +2,11 @@
 
 local finish
 
-local function unqueue(r, inst, n)
-  local member = r.id .. '|' .. inst
+local function unqueue(r, instance_id, n)
+  local member = r.id .. '|' .. instance_id
   if n.s == 'R' then
     drop(r, 'ready:' .. n.more, member)
-    for _, f in ipairs(r.fired) do if f.inst == inst then f.claimed = true end end
+    for _, f in ipairs(r.fired) do if f.instance_id == instance_id then f.claimed = true end end
   elseif n.s == 'L' then
     drop(r, 'leases', member)
   else
@@ -15,13 +15,13 @@ local function unqueue(r, inst, n)
 end
 
 -- Ends a live node as cancelled.
-local function cancel_node(r, inst, n)
-  unqueue(r, inst, n)
+local function cancel_node(r, instance_id, n)
+  unqueue(r, instance_id, n)
   if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
-  put_node(r, inst, n, 'X')
-  node_event(r, 'x', inst)
+  put_node(r, instance_id, n, 'X')
+  node_event(r, 'x', instance_id)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
-  add_live(r, entry(r, inst), -1)
+  add_live(r, entry(r, instance_id), -1)
 end
 
 local function maybe_finish(r)
@@ -29,17 +29,17 @@ local function maybe_finish(r)
   if r.live == 0 and not r.stopping and not TERMINAL[r.st] then finish(r) end
 end
 
-local function ready_with(r, inst, n, attached)
+local function ready_with(r, instance_id, n, attached)
   if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
-  local queue = entry(r, inst)[5]
-  put(r, 'r:' .. inst, cjson.encode(attached))
-  put_node(r, inst, n, 'R', queue)
-  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+  local queue = entry(r, instance_id)[5]
+  put(r, 'r:' .. instance_id, cjson.encode(attached))
+  put_node(r, instance_id, n, 'R', queue)
+  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
 end
 
 -- Whether nobody will hear of a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
-local function needless(r, inst)
-  local owner = entry(r, inst)[6].owner
+local function needless(r, instance_id)
+  local owner = entry(r, instance_id)[6].owner
   while owner do
     local n = node_state(r, owner)
     if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return true end
@@ -60,16 +60,16 @@ end
 -- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
 local function tell_parent(child)
   local p = load_related(child.par)
-  local inst = get(child, 'pn') -- false: started for this parent, by none of its nodes
-  if not p or not inst or TERMINAL[p.st] then return end
-  local n = node_state(p, inst)
-  if not n or n.s ~= 'W' or get(p, 'w:' .. inst) ~= child.id then return end
+  local instance_id = get(child, 'pn') -- false: started for this parent, by none of its nodes
+  if not p or not instance_id or TERMINAL[p.st] then return end
+  local n = node_state(p, instance_id)
+  if not n or n.s ~= 'W' or get(p, 'w:' .. instance_id) ~= child.id then return end
   if p.stop then
-    cancel_node(p, inst, n)
+    cancel_node(p, instance_id, n)
     if not p.stopping then maybe_finish(p) end
     return
   end
-  ready_with(p, inst, n, {'child', child.id, child.st})
+  ready_with(p, instance_id, n, {'child', child.id, child.st})
 end
 
 local function change_status(r, st)

@@ -32,8 +32,8 @@ local function mend_record(id, fix, defect)
   local r = load_run(id)
   for _, field in ipairs(redis.call('HKEYS', k)) do
     if string.sub(field, 1, 2) == 'n:' and not pcall(node_state, r, string.sub(field, 3)) then
-      local inst = string.sub(field, 3)
-      lost[#lost + 1] = inst
+      local instance_id = string.sub(field, 3)
+      lost[#lost + 1] = instance_id
       defect('field-broken', field, function() put(r, field, 'L|1|0|0|0|') end)
     end
   end
@@ -41,17 +41,17 @@ local function mend_record(id, fix, defect)
 end
 
 -- Fails a node of which nobody knows any more how it stood.
-local function fail_lost_node(r, inst)
-  local n = node_state(r, inst)
+local function fail_lost_node(r, instance_id)
+  local n = node_state(r, instance_id)
   if TERMINAL[r.st] or n.s ~= 'L' then return end
-  drop(r, 'leases', r.id .. '|' .. inst)
-  fail_node(r, inst, n, cjson.encode({type = 'RecordBroken', node = inst, attempt = 1, retryable = false, at = NOW,
+  drop(r, 'leases', r.id .. '|' .. instance_id)
+  fail_node(r, instance_id, n, cjson.encode({type = 'RecordBroken', node = instance_id, attempt = 1, retryable = false, at = NOW,
     message = 'something else had been written over the state of this node in Redis; start the run again'}), nil, true)
 end
 
 local function first_live(r)
   local first
-  each_node(r, function(inst, n) if LIVE[n.s] and not first then first = inst end end)
+  each_node(r, function(instance_id, n) if LIVE[n.s] and not first then first = instance_id end end)
   return first
 end
 
@@ -97,8 +97,8 @@ local function examine_parent(r, defect)
   end
 end
 
-local function child_status(r, inst)
-  local child = get(r, 'w:' .. inst)
+local function child_status(r, instance_id)
+  local child = get(r, 'w:' .. instance_id)
   local st = child and redis.pcall('HGET', B .. 'run:' .. child, 'st')
   return type(st) == 'string' and st, child or '' -- what is no record of a run is as good as gone
 end
@@ -106,33 +106,33 @@ end
 -- The counters of live and parked nodes, against the nodes themselves.
 local function examine_counts(r, defect)
   local live, parked = r.todo and 1 or 0, 0
-  each_node(r, function(inst, n)
+  each_node(r, function(instance_id, n)
     if LIVE[n.s] then live = live + 1 end
-    if n.s == 'W' and (n.more ~= 'subflow' or child_status(r, inst) == 'waiting') then parked = parked + 1 end
+    if n.s == 'W' and (n.more ~= 'subflow' or child_status(r, instance_id) == 'waiting') then parked = parked + 1 end
   end)
   if live ~= r.live then defect('live-count', r.live .. ' for ' .. live, function() r.live = live end) end
   if parked ~= r.park then defect('park-count', r.park .. ' for ' .. parked, function() r.park = parked end) end
 end
 
-local function timer(r, kind, inst, at)
-  redis.call('ZADD', B .. 'timers', at, kind .. '|' .. r.id .. '|' .. inst)
+local function timer(r, kind, instance_id, at)
+  redis.call('ZADD', B .. 'timers', at, kind .. '|' .. r.id .. '|' .. instance_id)
 end
 
-local function examine_waiting(r, inst, n, defect)
-  local member = r.id .. '|' .. inst
+local function examine_waiting(r, instance_id, n, defect)
+  local member = r.id .. '|' .. instance_id
   if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', 'W|' .. member) then
-    defect('timer-missing', inst, function() timer(r, 'W', inst, NOW) end)
+    defect('timer-missing', instance_id, function() timer(r, 'W', instance_id, NOW) end)
   elseif n.more == 'batch' then
-    local b = batches().record(r, inst)
+    local b = batches().record(r, instance_id)
     if b and b.done == b.total then
-      defect('batch-unheard', inst, function() ready_with(r, inst, n, {'batch'}) end)
+      defect('batch-unheard', instance_id, function() ready_with(r, instance_id, n, {'batch'}) end)
     end
   elseif n.more == 'subflow' then
-    local st, child = child_status(r, inst)
+    local st, child = child_status(r, instance_id)
     if not st then
-      defect('child-missing', inst, function() ready_with(r, inst, n, {'child', child, 'failed'}) end)
+      defect('child-missing', instance_id, function() ready_with(r, instance_id, n, {'child', child, 'failed'}) end)
     elseif TERMINAL[st] then
-      defect('child-unheard', inst, function() ready_with(r, inst, n, {'child', child, st}) end)
+      defect('child-unheard', instance_id, function() ready_with(r, instance_id, n, {'child', child, st}) end)
     end
   end
 end
@@ -140,31 +140,31 @@ end
 local SILENCE = 60000 -- ms after which a worker that is not heard of runs nothing any more, whatever its leases say
 
 -- A lease that goes on though its worker is silent would hold the node until it runs out.
-local function examine_lease(r, inst, n, ends, defect)
+local function examine_lease(r, instance_id, n, ends, defect)
   local worker = string.match(n.more or '', '^[^!]*')
   if worker == '' or tonumber(ends) <= NOW + PATIENCE or NOW - r.cr - n.since < SILENCE then return end
   local seen = redis.pcall('ZSCORE', B .. 'workers', worker)
   if type(seen) == 'string' and NOW - tonumber(seen) < SILENCE then return end
-  defect('worker-silent', inst, function() redis.call('ZADD', LEASES, NOW + PATIENCE, r.id .. '|' .. inst) end)
+  defect('worker-silent', instance_id, function() redis.call('ZADD', LEASES, NOW + PATIENCE, r.id .. '|' .. instance_id) end)
 end
 
 -- Each live node has the entry by which somebody is going to take care of it.
 local function examine_nodes(r, defect)
-  each_node(r, function(inst, n)
-    local member = r.id .. '|' .. inst
+  each_node(r, function(instance_id, n)
+    local member = r.id .. '|' .. instance_id
     if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
-      defect('ready-not-queued', inst, function() r.fired[#r.fired + 1] = {inst = inst, queue = n.more} end)
+      defect('ready-not-queued', instance_id, function() r.fired[#r.fired + 1] = {instance_id = instance_id, queue = n.more} end)
     elseif n.s == 'L' then
       local ends = redis.call('ZSCORE', LEASES, member)
       if not ends then
-        defect('running-without-lease', inst, function() redis.call('ZADD', LEASES, NOW + PATIENCE, member) end)
+        defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + PATIENCE, member) end)
       else
-        examine_lease(r, inst, n, ends, defect)
+        examine_lease(r, instance_id, n, ends, defect)
       end
     elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
-      defect('timer-missing', inst, function() timer(r, 'T', inst, NOW) end)
+      defect('timer-missing', instance_id, function() timer(r, 'T', instance_id, NOW) end)
     elseif n.s == 'W' then
-      examine_waiting(r, inst, n, defect)
+      examine_waiting(r, instance_id, n, defect)
     end
   end)
 end

@@ -1,10 +1,10 @@
 -- A node that failed for good: to its fallback, or to the end of the run.
 
-local function mark_failed(r, inst, n)
-  put_node(r, inst, n, 'F')
+local function mark_failed(r, instance_id, n)
+  put_node(r, instance_id, n, 'F')
   put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
-  if not get(r, 'f1') then put(r, 'f1', inst) end
-  add_live(r, entry(r, inst), -1)
+  if not get(r, 'f1') then put(r, 'f1', instance_id) end
+  add_live(r, entry(r, instance_id), -1)
 end
 
 -- What failed nodes do to their run: it stops, or their edges are failed and other branches go on.
@@ -12,7 +12,7 @@ local function fail_run(r, failed)
   if plan_field(r, 'meta').onFailure ~= 'continue' then
     return stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
   end
-  for _, inst in ipairs(failed) do r.work[#r.work + 1] = {'e', string.match(inst, '^([^%[]+)'), 'f', 1, 1} end
+  for _, instance_id in ipairs(failed) do r.work[#r.work + 1] = {'e', string.match(instance_id, '^([^%[]+)'), 'f', 1, 1} end
 end
 
 -- No further items of a batch begin.
@@ -23,8 +23,8 @@ local function close_batch(r, owner)
 end
 
 -- Stops the child run of a node that does not wait for it any more.
-local function stop_child_of(r, inst)
-  local child = load_related(get(r, 'w:' .. inst))
+local function stop_child_of(r, instance_id)
+  local child = load_related(get(r, 'w:' .. instance_id))
   if not child or TERMINAL[child.st] then return end
   stop_related(child, function() stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
 end
@@ -37,11 +37,11 @@ local function fail_owner(r, owner, fail)
   r.park = r.park - 1
   fail(owner, n)
   if r.stop then return end
-  each_node(r, function(inst, other)
-    if (other.s ~= 'R' and other.s ~= 'T' and other.s ~= 'W') or not needless(r, inst) then return end
-    cancel_node(r, inst, other)
-    if other.s == 'W' and other.more == 'batch' then close_batch(r, inst) end
-    if other.s == 'W' and other.more == 'subflow' then stop_child_of(r, inst) end
+  each_node(r, function(instance_id, other)
+    if (other.s ~= 'R' and other.s ~= 'T' and other.s ~= 'W') or not needless(r, instance_id) then return end
+    cancel_node(r, instance_id, other)
+    if other.s == 'W' and other.more == 'batch' then close_batch(r, instance_id) end
+    if other.s == 'W' and other.more == 'subflow' then stop_child_of(r, instance_id) end
   end)
 end
 
@@ -50,10 +50,10 @@ local function fail_map(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'batch' then return end
   local prefix = owner .. '['
-  each_node(r, function(inst, item)
-    if string.sub(inst, 1, #prefix) ~= prefix then return end
-    if item.s == 'R' or item.s == 'T' or item.s == 'W' then cancel_node(r, inst, item) end
-    if item.s == 'W' and item.more == 'subflow' then stop_child_of(r, inst) end
+  each_node(r, function(instance_id, item)
+    if string.sub(instance_id, 1, #prefix) ~= prefix then return end
+    if item.s == 'R' or item.s == 'T' or item.s == 'W' then cancel_node(r, instance_id, item) end
+    if item.s == 'W' and item.more == 'subflow' then stop_child_of(r, instance_id) end
   end)
   close_batch(r, owner)
   r.park = r.park - 1
@@ -63,19 +63,19 @@ end
 -- `input` is what the fallback gets as its own input, nil if it was stored before, false if nobody here can tell: then the worker
 -- that claims the fallback finds out. `alone`: no fallback, whatever the plan says.
 local fail_node
-fail_node = function(r, inst, n, failure, input, alone)
-  local e = entry(r, inst)
-  put(r, 'f:' .. inst, failure)
-  node_event(r, 'f', inst, n.attempt .. '|' .. brief(failure))
-  local owner = string.match(inst, '^(.+)%[%d+%]$')
+fail_node = function(r, instance_id, n, failure, input, alone)
+  local e = entry(r, instance_id)
+  put(r, 'f:' .. instance_id, failure)
+  node_event(r, 'f', instance_id, n.attempt .. '|' .. brief(failure))
+  local owner = string.match(instance_id, '^(.+)%[%d+%]$')
   if owner and not r.stop and not e[6].gather then
-    put_node(r, inst, n, 'F')
+    put_node(r, instance_id, n, 'F')
     add_live(r, e, -1)
     fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
   if e[6].owner and not r.stop then
-    put_node(r, inst, n, 'F')
+    put_node(r, instance_id, n, 'F')
     add_live(r, e, -1)
     fail_owner(r, e[6].owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
@@ -84,12 +84,12 @@ fail_node = function(r, inst, n, failure, input, alone)
   if edge and not alone and not r.stop and not owner then
     local fb = node_state(r, edge[1])
     if not fb or fb.s ~= 'F' then
-      put_node(r, inst, n, 'W', 'fallback')
-      node_event(r, 'w', inst, 'fallback')
+      put_node(r, instance_id, n, 'W', 'fallback')
+      node_event(r, 'w', instance_id, 'fallback')
       r.park = r.park + 1
-      if input ~= nil then put(r, 'x:' .. inst .. '>fallback', input) end
+      if input ~= nil then put(r, 'x:' .. instance_id .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
-        ready_with(r, inst, node_state(r, inst),
+        ready_with(r, instance_id, node_state(r, instance_id),
                    {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
       else
         decide(r, edge, 't')
@@ -97,8 +97,8 @@ fail_node = function(r, inst, n, failure, input, alone)
       return maybe_finish(r)
     end
   end
-  mark_failed(r, inst, n)
-  local failed, i = {inst}, 1
+  mark_failed(r, instance_id, n)
+  local failed, i = {instance_id}, 1
   while failed[i] do -- what it was to stand in for has failed as well, and so on
     for _, source in ipairs(entry(r, failed[i])[6].fallbackOf or {}) do
       local waiting = node_state(r, source)

@@ -34,8 +34,8 @@ end
 local LOST = {'all', {}, {}, {}, 'default', NO_OPTIONS}
 
 -- The plan entry of an instance; items of a batch share the entry of their node, and that of a dynamic node is in its run.
-local function entry(r, inst)
-  local node = item_of(inst) or inst
+local function entry(r, instance_id)
+  local node = item_of(instance_id) or instance_id
   local e = plan_field(r, 'n:' .. node)
   if e then return e end
   local key = '|' .. r.id .. '|' .. node -- no plan begins so
@@ -85,10 +85,10 @@ local function iterations(r, e)
 end
 
 -- Notes something about a node: inside of loops along with the iterations, as `node#2`.
-local function node_event(r, kind, inst, rest)
+local function node_event(r, kind, instance_id, rest)
   if r.silent then return end
-  local its = iterations(r, entry(r, inst))
-  event(r, kind, its ~= '' and (inst .. '#' .. its) or inst, rest)
+  local its = iterations(r, entry(r, instance_id))
+  event(r, kind, its ~= '' and (instance_id .. '#' .. its) or instance_id, rest)
 end
 
 -- Counts live nodes of the run and of every loop around the node.
@@ -117,7 +117,7 @@ local function fire(r, node)
   local e = entry(r, node)
   put_node(r, node, fresh, 'R', e[5])
   add_live(r, e, 1)
-  r.fired[#r.fired + 1] = {inst = node, queue = e[5], n = fresh}
+  r.fired[#r.fired + 1] = {instance_id = node, queue = e[5], n = fresh}
 end
 
 -- Skips a node; `mark` (d or f) is what its own edges become.

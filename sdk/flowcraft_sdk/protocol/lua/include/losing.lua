@@ -27,8 +27,8 @@ local function had_company(worker, member)
   if #members == MOST_LEASES then found = true end
   for _, other in ipairs(members) do
     if found then break end
-    local id, inst = string.match(other, '^([^|]+)|(.+)$')
-    local state = other ~= member and id and redis.pcall('HGET', B .. 'run:' .. id, 'n:' .. inst)
+    local id, instance_id = string.match(other, '^([^|]+)|(.+)$')
+    local state = other ~= member and id and redis.pcall('HGET', B .. 'run:' .. id, 'n:' .. instance_id)
     found = type(state) == 'string' and string.match(state, '^L|%d+|%d+|%d+|%d+|([^!]*)') == worker
   end
   if found and worker ~= '' then redis.call('SET', B .. 'lost:' .. worker, 1, 'EX', 3600) end
@@ -37,27 +37,27 @@ local function had_company(worker, member)
 end
 
 -- A node was given up with its worker. executed: whether it was executed when the process died, nil if that is not known.
-local function lose_node(r, inst, n, max_crashes, executed)
+local function lose_node(r, instance_id, n, max_crashes, executed)
   local worker, group = string.match(n.more, '^([^!]*)!?(%d*)$')
-  local alone = group == '1' or (group == '' and not had_company(worker, r.id .. '|' .. inst))
-  local points = tonumber(get(r, 'q:' .. inst) or 0) + (executed == nil and 2 or 1)
+  local alone = group == '1' or (group == '' and not had_company(worker, r.id .. '|' .. instance_id))
+  local points = tonumber(get(r, 'q:' .. instance_id) or 0) + (executed == nil and 2 or 1)
   if executed or group == '1' then points = math.max(points, ALONE) end
   if alone then n.crashes = n.crashes + 1 end
-  node_event(r, 't', inst, n.crashes .. '|' .. worker)
+  node_event(r, 't', instance_id, n.crashes .. '|' .. worker)
   if r.stop then
-    cancel_node(r, inst, n)
+    cancel_node(r, instance_id, n)
     return maybe_finish(r)
   end
   if alone and n.crashes >= max_crashes then
-    write_beside('ZADD', 'dead', NOW, r.id .. '|' .. inst)
-    put(r, 'dead', (get(r, 'dead') or '') .. inst .. '\n')
-    local failure = cjson.encode({type = 'WorkerLost', node = inst, attempt = n.attempt, retryable = false, at = NOW,
+    write_beside('ZADD', 'dead', NOW, r.id .. '|' .. instance_id)
+    put(r, 'dead', (get(r, 'dead') or '') .. instance_id .. '\n')
+    local failure = cjson.encode({type = 'WorkerLost', node = instance_id, attempt = n.attempt, retryable = false, at = NOW,
       message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node alone (executor.maxCrashes)'})
-    return fail_node(r, inst, n, failure, false)
+    return fail_node(r, instance_id, n, failure, false)
   end
-  local queue = entry(r, inst)[5]
+  local queue = entry(r, instance_id)[5]
   if points >= APART then queue = apart(queue) end
-  put(r, 'q:' .. inst, points)
-  put_node(r, inst, n, 'R', queue)
-  r.fired[#r.fired + 1] = {inst = inst, queue = queue}
+  put(r, 'q:' .. instance_id, points)
+  put_node(r, instance_id, n, 'R', queue)
+  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
 end

@@ -54,7 +54,7 @@ local function remove_run(id)
   local v = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
   remove_from_indexes(id, v[1], v[3] or '', v[4])
   for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
-  for inst in string.gmatch(v[9] or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. inst) end
+  for instance_id in string.gmatch(v[9] or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. instance_id) end
   redis.call('UNLINK', k, B .. 'events:' .. id)
   write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(v[7]) or 0))
   if v[8] then redis.pcall('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end

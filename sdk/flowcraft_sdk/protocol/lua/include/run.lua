@@ -63,53 +63,53 @@ local function put_context(r, key, value)
   put(r, 'c:' .. key, value)
 end
 
-local function event(r, kind, inst, rest)
-  if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. (NOW - r.cr) .. '|' .. inst .. '|' .. (rest or '') end
+local function event(r, kind, instance_id, rest)
+  if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. (NOW - r.cr) .. '|' .. instance_id .. '|' .. (rest or '') end
 end
 
 -- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation; of what completed at its first
 -- attempt and claim, as most nodes do, just `C|since|how long it took`. Of a node that has ended, `since` is when it first
 -- began, and `more` when it ended and, if it was, for how long it was parked.
-local function node_state(r, inst)
-  local v = get(r, 'n:' .. inst)
+local function node_state(r, instance_id)
+  local v = get(r, 'n:' .. instance_id)
   if not v then return nil end
   local s, attempt, claims, crashes, since, more = string.match(v, '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|?(.*)$')
   if not s then
     s, since = string.match(v, '^(C)|(%d+)|%d+$')
     attempt, claims, crashes = 1, 1, 0
   end
-  if not s then refuse_record(r.id, 'its field n:' .. inst .. ' is wrong') end
+  if not s then refuse_record(r.id, 'its field n:' .. instance_id .. ' is wrong') end
   return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}
 end
 
--- Keeps when a node first began and how long it was parked, while it does not run: `t:<inst>` is `began|parked`. Returns both;
+-- Keeps when a node first began and how long it was parked, while it does not run: `t:<instance_id>` is `began|parked`. Returns both;
 -- nil for a node that has not begun. `ends`: they are about to be kept with the node's last state.
-local function note_times(r, inst, n, ends)
+local function note_times(r, instance_id, n, ends)
   local runs = n.s == 'L'
   if not n.s or n.claims == 0 or not ends and not runs and n.s ~= 'W' then return nil, 0 end
-  local kept = not (runs and n.claims == 1) and get(r, 't:' .. inst)
+  local kept = not (runs and n.claims == 1) and get(r, 't:' .. instance_id)
   local began, parked = string.match(kept or '', '^(%d+)|(%d+)$')
   began, parked = began or runs and n.since or nil, tonumber(parked or 0)
   if n.s == 'W' and n.since then parked = parked + NOW - r.cr - n.since end
   if not ends and began then
-    put(r, 't:' .. inst, began .. '|' .. parked)
+    put(r, 't:' .. instance_id, began .. '|' .. parked)
   elseif kept then
-    put(r, 't:' .. inst, false)
+    put(r, 't:' .. instance_id, false)
   end
   return began, parked
 end
 
-local function put_node(r, inst, n, s, more)
+local function put_node(r, instance_id, n, s, more)
   local ends, now = s == 'C' or s == 'K' or s == 'F' or s == 'X', NOW - r.cr
-  local began, parked = note_times(r, inst, n, ends)
+  local began, parked = note_times(r, instance_id, n, ends)
   local head = s .. '|' .. (s == 'X' and not began and 0 or n.attempt) .. '|' .. n.claims .. '|' .. n.crashes .. '|'
   began = began or now
   if head == 'C|1|1|0|' and parked == 0 then
-    put(r, 'n:' .. inst, 'C|' .. began .. '|' .. now - began)
+    put(r, 'n:' .. instance_id, 'C|' .. began .. '|' .. now - began)
   elseif ends then
-    put(r, 'n:' .. inst, head .. began .. '|' .. now .. (parked > 0 and '|' .. parked or ''))
+    put(r, 'n:' .. instance_id, head .. began .. '|' .. now .. (parked > 0 and '|' .. parked or ''))
   else
-    put(r, 'n:' .. inst, more and (head .. now .. '|' .. more) or (head .. now))
+    put(r, 'n:' .. instance_id, more and (head .. now .. '|' .. more) or (head .. now))
   end
 end
 
@@ -149,12 +149,12 @@ local function enqueue_fired(r)
   for _, f in ipairs(r.fired) do
     if not f.claimed then
       queues = queues or {}
-      local insts = queues[f.queue] or {}
-      insts[#insts + 1] = f.inst
-      queues[f.queue] = insts
+      local instance_ids = queues[f.queue] or {}
+      instance_ids[#instance_ids + 1] = f.instance_id
+      queues[f.queue] = instance_ids
     end
   end
-  for queue, insts in pairs(queues or {}) do enqueue(r.id, queue, insts) end
+  for queue, instance_ids in pairs(queues or {}) do enqueue(r.id, queue, instance_ids) end
 end
 
 local function write_fields(r)

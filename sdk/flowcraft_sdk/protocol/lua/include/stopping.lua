@@ -8,9 +8,9 @@ local function each_node(r, visit)
   for field in pairs(r.d) do
     if string.sub(field, 1, 2) == 'n:' and not seen[field] then names[#names + 1] = string.sub(field, 3) end
   end
-  for _, inst in ipairs(names) do
-    local n = node_state(r, inst)
-    if n then visit(inst, n) end
+  for _, instance_id in ipairs(names) do
+    local n = node_state(r, instance_id)
+    if n then visit(instance_id, n) end
   end
 end
 
@@ -43,11 +43,11 @@ end
 local stop_run
 
 -- A run whose plan is no longer in Redis cannot go on: it fails as it stands, without looking at its graph.
-local function lose_plan(r, inst)
-  put(r, 'f:' .. inst, cjson.encode({type = 'PlanMissing', node = inst, attempt = 0, retryable = false, at = NOW,
+local function lose_plan(r, instance_id)
+  put(r, 'f:' .. instance_id, cjson.encode({type = 'PlanMissing', node = instance_id, attempt = 0, retryable = false, at = NOW,
     message = 'plan ' .. r.plan .. ' of blueprint ' .. r.bp .. ' is no longer in Redis; publish it again and start a new run'}))
   put(r, 'fn', 1)
-  put(r, 'f1', inst)
+  put(r, 'f1', instance_id)
   r.stop = 'fail'
   put(r, 'stop', 'fail')
   each_node(r, function(node, n)
@@ -55,12 +55,12 @@ local function lose_plan(r, inst)
     if child then stop_related(child, function() stop_run(child, 'cancel', 0) end) end
     if n.s == 'R' or n.s == 'L' or n.s == 'T' or n.s == 'W' then
       unqueue(r, node, n)
-      put_node(r, node, n, node == inst and 'F' or 'X')
+      put_node(r, node, n, node == instance_id and 'F' or 'X')
     end
   end)
   r.live, r.park, r.todo, r.work, r.touched = 0, 0, false, {}, {}
   put(r, 'todo', false)
-  event(r, 'f', inst, 0)
+  event(r, 'f', instance_id, 0)
   finish(r)
 end
 
@@ -80,11 +80,11 @@ local function visit_page(r, item, visit, visit_child)
     local kind = string.sub(field, 1, 2)
     if kind == 'n:' then
       if r.d[field] == nil then r.w[field] = value end
-      local inst = string.sub(field, 3)
-      local n = node_state(r, inst)
+      local instance_id = string.sub(field, 3)
+      local n = node_state(r, instance_id)
       if n then
         steps = steps + 2
-        visit(inst, n)
+        visit(instance_id, n)
       end
     elseif kind == 'k:' and value == '' then
       local child = load_related(string.sub(field, 3))
@@ -99,30 +99,30 @@ local function visit_changed(r, visit)
   for field in pairs(r.d) do
     if string.sub(field, 1, 2) == 'n:' then changed[#changed + 1] = string.sub(field, 3) end
   end
-  for _, inst in ipairs(changed) do
-    local n = node_state(r, inst)
-    if n then visit(inst, n) end
+  for _, instance_id in ipairs(changed) do
+    local n = node_state(r, instance_id)
+    if n then visit(instance_id, n) end
   end
 end
 
 -- What a stop does to a node. Returns whether a worker has to be told.
-local function stop_node(r, inst, n, grace)
+local function stop_node(r, instance_id, n, grace)
   if n.s == 'L' then return true end
   if n.s == 'W' and n.more == 'subflow' then
-    local child = load_related(get(r, 'w:' .. inst))
+    local child = load_related(get(r, 'w:' .. instance_id))
     local stops = child and not TERMINAL[child.st]
     if not stops or not stop_related(child, function() stop_child(r, child, grace, stop_run) end) then
-      cancel_node(r, inst, n)
+      cancel_node(r, instance_id, n)
     end
   elseif n.s == 'R' or n.s == 'T' or n.s == 'W' then
-    cancel_node(r, inst, n)
+    cancel_node(r, instance_id, n)
   end
 end
 
 WORK.x = function(r, item)
   local grace = item[3]
   r.stopping = true
-  visit_page(r, item, function(inst, n) stop_node(r, inst, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
+  visit_page(r, item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
   r.stopping = nil
 end
 
@@ -138,7 +138,7 @@ stop_run = function(r, why, grace)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
   local told = false
-  local function visit(inst, n) told = stop_node(r, inst, n, grace) or told end
+  local function visit(instance_id, n) told = stop_node(r, instance_id, n, grace) or told end
   if is_large(r) then
     visit_changed(r, visit)
     r.work[#r.work + 1] = {'x', '0', grace}
@@ -156,18 +156,18 @@ end
 -- The grace is over: what still runs is fenced off and the run ends.
 local force_stop
 
-local function end_node(r, inst, n)
+local function end_node(r, instance_id, n)
   if n.s == 'W' and n.more == 'subflow' then
-    local child = load_related(get(r, 'w:' .. inst))
-    if not child or not TERMINAL[child.st] and not stop_related(child, force_stop) then cancel_node(r, inst, n) end
+    local child = load_related(get(r, 'w:' .. instance_id))
+    if not child or not TERMINAL[child.st] and not stop_related(child, force_stop) then cancel_node(r, instance_id, n) end
   elseif n.s == 'L' or n.s == 'R' or n.s == 'T' or n.s == 'W' then
-    cancel_node(r, inst, n)
+    cancel_node(r, instance_id, n)
   end
 end
 
 WORK.o = function(r, item)
   r.stopping = true
-  visit_page(r, item, function(inst, n) end_node(r, inst, n) end, force_stop)
+  visit_page(r, item, function(instance_id, n) end_node(r, instance_id, n) end, force_stop)
   r.stopping = nil
 end
 
@@ -176,10 +176,10 @@ force_stop = function(r)
   if plan_gone(r) then return lose_plan(r, '') end
   r.stopping = true
   if is_large(r) then
-    visit_changed(r, function(inst, n) end_node(r, inst, n) end)
+    visit_changed(r, function(instance_id, n) end_node(r, instance_id, n) end)
     r.work[#r.work + 1] = {'o', '0'}
   else
-    each_node(r, function(inst, n) end_node(r, inst, n) end)
+    each_node(r, function(instance_id, n) end_node(r, instance_id, n) end)
     stop_companions(r, force_stop)
   end
   redis.call('PUBLISH', B .. 'control', r.id .. '|over')

@@ -39,7 +39,7 @@ local function fire_straight(outs, values, set)
 end
 
 -- Adds the outcome's context writes and edge values to the fields to be set.
-local function add_values(set, k, inst)
+local function add_values(set, k, instance_id)
   local at = 8
   for _ = 1, OUTCOME[5] do
     local key, before = OUTCOME[at], start_value(k, OUTCOME[at])
@@ -48,7 +48,7 @@ local function add_values(set, k, inst)
     at = at + 2
   end
   for _ = 1, OUTCOME[7] do
-    set[#set + 1], set[#set + 2] = 'x:' .. inst .. '>' .. OUTCOME[at], OUTCOME[at + 1]
+    set[#set + 1], set[#set + 2] = 'x:' .. instance_id .. '>' .. OUTCOME[at], OUTCOME[at + 1]
     at = at + 2
   end
 end
@@ -56,8 +56,8 @@ end
 -- What is to be read of the run: the record, the node, and from 11 on the joins that its edges lead to, without edges what
 -- an end depends on; and for each edge where its join is. Nil where this way does not apply. A target's own state is not
 -- read: outside of loops it waits for this edge, or for others as well.
-local function straight_fields(inst, outs, decisions)
-  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. inst, 'r:' .. inst, 'bp'}, {}
+local function straight_fields(instance_id, outs, decisions)
+  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp'}, {}
   for i, edge in ipairs(outs) do
     if edge[6] or edge[4] == 'any' or string.byte(decisions, i) ~= 116 then return nil end
     if #edge[3] > 1 then
@@ -84,26 +84,26 @@ local function hand_over(id, fired, set, now, how, queues)
       table.insert(rest[edge[5]], edge[1])
     end
   end
-  for queue, insts in pairs(rest or {}) do enqueue(id, queue, insts) end
+  for queue, instance_ids in pairs(rest or {}) do enqueue(id, queue, instance_ids) end
   return own
 end
 
 -- The edges to go by: the one that the call tells, or those of the plan's entry, if the node is an ordinary one.
-local function straight_edges(plan, inst)
+local function straight_edges(plan, instance_id)
   local follower = NODE[9]
   if follower == '-' then return {} end
   if follower ~= '' then return {{follower, tonumber(NODE[11]), NODE[12], 'all', NODE[10]}} end
-  local e = plan_entry(plan, inst)
+  local e = plan_entry(plan, instance_id)
   local o = e and e[6]
   if not e or type(e[3]) ~= 'table' or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
   return e[3]
 end
 
 -- Whether this way can apply to the node; its edges and what is to be read are worked out once.
-local function is_straight(plan, inst)
+local function is_straight(plan, instance_id)
   if NODE.straight == nil then
-    NODE.edges = NODE[6] == 'C' and not item_of(inst) and straight_edges(plan, inst)
-    if NODE.edges then NODE.fields, NODE.joins = straight_fields(inst, NODE.edges, NODE[8]) end
+    NODE.edges = NODE[6] == 'C' and not item_of(instance_id) and straight_edges(plan, instance_id)
+    if NODE.edges then NODE.fields, NODE.joins = straight_fields(instance_id, NODE.edges, NODE[8]) end
     NODE.straight = NODE.fields and true or false
   end
   return NODE.straight
@@ -140,37 +140,37 @@ local function complete_run(id, k, created, history, token, set, events)
 end
 
 local function straight()
-  local inst, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], NODE[4], NODE[5]
-  local id, fence, how, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
-  if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not is_straight(plan, inst) then return nil end
+  local instance_id, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], NODE[4], NODE[5]
+  local id, fencing_token, how, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
+  if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not is_straight(plan, instance_id) then return nil end
   local outs, k = NODE.edges, B .. 'run:' .. id
   local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `straight_edges`
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local claims, since = string.match(v[8] or '', '^L|%d+|(%d+)|%d+|(%d+)')
-  if claims ~= fence or claims ~= '1' then return nil end -- of what was claimed before, more is to be known
+  if claims ~= fencing_token or claims ~= '1' then return nil end -- of what was claimed before, more is to be known
   local now = string.format('%d', NOW - v[3])
-  local set = {'n:' .. inst, 'C|' .. since .. '|' .. now - since, 'o:' .. inst, output}
+  local set = {'n:' .. instance_id, 'C|' .. since .. '|' .. now - since, 'o:' .. instance_id, output}
   local fired = fire_straight(outs, v, set)
   local next_entry = fired and fired[1] and follower_entry(plan, fired[1])
   local last = fired and v[4] - 1 + #fired == 0
   if not fired or (fired[1] and not next_entry) or last and (outs[1] or v[11] or v[12] or v[13] or v[14]) then return nil end
 
-  if more then add_values(set, k, inst) end
+  if more then add_values(set, k, instance_id) end
   if #fired ~= 1 and not last then
     set[#set + 1] = 'live'
     set[#set + 1] = v[4] - 1 + #fired
   end
   if not last then tell(k) end
   local own = hand_over(id, fired, set, now, how, queues) -- fails if a queue is broken: then the lease stays
-  remove_entry('leases', id .. '|' .. inst)
-  local events = {'c|' .. now .. '|' .. inst .. '|' .. NODE[7]}
+  remove_entry('leases', id .. '|' .. instance_id)
+  local events = {'c|' .. now .. '|' .. instance_id .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], v[15], set, events)
     return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
   end
   if own then
     local entry = own == fired[1][1] and next_entry or plan_entry(plan, own)
-    local given = #entry[2] == 1 and entry[2][1] == 'o:' .. inst and output
+    local given = #entry[2] == 1 and entry[2][1] == 'o:' .. instance_id and output
     return {'ok', 'running', begin_node(id, own, entry, FRESH, {plan, v[10], v[3], v[7]}, false, worker, lease, set, events, given)}
   end
   write_fields_of(k, set)

@@ -1,6 +1,6 @@
 -- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
 -- Comes last in a call, when everything else has been written; see collecting.lua for when it writes.
--- Reply: {run, inst, plan, blueprint, attempt, fence, crashes, iterations, position, attached, edge value, value of each `reads`}
+-- Reply: {run, instance_id, plan, blueprint, attempt, fencing_token, crashes, iterations, position, attached, edge value, value of each `reads`}
 --   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
 
 -- Which incoming edge brought a node's input: the last taken one, or the back edge that began a loop's iteration.
@@ -34,15 +34,15 @@ local function iterations_of(k, loops)
 end
 
 -- Adds to the claim's reply what the node is to work on. given: what its only incoming edge brings, if that is known.
-local function add_inputs(reply, k, inst, e, given)
+local function add_inputs(reply, k, instance_id, e, given)
   local options = e[6] or {}
-  local owner, index = item_of(inst)
+  local owner, index = item_of(instance_id)
   if owner then
     reply[11] = redis.call('HGET', batch_key(reply[1], owner), 'i:' .. index)
     return
   end
   if #e[2] > 0 then
-    local position = bringing_edge(k, inst, e[2], options)
+    local position = bringing_edge(k, instance_id, e[2], options)
     local value = given or position > 0 and brought_value(k, e[2][position], options)
     if position > 0 and (not options.inputs or transforms(e[2][position])) then reply[9], reply[11] = position, value end
   end
@@ -57,21 +57,21 @@ local GROUP = ''
 
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
 -- n: {attempt, claims, crashes, since when it is ready} of the node; run: {plan, blueprint, created, history}.
-local function begin_node(id, inst, e, n, run, attached, worker, lease, set, events, given)
+local function begin_node(id, instance_id, e, n, run, attached, worker, lease, set, events, given)
   local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
-  set[#set + 1] = 'n:' .. inst
+  set[#set + 1] = 'n:' .. instance_id
   set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now .. '|' .. worker .. GROUP
-  add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. inst) -- first: a lease too many is harmless
+  add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. instance_id) -- first: a lease too many is harmless
   write_fields_of(k, set)
   local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
   if run[4] ~= 'off' then
     local began = n[1] .. '|' .. worker
     if attached then began = began .. '|' .. n[4] end -- what it waited for has come: no further attempt begins
-    events[#events + 1] = (attached and 'u|' or 's|') .. now .. '|' .. (its ~= '' and (inst .. '#' .. its) or inst) .. '|' .. began
+    events[#events + 1] = (attached and 'u|' or 's|') .. now .. '|' .. (its ~= '' and (instance_id .. '#' .. its) or instance_id) .. '|' .. began
     note(id, events)
   end
-  local reply = {id, inst, run[1], run[2], n[1], claims, n[3], its, 0, attached, false}
-  add_inputs(reply, k, inst, e, given)
+  local reply = {id, instance_id, run[1], run[2], n[1], claims, n[3], its, 0, attached, false}
+  add_inputs(reply, k, instance_id, e, given)
   return reply
 end
 
@@ -80,8 +80,8 @@ local FRESH = {'1', '0', '0', '0'}
 
 local entries_taken = {}
 
-local function plan_entry(plan, inst, k)
-  local node = item_of(inst) or inst
+local function plan_entry(plan, instance_id, k)
+  local node = item_of(instance_id) or instance_id
   local key = plan .. node
   if not entries_taken[key] then
     local text = redis.call('HGET', B .. 'plan:' .. plan, 'n:' .. node)
@@ -96,32 +96,32 @@ end
 
 -- The field that brings a node's input, if that can be told without looking at the run. An item's input lies elsewhere,
 -- and what its owner was brought is the whole list.
-local function sole_input(inst, e)
-  local field = #e[2] == 1 and not e[6] and not item_of(inst) and e[2][1]
+local function sole_input(instance_id, e)
+  local field = #e[2] == 1 and not e[6] and not item_of(instance_id) and e[2][1]
   return field and string.byte(field) ~= 63 and field
 end
 
 -- Claims a node if it is ready; false if not. `announced`: those who follow the run hear of this call anyway; `records`: of the
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
-local function take(id, inst, worker, lease, announced, records)
+local function take(id, instance_id, worker, lease, announced, records)
   local k, run, brings, v = B .. 'run:' .. id, records[id], nil, nil
-  local e = run and plan_entry(run[1], inst, k)
+  local e = run and plan_entry(run[1], instance_id, k)
   if e then
-    brings = sole_input(inst, e)
-    v = redis.call('HMGET', k, 'n:' .. inst, 'r:' .. inst, brings or 'st')
+    brings = sole_input(instance_id, e)
+    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, brings or 'st')
   else
-    v = redis.call('HMGET', k, 'n:' .. inst, 'r:' .. inst, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
+    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
     if not v[7] or TERMINAL[v[7]] or v[8] then return false end
     run = {v[3], v[4], v[5], v[6], v[7]}
   end
   local n = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
   if not n[1] then
-    if v[1] and not string.find(v[1], '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. inst .. ' is wrong') end
+    if v[1] and not string.find(v[1], '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. instance_id .. ' is wrong') end
     return false
   end
-  e = e or plan_entry(run[1], inst, k)
+  e = e or plan_entry(run[1], instance_id, k)
   if not e then -- the sweeper fails the run
-    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. inst)
+    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. instance_id)
     return false
   end
   records[id] = run
@@ -133,7 +133,7 @@ local function take(id, inst, worker, lease, announced, records)
     run[5] = 'running'
   end
   if not announced then tell(k) end
-  return begin_node(id, inst, e, n, run, v[2], worker, lease, set, {}, brings and v[3])
+  return begin_node(id, instance_id, e, n, run, v[2], worker, lease, set, {}, brings and v[3])
 end
 
 -- An error as a reply, or as one among others.
@@ -153,11 +153,11 @@ local function take_many(queues, count, worker, lease)
       failure = failure or popped.err and popped
       if not popped[1] then break end
       for i = 1, #popped, 2 do
-        local id, inst = string.match(popped[i], '^([^|]+)|(.+)$')
+        local id, instance_id = string.match(popped[i], '^([^|]+)|(.+)$')
         if failure then
           redis.call('ZADD', ready, popped[i + 1], popped[i])
         else
-          local fine, claim = pcall(take, id, inst, worker, lease, false, records)
+          local fine, claim = pcall(take, id, instance_id, worker, lease, false, records)
           if not fine then
             records[id or ''] = nil
             fine, failure = pcall(set_aside, 'ready:' .. queue, popped[i], claim)

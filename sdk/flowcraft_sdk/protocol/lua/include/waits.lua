@@ -8,9 +8,9 @@ local function is_wait(n)
 end
 
 -- The live child run that a subflow node waits for, or nil.
-local function child_of(r, inst, n)
+local function child_of(r, instance_id, n)
   if not n or n.s ~= 'W' or n.more ~= 'subflow' then return nil end
-  local child = load_related(get(r, 'w:' .. inst))
+  local child = load_related(get(r, 'w:' .. instance_id))
   if child and not TERMINAL[child.st] then return child end
 end
 
@@ -22,8 +22,8 @@ local function follow(r, path)
   while true do
     local at = string.find(path, '/', from, true)
     if not at then return nil end
-    local inst = string.sub(path, 1, at - 1)
-    local child = child_of(r, inst, node_state(r, inst))
+    local instance_id = string.sub(path, 1, at - 1)
+    local child = child_of(r, instance_id, node_state(r, instance_id))
     if child then return follow(child, string.sub(path, at + 1)) end
     from = at + 1
   end
@@ -37,14 +37,14 @@ local function waiting_paths(r)
     local run, way = pending[1][1], pending[1][2]
     table.remove(pending, 1)
     seen = seen + 1
-    each_node(run, function(inst, n)
+    each_node(run, function(instance_id, n)
       if is_wait(n) then
-        if #found == 0 then first = {run, inst} end
-        if #found < MOST_WAITS then found[#found + 1] = way .. inst end
+        if #found == 0 then first = {run, instance_id} end
+        if #found < MOST_WAITS then found[#found + 1] = way .. instance_id end
         return
       end
-      local child = child_of(run, inst, n)
-      if child then pending[#pending + 1] = {child, way .. inst .. '/'} end
+      local child = child_of(run, instance_id, n)
+      if child then pending[#pending + 1] = {child, way .. instance_id .. '/'} end
     end)
   end
   table.sort(found)
@@ -52,10 +52,10 @@ local function waiting_paths(r)
 end
 
 -- Whether a node may still come to wait: it has not been decided, or a loop around it may go round again.
-local function may_wait(r, inst, n)
+local function may_wait(r, instance_id, n)
   if r.stop then return false end
   if not n or n.s == 'P' or n.s == 'R' or n.s == 'L' or n.s == 'T' then return true end
-  local outermost = (entry(r, inst)[6].loops or {})[1]
+  local outermost = (entry(r, instance_id)[6].loops or {})[1]
   return n.s ~= 'W' and outermost ~= nil and loop_record(r, outermost).closed == ''
 end
 
@@ -87,7 +87,7 @@ end
 -- Notes that a signal has been taken, wherever it may be asked for again: in the run of the node, and in each run above it under
 -- the path from there. So it is recognised by each of its names, whatever becomes of the runs on the way.
 local function note_signal(to, signal_id)
-  local run, path = to.run, to.inst
+  local run, path = to.run, to.instance_id
   while run do
     if run == to.run or run == to.top then
       remember(run, 'sg:' .. signal_id)
@@ -105,7 +105,7 @@ local function note_signal(to, signal_id)
   end
 end
 
--- Finds whom a signal is for. Returns {path, run, inst, node state, waits = whether it waits}, or a reply that says why there
+-- Finds whom a signal is for. Returns {path, run, instance_id, node state, waits = whether it waits}, or a reply that says why there
 -- is nobody: {missing} | {duplicate, path} | {ended, status} | {not-waiting, status, waiting path ...}.
 local function addressee(id, path, signal_id, early)
   local r = load_run(id)
@@ -113,23 +113,23 @@ local function addressee(id, path, signal_id, early)
   local seen = known_signal(r, signal_id, path)
   if seen then return nil, {'duplicate', seen} end
   if TERMINAL[r.st] then return nil, {'ended', r.st} end
-  local run, inst
+  local run, instance_id
   if path == '' then
     local waiting
-    waiting, run, inst = waiting_paths(r)
+    waiting, run, instance_id = waiting_paths(r)
     if #waiting ~= 1 then return nil, {'not-waiting', r.st, unpack(waiting)} end -- MOST_WAITS at most
     path = waiting[1]
   else
-    run, inst = follow(r, path)
+    run, instance_id = follow(r, path)
   end
   if run and run ~= r then
     seen = get(run, 'sg:' .. signal_id)
-    if seen then return nil, {'duplicate', string.sub(path, 1, #path - #inst) .. seen} end
+    if seen then return nil, {'duplicate', string.sub(path, 1, #path - #instance_id) .. seen} end
   end
-  local n = run and node_state(run, inst)
-  if is_wait(n) then return {path = path, top = r, run = run, inst = inst, n = n, waits = true} end
-  if early and run and plan_field(run, 'n:' .. inst) and may_wait(run, inst, n) then
-    return {path = path, top = r, run = run, inst = inst, n = n, waits = false}
+  local n = run and node_state(run, instance_id)
+  if is_wait(n) then return {path = path, top = r, run = run, instance_id = instance_id, n = n, waits = true} end
+  if early and run and plan_field(run, 'n:' .. instance_id) and may_wait(run, instance_id, n) then
+    return {path = path, top = r, run = run, instance_id = instance_id, n = n, waits = false}
   end
   return nil, {'not-waiting', r.st, unpack((waiting_paths(r)))} -- MOST_WAITS at most
 end
