@@ -73,7 +73,7 @@ def test_each_outcome_has_its_own_reply_and_brings_its_own_successor(worker: Wor
     held = worker.start("chain", "r1", "r2", "r3")
     replies = worker.send(*[worker.outcome(held[run]) for run in ("r3", "r1", "r2")])
     following = [parse_claim(reply[2]) for reply in replies]
-    assert [(claim.run_id, claim.instance_id, claim.brought) for claim in following] == [
+    assert [(claim.run_id, claim.instance_id, claim.input_value) for claim in following] == [
         ("r3", "b", b'"r3"'), ("r1", "b", b'"r1"'), ("r2", "b", b'"r2"')
     ]  # fmt: skip
     assert worker.leases() == ["r1|b", "r2|b", "r3|b"]
@@ -91,7 +91,7 @@ def test_a_late_outcome_among_others_is_refused_alone(worker: Worker) -> None:
     assert worker.leases() == ["r1|b", "r2|a", "r3|b"]
 
 
-@pytest.mark.parametrize("blueprint", ["chain", "routed"], ids=["the straight way", "the general way"])
+@pytest.mark.parametrize("blueprint", ["chain", "routed"], ids=["the fast path", "the slow path"])
 def test_an_outcome_that_fails_leaves_the_others_alone(worker: Worker, blueprint: str) -> None:
     """However broken a record is: what is handed in beside it is recorded, and each has its own answer."""
     held = worker.start(blueprint, "r1", "r2", "r3")
@@ -202,7 +202,7 @@ def test_a_broken_queue_costs_no_outcome(worker: Worker) -> None:
     ends = [parse_claim(reply[2]) for reply in worker.send(*[worker.outcome(claim) for claim in held.values()])]
     asking = scripts.complete(
         worker.env.keys, ClaimRequest("w1", 10_000, "default"), run_id="r1", instance_id="b", fencing_token=1, plan=held["r1"].plan_hash,
-        state="C", action="", decisions="", output=b"1", follower=("-",),
+        state="C", action="", decisions="", output=b"1", successor=("-",),
     )  # fmt: skip
     told, other = worker.send(asking, worker.outcome(ends[1], ""))
     assert isinstance(told, redis.exceptions.ResponseError), "why there is no next node"

@@ -166,7 +166,7 @@ class TestClaimAndComplete:
         assert bench.claim() is None
         bench.complete(first, decisions="t", output=b'{"x":1}')
         second = bench.claim()
-        assert second is not None and second.brought == b'{"x":1}'
+        assert second is not None and second.input_value == b'{"x":1}'
 
     def test_complete_hands_over_the_successor(self, bench: Bench) -> None:
         bench.start()
@@ -557,7 +557,7 @@ def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
     ]
     added = [bench.claim(), bench.claim()]
     assert [each.instance_id for each in added if each] == ["x", "y"]
-    assert [each.brought for each in added if each] == [b"7", b"7"]
+    assert [each.input_value for each in added if each] == [b"7", b"7"]
     assert bench.claim() is None
     for each in added:
         assert each is not None

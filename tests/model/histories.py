@@ -16,7 +16,7 @@ from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.blueprints.loops import Link, find_loops
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
-from flowcraft_server.engine.plans import sole_follower
+from flowcraft_server.engine.plans import sole_successor
 from flowcraft_server.store.link import StoreLink
 from tests.model.run_model import TERMINAL, ModelEdge, RunModel
 
@@ -185,12 +185,12 @@ class History:
         self.spent.append(claim)
 
     def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> ScriptCall:
-        # Every other time without the follower: the script has to find out by itself then, and must come to the same.
+        # Every other time without the successor: the script has to find out by itself then, and must come to the same.
         told = decisions in ("", "t") and len(self.log) % 2
-        follower = sole_follower(self.entries, claim.node_id) if told else scripts.NO_FOLLOWER
+        successor = sole_successor(self.entries, claim.node_id) if told else scripts.NO_SUCCESSOR
         return scripts.complete(
             self.keys, self.claim_request(how), run_id=self.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash,
-            state="K" if caught else "C", action="", decisions=decisions, output=b"1", follower=follower,
+            state="K" if caught else "C", action="", decisions=decisions, output=b"1", successor=successor,
         )  # fmt: skip
 
     def late(self, bits: int) -> None:

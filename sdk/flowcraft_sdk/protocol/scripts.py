@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import Argument, ScriptCall, call_of, flat, load
 
-HOW = 2
-"""Place of `how` among the arguments of the calls that may bring a next claim: `complete` and `fail`."""
+MODE = 2
+"""Place of `mode` among the arguments of the calls that may bring a next claim: `complete` and `fail`."""
 
-NO_FOLLOWER: tuple[Argument, ...] = ("",)
+NO_SUCCESSOR: tuple[Argument, ...] = ("",)
 
 
 def start(
@@ -71,19 +71,19 @@ def signal(
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """Who asks for work, and how: sent along with every call that may bring the next claim.
+    """Which worker asks for work, and in which mode: sent along with every call that may bring the next claim.
 
     Attributes:
         worker: id of the worker process.
         lease_ms: how long a claim holds without renewal.
         queues: comma-separated queue names, served in this order.
-        how: `q` own successors, then the queue; `n` own successors only; `-` no claim.
+        mode: `q` own successors, then the queue; `n` own successors only; `-` no claim.
     """
 
     worker: str
     lease_ms: int
     queues: str
-    how: str = "q"
+    mode: str = "q"
 
 
 def claim(keys: Keys, claim_request: ClaimRequest, count: int = 1) -> ScriptCall:
@@ -103,7 +103,7 @@ def complete(
     action: str,
     decisions: str,
     output: bytes,
-    follower: tuple[Argument, ...] = NO_FOLLOWER,
+    successor: tuple[Argument, ...] = NO_SUCCESSOR,
     writes: Sequence[tuple[str, bytes]] = (),
     deletes: Sequence[str] = (),
     values: Sequence[tuple[str, bytes]] = (),
@@ -111,7 +111,7 @@ def complete(
     """Record an outcome with all that follows from it.
 
     Args:
-        follower: what the plan says of the only node that follows, see the script's head; just saves looking it up.
+        successor: what the plan says of the only node that follows, see the script's head; just saves looking it up.
         values: edge values by edge index.
     """
     about = (
@@ -123,9 +123,9 @@ def complete(
         state,
         action,
         decisions,
-        *follower,
+        *successor,
     )
-    own: tuple[Argument, ...] = (run_id, fencing_token, claim_request.how, output)
+    own: tuple[Argument, ...] = (run_id, fencing_token, claim_request.mode, output)
     if writes or deletes or values:
         own += (len(writes), len(deletes), len(values), *flat(writes), *deletes, *flat(values))
     return ScriptCall(load("complete"), (keys.clock,), own, about)
@@ -145,7 +145,7 @@ def fail(
 ) -> ScriptCall:
     """Record a failed attempt; verdict is retry, final, fatal (final without fallback) or cancelled."""
     return call_of(
-        "fail", keys, run_id, instance_id, claim_request.how, fencing_token,
+        "fail", keys, run_id, instance_id, claim_request.mode, fencing_token,
         claim_request.worker, claim_request.lease_ms, claim_request.queues,
         verdict, delay_ms, failure, input_json,
     )  # fmt: skip

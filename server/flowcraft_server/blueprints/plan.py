@@ -39,8 +39,8 @@ class PlanNode:
         gathers: the scatter node whose results it gathers.
         transform_sources: by edge index, the node whose output an edge's transform is given in place of this node's.
         always: the decisions for its edges, where they do not depend on the outcome; None where they do.
-        follower: what a completion tells of the only node that follows, see `sole_follower`.
-        hands_over: exactly one node follows, and it waits for nothing else.
+        successor: what a completion tells of the only node that follows, see `sole_successor`.
+        direct_handoff: exactly one node follows, and it waits for nothing else.
     """
 
     node: Node
@@ -56,8 +56,8 @@ class PlanNode:
     transform_sources: Mapping[int, str]
     terminal: bool
     always: str | None = None
-    follower: tuple[str | int, ...] = ("",)
-    hands_over: bool = False
+    successor: tuple[str | int, ...] = ("",)
+    direct_handoff: bool = False
 
 
 class LazyNodes(Mapping[str, PlanNode]):

@@ -196,7 +196,7 @@ class Engine:
             action=action or "",
             decisions=decisions,
             output=encoded,
-            follower=attempt.node.follower if decisions == "t" * len(attempt.node.edges) else scripts.NO_FOLLOWER,
+            successor=attempt.node.successor if decisions == "t" * len(attempt.node.edges) else scripts.NO_SUCCESSOR,
             writes=tuple(values.writes.items()) if values.writes else (),
             deletes=tuple(values.deletes) if values.deletes else (),
             values=carried,

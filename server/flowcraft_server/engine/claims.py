@@ -10,14 +10,14 @@ _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
 
 
 class Claim(NamedTuple):
-    """What the claim scripts reply (see include/taking.lua).
+    """What the claim scripts reply (see include/claim.lua).
 
     Attributes:
         fencing_token: fencing token; grows with every claim of the node.
         iterations: iteration of each loop around the node, outermost first.
-        position: which incoming edge brought the input, from 1; 0 for none.
+        input_edge: which incoming edge brought the input, from 1; 0 for none.
         attached: the outcome of what the node waited for, if it did.
-        brought: the value that the edge (or the batch) brought, as wire JSON.
+        input_value: the value that the edge (or the batch) brought, as wire JSON.
         values: value of each field the plan says the node reads, as wire JSON or None.
     """
 
@@ -31,9 +31,9 @@ class Claim(NamedTuple):
     fencing_token: int
     crashes: int
     iterations: tuple[int, ...]
-    position: int
+    input_edge: int
     attached: tuple[str, ...] | None
-    brought: bytes | None
+    input_value: bytes | None
     values: tuple[bytes | None, ...]
 
     @property
@@ -59,9 +59,9 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         fencing_token,
         crashes,
         its,
-        position,
+        input_edge,
         attached,
-        brought,
+        input_value,
         *values,
     ) = reply
     instance_id = instance_id.decode()
@@ -77,8 +77,8 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         int(fencing_token),
         int(crashes),
         tuple(map(int, its.split(b"."))) if its else (),
-        position,
+        input_edge,
         tuple(wire.loads(attached)) if attached else None,
-        brought,
+        input_value,
         tuple(values),
     )

@@ -7,7 +7,7 @@ from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.paths import beginnings, walk
 from flowcraft_server.blueprints.compiler import input_places
 from flowcraft_server.blueprints.plan import Plan, PlanNode
-from flowcraft_server.engine.values import CATCH_ERROR, MISSING, NodeValues, brought_values, input_sources
+from flowcraft_server.engine.values import CATCH_ERROR, MISSING, NodeValues, edge_values, input_sources
 
 _INPUTS = "_inputs."
 
@@ -15,7 +15,7 @@ _INPUTS = "_inputs."
 def resolve_input(values: NodeValues) -> Any:
     """The node's input: an item of its batch, a transformed value, its declared `inputs`, or what the taken edge brought."""
     claim, plan_node = values.claim, values.plan_node
-    brought = None if claim.brought is None else wire.loads(claim.brought)
+    brought = None if claim.input_value is None else wire.loads(claim.input_value)
     if claim.item is not None:
         return brought
     declared = plan_node.node.inputs
@@ -23,7 +23,7 @@ def resolve_input(values: NodeValues) -> Any:
         if isinstance(declared, str):
             return _resolve(values, declared)
         return {name: _resolve(values, source) for name, source in declared.items()}
-    if claim.brought is None:
+    if claim.input_value is None:
         raw = values.claimed(f"c:_inputs.{claim.node_id}")
         return None if raw is None else wire.loads(raw)
     return brought
@@ -42,9 +42,9 @@ def context_inputs(values: NodeValues) -> list[str]:
 def stands_in_for(values: NodeValues) -> PlanNode | None:
     """The node whose input a fallback is to have although nobody stored it: that of one that its workers died of."""
     claim = values.claim
-    if claim.position == 0 or claim.brought is not None:
+    if claim.input_edge == 0 or claim.input_value is not None:
         return None
-    source, kind, _ = values.plan_node.incoming[claim.position - 1]
+    source, kind, _ = values.plan_node.incoming[claim.input_edge - 1]
     return values.plan.nodes[source] if kind == "fallback" else None
 
 
@@ -60,12 +60,12 @@ def input_of(values: NodeValues, node: PlanNode, fields: Mapping[str, bytes | No
     Args:
         fields: value of each of `input_reads`.
     """
-    brought = list(brought_values(values.plan, node, fields))
-    if node.node.inputs is not None:  # see bringing_edge of taking.lua
+    brought = list(edge_values(values.plan, node, fields))
+    if node.node.inputs is not None:  # see bringing_edge of claim.lua
         brought = [found for found in brought if _is_transform(values.plan, node, found[0])]
     position, raw = brought[0] if brought else (0, None)
     claim = values.claim._replace(
-        instance_id=node.node.id, node_id=node.node.id, item=None, attached=None, position=position, brought=raw,
+        instance_id=node.node.id, node_id=node.node.id, item=None, attached=None, input_edge=position, input_value=raw,
         values=tuple(fields.get(field) for field in node.reads),
     )  # fmt: skip
     return resolve_input(NodeValues(values.plan, node, claim))
@@ -73,7 +73,7 @@ def input_of(values: NodeValues, node: PlanNode, fields: Mapping[str, bytes | No
 
 def _transformed(values: NodeValues) -> bool:
     """A transform replaces declared inputs, for this iteration only."""
-    position = values.claim.position
+    position = values.claim.input_edge
     return position > 0 and _is_transform(values.plan, values.plan_node, position)
 
 

@@ -13,15 +13,15 @@ from flowcraft_server.blueprints.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.store.link import StoreLink
 
 MOST_TOLD = 32
-"""Fields that a follower reads up to which they are sent along with each completion before it."""
+"""Fields that a successor reads up to which they are sent along with each completion before it."""
 
 _OUT_OF_THE_ORDINARY = {"loops", "header", "fallback", "fallbackOf", "gather"}
 
 
-def sole_follower(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
-    """What the call that completes a node tells of the only node that follows: words `follower` to `reads` of complete.lua.
+def sole_successor(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
+    """What the call that completes a node tells of the only node that follows: words `successor` to `reads` of complete.lua.
 
-    The script would have to read and parse two plan entries for it. Without follower if the node or the edge is not an
+    The script would have to read and parse two plan entries for it. Without successor if the node or the edge is not an
     ordinary one; then the script does that.
     """
     entry = entries[node_id]
@@ -103,10 +103,10 @@ class PlanCache:
 
         def stored(node_id: str) -> PlanNode:
             # What a claim returns is laid down by the stored entry, which another release may have compiled.
-            follower = sole_follower(entries, node_id)
-            hands_over = len(follower) > 1 and len(str(follower[3])) == 1
+            successor = sole_successor(entries, node_id)
+            direct_handoff = len(successor) > 1 and len(str(successor[3])) == 1
             reads = tuple(entries[node_id][3])
-            return replace(compiled.nodes[node_id], reads=reads, follower=follower, hands_over=hands_over)
+            return replace(compiled.nodes[node_id], reads=reads, successor=successor, direct_handoff=direct_handoff)
 
         return replace(compiled, hash=plan_hash, nodes=LazyNodes(compiled.blueprint_nodes, stored), fields=fields)
 

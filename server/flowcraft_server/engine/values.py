@@ -59,8 +59,8 @@ class NodeValues:
     def _caught(self) -> Any:
         """What a fallback sees of the failure that it stands in for."""
         sources = list(self.plan_node.fallback_of)
-        if self.claim.position:
-            sources.insert(0, self.plan_node.incoming[self.claim.position - 1][0])
+        if self.claim.input_edge:
+            sources.insert(0, self.plan_node.incoming[self.claim.input_edge - 1][0])
         raw = next((found for source in sources if (found := self.claimed(f"f:{source}")) is not None), None)
         if raw is None:
             return MISSING
@@ -105,7 +105,7 @@ class NodeValues:
         """The key's value, given the fields that decide it."""
         if key.startswith("_inputs.") and fields.get(f"c:{key}") is None:
             node = self.plan.nodes.get(key[len("_inputs.") :])
-            raw = brought_value(self.plan, node, fields) if node is not None else None
+            raw = edge_value(self.plan, node, fields) if node is not None else None
             return MISSING if raw is None else wire.loads(raw)
         for field in self.plan.value_fields(key):
             raw = fields.get(field)
@@ -127,12 +127,12 @@ def input_sources(plan: Plan, node: PlanNode) -> list[tuple[str, ...]]:
     return sources
 
 
-def brought_value(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> bytes | None:
+def edge_value(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> bytes | None:
     """The value that the last taken edge into a node brought, as the claim would have it."""
-    return next((raw for _, raw in brought_values(plan, node, fields)), None)
+    return next((raw for _, raw in edge_values(plan, node, fields)), None)
 
 
-def brought_values(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> Iterator[tuple[int, bytes]]:
+def edge_values(plan: Plan, node: PlanNode, fields: Mapping[str, bytes | None]) -> Iterator[tuple[int, bytes]]:
     """What the taken edges into a node brought, the last one first, each with the edge's position from 1."""
     sources = input_sources(plan, node)
     joined = fields.get(f"j:{node.node.id}")

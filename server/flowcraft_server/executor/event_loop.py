@@ -224,11 +224,11 @@ class EventLoop:
                 returned = await coroutine
                 context.context.check_awaited()
             done = Done(*unpack_result(returned))
-            how = self._handover(attempt)
+            mode = self._handover(attempt)
             # Here, as foreign values have code of their own: it is watched, as that of the handler is, and the thread that
             # records the outcomes of all coroutines must not wait for it.
             if done.added:
-                added = runner.build_outcome_call(attempt, done, lambda: runner.request(how))
+                added = runner.build_outcome_call(attempt, done, lambda: runner.request(mode))
             else:
                 done = replace(done, encoded=runner.engine.encode_output(attempt, done.output), output=None)
         except BaseException as raised:
@@ -245,7 +245,7 @@ class EventLoop:
                 runner.commit_later(attempt, lambda: added)
             else:
                 runner.commit_later(
-                    attempt, lambda: runner.build_outcome_call(attempt, done, lambda: runner.request(how))
+                    attempt, lambda: runner.build_outcome_call(attempt, done, lambda: runner.request(mode))
                 )
         finally:
             end_fork()

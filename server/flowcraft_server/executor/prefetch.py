@@ -88,15 +88,15 @@ class PrefetchBuffer:
         idle = self._active - self._running + finishing
         return max(self._ahead, idle) - len(self._waiting) - self._asked
 
-    def how_to_go_on(self, hands_over: bool) -> str:
+    def claim_mode(self, direct_handoff: bool) -> str:
         """How a thread that is done with its node asks for another (see `ClaimRequest`), '' if it is not to; `put` ends it.
 
         Args:
-            hands_over: another node follows at once. With a full prefetch of quick nodes it is taken all the same, for it comes
-                for the one that went.
+            direct_handoff: another node follows at once. With a full prefetch of quick nodes it is taken all the same, as it
+                comes for the one that went.
         """
-        how = "q" if self.wanted(finishing=1) > 0 else "n" if hands_over and self._pace < QUICK else ""
-        return how if how and self.ask(1) else ""
+        mode = "q" if self.wanted(finishing=1) > 0 else "n" if direct_handoff and self._pace < QUICK else ""
+        return mode if mode and self.ask(1) else ""
 
     def ask(self, count: int) -> bool:
         """Note that claims are on their way; False if none are to be made, because the prefetch is closed."""

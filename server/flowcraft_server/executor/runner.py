@@ -72,11 +72,13 @@ class NodeRunner:
         self._told_large: set[tuple[str, str]] = set()
         self._missing: dict[tuple[str, str], tuple[float, int]] = {}
         queues = ",".join(settings.queues)
-        self._claim_requests = {how: ClaimRequest(settings.worker_id, settings.lease_ms, queues, how) for how in "qn-"}
+        self._claim_requests = {
+            mode: ClaimRequest(settings.worker_id, settings.lease_ms, queues, mode) for mode in "qn-"
+        }
 
-    def request(self, how: str = "-") -> ClaimRequest:
-        """Who asks for the next claim, and how; by default none is asked for."""
-        return self._claim_requests[how]
+    def request(self, mode: str = "-") -> ClaimRequest:
+        """This worker's request for a next claim in a mode; by default none is asked for."""
+        return self._claim_requests[mode]
 
     def receive(self, reply: Any) -> Attempt | None:
         """Hold the node that a script's reply brings; None if its plan cannot be had: then its lease runs out."""

@@ -139,7 +139,7 @@ class WorkLoop:
             nonlocal asked
             # Of what has said something the reply is heard by another thread; this one may be gone when it brings a node.
             if not (asked or attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
-                asked = self._prefetch.how_to_go_on(attempt.node.hands_over)
+                asked = self._prefetch.claim_mode(attempt.node.direct_handoff)
             return self._runner.request(asked or "-")
 
         begin = time.perf_counter()
@@ -151,7 +151,7 @@ class WorkLoop:
             logger.exception("run {} node {}: no outcome could be made", *attempt.key)
             self._runner.give_up(attempt, "no outcome could be made")
         seconds = time.perf_counter() - begin
-        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.HOW] != asked):
+        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.MODE] != asked):
             self._prefetch.put([], 1)
             asked = ""
         if call is not None:

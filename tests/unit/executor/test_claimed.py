@@ -58,7 +58,7 @@ def test_a_closed_stock_takes_nothing_and_is_settled_when_what_was_asked_for_has
     assert prefetch.wait_settled(0.01) is False, "its lease is still to be given up"
     assert prefetch.put([], 1) is True
     assert prefetch.wait_settled(0.01) is True
-    assert (prefetch.ask(1), prefetch.how_to_go_on(True), len(prefetch)) == (False, "", 0)
+    assert (prefetch.ask(1), prefetch.claim_mode(True), len(prefetch)) == (False, "", 0)
 
 
 def test_who_stands_by_for_a_claim_is_told_that_it_brought_nothing(prefetch: PrefetchBuffer) -> None:

@@ -47,6 +47,8 @@ def test_nothing_is_nothing() -> None:
 def test_a_script_has_its_includes_where_they_are_named() -> None:
     source = SCRIPT.source
     assert (
-        source.index("local B =") < source.index("local function straight()") < source.index("local function load_run(")
+        source.index("local B =")
+        < source.index("local function complete_fast()")
+        < source.index("local function load_run(")
     )
     assert source.index("if not left[1] then return replies end") < source.index("local function load_run(")

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run reason grace_ms (0: end it now, whatever still runs)
 -- RETURNS {1, status}: cancellation is in force | {0, status}: the run had ended | {missing}
---@include base run joins graph loops measuring ending stopping
+--@include base run joins graph loops memory_usage run_end run_stop
 
 allow_when_full()
 local r = load_run(ARGV[1])

@@ -2,8 +2,8 @@
 -- the most points allows.
 -- KEYS clock
 -- ARGV worker lease_ms queues (comma separated)
--- RETURNS a list of claims (see include/taking.lua), empty when there are no suspects
---@include base collecting joins taking run graph loops measuring ending stopping claiming batch failing losing
+-- RETURNS a list of claims (see include/claim.lua), empty when there are no suspects
+--@include base write_batch joins claim run graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker
 
 local group, bound = {}, 32
 for queue in string.gmatch(ARGV[3], '[^,]+') do

@@ -2,17 +2,17 @@
 -- The outcomes of one call have nothing to do with each other: each is applied as a whole or, if it is refused, not at all.
 -- KEYS clock
 -- ARGV nodes, and for each of them: how many words follow, then
---     instance_id plan worker lease_ms queues state action decisions follower, and if there is one: its queue position join brings reads...
+--     instance_id plan worker lease_ms queues state action decisions successor, and if there is one: its queue position join brings reads...
 --   and for each outcome: which of these nodes (from 1), how many words follow, then
---     run fencing_token how output, and if there is more to it: writes deletes values, then `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
---   how: q|n|- (see reply_with_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
+--     run fencing_token mode output, and if there is more to it: writes deletes values, then `writes` pairs key value, `deletes` keys, `values` pairs edge-index value
+--   mode: q|n|- (see reply_with_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   plan: the run's plan, so that what follows the node can be read along with it; action: '' for none;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order;
---   follower: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry says of it: queue, place
+--   successor: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry says of it: queue, place
 --     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others
 -- RETURNS for each outcome an error, or
 --   {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base collecting joins taking measuring straight
+--@include base write_batch joins claim memory_usage fast_path
 
 allow_when_full()
 collect()
@@ -25,7 +25,7 @@ end
 while ARGV[at] do
   NODE, OUTCOME = nodes[tonumber(ARGV[at])], part_of(ARGV, at + 2, at + 1 + ARGV[at + 1])
   at = at + 2 + ARGV[at + 1]
-  local fine, reply = pcall(straight)
+  local fine, reply = pcall(complete_fast)
   if not fine then reply = refused(reply) end
   replies[#replies + 1] = reply or false
   if not reply then left[#left + 1] = {#replies, NODE, OUTCOME} end
@@ -34,8 +34,8 @@ serve_wanting()
 write_collected()
 if not left[1] then return replies end
 
--- The general way, for what is left.
---@include run graph loops ending claiming batch
+-- The slow path, for what is left.
+--@include run graph loops run_end claimed_node batch
 
 -- Writes what an outcome holds besides the output.
 local function put_more(r, instance_id)
@@ -77,7 +77,7 @@ end
 
 local function general()
   local instance_id, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], tonumber(NODE[4]), NODE[5]
-  local id, fencing_token, how, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
+  local id, fencing_token, mode, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
   local owner, index = item_of(instance_id)
   local e, ahead = field_of_plan(plan, 'n:' .. (owner or instance_id)), {}
   for _, edge in ipairs(e and type(e[3]) == 'table' and #e[3] < 300 and e[3] or {}) do
@@ -87,7 +87,7 @@ local function general()
   local r, n = held(id, instance_id, fencing_token, ahead)
   if not r then
     commit()
-    return reply_with_claim(n, '', nil, how, queues, worker, lease)
+    return reply_with_claim(n, '', nil, mode, queues, worker, lease)
   end
 
   e = e or entry(r, instance_id)
@@ -109,9 +109,9 @@ local function general()
     decide_what_follows(r, instance_id, e, state, NODE[7], NODE[8])
   end
   maybe_finish(r)
-  local own = own_successor(r, how, queues)
+  local own = direct_handoff(r, mode, queues)
   commit()
-  return reply_with_claim('ok', r.st, own, how, queues, worker, lease)
+  return reply_with_claim('ok', r.st, own, mode, queues, worker, lease)
 end
 
 for _, each in ipairs(left) do

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run instance_id fencing_token, then kind (g progress | e custom) rest ...
 -- RETURNS 1, or 0 when the node is no longer the caller's
---@include base run joins graph loops measuring ending claiming
+--@include base run joins graph loops memory_usage run_end claimed_node
 
 allow_when_full()
 local r, n = held(ARGV[1], ARGV[2], tonumber(ARGV[3]))

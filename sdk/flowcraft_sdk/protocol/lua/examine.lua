@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run fix (1|0)
 -- RETURNS kind subject fixed (1|0) for each defect, one after the other; {missing, '', 0} when there is no such run
---@include base run joins graph loops measuring ending stopping batch failing examining
+--@include base run joins graph loops memory_usage run_end run_stop batch node_failure run_checks
 
 if redis.call('EXISTS', B .. 'run:' .. ARGV[1]) == 0 then return {'missing', '', 0} end
 local found, fix = {}, ARGV[2] == '1'

@@ -4,7 +4,7 @@
 --   one of them fails; '' without a fallback) writes deletes, then
 --   `writes` pairs key value, `deletes` keys, then for each node: id, plan entry (JSON, see include/graph.lua), definition (JSON)
 -- RETURNS {ok} | {stale|already} | {stopping} (the node is cancelled) | {clash, id} | {too-many, how many}
---@include base run joins graph loops measuring ending claiming
+--@include base run joins graph loops memory_usage run_end claimed_node
 
 local id, instance_id = ARGV[1], ARGV[2]
 local r, n = held(id, instance_id, tonumber(ARGV[3]))

@@ -5,7 +5,7 @@
 -- ARGV limit bytes ('' for no budget) tombstone_age_ms tombstone_count, then class age_ms ('' for ever) count ('' for any) ...
 --   class: completed | failed (timed out, too) | cancelled; count and bytes leave runs alone that ended within a minute
 -- RETURNS {runs removed, trees kept because a run of theirs goes on, 1 if there may be more to remove}
---@include base removing
+--@include base removal
 
 local limit, budget, kept, trees = tonumber(ARGV[1]), tonumber(ARGV[2]), 0, 0
 local LATELY = NOW - 60000

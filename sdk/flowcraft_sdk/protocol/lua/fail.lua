@@ -1,18 +1,18 @@
 -- Records a failed attempt: to be retried, failed for good, or given up because the run stops.
 -- KEYS clock
--- ARGV run instance_id how fencing_token worker lease_ms queues verdict delay_ms failure input
+-- ARGV run instance_id mode fencing_token worker lease_ms queues verdict delay_ms failure input
 --   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base collecting joins taking run graph loops measuring ending stopping claiming batch failing
+--@include base write_batch joins claim run graph loops memory_usage run_end run_stop claimed_node batch node_failure
 
-local id, instance_id, how, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local id, instance_id, mode, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
 local r, n = held(id, instance_id, tonumber(ARGV[4]))
 if not r then
   commit()
-  return reply_with_claim(n, '', nil, how, queues, worker, lease)
+  return reply_with_claim(n, '', nil, mode, queues, worker, lease)
 end
 
 drop(r, 'leases', id .. '|' .. instance_id)
@@ -45,6 +45,6 @@ else
   end
 end
 
-local own = own_successor(r, how, queues)
+local own = direct_handoff(r, mode, queues)
 commit()
-return reply_with_claim('ok', r.st, own, how, queues, worker, lease)
+return reply_with_claim('ok', r.st, own, mode, queues, worker, lease)

@@ -3,7 +3,7 @@
 -- ARGV run path ('' when exactly one node waits) signal_id early (1: the node need not wait yet | 0)
 -- RETURNS {found, path, run, instance_id, plan, details of the wait or nil} | {duplicate, path} | {missing} | {ended, status}
 --   | {not-waiting, status, waiting path ...}
---@include base run joins graph loops measuring ending stopping waits
+--@include base run joins graph loops memory_usage run_end run_stop waits
 
 local to, refusal = addressee(ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1')
 if not to then return refusal end

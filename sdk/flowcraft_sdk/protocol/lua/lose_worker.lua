@@ -4,7 +4,7 @@
 -- ARGV worker first count max_crashes evidence (1: what follows is all that the process executed when it ended | 0: not
 --   known), then run instance_id fencing_token ...
 -- RETURNS {position of the next slice, -1 when there is none; how many nodes were given up}
---@include base run joins graph loops measuring ending stopping claiming batch failing losing
+--@include base run joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker
 
 local worker, first, count_, max_crashes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local executed = {}

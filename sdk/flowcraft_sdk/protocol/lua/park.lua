@@ -4,7 +4,7 @@
 --   its input, which its fallback gets when an item fails, or null)
 --   A node whose signal came before is ready again in the same commit.
 -- RETURNS {ok} | {stale|already} | {stopping}
---@include base run joins graph loops measuring ending claiming batch
+--@include base run joins graph loops memory_usage run_end claimed_node batch
 
 local id, instance_id, kind = ARGV[1], ARGV[2], ARGV[4]
 local r, n = held(id, instance_id, tonumber(ARGV[3]))

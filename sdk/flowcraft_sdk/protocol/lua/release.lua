@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run instance_id fencing_token delay_ms
 -- RETURNS {ok} | {stale|already}
---@include base run joins graph loops measuring ending claiming
+--@include base run joins graph loops memory_usage run_end claimed_node
 
 local id, instance_id, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local r, n = held(id, instance_id, tonumber(ARGV[3]))

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV plan ...
 -- RETURNS how many were put aside
---@include base removing
+--@include base removal
 
 local count = 0
 for _, plan in ipairs(ARGV) do

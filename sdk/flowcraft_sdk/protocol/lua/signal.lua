@@ -4,7 +4,7 @@
 --   wait yet | 0)
 -- RETURNS {ok, path} | {kept, path} | {full, path, status}: one is kept for the node already | {duplicate, path} | {missing}
 --   | {ended, status} | {not-waiting, status, waiting path ...}
---@include base run joins graph loops measuring ending stopping waits
+--@include base run joins graph loops memory_usage run_end run_stop waits
 
 local signal_id, action, payload = ARGV[3], ARGV[4], ARGV[5]
 local to, refusal = addressee(ARGV[1], ARGV[2], signal_id, ARGV[6] == '1')

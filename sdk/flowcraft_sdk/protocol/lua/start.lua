@@ -7,7 +7,7 @@
 -- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint|broken, blueprint} | {other-plan, the current one}
 --   (broken: what lies under the id is no record of a run) | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   The same token again answers as the first time: a call that redis-py re-sent is applied once.
---@include base recording
+--@include base run_record
 
 local token, id, blueprint, version, digest, on_conflict = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local start_at, timeout = tonumber(ARGV[7]) or 0, tonumber(ARGV[8])
@@ -53,7 +53,7 @@ if is_taken(id) then
 end
 
 -- The common start: at once, of nobody's child, with nodes outside of loops. Without the machinery that the others need.
-local function begin_straight()
+local function begin_fast()
   if options.parent or start_at > NOW or type(meta.starts) ~= 'table' or not meta.starts[1] or #meta.starts > 100 then return false end
   local fields, waiting, record = {}, {}, record_of(options, 'queued', 15, #meta.starts)
   for i, node in ipairs(meta.starts) do fields[i] = 'n:' .. node end
@@ -72,9 +72,9 @@ local function begin_straight()
   if keeps_history() then redis.call('RPUSH', B .. 'events:' .. id, 'B|0||') end
   return true
 end
-if begin_straight() then return {'started', plan} end
+if begin_fast() then return {'started', plan} end
 
---@include run joins graph loops measuring ending creating
+--@include run joins graph loops memory_usage run_end child_run
 if options.parent then
   redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '')
   redis.call('HSETNX', B .. 'run:' .. options.parent, 'kids', 0) -- there is something below it

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run instance_id fencing_token total limit first (index of the first item of this call; 0 begins anew), then items
 -- RETURNS {ok} | {stale|already}
---@include base run joins graph loops measuring ending claiming batch
+--@include base run joins graph loops memory_usage run_end claimed_node batch
 
 local id, instance_id = ARGV[1], ARGV[2]
 local r, n = held(id, instance_id, tonumber(ARGV[3]))

@@ -3,7 +3,7 @@
 -- KEYS clock
 -- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run joins graph loops measuring ending stopping claiming batch failing losing recording creating
+--@include base run joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
 
 local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local done, taken_over = 0, 0

@@ -1,6 +1,6 @@
 -- A new run that the scripts go on with: one that begins later, or in a loop, or that is a child.
 
--- options and pairs_ as in recording.lua. The caller has made sure that the id is not taken.
+-- options and pairs_ as in run_record.lua. The caller has made sure that the id is not taken.
 local function create_run(options, pairs_)
   local st = options.start_at > NOW and 'scheduled' or 'queued'
   write_fields_of(B .. 'run:' .. options.id, record_of(options, st, pairs_, 0))

@@ -1,8 +1,8 @@
 -- What a call about a claimed node begins with.
 
 -- A node of this run that became ready in this call and that the caller serves: kept out of the queue, for `reply_with_claim`.
-local function own_successor(r, how, queues)
-  if how == '-' then return nil end
+local function direct_handoff(r, mode, queues)
+  if mode == '-' then return nil end
   for _, f in ipairs(r.fired) do
     if not f.claimed and serves(queues, f.queue) then
       f.claimed = true

@@ -1,14 +1,14 @@
 -- The common completion, without the machinery that the others need: a node outside of loops and fallbacks, all of whose
--- edges are taken, or without edges. It costs half. What it does is what the general way does (the tests of
+-- edges are taken, or without edges. It costs half. What it does is what the slow path does (the tests of
 -- the state machine drive both); where it does not apply it returns nil and has written nothing.
 
 -- What complete.lua works on: what the call says of the node (see its head; what is worked out from it is kept in it, too,
 -- for further outcomes of the same node), and of its outcome.
 local NODE, OUTCOME
 
--- Decides the edges, given what `straight_fields` had read: fields to be set are added to `set`; returns what becomes ready,
+-- Decides the edges, given what `fast_path_fields` had read: fields to be set are added to `set`; returns what becomes ready,
 -- nil where this way does not apply.
-local function fire_straight(outs, values, set)
+local function fire_fast(outs, values, set)
   local fired, seen = {}, {}
   for i, edge in ipairs(outs) do
     local target, position, j = edge[1], edge[2], edge[3]
@@ -56,7 +56,7 @@ end
 -- What is to be read of the run: the record, the node, and from 11 on the joins that its edges lead to, without edges what
 -- an end depends on; and for each edge where its join is. Nil where this way does not apply. A target's own state is not
 -- read: outside of loops it waits for this edge, or for others as well.
-local function straight_fields(instance_id, outs, decisions)
+local function fast_path_fields(instance_id, outs, decisions)
   local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp'}, {}
   for i, edge in ipairs(outs) do
     if edge[6] or edge[4] == 'any' or string.byte(decisions, i) ~= 116 then return nil end
@@ -71,10 +71,10 @@ local function straight_fields(instance_id, outs, decisions)
 end
 
 -- Splits what became ready into a node for the caller itself, if it serves one, and the others, which are queued.
-local function hand_over(id, fired, set, now, how, queues)
+local function hand_over(id, fired, set, now, mode, queues)
   local own, rest
   for _, edge in ipairs(fired) do
-    if not own and how ~= '-' and serves(queues, edge[5]) then
+    if not own and mode ~= '-' and serves(queues, edge[5]) then
       own = edge[1]
     else
       set[#set + 1] = 'n:' .. edge[1]
@@ -89,10 +89,10 @@ local function hand_over(id, fired, set, now, how, queues)
 end
 
 -- The edges to go by: the one that the call tells, or those of the plan's entry, if the node is an ordinary one.
-local function straight_edges(plan, instance_id)
-  local follower = NODE[9]
-  if follower == '-' then return {} end
-  if follower ~= '' then return {{follower, tonumber(NODE[11]), NODE[12], 'all', NODE[10]}} end
+local function fast_path_edges(plan, instance_id)
+  local successor = NODE[9]
+  if successor == '-' then return {} end
+  if successor ~= '' then return {{successor, tonumber(NODE[11]), NODE[12], 'all', NODE[10]}} end
   local e = plan_entry(plan, instance_id)
   local o = e and e[6]
   if not e or type(e[3]) ~= 'table' or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
@@ -100,17 +100,17 @@ local function straight_edges(plan, instance_id)
 end
 
 -- Whether this way can apply to the node; its edges and what is to be read are worked out once.
-local function is_straight(plan, instance_id)
-  if NODE.straight == nil then
-    NODE.edges = NODE[6] == 'C' and not item_of(instance_id) and straight_edges(plan, instance_id)
-    if NODE.edges then NODE.fields, NODE.joins = straight_fields(instance_id, NODE.edges, NODE[8]) end
-    NODE.straight = NODE.fields and true or false
+local function has_fast_path(plan, instance_id)
+  if NODE.fast == nil then
+    NODE.edges = NODE[6] == 'C' and not item_of(instance_id) and fast_path_edges(plan, instance_id)
+    if NODE.edges then NODE.fields, NODE.joins = fast_path_fields(instance_id, NODE.edges, NODE[8]) end
+    NODE.fast = NODE.fields and true or false
   end
-  return NODE.straight
+  return NODE.fast
 end
 
 -- The entry of a node that becomes ready, as far as it is needed to claim it.
-local function follower_entry(plan, edge)
+local function successor_entry(plan, edge)
   local entries = NODE.entries or {}
   NODE.entries = entries
   local target = edge[1]
@@ -139,19 +139,19 @@ local function complete_run(id, k, created, history, token, set, events)
   tell_end(id, 'completed', note_size(id, 'completed'), token)
 end
 
-local function straight()
+local function complete_fast()
   local instance_id, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], NODE[4], NODE[5]
-  local id, fencing_token, how, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
-  if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not is_straight(plan, instance_id) then return nil end
+  local id, fencing_token, mode, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
+  if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not has_fast_path(plan, instance_id) then return nil end
   local outs, k = NODE.edges, B .. 'run:' .. id
-  local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `straight_edges`
+  local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `fast_path_edges`
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local claims, since = string.match(v[8] or '', '^L|%d+|(%d+)|%d+|(%d+)')
   if claims ~= fencing_token or claims ~= '1' then return nil end -- of what was claimed before, more is to be known
   local now = string.format('%d', NOW - v[3])
   local set = {'n:' .. instance_id, 'C|' .. since .. '|' .. now - since, 'o:' .. instance_id, output}
-  local fired = fire_straight(outs, v, set)
-  local next_entry = fired and fired[1] and follower_entry(plan, fired[1])
+  local fired = fire_fast(outs, v, set)
+  local next_entry = fired and fired[1] and successor_entry(plan, fired[1])
   local last = fired and v[4] - 1 + #fired == 0
   if not fired or (fired[1] and not next_entry) or last and (outs[1] or v[11] or v[12] or v[13] or v[14]) then return nil end
 
@@ -161,12 +161,12 @@ local function straight()
     set[#set + 1] = v[4] - 1 + #fired
   end
   if not last then tell(k) end
-  local own = hand_over(id, fired, set, now, how, queues) -- fails if a queue is broken: then the lease stays
+  local own = hand_over(id, fired, set, now, mode, queues) -- fails if a queue is broken: then the lease stays
   remove_entry('leases', id .. '|' .. instance_id)
   local events = {'c|' .. now .. '|' .. instance_id .. '|' .. NODE[7]}
   if last then
     complete_run(id, k, v[3], v[7], v[15], set, events)
-    return reply_with_claim('ok', 'completed', nil, how, queues, worker, lease)
+    return reply_with_claim('ok', 'completed', nil, mode, queues, worker, lease)
   end
   if own then
     local entry = own == fired[1][1] and next_entry or plan_entry(plan, own)
@@ -175,5 +175,5 @@ local function straight()
   end
   write_fields_of(k, set)
   if v[7] ~= 'off' then note(id, events) end
-  return reply_with_claim('ok', 'running', nil, how, queues, worker, lease)
+  return reply_with_claim('ok', 'running', nil, mode, queues, worker, lease)
 end

@@ -1,5 +1,5 @@
 -- What a call writes for each node or run, and that can be written together when the call is about many: entries of sorted
--- sets and the events of a run. And followers of a run need to be told once that there is news.
+-- sets and the events of a run. And subscribers to a run are notified once that there is news.
 
 local added, removed, noted, told -- by key, `noted` by run id; nil: nothing is collected, each is written at once
 

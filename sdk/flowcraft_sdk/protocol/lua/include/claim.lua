@@ -1,5 +1,5 @@
 -- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
--- Comes last in a call, when everything else has been written; see collecting.lua for when it writes.
+-- Comes last in a call, when everything else has been written; see write_batch.lua for when it writes.
 -- Reply: {run, instance_id, plan, blueprint, attempt, fencing_token, crashes, iterations, position, attached, edge value, value of each `reads`}
 --   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
 
@@ -18,7 +18,7 @@ local function bringing_edge(k, node, ins, options)
   return 0
 end
 
-local function brought_value(k, field, options)
+local function edge_value(k, field, options)
   if options.inputs then return transforms(field) and redis.call('HGET', k, field) end
   if string.sub(field, 1, 1) ~= '?' then return redis.call('HGET', k, field) end
   local rest = string.sub(field, 2)
@@ -43,7 +43,7 @@ local function add_inputs(reply, k, instance_id, e, given)
   end
   if #e[2] > 0 then
     local position = bringing_edge(k, instance_id, e[2], options)
-    local value = given or position > 0 and brought_value(k, e[2][position], options)
+    local value = given or position > 0 and edge_value(k, e[2][position], options)
     if position > 0 and (not options.inputs or transforms(e[2][position])) then reply[9], reply[11] = position, value end
   end
   if #e[4] > 0 then
@@ -199,19 +199,19 @@ local function serve_wanting()
 end
 
 -- The reply of a call that hands in an outcome and asks for the next node: `own` if the outcome made one ready for the
--- worker, else one from the queue. how: 'q' own successor, then the queue; 'n' own successor only; '-' none.
-local function reply_with_claim(code, status, own, how, queues, worker, lease)
+-- worker, else one from the queue. mode: 'q' own successor, then the queue; 'n' own successor only; '-' none.
+local function reply_with_claim(code, status, own, mode, queues, worker, lease)
   local claim = own and take(own[1], own[2], worker, lease, true, {})
   local reply = {code, status, claim or false}
-  if claim or how == '-' then return reply end
+  if claim or mode == '-' then return reply end
   if wanting then
     local who = worker .. ' ' .. lease .. ' ' .. queues
     local asked = wanting[who] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
     wanting[who] = asked
-    table.insert(how == 'q' and asked.claims or asked.counts, reply)
+    table.insert(mode == 'q' and asked.claims or asked.counts, reply)
     return reply
   end
-  if how == 'q' then
+  if mode == 'q' then
     local claims, failure = take_many(queues, 1, worker, lease)
     if failure then return refused(failure) end -- of the claim: the outcome is recorded
     reply[3] = claims[1] or false
