@@ -186,7 +186,7 @@ class Deployment:
         (self.folder / name).touch()
 
     def announced(self) -> dict[int, str]:
-        """Names in Redis of the workers that were heard of, by their process ids."""
+        """Names in Redis of the workers that were seen, by their process ids."""
         try:
             names = [name.decode() for name in self.redis.zrange(self.keys.workers, 0, -1)]
             return {int(self.redis.hget(self.keys.worker(name), "pid") or 0): name for name in names}

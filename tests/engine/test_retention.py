@@ -281,7 +281,7 @@ class TestTombstones:
 def test_records_of_dead_workers_go_after_a_day(env: TestEnvironment) -> None:
     victim = env.workers[0]
     record = env.keys.worker(victim.settings.worker_id)
-    assert env.link.redis.ttl(record) == -1, "as long as it is heard of"
+    assert env.link.redis.ttl(record) == -1, "as long as it is seen"
     env.kill_worker(victim)
     env.clock.advance(0.5 * DAY)
     clean(env)

@@ -246,7 +246,7 @@ class AsyncClient:
         return await self.driver.run(list_runs.blueprints(self.deployment))
 
     async def workers(self) -> list[WorkerInfo]:
-        """Workers that were heard of lately."""
+        """Workers that were seen lately."""
         return await self.driver.run(list_runs.workers(self.deployment))
 
     async def ping(self) -> ServerInfo:

@@ -244,7 +244,7 @@ class Client:
         return self.driver.run(list_runs.blueprints(self.deployment))
 
     def workers(self) -> list[WorkerInfo]:
-        """Workers that were heard of lately."""
+        """Workers that were seen lately."""
         return self.driver.run(list_runs.workers(self.deployment))
 
     def ping(self) -> ServerInfo:

@@ -15,7 +15,7 @@ from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.run_record import RunRecord
 
 WORKER_FRESH = 30.0
-"""Seconds for which a worker counts as alive after it was last heard of."""
+"""Seconds for which a worker counts as alive after it was last seen."""
 MOST_PLAN_DOCUMENTS = 200
 Seconds = float | timedelta | str
 """A span: seconds, a timedelta, or a text such as `30s`."""

@@ -30,7 +30,7 @@ ABOUT_RUNS = {
         "gives it a lease, so that it is taken over unless its worker renews it",
     ),
     "worker-silent": (
-        "node '{subject}' is held by a worker that was not heard of for a minute: no code runs for it",
+        "node '{subject}' is held by a worker that was not seen for a minute: no code runs for it",
         "shortens its lease, so that it is taken over unless its worker renews it",
     ),
     "timer-missing": ("'{subject}' waits for a timer that is not there: it never falls due", "sets the timer"),

@@ -60,7 +60,7 @@ def ping(deployment: Deployment) -> Operation[ServerInfo]:
 
 
 def live_workers(deployment: Deployment) -> Operation[int]:
-    """How many workers were heard of lately."""
+    """How many workers were seen lately."""
     since = (yield from server_ms(deployment)) - int(WORKER_FRESH * 1000)
     count: int = yield command("ZCOUNT", deployment.keys.workers, since, "+inf")
     return count

@@ -55,8 +55,8 @@ IDLE_WARNING = 5.0
 EVENTS_A_PAGE = 500
 
 
-class Span:
-    """How long somebody waits.
+class Deadline:
+    """The end of a wait.
 
     Args:
         timeout: seconds or a timedelta; None for ever.
@@ -72,11 +72,11 @@ class Span:
         return clock() - self._begin
 
     @property
-    def over(self) -> bool:
+    def expired(self) -> bool:
         """Whether the time is up."""
         return self.seconds is not None and self.waited >= self.seconds
 
-    def left(self, most: float) -> float:
+    def remaining(self, most: float) -> float:
         """Seconds left, `most` at most."""
         return most if self.seconds is None else max(0.0, min(most, self.seconds - self.waited))
 
@@ -93,7 +93,7 @@ def _sleep_until(
     deployment: Deployment, run_id: str, wanted: frozenset[RunStatus], timeout: Seconds | None, handle: Any
 ) -> Operation[tuple[RunStatus, Mapping[str, str] | None]]:
     """What `wait_for` does; with the fields of the run's hash, if they came with the news."""
-    span, now = Span(timeout), RunStatus.QUEUED
+    deadline, now = Deadline(timeout), RunStatus.QUEUED
     if not handle.just_started:
         now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
     channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
@@ -102,30 +102,34 @@ def _sleep_until(
             yield ReleaseNotification(handle.notification_token)
         return now, None
     warned = complete = False
-    if not span.over:
+    if not deadline.expired:
         complete = yield Subscribe(
-            (channel,), span.left(LISTEN_WAIT), notification_token=None if wanted else handle.notification_token
+            (channel,),
+            deadline.remaining(LISTEN_WAIT),
+            notification_token=None if wanted else handle.notification_token,
         )
     while True:
         if not complete:
             last = now
-            now = yield from _bearing_outages(deployment, span, partial(status, deployment, run_id), last)
+            now = yield from _bearing_outages(deployment, deadline, partial(status, deployment, run_id), last)
             if now.is_terminal or now in wanted:
                 return now, None
-            if span.over:
-                raise (yield from _timed_out(deployment, run_id, now, span, handle))
-            if not warned and span.waited >= IDLE_WARNING:
+            if deadline.expired:
+                raise (yield from _timed_out(deployment, run_id, now, deadline, handle))
+            if not warned and deadline.waited >= IDLE_WARNING:
                 warned = True
                 yield from _warn_if_nobody_works(deployment, run_id)
         complete = False
-        heard: Mapping[str, str] = yield WaitForNotification(
-            span.left(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - span.waited))
+        notifications: Mapping[str, str] = yield WaitForNotification(
+            deadline.remaining(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - deadline.waited))
         )
-        if heard.get(channel):
-            return parse_end_notice(heard[channel])
+        if notifications.get(channel):
+            return parse_end_notice(notifications[channel])
 
 
-def _bearing_outages(deployment: Deployment, span: Span, read: Callable[[], Operation[T]], last: T) -> Operation[T]:
+def _bearing_outages(
+    deployment: Deployment, deadline: Deadline, read: Callable[[], Operation[T]], last: T
+) -> Operation[T]:
     """What `read` reads; while Redis is away, again and again, as long as the settings and the time left allow.
 
     When the time is up meanwhile, it is what was read last.
@@ -138,19 +142,19 @@ def _bearing_outages(deployment: Deployment, span: Span, read: Callable[[], Oper
             outage = outage or clock()
             if clock() - outage >= deployment.max_outage:
                 raise
-            if span.over:
+            if deadline.expired:
                 return last
-        yield WaitForNotification(span.left(OUTAGE_LOOK))
+        yield WaitForNotification(deadline.remaining(OUTAGE_LOOK))
 
 
 def _timed_out(
-    deployment: Deployment, run_id: str, now: RunStatus, span: Span, handle: Any
+    deployment: Deployment, run_id: str, now: RunStatus, deadline: Deadline, handle: Any
 ) -> Operation[WaitTimeoutError]:
     try:
         alive: int | None = yield from live_workers(deployment)
     except BackendUnavailableError:
         alive = None
-    return WaitTimeoutError(run_id, now.value, span.waited, handle, alive)
+    return WaitTimeoutError(run_id, now.value, deadline.waited, handle, alive)
 
 
 def _warn_if_nobody_works(deployment: Deployment, run_id: str) -> Operation[None]:
@@ -199,30 +203,30 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
             raise ConfigurationError(
                 f"run {handle.run_id} belongs to {handle.namespace}, not {deployment.keys.namespace}"
             )
-    span = Span(timeout)
+    deadline = Deadline(timeout)
     states = yield from _statuses(deployment, list(handles))
     pending = {run_id for run_id, now in states.items() if not now.is_terminal}
     runs = {deployment.keys.end_channel(run_id): run_id for run_id in handles if run_id in pending}
     for run_id, handle in handles.items():
         if run_id not in pending:
             yield Yield(handle)
-    if pending and not span.over:
-        yield Subscribe(tuple(runs), span.left(LISTEN_WAIT))
-    heard: Mapping[str, str] = {}
+    if pending and not deadline.expired:
+        yield Subscribe(tuple(runs), deadline.remaining(LISTEN_WAIT))
+    notifications: Mapping[str, str] = {}
     while pending:
-        ended = [runs[channel] for channel, said in heard.items() if said]
+        ended = [runs[channel] for channel, said in notifications.items() if said]
         if not ended:
             look = [run_id for run_id in handles if run_id in pending]
-            states = yield from _bearing_outages(deployment, span, partial(_statuses, deployment, look), states)
+            states = yield from _bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
             ended = [run_id for run_id in look if states[run_id].is_terminal]
         for run_id in ended:
             if run_id in pending:
                 pending.discard(run_id)
                 yield Yield(handles[run_id])
-        if pending and span.over:
+        if pending and deadline.expired:
             first = next(run_id for run_id in handles if run_id in pending)
-            raise (yield from _timed_out(deployment, first, states[first], span, handles[first]))
-        heard = (yield WaitForNotification(span.left(LOOK_AGAIN))) if pending else {}
+            raise (yield from _timed_out(deployment, first, states[first], deadline, handles[first]))
+        notifications = (yield WaitForNotification(deadline.remaining(LOOK_AGAIN))) if pending else {}
 
 
 def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str, RunStatus]]:
@@ -245,24 +249,24 @@ def events(
     Raises:
         WaitTimeoutError: it has not ended in time.
     """
-    span, seen = Span(timeout), _position(after)
+    deadline, seen = Deadline(timeout), _position(after)
     page, ended = yield from _event_page(deployment, run_id, seen)
     if follow and not ended:
-        yield Subscribe((deployment.keys.channel(run_id),), span.left(LISTEN_WAIT))
+        yield Subscribe((deployment.keys.channel(run_id),), deadline.remaining(LISTEN_WAIT))
     while True:
         for event in page:
             yield Yield(event)
         seen = int(page[-1].id) if page else seen
         if ended or (not page and not follow):
             return
-        if not page and span.over:
+        if not page and deadline.expired:
             now = yield from status(deployment, run_id)
-            raise (yield from _timed_out(deployment, run_id, now, span, handle))
+            raise (yield from _timed_out(deployment, run_id, now, deadline, handle))
         if not page:
-            yield WaitForNotification(span.left(LOOK_AGAIN))
+            yield WaitForNotification(deadline.remaining(LOOK_AGAIN))
         nothing: tuple[list[RunEvent], bool] = ([], False)
         page, ended = yield from _bearing_outages(
-            deployment, span, partial(_event_page, deployment, run_id, seen), nothing
+            deployment, deadline, partial(_event_page, deployment, run_id, seen), nothing
         )
 
 

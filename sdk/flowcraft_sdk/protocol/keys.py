@@ -135,7 +135,7 @@ class Keys:
 
     @property
     def workers(self) -> str:
-        """Sorted set of worker ids, by when they were last heard of."""
+        """Sorted set of worker ids, by when they were last seen."""
         return self.base + "workers"
 
     def suspects(self, queue: str) -> str:

@@ -11,7 +11,7 @@ from flowcraft_server import __version__
 from .client_admin import dlq, doctor
 from .client_blueprint import blueprint
 from .client_errors import DEFAULT_ADDRESS, EXIT_FAILED, Commands, run_goes_on
-from .client_input import InputFile, InputFileType, Span, open_client, start_context, uses_default_address
+from .client_input import DurationParam, InputFile, InputFileType, open_client, start_context, uses_default_address
 from .client_output import event_line, outcome, print_output, print_run, print_runs
 from .client_signal import signal
 from .shared_options import add_to_commands, as_json_option, deployment_options, given, json_before
@@ -32,7 +32,9 @@ STATUSES = (
     "timed_out",
 )
 
-timeout_option = click.option("--timeout", type=Span(), metavar="SPAN", help="Wait no longer than this, such as 30s.")
+timeout_option = click.option(
+    "--timeout", type=DurationParam(), metavar="SPAN", help="Wait no longer than this, such as 30s."
+)
 key_option = click.option("--key", metavar="KEY", help="Print only this key of the result.")
 
 
@@ -125,7 +127,9 @@ def result(connect: Callable[[], "Client"], run_id: str, timeout: float | None, 
 @main.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", default="", help="Why; kept with the run.")
-@click.option("--grace", type=Span(), metavar="SPAN", help="How long running nodes may take to stop; 0 for not at all.")
+@click.option(
+    "--grace", type=DurationParam(), metavar="SPAN", help="How long running nodes may take to stop; 0 for not at all."
+)
 @as_json_option
 @click.pass_obj
 def cancel(connect: Callable[[], "Client"], run_id: str, reason: str, grace: float | None, as_json: bool) -> None:

@@ -17,7 +17,7 @@ CONFIG_FILE = "flowcraft.yaml"
 CONFIG_VARIABLE = "FLOWCRAFT_CONFIG"
 
 
-class Span(click.ParamType[float]):
+class DurationParam(click.ParamType[float]):
     """A span of time: `30s`, `500ms`, `1h30m`, or a number of seconds."""
 
     name = "span"

@@ -236,7 +236,7 @@ def config_show(file: Path, profile: str | None, origin: bool, as_json: bool) ->
 @_common
 @as_json_option
 def health(file: Path, profile: str | None, as_json: bool) -> None:
-    """Exit 0 if Redis answers and a worker was heard of lately: for the health check of a container."""
+    """Exit 0 if Redis answers and a worker was seen lately: for the health check of a container."""
     from flowcraft_server.service.health import check_health
     from flowcraft_server.store.embedded import running_url
 

@@ -20,16 +20,16 @@ PIPELINES = 8
 LONGEST_PAUSE = 2.0
 
 Make = Callable[[], ScriptCall | None]
-Notifications = Callable[[Any], None]
-Work = tuple[Make | ScriptCall, Notifications, Attempt | None]
-Sent = tuple[ScriptCall, Notifications, Attempt | None]
+OnReply = Callable[[Any], None]
+Work = tuple[Make | ScriptCall, OnReply, Attempt | None]
+Sent = tuple[ScriptCall, OnReply, Attempt | None]
 
 
 class GaveUp(Exception):
     """The process is stopping and Redis still does not answer; leases will expire and others take over."""
 
 
-def send_until_heard(link: StoreLink, calls: Sequence[ScriptCall], stopping: threading.Event) -> list[Any]:
+def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: threading.Event) -> list[Any]:
     """Send calls and see them through any condition that passes: Redis away, full, read-only, loading.
 
     Every script bears being sent twice, but what was answered is not sent again: its reply may have brought a node.
@@ -65,8 +65,8 @@ class CommitBatcher:
     On the first lane threads that have finished nodes leave the calls, and whichever of them has nothing else to do
     sends what is there; `PIPELINES` may be under way, so that Redis works on some while others are put together.
     On the second lane a thread of its own sends, in order: for the event loop, which must not wait, and for progress.
-    A piece of work is (make, heard, attempt): `make` is a call, or gives one, or None if there is nothing to send any more;
-    `heard` gets the reply, an exception if the script was refused; `attempt` is the one whose outcome it is, if it is one.
+    A piece of work is (make, on_reply, attempt): `make` is a call, or gives one, or None if there is nothing to send any more;
+    `on_reply` gets the reply, an exception if the script was refused; `attempt` is the one whose outcome it is, if it is one.
 
     Attributes:
         finished: the first lane: what waits for a thread to `flush` it.
@@ -103,14 +103,14 @@ class CommitBatcher:
         sending = [work for ident, each in list(self._sending.items()) if ident in alive for work in each]
         return [work[2] for work in (*list(self.finished), *list(self._ordered), *sending) if work[2] is not None]
 
-    def put(self, make: Make | ScriptCall, heard: Notifications, attempt: Attempt | None = None) -> None:
+    def put(self, make: Make | ScriptCall, on_reply: OnReply, attempt: Attempt | None = None) -> None:
         """Have the thread send a piece of work, after those put before. Never blocks."""
-        self._ordered.append((make, heard, attempt))
+        self._ordered.append((make, on_reply, attempt))
         self._wanted.set()
 
-    def add(self, call: ScriptCall, heard: Notifications, attempt: Attempt | None = None) -> None:
+    def add(self, call: ScriptCall, on_reply: OnReply, attempt: Attempt | None = None) -> None:
         """Leave a call that the caller, or a thread that is quicker, is going to `flush`."""
-        self.finished.append((call, heard, attempt))
+        self.finished.append((call, on_reply, attempt))
 
     def wake(self) -> None:
         """Have the thread send what threads have left."""
@@ -125,7 +125,7 @@ class CommitBatcher:
         with self._under_way:
             made = self._take(self.finished, MOST_OF_A_THREAD)
             replies = self._send(made, self.finished)
-        self._hear(made, replies)
+        self._handle_replies(made, replies)
 
     def close(self, timeout: float) -> None:
         """Send what is queued, then end the thread."""
@@ -142,7 +142,7 @@ class CommitBatcher:
                     self.flush()
                 while self._ordered:
                     made = self._take(self._ordered, MOST_AT_ONCE)
-                    self._hear(made, self._send(made, self._ordered))
+                    self._handle_replies(made, self._send(made, self._ordered))
             except GaveUp as error:
                 logger.warning("stopping with finished steps unsent ({}): their leases expire", error)
                 return
@@ -156,7 +156,7 @@ class CommitBatcher:
         made: list[Sent] = []
         while len(made) < most:
             try:
-                make, heard, attempt = queue.popleft()
+                make, on_reply, attempt = queue.popleft()
             except IndexError:
                 break
             try:
@@ -165,7 +165,7 @@ class CommitBatcher:
                 logger.exception("an outcome could not be put into a call")
                 continue
             if call is not None:
-                made.append((call, heard, attempt))
+                made.append((call, on_reply, attempt))
         return made
 
     def _send(self, made: list[Sent], queue: deque[Work]) -> list[Any]:
@@ -175,7 +175,7 @@ class CommitBatcher:
         ident = threading.get_ident()
         self._sending[ident] = made
         try:
-            return send_until_heard(self._link, [work[0] for work in made], self._stopping)
+            return send_until_answered(self._link, [work[0] for work in made], self._stopping)
         except GaveUp:
             raise
         except BaseException:
@@ -185,9 +185,9 @@ class CommitBatcher:
             del self._sending[ident]
 
     @staticmethod
-    def _hear(made: list[Sent], replies: list[Any]) -> None:
-        for (_, heard, _), reply in zip(made, replies, strict=True):
+    def _handle_replies(made: list[Sent], replies: list[Any]) -> None:
+        for (_, on_reply, _), reply in zip(made, replies, strict=True):
             try:
-                heard(reply)
-            except BaseException:  # the others' replies must still be heard
+                on_reply(reply)
+            except BaseException:  # the other replies must still be handled
                 logger.exception("a reply could not be worked off")

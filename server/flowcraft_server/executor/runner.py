@@ -311,12 +311,12 @@ class NodeRunner:
                 sent.append(call)
             return call
 
-        def heard(reply: Any) -> None:
+        def on_reply(reply: Any) -> None:
             following = self.on_reply(attempt, sent[0], reply)
             if following is not None:
                 self.run_and_commit(following)
 
-        self.commit_batcher.put(build, heard, attempt)
+        self.commit_batcher.put(build, on_reply, attempt)
 
     def run_and_commit(self, attempt: Attempt) -> None:
         """Run a node that occupies no thread: a coroutine or a built-in kind, from whichever thread commits."""

@@ -137,7 +137,7 @@ class WorkLoop:
 
         def request() -> ClaimRequest:
             nonlocal asked
-            # Of what has said something the reply is heard by another thread; this one may be gone when it brings a node.
+            # Of what has said something another thread handles the reply; this one may be gone when it brings a node.
             if not (asked or attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
                 asked = self._prefetch.claim_mode(attempt.node.direct_handoff)
             return self._runner.request(asked or "-")
@@ -157,7 +157,7 @@ class WorkLoop:
         if call is not None:
             # What has said something goes the way of what it said, which must be there first.
             send = self._commit_batcher.put if attempt.has_emitted else self._commit_batcher.add
-            send(call, self._hearing(attempt, call, turn if asked else None), attempt)
+            send(call, self._reply_handler(attempt, call, turn if asked else None), attempt)
         # Only now, as destructors of foreign objects are code like a handler's: it may never return, and then this thread
         # is replaced, and another one sends the outcome.
         attempt.leftovers.clear()
@@ -168,10 +168,10 @@ class WorkLoop:
         if self._running.finish(turn):
             self._prefetch.took(uses, seconds)
 
-    def _hearing(self, attempt: Attempt, call: ScriptCall, turn: Turn | None) -> Callable[[Any], None]:
+    def _reply_handler(self, attempt: Attempt, call: ScriptCall, turn: Turn | None) -> Callable[[Any], None]:
         """What is done with the reply to a finished node's call; with a `turn`, it was to bring a next node."""
 
-        def heard(reply: Any) -> None:
+        def on_reply(reply: Any) -> None:
             following = None
             try:
                 following = self._runner.on_reply(attempt, call, reply)
@@ -181,7 +181,7 @@ class WorkLoop:
             if turn is not None and isinstance(reply, list) and len(reply) > 3:
                 self._ready = turn.ready = int(reply[3])
 
-        return heard
+        return on_reply
 
     def _flush(self) -> None:
         """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""

@@ -1,4 +1,4 @@
-"""Whether a deployment is alive: Redis answers, and a worker was heard of lately."""
+"""Whether a deployment is alive: Redis answers, and a worker was seen lately."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def check_health(settings: Settings, url: str | None) -> str:
     worker, seen = text(newest[0][0]), newest[0][1]
     silent = (seconds * 1000 + micros / 1000 + offset - float(seen)) / 1000
     if silent > limit:
-        raise Unhealthy(f"{shown_url(url)} answers, but no worker was heard of for {silent:.0f} s (the last: {worker})")
+        raise Unhealthy(f"{shown_url(url)} answers, but no worker was seen for {silent:.0f} s (the last: {worker})")
     fresh = [
         why
         for (_, score), why in zip(newest, exhausted, strict=True)
@@ -55,7 +55,7 @@ def check_health(settings: Settings, url: str | None) -> str:
     ]
     if all(fresh):
         raise Unhealthy(f"no worker of '{settings.name}' runs functions any more: {text(fresh[0])}; start it again")
-    return f"healthy: worker {worker} was heard of {max(0.0, silent):.1f} s ago"
+    return f"healthy: worker {worker} was seen {max(0.0, silent):.1f} s ago"
 
 
 def known_url(settings: Settings, data_dir: str) -> str | None:

@@ -55,8 +55,8 @@ class StopRequests:
 
         A signal that is ignored, as SIGHUP is under nohup, stays so; a stray one that something handles, as well.
         """
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._heard) for number in heard}
+        handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in handled}
         stray = [number for number in STRAY_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
         # Not SIG_IGN, which programs that handlers start would inherit.
         before |= {number: signal.signal(number, _drop) for number in stray}
@@ -71,7 +71,7 @@ class StopRequests:
         os.close(self._reading)
         os.close(self._writing)
 
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.request()
 
 

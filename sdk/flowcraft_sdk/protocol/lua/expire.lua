@@ -1,5 +1,5 @@
 -- Retention: removes ended runs that are past the age or the count of their class, or over the byte budget, and with them
--- plans that nothing uses any more, old tombstones and workers that were not heard of for a day. A bounded slice a call.
+-- plans that nothing uses any more, old tombstones and workers that were not seen for a day. A bounded slice a call.
 -- Runs go as trees: a run goes when nothing below it is left, so a child that goes on keeps those above it.
 -- KEYS clock
 -- ARGV limit bytes ('' for no budget) tombstone_age_ms tombstone_count, then class age_ms ('' for ever) count ('' for any) ...

@@ -137,7 +137,7 @@ local function examine_waiting(r, instance_id, n, defect)
   end
 end
 
-local SILENCE = 60000 -- ms after which a worker that is not heard of runs nothing any more, whatever its leases say
+local SILENCE = 60000 -- ms after which a worker that is not seen runs nothing any more, whatever its leases say
 
 -- A lease that goes on though its worker is silent would hold the node until it runs out.
 local function examine_lease(r, instance_id, n, ends, defect)
