@@ -8,10 +8,10 @@ from typing import Any
 from loguru import logger
 
 from benchmarks.setting import NAMESPACE
-from flowcraft_server.executor.settings import WorkerSettings
-from flowcraft_server.executor.worker import Worker
 from flowcraft_server.service.gc_tuning import collect_less_often
 from flowcraft_server.testing.handlers import as_runnable
+from flowcraft_server.worker.settings import WorkerSettings
+from flowcraft_server.worker.worker import Worker
 
 
 def echo(ctx: Any) -> Any:

@@ -15,10 +15,10 @@ from typing import Any
 from loguru import logger
 
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_server.executor import worker as worker_module
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing.handlers import as_runnable
+from flowcraft_server.worker import worker as worker_module
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.chaos.handlers import HANDLERS
 
 CLAIM_OF = "claim of"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flowcraft_server.executor.worker import Worker
 from flowcraft_server.testing.handlers import as_runnable
+from flowcraft_server.worker.worker import Worker
 from tests.acceptance.server_program import eventually
 from tests.chaos.deployment import NAMESPACE, Deployment
 from tests.chaos.flows import FLOWS, context

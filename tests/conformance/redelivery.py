@@ -12,10 +12,10 @@ from typing import Any, Self
 import pytest
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_server.executor import worker
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker import worker
+from flowcraft_server.worker.settings import WorkerSettings
 
 LOST_REPLIES = 0.1
 LEASE = 1.0

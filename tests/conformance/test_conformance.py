@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import Handle
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.conformance.case_handlers import HANDLERS
 from tests.conformance.redelivery import Unreliable
 from tests.conformance.running import CASES, differences, recorded_twice, start_all

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 from loguru import logger
 
-from flowcraft_server.executor.settings import WorkerSettings
-from flowcraft_server.executor.worker import Worker
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.testing.handlers import as_runnable
+from flowcraft_server.worker.settings import WorkerSettings
+from flowcraft_server.worker.worker import Worker
 from tests.conformance.case_handlers import HANDLERS
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from flowcraft_sdk import AsyncClient, ConfigurationError, RunConflictError, RunFailedError, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.test_scripts import Bench, bench
 
 Environments = Callable[..., TestEnvironment]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import Handle, RunStatus
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 
 GRAPH = {"id": "one", "nodes": [{"id": "n", "uses": "mostly-quick"}]}
 RUNS = 120
@@ -35,7 +35,7 @@ class MostlyQuick:
 
 @pytest.fixture(autouse=True)
 def _the_stock_keeper_comes_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowcraft_server.executor.work_loop.LOOK_ANYWAY", 2 * TIMEOUT)
+    monkeypatch.setattr("flowcraft_server.worker.background.prefetch_watchdog.LOOK_ANYWAY", 2 * TIMEOUT)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_nodes_claimed_ahead_go_back_when_the_worker_drains(
 
 def test_what_follows_a_node_that_reported_progress_is_not_left_in_stock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its outcome is sent by another thread, after the progress: nobody may be there to take what the reply would bring."""
-    monkeypatch.setattr("flowcraft_server.executor.work_loop.STUCK", 2 * TIMEOUT)
+    monkeypatch.setattr("flowcraft_server.worker.background.prefetch_watchdog.STUCK", 2 * TIMEOUT)
     chain = {
         "id": "chain",
         "nodes": [{"id": name, "uses": "says"} for name in "abc"],

@@ -10,9 +10,9 @@ import pytest
 from loguru import logger
 
 from flowcraft_sdk import AsyncNodeContext, NodeContext, RunFailedError
-from flowcraft_server.executor.liveness import Liveness, thread_runs
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.liveness import Liveness, thread_runs
+from flowcraft_server.worker.settings import WorkerSettings
 
 TIMEOUT = 20.0
 Make = Callable[..., TestEnvironment]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.constructs.test_inside_loops import around, tick
 from tests.engine.defects.graphs import TIMEOUT, Make, echo, graph, name
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunFailedError, RunStatus
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.test_failures import graph
 
 Make = Callable[..., TestEnvironment]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from flowcraft_sdk import AsyncNodeContext, NodeContext
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 
 Make = Callable[..., TestEnvironment]
 

@@ -12,9 +12,9 @@ from freezegun import freeze_time
 
 from flowcraft_sdk import BackendRefusedError, Client, RunStatus
 from flowcraft_sdk._transport.redis_errors import condition_of
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 
 GRAPH = {
     "id": "g",

@@ -11,9 +11,9 @@ import pytest
 from flowcraft_sdk import AsyncClient, RunExpiredError, RunNotFoundError, RunStatus
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import Keep
-from flowcraft_server.executor.janitor import Janitor
-from flowcraft_server.executor.settings import Retention, WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.background.retention import RetentionCleaner
+from flowcraft_server.worker.settings import Retention, WorkerSettings
 
 Make = Callable[..., TestEnvironment]
 DAY = 86_400
@@ -48,17 +48,17 @@ def env(environment: Make) -> TestEnvironment:
     return environment(handlers={"do": do}, blueprints=GRAPHS)
 
 
-def janitor(env: TestEnvironment, **changes: Any) -> Janitor:
-    """A janitor with rules of its own; the workers' own ones keep runs for days."""
+def cleaner(env: TestEnvironment, **changes: Any) -> RetentionCleaner:
+    """A cleaner with rules of its own; the workers' own ones keep runs for days."""
     keep = changes.pop("keep", ())
     rules = {rule.name: rule for rule in (*FOREVER.keep, *keep)}
     options = {"bytes": None, "tombstone_count": 100, **changes}
-    return Janitor(env.link, env.keys, Retention(keep=tuple(rules.values()), **options))
+    return RetentionCleaner(env.link, env.keys, Retention(keep=tuple(rules.values()), **options))
 
 
 def clean(env: TestEnvironment, **changes: Any) -> int:
-    """Work a janitor's rules off; how many runs were removed."""
-    removed, found = 0, janitor(env, **changes)
+    """Work a cleaner's rules off; how many runs were removed."""
+    removed, found = 0, cleaner(env, **changes)
     while True:
         gone, _, more = found.remove_slice()
         removed += gone
@@ -98,11 +98,11 @@ class TestRules:
         fine, bad = env.client.start("one", {"x": 1}), env.client.start("one", {"x": "fail"})
         for run in (fine, bad):
             run.wait(10)
-        default = Janitor(env.link, env.keys, Retention())
+        default = RetentionCleaner(env.link, env.keys, Retention())
         env.clock.advance(6.9 * DAY)
         assert default.remove_slice() == (0, 0, False)
         env.clock.advance(0.2 * DAY)
-        assert default.look().roots["completed"] in (0, 1)  # the worker's own janitor may be quicker
+        assert default.look().roots["completed"] in (0, 1)  # the worker's own cleaner may be quicker
         default.remove_slice()
         assert run_ids(env) == {bad.run_id}
         env.clock.advance(24 * DAY)
@@ -128,7 +128,7 @@ class TestRules:
         env.clock.advance(61)
         taken = int(env.link.redis.hget(env.keys.stats, "bytes"))
         assert 3 * 20_000 < taken < 3 * 40_000, "input and output of the three large ones"
-        assert janitor(env, bytes=taken).look().over == 0
+        assert cleaner(env, bytes=taken).look().over == 0
         assert clean(env, bytes=taken) == 0
         assert clean(env, bytes=taken - 1) == 1
         assert "n0" not in run_ids(env), "the one that ended first"
@@ -150,7 +150,7 @@ class TestRules:
             env.client.start("one", {"x": number})
         env.run_until_idle()
         env.clock.advance(61)
-        rule = janitor(env, keep=[Keep("completed", 1, None)])
+        rule = cleaner(env, keep=[Keep("completed", 1, None)])
         assert [rule.remove_slice() for _ in range(3)] == [(50, 0, True), (50, 0, True), (20, 0, False)]
 
     def test_the_workers_do_it_by_themselves(self, environment: Make) -> None:
@@ -158,7 +158,7 @@ class TestRules:
         env = environment(handlers={"do": do}, blueprints=GRAPHS, settings=settings)
         run = env.client.start("one", {"x": 1})
         run.wait(10)
-        env.clock.advance(2)  # wakes the janitor
+        env.clock.advance(2)  # wakes the cleaner
         until_gone(run)
 
 
@@ -201,7 +201,7 @@ class TestFamilies:
         for index, mark in (("st", "running"), ("en", "")):
             env.link.redis.hset(env.keys.run(child), index, mark)  # as if it had not ended
         env.clock.advance(100)
-        assert janitor(env, keep=[Keep("completed", 1_000, None)]).remove_slice() == (1, 1, False)
+        assert cleaner(env, keep=[Keep("completed", 1_000, None)]).remove_slice() == (1, 1, False)
         assert run_ids(env) == {"root", child.rpartition("~")[0], child}
         env.link.redis.hset(env.keys.run(child), mapping={"st": "completed", "en": "1"})
         assert clean(env, keep=[Keep("completed", 1_000, None)]) == 0, "its age counts from the last look"

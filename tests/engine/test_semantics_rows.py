@@ -7,8 +7,8 @@ import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunStatus
 from flowcraft_sdk.protocol import scripts
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.semantics_rows import CHILDREN, ROWS, Row
 
 TIMEOUT = 10.0

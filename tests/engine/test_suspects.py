@@ -11,8 +11,8 @@ from flowcraft_sdk import AsyncNodeContext, NodeContext
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.claims import Claim, parse_claim
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 
 Make = Callable[..., TestEnvironment]
 ONE = {"id": "one", "nodes": [{"id": "a", "uses": "x"}], "edges": []}

@@ -13,8 +13,8 @@ from loguru import logger
 from pydantic import BaseModel
 
 from flowcraft_sdk import NodeContext, NonRetryableError, RunFailedError
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.settings import WorkerSettings
 
 Make = Callable[..., TestEnvironment]
 GRAPH = {

@@ -25,7 +25,7 @@ def said() -> Iterator[list[str]]:
 def test_what_is_no_wake_up_is_dropped_and_told(
     environment: Callable[..., TestEnvironment], said: list[str], monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:
-    monkeypatch.setattr("flowcraft_server.executor.work_loop.SLICE_SECONDS", 60.0)
+    monkeypatch.setattr("flowcraft_server.worker.thread_loop.SLICE_SECONDS", 60.0)
     env = environment(handlers={"echo": echo}, blueprints=graph({"a": "echo"}))
     for n in range(runs):
         assert env.client.start("g", {"value": n}).result(timeout=10)["a"] == n
@@ -39,7 +39,7 @@ def test_what_is_no_wake_up_is_dropped_and_told(
 def test_a_worker_whose_threads_sleep_in_their_slice_drains_at_once(
     environment: Callable[..., TestEnvironment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowcraft_server.executor.work_loop.SLICE_SECONDS", 60.0)
+    monkeypatch.setattr("flowcraft_server.worker.thread_loop.SLICE_SECONDS", 60.0)
     env = environment(handlers={"echo": echo}, blueprints=graph({"a": "echo"}))
     assert env.client.start("g", {"value": 1}).result(timeout=10)["a"] == 1
     first = env.workers[0]

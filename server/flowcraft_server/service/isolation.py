@@ -11,9 +11,9 @@ from loguru import logger
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.executor.executing import SilenceWatch, create_record, read_record
-from flowcraft_server.executor.settings import new_worker_id
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.execution_record import SilenceWatch, create_record, read_record
+from flowcraft_server.worker.settings import new_worker_id
 
 MOST_PROCESSES = 2
 LOOK_PAUSE = 0.5

@@ -12,10 +12,10 @@ from flowcraft_server.blueprints.compiler import compile_blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
-from flowcraft_server.executor.abandoned import end_this_process
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
+from flowcraft_server.worker.lost_threads import end_this_process
 
 from .gc_tuning import collect_less_often
 from .isolation import IsolationProcesses, give_up_worker

@@ -5,9 +5,9 @@ import time
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_size
-from flowcraft_server.executor.configured import retention_of
-from flowcraft_server.executor.janitor import BUSY_PAUSE, Janitor
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.background.retention import BUSY_PAUSE, RetentionCleaner
+from flowcraft_server.worker.from_config import retention_of
 
 from .redis_checks import wait_for_redis
 
@@ -18,7 +18,7 @@ def overdue(url: str, settings: Settings) -> str:
     Raises:
         RedisUnusable: Redis does not answer.
     """
-    due = _janitor(url, settings).look()
+    due = _cleaner(url, settings).look()
     parts = [f"{count} {name}" for name, count in due.roots.items() if count]
     what = (
         f"{', '.join(parts)} (with the runs below them)"
@@ -35,19 +35,19 @@ def clean(url: str, settings: Settings) -> str:
     Raises:
         RedisUnusable: Redis does not answer.
     """
-    janitor = _janitor(url, settings)
+    cleaner = _cleaner(url, settings)
     removed = kept = 0
     while True:
-        gone, passed, more = janitor.remove_slice()
+        gone, passed, more = cleaner.remove_slice()
         removed, kept = removed + gone, kept + passed
         if not more:
             break
         time.sleep(BUSY_PAUSE)
     left = f"; {kept} kept, as a run below them goes on" if kept else ""
-    size = format_size(janitor.look().bytes // 1024 * 1024)
+    size = format_size(cleaner.look().bytes // 1024 * 1024)
     return f"removed {removed} runs{left}; ended runs take about {size} now"
 
 
-def _janitor(url: str, settings: Settings) -> Janitor:
+def _cleaner(url: str, settings: Settings) -> RetentionCleaner:
     wait_for_redis(url, settings.redis.connect_timeout).close()
-    return Janitor(StoreLink(url), Keys(settings.name), retention_of(settings))
+    return RetentionCleaner(StoreLink(url), Keys(settings.name), retention_of(settings))

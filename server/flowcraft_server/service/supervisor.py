@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.executor.executing import SilenceWatch, create_record
-from flowcraft_server.executor.settings import new_worker_id
+from flowcraft_server.worker.execution_record import SilenceWatch, create_record
+from flowcraft_server.worker.settings import new_worker_id
 
 from .stopping import StopRequests
 

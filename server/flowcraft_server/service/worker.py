@@ -8,10 +8,10 @@ from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.config.model import RegisteredHandler, Settings
-from flowcraft_server.executor.configured import runnable_handler, worker_settings
-from flowcraft_server.executor.executing import ExecutionRecord
-from flowcraft_server.executor.worker import Worker
 from flowcraft_server.llm.models import LanguageModels, build_models
+from flowcraft_server.worker.execution_record import ExecutionRecord
+from flowcraft_server.worker.from_config import runnable_handler, worker_settings
+from flowcraft_server.worker.worker import Worker
 
 from .stopping import StopRequests
 

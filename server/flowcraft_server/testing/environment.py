@@ -22,15 +22,15 @@ from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.near import did_you_mean
 from flowcraft_server.config.load import load_config
 from flowcraft_server.engine.attempts import RunnableHandler
-from flowcraft_server.executor.configured import runnable_handler, worker_settings
-from flowcraft_server.executor.settings import WorkerSettings, new_worker_id
-from flowcraft_server.executor.worker import Worker
 from flowcraft_server.llm.models import build_models
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing.handlers import as_runnable, in_place_of
 from flowcraft_server.testing.sources import BlueprintSource, check_blueprints, read_blueprints
+from flowcraft_server.worker.from_config import runnable_handler, worker_settings
+from flowcraft_server.worker.settings import WorkerSettings, new_worker_id
+from flowcraft_server.worker.worker import Worker
 
 _store: EmbeddedStore | None = None
 _store_lock = threading.Lock()

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import BlueprintNotFoundError, NodeContext, NodeResult, RunFailedError, RunStatus
-from flowcraft_server.executor.janitor import Janitor
-from flowcraft_server.executor.settings import Retention
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.worker.background.retention import RetentionCleaner
+from flowcraft_server.worker.settings import Retention
 from tests.engine.defects.graphs import TIMEOUT, Make, answer, boom, echo, graph, joined, name, ran, says
 
 ROUTER = graph({"r": "route", "x": "name", "y": "name"}, "r x x", "r y y")
@@ -154,6 +154,6 @@ def test_no_key_of_an_ended_run_is_kept_for_ever(environment: Make) -> None:
     handle = env.client.start("g")
     handle.wait(timeout=TIMEOUT)
     env.clock.advance(timedelta(days=40))
-    while Janitor(env.link, env.keys, Retention()).remove_slice()[2]:
+    while RetentionCleaner(env.link, env.keys, Retention()).remove_slice()[2]:
         pass
     assert list(env.link.redis.scan_iter(match="*" + handle.run_id + "*")) == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import NodeContext, NodeResult, RunConflictError, RunFailedError, RunStatus
-from flowcraft_server.executor.settings import WorkerSettings
+from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.defects.graphs import TIMEOUT, Make, boom, echo, graph, joined, name, ran
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from flowcraft_sdk.protocol import bounds
 from flowcraft_server.blueprints import compiler, linter_sizes
-from flowcraft_server.executor import prefetch
+from flowcraft_server.worker import prefetch
 
 ROOT = Path(__file__).parents[3]
 DOCS = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft_server.executor.executing import read_record
 from flowcraft_server.service import supervisor as supervising
 from flowcraft_server.service.stopping import StopRequests
 from flowcraft_server.service.supervisor import Supervisor
+from flowcraft_server.worker.execution_record import read_record
 
 CHILD = """
 import os, signal, sys, time
@@ -29,12 +29,12 @@ with stop.on_signals():
         while True: time.sleep(1)
     if mode == "failing": sys.exit(3)
     if mode == "dying":
-        from flowcraft_server.executor.executing import ExecutionRecord
+        from flowcraft_server.worker.execution_record import ExecutionRecord
         options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
         ExecutionRecord(int(options["--executing"])).begin(b"7|run|node[3]")
         os._exit(9)
     if mode in ("frozen", "late"):
-        from flowcraft_server.executor.executing import ExecutionRecord
+        from flowcraft_server.worker.execution_record import ExecutionRecord
         options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
         record = ExecutionRecord(int(options["--executing"]))
         if mode == "frozen":

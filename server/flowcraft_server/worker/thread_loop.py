@@ -14,25 +14,22 @@ from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.attempts import Attempt
-from flowcraft_server.executor.abandoned import RunningFunctions, Turn
-from flowcraft_server.executor.commit_batcher import MOST_OF_A_THREAD, CommitBatcher, GaveUp
-from flowcraft_server.executor.event_loop import EventLoop
-from flowcraft_server.executor.liveness import thread_runs
-from flowcraft_server.executor.prefetch import STUCK, PrefetchBuffer
-from flowcraft_server.executor.runner import NodeRunner
-from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.worker.async_executor import AsyncExecutor
+from flowcraft_server.worker.commit_batcher import MOST_OF_A_THREAD, CommitBatcher, GaveUp
+from flowcraft_server.worker.lost_threads import RunningFunctions, Turn
+from flowcraft_server.worker.node_runner import NodeRunner
+from flowcraft_server.worker.prefetch import PrefetchBuffer
+from flowcraft_server.worker.wake_ups import TASK, WakeUps, tell_foreign
 
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
-LOOK_ANYWAY = 1.0
-"""Seconds after which the prefetch keeper looks although nobody has called it."""
 
 CLAIMING = ("complete", "fail")
 TASK_BYTES = TASK.encode()
 
 
-class WorkLoop:
+class ThreadLoop:
     """The body of Huey's one task, shared by all worker threads.
 
     The threads share one prefetch of claimed nodes and one queue of finished steps. A thread sends what is finished, its
@@ -44,7 +41,7 @@ class WorkLoop:
         runner: NodeRunner,
         prefetch: PrefetchBuffer,
         commit_batcher: CommitBatcher,
-        loop: EventLoop,
+        loop: AsyncExecutor,
         link: StoreLink,
         draining: threading.Event,
         stopping: threading.Event,
@@ -242,44 +239,3 @@ class WorkLoop:
         queue = self._runner.settings.queues[0]
         token = b'["slice","flowcraft.work",["","",0]]'
         self._link.call_once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))
-
-
-class PrefetchWatchdog:
-    """A thread that sees to it that nothing waits behind a slow node: neither a claimed one nor a finished one."""
-
-    def __init__(
-        self, runner: NodeRunner, prefetch: PrefetchBuffer, commit_batcher: CommitBatcher, stopping: threading.Event
-    ) -> None:
-        self._runner = runner
-        self._prefetch = prefetch
-        self._commit_batcher = commit_batcher
-        self._stopping = stopping
-        self._thread = threading.Thread(target=self._run, name="prefetch keeper", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def restart_if_dead(self) -> bool:
-        """Start another thread if this one has died; returns whether it had."""
-        if self._stopping.is_set() or thread_runs(self._thread):
-            return False
-        self._thread = threading.Thread(target=self._run, name="prefetch keeper", daemon=True)
-        self._thread.start()
-        return True
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._prefetch.unattended.wait(LOOK_ANYWAY)
-            self._prefetch.unattended.clear()
-            while (len(self._prefetch) or self._commit_batcher.finished) and not self._stopping.wait(STUCK):
-                try:
-                    self._look()
-                except BaseException:  # without this thread nodes would wait behind others for good
-                    logger.exception("the prefetch keeper met an error of its own")
-
-    def _look(self) -> None:
-        if self._commit_batcher.finished:
-            self._commit_batcher.wake()
-        for attempt in self._prefetch.stuck():
-            self._runner.hand_back(attempt)

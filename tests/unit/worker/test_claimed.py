@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.executor.prefetch import PrefetchBuffer
+from flowcraft_server.worker.prefetch import PrefetchBuffer
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Retention: removes ended runs that are past what is kept. Every process has a janitor; none is the leader."""
+"""Retention: removes ended runs that are past what is kept. Every process has a cleaner; none is the leader."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +7,8 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.executor.settings import Retention
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.settings import Retention
 
 PAUSE = 60.0
 """Seconds between two looks while there is nothing to do."""
@@ -33,7 +33,7 @@ class Due:
     over: int
 
 
-class Janitor:
+class RetentionCleaner:
     """Removes what is past retention, a slice at a time."""
 
     def __init__(self, link: StoreLink, keys: Keys, retention: Retention) -> None:

@@ -16,9 +16,9 @@ from redis.backoff import NoBackoff
 
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
-from flowcraft_server.executor.forking import end_fork
-from flowcraft_server.executor.liveness import thread_runs
 from flowcraft_server.store.link import SOCKET_TIMEOUT
+from flowcraft_server.worker.forking import end_fork
+from flowcraft_server.worker.liveness import thread_runs
 
 CONTEXT_CONNECTIONS = 16
 MOST_ERRORS = 20

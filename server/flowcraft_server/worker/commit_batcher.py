@@ -11,8 +11,8 @@ from loguru import logger
 from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.engine.attempts import Attempt
-from flowcraft_server.executor.liveness import thread_runs
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.worker.liveness import thread_runs
 
 MOST_AT_ONCE = 64
 MOST_OF_A_THREAD = 32

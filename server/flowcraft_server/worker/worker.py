@@ -15,23 +15,27 @@ from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.engine.attempts import Engine, RunnableHandler
 from flowcraft_server.engine.plans import PlanCache
-from flowcraft_server.executor.abandoned import RunningFunctions, ThreadWatch, Turn
-from flowcraft_server.executor.commit_batcher import CommitBatcher
-from flowcraft_server.executor.counters import Counters
-from flowcraft_server.executor.event_loop import EventLoop
-from flowcraft_server.executor.executing import ExecutionRecord
-from flowcraft_server.executor.huey_app import build_consumer
-from flowcraft_server.executor.in_flight import InFlightAttempts
-from flowcraft_server.executor.isolation import SuspectRunner
-from flowcraft_server.executor.janitor import Janitor
-from flowcraft_server.executor.liveness import DescriptorWatch, Liveness
-from flowcraft_server.executor.prefetch import PrefetchBuffer
-from flowcraft_server.executor.runner import NodeRunner
-from flowcraft_server.executor.settings import WorkerSettings
-from flowcraft_server.executor.threads import LeaseKeeper, Periodic, StopListener, Sweeper
-from flowcraft_server.executor.wake_ups import WakeUps
-from flowcraft_server.executor.work_loop import PrefetchWatchdog, WorkLoop
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.worker.async_executor import AsyncExecutor
+from flowcraft_server.worker.background.lease_renewer import LeaseRenewer
+from flowcraft_server.worker.background.periodic import Periodic
+from flowcraft_server.worker.background.prefetch_watchdog import PrefetchWatchdog
+from flowcraft_server.worker.background.retention import RetentionCleaner
+from flowcraft_server.worker.background.stop_listener import StopListener
+from flowcraft_server.worker.background.suspects import SuspectRunner
+from flowcraft_server.worker.background.sweeper import Sweeper
+from flowcraft_server.worker.commit_batcher import CommitBatcher
+from flowcraft_server.worker.counters import Counters
+from flowcraft_server.worker.execution_record import ExecutionRecord
+from flowcraft_server.worker.huey_app import build_consumer
+from flowcraft_server.worker.in_flight import InFlightAttempts
+from flowcraft_server.worker.liveness import DescriptorWatch, Liveness
+from flowcraft_server.worker.lost_threads import RunningFunctions, ThreadWatch, Turn
+from flowcraft_server.worker.node_runner import NodeRunner
+from flowcraft_server.worker.prefetch import PrefetchBuffer
+from flowcraft_server.worker.settings import WorkerSettings
+from flowcraft_server.worker.thread_loop import ThreadLoop
+from flowcraft_server.worker.wake_ups import WakeUps
 
 WATCH_PAUSE = 0.1
 """Seconds between two looks at threads and event loops."""
@@ -86,7 +90,7 @@ class Worker:
         plans = PlanCache(self._link, self.keys)
         self.runner = NodeRunner(engine, plans, handlers, self.held, self._commit_batcher, self.settings, models)
         self.runner.executing = executing
-        self._loop = EventLoop(self.runner, url, self._draining, self.counters)
+        self._loop = AsyncExecutor(self.runner, url, self._draining, self.counters)
         self.runner.bridge = self._loop
         self._prefetch = PrefetchBuffer()
         running = RunningFunctions()
@@ -100,17 +104,17 @@ class Worker:
                 self.runner.direct,
             ),
         )
-        keeper = LeaseKeeper(
+        renewer = LeaseRenewer(
             self._link, self.runner, self.keys, self.settings, self.liveness, self.counters, self._announce
         )
         listener = StopListener(url, self.runner, self.keys, self._stopping)
         sweeper = Sweeper(self._link, self.keys, self.settings)
-        janitor = Janitor(self._link, self.keys, self.settings.retention)
+        cleaner = RetentionCleaner(self._link, self.keys, self.settings.retention)
         self._threads = {
-            "lease keeper": Periodic("lease keeper", keeper.step, self._stopping),
+            "lease renewer": Periodic("lease renewer", renewer.step, self._stopping),
             "stop listener": Periodic("stop listener", listener.step, self._stopping),
             "sweeper": Periodic("sweeper", sweeper.step, self._stopping),
-            "janitor": Periodic("janitor", janitor.step, self._stopping),
+            "cleaner": Periodic("cleaner", cleaner.step, self._stopping),
         }
         self._sweeper = sweeper
         self.runner.poke_sweeper = self._poke_sweeper
@@ -130,7 +134,7 @@ class Worker:
         self._threads["thread watch"] = Periodic("thread watch", self._watch, self._stopping)
         self._prefetch_watchdog = PrefetchWatchdog(self.runner, self._prefetch, self._commit_batcher, self._stopping)
         wake_ups = WakeUps(self._link, [self.keys.wake(queue) for queue in self.settings.queues])
-        work = WorkLoop(
+        work = ThreadLoop(
             self.runner, self._prefetch, self._commit_batcher, self._loop, self._link, self._draining, self._stopping, running,
             wake_ups,
         )  # fmt: skip

@@ -11,8 +11,8 @@ from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import BlackHoleStorage
 
-from flowcraft_server.executor.liveness import thread_runs
-from flowcraft_server.executor.wake_ups import TASK, WakeUps, tell_foreign
+from flowcraft_server.worker.liveness import thread_runs
+from flowcraft_server.worker.wake_ups import TASK, WakeUps, tell_foreign
 
 WAKE_SECONDS = 1
 

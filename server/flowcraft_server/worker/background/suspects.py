@@ -7,8 +7,8 @@ from loguru import logger
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.attempts import Attempt
-from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.node_runner import NodeRunner
 
 IDLE_PAUSE = 0.1
 """Seconds between two looks for suspects."""

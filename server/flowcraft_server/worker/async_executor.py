@@ -16,14 +16,14 @@ from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, Done
 from flowcraft_server.engine.contexts import AwaitedNodeContext
-from flowcraft_server.executor.blocking_code import describe_place
-from flowcraft_server.executor.counters import Counters
-from flowcraft_server.executor.executing import Stepwise, described, stepwise
-from flowcraft_server.executor.forking import end_fork
-from flowcraft_server.executor.loop_thread import LoopThread, NodeTask, owner
-from flowcraft_server.executor.runner import NodeRunner
 from flowcraft_server.observability.current_node import working_for
 from flowcraft_server.store.link import RETRY_SECONDS, StoreUnavailable
+from flowcraft_server.worker.code_location import describe_place
+from flowcraft_server.worker.counters import Counters
+from flowcraft_server.worker.execution_record import Stepwise, described, stepwise
+from flowcraft_server.worker.forking import end_fork
+from flowcraft_server.worker.loop_thread import LoopThread, NodeTask, owner
+from flowcraft_server.worker.node_runner import NodeRunner
 
 BLOCKED = 0.25
 """Seconds without progress after which the code that holds up the event loop is named."""
@@ -32,7 +32,7 @@ ABANDONED_AFTER = 1.0
 """Seconds that a coroutine gets to end after its node is over, before it stops counting as one of `async_concurrency`."""
 
 
-class EventLoop:
+class AsyncExecutor:
     """Takes on coroutines, `async_concurrency` at a time, and replaces the loop when it dies or stands still.
 
     A loop that stands still for longer than a lease is retired: what it runs is given up and runs elsewhere, but for the

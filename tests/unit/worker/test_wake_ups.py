@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from loguru import logger
 
-from flowcraft_server.executor import wake_ups
-from flowcraft_server.executor.wake_ups import WakeUps
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.worker import wake_ups
+from flowcraft_server.worker.wake_ups import WakeUps
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from flowcraft_server.config.model import RegisteredHandler, Settings
 from flowcraft_server.config.sections import RetryDelaySection
 from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.engine.retry import ExecutionDefaults
-from flowcraft_server.executor.settings import Retention, WorkerSettings
+from flowcraft_server.worker.settings import Retention, WorkerSettings
 
 
 def worker_settings(settings: Settings) -> WorkerSettings:
@@ -35,7 +35,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
 
 
 def retention_of(settings: Settings) -> Retention:
-    """How long ended runs are kept, as the janitor is told."""
+    """How long ended runs are kept, as the cleaner is told."""
     section = settings.retention
     classes = {"completed": section.completed, "failed": section.failed, "cancelled": section.cancelled}
     return Retention(

@@ -14,9 +14,9 @@ from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
-from flowcraft_server.executor.blocking_code import describe_stack
-from flowcraft_server.executor.counters import Counters
-from flowcraft_server.executor.liveness import thread_runs
+from flowcraft_server.worker.code_location import describe_stack
+from flowcraft_server.worker.counters import Counters
+from flowcraft_server.worker.liveness import thread_runs
 
 ABANDONED_AFTER = 0.5
 """Seconds that a function gets to return after its node is over, before another thread takes the place of its own."""

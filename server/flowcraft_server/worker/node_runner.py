@@ -20,16 +20,16 @@ from flowcraft_server.engine.contexts import BlockingNodeContext
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.subflows import called_by
-from flowcraft_server.executor.commit_batcher import CommitBatcher
-from flowcraft_server.executor.executing import ExecutionRecord, described
-from flowcraft_server.executor.forking import end_fork
-from flowcraft_server.executor.in_flight import InFlightAttempts
-from flowcraft_server.executor.process_state import ProcessState
-from flowcraft_server.executor.settings import WorkerSettings
 from flowcraft_server.observability.current_node import enter_node, leave_node
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreUnavailable
 from flowcraft_server.store.own_connection import UnsendableError
+from flowcraft_server.worker.commit_batcher import CommitBatcher
+from flowcraft_server.worker.execution_record import ExecutionRecord, described
+from flowcraft_server.worker.forking import end_fork
+from flowcraft_server.worker.in_flight import InFlightAttempts
+from flowcraft_server.worker.process_state import ProcessState
+from flowcraft_server.worker.settings import WorkerSettings
 
 MOST_TOLD = 1000
 SHORTEST_HAND_BACK, LONGEST_HAND_BACK = 0.5, 8.0

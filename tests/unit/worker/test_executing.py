@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.executor.executing import SLOTS, ExecutionRecord, Stepwise, create_record, read_record
+from flowcraft_server.worker.execution_record import SLOTS, ExecutionRecord, Stepwise, create_record, read_record
 
 
 @pytest.fixture

@@ -1,1 +1,0 @@
-"""What runs nodes in a worker process: Huey's consumer, the event loop, leases, timers."""

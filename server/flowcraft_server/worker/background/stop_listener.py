@@ -1,0 +1,35 @@
+"""Notifications of runs that stop."""
+
+import threading
+from typing import Any
+
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.store.link import connect
+from flowcraft_server.worker.node_runner import NodeRunner
+
+
+class StopListener:
+    """Hears which runs stop, over one connection, and tells their nodes here."""
+
+    def __init__(self, url: str, runner: NodeRunner, keys: Keys, stopping: threading.Event) -> None:
+        self._redis = connect(url)
+        self._runner = runner
+        self._keys = keys
+        self._stopping = stopping
+
+    def step(self) -> float:
+        """Subscribe until the connection breaks or the process stops."""
+        pubsub: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with pubsub:
+            pubsub.subscribe(self._keys.control)
+            while not self._stopping.is_set():
+                message = pubsub.get_message(timeout=0.25)
+                if message is not None and message["type"] == "message":
+                    run_id, _, why = message["data"].decode().partition("|")
+                    if why == "goes-on":
+                        self._runner.poke_sweeper(0.0)
+                    elif why == "over":
+                        self._runner.lose_leases_of_run(run_id)
+                    else:
+                        self._runner.held.stop_run(run_id, why)
+        return 0.0
