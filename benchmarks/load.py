@@ -20,9 +20,9 @@ from rich.table import Table
 from benchmarks.report import write
 from benchmarks.setting import chain, fan, store
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.compiler import compile_blueprint
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import load_config
 from flowcraft_server.service.launch import Deployment

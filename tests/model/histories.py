@@ -12,8 +12,8 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
-from flowcraft_server.blueprints.compiler import compile_blueprint
-from flowcraft_server.blueprints.loops import Link, find_loops
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.loops import Link, find_loops
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.engine.plans import sole_successor

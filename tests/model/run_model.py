@@ -4,7 +4,7 @@ each step by looking at the whole graph. It shares the loop search with the comp
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flowcraft_server.blueprints.loops import LoopForest
+from flowcraft_server.blueprints.compiling.loops import LoopForest
 
 LIVE = {"ready", "running", "retrying", "waiting"}
 TERMINAL = {"completed", "failed", "cancelled", "timed_out"}

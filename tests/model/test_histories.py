@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.blueprints import compiler
+from flowcraft_server.blueprints.compiling import compiler
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing.environment import shared_store

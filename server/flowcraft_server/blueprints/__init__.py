@@ -1,1 +1,4 @@
-"""Blueprints: reading them, checking them, and compiling them into plans. Only the loader touches files."""
+"""Blueprints: reading them (`loading`), checking them (`linting`), turning them into plans (`compiling`), and their expressions.
+
+Pure: only `loading.loader` touches files.
+"""

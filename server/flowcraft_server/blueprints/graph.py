@@ -8,8 +8,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, LoopForest, cycles_of, find_loops
-from flowcraft_server.blueprints.loops import Link as LoopLink
+from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, LoopForest, cycles_of, find_loops
+from flowcraft_server.blueprints.compiling.loops import Link as LoopLink
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
 

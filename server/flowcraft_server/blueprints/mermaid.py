@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER
 from flowcraft_server.blueprints.graph import Arc, Graph
-from flowcraft_server.blueprints.loops import LOOP_CONTROLLER
 from flowcraft_server.blueprints.model import Blueprint, Node
 
 _PLAIN_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from flowcraft_sdk._config.marks import Mark
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import FORMATS, load_file
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Problem
 from flowcraft_server.config.blueprint_files import with_join, with_params
 from flowcraft_server.config.load import LoadResult, load_config

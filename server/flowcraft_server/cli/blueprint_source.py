@@ -10,11 +10,11 @@ import click
 
 from flowcraft_sdk._operations.deployment import plan_document
 from flowcraft_sdk.errors import BlueprintNotFoundError
-from flowcraft_server.blueprints.compiler import compile_blueprint
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import FORMATS, load_file
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Problem
-from flowcraft_server.blueprints.near import nearest
+from flowcraft_server.blueprints.suggestions import nearest
 from flowcraft_server.config.blueprint_files import handler_queues
 from flowcraft_server.config.load import LoadResult, load_config
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flowcraft_sdk._config.problems import Problem
-from flowcraft_server.blueprints.linter_subflows import called_id
+from flowcraft_server.blueprints.linting.subflows import called_id
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.blueprints.near import listed
+from flowcraft_server.blueprints.suggestions import listed
 
 from .terminal import write, write_json
 

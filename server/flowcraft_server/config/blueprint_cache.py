@@ -20,7 +20,7 @@ import flowcraft_server
 from flowcraft_sdk._config.marks import Mark
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.regular_file import read_regular_file
-from flowcraft_server.blueprints.loader import LARGEST
+from flowcraft_server.blueprints.loading.loader import LARGEST
 from flowcraft_server.blueprints.model import Blueprint
 
 FOLDER = ".flowcraft/cache"

@@ -7,7 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_server.blueprints.near import did_you_mean
+from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.observability.redaction import is_secret_name
 
 from . import shape

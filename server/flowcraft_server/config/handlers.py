@@ -13,7 +13,7 @@ from typing import Any
 from flowcraft_sdk._config.marks import Path as Place
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.model import BUILTIN_USES
-from flowcraft_server.blueprints.near import did_you_mean
+from flowcraft_server.blueprints.suggestions import did_you_mean
 
 from .handler_forms import HandlerError, check_function
 from .model import RegisteredHandler

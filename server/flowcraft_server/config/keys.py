@@ -6,7 +6,7 @@ from typing import Any
 from flowcraft_sdk._config.marks import Mark, Path
 from flowcraft_sdk._config.profiles import PROFILES
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_server.blueprints.near import nearest
+from flowcraft_server.blueprints.suggestions import nearest
 
 from . import shape
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from flowcraft_sdk._config.marks import Path as Place
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import load_dirs
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import load_dirs
 from flowcraft_server.blueprints.model import Blueprint, Problem
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 

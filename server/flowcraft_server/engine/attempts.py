@@ -12,7 +12,7 @@ from flowcraft_sdk.protocol.bounds import plain_text
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
-from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
 from flowcraft_server.engine.inputs import context_inputs, input_of, input_reads, resolve_input, stands_in_for

@@ -6,8 +6,8 @@ from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER
 from flowcraft_server.blueprints.expressions import truthy
-from flowcraft_server.blueprints.loops import LOOP_CONTROLLER
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, LoopLimitExceeded, NodeTimeout
 from flowcraft_server.engine.routing import Scope, context_object

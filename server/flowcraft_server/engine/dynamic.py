@@ -9,12 +9,12 @@ from typing import Any
 from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_server.blueprints.compiler import DEFAULT_QUEUE, input_fields
-from flowcraft_server.blueprints.linter_builtins import check_builtins
-from flowcraft_server.blueprints.linter_findings import Findings
-from flowcraft_server.blueprints.loader_config import QUEUE_NAME
+from flowcraft_server.blueprints.compiling.compiler import DEFAULT_QUEUE, input_fields
+from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
+from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
+from flowcraft_server.blueprints.linting.findings import Findings
+from flowcraft_server.blueprints.loading.node_settings import QUEUE_NAME
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
-from flowcraft_server.blueprints.plan import Plan, PlanNode
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.claims import Claim
 

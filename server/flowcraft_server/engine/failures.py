@@ -138,7 +138,9 @@ def _dotted(cls: type) -> str:
 def _own_frames(error: BaseException) -> Any:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
-        if not frame.tb_frame.f_globals.get("__name__", "").startswith(("flowcraft_server.engine", "flowcraft_server.worker")):
+        if not frame.tb_frame.f_globals.get("__name__", "").startswith(
+            ("flowcraft_server.engine", "flowcraft_server.worker")
+        ):
             break
         frame = frame.tb_next
     return frame

@@ -5,8 +5,8 @@ from typing import Any
 
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.paths import beginnings, walk
-from flowcraft_server.blueprints.compiler import input_places
-from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.blueprints.compiling.compiler import input_places
+from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.engine.values import CATCH_ERROR, MISSING, NodeValues, edge_values, input_sources
 
 _INPUTS = "_inputs."

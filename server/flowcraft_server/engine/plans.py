@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.blueprints.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.store.link import StoreLink
 
 MOST_TOLD = 32

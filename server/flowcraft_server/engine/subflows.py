@@ -9,7 +9,7 @@ from flowcraft_sdk.protocol.context_input import fill_contract, misfits_told
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
-from flowcraft_server.blueprints.plan import Plan
+from flowcraft_server.blueprints.compiling.plan import Plan
 from flowcraft_server.engine.attempts import Attempt, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
 from flowcraft_server.engine.plans import PlanCache

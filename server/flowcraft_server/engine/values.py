@@ -6,7 +6,7 @@ from typing import Any, Final
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import check_key, check_key_count
 from flowcraft_sdk.protocol.joins import taken_edges
-from flowcraft_server.blueprints.plan import Plan, PlanNode
+from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
 
 MISSING: Final = object()

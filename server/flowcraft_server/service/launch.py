@@ -8,7 +8,7 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings

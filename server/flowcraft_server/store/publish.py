@@ -7,7 +7,7 @@ from typing import Any
 from flowcraft_sdk._operations.durability import ASYNC
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
 
 

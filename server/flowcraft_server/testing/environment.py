@@ -19,7 +19,7 @@ from flowcraft_sdk.protocol.bounds import check_span
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
-from flowcraft_server.blueprints.near import did_you_mean
+from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.load import load_config
 from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.llm.models import build_models

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import load_dirs, load_file, load_text
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import load_dirs, load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.attempts import RunnableHandler
 

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import Format, load_text
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import Format, load_text
 from flowcraft_server.blueprints.model import Blueprint, Problem
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowcraft_server.blueprints.analysis import Analysis, analyze
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.mermaid import to_mermaid
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node, NodeConfig
 from tests.unit.blueprints.registry import read

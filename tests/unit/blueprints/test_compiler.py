@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
 
 
@@ -32,7 +32,7 @@ def test_every_process_gives_a_blueprint_the_same_hash() -> None:
     }
     script = (
         "import json, sys\n"
-        "from flowcraft_server.blueprints.compiler import compile_blueprint\n"
+        "from flowcraft_server.blueprints.compiling.compiler import compile_blueprint\n"
         "from flowcraft_server.blueprints.model import Blueprint\n"
         "print(compile_blueprint(Blueprint.from_plain(json.loads(sys.argv[1]))).hash)"
     )

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flowcraft_server.blueprints.compiler import compile_blueprint
-from flowcraft_server.blueprints.loader import load_file, load_text
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.loading.loader import load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
 
 WRITTEN = """\

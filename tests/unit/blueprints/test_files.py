@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft_server.blueprints.loader import load_dirs, load_file
+from flowcraft_server.blueprints.loading.loader import load_dirs, load_file
 
 GOOD = "nodes: {a: {uses: echo}}\n"
 

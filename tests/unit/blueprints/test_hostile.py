@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowcraft_server.blueprints.analysis import analyze
-from flowcraft_server.blueprints.compiler import compile_blueprint
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import Format, load_text
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import Format, load_text
 from flowcraft_server.blueprints.mermaid import to_mermaid
 from flowcraft_server.blueprints.model import Blueprint
 from tests.unit.blueprints.registry import CALLED, HANDLERS

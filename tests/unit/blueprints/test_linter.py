@@ -7,8 +7,8 @@ import pytest
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from flowcraft_sdk.node import HandlerSpec
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 from tests.unit.blueprints.registry import CALLED, HANDLERS, AddParams, messages_of, problems_of, read
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint, RetryDelay
 from tests.unit.blueprints.registry import read
 

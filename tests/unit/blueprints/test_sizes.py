@@ -9,15 +9,15 @@ import pytest
 
 from benchmarks.load import HANDLERS, SHAPES, written
 from benchmarks.setting import fan
-from flowcraft_server.blueprints import linter_sizes
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.loops import Link, find_loops
 from flowcraft_server.blueprints.difference import difference
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.linter_findings import Findings
-from flowcraft_server.blueprints.loader import load_text
-from flowcraft_server.blueprints.loops import Link, find_loops
+from flowcraft_server.blueprints.linting import sizes as linter_sizes
+from flowcraft_server.blueprints.linting.findings import Findings
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.linting.reachability import Ways
+from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.blueprints.ways import Ways
 
 
 def lines_run(call: Callable[[], Any]) -> int:

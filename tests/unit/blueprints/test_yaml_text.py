@@ -13,7 +13,7 @@ from flowcraft_sdk._config import yaml_reader
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.yaml_scalars import core_scalar
-from flowcraft_server.blueprints.loader import load_text
+from flowcraft_server.blueprints.loading.loader import load_text
 from tests.unit.blueprints.registry import read
 
 
@@ -158,7 +158,7 @@ def test_numbers_are_finite() -> None:
 
 
 def test_an_included_file_is_a_text(tmp_path: Path) -> None:
-    from flowcraft_server.blueprints.loader import load_file
+    from flowcraft_server.blueprints.loading.loader import load_file
 
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "hate.txt").write_text("true: [\n", encoding="utf-8")

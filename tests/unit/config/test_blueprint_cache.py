@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flowcraft_server.blueprints.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.config import load as loading
 from flowcraft_server.config.blueprint_cache import FOLDER, KeptBlueprints
 from flowcraft_server.config.load import LoadResult, load_config

@@ -19,11 +19,11 @@ import yaml
 
 from flowcraft_sdk import Client, RunFailedError
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_server.blueprints import loader_keys
-from flowcraft_server.blueprints.linter import lint
-from flowcraft_server.blueprints.linter_builtins import PARAMS
-from flowcraft_server.blueprints.loader import load_text
-from flowcraft_server.blueprints.loader_contract import INPUT_TYPES
+from flowcraft_server.blueprints.linting.builtin_nodes import PARAMS
+from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.loading import keys as loader_keys
+from flowcraft_server.blueprints.loading.contract import INPUT_TYPES
+from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import load_settings
 from flowcraft_server.config.model import Settings

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flowcraft_sdk.protocol import bounds
-from flowcraft_server.blueprints import compiler, linter_sizes
+from flowcraft_server.blueprints.compiling import compiler
+from flowcraft_server.blueprints.linting import sizes as linter_sizes
 from flowcraft_server.worker import prefetch
 
 ROOT = Path(__file__).parents[3]

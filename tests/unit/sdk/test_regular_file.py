@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from flowcraft_sdk import Client, ConfigurationError
 from flowcraft_sdk._config.regular_file import read_regular_file
-from flowcraft_server.blueprints.loader import load_file
+from flowcraft_server.blueprints.loading.loader import load_file
 from flowcraft_server.cli.client import main
 from flowcraft_server.config.load import load_config
 

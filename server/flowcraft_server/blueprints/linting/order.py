@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from flowcraft_sdk._config.marks import Path
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import writes, written_keys
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.reachability import Ways
+from flowcraft_server.blueprints.linting.writes import writes, written_keys
 from flowcraft_server.blueprints.model import Node
-from flowcraft_server.blueprints.ways import Ways
 
 
 def check_order(findings: Findings) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
-from flowcraft_server.blueprints.loader_keys import EDGE_KEYS, EDITOR_EDGE_KEYS
-from flowcraft_server.blueprints.loader_reading import Reading, is_blank, is_null
+from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS
+from flowcraft_server.blueprints.loading.load_context import Reading, is_blank, is_null
 
 _ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
 ANY_ACTION = "*"

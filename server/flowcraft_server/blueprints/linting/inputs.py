@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk.protocol.paths import beginnings
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_subflows import called_id
-from flowcraft_server.blueprints.linter_writes import HOW_TO_DECLARE, all_known, writes, written_keys
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.subflows import called_id
+from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, writes, written_keys
 from flowcraft_server.blueprints.model import Node
 
 _ALIKE = 0.85

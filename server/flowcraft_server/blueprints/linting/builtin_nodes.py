@@ -6,11 +6,11 @@ from typing import Any
 from flowcraft_sdk.schema import unusable_pattern
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_sizes import MOST_NESTED
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.sizes import MOST_NESTED
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.near import did_you_mean, nearest
 from flowcraft_server.blueprints.quoting import quoted
+from flowcraft_server.blueprints.suggestions import did_you_mean, nearest
 
 Check = Callable[[Any], str]
 """What is wrong with a value, or nothing."""

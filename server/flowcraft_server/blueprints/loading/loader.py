@@ -14,9 +14,9 @@ from flowcraft_sdk._config.marks import Mark
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.yaml_reader import read_yaml
-from flowcraft_server.blueprints.loader_blueprint import read_blueprint
-from flowcraft_server.blueprints.loader_json import read_json
-from flowcraft_server.blueprints.loader_reading import Reading, is_null
+from flowcraft_server.blueprints.loading.blueprint import read_blueprint
+from flowcraft_server.blueprints.loading.json_text import read_json
+from flowcraft_server.blueprints.loading.load_context import Reading, is_null
 from flowcraft_server.blueprints.model import Blueprint
 
 Format = Literal["yaml", "json"]

@@ -1,7 +1,7 @@
 """Cycles: those that never end, those that nothing leads into, and nodes that never run."""
 
 from flowcraft_server.blueprints.analysis import shortest_cycle
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
 
 
 def check_cycles(findings: Findings) -> None:

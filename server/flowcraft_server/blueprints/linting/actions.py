@@ -1,8 +1,8 @@
 """Actions that no edge takes, and edges for actions that are never returned."""
 
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.near import did_you_mean, listed
+from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 
 
 def check_actions(findings: Findings) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk._config.yaml_tree import Fields, Tree
-from flowcraft_server.blueprints.loader_keys import RETRY_DELAY_KEYS
-from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loading.keys import RETRY_DELAY_KEYS
+from flowcraft_server.blueprints.loading.load_context import Reading, is_null, kind_or_text
 from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPTS, NOTHING_SAID, NodeConfig, RetryDelay
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, Tree, kind_of
-from flowcraft_server.blueprints.loader_reading import Reading
+from flowcraft_server.blueprints.loading.load_context import Reading
 
 TEST_KEYS = ("name", "input", "mocks", "expect")
 MOCK_KEYS = ("output", "action", "error")

@@ -6,19 +6,19 @@ from typing import Any
 
 from flowcraft_sdk._config.marks import Marks
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Tree, kind_of
-from flowcraft_server.blueprints.loader_config import read_config, with_defaults
-from flowcraft_server.blueprints.loader_contract import read_contract, read_outputs
-from flowcraft_server.blueprints.loader_keys import (
+from flowcraft_server.blueprints.loading.contract import read_contract, read_outputs
+from flowcraft_server.blueprints.loading.keys import (
     BLUEPRINT_KEYS,
     CONTEXT_KEYS,
     DEFAULTS_KEYS,
     EDITOR_BLUEPRINT_KEYS,
     EDITOR_JSON_KEYS,
 )
-from flowcraft_server.blueprints.loader_links import Link, check_forms, read_edges
-from flowcraft_server.blueprints.loader_nodes import NodeDraft, read_nodes
-from flowcraft_server.blueprints.loader_reading import Reading
-from flowcraft_server.blueprints.loader_tests import read_tests
+from flowcraft_server.blueprints.loading.links import Link, check_forms, read_edges
+from flowcraft_server.blueprints.loading.load_context import Reading
+from flowcraft_server.blueprints.loading.node_settings import read_config, with_defaults
+from flowcraft_server.blueprints.loading.nodes import NodeDraft, read_nodes
+from flowcraft_server.blueprints.loading.test_cases import read_tests
 from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Node
 from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 

@@ -1,6 +1,6 @@
 """Names of nodes that do not exist, or exist twice: in edges, fallbacks, batches and entry points."""
 
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.model import Node
 
 

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowcraft_sdk._config.problems import Problem
-from flowcraft_server.blueprints.linter_actions import check_actions
-from flowcraft_server.blueprints.linter_builtins import check_builtins
-from flowcraft_server.blueprints.linter_cycles import check_cycles
-from flowcraft_server.blueprints.linter_expressions import check_expressions
-from flowcraft_server.blueprints.linter_findings import Findings
-from flowcraft_server.blueprints.linter_handlers import check_error_names, check_handlers
-from flowcraft_server.blueprints.linter_inputs import check_inputs
-from flowcraft_server.blueprints.linter_joins import check_joins
-from flowcraft_server.blueprints.linter_order import check_order
-from flowcraft_server.blueprints.linter_references import check_names, check_references
-from flowcraft_server.blueprints.linter_sizes import check_sizes
-from flowcraft_server.blueprints.linter_subflows import check_subflows
-from flowcraft_server.blueprints.linter_tests import check_tests
+from flowcraft_server.blueprints.linting.actions import check_actions
+from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
+from flowcraft_server.blueprints.linting.conditions import check_expressions
+from flowcraft_server.blueprints.linting.cycles import check_cycles
+from flowcraft_server.blueprints.linting.findings import Findings
+from flowcraft_server.blueprints.linting.handlers import check_error_names, check_handlers
+from flowcraft_server.blueprints.linting.inputs import check_inputs
+from flowcraft_server.blueprints.linting.joins import check_joins
+from flowcraft_server.blueprints.linting.order import check_order
+from flowcraft_server.blueprints.linting.references import check_names, check_references
+from flowcraft_server.blueprints.linting.sizes import check_sizes
+from flowcraft_server.blueprints.linting.subflows import check_subflows
+from flowcraft_server.blueprints.linting.test_cases import check_tests
 from flowcraft_server.blueprints.model import Blueprint
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.graph import Graph
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import HOW_TO_DECLARE, all_known, written_keys
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.model import Blueprint, Node
-from flowcraft_server.blueprints.near import listed
+from flowcraft_server.blueprints.suggestions import listed
 
 
 def check_subflows(findings: Findings) -> None:

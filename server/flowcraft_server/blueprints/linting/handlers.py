@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from flowcraft_sdk._config.marks import Path
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.near import did_you_mean, listed
 from flowcraft_server.blueprints.quoting import quoted
+from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

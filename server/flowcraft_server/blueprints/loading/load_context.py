@@ -7,8 +7,8 @@ from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
-from flowcraft_server.blueprints.loader_keys import CONFIG_KEYS, STRUCTURE, word_of_another
-from flowcraft_server.blueprints.near import did_you_mean, listed
+from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, STRUCTURE, word_of_another
+from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 
 LONGEST_ID = 200
 MOST_TOLD = 10

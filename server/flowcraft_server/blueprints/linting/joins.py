@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from itertools import combinations
 
-from flowcraft_server.blueprints.exclusive import Choices
 from flowcraft_server.blueprints.graph import Arc
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linting.exclusive import Choices
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.model import Node
 
 _MOST_EDGES = 24

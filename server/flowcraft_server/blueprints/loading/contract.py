@@ -5,8 +5,8 @@ from typing import Any
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
-from flowcraft_server.blueprints.loader_keys import CONTRACT_KEYS
-from flowcraft_server.blueprints.loader_reading import Reading
+from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
+from flowcraft_server.blueprints.loading.load_context import Reading
 
 INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any", "list")
 _PYTHON: Mapping[str, tuple[type, ...]] = {

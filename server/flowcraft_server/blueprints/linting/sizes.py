@@ -1,6 +1,6 @@
 """How large a blueprint may be: what the scripts do in one step has a bound, so that Redis serves others as well."""
 
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
 
 MOST_NODES = 100_000
 MOST_EDGES = 20_000

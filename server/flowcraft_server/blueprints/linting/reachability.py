@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from flowcraft_server.blueprints.loops import strongly_connected
+from flowcraft_server.blueprints.compiling.loops import strongly_connected
 
 MOST_STEPS = 5_000_000
 """Steps of all searches together; what would take more counts as reached, so that nothing false is said."""

@@ -2,9 +2,9 @@
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_server.blueprints.expressions import Expression, ExpressionError, compile_expression
-from flowcraft_server.blueprints.linter_findings import Findings, node_path
-from flowcraft_server.blueprints.linter_writes import all_known, written_keys
-from flowcraft_server.blueprints.near import did_you_mean
+from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.writes import all_known, written_keys
+from flowcraft_server.blueprints.suggestions import did_you_mean
 
 _RESULT = ("output", "action")
 _SCOPE = ("result", "input", "context")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from flowcraft_sdk._config.marks import Mark, Path, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node, Problem
-from flowcraft_server.blueprints.near import nearest
+from flowcraft_server.blueprints.suggestions import nearest
 
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec

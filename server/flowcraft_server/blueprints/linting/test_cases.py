@@ -5,8 +5,8 @@ from typing import Any
 
 from flowcraft_sdk._config.marks import Path
 from flowcraft_sdk.protocol.context_input import misspelt_inputs
-from flowcraft_server.blueprints.linter_findings import Findings
-from flowcraft_server.blueprints.loader_contract import fits
+from flowcraft_server.blueprints.linting.findings import Findings
+from flowcraft_server.blueprints.loading.contract import fits
 
 
 def check_tests(findings: Findings) -> None:

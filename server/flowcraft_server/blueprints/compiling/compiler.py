@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
+from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 from flowcraft_server.blueprints.expressions import Expression, compile_expression
-from flowcraft_server.blueprints.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
-from flowcraft_server.blueprints.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 
 PLAN_FORMAT = 3
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from flowcraft_sdk._config.marks import Mark, Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
-from flowcraft_server.blueprints.loader_config import read_config
-from flowcraft_server.blueprints.loader_keys import CONFIG_KEYS, EDITOR_NODE_KEYS, NODE_KEYS, OLDER_NODE_KEYS
-from flowcraft_server.blueprints.loader_links import Link, read_needs, read_next
-from flowcraft_server.blueprints.loader_reading import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDITOR_NODE_KEYS, NODE_KEYS, OLDER_NODE_KEYS
+from flowcraft_server.blueprints.loading.links import Link, read_needs, read_next
+from flowcraft_server.blueprints.loading.load_context import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loading.node_settings import read_config
 from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 
 _DURATION_PARAMS = {"sleep": "duration", "wait": "timeout", "webhook": "timeout"}

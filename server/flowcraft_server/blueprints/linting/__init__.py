@@ -1,0 +1,1 @@
+"""What is wrong with a blueprint before it runs: `linter` calls the modules beside it, one for each family of mistakes."""
