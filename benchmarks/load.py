@@ -167,8 +167,8 @@ def measure(graph: dict[str, Any], *, text: bool) -> list[float]:
         assert blueprint is not None and not wrong, wrong[:3]
     else:
         read, blueprint = timed(lambda: Blueprint.from_plain(graph))
-    checked, problems = timed(lambda: lint(blueprint, handlers=HANDLERS, blueprints={}))
-    assert not [problem for problem in problems if problem.severity == "error"], problems[:3]
+    checked, diagnostics = timed(lambda: lint(blueprint, handlers=HANDLERS, blueprints={}))
+    assert not [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"], diagnostics[:3]
     return [read, checked, timed(lambda: compile_blueprint(blueprint))[0]]
 
 
@@ -192,7 +192,7 @@ def start_once(folder: str, url: str) -> None:
 
     def whole() -> None:
         loaded = load_config(Path(folder) / "flowcraft.yaml", keep=True)
-        assert loaded.settings is not None, loaded.problems[:3]
+        assert loaded.settings is not None, loaded.diagnostics[:3]
         hashes = Deployment(loaded, loaded.settings, url).publish(redis.Redis.from_url(url))
         assert len(hashes) == FILES
 

@@ -36,8 +36,8 @@ def against_original(name: str, rate: float, peers: Mapping[str, list[float]]) -
 
 
 def _server_of(name: str) -> str:
-    mark = name.rfind(", Valkey")
-    return name[mark:] if mark >= 0 else ""
+    position = name.rfind(", Valkey")
+    return name[position:] if position >= 0 else ""
 
 
 def _spread(rates: list[float]) -> str:

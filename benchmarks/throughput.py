@@ -96,13 +96,13 @@ class Rounds:
                 return False
             return not self._only or name == HUEY or any(word in name for word in self._only)
 
-        mark = "" if first else f", {on.name}"
+        position = "" if first else f", {on.name}"
         for name, load, processes in loads(self._quick):
             if wanted(name):
-                self.ours[name + mark].append(measure(on, load, processes))
+                self.ours[name + position].append(measure(on, load, processes))
         for name, rate in peers(on, self._quick):
             if wanted(name) and (found := rate()) is not None:
-                self.peers[name + mark].append(found)
+                self.peers[name + position].append(found)
 
 
 def main() -> None:

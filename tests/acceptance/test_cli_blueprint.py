@@ -190,7 +190,7 @@ class TestCheck:
     def test_formats(self, deployment: Path) -> None:
         (deployment / "new.yaml").write_text(self.BROKEN)
         found = json.loads(flowcraft("blueprint", "check", "new.yaml", "--format", "json").stdout)
-        assert [(problem["line"], problem["severity"]) for problem in found] == [(2, "error"), (3, "error")]
+        assert [(diagnostic["line"], diagnostic["severity"]) for diagnostic in found] == [(2, "error"), (3, "error")]
         assert (
             "::error file=new.yaml,line=2" in flowcraft("blueprint", "check", "new.yaml", "--format", "github").stdout
         )

@@ -312,7 +312,9 @@ def test_check(folder: Path, external: str, tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "duplicate key 'executor'" in wrong.stderr
     found: Any = json.loads(run_command(folder, "check", "--format", "json").stdout)
-    assert [(problem["severity"], problem["line"], problem["column"]) for problem in found] == [("error", 10, 1)]
+    assert [(diagnostic["severity"], diagnostic["line"], diagnostic["column"]) for diagnostic in found] == [
+        ("error", 10, 1)
+    ]
     annotated = run_command(folder, "check", "--format", "github").stdout
     assert annotated.startswith("::error file=flowcraft.yaml,line=10,col=1::duplicate key")
 

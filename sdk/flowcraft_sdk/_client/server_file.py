@@ -61,11 +61,11 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
         raise ConfigurationError(f"{error.filename or file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file}, or .env beside it, is not UTF-8 text: byte {error.start}") from None
-    tree, problems = read_document(text, str(file))
-    problems += lay_profile_over(tree, profile or environ.get(PROFILE_VARIABLE), str(file), ("redis",))
-    if problems:
-        first = problems[0]
-        place = first.mark or file
+    tree, diagnostics = read_document(text, str(file))
+    diagnostics += lay_profile_over(tree, profile or environ.get(PROFILE_VARIABLE), str(file), ("redis",))
+    if diagnostics:
+        first = diagnostics[0]
+        place = first.position or file
         raise ConfigurationError(
             f"{place}: {first.path}: {first.message}" if first.path else f"{place}: {first.message}"
         )
@@ -116,7 +116,7 @@ class _Said:
     def wrong(self, path: tuple[str, ...], message: str) -> ConfigurationError:
         """The error about a value, with its place."""
         origin = self._tree.origin_of(path)
-        place = origin.mark if origin is not None and origin.mark is not None else self._file
+        place = origin.position if origin is not None and origin.position is not None else self._file
         return ConfigurationError(f"{place}: {'.'.join(path)}: {message}")
 
     def check_version(self) -> None:

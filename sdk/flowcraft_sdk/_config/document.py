@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
-from flowcraft_sdk._config.marks import Mark, Path
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.source_positions import Path, SourcePosition
 from flowcraft_sdk._config.value_tree import Origin, Tree
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, kind_of
@@ -13,7 +13,7 @@ from flowcraft_sdk._config.yaml_tree import Tree as Written
 HOLDS = "one deployment, a single document: what differs from place to place goes under 'profiles'"
 
 
-def read_document(text: str, file: str) -> tuple[Tree, list[Problem]]:
+def read_document(text: str, file: str) -> tuple[Tree, list[Diagnostic]]:
     """Read a YAML mapping.
 
     Args:
@@ -23,13 +23,15 @@ def read_document(text: str, file: str) -> tuple[Tree, list[Problem]]:
     Returns:
         What could be read, and what is wrong with the rest.
     """
-    written, problems = read_yaml(text, file, _NoIncludes(None), holds=HOLDS)
+    written, diagnostics = read_yaml(text, file, _NoIncludes(None), holds=HOLDS)
     tree = Tree()
     if isinstance(written, Fields):
-        tree.data = _value(tree, (), written, written.mark)
+        tree.data = _value(tree, (), written, written.position)
     elif written is not None and not (isinstance(written, Scalar) and written.value is None):
-        problems.append(Problem("error", written.mark, "", f"expected a mapping (key: value), got {kind_of(written)}"))
-    return tree, problems
+        diagnostics.append(
+            Diagnostic("error", written.position, "", f"expected a mapping (key: value), got {kind_of(written)}")
+        )
+    return tree, diagnostics
 
 
 class _NoIncludes(Includes):
@@ -37,11 +39,13 @@ class _NoIncludes(Includes):
         raise ValueError(f"!include works in blueprints; here write ${{file:{name}}}")
 
 
-def _value(tree: Tree, path: Path, written: Written, key: Mark) -> Any:
-    mark = written.mark
-    tree.origins[path] = Origin(f"{mark.file}:{mark.line}", key, mark)
+def _value(tree: Tree, path: Path, written: Written, key: SourcePosition) -> Any:
+    position = written.position
+    tree.origins[path] = Origin(f"{position.file}:{position.line}", key, position)
     if isinstance(written, Scalar):
         return written.value
     if isinstance(written, Items):
-        return [_value(tree, (*path, index), item, item.mark) for index, item in enumerate(written.items)]
-    return {name: _value(tree, (*path, name), entry.value, entry.key_mark) for name, entry in written.entries.items()}
+        return [_value(tree, (*path, index), item, item.position) for index, item in enumerate(written.items)]
+    return {
+        name: _value(tree, (*path, name), entry.value, entry.key_position) for name, entry in written.entries.items()
+    }

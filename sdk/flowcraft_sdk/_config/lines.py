@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 
-from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.source_positions import SourcePosition
 
 _BREAK = re.compile(r"\r\n|\r|\n")
 
@@ -15,7 +15,7 @@ class Lines:
         self.file = file
         self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
 
-    def mark(self, index: int) -> Mark:
+    def position(self, index: int) -> SourcePosition:
         """The place of a character."""
         line = bisect_right(self._starts, index)
-        return Mark(self.file, line, index - self._starts[line - 1] + 1)
+        return SourcePosition(self.file, line, index - self._starts[line - 1] + 1)

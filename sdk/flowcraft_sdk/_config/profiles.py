@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from flowcraft_sdk._config.marks import Mark
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.diagnostics import Diagnostic
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.value_tree import Tree
 
 PROFILES = "profiles"
@@ -12,20 +12,20 @@ EXTENSION = "x-"
 """Keys at the top that begin so are for whoever wrote them, such as a place for anchors."""
 
 
-def profiles_of(tree: Tree, file: str) -> tuple[dict[str, Tree], list[Problem]]:
+def profiles_of(tree: Tree, file: str) -> tuple[dict[str, Tree], list[Diagnostic]]:
     """The profiles of a file by name, and what is wrong with their form."""
     written = tree.get((PROFILES,))
     if written is None:
         return {}, []
     if not isinstance(written, dict):
         return {}, [_problem(tree, (PROFILES,), "expected a mapping of profiles by name", file)]
-    found, problems = {}, []
+    found, diagnostics = {}, []
     for name, value in written.items():
         if value is not None and not isinstance(value, dict):
-            problems.append(_problem(tree, (PROFILES, name), "expected a mapping with keys of the file", file))
+            diagnostics.append(_problem(tree, (PROFILES, name), "expected a mapping with keys of the file", file))
         else:
             found[name] = tree.subtree((PROFILES, name))
-    return found, problems
+    return found, diagnostics
 
 
 def no_profile(name: str, known: dict[str, Tree]) -> str:
@@ -36,13 +36,13 @@ def no_profile(name: str, known: dict[str, Tree]) -> str:
     )
 
 
-def lay_profile_over(tree: Tree, name: str | None, file: str, sections: Iterable[str]) -> list[Problem]:
+def lay_profile_over(tree: Tree, name: str | None, file: str, sections: Iterable[str]) -> list[Diagnostic]:
     """Take the profiles out of a file, and lay one of them over the rest; what is wrong with them.
 
     Args:
         sections: keys that may stand without a value: those of sections.
     """
-    profiles, problems = profiles_of(tree, file)
+    profiles, diagnostics = profiles_of(tree, file)
     for key in [key for key in tree.data if key.startswith(EXTENSION)]:
         tree.remove((key,))
     tree.remove((PROFILES,))
@@ -54,11 +54,11 @@ def lay_profile_over(tree: Tree, name: str | None, file: str, sections: Iterable
     if chosen is not None:
         tree.merge(chosen)
     elif name:
-        problems.append(Problem("error", Mark(file, 1, 1), "", no_profile(name, profiles)))
-    return problems
+        diagnostics.append(Diagnostic("error", SourcePosition(file, 1, 1), "", no_profile(name, profiles)))
+    return diagnostics
 
 
-def _problem(tree: Tree, path: tuple[str, ...], message: str, file: str) -> Problem:
+def _problem(tree: Tree, path: tuple[str, ...], message: str, file: str) -> Diagnostic:
     origin = tree.origin_of(path)
-    mark = origin.mark if origin is not None and origin.mark is not None else Mark(file, 1, 1)
-    return Problem("error", mark, ".".join(path), message)
+    position = origin.position if origin is not None and origin.position is not None else SourcePosition(file, 1, 1)
+    return Diagnostic("error", position, ".".join(path), message)

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_sdk._config.marks import Mark, Path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +15,13 @@ class Origin:
     Attributes:
         label: a place of a file, the name of a variable or of an option.
         key: where its key stands, for values in a file.
-        mark: where it stands itself, for values in a file.
+        position: where it stands itself, for values in a file.
         written: what stands there, if variables were filled in.
     """
 
     label: str
-    key: Mark | None = None
-    mark: Mark | None = None
+    key: SourcePosition | None = None
+    position: SourcePosition | None = None
     written: str | None = None
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
-from flowcraft_sdk._config.marks import Mark
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_scalars import core_scalar, tagged_scalar
 from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
 
@@ -39,14 +39,14 @@ _HINTS = {
 class _Frame:
     """A list or mapping that is being read."""
 
-    mark: Mark
+    position: SourcePosition
     mapping: bool
     anchor: str | None
     trees: list[Tree] = field(default_factory=list)
     key: Scalar | None = None
     expects_key: bool = True
     entries: dict[str, Entry] = field(default_factory=dict)
-    merged: list[tuple[Mark, Tree]] = field(default_factory=list)
+    merged: list[tuple[SourcePosition, Tree]] = field(default_factory=list)
 
 
 class _TooDeep(Exception):
@@ -55,7 +55,7 @@ class _TooDeep(Exception):
 
 def read_yaml(
     text: str, file: str, includes: Includes, *, holds: str = "one blueprint"
-) -> tuple[Tree | None, list[Problem]]:
+) -> tuple[Tree | None, list[Diagnostic]]:
     """Read one YAML document.
 
     Args:
@@ -72,13 +72,13 @@ def read_yaml(
             reader.take(event)
     except yaml.MarkedYAMLError as error:
         reader.refuse(reader.place(error.problem_mark or error.context_mark), _explained(error, text, reader))
-        return None, reader.problems
+        return None, reader.diagnostics
     except yaml.reader.ReaderError as error:
-        reader.refuse(reader.lines.mark(error.position), f"not valid YAML: {error.reason}")
-        return None, reader.problems
+        reader.refuse(reader.lines.position(error.position), f"not valid YAML: {error.reason}")
+        return None, reader.diagnostics
     except _TooDeep:
-        return None, reader.problems
-    return reader.root, reader.problems
+        return None, reader.diagnostics
+    return reader.root, reader.diagnostics
 
 
 class _Reader:
@@ -87,25 +87,25 @@ class _Reader:
         self.includes = includes
         self.holds = holds
         self.root: Tree | None = None
-        self.problems: list[Problem] = []
+        self.diagnostics: list[Diagnostic] = []
         self.documents = 0
         self.hides = True
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Tree | None] = {}
         self._aliased = 0
 
-    def refuse(self, mark: Mark, message: str) -> None:
+    def refuse(self, position: SourcePosition, message: str) -> None:
         """Note a mistake."""
-        self.problems.append(Problem("error", mark, "", message))
+        self.diagnostics.append(Diagnostic("error", position, "", message))
 
-    def place(self, mark: Any) -> Mark:
-        """Where a mark of the parser's is."""
-        return self.lines.mark(mark.index if mark is not None else 0)
+    def place(self, position: Any) -> SourcePosition:
+        """Where a position of the parser's is."""
+        return self.lines.position(position.index if position is not None else 0)
 
-    def _begins(self, event: Any) -> Mark:
+    def _begins(self, event: Any) -> SourcePosition:
         """Where an event begins. The parser counts as `Lines` does: what ends a line for it alone is hidden from it."""
-        mark = event.start_mark
-        return Mark(self.lines.file, mark.line + 1, mark.column + 1)
+        position = event.start_mark
+        return SourcePosition(self.lines.file, position.line + 1, position.column + 1)
 
     def take(self, event: Any) -> None:
         """Put the parser's next event where it belongs."""
@@ -120,53 +120,53 @@ class _Reader:
         elif kind is yaml.AliasEvent:
             self._add(self._alias(str(event.anchor), self._begins(event)), None)
         elif kind is yaml.DocumentStartEvent:
-            mark = self._begins(event)
+            position = self._begins(event)
             self.documents += 1
             self._anchors = {}
             if self.documents == 2:
-                self.refuse(mark, f"a second document; a file holds {self.holds}")
+                self.refuse(position, f"a second document; a file holds {self.holds}")
 
-    def _open(self, event: Any, mark: Mark) -> None:
+    def _open(self, event: Any, position: SourcePosition) -> None:
         if event.tag not in _COLLECTION_TAGS:
-            self.refuse(mark, f"the tag '{event.tag}' is not known; !include is, with the name of a text file")
+            self.refuse(position, f"the tag '{event.tag}' is not known; !include is, with the name of a text file")
         if len(self._stack) >= DEEPEST:
-            self.refuse(mark, f"nested more than {DEEPEST} levels deep")
+            self.refuse(position, f"nested more than {DEEPEST} levels deep")
             raise _TooDeep
         if event.anchor is not None:
             self._anchors[event.anchor] = None
-        self._stack.append(_Frame(mark, isinstance(event, yaml.MappingStartEvent), event.anchor))
+        self._stack.append(_Frame(position, isinstance(event, yaml.MappingStartEvent), event.anchor))
 
-    def _scalar(self, event: Any, mark: Mark) -> Scalar:
+    def _scalar(self, event: Any, position: SourcePosition) -> Scalar:
         text = event.value.translate(_SHOW) if self.hides else event.value
         try:
             if event.tag == "!include":
-                return Scalar(self.includes.read(text), text, mark)
+                return Scalar(self.includes.read(text), text, position)
             if event.tag not in (None, "!"):
-                return Scalar(tagged_scalar(event.tag, text), text, mark)
+                return Scalar(tagged_scalar(event.tag, text), text, position)
             plain = event.implicit[0] and event.tag is None
-            return Scalar(core_scalar(text) if plain else text, text, mark)
+            return Scalar(core_scalar(text) if plain else text, text, position)
         except KeyError:
-            self.refuse(mark, f"the tag '{event.tag}' is not known; !include is, with the name of a text file")
+            self.refuse(position, f"the tag '{event.tag}' is not known; !include is, with the name of a text file")
         except ValueError as error:
-            self.refuse(mark, str(error))
-        return Scalar(text, text, mark)
+            self.refuse(position, str(error))
+        return Scalar(text, text, position)
 
-    def _alias(self, anchor: str, mark: Mark) -> Tree:
-        empty = Scalar(None, "", mark)
+    def _alias(self, anchor: str, position: SourcePosition) -> Tree:
+        empty = Scalar(None, "", position)
         if anchor not in self._anchors:
-            self.refuse(mark, f"no anchor '&{anchor}' stands above this alias")
+            self.refuse(position, f"no anchor '&{anchor}' stands above this alias")
             return empty
         tree = self._anchors[anchor]
         if tree is None:
-            self.refuse(mark, f"the anchor '&{anchor}' holds itself")
+            self.refuse(position, f"the anchor '&{anchor}' holds itself")
             return empty
         self._aliased += tree.size
         if self._aliased > MOST_ALIASED:
             if self._aliased - tree.size <= MOST_ALIASED:
-                self.refuse(mark, f"aliases stand for more than {MOST_ALIASED} values")
+                self.refuse(position, f"aliases stand for more than {MOST_ALIASED} values")
             return empty
         if len(self._stack) + tree.depth > DEEPEST:
-            self.refuse(mark, f"nested more than {DEEPEST} levels deep")
+            self.refuse(position, f"nested more than {DEEPEST} levels deep")
             return empty
         return tree
 
@@ -190,7 +190,7 @@ class _Reader:
     def _key(self, tree: Tree) -> Scalar | None:
         if isinstance(tree, Scalar):
             return tree
-        self.refuse(tree.mark, "a key is a text, not a list or a mapping")
+        self.refuse(tree.position, "a key is a text, not a list or a mapping")
         return None
 
     def _enter(self, frame: _Frame, tree: Tree) -> None:
@@ -198,34 +198,34 @@ class _Reader:
         if key is None:
             return
         if key.text == "<<":
-            frame.merged.append((key.mark, tree))
+            frame.merged.append((key.position, tree))
         elif key.text in frame.entries:
-            first = frame.entries[key.text].key_mark
-            self.refuse(key.mark, f"duplicate key '{key.text}' (first at line {first.line}, column {first.column})")
+            first = frame.entries[key.text].key_position
+            self.refuse(key.position, f"duplicate key '{key.text}' (first at line {first.line}, column {first.column})")
         else:
-            frame.entries[key.text] = Entry(key.mark, tree)
+            frame.entries[key.text] = Entry(key.position, tree)
 
     def _closed(self, frame: _Frame) -> Tree:
         if not frame.mapping:
-            return make_items(frame.trees, frame.mark)
-        for mark, merged in frame.merged:
+            return make_items(frame.trees, frame.position)
+        for position, merged in frame.merged:
             for tree in merged.items if isinstance(merged, Items) else (merged,):
                 if not isinstance(tree, Fields):
-                    self.refuse(mark, "'<<' takes a mapping or a list of mappings")
+                    self.refuse(position, "'<<' takes a mapping or a list of mappings")
                     continue
                 for name, entry in tree.entries.items():
                     frame.entries.setdefault(name, entry)
-        return make_fields(frame.entries, frame.mark)
+        return make_fields(frame.entries, frame.position)
 
 
 def _explained(error: yaml.MarkedYAMLError, text: str, reader: _Reader) -> str:
-    problem = error.problem or error.context or "it cannot be read"
-    hint = next((advice for words, advice in _HINTS.items() if words in problem), None)
+    diagnostic = error.problem or error.context or "it cannot be read"
+    hint = next((advice for words, advice in _HINTS.items() if words in diagnostic), None)
     place, begun = error.problem_mark, error.context_mark
     if place is not None and text[place.index : place.index + 1] == "\t":
         hint = _HINTS["tab character"]
     since = ""
     if begun is not None and place is not None and begun.line != place.line and error.context:
-        mark = reader.place(begun)
-        since = f" {error.context}, begun at line {mark.line}, column {mark.column}"
-    return f"not valid YAML: {problem}{since}" + (f"; {hint}" if hint else "")
+        position = reader.place(begun)
+        since = f" {error.context}, begun at line {position.line}, column {position.column}"
+    return f"not valid YAML: {diagnostic}{since}" + (f"; {hint}" if hint else "")

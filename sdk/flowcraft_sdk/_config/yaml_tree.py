@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_sdk._config.marks import Mark, Path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition
 
 DEEPEST = 100
 """Levels of nesting that are read; more than that is no blueprint."""
@@ -16,7 +16,7 @@ class Scalar:
 
     value: str | int | float | bool | None
     text: str
-    mark: Mark
+    position: SourcePosition
 
     @property
     def size(self) -> int:
@@ -34,7 +34,7 @@ class Items:
     """A list."""
 
     items: tuple["Tree", ...]
-    mark: Mark
+    position: SourcePosition
     size: int = 1
     depth: int = 1
 
@@ -43,7 +43,7 @@ class Items:
 class Entry:
     """A value under a key, and where the key stands."""
 
-    key_mark: Mark
+    key_position: SourcePosition
     value: "Tree"
 
 
@@ -52,7 +52,7 @@ class Fields:
     """A mapping, its keys as they were written."""
 
     entries: Mapping[str, Entry]
-    mark: Mark
+    position: SourcePosition
     size: int = 1
     depth: int = 1
 
@@ -61,13 +61,13 @@ Tree = Scalar | Items | Fields
 
 
 @dataclass(slots=True)
-class MarkTable:
+class PositionTable:
     """Collects the places of keys and values while a blueprint is put together."""
 
-    keys: dict[Path, Mark] = field(default_factory=dict)
-    values: dict[Path, Mark] = field(default_factory=dict)
+    keys: dict[Path, SourcePosition] = field(default_factory=dict)
+    values: dict[Path, SourcePosition] = field(default_factory=dict)
 
-    def put(self, path: Path, value: Mark, key: Mark | None = None) -> None:
+    def put(self, path: Path, value: SourcePosition, key: SourcePosition | None = None) -> None:
         """Note where a value stands, and its key."""
         self.values[path] = value
         if key is not None:
@@ -75,27 +75,27 @@ class MarkTable:
 
     def data(self, tree: Tree, path: Path) -> Any:
         """A tree as plain data; the places of all that is in it are noted below `path`."""
-        self.values[path] = tree.mark
+        self.values[path] = tree.position
         if isinstance(tree, Scalar):
             return tree.value
         if isinstance(tree, Items):
             return [self.data(item, (*path, index)) for index, item in enumerate(tree.items)]
         plain = {}
         for name, entry in tree.entries.items():
-            self.keys[(*path, name)] = entry.key_mark
+            self.keys[(*path, name)] = entry.key_position
             plain[name] = self.data(entry.value, (*path, name))
         return plain
 
 
-def make_items(items: list[Tree], mark: Mark) -> Items:
+def make_items(items: list[Tree], position: SourcePosition) -> Items:
     """A list of these values."""
-    return Items(tuple(items), mark, 1 + sum(item.size for item in items), 1 + _deepest(items))
+    return Items(tuple(items), position, 1 + sum(item.size for item in items), 1 + _deepest(items))
 
 
-def make_fields(entries: dict[str, Entry], mark: Mark) -> Fields:
+def make_fields(entries: dict[str, Entry], position: SourcePosition) -> Fields:
     """A mapping of these entries."""
     values = [entry.value for entry in entries.values()]
-    return Fields(entries, mark, 1 + sum(value.size for value in values), 1 + _deepest(values))
+    return Fields(entries, position, 1 + sum(value.size for value in values), 1 + _deepest(values))
 
 
 def kind_of(tree: Tree) -> str:

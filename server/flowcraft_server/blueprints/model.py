@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from flowcraft_sdk._config.marks import Mark, Marks, Path
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.diagnostics import Diagnostic
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
 
@@ -17,14 +17,14 @@ __all__ = [
     "BUILTIN_USES",
     "WAITING_USES",
     "Blueprint",
+    "Diagnostic",
     "Edge",
-    "Mark",
-    "Marks",
     "Node",
     "NodeConfig",
     "Path",
-    "Problem",
     "RetryDelay",
+    "SourcePosition",
+    "SourcePositions",
     "parse_duration_ms",
 ]
 
@@ -43,7 +43,7 @@ class Node:
         uses: name of a handler, or one of `BUILTIN_USES`.
         params: settings for the handler.
         inputs: where its input comes from: a path, or paths by name; None for what its incoming edge brings.
-        mark: where its id stands.
+        position: where its id stands.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Node:
     params: Mapping[str, Any] = field(default_factory=dict)
     inputs: str | Mapping[str, str] | None = None
     config: NodeConfig = field(default_factory=NodeConfig)
-    mark: Mark | None = field(default=None, compare=False)
+    position: SourcePosition | None = field(default=None, compare=False)
 
     def to_plain(self) -> dict[str, Any]:
         """The node in the words of the JSON form."""
@@ -90,7 +90,7 @@ class Edge:
         action: taken when the source returns this action; None for any.
         condition: taken when this expression holds; None for always.
         transform: expression for what the target gets; None for the source's output.
-        mark: where it stands.
+        position: where it stands.
         place: its path in the file it was read from, such as `edges[2]` or `nodes.a.next.x`.
     """
 
@@ -99,7 +99,7 @@ class Edge:
     action: str | None = None
     condition: str | None = None
     transform: str | None = None
-    mark: Mark | None = field(default=None, compare=False)
+    position: SourcePosition | None = field(default=None, compare=False)
     place: str = field(default="", compare=False)
 
     def to_plain(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Blueprint:
         metadata: free, e.g. `version`.
         file: the file it was read from.
         tests: the file's test cases, as they stand there.
-        marks: where each value stands, by its path in the plain form; nodes by id, edges by index.
+        positions: where each value stands, by its path in the plain form; nodes by id, edges by index.
         complete: False when the file holds nodes or edges that could not be read.
         nodes_known: False when there are nodes among them of which not even the id could be read.
     """
@@ -157,7 +157,7 @@ class Blueprint:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     file: str | None = field(default=None, compare=False)
     tests: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
-    marks: Marks = field(default_factory=Marks, compare=False, repr=False)
+    positions: SourcePositions = field(default_factory=SourcePositions, compare=False, repr=False)
     complete: bool = field(default=True, compare=False, repr=False)
     nodes_known: bool = field(default=True, compare=False, repr=False)
 

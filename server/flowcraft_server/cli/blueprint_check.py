@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
-from flowcraft_server.blueprints.model import Blueprint, Problem
+from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.config.blueprint_files import with_join, with_params
 from flowcraft_server.config.load import LoadResult, load_config
 
 
 def check_files(
     paths: Sequence[Path], config: Path | None, profile: str | None = None
-) -> tuple[list[Problem], list[Blueprint]]:
+) -> tuple[list[Diagnostic], list[Blueprint]]:
     """All that is wrong with these files, and the blueprints that were looked at.
 
     Args:
@@ -24,17 +24,17 @@ def check_files(
     """
     deployment = load_config(config, profile=profile) if config is not None else None
     if not paths and deployment is not None:
-        return deployment.problems, list(deployment.blueprints)
-    problems: list[Problem] = []
+        return deployment.diagnostics, list(deployment.blueprints)
+    diagnostics: list[Diagnostic] = []
     checked: dict[str, Blueprint] = {}
     paths = _files(paths)
     for path in paths:
         blueprint, found = load_file(path)
-        problems += found
+        diagnostics += found
         if blueprint is not None:
             other = checked.setdefault(blueprint.id, blueprint)
             if other is not blueprint:
-                problems.append(_taken(blueprint, other, path))
+                diagnostics.append(_taken(blueprint, other, path))
     ours = {path.resolve() for path in paths}
     others = [
         blueprint
@@ -48,8 +48,8 @@ def check_files(
         if settings is not None:
             joined = blueprint if settings.defaults.join_strategy == "all" else with_join(blueprint, "any")
             blueprint = with_params(joined, settings.handlers)
-        problems += lint(blueprint, handlers=handlers, blueprints=by_id)
-    return sorted(dict.fromkeys(problems), key=_place), list(checked.values())
+        diagnostics += lint(blueprint, handlers=handlers, blueprints=by_id)
+    return sorted(dict.fromkeys(diagnostics), key=_place), list(checked.values())
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -62,17 +62,17 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _handlers_of(deployment: LoadResult) -> dict[str, HandlerSpec] | None:
     """What the deployment's handlers declare; None where not all of them are known."""
-    if any(problem.path.startswith(("handlers", "handlerModules")) for problem in deployment.errors):
+    if any(diagnostic.path.startswith(("handlers", "handlerModules")) for diagnostic in deployment.errors):
         return None
     return {name: handler.spec or HandlerSpec() for name, handler in deployment.handlers.items()}
 
 
-def _taken(blueprint: Blueprint, other: Blueprint, path: Path) -> Problem:
-    mark = blueprint.marks.of(("id",)) or Mark(str(path), 1, 1)
-    place = other.marks.of(("id",)) or other.file
-    return Problem("error", mark, "id", f"the id '{blueprint.id}' is taken by {place}")
+def _taken(blueprint: Blueprint, other: Blueprint, path: Path) -> Diagnostic:
+    position = blueprint.positions.of(("id",)) or SourcePosition(str(path), 1, 1)
+    place = other.positions.of(("id",)) or other.file
+    return Diagnostic("error", position, "id", f"the id '{blueprint.id}' is taken by {place}")
 
 
-def _place(problem: Problem) -> tuple[str, int, int]:
-    mark = problem.mark
-    return (mark.file, mark.line, mark.column) if mark is not None else ("", 0, 0)
+def _place(diagnostic: Diagnostic) -> tuple[str, int, int]:
+    position = diagnostic.position
+    return (position.file, position.line, position.column) if position is not None else ("", 0, 0)

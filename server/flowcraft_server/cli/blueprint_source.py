@@ -13,13 +13,13 @@ from flowcraft_sdk.errors import BlueprintNotFoundError
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
-from flowcraft_server.blueprints.model import Blueprint, Problem
+from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.blueprints.suggestions import nearest
 from flowcraft_server.config.blueprint_files import handler_queues
 from flowcraft_server.config.load import LoadResult, load_config
 
 from .client_errors import EXIT_USAGE
-from .problem_output import print_problems
+from .diagnostic_output import print_diagnostics
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
@@ -41,7 +41,7 @@ class FoundBlueprint:
     blueprint: Blueprint
     version: str
     origin: str
-    findings: tuple[Problem, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
 
 
 class BlueprintSource:
@@ -94,9 +94,9 @@ class BlueprintSource:
 
     def from_file(self, path: Path) -> FoundBlueprint:
         """The blueprint of a file, as its deployment runs it if it belongs to one."""
-        blueprint, problems = load_file(path)
-        if blueprint is None or any(problem.severity == "error" for problem in problems):
-            print_problems(problems, "text")
+        blueprint, diagnostics = load_file(path)
+        if blueprint is None or any(diagnostic.severity == "error" for diagnostic in diagnostics):
+            print_diagnostics(diagnostics, "text")
             raise click.exceptions.Exit(EXIT_USAGE)
         for ours in self._blueprints:  # with what the deployment adds to it
             if ours.file is not None and Path(ours.file).resolve() == path.resolve():

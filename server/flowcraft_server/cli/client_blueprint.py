@@ -37,7 +37,7 @@ def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
     Without a deployment's file, those that are published.
     """
     from .blueprint_output import print_blueprints
-    from .problem_output import print_problems
+    from .diagnostic_output import print_diagnostics
 
     source = _source(ctx)
     if published or source.deployment is None:
@@ -67,7 +67,7 @@ def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
     else:
         print_blueprints(rows)
     if not published and source.deployment is not None and source.deployment.errors:
-        print_problems(source.deployment.errors, "text")
+        print_diagnostics(source.deployment.errors, "text")
         raise click.exceptions.Exit(EXIT_USAGE)
 
 
@@ -108,7 +108,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str, strict: boo
     Handlers and subflows are looked up in the deployment, if there is one.
     """
     from .blueprint_check import check_files
-    from .problem_output import counted, print_problems, print_suggestions
+    from .diagnostic_output import counted, print_diagnostics, print_suggestions
 
     format_ = "json" if as_json else format_
     config = _config(ctx)
@@ -116,12 +116,12 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str, strict: boo
         raise click.UsageError(
             "name files, or a deployment with --config: there is no flowcraft.yaml from here upwards"
         )
-    problems, checked = check_files(files, config, given(ctx, "profile"))
-    print_problems(problems, format_)
-    errors = sum(problem.severity == "error" for problem in problems)
+    diagnostics, checked = check_files(files, config, given(ctx, "profile"))
+    print_diagnostics(diagnostics, format_)
+    errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
     if format_ == "text" and not errors:
         print_suggestions(checked)
-    warnings = len(problems) - errors
+    warnings = len(diagnostics) - errors
     if format_ != "json":
         also = f", {counted(warnings, 'warning')}" if warnings else ""
         wrong = bool(errors or (strict and warnings))

@@ -13,8 +13,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
-from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._transport.connector import address_in
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_server import __version__
@@ -24,7 +24,7 @@ from flowcraft_server.config.sections import ScriptedProviderSection
 from flowcraft_server.observability.logging import configure_logging
 
 from .client_errors import TextCommands
-from .problem_output import FORMATS, print_problems, print_suggestions
+from .diagnostic_output import FORMATS, print_diagnostics, print_suggestions
 from .server_output import print_settings, print_started, print_verdict
 from .shared_options import CONFIG, as_json_option, given, json_before, keep
 from .terminal import write, write_json
@@ -204,10 +204,10 @@ def check(file: Path, profile: str | None, format_: str, offline: bool, strict: 
     """Check the file, its handlers, its blueprints and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
     loaded = _with_scripted_replies(load_config(file, profile=profile))
     format_ = "json" if as_json else format_
-    print_problems(loaded.problems, format_)
+    print_diagnostics(loaded.diagnostics, format_)
     if format_ == "text" and not loaded.errors:
         print_suggestions(loaded.blueprints)
-    if loaded.settings is None or (strict and loaded.problems):
+    if loaded.settings is None or (strict and loaded.diagnostics):
         print_verdict(loaded, format_, strict=strict)
         sys.exit(EXIT_INVALID)
     configure_logging("warning", "pretty", secrets=loaded.secrets)
@@ -294,10 +294,10 @@ def _load_or_exit(
 
 
 def _with_scripted_replies(loaded: LoadResult) -> LoadResult:
-    """The deployment with the mistakes in files of scripted replies among its problems."""
+    """The deployment with the mistakes in files of scripted replies among its diagnostics."""
     providers = loaded.settings.llm.providers if loaded.settings is not None else {}
     scripted = {name: section for name, section in providers.items() if isinstance(section, ScriptedProviderSection)}
-    problems = []
+    diagnostics = []
     if scripted:
         from flowcraft_server.llm.errors import LLMSettingsError
         from flowcraft_server.llm.script_rules import load_script
@@ -308,16 +308,16 @@ def _with_scripted_replies(loaded: LoadResult) -> LoadResult:
                 load_script(loaded.place(section.file))
             except LLMSettingsError as error:
                 origin = loaded.values.origin_of(path)
-                mark = origin.mark if origin is not None else None
-                problems.append(Problem("error", mark, ".".join(path), str(error)))
-    if not problems:
+                position = origin.position if origin is not None else None
+                diagnostics.append(Diagnostic("error", position, ".".join(path), str(error)))
+    if not diagnostics:
         return loaded
-    return replace(loaded, problems=[*loaded.problems, *problems], settings=None)
+    return replace(loaded, diagnostics=[*loaded.diagnostics, *diagnostics], settings=None)
 
 
 def _settings_or_exit(loaded: LoadResult) -> Settings:
-    if loaded.problems:
-        print_problems(loaded.problems, "text")
+    if loaded.diagnostics:
+        print_diagnostics(loaded.diagnostics, "text")
     if loaded.settings is None:
         print_verdict(loaded, "text")
         sys.exit(EXIT_INVALID)
@@ -362,9 +362,9 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
         return f"embedded, by {find_server()}"
     url = settings.redis.url
     client = wait_for_redis(url, settings.redis.connect_timeout)
-    problems = find_problems(client, url)
-    if problems and settings.redis.require_no_eviction:
-        raise RedisUnusable("; ".join(problems))
+    diagnostics = find_problems(client, url)
+    if diagnostics and settings.redis.require_no_eviction:
+        raise RedisUnusable("; ".join(diagnostics))
     for warning in (*warnings_about(client, url), *Deployment(loaded, settings, url).look_for_others(client)):
         write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)

@@ -1,4 +1,4 @@
-"""What `flowcraft-server` prints: problems, settings, what was started."""
+"""What `flowcraft-server` prints: diagnostics, settings, what was started."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from flowcraft_server.service.namespace_peers import listed_publications
 from flowcraft_server.service.redis_checks import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
-from .problem_output import counted
+from .diagnostic_output import counted
 from .terminal import write, write_json
 
 _LOOKED_AT = 20
@@ -33,7 +33,7 @@ def print_verdict(loaded: LoadResult, format: str, about_redis: str = "", *, str
     if format == "json":
         return
     errors = len(loaded.errors)
-    warnings = len(loaded.problems) - errors
+    warnings = len(loaded.diagnostics) - errors
     counts = counted(errors, "error") + (f", {counted(warnings, 'warning')}" if warnings else "")
     if errors or (strict and warnings):
         write(f"{counts}: nothing was started", err=True)

@@ -17,9 +17,9 @@ from typing import Any, overload
 
 import flowcraft_sdk
 import flowcraft_server
-from flowcraft_sdk._config.marks import Mark
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_server.blueprints.loading.loader import LARGEST
 from flowcraft_server.blueprints.model import Blueprint
 
@@ -71,24 +71,26 @@ class BlueprintCache:
         self._folder = deployment / FOLDER
         self._key = key
 
-    def read(self) -> tuple[KeptBlueprints, list[Problem]] | None:
+    def read(self) -> tuple[KeptBlueprints, list[Diagnostic]] | None:
         """The blueprints, and the warnings about them; None if nothing is kept for this key."""
         found = self._load("blueprints")
         try:
             if found is None:
                 return None
-            problems = [
-                Problem("warning", None if mark is None else Mark(*mark), path, message, excerpt)
-                for mark, path, message, excerpt in found["problems"]
+            diagnostics = [
+                Diagnostic("warning", None if position is None else SourcePosition(*position), path, message, excerpt)
+                for position, path, message, excerpt in found["diagnostics"]
             ]
-            return KeptBlueprints(found["blueprints"]), problems
+            return KeptBlueprints(found["blueprints"]), diagnostics
         except (KeyError, TypeError, ValueError):
             return None
 
-    def write(self, blueprints: Iterable[Blueprint], problems: Iterable[Problem]) -> None:
+    def write(self, blueprints: Iterable[Blueprint], diagnostics: Iterable[Diagnostic]) -> None:
         """Keep a result without errors."""
-        told = [(problem.mark, problem.path, problem.message, problem.excerpt) for problem in problems]
-        self._save("blueprints", {"blueprints": {b.id: b.to_plain() for b in blueprints}, "problems": told})
+        told = [
+            (diagnostic.position, diagnostic.path, diagnostic.message, diagnostic.excerpt) for diagnostic in diagnostics
+        ]
+        self._save("blueprints", {"blueprints": {b.id: b.to_plain() for b in blueprints}, "diagnostics": told})
 
     def plans(self) -> dict[str, str]:
         """The plan of each blueprint, as far as it is known."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.observability.redaction import is_secret_name
@@ -90,7 +90,7 @@ def _one_of(expected: str, value: Any, got: str) -> str:
 
 
 def _path_of(location: tuple[int | str, ...], tree: Tree) -> Path:
-    """The path in the file: without the marks that the model puts in for the forms that a value may have."""
+    """The path in the file: without the positions that the model puts in for the forms that a value may have."""
     path: Path = ()
     for index, key in enumerate(location):
         value = tree.get(path)
@@ -110,7 +110,7 @@ def _is_key(path: Path, key: int | str, tree: Tree) -> bool:
 
 def _related(path: Path | None, tree: Tree) -> str:
     origin = tree.origins.get(path) if path else None
-    return f", line {origin.mark.line}" if origin is not None and origin.mark is not None else ""
+    return f", line {origin.position.line}" if origin is not None and origin.position is not None else ""
 
 
 def _shown(value: Any, path: Path) -> str:
@@ -125,7 +125,7 @@ def _shown(value: Any, path: Path) -> str:
 
 def _written(path: Path, tree: Tree) -> str:
     origin = tree.origins.get(path)
-    if origin is None or origin.mark is None:
+    if origin is None or origin.position is None:
         return f" (from {origin.label})" if origin is not None else ""
     return f" (written as {origin.written})" if origin.written else ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from flowcraft_sdk._config.marks import Path as Place
+from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.model import BUILTIN_USES
 from flowcraft_server.blueprints.suggestions import did_you_mean

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from flowcraft_sdk._config.marks import Mark, Path
 from flowcraft_sdk._config.profiles import PROFILES
+from flowcraft_sdk._config.source_positions import Path, SourcePosition
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.suggestions import nearest
 
@@ -26,7 +26,7 @@ def write_out_short_forms(tree: Tree) -> None:
                 tree.origins[(*path, key)] = origin
 
 
-def remove_unknown_keys(tree: Tree) -> list[tuple[Path, Mark | None, str]]:
+def remove_unknown_keys(tree: Tree) -> list[tuple[Path, SourcePosition | None, str]]:
     """Take out all keys that no section knows; returns their paths, their places and what to say about each."""
     found = list(_unknown((), shape.ROOT, tree.data))
     told = []

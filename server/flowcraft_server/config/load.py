@@ -9,20 +9,20 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from flowcraft_sdk._config.marks import Path as Place
+from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_dirs
-from flowcraft_server.blueprints.model import Blueprint, Problem
+from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
 from .blueprint_cache import BlueprintCache, key_of
 from .blueprint_files import with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
+from .load_context import LoadContext, read_configuration
 from .model import RegisteredHandler, Settings
-from .reading import Reading, read_configuration
 from .source import make_settings
 
 MOST_ROUNDS = 20
@@ -34,7 +34,7 @@ class LoadResult:
 
     Attributes:
         settings: None if anything is wrong.
-        problems: errors and warnings, by file and line; those of `flowcraft.yaml` first.
+        diagnostics: errors and warnings, by file and line; those of `flowcraft.yaml` first.
         handlers: by the name that nodes `use`.
         blueprints: in the order of their files.
         kept: where the blueprints are kept for further starts; None if they are not.
@@ -45,7 +45,7 @@ class LoadResult:
     """
 
     settings: Settings | None
-    problems: list[Problem]
+    diagnostics: list[Diagnostic]
     path: Path
     handlers: dict[str, RegisteredHandler] = field(default_factory=dict)
     blueprints: Sequence[Blueprint] = field(default_factory=list)
@@ -60,9 +60,9 @@ class LoadResult:
         return self.path.parent
 
     @property
-    def errors(self) -> list[Problem]:
-        """The problems that keep the deployment from being started."""
-        return [problem for problem in self.problems if problem.severity == "error"]
+    def errors(self) -> list[Diagnostic]:
+        """The diagnostics that keep the deployment from being started."""
+        return [diagnostic for diagnostic in self.diagnostics if diagnostic.severity == "error"]
 
     def place(self, name: str) -> Path:
         """A path of the file, absolute."""
@@ -98,9 +98,9 @@ def load_config(
         handlers, all_known = _load_handlers(reading, good) if with_handlers else ({}, False)
         if with_blueprints:
             known = handlers if all_known else None
-            kept = _cache_of(reading, good, known) if keep and not reading.problems else None
+            kept = _cache_of(reading, good, known) if keep and not reading.diagnostics else None
             blueprints = _kept_or_loaded(reading, good, known, kept)
-        if not reading.problems:
+        if not reading.diagnostics:
             _check_purpose(reading)
         _warn(reading, good)
     return replace(_result(reading, settings, handlers, blueprints), kept=kept)
@@ -120,7 +120,7 @@ def load_settings(
 
 def _load(
     path: str | Path, profile: str | None, overrides: Mapping[str, Any] | None, environ: Mapping[str, str] | None
-) -> tuple[Reading, Settings | None, Settings | None]:
+) -> tuple[LoadContext, Settings | None, Settings | None]:
     """The reading, the settings if they are right, and else what remains of them without their mistakes."""
     reading = read_configuration(Path(path), profile, overrides or {}, os.environ if environ is None else environ)
     if not reading.layers:
@@ -135,7 +135,7 @@ def _load(
     return reading, settings, _without_mistakes(reading) if reading.unfilled else settings
 
 
-def _without_mistakes(reading: Reading) -> Settings | None:
+def _without_mistakes(reading: LoadContext) -> Settings | None:
     """Settings of the values that are right, so that handlers and blueprints can be checked along with the rest."""
     tree = reading.merged.copy()
     for place in reading.unfilled:
@@ -158,18 +158,18 @@ def _mapped(place: Place) -> Place:
     return tuple(takewhile(lambda key: isinstance(key, str), place))
 
 
-def _load_handlers(reading: Reading, settings: Settings) -> tuple[dict[str, RegisteredHandler], bool]:
+def _load_handlers(reading: LoadContext, settings: Settings) -> tuple[dict[str, RegisteredHandler], bool]:
     """The handlers, and whether every name that a blueprint may use is known."""
     handlers, refusals = register_handlers(settings.handlers, settings.handler_modules, reading.folder)
     for refusal in refusals:
         path = (*refusal.path, "path") if refusal.path[0] == "handlers" else refusal.path
         origin = reading.merged.origin_of(path)
-        reading.report(refusal.path, refusal.message, at=origin.mark if origin else None)
+        reading.report(refusal.path, refusal.message, at=origin.position if origin else None)
     return handlers, not any(refusal.path[0] == "handlerModules" for refusal in refusals)
 
 
 def _cache_of(
-    reading: Reading, settings: Settings, handlers: dict[str, RegisteredHandler] | None
+    reading: LoadContext, settings: Settings, handlers: dict[str, RegisteredHandler] | None
 ) -> BlueprintCache | None:
     if handlers is None:
         return None
@@ -188,24 +188,24 @@ def _cache_of(
 
 
 def _kept_or_loaded(
-    reading: Reading,
+    reading: LoadContext,
     settings: Settings,
     handlers: dict[str, RegisteredHandler] | None,
     kept: BlueprintCache | None,
 ) -> Sequence[Blueprint]:
     found = kept.read() if kept is not None else None
     if found is not None:
-        reading.problems += found[1]
+        reading.diagnostics += found[1]
         return found[0]
-    before = len(reading.problems)
+    before = len(reading.diagnostics)
     blueprints = _load_blueprints(reading, settings, handlers)
-    if kept is not None and not any(problem.severity == "error" for problem in reading.problems):
-        kept.write(blueprints, reading.problems[before:])
+    if kept is not None and not any(diagnostic.severity == "error" for diagnostic in reading.diagnostics):
+        kept.write(blueprints, reading.diagnostics[before:])
     return blueprints
 
 
 def _load_blueprints(
-    reading: Reading, settings: Settings, handlers: dict[str, RegisteredHandler] | None
+    reading: LoadContext, settings: Settings, handlers: dict[str, RegisteredHandler] | None
 ) -> list[Blueprint]:
     folders = []
     for index, name in enumerate(settings.blueprints.dirs):
@@ -214,20 +214,20 @@ def _load_blueprints(
             folders.append(Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder)
         else:
             reading.report(("blueprints", "dirs", index), f"no folder '{name}' beside {reading.shown}")
-    blueprints, problems = load_dirs(folders)
+    blueprints, diagnostics = load_dirs(folders)
     if settings.defaults.join_strategy != "all":
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
     by_id = {blueprint.id: blueprint for blueprint in blueprints}
     specs = None if handlers is None else _specs(reading, handlers)
     for blueprint in blueprints:
         complete = with_params(blueprint, settings.handlers)
-        problems.extend(lint(complete, handlers=specs, blueprints=by_id))
-    known = set(reading.problems)
-    reading.problems.extend(problem for problem in dict.fromkeys(problems) if problem not in known)
+        diagnostics.extend(lint(complete, handlers=specs, blueprints=by_id))
+    known = set(reading.diagnostics)
+    reading.diagnostics.extend(diagnostic for diagnostic in dict.fromkeys(diagnostics) if diagnostic not in known)
     return blueprints
 
 
-def _specs(reading: Reading, handlers: dict[str, RegisteredHandler]) -> dict[str, HandlerSpec]:
+def _specs(reading: LoadContext, handlers: dict[str, RegisteredHandler]) -> dict[str, HandlerSpec]:
     """What handlers declare, by name; those that could not be imported are known by name all the same."""
     named = reading.merged.get(("handlers",))
     specs = dict.fromkeys(named if isinstance(named, dict) else (), HandlerSpec())
@@ -235,13 +235,13 @@ def _specs(reading: Reading, handlers: dict[str, RegisteredHandler]) -> dict[str
     return specs
 
 
-def _check_purpose(reading: Reading) -> None:
+def _check_purpose(reading: LoadContext) -> None:
     if not any(reading.merged.data.get(key) for key in ("handlers", "handlerModules", "blueprints")):
         message = "there is nothing to serve: name handlers, handlerModules or blueprints"
         reading.report((), message, at=reading.start)
 
 
-def _warn(reading: Reading, settings: Settings) -> None:
+def _warn(reading: LoadContext, settings: Settings) -> None:
     name = settings.llm.default
     provider = settings.llm.providers.get(name or "")
     key = getattr(provider, "api_key", None)
@@ -251,18 +251,23 @@ def _warn(reading: Reading, settings: Settings) -> None:
 
 
 def _result(
-    reading: Reading, settings: Settings | None, handlers: dict[str, RegisteredHandler], blueprints: Sequence[Blueprint]
+    reading: LoadContext,
+    settings: Settings | None,
+    handlers: dict[str, RegisteredHandler],
+    blueprints: Sequence[Blueprint],
 ) -> LoadResult:
     secrets = set(reading.secrets) | set(secrets_in(reading.merged.data))
     if settings is not None:
         secrets |= _secrets_in(settings) | set(secrets_of_address(settings.redis.url))
     shortened = {secret[:LONGEST_SHOWN] for secret in secrets}
     redactor = Redactor(secrets | shortened)
-    problems = [replace(problem, message=redactor.clean(problem.message)) for problem in reading.problems]
-    failed = any(problem.severity == "error" for problem in reading.problems)
+    diagnostics = [
+        replace(diagnostic, message=redactor.clean(diagnostic.message)) for diagnostic in reading.diagnostics
+    ]
+    failed = any(diagnostic.severity == "error" for diagnostic in reading.diagnostics)
     return LoadResult(
         settings=None if failed else settings,
-        problems=sorted(problems, key=lambda problem: _rank(problem, reading.shown)),
+        diagnostics=sorted(diagnostics, key=lambda diagnostic: _rank(diagnostic, reading.shown)),
         path=reading.path,
         handlers=handlers,
         blueprints=blueprints,
@@ -272,11 +277,11 @@ def _result(
     )
 
 
-def _rank(problem: Problem, shown: str) -> tuple[bool, bool, str, int, int]:
-    mark = problem.mark
-    if mark is None:
+def _rank(diagnostic: Diagnostic, shown: str) -> tuple[bool, bool, str, int, int]:
+    position = diagnostic.position
+    if position is None:
         return True, True, "", 0, 0
-    return False, mark.file != shown, mark.file, mark.line, mark.column
+    return False, position.file != shown, position.file, position.line, position.column
 
 
 def _secrets_in(model: BaseModel) -> set[str]:

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from flowcraft_sdk.node import HandlerSpec
 
-from .keeping import RetentionSection
+from .retention import RetentionSection
 from .sections import (
     BlueprintsSection,
     DefaultsSection,

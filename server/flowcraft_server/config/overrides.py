@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flowcraft_sdk._config.environment import OVERRIDE_PREFIX
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.value_tree import Origin, Tree
 
 from . import shape
 from .keys import hint_for, place_of
 
-Problems = list[tuple[str, str]]
+Diagnostics = list[tuple[str, str]]
 """Name of the variable or option, and what is wrong with it."""
 
 
-def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Problems]:
+def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Diagnostics]:
     """The values that the environment sets.
 
     Names are matched whatever their case, with or without underscores: `DRAIN_TIMEOUT` is `drainTimeout`. An empty
@@ -24,17 +24,17 @@ def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Pro
     Args:
         below: the file's values, whose handlers and providers can be named.
     """
-    tree, problems = Tree(), []
+    tree, diagnostics = Tree(), []
     for name, text in sorted(environ.items()):
         if not name.upper().startswith(OVERRIDE_PREFIX) or not text:
             continue
         try:
             path = _resolve(name[len(OVERRIDE_PREFIX) :].split("__"), below)
         except KeyError as error:
-            problems.append((name, str(error.args[0])))
+            diagnostics.append((name, str(error.args[0])))
             continue
         tree.put(path, _items(path, text, below), Origin(f"environment variable {name}"))
-    return tree, problems
+    return tree, diagnostics
 
 
 def from_command_line(values: Mapping[str, Any]) -> Tree:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from flowcraft_sdk._config.marks import Path, written_path
+from flowcraft_sdk._config.source_positions import Path, written_path
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.observability.redaction import MASK, Redactor
 

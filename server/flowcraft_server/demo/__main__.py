@@ -63,7 +63,7 @@ def _deployment(config: Path, llm: str) -> tuple[str, bool]:
     """The deployment's name, and whether the provider's replies are scripted."""
     loaded = load_settings(config, overrides={"llm.default": llm})
     if loaded.settings is None:
-        raise click.UsageError("\n".join(str(problem) for problem in loaded.errors))
+        raise click.UsageError("\n".join(str(diagnostic) for diagnostic in loaded.errors))
     try:
         models = build_models(loaded.settings.llm, base=loaded.folder)
     except LLMSettingsError as error:

@@ -99,7 +99,7 @@ def _node(owner: str, added: Any) -> Node:
     if node.uses in BUILTIN_USES:
         findings = Findings(Blueprint(id="dynamic", nodes=(node,), edges=()), None, {}, {})
         check_builtins(findings)
-        wrong = next((problem for problem in findings.problems if problem.severity == "error"), None)
+        wrong = next((diagnostic for diagnostic in findings.diagnostics if diagnostic.severity == "error"), None)
         if wrong is not None:
             raise InvalidDynamicNode(f"dynamic node '{node.id}' of '{owner}': {wrong.message}")
     return node

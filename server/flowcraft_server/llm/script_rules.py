@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from flowcraft_sdk._config.include import Includes
-from flowcraft_sdk._config.marks import Mark, Marks, written_path
-from flowcraft_sdk._config.marks import Path as Path_
 from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.source_positions import Path as Path_
+from flowcraft_sdk._config.source_positions import SourcePosition, SourcePositions, written_path
 from flowcraft_sdk._config.yaml_reader import read_yaml
-from flowcraft_sdk._config.yaml_tree import MarkTable
+from flowcraft_sdk._config.yaml_tree import PositionTable
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
 
 from .errors import LLMSettingsError
@@ -95,16 +95,16 @@ def load_script(path: Path) -> Script:
         raise LLMSettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise LLMSettingsError(f"{path}: not UTF-8 text: byte {error.start}") from None
-    tree, problems = read_yaml(text, str(path), Includes(path.parent), holds="one list of replies")
-    if problems:
-        raise LLMSettingsError(f"{problems[0].mark}: {problems[0].message}")
-    marks = MarkTable()
-    document = None if tree is None else marks.data(tree, ())
+    tree, diagnostics = read_yaml(text, str(path), Includes(path.parent), holds="one list of replies")
+    if diagnostics:
+        raise LLMSettingsError(f"{diagnostics[0].position}: {diagnostics[0].message}")
+    positions = PositionTable()
+    document = None if tree is None else positions.data(tree, ())
     try:
         return _script(document)
     except _Wrong as error:
-        mark = Marks(marks.keys, marks.values).of(error.path) or Mark(str(path), 1, 1)
-        raise LLMSettingsError(f"{mark}: {error}") from None
+        position = SourcePositions(positions.keys, positions.values).of(error.path) or SourcePosition(str(path), 1, 1)
+        raise LLMSettingsError(f"{position}: {error}") from None
 
 
 class _Wrong(Exception):

@@ -207,7 +207,7 @@ class TestEnvironment:
             LLMSettingsError: a scripted provider's file is missing or wrong.
         """
         loaded = load_config(path, profile=profile, overrides=overrides)
-        errors = [str(problem) for problem in loaded.problems if problem.severity == "error"]
+        errors = [str(diagnostic) for diagnostic in loaded.diagnostics if diagnostic.severity == "error"]
         if errors or loaded.settings is None:
             raise ConfigurationError("; ".join(errors))
         for name in handlers or {}:

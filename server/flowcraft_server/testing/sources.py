@@ -47,8 +47,8 @@ def read_blueprints(sources: BlueprintSource | Iterable[BlueprintSource]) -> Ite
             yield from read_blueprints(source)
 
 
-def _checked(loaded: Blueprint | list[Blueprint] | None, problems: list[Any]) -> Iterator[Blueprint]:
-    errors = [str(problem) for problem in problems if problem.severity == "error"]
+def _checked(loaded: Blueprint | list[Blueprint] | None, diagnostics: list[Any]) -> Iterator[Blueprint]:
+    errors = [str(diagnostic) for diagnostic in diagnostics if diagnostic.severity == "error"]
     if errors or loaded is None:
         raise ValueError("\n".join(errors) or "no blueprint")
     yield from loaded if isinstance(loaded, list) else [loaded]
@@ -74,10 +74,10 @@ def check_blueprints(
     specs = {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
     params = {name: handler.params for name, handler in handlers.items() if handler.params}
     found = [
-        str(problem)
+        str(diagnostic)
         for blueprint in blueprints
-        for problem in lint(blueprint, handlers=specs, blueprints=known, handler_params=params)
-        if problem.severity == "error"
+        for diagnostic in lint(blueprint, handlers=specs, blueprints=known, handler_params=params)
+        if diagnostic.severity == "error"
     ]
     if found:
         raise ValueError("\n".join(found))

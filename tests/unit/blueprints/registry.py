@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import Format, load_text
-from flowcraft_server.blueprints.model import Blueprint, Problem
+from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 
 
 class AddParams(BaseModel):
@@ -47,8 +47,8 @@ HANDLERS = {
 
 def read(text: str, *, format: Format = "yaml", default_id: str = "main") -> Blueprint:
     """The blueprint of a text that has no mistakes."""
-    blueprint, problems = load_text(text, f"{default_id}.{format}", default_id, format)
-    assert not problems, "\n".join(map(str, problems))
+    blueprint, diagnostics = load_text(text, f"{default_id}.{format}", default_id, format)
+    assert not diagnostics, "\n".join(map(str, diagnostics))
     assert blueprint is not None
     return blueprint
 
@@ -65,15 +65,15 @@ CALLED = {
 }
 
 
-def problems_of(text: str, *, format: Format = "yaml", **options: Any) -> list[Problem]:
+def problems_of(text: str, *, format: Format = "yaml", **options: Any) -> list[Diagnostic]:
     """All that loader and linter say of a text called `main`."""
-    blueprint, problems = load_text(text, f"main.{format}", "main", format)
+    blueprint, diagnostics = load_text(text, f"main.{format}", "main", format)
     if blueprint is not None:
         arguments = {"handlers": HANDLERS, "blueprints": CALLED} | options
-        problems = [*problems, *lint(blueprint, **arguments)]
-    return problems
+        diagnostics = [*diagnostics, *lint(blueprint, **arguments)]
+    return diagnostics
 
 
 def messages_of(text: str, **options: Any) -> list[str]:
     """What is said of a text, without file, line and column."""
-    return [str(problem).split("   ", 1)[1] for problem in problems_of(text, **options)]
+    return [str(diagnostic).split("   ", 1)[1] for diagnostic in problems_of(text, **options)]

@@ -20,8 +20,8 @@ def test_there_are_many_of_them() -> None:
 @pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{family}: {case['name']}" for family, case in CASES])
 def test_a_broken_blueprint_is_explained(family: str, case: dict[str, Any]) -> None:
     form = case.get("format", "yaml")
-    problems = problems_of(case["text"], format=form)
-    said = [str(problem).split("\n")[0].removeprefix(f"main.{form}:") for problem in problems]
+    diagnostics = problems_of(case["text"], format=form)
+    said = [str(diagnostic).split("\n")[0].removeprefix(f"main.{form}:") for diagnostic in diagnostics]
     missing = [line for line in case["expect"] if not any(found.startswith(line) for found in said)]
     extra = [found for found in said if not any(found.startswith(line) for line in case["expect"])]
     assert not missing, f"not said: {missing}\nbut: {said}"
@@ -39,7 +39,7 @@ def test_an_endless_expression_is_explained(name: str) -> None:
     source, expected = GENERATED[name]
     head = "nodes: {a: {uses: echo}, b: {uses: echo}}\nedges:\n"
     text = f'{head}  -\n    {{source: a, target: b, condition:         "{source}"}}\n'
-    said = [str(problem) for problem in problems_of(text)]
+    said = [str(diagnostic) for diagnostic in problems_of(text)]
     assert len(said) == 1
     assert said[0].startswith(f"main.yaml:{expected}")
     assert all(len(line) < 250 for line in said[0].split("\n"))
@@ -51,24 +51,28 @@ class TestWhatIsShown:
             "nodes: {a: {uses: echo}, b: {uses: echo}}\n"
             "edges:\n  - source: a\n    target: b\n    condition: result.output.score >\n"
         )
-        (problem,) = problems_of(text)
-        first, line, caret = str(problem).split("\n")
+        (diagnostic,) = problems_of(text)
+        first, line, caret = str(diagnostic).split("\n")
         assert first.startswith("main.yaml:5:16   edges[0].condition: ")
         assert line == "      5 | result.output.score >"
         assert caret == "        | " + " " * len("result.output.score ") + "^"
 
     def test_names_from_the_file_never_break_a_line(self) -> None:
         text = 'nodes:\n  "a\\nb\\x1b[31m": {uses: "no\\nsuch\\x07"}\n'
-        for problem in problems_of(text):
-            assert str(problem).isprintable()
+        for diagnostic in problems_of(text):
+            assert str(diagnostic).isprintable()
 
     def test_problems_come_in_the_order_of_their_lines(self) -> None:
-        problems = problems_of("nodes:\n  a: {uses: ech}\n  b: {uses: ecc}\n  c: {uses: eco}\n")
-        lines = [problem.mark.line for problem in problems if problem.mark and problem.severity == "error"]
+        diagnostics = problems_of("nodes:\n  a: {uses: ech}\n  b: {uses: ecc}\n  c: {uses: eco}\n")
+        lines = [
+            diagnostic.position.line
+            for diagnostic in diagnostics
+            if diagnostic.position and diagnostic.severity == "error"
+        ]
         assert lines == [2, 3, 4]
 
     def test_an_aliased_mistake_is_said_once_for_each_node(self) -> None:
         text = "nodes:\n  a: &a {uses: echo, config: {timeout: soon}}\n  b: *a\n  c: {<<: *a}\n"
-        errors = [problem for problem in problems_of(text) if problem.severity == "error"]
-        assert [problem.path for problem in errors] == [f"nodes.{name}.config.timeout" for name in "abc"]
-        assert {problem.mark.line for problem in errors if problem.mark} == {2}
+        errors = [diagnostic for diagnostic in problems_of(text) if diagnostic.severity == "error"]
+        assert [diagnostic.path for diagnostic in errors] == [f"nodes.{name}.config.timeout" for name in "abc"]
+        assert {diagnostic.position.line for diagnostic in errors if diagnostic.position} == {2}

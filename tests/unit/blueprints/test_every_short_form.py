@@ -138,9 +138,9 @@ def load(folder: Path) -> Blueprint:
     (folder / "prompts").mkdir(exist_ok=True)
     (folder / "prompts" / "hate.txt").write_text("Hate? {{userPost}}\n")
     (folder / "moderation.yaml").write_text(WRITTEN)
-    blueprint, problems = load_file(folder / "moderation.yaml")
+    blueprint, diagnostics = load_file(folder / "moderation.yaml")
     assert blueprint is not None
-    assert problems == []
+    assert diagnostics == []
     return blueprint
 
 
@@ -163,9 +163,9 @@ def test_the_test_cases_are_read_and_no_part_of_it(tmp_path: Path) -> None:
 
 def test_the_plain_form_is_a_blueprint_file_that_says_the_same(tmp_path: Path) -> None:
     blueprint = load(tmp_path)
-    again, problems = load_text(json.dumps(blueprint.to_plain()), "moderation.json", "moderation", "json")
+    again, diagnostics = load_text(json.dumps(blueprint.to_plain()), "moderation.json", "moderation", "json")
     assert again is not None
-    assert problems == []
+    assert diagnostics == []
     assert again.to_plain() == PLAIN
     assert compile_blueprint(again).hash == compile_blueprint(blueprint).hash
 

@@ -11,24 +11,24 @@ GOOD = "nodes: {a: {uses: echo}}\n"
 
 
 def said(path: Path) -> list[str]:
-    _, problems = load_file(path)
-    return [str(problem).removeprefix(f"{path}:") for problem in problems]
+    _, diagnostics = load_file(path)
+    return [str(diagnostic).removeprefix(f"{path}:") for diagnostic in diagnostics]
 
 
 class TestOneFile:
     @pytest.mark.parametrize("name", ["flow.yaml", "flow.yml", "flow.YAML"])
     def test_the_id_is_the_name_of_the_file(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text(GOOD)
-        blueprint, problems = load_file(tmp_path / name)
-        assert not problems
+        blueprint, diagnostics = load_file(tmp_path / name)
+        assert not diagnostics
         assert blueprint is not None
         assert blueprint.id == "flow"
         assert blueprint.file == str(tmp_path / name)
 
     def test_json(self, tmp_path: Path) -> None:
         (tmp_path / "200.json").write_bytes(b'\xef\xbb\xbf{"nodes": [{"id": "a", "uses": "echo"}], "edges": []}')
-        blueprint, problems = load_file(str(tmp_path / "200.json"))
-        assert not problems
+        blueprint, diagnostics = load_file(str(tmp_path / "200.json"))
+        assert not diagnostics
         assert blueprint is not None
         assert blueprint.id == "200"
 
@@ -109,28 +109,32 @@ class TestFolders:
             content = '{"nodes": [{"id": "a", "uses": "echo"}]}' if name.endswith("json") else GOOD
             (tmp_path / name).write_text(content)
         (tmp_path / "deeper.yaml").mkdir()
-        blueprints, problems = load_dirs([tmp_path])
-        assert not problems
+        blueprints, diagnostics = load_dirs([tmp_path])
+        assert not diagnostics
         assert [blueprint.id for blueprint in blueprints] == ["a", "b", "c"]
 
     def test_two_files_with_one_id(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text(GOOD)
         (tmp_path / "b.yaml").write_text(f"id: a\n{GOOD}")
-        blueprints, problems = load_dirs([tmp_path])
+        blueprints, diagnostics = load_dirs([tmp_path])
         assert [blueprint.file for blueprint in blueprints] == [str(tmp_path / "a.yaml")]
-        (problem,) = problems
-        assert str(problem).startswith(f"{tmp_path / 'b.yaml'}:1:5   id: the id 'a' is taken by {tmp_path / 'a.yaml'}")
+        (diagnostic,) = diagnostics
+        assert str(diagnostic).startswith(
+            f"{tmp_path / 'b.yaml'}:1:5   id: the id 'a' is taken by {tmp_path / 'a.yaml'}"
+        )
 
     def test_a_file_that_is_named_twice_is_read_once(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text(GOOD)
-        blueprints, problems = load_dirs([tmp_path, tmp_path / "a.yaml"])
-        assert (len(blueprints), problems) == (1, [])
+        blueprints, diagnostics = load_dirs([tmp_path, tmp_path / "a.yaml"])
+        assert (len(blueprints), diagnostics) == (1, [])
 
     def test_one_broken_file_does_not_hide_the_others(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("nodes: [")
         (tmp_path / "b.yaml").write_text(GOOD)
         (tmp_path / "c.yaml").write_text("nodes: {a: {uses: echo, oops: 1}}\n")
-        blueprints, problems = load_dirs([tmp_path, tmp_path / "none"])
+        blueprints, diagnostics = load_dirs([tmp_path, tmp_path / "none"])
         assert [blueprint.id for blueprint in blueprints] == ["b", "c"]
-        assert [problem.severity for problem in problems] == ["error"] * 3
-        assert any(str(problem).startswith(f"folder '{tmp_path / 'none'}' cannot be read") for problem in problems)
+        assert [diagnostic.severity for diagnostic in diagnostics] == ["error"] * 3
+        assert any(
+            str(diagnostic).startswith(f"folder '{tmp_path / 'none'}' cannot be read") for diagnostic in diagnostics
+        )

@@ -64,19 +64,19 @@ VALUES = st.recursive(
 
 
 def check(text: str, form: Format) -> None:
-    blueprint, problems = load_text(text, "main", "main", form)
+    blueprint, diagnostics = load_text(text, "main", "main", form)
     lines = re.split(r"\r\n|\r|\n", text)
-    found = list(problems)
+    found = list(diagnostics)
     if blueprint is not None:
         found += lint(blueprint, handlers=HANDLERS, blueprints=CALLED)
         analyze(blueprint)
         to_mermaid(blueprint)
-    for problem in found:
-        assert problem.mark is not None, str(problem)
-        assert 1 <= problem.mark.line <= len(lines)
-        assert problem.mark.column >= 1
-        assert all(line.isprintable() for line in str(problem).split("\n"))
-    if any(problem.severity == "error" for problem in found):
+    for diagnostic in found:
+        assert diagnostic.position is not None, str(diagnostic)
+        assert 1 <= diagnostic.position.line <= len(lines)
+        assert diagnostic.position.column >= 1
+        assert all(line.isprintable() for line in str(diagnostic).split("\n"))
+    if any(diagnostic.severity == "error" for diagnostic in found):
         return
     assert blueprint is not None
     assert blueprint.complete

@@ -35,8 +35,8 @@ def test_blueprints_of_the_original_have_no_errors() -> None:
     for case in CASES:
         subflows = {name: Blueprint.from_plain(plain) for name, plain in case["subflows"].items()}
         for blueprint in (Blueprint.from_plain(case["blueprint"]), *subflows.values()):
-            problems = lint(blueprint, handlers=handlers, blueprints=subflows)
-            assert not [str(problem) for problem in problems if problem.severity == "error"], blueprint.id
+            diagnostics = lint(blueprint, handlers=handlers, blueprints=subflows)
+            assert not [str(diagnostic) for diagnostic in diagnostics if diagnostic.severity == "error"], blueprint.id
 
 
 QUIET = {
@@ -184,25 +184,25 @@ class TestWhatIsNotKnown:
 
 def test_a_blueprint_without_a_file_is_checked_as_well() -> None:
     blueprint = Blueprint("p", (Node("a", "ech"), Node("a", "echo")), (Edge("a", "b", condition="1 +"),))
-    assert {str(problem).split("\n")[0] for problem in lint(blueprint, handlers=HANDLERS, blueprints={})} == {
+    assert {str(diagnostic).split("\n")[0] for diagnostic in lint(blueprint, handlers=HANDLERS, blueprints={})} == {
         "nodes.a: a second node 'a'",
         "edges[0].target: no node 'b'",
         "nodes.a.uses: no handler 'ech'; known: echo, add, route, ask, picky (did you mean 'echo'?)",
         "edges[0].condition: expected a value after '+'",
     }
-    assert [str(problem) for problem in lint(Blueprint("e", ()), handlers=None, blueprints={})] == [
+    assert [str(diagnostic) for diagnostic in lint(Blueprint("e", ()), handlers=None, blueprints={})] == [
         "nodes: a blueprint needs at least one node"
     ]
 
 
 def test_what_could_not_be_read_does_not_lead_to_more_mistakes() -> None:
     text = "nodes:\n  - {uses: echo}\n  - {id: b, uses: ech}\nedges: [a -> b, a -> b -> c]\n"
-    blueprint, problems = load_text(text)
+    blueprint, diagnostics = load_text(text)
     assert blueprint is not None
     assert not blueprint.complete
-    assert [problem.message for problem in problems] == ["a node needs an 'id'"]
+    assert [diagnostic.message for diagnostic in diagnostics] == ["a node needs an 'id'"]
     found = lint(blueprint, handlers=HANDLERS, blueprints={})
-    assert [problem.path for problem in found] == ["nodes.b.uses"]
+    assert [diagnostic.path for diagnostic in found] == ["nodes.b.uses"]
 
 
 @pytest.mark.parametrize(
@@ -226,10 +226,10 @@ def test_a_fallback_may_lead_to_the_next_round(after: str, fallback: str) -> Non
 def test_calls_that_lead_round_are_found_over_several_blueprints() -> None:
     chain = {name: read(f"id: {name}\nnodes: {{x: {{call: {called}}}}}") for name, called in ("ab", "bc", "cd", "da")}
     found = lint(chain["a"], handlers=HANDLERS, blueprints=chain)
-    assert [problem.severity for problem in found] == ["error"]
+    assert [diagnostic.severity for diagnostic in found] == ["error"]
     chain["c"] = read("id: c\nnodes: {s: {uses: route, next: {yes: x, no: y}}, x: {call: d}, y: {uses: echo}}")
     found = lint(chain["a"], handlers=HANDLERS, blueprints=chain)
-    assert [problem.severity for problem in found] == ["warning"]
+    assert [diagnostic.severity for diagnostic in found] == ["warning"]
     other = read("id: other\nnodes: {x: {call: a}}")  # it leads into the circle, but is not on it
     assert not lint(other, handlers=HANDLERS, blueprints=chain)
 
@@ -240,8 +240,8 @@ def test_large_blueprints_take_no_time() -> None:
     edges = tuple(Edge(f"n{i}", f"n{i + 1}", "x" if i % 3 else None) for i in range(count - 1))
     wide = tuple(Edge(f"n{i}", f"n{count - 1}") for i in range(0, count - 2, 7))
     blueprint = Blueprint("large", nodes, edges + wide)
-    problems = lint(blueprint, handlers={"add": HandlerSpec(params=AddParams)}, blueprints=CALLED)
-    assert all(problem.severity == "warning" for problem in problems)
+    diagnostics = lint(blueprint, handlers={"add": HandlerSpec(params=AddParams)}, blueprints=CALLED)
+    assert all(diagnostic.severity == "warning" for diagnostic in diagnostics)
 
 
 WRITERS = {
@@ -279,7 +279,7 @@ def test_a_subflow_gives_nothing_that_its_child_cannot_have(uses: str, severity:
     child = read(f"id: child\nnodes: {{a: {{uses: {uses}}}}}", default_id="child")
     parent = "nodes: {p: {call: child, inputs: {x: x}, outputs: {y: nothing, z: a.b, v: x}}}"
     found = problems_of(parent, handlers=WRITERS, blueprints={"child": child})
-    assert [problem.severity for problem in found] == ([severity] if severity else [])
+    assert [diagnostic.severity for diagnostic in found] == ([severity] if severity else [])
     if severity:
         assert "'nothing' is no node or key of blueprint 'child', and nothing in it writes it" in str(found[0])
 
@@ -296,9 +296,9 @@ def test_a_subflow_with_a_contract_gives_what_is_in_it(head: str, said: list[str
     child = read(f"id: child\n{head}\nnodes: {{a: {{uses: echo}}}}", default_id="child")
     parent = "nodes: {p: {call: child, outputs: {v: out.b, y: nothing, z: a.b, w: x}}}"
     found = problems_of(parent, handlers=WRITERS, blueprints={"child": child})
-    assert [problem.severity for problem in found] == ["warning"] * len(said)
-    for part, problem in zip(said, found, strict=True):
-        assert part in str(problem) and "say so in `context:`" in str(problem)
+    assert [diagnostic.severity for diagnostic in found] == ["warning"] * len(said)
+    for part, diagnostic in zip(said, found, strict=True):
+        assert part in str(diagnostic) and "say so in `context:`" in str(diagnostic)
 
 
 class Reader(BaseModel):
@@ -365,7 +365,7 @@ def test_with_handlers_unknown_nothing_is_said_of_what_they_write() -> None:
 
 def test_an_unknown_handler_may_write_what_nodes_read() -> None:
     blueprint = "inputs: {x: string}\nnodes: {a: {uses: nowhere, inputs: x}, b: {uses: echo, inputs: total, needs: a}}"
-    assert [problem.severity for problem in problems_of(blueprint, handlers=WRITERS)] == ["error"]
+    assert [diagnostic.severity for diagnostic in problems_of(blueprint, handlers=WRITERS)] == ["error"]
 
 
 def test_expressions_with_names_that_nothing_can_write() -> None:

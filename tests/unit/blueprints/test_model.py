@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flowcraft_server.blueprints.durations import parse_duration_ms
-from flowcraft_server.blueprints.model import Blueprint, Edge, Mark, Node, NodeConfig, Problem, RetryDelay
+from flowcraft_server.blueprints.model import Blueprint, Diagnostic, Edge, Node, NodeConfig, RetryDelay, SourcePosition
 
 FULL = Blueprint(
     id="full",
@@ -82,15 +82,15 @@ def test_the_plain_form_shares_nothing_with_the_model() -> None:
 
 
 def test_places_do_not_make_a_difference() -> None:
-    assert Node("a", "echo", mark=Mark("x.yaml", 1, 1)) == Node("a", "echo")
-    assert Edge("a", "b", mark=Mark("x.yaml", 1, 1), place="edges[0]") == Edge("a", "b")
+    assert Node("a", "echo", position=SourcePosition("x.yaml", 1, 1)) == Node("a", "echo")
+    assert Edge("a", "b", position=SourcePosition("x.yaml", 1, 1), place="edges[0]") == Edge("a", "b")
     assert Blueprint("a", (), file="x.yaml") == Blueprint("a", ())
 
 
 def test_a_problem_reads_as_one_line() -> None:
-    problem = Problem("error", Mark("b.yaml", 3, 7), "nodes.a.uses", "no handler 'x'")
-    assert str(problem) == "b.yaml:3:7   nodes.a.uses: no handler 'x'"
-    assert str(Problem("warning", None, "", "odd")) == "odd   [warning]"
+    diagnostic = Diagnostic("error", SourcePosition("b.yaml", 3, 7), "nodes.a.uses", "no handler 'x'")
+    assert str(diagnostic) == "b.yaml:3:7   nodes.a.uses: no handler 'x'"
+    assert str(Diagnostic("warning", None, "", "odd")) == "odd   [warning]"
 
 
 @pytest.mark.parametrize(

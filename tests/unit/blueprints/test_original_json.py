@@ -29,10 +29,10 @@ def test_the_plain_form_comes_back_as_it_was() -> None:
 
 def test_tabs_indent_and_places_are_right() -> None:
     blueprint = read_json(PLAIN)
-    mark = blueprint.marks.of(("nodes", "b", "config", "joinStrategy"))
-    assert mark is not None
-    assert json.dumps(PLAIN, indent="\t").split("\n")[mark.line - 1][mark.column - 1 :] == '"any"'
-    edge = blueprint.marks.of(("edges", 0, "action"))
+    position = blueprint.positions.of(("nodes", "b", "config", "joinStrategy"))
+    assert position is not None
+    assert json.dumps(PLAIN, indent="\t").split("\n")[position.line - 1][position.column - 1 :] == '"any"'
+    edge = blueprint.positions.of(("edges", 0, "action"))
     assert edge is not None
     assert json.dumps(PLAIN, indent="\t").split("\n")[edge.line - 1][edge.column - 1 :] == '"true"'
 
@@ -73,10 +73,10 @@ def test_what_editors_add_is_left_out() -> None:
 
 def test_an_editor_that_nobody_knows_gets_warnings_only() -> None:
     node = {"id": "a", "uses": "echo", "flavour": {"x": 1}}
-    blueprint, problems = load_text(json.dumps({"nodes": [node], "quux": 1}), "p.json", "p", "json")
+    blueprint, diagnostics = load_text(json.dumps({"nodes": [node], "quux": 1}), "p.json", "p", "json")
     assert blueprint is not None
     assert blueprint.to_plain() == {"id": "p", "nodes": [{"id": "a", "uses": "echo"}], "edges": []}
-    assert [problem.severity for problem in problems] == ["warning", "warning"]
+    assert [diagnostic.severity for diagnostic in diagnostics] == ["warning", "warning"]
 
 
 def test_blank_words_of_an_edge_are_none() -> None:
@@ -126,7 +126,7 @@ class TestTheOlderForm:
         assert blueprint.nodes[0].params == {
             "blueprintId": "301", "inputs": {"summary": "s"}, "outputs": {"reply": "final_output"},
         }  # fmt: skip
-        assert blueprint.marks.of_key(("nodes", "a", "params", "blueprintId")) is not None
+        assert blueprint.positions.of_key(("nodes", "a", "params", "blueprintId")) is not None
 
     def test_uses_wins_over_type(self) -> None:
         node = {"id": "a", "uses": "echo", "type": "custom", "data": {"x": 1}}

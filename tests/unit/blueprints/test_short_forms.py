@@ -148,9 +148,9 @@ def test_tests_are_kept_aside() -> None:
     )
     assert blueprint.tests == ({"name": "works", "input": {"x": 1}, "expect": {"status": "completed"}},)
     assert "tests" not in blueprint.to_plain()
-    mark = blueprint.marks.of(("tests", 0, "expect", "status"))
-    assert mark is not None
-    assert mark.line == 3
+    position = blueprint.positions.of(("tests", 0, "expect", "status"))
+    assert position is not None
+    assert position.line == 3
 
 
 def test_numbers_as_ids() -> None:

@@ -44,8 +44,8 @@ def lines_run(call: Callable[[], Any]) -> int:
 def whole(graph: dict[str, Any], text: str | None) -> None:
     blueprint = Blueprint.from_plain(graph)
     if text is not None:
-        found, problems = load_text(text)
-        assert found is not None and not problems
+        found, diagnostics = load_text(text)
+        assert found is not None and not diagnostics
         blueprint = found
     lint(blueprint, handlers=HANDLERS, blueprints={})
     compile_blueprint(blueprint)
@@ -63,10 +63,10 @@ def test_twice_the_nodes_take_twice_as_long(shape: str, yaml: bool) -> None:
     assert steps[1] / steps[0] < 2.4
 
 
-def problems(graph: dict[str, Any]) -> list[str]:
+def diagnostics(graph: dict[str, Any]) -> list[str]:
     findings = Findings(Blueprint.from_plain(graph), HANDLERS, {}, {})
     linter_sizes.check_sizes(findings)
-    return [f"{problem.path}: {problem.message}" for problem in findings.problems]
+    return [f"{diagnostic.path}: {diagnostic.message}" for diagnostic in findings.diagnostics]
 
 
 def fan_of(width: int) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def nested(depth: int) -> dict[str, Any]:
     ids=["nodes", "starts", "edges", "names", "loop", "nested"],
 )
 def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, said: str) -> None:
-    assert problems(make(limit)) == []
-    found = problems(make(limit + 1))
+    assert diagnostics(make(limit)) == []
+    found = diagnostics(make(limit + 1))
     assert found and said in found[0]
 
 
@@ -166,7 +166,7 @@ def test_a_blueprint_of_deep_loops_is_refused_and_not_crashed_on() -> None:
     graph = ring(1_200)
     graph["edges"] += [{"source": f"n{1199 - i}", "target": f"n{i}", "action": f"a{i}"} for i in range(1, 600)]
     found = lint(Blueprint.from_plain(graph), handlers=HANDLERS, blueprints={})
-    assert any("a loop has 1,000 nodes" in problem.message for problem in found)
+    assert any("a loop has 1,000 nodes" in diagnostic.message for diagnostic in found)
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ class TestAnchors:
     def test_a_bomb_costs_neither_time_nor_memory(self) -> None:
         lines = ["x-0: &x0 [l, l, l, l, l, l, l, l, l, l]"]
         lines += [f"x-{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 30)]
-        _, problems = load_text("\n".join([*lines, "nodes: {a: {uses: echo, params: {b: *x29}}}"]))
-        assert [problem.message for problem in problems] == ["aliases stand for more than 10000 values"]
+        _, diagnostics = load_text("\n".join([*lines, "nodes: {a: {uses: echo, params: {b: *x29}}}"]))
+        assert [diagnostic.message for diagnostic in diagnostics] == ["aliases stand for more than 10000 values"]
 
 
 class TestPlaces:
@@ -103,16 +103,16 @@ class TestPlaces:
         ],
     )  # fmt: skip
     def test_of_values(self, path: tuple[str | int, ...], place: tuple[int, int]) -> None:
-        mark = read(self.TEXT).marks.of(path)
-        assert mark is not None
-        assert (mark.line, mark.column) == place
+        position = read(self.TEXT).positions.of(path)
+        assert position is not None
+        assert (position.line, position.column) == place
 
     def test_of_keys(self) -> None:
-        marks = read(self.TEXT).marks
-        mark = marks.of_key(("nodes", "größe", "params", "deep"))
-        assert mark is not None
-        assert (mark.line, mark.column) == (3, 34)
-        assert read(self.TEXT).nodes[1].mark == marks.keys["nodes", "next one"]
+        positions = read(self.TEXT).positions
+        position = positions.of_key(("nodes", "größe", "params", "deep"))
+        assert position is not None
+        assert (position.line, position.column) == (3, 34)
+        assert read(self.TEXT).nodes[1].position == positions.keys["nodes", "next one"]
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\u2029"])
@@ -122,11 +122,11 @@ def test_separators_that_pasted_texts_hold_end_no_line(separator: str) -> None:
         f"description: {pasted}\r\nnodes:\r\n  a:\r\n    uses: echo\r\n    params:\r\n"
         f'      t: |\r\n        {pasted}\r\n      q: "{pasted}"\r\n    oops: 1\r\n'
     )
-    blueprint, problems = load_text(text)
+    blueprint, diagnostics = load_text(text)
     assert blueprint is not None
     assert blueprint.description == pasted
     assert blueprint.nodes[0].params == {"t": f"{pasted}\n", "q": pasted}
-    assert [str(problem.mark) for problem in problems] == ["blueprint.yaml:9:5"]
+    assert [str(diagnostic.position) for diagnostic in diagnostics] == ["blueprint.yaml:9:5"]
 
 
 def test_the_other_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,16 +135,16 @@ def test_the_other_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(yaml_reader, "_Loader", yaml.SafeLoader)
     other = read(text)
     assert other == one
-    assert other.marks == one.marks
+    assert other.positions == one.positions
     for broken in ("nodes:\n\ta: 1\n", "a: [1", "a: 'x", "nodes: {a: {uses: x}}\n b", "\x01"):
-        _, problems = load_text(broken)
-        assert problems
-        assert "not valid YAML" in problems[0].message
+        _, diagnostics = load_text(broken)
+        assert diagnostics
+        assert "not valid YAML" in diagnostics[0].message
 
 
 def test_a_file_of_brackets_does_not_end_the_process() -> None:
-    _, problems = load_text("[" * 200_000)
-    assert [problem.message for problem in problems] == ["nested more than 100 levels deep"]
+    _, diagnostics = load_text("[" * 200_000)
+    assert [diagnostic.message for diagnostic in diagnostics] == ["nested more than 100 levels deep"]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
@@ -164,13 +164,13 @@ def test_an_included_file_is_a_text(tmp_path: Path) -> None:
     (tmp_path / "prompts" / "hate.txt").write_text("true: [\n", encoding="utf-8")
     file = tmp_path / "a.yaml"
     file.write_text("nodes:\n  a: {uses: echo, params: {t: !include prompts/hate.txt}}\n", encoding="utf-8")
-    blueprint, problems = load_file(file)
-    assert not problems
+    blueprint, diagnostics = load_file(file)
+    assert not diagnostics
     assert blueprint is not None
     assert blueprint.nodes[0].params == {"t": "true: [\n"}
-    mark = blueprint.marks.of(("nodes", "a", "params", "t"))
-    assert mark is not None
-    assert (mark.line, mark.column) == (2, 31)
+    position = blueprint.positions.of(("nodes", "a", "params", "t"))
+    assert position is not None
+    assert (position.line, position.column) == (2, 31)
 
 
 @given(
@@ -199,7 +199,7 @@ def test_the_parser_counts_lines_and_columns_as_editors_do(parts: list[str]) -> 
     try:
         for event in yaml.parse(text.translate(yaml_reader._HIDE), Loader=yaml_reader._Loader):
             if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
-                seen.append((reader._begins(event), lines.mark(event.start_mark.index)))
+                seen.append((reader._begins(event), lines.position(event.start_mark.index)))
     except yaml.YAMLError:
         pass
     assert all(found == expected for found, expected in seen)

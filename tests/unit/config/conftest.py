@@ -40,7 +40,7 @@ def load(folder: Path) -> Load:
 def told(load: Load) -> Callable[..., list[str]]:
     """All that is wrong with a `flowcraft.yaml`, as people read it."""
 
-    def problems(text: str, **options: Any) -> list[str]:
-        return [str(problem) for problem in load(text, **options).problems]
+    def diagnostics(text: str, **options: Any) -> list[str]:
+        return [str(diagnostic) for diagnostic in load(text, **options).diagnostics]
 
-    return problems
+    return diagnostics

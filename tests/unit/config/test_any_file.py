@@ -1,4 +1,4 @@
-"""Whatever stands in the file, loading it gives problems with places, never an exception."""
+"""Whatever stands in the file, loading it gives diagnostics with places, never an exception."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ files = st.dictionaries(st.sampled_from([*keys_of(Settings), "profiles", "x-note
 def test_any_values_anywhere(load: Load, data: dict[str, Any], profile: str | None) -> None:
     result = load(json.dumps(data), profile=profile, environ={"FLOWCRAFT__EXECUTOR__WORKERS": "2"})
     assert (result.settings is None) == bool(result.errors)
-    assert all("\n" not in str(problem) for problem in result.problems)
+    assert all("\n" not in str(diagnostic) for diagnostic in result.diagnostics)
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def load(folder: Path) -> LoadResult:
     loaded = load_config(folder / "flowcraft.yaml", keep=True)
-    assert loaded.settings is not None, loaded.problems
+    assert loaded.settings is not None, loaded.diagnostics
     return loaded
 
 
@@ -48,7 +48,7 @@ def test_the_second_start_takes_what_the_first_one_kept(folder: Path, monkeypatc
     monkeypatch.setattr(loading, "load_dirs", lambda _dirs: pytest.fail("nothing is to be read"))
     second = load(folder)
     assert (taken(first), taken(second)) == (False, True)
-    assert second.problems == first.problems and len(first.problems) == 1, "a warning is told again"
+    assert second.diagnostics == first.diagnostics and len(first.diagnostics) == 1, "a warning is told again"
     assert [compile_blueprint(b).hash for b in second.blueprints] == [
         compile_blueprint(b).hash for b in first.blueprints
     ]
@@ -87,7 +87,7 @@ def test_a_cache_whose_parts_are_wrong_is_none(folder: Path) -> None:
     load(folder)
     path = folder / FOLDER / "blueprints.json"
     found = json.loads(path.read_text())
-    for wrong in ({"problems": 5}, {"problems": [[1]]}):
+    for wrong in ({"diagnostics": 5}, {"diagnostics": [[1]]}):
         path.write_text(json.dumps({**found, **wrong}))
         assert not taken(load(folder))
 

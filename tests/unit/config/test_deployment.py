@@ -23,24 +23,24 @@ def flows(folder: Path) -> Path:
 
 def test_blueprints_are_loaded(flows: Path, load: Load) -> None:
     result = load(FILE)
-    assert result.problems == []
+    assert result.diagnostics == []
     assert [blueprint.id for blueprint in result.blueprints] == ["good"]
     assert result.folder == flows.parent
 
 
 def test_their_mistakes_follow_those_of_the_file(flows: Path, told: Told) -> None:
     (flows / "bad.yaml").write_text("nodes:\n  a: {uses: dumb}\nedges:\n  - {source: a, target: anylyze}\n")
-    problems = told(FILE + "executor: {workers: x}\n")
-    assert problems[0].startswith("flowcraft.yaml:3:21   executor.workers")
-    assert [problem.partition(":")[0] for problem in problems[1:]] == ["flows/bad.yaml"] * len(problems[1:])
-    assert any("did you mean 'dump'?" in problem for problem in problems)
+    diagnostics = told(FILE + "executor: {workers: x}\n")
+    assert diagnostics[0].startswith("flowcraft.yaml:3:21   executor.workers")
+    assert [diagnostic.partition(":")[0] for diagnostic in diagnostics[1:]] == ["flows/bad.yaml"] * len(diagnostics[1:])
+    assert any("did you mean 'dump'?" in diagnostic for diagnostic in diagnostics)
 
 
 def test_a_handler_that_cannot_be_imported_is_not_unknown_to_its_blueprints(flows: Path, told: Told) -> None:
     (flows / "more.yaml").write_text("nodes:\n  a: {uses: other}\n")
-    problems = told("handlers: {dump: 'json:dumps', other: 'deployed_nowhere:f'}\nblueprints: {dirs: [flows]}\n")
-    assert len(problems) == 1
-    assert "cannot import" in problems[0]
+    diagnostics = told("handlers: {dump: 'json:dumps', other: 'deployed_nowhere:f'}\nblueprints: {dirs: [flows]}\n")
+    assert len(diagnostics) == 1
+    assert "cannot import" in diagnostics[0]
 
 
 def test_params_that_the_file_gives_to_a_handler_count_in_the_check_of_its_nodes(flows: Path, load: Load) -> None:
@@ -55,7 +55,7 @@ def test_params_that_the_file_gives_to_a_handler_count_in_the_check_of_its_nodes
     text = "blueprints: {dirs: [flows]}\nhandlers: {f: {path: 'deployed_params:f', params: PARAMS}}\n"
     complete, empty = text.replace("PARAMS", "{url: u}"), text.replace("PARAMS", "{}")
     assert load(complete).errors == []
-    assert [problem.path for problem in load(empty).errors] == ["nodes.a.params.url", "nodes.b.params.params.url"]
+    assert [diagnostic.path for diagnostic in load(empty).errors] == ["nodes.a.params.url", "nodes.b.params.params.url"]
 
 
 @pytest.mark.parametrize("params", ["[1]", "[]", "false", "text"])
@@ -71,7 +71,7 @@ def test_a_folder_that_is_not_there(told: Told) -> None:
 
 
 def test_a_worker_needs_no_blueprints(load: Load) -> None:
-    assert load(FILE, with_blueprints=False).problems == []
+    assert load(FILE, with_blueprints=False).diagnostics == []
 
 
 @pytest.mark.usefixtures("flows")

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk._config.document import read_document
-from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.source_positions import SourcePosition
 
 
 def messages(text: str) -> list[str]:
-    return [str(problem).replace("f.yaml:", "") for problem in read_document(text, "f.yaml")[1]]
+    return [str(diagnostic).replace("f.yaml:", "") for diagnostic in read_document(text, "f.yaml")[1]]
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_scalars_are_those_of_yaml_1_2(written: str, value: Any) -> None:
 
 def test_keys_and_values_know_their_places() -> None:
     tree, _ = read_document("a: 1\nb:\n  - x\n  - c: ü2\n", "f.yaml")
-    assert tree.origins[("a",)].key == Mark("f.yaml", 1, 1)
-    assert tree.origins[("a",)].mark == Mark("f.yaml", 1, 4)
-    assert tree.origins[("b", 0)].mark == Mark("f.yaml", 3, 5)
-    assert tree.origins[("b", 1, "c")].key == Mark("f.yaml", 4, 5)
-    assert tree.origins[("b", 1, "c")].mark == Mark("f.yaml", 4, 8)
+    assert tree.origins[("a",)].key == SourcePosition("f.yaml", 1, 1)
+    assert tree.origins[("a",)].position == SourcePosition("f.yaml", 1, 4)
+    assert tree.origins[("b", 0)].position == SourcePosition("f.yaml", 3, 5)
+    assert tree.origins[("b", 1, "c")].key == SourcePosition("f.yaml", 4, 5)
+    assert tree.origins[("b", 1, "c")].position == SourcePosition("f.yaml", 4, 8)
 
 
 def test_columns_count_characters() -> None:
     tree, _ = read_document('"ü€": 1\n', "f.yaml")
-    assert tree.origins[("ü€",)].mark == Mark("f.yaml", 1, 7)
+    assert tree.origins[("ü€",)].position == SourcePosition("f.yaml", 1, 7)
 
 
 def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
@@ -75,8 +75,8 @@ def test_anchors_and_merge_keys() -> None:
     assert not mistakes
     assert tree.data["y"] == {"l": 3, "k": 1}
     assert tree.data["z"] == {"k": 1, "l": 2, "m": 4}
-    assert tree.origins[("y", "l")].mark == Mark("f.yaml", 2, 16)
-    assert tree.origins[("y", "k")].mark == Mark("f.yaml", 1, 11)
+    assert tree.origins[("y", "l")].position == SourcePosition("f.yaml", 2, 16)
+    assert tree.origins[("y", "k")].position == SourcePosition("f.yaml", 1, 11)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def one(name: str) -> str:
 )
 def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
     result = load(one(name))
-    assert result.problems == []
+    assert result.diagnostics == []
     assert result.handlers["h"].is_async is is_async
     assert callable(result.handlers["h"].function)
 
@@ -143,15 +143,15 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
     ],
 )
 def test_what_can_not(told: Told, name: str, said: str) -> None:
-    (problem,) = told(one(name))
-    assert problem.startswith("flowcraft.yaml:2:6   handlers.h: ")
-    assert said in problem
+    (diagnostic,) = told(one(name))
+    assert diagnostic.startswith("flowcraft.yaml:2:6   handlers.h: ")
+    assert said in diagnostic
 
 
 @pytest.mark.parametrize("path", ["module", "module.function", ":f", "m:", "a b:c", "m:f:g", "1m:f"])
 def test_what_is_no_dotted_path(told: Told, path: str) -> None:
-    (problem,) = told(f"handlers:\n  h: '{path}'\n")
-    assert problem == f"flowcraft.yaml:2:6   handlers.h.path: expected 'package.module:function', got '{path}'"
+    (diagnostic,) = told(f"handlers:\n  h: '{path}'\n")
+    assert diagnostic == f"flowcraft.yaml:2:6   handlers.h.path: expected 'package.module:function', got '{path}'"
 
 
 def test_names_of_the_engine_are_taken(told: Told) -> None:
@@ -179,20 +179,20 @@ def test_what_a_handler_declares_and_what_the_file_says_of_it(load: Load) -> Non
 @pytest.mark.usefixtures("deployed")
 def test_a_module_brings_all_handlers_that_it_declares(load: Load) -> None:
     result = load("handlerModules: [deployed_handlers.code]\n")
-    assert result.problems == []
+    assert result.diagnostics == []
     assert sorted(result.handlers) == ["ask", "bare", "fetch"]
     assert result.handlers["fetch"].timeout == 5.0
 
 
 def test_two_functions_of_one_name(deployed: Path, told: Told, load: Load) -> None:
     (deployed / "more.py").write_text("from flowcraft_sdk import handler\n@handler('fetch')\ndef other(ctx): pass\n")
-    (problem,) = told("handlerModules: [deployed_handlers.code, deployed_handlers.more]\n")
-    assert problem == (
+    (diagnostic,) = told("handlerModules: [deployed_handlers.code, deployed_handlers.more]\n")
+    assert diagnostic == (
         "flowcraft.yaml:1:42   handlerModules[1]: 'deployed_handlers.more': handler 'fetch' "
         "(deployed_handlers.more:other) is there already (deployed_handlers.code:fetch)"
     )
     again = load("handlers: {fetch: 'deployed_handlers.code:fetch'}\nhandlerModules: [deployed_handlers.code]\n")
-    assert again.problems == []
+    assert again.diagnostics == []
 
 
 def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Told, load: Load) -> None:
@@ -206,7 +206,7 @@ def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Tol
         "@handler\ndef six(ctx): pass\n"
     )
     text = "handlers: {four: 'deployed_handlers.several:four'}\nhandlerModules: [deployed_handlers.several]\n"
-    said = [problem.partition(": ")[2] for problem in told(text)]
+    said = [diagnostic.partition(": ")[2] for diagnostic in told(text)]
     assert said == [
         "'deployed_handlers.several:one()' must take exactly one argument, the context",
         "'deployed_handlers.several:two' is a generator; a handler returns its output",
@@ -224,16 +224,16 @@ def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Tol
     [("deployed_handlers.cod", "deployed_handlers.code"), ("deployed_handler.code", "deployed_handlers")],
 )
 def test_a_misspelt_module_has_a_suggestion(told: Told, path: str, near: str) -> None:
-    (problem,) = told(f"handlers: {{h: '{path}:fetch'}}\n")
-    assert problem.endswith(f"; did you mean '{near}'?")
+    (diagnostic,) = told(f"handlers: {{h: '{path}:fetch'}}\n")
+    assert diagnostic.endswith(f"; did you mean '{near}'?")
 
 
 def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Path, told: Told) -> None:
     (deployed / "broken.py").write_text("import os\n\nimport httpz\n")
     (deployed / "outer.py").write_text("from . import broken\n")
     for module, place in (("broken", "broken.py:3 `import httpz`"), ("outer", "broken.py:3 `import httpz`")):
-        (problem,) = told(f"handlers:\n  h: deployed_handlers.{module}:f\n")
-        assert problem == (
+        (diagnostic,) = told(f"handlers:\n  h: deployed_handlers.{module}:f\n")
+        assert diagnostic == (
             f"flowcraft.yaml:2:6   handlers.h: cannot import 'deployed_handlers.{module}' "
             f"(ModuleNotFoundError: No module named 'httpz'), raised in deployed_handlers/{place}"
         )
@@ -252,21 +252,22 @@ def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Pat
 )
 def test_whatever_happens_in_an_import_is_one_line(deployed: Path, told: Told, code: str, said: str) -> None:
     (deployed / "bad.py").write_text(code)
-    (problem,) = told("handlers:\n  h: deployed_handlers.bad:f\n")
-    assert said in problem
-    assert "\n" not in problem
+    (diagnostic,) = told("handlers:\n  h: deployed_handlers.bad:f\n")
+    assert said in diagnostic
+    assert "\n" not in diagnostic
 
 
 def test_a_module_that_is_not_there(told: Told) -> None:
-    (problem,) = told("handlers:\n  h: deployed_nowhere.at_all:f\n")
+    (diagnostic,) = told("handlers:\n  h: deployed_nowhere.at_all:f\n")
     assert (
-        "cannot import 'deployed_nowhere.at_all' (ModuleNotFoundError: No module named 'deployed_nowhere')" in problem
+        "cannot import 'deployed_nowhere.at_all' (ModuleNotFoundError: No module named 'deployed_nowhere')"
+        in diagnostic
     )
 
 
 def test_the_folder_comes_last_on_the_import_path(folder: Path, load: Load) -> None:
     (folder / "deployed_single.py").write_text("def f(ctx): pass\n")
-    assert load("handlers: {h: 'deployed_single:f'}\n").problems == []
+    assert load("handlers: {h: 'deployed_single:f'}\n").diagnostics == []
     assert sys.path[-1] == str(folder.resolve())
     load("handlers: {h: 'deployed_single:f'}\n")
     assert sys.path.count(str(folder.resolve())) == 1
@@ -274,35 +275,35 @@ def test_the_folder_comes_last_on_the_import_path(folder: Path, load: Load) -> N
 
 def test_a_file_named_like_a_standard_module_is_named_not_taken(folder: Path, told: Told) -> None:
     (folder / "json.py").write_text("def f(ctx): pass\n")
-    (problem,) = told("handlers:\n  h: json:f\n")
-    assert "'json' means json.py, but " in problem
-    assert "json/__init__.py is found first; rename yours" in problem
+    (diagnostic,) = told("handlers:\n  h: json:f\n")
+    assert "'json' means json.py, but " in diagnostic
+    assert "json/__init__.py is found first; rename yours" in diagnostic
 
 
 def test_a_package_that_hides_behind_another(folder: Path, told: Told) -> None:
     (folder / "email").mkdir()
     (folder / "email" / "send.py").write_text("def f(ctx): pass\n")
-    (problem,) = told("handlers:\n  h: email.send:f\n")
-    assert "'email.send' means email/send.py, but " in problem
-    assert "email/__init__.py is found first; rename yours" in problem
+    (diagnostic,) = told("handlers:\n  h: email.send:f\n")
+    assert "'email.send' means email/send.py, but " in diagnostic
+    assert "email/__init__.py is found first; rename yours" in diagnostic
 
 
 def test_a_module_built_into_python(folder: Path, told: Told) -> None:
     (folder / "time.py").write_text("def f(ctx): pass\n")
-    (problem,) = told("handlers:\n  h: time:f\n")
-    assert "a module that is built into Python is found first" in problem
+    (diagnostic,) = told("handlers:\n  h: time:f\n")
+    assert "a module that is built into Python is found first" in diagnostic
 
 
 def test_folders_without_init_files_are_packages_too(folder: Path, load: Load) -> None:
     (folder / "deployed_space").mkdir()
     (folder / "deployed_space" / "code.py").write_text("def f(ctx): pass\n")
-    assert load("handlers: {h: 'deployed_space.code:f'}\n").problems == []
+    assert load("handlers: {h: 'deployed_space.code:f'}\n").diagnostics == []
 
 
 def test_handlers_are_checked_beside_other_mistakes(told: Told) -> None:
-    problems = told("handlers: {h: 'deployed_nowhere:f'}\nexecutor: {workers: x}\n")
-    assert len(problems) == 2
-    assert "cannot import 'deployed_nowhere'" in problems[0]
+    diagnostics = told("handlers: {h: 'deployed_nowhere:f'}\nexecutor: {workers: x}\n")
+    assert len(diagnostics) == 2
+    assert "cannot import 'deployed_nowhere'" in diagnostics[0]
 
 
 def test_what_a_module_prints_is_no_output_of_the_command(

@@ -27,7 +27,7 @@ x-note: {anything: [goes]}
 
 
 def workers(result: LoadResult) -> int:
-    assert result.settings is not None, result.problems
+    assert result.settings is not None, result.diagnostics
     return result.settings.executor.workers
 
 
@@ -66,8 +66,8 @@ def test_variables_of_a_value_that_is_overridden_are_not_needed(load: Load) -> N
 def test_unknown_profiles_and_typing_errors_in_any_of_them(told: Told) -> None:
     assert told(BASE, profile="prd") == ["no profile 'prd'; did you mean 'prod'?"]
     assert told(BASE, profile="x") == ["no profile 'x'; known: prod, ci"]
-    (problem,) = told(BASE + "wrong: 1\n")
-    assert problem.startswith("flowcraft.yaml:11:1   wrong: unknown key; known: version, name, handlers, ")
+    (diagnostic,) = told(BASE + "wrong: 1\n")
+    assert diagnostic.startswith("flowcraft.yaml:11:1   wrong: unknown key; known: version, name, handlers, ")
     assert (
         "profiles.p.executor.worker: unknown key; did you mean 'workers'?"
         in told("handlers: {h: 'json:dumps'}\nprofiles: {p: {executor: {worker: 1}}}\n")[0]
@@ -92,7 +92,7 @@ def test_unknown_profiles_and_typing_errors_in_any_of_them(told: Told) -> None:
 def test_the_environment_can_set_any_value(load: Load, name: str, text: str, path: tuple[str, ...], value: Any) -> None:
     result = load(BASE, environ={name: text})
     found: Any = result.settings
-    assert found is not None, result.problems
+    assert found is not None, result.diagnostics
     for part in path:
         found = getattr(found, part)
     assert found == value
@@ -109,7 +109,7 @@ def test_the_environment_reaches_into_handlers_and_providers(load: Load) -> None
         "FLOWCRAFT__HISTORY__EVENTS": "99",
     }
     result = load(text, environ=environ)
-    assert result.settings is not None, result.problems
+    assert result.settings is not None, result.diagnostics
     assert result.handlers["my-handler"].timeout == 9
     assert result.settings.history.events == 99
     assert not result.settings.history.enabled
@@ -158,26 +158,26 @@ def test_a_handlers_short_form_and_a_profiles_long_one_meet(load: Load) -> None:
 
 
 def test_files_that_cannot_be_read(folder: Path) -> None:
-    (missing,) = load_config(folder / "nowhere.yaml", environ={}).problems
+    (missing,) = load_config(folder / "nowhere.yaml", environ={}).diagnostics
     assert str(missing) == "nowhere.yaml: no such file; name another one, or make it"
     (folder / "binary.yaml").write_bytes(b"a: \xff\n")
-    (binary,) = load_config(folder / "binary.yaml", environ={}).problems
+    (binary,) = load_config(folder / "binary.yaml", environ={}).diagnostics
     assert "is not UTF-8" in str(binary)
     (folder / "folder.yaml").mkdir()
-    (folder_itself,) = load_config(folder / "folder.yaml", environ={}).problems
+    (folder_itself,) = load_config(folder / "folder.yaml", environ={}).diagnostics
     assert "cannot be read" in str(folder_itself)
 
 
 def test_a_file_that_is_no_yaml_is_told_once(told: Told) -> None:
-    (problem,) = told("handlers: [\n")
-    assert "not valid YAML" in problem
+    (diagnostic,) = told("handlers: [\n")
+    assert "not valid YAML" in diagnostic
 
 
 def test_a_variable_that_is_not_set_is_told_once(told: Told) -> None:
-    (problem,) = told("handlers: {h: 'json:dumps', g: '${G}'}\n")
-    assert "environment variable G is not set" in problem
-    (problem,) = told("handlers: {h: 'json:dumps'}\nblueprints: {dirs: ['${D}']}\n")
-    assert "environment variable D is not set" in problem
+    (diagnostic,) = told("handlers: {h: 'json:dumps', g: '${G}'}\n")
+    assert "environment variable G is not set" in diagnostic
+    (diagnostic,) = told("handlers: {h: 'json:dumps'}\nblueprints: {dirs: ['${D}']}\n")
+    assert "environment variable D is not set" in diagnostic
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(folder: Path) -> None:
@@ -189,7 +189,7 @@ def test_settings_alone_import_nothing(folder: Path) -> None:
     (folder / "flowcraft.yaml").write_text("handlers: {h: 'nowhere_at_all:x'}\nblueprints: {dirs: [missing]}\n")
     result = load_settings("flowcraft.yaml", environ={})
     assert result.settings is not None
-    assert result.problems == []
+    assert result.diagnostics == []
 
 
 def test_what_is_shown_names_its_origin(load: Load) -> None:
@@ -220,6 +220,6 @@ def test_what_is_shown_can_be_loaded_again_and_holds_no_secret(folder: Path, loa
     assert not any(secret in str(plain) for secret in ("t0ken", "from-a-file", "hidden", "sk-12345"))
     assert plain["redis"]["url"] == "redis://:********@h"
     again = load(yaml.safe_dump(plain))
-    assert again.settings is not None, again.problems
+    assert again.settings is not None, again.diagnostics
     assert again.settings.retention == result.settings.retention
     assert again.settings.executor == result.settings.executor

@@ -18,7 +18,7 @@ MODULE = "handlers: {h: 'json:dumps'}\n"  # something importable, so that there 
 
 def settings(load: Load, text: str, **options: Any) -> Settings:
     result = load(MODULE + text, **options)
-    assert result.settings is not None, result.problems
+    assert result.settings is not None, result.diagnostics
     return result.settings
 
 
@@ -180,15 +180,15 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
     ],
 )
 def test_mistakes(told: Told, text: str, said: str) -> None:
-    problems = told(MODULE + text + "\n")
-    assert len(problems) == 1, problems
-    assert problems[0].startswith("flowcraft.yaml:2:")
-    assert said in problems[0]
+    diagnostics = told(MODULE + text + "\n")
+    assert len(diagnostics) == 1, diagnostics
+    assert diagnostics[0].startswith("flowcraft.yaml:2:")
+    assert said in diagnostics[0]
 
 
 def test_processes_of_threads_and_processes_of_one_thread_do_not_go_together(load: Load, told: Told) -> None:
-    (problem,) = told(MODULE + "executor:\n  workerType: process\n  processes: 2\n")
-    assert problem == (
+    (diagnostic,) = told(MODULE + "executor:\n  workerType: process\n  processes: 2\n")
+    assert diagnostic == (
         "flowcraft.yaml:4:14   executor.processes: counts with workerType: thread (it is process, line 3); "
         "with process, workers says how many there are"
     )
@@ -208,7 +208,7 @@ def test_a_heartbeat_is_measured_against_the_default_lease_too(told: Told) -> No
 
 
 def test_every_mistake_is_told_at_once_by_line(told: Told) -> None:
-    problems = told(
+    diagnostics = told(
         "version: 1\n"
         "handlers: {a: nowhere_at_all:x}\n"
         "executor: {workers: x, lease: 3, wrong: 1}\n"
@@ -216,7 +216,7 @@ def test_every_mistake_is_told_at_once_by_line(told: Told) -> None:
         "redis: {}\n"
         "blueprints: {dirs: [missing]}\n"
     )
-    assert [problem.partition("   ")[0] for problem in problems] == [
+    assert [diagnostic.partition("   ")[0] for diagnostic in diagnostics] == [
         "flowcraft.yaml:2:15",
         "flowcraft.yaml:3:21",
         "flowcraft.yaml:3:31",
@@ -229,15 +229,15 @@ def test_every_mistake_is_told_at_once_by_line(told: Told) -> None:
 
 def test_an_unset_variable_is_not_complained_about_twice(told: Told) -> None:
     text = MODULE + "llm: {providers: {a: {type: openai-compatible, model: '${M}'}}}\nexecutor: {queue: ['${Q}']}\n"
-    assert [problem.partition("   ")[2] for problem in told(text)] == [
+    assert [diagnostic.partition("   ")[2] for diagnostic in told(text)] == [
         "llm.providers.a.model: environment variable M is not set (written as ${M})",
         "executor.queue[0]: environment variable Q is not set (written as ${Q})",
     ]
 
 
 def test_a_wrong_value_out_of_a_variable_says_how_it_was_written(told: Told) -> None:
-    problems = told(MODULE + "executor: {workers: '${N:-four}'}\n")
-    assert problems == [
+    diagnostics = told(MODULE + "executor: {workers: '${N:-four}'}\n")
+    assert diagnostics == [
         "flowcraft.yaml:2:21   executor.workers: expected a whole number, got 'four' (written as ${N:-four})"
     ]
 
@@ -272,7 +272,7 @@ def test_secrets_do_not_show(told: Told, load: Load) -> None:
 def test_a_default_provider_without_a_key_is_a_warning(load: Load) -> None:
     text = "llm: {default: a, providers: {a: {type: openai-compatible, model: m, apiKey: ''}}}\n"
     result = load(MODULE + text)
-    assert [str(problem) for problem in result.problems] == [
+    assert [str(diagnostic) for diagnostic in result.diagnostics] == [
         "flowcraft.yaml:2:78   llm.providers.a.apiKey: is empty; nodes that call this provider will fail   [warning]"
     ]
     assert result.settings is not None

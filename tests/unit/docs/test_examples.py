@@ -83,8 +83,8 @@ def as_blueprint(block: Block) -> str | None:
 
 
 def loaded(block: Block) -> Blueprint:
-    blueprint, problems = load_text(as_blueprint(block) or "", str(block), "example")
-    assert [str(problem) for problem in problems] == []
+    blueprint, diagnostics = load_text(as_blueprint(block) or "", str(block), "example")
+    assert [str(diagnostic) for diagnostic in diagnostics] == []
     assert blueprint is not None
     return blueprint
 
@@ -124,15 +124,15 @@ def test_yaml_is_accepted(block: Block, tmp_path: Path) -> None:
     if as_blueprint(block) is not None:
         blueprint = loaded(block)
         siblings = {other.id: other for other in map(_quietly, YAML) if other is not None}
-        problems = lint(blueprint, handlers=None, blueprints={**siblings, blueprint.id: blueprint})
-        assert [str(problem) for problem in problems if problem.severity == "error"] == []
+        diagnostics = lint(blueprint, handlers=None, blueprints={**siblings, blueprint.id: blueprint})
+        assert [str(diagnostic) for diagnostic in diagnostics if diagnostic.severity == "error"] == []
         return
     file = tmp_path / "flowcraft.yaml"
     file.write_text(block.text, "utf-8")
     (tmp_path / "secret").write_text("s3cret", "utf-8")
     for profile in [None, *(yaml.safe_load(block.text).get("profiles") or ())]:
         result = load_settings(file, profile=profile, environ=ENVIRONMENT)
-        assert [problem.message for problem in result.problems] == []
+        assert [diagnostic.message for diagnostic in result.diagnostics] == []
 
 
 def _quietly(block: Block) -> Blueprint | None:

@@ -42,7 +42,7 @@ def test_what_redis_py_understands(url: str, tmp_path: Path) -> None:
     for client in (Client(url), AsyncClient(url)):
         assert client.driver.redis is not None
     (tmp_path / "flowcraft.yaml").write_text(f'name: x\nredis: {{url: "{url}"}}\n')
-    assert not [p for p in load_settings(tmp_path / "flowcraft.yaml").problems if "redis" in p.path]
+    assert not [p for p in load_settings(tmp_path / "flowcraft.yaml").diagnostics if "redis" in p.path]
 
 
 @pytest.mark.parametrize("url", [url for url in BAD if url])
@@ -53,8 +53,8 @@ def test_what_is_refused(url: str, tmp_path: Path) -> None:
         assert len(str(refused.value)) < 700 and "\n" not in str(refused.value)
     written = url.replace("\n", "\\n").replace("%", "%")
     (tmp_path / "flowcraft.yaml").write_text(f'name: x\nredis: {{url: "{written}"}}\n')
-    (problem,) = [p for p in load_settings(tmp_path / "flowcraft.yaml").problems if "redis" in p.path]
-    assert BAD[url] in problem.message and problem.mark is not None and problem.mark.line == 2
+    (diagnostic,) = [p for p in load_settings(tmp_path / "flowcraft.yaml").diagnostics if "redis" in p.path]
+    assert BAD[url] in diagnostic.message and diagnostic.position is not None and diagnostic.position.line == 2
 
 
 @pytest.mark.parametrize("url", [5, b"redis://h", ["redis://h"], object()])
@@ -169,6 +169,6 @@ def test_arguments_that_are_no_text(command: list[str]) -> None:
 )  # fmt: skip
 def test_every_number_of_the_file_has_a_bound(tmp_path: Path, text: str) -> None:
     (tmp_path / "flowcraft.yaml").write_text(f"name: x\n{text}\n")
-    problems = load_settings(tmp_path / "flowcraft.yaml").problems
-    assert len(problems) == 1 and problems[0].mark is not None and problems[0].mark.line == 2
-    assert "at most" in problems[0].message
+    diagnostics = load_settings(tmp_path / "flowcraft.yaml").diagnostics
+    assert len(diagnostics) == 1 and diagnostics[0].position is not None and diagnostics[0].position.line == 2
+    assert "at most" in diagnostics[0].message

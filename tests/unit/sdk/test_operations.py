@@ -121,10 +121,10 @@ def test_the_second_start_reads_nothing() -> None:
 
 
 def test_a_start_names_the_inbox_that_is_to_be_told_of_the_end() -> None:
-    mark, asked = start(server([b"started", b"h1"], token="box@m"))
-    assert (mark, call(asked).args[0]) == ("m", "box@m")
-    mark, asked = start(server([b"attached", b"running", b"h1"], token="box@m"))
-    assert mark is None
+    position, asked = start(server([b"started", b"h1"], token="box@m"))
+    assert (position, call(asked).args[0]) == ("m", "box@m")
+    position, asked = start(server([b"attached", b"running", b"h1"], token="box@m"))
+    assert position is None
     assert asked[-1] == ReleaseNotification("m"), "that run names another inbox, or none"
 
 

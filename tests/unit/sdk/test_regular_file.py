@@ -47,8 +47,8 @@ def test_as_much_as_allowed_and_one_byte_more(tmp_path: Path) -> None:
 @ODD
 def test_flowcraft_yaml(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "flowcraft.yaml")
-    problems = load_config(tmp_path / "flowcraft.yaml").problems
-    assert len(problems) == 1 and "cannot be read" in problems[0].message
+    diagnostics = load_config(tmp_path / "flowcraft.yaml").diagnostics
+    assert len(diagnostics) == 1 and "cannot be read" in diagnostics[0].message
     with pytest.raises(ConfigurationError):
         Client.from_config(tmp_path / "flowcraft.yaml")
 
@@ -57,8 +57,8 @@ def test_flowcraft_yaml(tmp_path: Path, make: Callable[[Path], None]) -> None:
 def test_what_it_names(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "secret")
     (tmp_path / "flowcraft.yaml").write_text('redis: {url: "${file:secret}"}\nname: x\n')
-    problems = load_config(tmp_path / "flowcraft.yaml").problems
-    assert any("file secret cannot be read" in problem.message for problem in problems)
+    diagnostics = load_config(tmp_path / "flowcraft.yaml").diagnostics
+    assert any("file secret cannot be read" in diagnostic.message for diagnostic in diagnostics)
     with pytest.raises(ConfigurationError, match="file secret cannot be read"):
         Client.from_config(tmp_path / "flowcraft.yaml")
 
@@ -67,7 +67,7 @@ def test_what_it_names(tmp_path: Path, make: Callable[[Path], None]) -> None:
 def test_the_environment_beside_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
     (tmp_path / "flowcraft.yaml").write_text("name: x\n")
     make(tmp_path / ".env")
-    assert any(".env" in problem.message for problem in load_config(tmp_path / "flowcraft.yaml").problems)
+    assert any(".env" in diagnostic.message for diagnostic in load_config(tmp_path / "flowcraft.yaml").diagnostics)
     with pytest.raises(ConfigurationError, match=r"\.env"):
         Client.from_config(tmp_path / "flowcraft.yaml")
 
@@ -75,19 +75,19 @@ def test_the_environment_beside_it(tmp_path: Path, make: Callable[[Path], None])
 @ODD
 def test_blueprints_and_what_they_include(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "b.yaml")
-    found, problems = load_file(tmp_path / "b.yaml")
-    assert found is None and "cannot be read" in problems[0].message
+    found, diagnostics = load_file(tmp_path / "b.yaml")
+    assert found is None and "cannot be read" in diagnostics[0].message
     make(tmp_path / "prompt.txt")
     (tmp_path / "c.yaml").write_text("nodes: {a: {uses: x, params: {p: !include prompt.txt}}}\n")
-    assert any("!include 'prompt.txt'" in problem.message for problem in load_file(tmp_path / "c.yaml")[1])
+    assert any("!include 'prompt.txt'" in diagnostic.message for diagnostic in load_file(tmp_path / "c.yaml")[1])
 
 
 def test_one_mistake_behind_thousands_of_aliases_is_told_a_few_times(tmp_path: Path) -> None:
     path = tmp_path / "b.yaml"
     nodes = "".join(f"  n{i}: *bad\n" for i in range(4_000))
     path.write_text("x-bad: &bad {uses: x, config: {maxRetries: none}}\nnodes:\n" + nodes)
-    _, problems = load_file(path)
-    assert len([problem for problem in problems if "maxRetries" in problem.path]) <= 10
+    _, diagnostics = load_file(path)
+    assert len([diagnostic for diagnostic in diagnostics if "maxRetries" in diagnostic.path]) <= 10
 
 
 @ODD

@@ -281,11 +281,11 @@ def test_an_end_that_another_reader_has_put_into_the_inbox_is_heard_at_once(subs
     until(
         lambda: subscriber.subscribe((runs.keys.end_channel("first"),), 5) and subscriber.reserve(), "the inbox is open"
     )
-    inbox, _, mark = subscriber.reserve().partition("@")
+    inbox, _, position = subscriber.reserve().partition("@")
     mine, others = runs.keys.end_channel("mine"), subscriber.subscribe((runs.keys.end_channel("other"),), 5)
-    runs.redis.publish(f"inbox:{inbox}", f"{mark} completed")
+    runs.redis.publish(f"inbox:{inbox}", f"{position} completed")
     runs.redis.publish(runs.keys.end_channel("other"), "failed")
     assert subscriber.wait(others, 5) == {runs.keys.end_channel("other"): "failed"}
-    subscription = subscriber.subscribe((mine,), 5, notification_token=mark)
+    subscription = subscriber.subscribe((mine,), 5, notification_token=position)
     assert subscription.complete
     assert subscriber.wait(subscription, 0.0) == {mine: "completed"}

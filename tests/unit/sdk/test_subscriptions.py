@@ -157,12 +157,12 @@ def test_waking_all_tells_every_ear() -> None:
 
 
 def expect(registry: SubscriptionRegistry) -> str:
-    """The mark of a start that names the inbox, '' if it does not."""
+    """The position of a start that names the inbox, '' if it does not."""
     return notification_token_of(registry.inbox.reserve())
 
 
-def into_inbox(registry: SubscriptionRegistry, mark: str, said: str) -> None:
-    registry.take([b"message", registry.inbox.channel.encode(), f"{mark} {said}".encode()])
+def into_inbox(registry: SubscriptionRegistry, position: str, said: str) -> None:
+    registry.take([b"message", registry.inbox.channel.encode(), f"{position} {said}".encode()])
 
 
 def test_an_end_that_the_inbox_is_told_of_needs_no_subscription() -> None:
@@ -258,15 +258,15 @@ def test_with_the_connection_what_the_inbox_is_told_is_lost() -> None:
 
 def test_a_client_that_does_not_wait_is_told_of_a_few_ends_only() -> None:
     registry = registry_of_a_client()
-    marks = [expect(registry) for _ in range(3 * MOST_RESERVED)]
-    assert [bool(mark) for mark in marks] == [True] * MOST_RESERVED + [False] * 2 * MOST_RESERVED
+    positions = [expect(registry) for _ in range(3 * MOST_RESERVED)]
+    assert [bool(position) for position in positions] == [True] * MOST_RESERVED + [False] * 2 * MOST_RESERVED
     registry.add(subscription("other", notification_token=""))
     assert expect(registry), "it does wait"
     assert not expect(registry)
-    first = subscription("c0", notification_token=marks[0])
+    first = subscription("c0", notification_token=positions[0])
     registry.add(first)
     assert not first.complete, "it was the oldest and has made room"
-    registry.inbox.release(marks[1])
+    registry.inbox.release(positions[1])
     assert expect(registry)
 
 

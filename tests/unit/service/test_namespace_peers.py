@@ -26,7 +26,7 @@ def deployment(env: TestEnvironment, folder: Path, prompt: str) -> Deployment:
     (folder / "b" / "order.yaml").write_text(f"nodes: {{ask: {{uses: wait, params: {{prompt: {prompt}}}}}}}\n")
     (folder / "flowcraft.yaml").write_text(f"name: {env.namespace}\nblueprints: {{dirs: [b]}}\n")
     loaded = load_config(folder / "flowcraft.yaml")
-    assert loaded.settings is not None, loaded.problems
+    assert loaded.settings is not None, loaded.diagnostics
     return Deployment(loaded, loaded.settings, env.url)
 
 

@@ -33,9 +33,9 @@ def test_a_redis_as_it_should_be(store: EmbeddedStore) -> None:
 def test_a_redis_that_evicts(store: EmbeddedStore) -> None:
     client = wait_for_redis(store.url, 1)
     client.config_set("maxmemory-policy", "allkeys-lru")
-    (problem,) = find_problems(client, store.url)
-    assert "maxmemory-policy allkeys-lru" in problem
-    assert "set it to noeviction" in problem
+    (diagnostic,) = find_problems(client, store.url)
+    assert "maxmemory-policy allkeys-lru" in diagnostic
+    assert "set it to noeviction" in diagnostic
 
 
 def test_the_policy_is_found_out_without_config_get(store: EmbeddedStore) -> None:

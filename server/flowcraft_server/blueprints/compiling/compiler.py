@@ -247,7 +247,7 @@ class _Compiler:
         return self._strategies[node_id]
 
     def _brings(self, source: str, kind: str, index: int) -> str:
-        """The run-hash field with the value that an incoming edge brings; `?` marks one that may be a fallback's."""
+        """The run-hash field with the value that an incoming edge brings; `?` positions one that may be a fallback's."""
         if kind == "fallback":
             return f"x:{source}>fallback"
         if kind == "edge" and self.out[source][index].transform is not None:
@@ -274,12 +274,12 @@ class _Compiler:
     def _undecided(self, target: str) -> str:
         """The join of a node before any edge is decided, in the form that `joins.lua` describes."""
         if target not in self._joins:
-            marks = "".join(
+            positions = "".join(
                 "b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target]
             )
-            if len(marks) > WIDEST_STRING:
-                marks = f"#{marks.count('u')}{'b' if 'b' in marks else ''}"
-            self._joins[target] = marks
+            if len(positions) > WIDEST_STRING:
+                positions = f"#{positions.count('u')}{'b' if 'b' in positions else ''}"
+            self._joins[target] = positions
         return self._joins[target]
 
     def _crossing(self, source: str, target: str) -> tuple[list[str], list[str]]:

@@ -48,12 +48,12 @@ class Cursor:
         """Step over `operator` if it comes next."""
         return self.advance() if self.at(operator) else None
 
-    def expect(self, operator: str, message: str, mark: Token) -> None:
-        """Step over `operator`, or raise `message`: at `mark` if the source ends here, else at what was found."""
+    def expect(self, operator: str, message: str, position: Token) -> None:
+        """Step over `operator`, or raise `message`: at `position` if the source ends here, else at what was found."""
         if self.accept(operator):
             return
         if self.token.kind == "end":
-            raise self.error(message, mark)
+            raise self.error(message, position)
         raise self.error(f"{message}; found '{self.token.written}'")
 
     def enter(self) -> None:

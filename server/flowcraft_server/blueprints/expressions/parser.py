@@ -62,13 +62,13 @@ class _Parser:
         cursor = self._cursor
         cursor.enter()
         node = self._operation(0)
-        if mark := cursor.accept("?"):
+        if position := cursor.accept("?"):
             then = self.expression()
-            cursor.expect(":", "'?' needs a ':' and a second value", mark)
+            cursor.expect(":", "'?' needs a ':' and a second value", position)
             node = Choice(node, then, self.expression())
-        elif mark := cursor.accept("if"):
+        elif position := cursor.accept("if"):
             condition = self._operation(0)
-            cursor.expect("else", "'if' needs an 'else' and a second value", mark)
+            cursor.expect("else", "'if' needs an 'else' and a second value", position)
             node = Choice(condition, node, self.expression())
         cursor.leave()
         return node

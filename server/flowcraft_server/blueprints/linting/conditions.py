@@ -1,6 +1,6 @@
 """Expressions of edges and loops: whether they can be read, and whether they read something that exists."""
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.expressions import Expression, ExpressionError, compile_expression
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.writes import all_known, written_keys
@@ -44,8 +44,8 @@ def _compiled(findings: Findings, path: Path, source: str) -> Expression | None:
 def _excerpt(findings: Findings, path: Path, error: ExpressionError) -> str:
     """The line of the expression with a caret below the spot, beside the line number in the file."""
     lines = [line[4:] for line in str(error).split("\n")[1:]]
-    mark = findings.mark(path)
-    number = str(mark.line) if mark is not None and "\n" not in error.source else ""
+    position = findings.position(path)
+    number = str(position.line) if position is not None and "\n" not in error.source else ""
     return "\n".join(f"{margin:>7} | {line}" for margin, line in zip((number, ""), lines, strict=False))
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowcraft_sdk._config.marks import Mark, Path, written_path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
-from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node, Problem
+from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
 from flowcraft_server.blueprints.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ class Findings:
         self.handler_params = handler_params
         self.blueprints = {**blueprints, blueprint.id: blueprint}
         self.graph = Graph(blueprint)
-        self.problems: list[Problem] = []
+        self.diagnostics: list[Diagnostic] = []
         self._lookups = 0
         self.has_wrong_names = False
         """Whether an edge, a fallback or an action was found to be misspelt: what the graph lacks then follows from that."""
         self.has_unknown_handlers = False
         """Whether a handler that a node uses is not known: neither is what it writes."""
-        self._consequences: list[Problem] = []
+        self._consequences: list[Diagnostic] = []
 
     def error(self, path: Path, message: str, *, key: bool = False, excerpt: str = "") -> None:
         """Note an error at a path of the plain form; `key` points at the key and not at its value."""
@@ -49,24 +49,24 @@ class Findings:
     def consequence(self, path: Path, message: str) -> None:
         """Note a warning that is left out if a wrong name explains it."""
         self.warning(path, message)
-        self._consequences.append(self.problems[-1])
+        self._consequences.append(self.diagnostics[-1])
 
     def settle(self) -> None:
         """Leave out the warnings that wrong names explain. Called when all checks have run."""
         if self.has_wrong_names:
             explained = set(self._consequences)
-            self.problems = [problem for problem in self.problems if problem not in explained]
+            self.diagnostics = [diagnostic for diagnostic in self.diagnostics if diagnostic not in explained]
 
     def _note(self, severity: Any, path: Path, message: str, key: bool, excerpt: str) -> None:
-        mark = self.blueprint.marks.of_key(path) if key else self.mark(path)
-        self.problems.append(Problem(severity, mark, self.shown(path), message, excerpt))
+        position = self.blueprint.positions.of_key(path) if key else self.position(path)
+        self.diagnostics.append(Diagnostic(severity, position, self.shown(path), message, excerpt))
 
-    def mark(self, path: Path) -> Mark | None:
+    def position(self, path: Path) -> SourcePosition | None:
         """Where the value at a path stands, or of what it belongs to."""
-        marks = self.blueprint.marks
+        positions = self.blueprint.positions
         if len(path) == 2 and path[0] == "nodes" and path[1] in self.graph.nodes:
-            return self.graph.nodes[str(path[1])].mark or marks.of(path)
-        return marks.of(path)
+            return self.graph.nodes[str(path[1])].position or positions.of(path)
+        return positions.of(path)
 
     def shown(self, path: Path) -> str:
         """A path as the file has it: an edge that was not written in `edges` goes by its own place."""
@@ -75,7 +75,7 @@ class Findings:
         edge = self.blueprint.edges[int(path[1])]
         if not edge.place:
             return written_path(path)
-        written_out = edge.place.startswith("edges[") and path in self.blueprint.marks.values
+        written_out = edge.place.startswith("edges[") and path in self.blueprint.positions.values
         return edge.place + "".join(f".{part}" for part in path[2:]) if written_out else edge.place
 
     def nearest(self, name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
@@ -90,8 +90,8 @@ class Findings:
 
     def line_of(self, path: Path) -> str:
         """` (line 20)`, or nothing."""
-        mark = self.mark(path)
-        return f" (line {mark.line})" if mark is not None else ""
+        position = self.position(path)
+        return f" (line {position.line})" if position is not None else ""
 
     def spec(self, name: str) -> "HandlerSpec | None":
         """What a handler declares; None for built-in kinds and for handlers that are not known."""

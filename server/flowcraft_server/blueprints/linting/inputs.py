@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.subflows import called_id

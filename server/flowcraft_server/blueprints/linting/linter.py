@@ -7,7 +7,7 @@ surely not meant; a warning is something that runs, though perhaps not as it was
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_server.blueprints.linting.actions import check_actions
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
 from flowcraft_server.blueprints.linting.conditions import check_expressions
@@ -44,7 +44,7 @@ def lint(
     handlers: "Mapping[str, HandlerSpec] | None",
     blueprints: Mapping[str, Blueprint],
     handler_params: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[Problem]:
+) -> list[Diagnostic]:
     """All that is wrong with a blueprint, in the order of its lines.
 
     Args:
@@ -58,13 +58,13 @@ def lint(
     findings = Findings(blueprint, handlers, blueprints, handler_params or {})
     if blueprint.complete:
         check_sizes(findings)
-    too_large = bool(findings.problems)  # what goes through all ways would take its time with it
+    too_large = bool(findings.diagnostics)  # what goes through all ways would take its time with it
     of_the_whole = _OF_THE_WHOLE if blueprint.complete else (check_names,) if blueprint.nodes_known else ()
     for check in _OF_NODES if too_large else (*_OF_NODES, *of_the_whole):
         check(findings)
     findings.settle()
-    return sorted(dict.fromkeys(findings.problems), key=_order)
+    return sorted(dict.fromkeys(findings.diagnostics), key=_order)
 
 
-def _order(problem: Problem) -> tuple[int, int]:
-    return (problem.mark.line, problem.mark.column) if problem.mark is not None else (0, 0)
+def _order(diagnostic: Diagnostic) -> tuple[int, int]:
+    return (diagnostic.position.line, diagnostic.position.column) if diagnostic.position is not None else (0, 0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.context_input import misspelt_inputs
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.loading.contract import fits

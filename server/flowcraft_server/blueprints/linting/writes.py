@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
 

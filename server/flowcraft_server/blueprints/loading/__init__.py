@@ -1,1 +1,1 @@
-"""Reading blueprints: YAML or JSON text to a `Blueprint`, each value with its place, each mistake with a message."""
+"""LoadContext blueprints: YAML or JSON text to a `Blueprint`, each value with its place, each mistake with a message."""

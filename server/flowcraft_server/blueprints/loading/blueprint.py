@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flowcraft_sdk._config.marks import Marks
+from flowcraft_sdk._config.source_positions import SourcePositions
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Tree, kind_of
 from flowcraft_server.blueprints.loading.contract import read_contract, read_outputs
 from flowcraft_server.blueprints.loading.keys import (
@@ -15,7 +15,7 @@ from flowcraft_server.blueprints.loading.keys import (
     EDITOR_JSON_KEYS,
 )
 from flowcraft_server.blueprints.loading.links import Link, check_forms, read_edges
-from flowcraft_server.blueprints.loading.load_context import Reading
+from flowcraft_server.blueprints.loading.load_context import LoadContext
 from flowcraft_server.blueprints.loading.node_settings import read_config, with_defaults
 from flowcraft_server.blueprints.loading.nodes import NodeDraft, read_nodes
 from flowcraft_server.blueprints.loading.test_cases import read_tests
@@ -23,16 +23,16 @@ from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Nod
 from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 
 
-def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint | None:
+def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Blueprint | None:
     """The blueprint that a file holds, as far as it can be read; None if the file is no mapping."""
     if not isinstance(tree, Fields):
-        reading.error(tree.mark, "", f"expected a blueprint, a mapping with nodes and edges; got {kind_of(tree)}")
+        reading.error(tree.position, "", f"expected a blueprint, a mapping with nodes and edges; got {kind_of(tree)}")
         return None
     ignored = EDITOR_BLUEPRINT_KEYS | EDITOR_JSON_KEYS if reading.lenient else EDITOR_BLUEPRINT_KEYS
     entries = reading.fields(tree, (), BLUEPRINT_KEYS, ignored)
-    reading.marks.put((), tree.mark)
+    reading.positions.put((), tree.position)
     for key, entry in entries.items():
-        reading.marks.put((key,), entry.value.mark, entry.key_mark)
+        reading.positions.put((key,), entry.value.position, entry.key_position)
     said = _top(reading, tree, entries, default_id)
     defaults = NOTHING_SAID
     if "defaults" in entries:
@@ -41,7 +41,7 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
     if "nodes" in entries:
         drafts = read_nodes(reading, entries["nodes"].value)
     else:
-        reading.lost_node(tree.mark, "nodes", "a blueprint needs nodes")
+        reading.lost_node(tree.position, "nodes", "a blueprint needs nodes")
     links = [link for draft in drafts for link in draft.links]
     links += read_edges(reading, entries["edges"].value) if "edges" in entries else []
     check_forms(reading, links)
@@ -49,19 +49,19 @@ def read_blueprint(reading: Reading, tree: Tree, default_id: str) -> Blueprint |
         nodes=tuple(_node(draft, defaults) for draft in drafts),
         edges=tuple(_edge(reading, index, link) for index, link in enumerate(links)),
         file=reading.file,
-        marks=Marks(reading.marks.keys, reading.marks.values),
+        positions=SourcePositions(reading.positions.keys, reading.positions.values),
         complete=reading.complete,
         nodes_known=reading.nodes_known,
         **said,
     )
 
 
-def _top(reading: Reading, tree: Fields, entries: Mapping[str, Entry], default_id: str) -> dict[str, Any]:
+def _top(reading: LoadContext, tree: Fields, entries: Mapping[str, Entry], default_id: str) -> dict[str, Any]:
     said: dict[str, Any] = {"id": default_id}
     if "id" in entries:
         said["id"] = reading.identifier(entries["id"].value, ("id",), "blueprint") or default_id
     else:
-        reading.check_identifier(default_id, tree.mark, ("id",), "blueprint")
+        reading.check_identifier(default_id, tree.position, ("id",), "blueprint")
     if "description" in entries:
         said["description"] = reading.text(entries["description"].value, ("description",)) or ""
     if "inputs" in entries:
@@ -79,7 +79,7 @@ def _top(reading: Reading, tree: Fields, entries: Mapping[str, Entry], default_i
     return said
 
 
-def _metadata(reading: Reading, tree: Tree) -> dict[str, Any]:
+def _metadata(reading: LoadContext, tree: Tree) -> dict[str, Any]:
     metadata = reading.data(tree, ("metadata",)) if isinstance(tree, Fields) else {}
     entries = reading.any_fields(tree, ("metadata",), "anything")
     metadata.pop("cycleEntryPoints", None)
@@ -97,11 +97,13 @@ def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
         defaults = replace(defaults, timeout_ms=None)  # meant for handlers; people answer more slowly
     if draft.join is not None:
         config = with_defaults(config, NodeConfig(join="any" if draft.join == "any" else "all"))
-    return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults), draft.mark)
+    return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults), draft.position)
 
 
-def _edge(reading: Reading, index: int, link: Link) -> Edge:
-    for part, mark in link.marks.items():
-        reading.marks.put(("edges", index, part), mark)
-    reading.marks.put(("edges", index), link.mark)
-    return Edge(link.source, link.target, link.action, link.condition, link.transform, mark=link.mark, place=link.place)
+def _edge(reading: LoadContext, index: int, link: Link) -> Edge:
+    for part, position in link.positions.items():
+        reading.positions.put(("edges", index, part), position)
+    reading.positions.put(("edges", index), link.position)
+    return Edge(
+        link.source, link.target, link.action, link.condition, link.transform, position=link.position, place=link.place
+    )

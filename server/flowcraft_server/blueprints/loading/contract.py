@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
 from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
-from flowcraft_server.blueprints.loading.load_context import Reading
+from flowcraft_server.blueprints.loading.load_context import LoadContext
 
 INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any", "list")
 _PYTHON: Mapping[str, tuple[type, ...]] = {
@@ -28,27 +28,29 @@ def fits(value: Any, kind: str) -> bool:
 
 
 def read_contract(
-    reading: Reading, tree: Tree, path: Path = ("inputs",), known: Collection[str] = CONTRACT_KEYS
+    reading: LoadContext, tree: Tree, path: Path = ("inputs",), known: Collection[str] = CONTRACT_KEYS
 ) -> dict[str, dict[str, Any]]:
     """What a run is started with, or what its handlers write, by name: `name: type`, `name: {type, ...}` or a list of names.
 
     Args:
         known: what may be said of a name besides.
     """
-    reading.marks.put(path, tree.mark)
+    reading.positions.put(path, tree.position)
     if isinstance(tree, Items):
         return {name: {"type": "any"} for name, _ in reading.texts(tree, path, "a name")}
     contract = {}
     for name, entry in reading.any_fields(tree, path, "names to types").items():
-        reading.marks.put((*path, name), entry.value.mark, entry.key_mark)
+        reading.positions.put((*path, name), entry.value.position, entry.key_position)
         if name.startswith("_") or not name.strip():
-            reading.error(entry.key_mark, (*path, name), "names that are empty or begin with _ are the engine's own")
+            reading.error(
+                entry.key_position, (*path, name), "names that are empty or begin with _ are the engine's own"
+            )
             continue
         contract[name] = _read_input(reading, entry.value, (*path, name), known)
     return contract
 
 
-def _read_input(reading: Reading, tree: Tree, path: Path, known: Collection[str]) -> dict[str, Any]:
+def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(tree, Fields):
         return {"type": "any" if _is_nothing(tree) else reading.choice(tree, path, INPUT_TYPES) or "any"}
     entries = reading.fields(tree, path, known)
@@ -64,48 +66,48 @@ def _read_input(reading: Reading, tree: Tree, path: Path, known: Collection[str]
         said["enum"] = _allowed(reading, entries["enum"].value, said["type"], (*path, "enum"))
     if said.get("default") is not None and said.get("enum") and said["default"] not in said["enum"]:
         allowed = ", ".join(map(repr, said["enum"]))
-        mark = tree.entries["default"].value.mark
-        reading.error(mark, (*path, "default"), f"{said['default']!r} is not one of the allowed values: {allowed}")
+        position = tree.entries["default"].value.position
+        reading.error(position, (*path, "default"), f"{said['default']!r} is not one of the allowed values: {allowed}")
     if said.get("required") is True and "default" in said:
-        reading.error(tree.mark, path, "is required and has a default; one of them cannot be meant")
+        reading.error(tree.position, path, "is required and has a default; one of them cannot be meant")
     return {name: value for name, value in said.items() if value is not None or name == "default"}
 
 
-def _checked_default(reading: Reading, entry: Entry, kind: str, path: Path) -> Any:
+def _checked_default(reading: LoadContext, entry: Entry, kind: str, path: Path) -> Any:
     value = reading.data(entry.value, path)
     if value is not None and not fits(value, kind):
-        reading.error(entry.value.mark, path, f"expected a value of type {kind}, got {kind_of(entry.value)}")
+        reading.error(entry.value.position, path, f"expected a value of type {kind}, got {kind_of(entry.value)}")
     return value
 
 
-def _allowed(reading: Reading, tree: Tree, kind: str, path: Path) -> list[Any] | None:
+def _allowed(reading: LoadContext, tree: Tree, kind: str, path: Path) -> list[Any] | None:
     if not isinstance(tree, Items) or not tree.items:
-        reading.error(tree.mark, path, f"expected a list of allowed values; got {kind_of(tree)}")
+        reading.error(tree.position, path, f"expected a list of allowed values; got {kind_of(tree)}")
         return None
     values = []
     for index, item in enumerate(tree.items):
         value = reading.data(item, (*path, index))
         if not fits(value, kind):
-            reading.error(item.mark, (*path, index), f"expected a value of type {kind}, got {kind_of(item)}")
+            reading.error(item.position, (*path, index), f"expected a value of type {kind}, got {kind_of(item)}")
         values.append(value)
     return values
 
 
-def _flag(reading: Reading, tree: Tree, path: Path) -> bool | None:
+def _flag(reading: LoadContext, tree: Tree, path: Path) -> bool | None:
     if isinstance(tree, Scalar) and isinstance(tree.value, bool):
         return tree.value
-    reading.error(tree.mark, path, f"expected true or false; got {kind_of(tree)}")
+    reading.error(tree.position, path, f"expected true or false; got {kind_of(tree)}")
     return None
 
 
-def read_outputs(reading: Reading, tree: Tree, path: Path = ("outputs",)) -> dict[str, str]:
+def read_outputs(reading: LoadContext, tree: Tree, path: Path = ("outputs",)) -> dict[str, str]:
     """What a run returns: `name: path`, or a list of names that are paths themselves."""
-    reading.marks.put(path, tree.mark)
+    reading.positions.put(path, tree.position)
     if isinstance(tree, Items):
         return {name: name for name, _ in reading.texts(tree, path, "a name")}
     outputs = {}
     for name, entry in reading.any_fields(tree, path, "names to paths").items():
-        reading.marks.keys[(*path, name)] = entry.key_mark
+        reading.positions.keys[(*path, name)] = entry.key_position
         text = reading.strict_text(entry.value, (*path, name), "the path of a value")
         if text is not None:
             outputs[name] = text

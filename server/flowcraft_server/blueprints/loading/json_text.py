@@ -3,8 +3,8 @@
 import json
 import re
 
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.lines import Lines
-from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.yaml_scalars import number
 from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
 
@@ -20,7 +20,7 @@ class _Stop(Exception):
     """The text is no JSON from here on."""
 
 
-def read_json(text: str, file: str) -> tuple[Tree | None, list[Problem]]:
+def read_json(text: str, file: str) -> tuple[Tree | None, list[Diagnostic]]:
     """Read one JSON value.
 
     Returns:
@@ -28,15 +28,15 @@ def read_json(text: str, file: str) -> tuple[Tree | None, list[Problem]]:
     """
     scanner = _Scanner(text, file)
     try:
-        return scanner.document(), scanner.problems
+        return scanner.document(), scanner.diagnostics
     except _Stop:
-        return None, scanner.problems
+        return None, scanner.diagnostics
 
 
 class _Scanner:
     def __init__(self, text: str, file: str) -> None:
         self.text = text
-        self.problems: list[Problem] = []
+        self.diagnostics: list[Diagnostic] = []
         self._at = 0
         self._lines = Lines(text, file)
 
@@ -49,7 +49,7 @@ class _Scanner:
         return tree
 
     def _refuse(self, at: int, message: str) -> None:
-        self.problems.append(Problem("error", self._lines.mark(at), "", message))
+        self.diagnostics.append(Diagnostic("error", self._lines.position(at), "", message))
 
     def _stop(self, message: str) -> _Stop:
         """Note what is wrong here; to be raised."""
@@ -79,7 +79,7 @@ class _Scanner:
             return self._list(depth)
         if char == '"':
             value = self._string()
-            return Scalar(value, value, self._lines.mark(start))
+            return Scalar(value, value, self._lines.position(start))
         return self._plain(start)
 
     def _plain(self, start: int) -> Scalar:
@@ -89,16 +89,16 @@ class _Scanner:
             return self._number(digits[0], start)
         if word and word[0] in _WORDS:
             self._at = word.end()
-            return Scalar(_WORDS[word[0]], word[0], self._lines.mark(start))
+            return Scalar(_WORDS[word[0]], word[0], self._lines.position(start))
         hint = " (texts stand in double quotes)" if word or self._next() == "'" else ""
         raise self._stop(f"expected a value{hint}")
 
     def _number(self, text: str, start: int) -> Scalar:
         try:
-            return Scalar(number(text), text, self._lines.mark(start))
+            return Scalar(number(text), text, self._lines.position(start))
         except ValueError as error:
             self._refuse(start, str(error))
-            return Scalar(0, text, self._lines.mark(start))
+            return Scalar(0, text, self._lines.position(start))
 
     def _string(self) -> str:
         start = self._at
@@ -121,40 +121,42 @@ class _Scanner:
         return value
 
     def _list(self, depth: int) -> Tree:
-        mark = self._lines.mark(self._at)
+        position = self._lines.position(self._at)
         self._at += 1
         items: list[Tree] = []
         if self._next() == "]":
             self._at += 1
-            return make_items(items, mark)
+            return make_items(items, position)
         while True:
             items.append(self._value(depth + 1))
             if self._separator("]"):
-                return make_items(items, mark)
+                return make_items(items, position)
 
     def _mapping(self, depth: int) -> Tree:
-        mark = self._lines.mark(self._at)
+        position = self._lines.position(self._at)
         self._at += 1
         entries: dict[str, Entry] = {}
         if self._next() == "}":
             self._at += 1
-            return make_fields(entries, mark)
+            return make_fields(entries, position)
         while True:
             if self._next() != '"':
                 raise self._stop("expected a key in double quotes")
-            key_mark = self._lines.mark(self._at)
+            key_position = self._lines.position(self._at)
             key = self._string()
             if self._next() != ":":
                 raise self._stop("expected ':' after the key")
             self._at += 1
             value = self._value(depth + 1)
             if key in entries:
-                first = entries[key].key_mark
+                first = entries[key].key_position
                 place = f"line {first.line}, column {first.column}"
-                self.problems.append(Problem("error", key_mark, "", f"duplicate key '{key}' (first at {place})"))
-            entries.setdefault(key, Entry(key_mark, value))
+                self.diagnostics.append(
+                    Diagnostic("error", key_position, "", f"duplicate key '{key}' (first at {place})")
+                )
+            entries.setdefault(key, Entry(key_position, value))
             if self._separator("}"):
-                return make_fields(entries, mark)
+                return make_fields(entries, position)
 
     def _separator(self, closing: str) -> bool:
         """Whether the list or mapping ends here; else a comma and something after it."""

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 
-from flowcraft_sdk._config.marks import Mark, Path, written_path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS
-from flowcraft_server.blueprints.loading.load_context import Reading, is_blank, is_null
+from flowcraft_server.blueprints.loading.load_context import LoadContext, is_blank, is_null
 
 _ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
 ANY_ACTION = "*"
@@ -19,40 +19,40 @@ class Link:
     Attributes:
         form: which way: `edges`, `needs` or `next`.
         place: its path in the file.
-        marks: where its parts stand, by the part's name.
+        positions: where its parts stand, by the part's name.
     """
 
     form: str
     source: str
     target: str
-    mark: Mark
+    position: SourcePosition
     place: str
     action: str | None = None
     condition: str | None = None
     transform: str | None = None
-    marks: dict[str, Mark] = field(default_factory=dict)
+    positions: dict[str, SourcePosition] = field(default_factory=dict)
 
 
-def read_needs(reading: Reading, node_id: str, tree: Tree, path: Path, links: list[Link]) -> str | None:
+def read_needs(reading: LoadContext, node_id: str, tree: Tree, path: Path, links: list[Link]) -> str | None:
     """`needs: a`, `needs: [a, b]` or `needs: {any: [a, b]}`: edges to this node; returns the join that it names."""
     join = None
     if isinstance(tree, Fields):
         if len(tree.entries) != 1 or not set(tree.entries) <= {"any", "all"}:
-            reading.lost(tree.mark, path, "expected ids, or {any: [ids]} or {all: [ids]}")
+            reading.lost(tree.position, path, "expected ids, or {any: [ids]} or {all: [ids]}")
             return None
         join, entry = next(iter(tree.entries.items()))
         tree, path = entry.value, (*path, join)
     seen = set()
-    for source, mark in _ids(reading, tree, path):
+    for source, position in _ids(reading, tree, path):
         if source in seen:
-            reading.error(mark, path, f"'{source}' is named twice")
+            reading.error(position, path, f"'{source}' is named twice")
             continue
         seen.add(source)
-        links.append(Link("needs", source, node_id, mark, written_path(path), marks={"source": mark}))
+        links.append(Link("needs", source, node_id, position, written_path(path), positions={"source": position}))
     return join
 
 
-def read_next(reading: Reading, node_id: str, tree: Tree, path: Path, links: list[Link]) -> None:
+def read_next(reading: LoadContext, node_id: str, tree: Tree, path: Path, links: list[Link]) -> None:
     """`next: b`, `next: [b, c]`, or by action `next: {yes: b, "*": c}`: edges from this node."""
     if not isinstance(tree, Fields):
         _add_next(reading, node_id, None, tree, path, links)
@@ -60,44 +60,44 @@ def read_next(reading: Reading, node_id: str, tree: Tree, path: Path, links: lis
     for action, entry in tree.entries.items():
         named = None if action == ANY_ACTION else action
         if named == "":
-            reading.lost(entry.key_mark, path, 'an action is not empty; for any other action write "*"')
+            reading.lost(entry.key_position, path, 'an action is not empty; for any other action write "*"')
             continue
-        _add_next(reading, node_id, named, entry.value, (*path, action), links, entry.key_mark)
+        _add_next(reading, node_id, named, entry.value, (*path, action), links, entry.key_position)
 
 
 def _add_next(
-    reading: Reading,
+    reading: LoadContext,
     node_id: str,
     action: str | None,
     tree: Tree,
     path: Path,
     links: list[Link],
-    key: Mark | None = None,
+    key: SourcePosition | None = None,
 ) -> None:
-    for target, mark in _ids(reading, tree, path):
-        link = Link("next", node_id, target, mark, written_path(path), action, marks={"target": mark})
+    for target, position in _ids(reading, tree, path):
+        link = Link("next", node_id, target, position, written_path(path), action, positions={"target": position})
         if action is not None and key is not None:
-            link.marks["action"] = key
+            link.positions["action"] = key
         links.append(link)
 
 
-def _ids(reading: Reading, tree: Tree, path: Path) -> list[tuple[str, Mark]]:
+def _ids(reading: LoadContext, tree: Tree, path: Path) -> list[tuple[str, SourcePosition]]:
     found = reading.texts(tree, path, "the id of a node")
     if len(found) != (len(tree.items) if isinstance(tree, Items) else 1):
         reading.complete = False
     return found
 
 
-def read_edges(reading: Reading, tree: Tree, path: Path = ("edges",)) -> list[Link]:
+def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> list[Link]:
     """The edges of a list, or of a mapping by id as graph editors keep it."""
     links: list[Link] = []
-    reading.marks.put(path, tree.mark)
+    reading.positions.put(path, tree.position)
     if isinstance(tree, Fields):
         items = [entry.value for entry in tree.entries.values()]
     elif isinstance(tree, Items):
         items = list(tree.items)
     else:
-        reading.lost(tree.mark, path, f"expected a list of edges; got {kind_of(tree)}")
+        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}")
         return []
     for index, item in enumerate(items):
         place = (*path, index)
@@ -108,28 +108,28 @@ def read_edges(reading: Reading, tree: Tree, path: Path = ("edges",)) -> list[Li
             links += _short_form(reading, item, place)
         else:
             got = kind_of(item)
-            reading.lost(item.mark, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
+            reading.lost(item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
     return links
 
 
-def _long_form(reading: Reading, tree: Fields, path: Path) -> Link | None:
+def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:
     entries = reading.fields(tree, path, EDGE_KEYS, EDITOR_EDGE_KEYS)
     said: dict[str, str | None] = {}
     for key in EDGE_KEYS:
         if key in entries:
             said[key] = _edge_text(reading, key, entries[key], path)
         elif key in ("source", "target") and (*path, key) not in reading.meant:
-            reading.lost(tree.mark, path, f"an edge needs '{key}', the id of a node")
+            reading.lost(tree.position, path, f"an edge needs '{key}', the id of a node")
     source, target = said.get("source"), said.get("target")
     if source is None or target is None:
         reading.complete = False
         return None
-    marks = {key: entries[key].value.mark for key in said}
+    positions = {key: entries[key].value.position for key in said}
     words = (said.get("action"), said.get("condition"), said.get("transform"))
-    return Link("edges", source, target, tree.mark, written_path(path), *words, marks)
+    return Link("edges", source, target, tree.position, written_path(path), *words, positions)
 
 
-def _edge_text(reading: Reading, key: str, entry: Entry, path: Path) -> str | None:
+def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str | None:
     place = (*path, key)
     if key in ("source", "target"):
         return reading.text(entry.value, place, "the id of a node")
@@ -140,25 +140,27 @@ def _edge_text(reading: Reading, key: str, entry: Entry, path: Path) -> str | No
     return reading.text(entry.value, place, "an expression")
 
 
-def _short_form(reading: Reading, tree: Scalar, path: Path) -> list[Link]:
+def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
     """`a -> b`, `a -[action]-> b`, and chains of them."""
     parts = _ARROW.split(tree.text.strip())
     ids, actions = [part.strip() for part in parts[0::2]], parts[1::2]
     if len(ids) < 2 or not all(ids):
         shape = "expected an edge such as 'a -> b', 'a -[action]-> b' or 'a -> b -> c'"
-        reading.lost(tree.mark, path, f"{shape}; got {shortened(tree.text)}")
+        reading.lost(tree.position, path, f"{shape}; got {shortened(tree.text)}")
         return []
     links = []
     for source, action, target in zip(ids, actions, ids[1:], strict=False):
         named = action.strip() if action is not None else None
         if named == "":
-            reading.lost(tree.mark, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one")
+            reading.lost(
+                tree.position, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one"
+            )
             named = None
-        links.append(Link("edges", source, target, tree.mark, written_path(path), named))
+        links.append(Link("edges", source, target, tree.position, written_path(path), named))
     return links
 
 
-def check_forms(reading: Reading, links: list[Link]) -> None:
+def check_forms(reading: LoadContext, links: list[Link]) -> None:
     """Note edges that are written in two ways: nobody could tell which one counts."""
     needed = {(link.source, link.target): link for link in links if link.form == "needs"}
     by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
@@ -167,8 +169,8 @@ def check_forms(reading: Reading, links: list[Link]) -> None:
         if other is None and link.form == "edges":
             other = by_action.get((link.source, link.target, link.action))
         if other is not None:
-            where = f"{other.place} (line {other.mark.line})"
+            where = f"{other.place} (line {other.position.line})"
             message = (
                 f"the edge '{link.source}' -> '{link.target}' is there already by {where}; write it in one of the ways"
             )
-            reading.error(link.mark, link.place, message)
+            reading.error(link.position, link.place, message)

@@ -1,22 +1,22 @@
-"""Reading single values of a tree: each is checked, and what is wrong is noted with its place."""
+"""LoadContext single values of a tree: each is checked, and what is wrong is noted with its place."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from flowcraft_sdk._config.marks import Mark, Path, written_path
-from flowcraft_sdk._config.problems import Problem
-from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, MarkTable, Scalar, Tree, kind_of, shortened
+from flowcraft_sdk._config.diagnostics import Diagnostic
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
+from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, PositionTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
 from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, STRUCTURE, word_of_another
 from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 
 LONGEST_ID = 200
 MOST_TOLD = 10
-"""Problems with the same words at the same place of a file."""
+"""Diagnostics with the same words at the same place of a file."""
 _NOT_IN_IDS = frozenset("#[]|>")
 
 
-class Reading:
+class LoadContext:
     """One file on its way to a blueprint.
 
     Args:
@@ -33,40 +33,40 @@ class Reading:
     def __init__(self, file: str, *, lenient: bool) -> None:
         self.file = file
         self.lenient = lenient
-        self.problems: list[Problem] = []
-        self._told: set[Problem] = set()
-        self._told_of: dict[tuple[Mark | None, str], int] = {}
-        self.marks = MarkTable()
+        self.diagnostics: list[Diagnostic] = []
+        self._told: set[Diagnostic] = set()
+        self._told_of: dict[tuple[SourcePosition | None, str], int] = {}
+        self.positions = PositionTable()
         self.complete = True
         self.nodes_known = True
         self.meant: set[Path] = set()
 
-    def error(self, mark: Mark, path: Path | str, message: str) -> None:
+    def error(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note a mistake."""
-        self._note(Problem("error", mark, path if isinstance(path, str) else written_path(path), message))
+        self._note(Diagnostic("error", position, path if isinstance(path, str) else written_path(path), message))
 
-    def lost(self, mark: Mark, path: Path | str, message: str) -> None:
+    def lost(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note a mistake that leaves out an edge, or of a node all but its id."""
         self.complete = False
-        self.error(mark, path, message)
+        self.error(position, path, message)
 
-    def lost_node(self, mark: Mark, path: Path | str, message: str) -> None:
+    def lost_node(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note a mistake that leaves out a node."""
         self.nodes_known = False
-        self.lost(mark, path, message)
+        self.lost(position, path, message)
 
-    def warning(self, mark: Mark, path: Path | str, message: str) -> None:
+    def warning(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note something that is probably not meant so."""
-        self._note(Problem("warning", mark, path if isinstance(path, str) else written_path(path), message))
+        self._note(Diagnostic("warning", position, path if isinstance(path, str) else written_path(path), message))
 
-    def _note(self, problem: Problem) -> None:
+    def _note(self, diagnostic: Diagnostic) -> None:
         # An aliased value is read once for each alias: what is wrong with it is told of some of the nodes that have it.
-        place = (problem.mark, problem.message)
+        place = (diagnostic.position, diagnostic.message)
         count = self._told_of.get(place, 0)
-        if problem not in self._told and count < MOST_TOLD:
-            self._told.add(problem)
+        if diagnostic not in self._told and count < MOST_TOLD:
+            self._told.add(diagnostic)
             self._told_of[place] = count + 1
-            self.problems.append(problem)
+            self.diagnostics.append(diagnostic)
 
     def fields(
         self, tree: Tree, path: Path, known: Collection[str], ignored: Collection[str] = ()
@@ -74,18 +74,18 @@ class Reading:
         """The entries of a mapping that has none but these keys; keys that begin with `x-` are ignored."""
         if not isinstance(tree, Fields):
             if not is_null(tree):
-                self.error(tree.mark, path, f"expected a mapping with {listed(known)}; got {kind_of(tree)}")
+                self.error(tree.position, path, f"expected a mapping with {listed(known)}; got {kind_of(tree)}")
             return {}
         for name, entry in tree.entries.items():
             if name not in known and name not in ignored and not name.startswith("x-"):
-                self._unknown_key(name, entry.key_mark, path, known)
+                self._unknown_key(name, entry.key_position, path, known)
         return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
 
-    def _unknown_key(self, name: str, mark: Mark, path: Path, known: Collection[str]) -> None:
+    def _unknown_key(self, name: str, position: SourcePosition, path: Path, known: Collection[str]) -> None:
         meant = did_you_mean(name, known)
         where = written_path((*path, name))
         if self.lenient and not meant:
-            self.warning(mark, where, "unknown key, ignored")
+            self.warning(position, where, "unknown key, ignored")
         else:
             other = None if meant else word_of_another(name, known)
             if other is not None:
@@ -97,52 +97,52 @@ class Reading:
             if not meant and len(path) == 2 and path[0] == "nodes":
                 setting = name if name in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
                 meant = f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""
-            self.error(mark, where, f"unknown key{meant or '; known: ' + listed(known)}")
+            self.error(position, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:
         """The entries of a mapping with any keys."""
         if isinstance(tree, Fields):
             return tree.entries
         if not is_null(tree):
-            self.error(tree.mark, path, f"expected a mapping of {what}; got {kind_of(tree)}")
+            self.error(tree.position, path, f"expected a mapping of {what}; got {kind_of(tree)}")
         return {}
 
     def text(self, tree: Tree, path: Path, what: str = "a text") -> str | None:
         """A text; numbers and truth values count as the text they were written as."""
         if isinstance(tree, Scalar) and tree.value is not None:
-            self.marks.put(path, tree.mark)
+            self.positions.put(path, tree.position)
             return tree.value if isinstance(tree.value, str) else tree.text
-        self.error(tree.mark, path, f"expected {what}; got {kind_of(tree)}")
+        self.error(tree.position, path, f"expected {what}; got {kind_of(tree)}")
         return None
 
     def strict_text(self, tree: Tree, path: Path, what: str) -> str | None:
         """A text; anything else is a mistake."""
         if isinstance(tree, Scalar) and isinstance(tree.value, str):
-            self.marks.put(path, tree.mark)
+            self.positions.put(path, tree.position)
             return tree.value
-        self.error(tree.mark, path, f"expected {what}; got {kind_of(tree)}")
+        self.error(tree.position, path, f"expected {what}; got {kind_of(tree)}")
         return None
 
-    def texts(self, tree: Tree, path: Path, what: str) -> list[tuple[str, Mark]]:
+    def texts(self, tree: Tree, path: Path, what: str) -> list[tuple[str, SourcePosition]]:
         """A text or a list of texts, with their places."""
         if not isinstance(tree, Items):
             text = self.text(tree, path, f"{what} or a list of them")
-            return [] if text is None else [(text, tree.mark)]
+            return [] if text is None else [(text, tree.position)]
         found = []
         for index, item in enumerate(tree.items):
             text = self.text(item, (*path, index), what)
             if text is not None:
-                found.append((text, item.mark))
+                found.append((text, item.position))
         return found
 
     def identifier(self, tree: Tree, path: Path, what: str) -> str | None:
         """The id of a node or blueprint."""
         text = self.text(tree, path, f"the id of a {what}")
         if text is not None:
-            self.check_identifier(text, tree.mark, path, what)
+            self.check_identifier(text, tree.position, path, what)
         return text
 
-    def check_identifier(self, text: str, mark: Mark, path: Path, what: str) -> None:
+    def check_identifier(self, text: str, position: SourcePosition, path: Path, what: str) -> None:
         """Note an id that cannot be one."""
         wrong = ""
         if not text.strip():
@@ -155,7 +155,7 @@ class Reading:
             wrong = "holds one of # [ ] | >"
         if wrong:
             shape = "letters, digits, - and _ are best"
-            self.error(mark, path, f"{shortened(text)} is no id for a {what}: it {wrong}; {shape}")
+            self.error(position, path, f"{shortened(text)} is no id for a {what}: it {wrong}; {shape}")
 
     def choice(self, tree: Tree, path: Path, options: tuple[str, ...]) -> str | None:
         """One of a few words."""
@@ -163,39 +163,39 @@ class Reading:
         if text is None or text in options:
             return text
         known = " or ".join(f"'{option}'" for option in options)
-        self.error(tree.mark, path, f"expected {known}, got {shortened(text)}{did_you_mean(text, options)}")
+        self.error(tree.position, path, f"expected {known}, got {shortened(text)}{did_you_mean(text, options)}")
         return None
 
     def number(self, tree: Tree, path: Path, least: float, most: float | None = None) -> float | None:
         """A number within bounds."""
-        self.marks.put(path, tree.mark)
+        self.positions.put(path, tree.position)
         value = tree.value if isinstance(tree, Scalar) else None
         if isinstance(value, int | float) and not isinstance(value, bool) and _within(value, least, most):
             return value
         bounds = f"of {least:g} or more" if most is None else f"from {least:g} to {most:g}"
-        self.error(tree.mark, path, f"expected a number {bounds}, got {kind_or_text(tree)}")
+        self.error(tree.position, path, f"expected a number {bounds}, got {kind_or_text(tree)}")
         return None
 
     def whole_number(self, tree: Tree, path: Path, least: int, most: int) -> int | None:
         """A whole number between two bounds."""
-        self.marks.put(path, tree.mark)
+        self.positions.put(path, tree.position)
         value = tree.value if isinstance(tree, Scalar) else None
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
-        self.error(tree.mark, path, f"expected a whole number from {least} to {most}, got {kind_or_text(tree)}")
+        self.error(tree.position, path, f"expected a whole number from {least} to {most}, got {kind_or_text(tree)}")
         return None
 
     def duration(self, tree: Tree, path: Path) -> int | None:
         """Milliseconds of a duration."""
-        self.marks.put(path, tree.mark)
+        self.positions.put(path, tree.position)
         if not self.has_unit(tree, path):
             return None
         try:
             return parse_duration_ms(tree.value if isinstance(tree, Scalar) else [])
         except ValueError as error:
-            self.error(tree.mark, path, str(error).partition("; got")[0] + f"; got {kind_or_text(tree)}")
+            self.error(tree.position, path, str(error).partition("; got")[0] + f"; got {kind_or_text(tree)}")
             return None
 
     def has_unit(self, tree: Tree, path: Path) -> bool:
@@ -204,13 +204,13 @@ class Reading:
             if not self.lenient and isinstance(tree, Scalar):
                 check_has_unit(tree.value)
         except ValueError as error:
-            self.error(tree.mark, path, str(error))
+            self.error(tree.position, path, str(error))
             return False
         return True
 
     def data(self, tree: Tree, path: Path) -> Any:
         """Any value, as plain data."""
-        return self.marks.data(tree, path)
+        return self.positions.data(tree, path)
 
 
 def is_null(tree: Tree) -> bool:

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
-from flowcraft_sdk._config.marks import Mark
-from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_server.blueprints.loading.blueprint import read_blueprint
 from flowcraft_server.blueprints.loading.json_text import read_json
-from flowcraft_server.blueprints.loading.load_context import Reading, is_null
+from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null
 from flowcraft_server.blueprints.model import Blueprint
 
 Format = Literal["yaml", "json"]
@@ -25,36 +25,36 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of a blueprint file."""
 
 
-def load_file(path: str | Path) -> tuple[Blueprint | None, list[Problem]]:
+def load_file(path: str | Path) -> tuple[Blueprint | None, list[Diagnostic]]:
     """Read a blueprint file; its id is its `id:` or else the file's name without its ending.
 
     Returns:
         The blueprint, None when nothing of it could be read, and all that is wrong with it. With an error among the
-        problems the blueprint is incomplete and not to be run.
+        diagnostics the blueprint is incomplete and not to be run.
     """
     path = Path(path)
-    start = Mark(str(path), 1, 1)
+    start = SourcePosition(str(path), 1, 1)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        return None, [Problem("error", start, "", f"a blueprint file ends in {', '.join(FORMATS)}")]
+        return None, [Diagnostic("error", start, "", f"a blueprint file ends in {', '.join(FORMATS)}")]
     try:
         raw = read_regular_file(path, LARGEST)
     except OSError as error:
-        return None, [Problem("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
+        return None, [Diagnostic("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return None, [Problem("error", _place(raw, error.start, str(path)), "", _not_utf8(raw, error))]
+        return None, [Diagnostic("error", _place(raw, error.start, str(path)), "", _not_utf8(raw, error))]
     return _load(text, str(path), path.stem, form, Includes(path.parent))
 
 
 def load_text(
     text: str, file: str = "blueprint.yaml", default_id: str = "blueprint", format: Format = "yaml"
-) -> tuple[Blueprint | None, list[Problem]]:
+) -> tuple[Blueprint | None, list[Diagnostic]]:
     """Read a blueprint from a text.
 
     Args:
-        file: what the text is called in problems.
+        file: what the text is called in diagnostics.
         default_id: the blueprint's id when the text names none.
 
     Returns:
@@ -63,29 +63,29 @@ def load_text(
     return _load(text.removeprefix("\ufeff"), file, default_id, format, Includes(None))
 
 
-def load_dirs(dirs: Iterable[str | Path]) -> tuple[list[Blueprint], list[Problem]]:
+def load_dirs(dirs: Iterable[str | Path]) -> tuple[list[Blueprint], list[Diagnostic]]:
     """Read all blueprint files of these folders, in the order of their names; files may be named too.
 
     Returns:
         What could be read, and all that is wrong: of two files with one id the first counts.
     """
     blueprints: dict[str, Blueprint] = {}
-    problems: list[Problem] = []
-    for path in _files(dirs, problems):
+    diagnostics: list[Diagnostic] = []
+    for path in _files(dirs, diagnostics):
         blueprint, found = load_file(path)
-        problems += found
+        diagnostics += found
         if blueprint is None:
             continue
         other = blueprints.setdefault(blueprint.id, blueprint)
         if other is not blueprint:
-            mark = blueprint.marks.of(("id",)) or Mark(str(path), 1, 1)
-            place = other.marks.of(("id",)) or other.file
+            position = blueprint.positions.of(("id",)) or SourcePosition(str(path), 1, 1)
+            place = other.positions.of(("id",)) or other.file
             message = f"the id '{blueprint.id}' is taken by {place}; every blueprint needs an id of its own"
-            problems.append(Problem("error", mark, "id", message))
-    return list(blueprints.values()), problems
+            diagnostics.append(Diagnostic("error", position, "id", message))
+    return list(blueprints.values()), diagnostics
 
 
-def _files(dirs: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
+def _files(dirs: Iterable[str | Path], diagnostics: list[Diagnostic]) -> list[Path]:
     found: dict[Path, None] = {}
     for name in dirs:
         path = Path(name)
@@ -96,7 +96,7 @@ def _files(dirs: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
             inside = sorted(path.iterdir())
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            problems.append(Problem("error", None, "", f"folder '{path}' cannot be read: {reason}"))
+            diagnostics.append(Diagnostic("error", None, "", f"folder '{path}' cannot be read: {reason}"))
             continue
         for file in inside:
             if file.suffix.lower() in FORMATS and not file.name.startswith(".") and not file.is_dir():
@@ -106,33 +106,33 @@ def _files(dirs: Iterable[str | Path], problems: list[Problem]) -> list[Path]:
 
 def _load(
     text: str, file: str, default_id: str, form: Format, includes: Includes
-) -> tuple[Blueprint | None, list[Problem]]:
-    start = Mark(file, 1, 1)
+) -> tuple[Blueprint | None, list[Diagnostic]]:
+    start = SourcePosition(file, 1, 1)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         return None, [
-            Problem("error", start, "", f"not valid text: half of a surrogate pair at character {error.start}")
+            Diagnostic("error", start, "", f"not valid text: half of a surrogate pair at character {error.start}")
         ]
     if not text.strip():
-        return None, [Problem("error", start, "", "the file is empty; a blueprint needs nodes")]
-    tree, problems = read_json(text, file) if form == "json" else read_yaml(text, file, includes)
-    reading = Reading(file, lenient=form == "json")
-    if tree is None or (is_null(tree) and not problems):
-        empty = [Problem("error", start, "", "the file holds nothing; a blueprint needs nodes")]
-        return None, problems or empty
-    reading.complete = reading.nodes_known = not problems
+        return None, [Diagnostic("error", start, "", "the file is empty; a blueprint needs nodes")]
+    tree, diagnostics = read_json(text, file) if form == "json" else read_yaml(text, file, includes)
+    reading = LoadContext(file, lenient=form == "json")
+    if tree is None or (is_null(tree) and not diagnostics):
+        empty = [Diagnostic("error", start, "", "the file holds nothing; a blueprint needs nodes")]
+        return None, diagnostics or empty
+    reading.complete = reading.nodes_known = not diagnostics
     blueprint = read_blueprint(reading, tree, default_id)
-    return blueprint, sorted([*problems, *reading.problems], key=_order)
+    return blueprint, sorted([*diagnostics, *reading.diagnostics], key=_order)
 
 
-def _order(problem: Problem) -> tuple[int, int]:
-    return (problem.mark.line, problem.mark.column) if problem.mark is not None else (0, 0)
+def _order(diagnostic: Diagnostic) -> tuple[int, int]:
+    return (diagnostic.position.line, diagnostic.position.column) if diagnostic.position is not None else (0, 0)
 
 
-def _place(raw: bytes, at: int, file: str) -> Mark:
+def _place(raw: bytes, at: int, file: str) -> SourcePosition:
     before = raw[:at].decode("utf-8-sig", "replace")
-    return Lines(before, file).mark(len(before))
+    return Lines(before, file).position(len(before))
 
 
 def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:

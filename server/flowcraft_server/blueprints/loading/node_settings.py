@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Any
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Fields, Tree
 from flowcraft_server.blueprints.loading.keys import RETRY_DELAY_KEYS
-from flowcraft_server.blueprints.loading.load_context import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
 from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPTS, NOTHING_SAID, NodeConfig, RetryDelay
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -17,12 +17,12 @@ QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def read_config(reading: Reading, tree: Tree, path: Path, known: Collection[str]) -> NodeConfig:
+def read_config(reading: LoadContext, tree: Tree, path: Path, known: Collection[str]) -> NodeConfig:
     """The config that a mapping lays down."""
     entries = reading.fields(tree, path, known)
     said: dict[str, Any] = {}
     for key, entry in entries.items():
-        reading.marks.put((*path, key), entry.value.mark, entry.key_mark)
+        reading.positions.put((*path, key), entry.value.position, entry.key_position)
         name, value = _setting(reading, key, entry.value, (*path, key))
         if value is not None:
             said[name] = value
@@ -42,7 +42,7 @@ def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
     return replace(config, **missing)
 
 
-def _setting(reading: Reading, key: str, tree: Tree, path: Path) -> tuple[str, Any]:
+def _setting(reading: LoadContext, key: str, tree: Tree, path: Path) -> tuple[str, Any]:
     if key == "maxRetries":
         return "max_retries", reading.whole_number(tree, path, 1, MOST_ATTEMPTS)
     if key == "retryDelay":
@@ -60,25 +60,25 @@ def _setting(reading: Reading, key: str, tree: Tree, path: Path) -> tuple[str, A
     return "non_retryable", _error_names(reading, tree, path)
 
 
-def _timeout(reading: Reading, tree: Tree, path: Path) -> int | None:
+def _timeout(reading: LoadContext, tree: Tree, path: Path) -> int | None:
     duration = reading.duration(tree, path)
     if duration == 0:
-        reading.error(tree.mark, path, "a timeout is longer than 0; leave it out for the deployment's default")
+        reading.error(tree.position, path, "a timeout is longer than 0; leave it out for the deployment's default")
         return None
     return duration
 
 
-def _retry_delay(reading: Reading, tree: Tree, path: Path) -> RetryDelay | None:
+def _retry_delay(reading: LoadContext, tree: Tree, path: Path) -> RetryDelay | None:
     if not isinstance(tree, Fields):
         fixed = reading.duration(tree, path)
         return None if fixed is None else RetryDelay(fixed)
     entries = reading.fields(tree, path, RETRY_DELAY_KEYS)
     if "initial" not in entries:
-        reading.error(tree.mark, path, "needs 'initial', the first pause, such as 1s")
+        reading.error(tree.position, path, "needs 'initial', the first pause, such as 1s")
     said: dict[str, Any] = {"initial_ms": 0}
     for key, entry in entries.items():
         place = (*path, key)
-        reading.marks.put(place, entry.value.mark, entry.key_mark)
+        reading.positions.put(place, entry.value.position, entry.key_position)
         if key in ("initial", "max"):
             value: float | None = reading.duration(entry.value, place)
         elif key == "factor":
@@ -89,25 +89,27 @@ def _retry_delay(reading: Reading, tree: Tree, path: Path) -> RetryDelay | None:
             said[key if key in ("factor", "jitter") else f"{key}_ms"] = value
     delay = RetryDelay(**said)
     if delay.max_ms is not None and delay.max_ms < delay.initial_ms:
-        reading.error(entries["max"].value.mark, (*path, "max"), "is shorter than 'initial'")
+        reading.error(entries["max"].value.position, (*path, "max"), "is shorter than 'initial'")
     return delay
 
 
-def _queue(reading: Reading, tree: Tree, path: Path) -> str | None:
+def _queue(reading: LoadContext, tree: Tree, path: Path) -> str | None:
     name = reading.text(tree, path, "the name of a queue")
     if name is not None and not QUEUE_NAME.fullmatch(name):
         reading.error(
-            tree.mark, path, f"{kind_or_text(tree)} is no name for a queue; use 1 to 64 letters, digits, - _ and ."
+            tree.position, path, f"{kind_or_text(tree)} is no name for a queue; use 1 to 64 letters, digits, - _ and ."
         )
         return None
     return name
 
 
-def _error_names(reading: Reading, tree: Tree, path: Path) -> tuple[str, ...]:
+def _error_names(reading: LoadContext, tree: Tree, path: Path) -> tuple[str, ...]:
     names = []
-    for name, mark in reading.texts(tree, path, "the name of an error type") if not is_null(tree) else []:
+    for name, position in reading.texts(tree, path, "the name of an error type") if not is_null(tree) else []:
         if _ERROR_NAME.fullmatch(name):
             names.append(name)
         else:
-            reading.error(mark, path, f"'{name}' is no name of an error type; write ValueError or package.module.Name")
+            reading.error(
+                position, path, f"'{name}' is no name of an error type; write ValueError or package.module.Name"
+            )
     return tuple(dict.fromkeys(names))

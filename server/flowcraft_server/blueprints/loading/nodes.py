@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_sdk._config.marks import Mark, Path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
 from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDITOR_NODE_KEYS, NODE_KEYS, OLDER_NODE_KEYS
 from flowcraft_server.blueprints.loading.links import Link, read_needs, read_next
-from flowcraft_server.blueprints.loading.load_context import Reading, is_null, kind_or_text
+from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
 from flowcraft_server.blueprints.loading.node_settings import read_config
 from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
 
@@ -21,7 +21,7 @@ class NodeDraft:
     """A node as far as it is read, and the edges that were written with it."""
 
     id: str
-    mark: Mark
+    position: SourcePosition
     uses: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: str | Mapping[str, str] | None = None
@@ -30,73 +30,75 @@ class NodeDraft:
     links: list[Link] = field(default_factory=list)
 
 
-def read_nodes(reading: Reading, tree: Tree, path: Path = ("nodes",)) -> list[NodeDraft]:
+def read_nodes(reading: LoadContext, tree: Tree, path: Path = ("nodes",)) -> list[NodeDraft]:
     """The nodes of a list or of a mapping by id."""
     drafts: dict[str, NodeDraft] = {}
-    reading.marks.put(path, tree.mark)
-    for node_id, mark, fields in _identified(reading, tree, path):
+    reading.positions.put(path, tree.position)
+    for node_id, position, fields in _identified(reading, tree, path):
         if node_id in drafts:
-            first = drafts[node_id].mark
+            first = drafts[node_id].position
             place = f"line {first.line}, column {first.column}"
-            reading.lost(mark, (*path, node_id), f"a second node '{node_id}' (first at {place})")
+            reading.lost(position, (*path, node_id), f"a second node '{node_id}' (first at {place})")
             continue
-        draft = NodeDraft(node_id, mark)
+        draft = NodeDraft(node_id, position)
         drafts[node_id] = draft
-        reading.marks.put((*path, node_id), fields.mark, mark)
-        reading.marks.put((*path, node_id, "id"), mark)
+        reading.positions.put((*path, node_id), fields.position, position)
+        reading.positions.put((*path, node_id, "id"), position)
         if isinstance(fields, Fields):
             _read_node(reading, fields, draft, (*path, node_id))
     if not drafts and reading.complete:
-        reading.error(tree.mark, path, "a blueprint needs at least one node")
+        reading.error(tree.position, path, "a blueprint needs at least one node")
     return list(drafts.values())
 
 
-def _identified(reading: Reading, tree: Tree, path: Path) -> Iterator[tuple[str, Mark, Tree]]:
+def _identified(reading: LoadContext, tree: Tree, path: Path) -> Iterator[tuple[str, SourcePosition, Tree]]:
     """The nodes that have an id, each with its id and where that stands, and what stands there."""
     if isinstance(tree, Fields):
         for name, entry in tree.entries.items():
-            reading.check_identifier(name, entry.key_mark, (*path, name), "node")
+            reading.check_identifier(name, entry.key_position, (*path, name), "node")
             if isinstance(entry.value, Fields):
                 _check_own_id(reading, name, entry.value, path)
             else:
                 got = kind_of(entry.value)
-                reading.error(entry.value.mark, (*path, name), f"expected a mapping with uses, inputs, ...; got {got}")
-            yield name, entry.key_mark, entry.value
+                reading.error(
+                    entry.value.position, (*path, name), f"expected a mapping with uses, inputs, ...; got {got}"
+                )
+            yield name, entry.key_position, entry.value
     elif isinstance(tree, Items):
         for index, item in enumerate(tree.items):
             if not isinstance(item, Fields):
                 reading.lost_node(
-                    item.mark, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}"
+                    item.position, (*path, index), f"expected a mapping with id, uses, ...; got {kind_of(item)}"
                 )
                 continue
             own = item.entries.get("id")
             node_id = reading.identifier(own.value, (*path, index, "id"), "node") if own else None
             if own is None:
-                reading.error(item.mark, (*path, index), "a node needs an 'id'")
+                reading.error(item.position, (*path, index), "a node needs an 'id'")
             if own is not None and node_id is not None:
-                yield node_id, own.value.mark, item
+                yield node_id, own.value.position, item
             else:
                 reading.complete = reading.nodes_known = False
     else:
         reading.lost_node(
-            tree.mark, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}"
+            tree.position, path, f"expected a mapping of nodes by id, or a list of nodes; got {kind_of(tree)}"
         )
 
 
-def _check_own_id(reading: Reading, name: str, fields: Fields, path: Path) -> None:
+def _check_own_id(reading: LoadContext, name: str, fields: Fields, path: Path) -> None:
     own = fields.entries.get("id")
     if own is not None and isinstance(own.value, Scalar) and not is_null(own.value) and own.value.text != name:
         reading.error(
-            own.value.mark, (*path, name, "id"), f"'{own.value.text}' is not the key '{name}' it stands under"
+            own.value.position, (*path, name, "id"), f"'{own.value.text}' is not the key '{name}' it stands under"
         )
 
 
-def _read_node(reading: Reading, fields: Fields, draft: NodeDraft, path: Path) -> None:
+def _read_node(reading: LoadContext, fields: Fields, draft: NodeDraft, path: Path) -> None:
     older = "uses" not in fields.entries and "call" not in fields.entries and "type" in fields.entries
     ignored = EDITOR_NODE_KEYS - {"type", "data"} if older else EDITOR_NODE_KEYS
     entries = reading.fields(fields, path, OLDER_NODE_KEYS if older else NODE_KEYS, ignored)
     for key, entry in entries.items():
-        reading.marks.put((*path, key), entry.value.mark, entry.key_mark)
+        reading.positions.put((*path, key), entry.value.position, entry.key_position)
     if "config" in entries:
         draft.config = read_config(reading, entries["config"].value, (*path, "config"), CONFIG_KEYS)
     if "call" in entries:
@@ -110,32 +112,34 @@ def _read_node(reading: Reading, fields: Fields, draft: NodeDraft, path: Path) -
         read_next(reading, draft.id, entries["next"].value, (*path, "next"), draft.links)
 
 
-def _read_plain(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft, path: Path, older: bool) -> None:
+def _read_plain(reading: LoadContext, entries: Mapping[str, Entry], draft: NodeDraft, path: Path, older: bool) -> None:
     uses, params = ("type", "data") if older else ("uses", "params")
     if uses in entries:
         draft.uses = reading.text(entries[uses].value, (*path, "uses"), "the name of a handler") or ""
     elif (*path, "uses") not in reading.meant:
-        reading.error(draft.mark, path, "a node needs 'uses', the name of its handler (or 'call', a blueprint's id)")
+        reading.error(
+            draft.position, path, "a node needs 'uses', the name of its handler (or 'call', a blueprint's id)"
+        )
     if params in entries:
         draft.params = _params(reading, entries[params], draft, path, older)
     if "inputs" in entries:
         draft.inputs = _inputs(reading, entries["inputs"].value, (*path, "inputs"))
     if "outputs" in entries:
         message = "'outputs' goes with 'call'; with 'uses: subflow' it stands in 'params'"
-        reading.error(entries["outputs"].key_mark, (*path, "outputs"), message)
+        reading.error(entries["outputs"].key_position, (*path, "outputs"), message)
 
 
-def _params(reading: Reading, entry: Entry, draft: NodeDraft, path: Path, older: bool) -> dict[str, Any]:
+def _params(reading: LoadContext, entry: Entry, draft: NodeDraft, path: Path, older: bool) -> dict[str, Any]:
     place = (*path, "params")
     if not isinstance(entry.value, Fields):
-        reading.error(entry.value.mark, place, f"expected a mapping; got {kind_of(entry.value)}")
+        reading.error(entry.value.position, place, f"expected a mapping; got {kind_of(entry.value)}")
         return {}
     fields = entry.value
     if older and draft.uses in _OLDER_SUBFLOW:
         draft.uses = "subflow"
         renamed = {"blueprintId" if name == "workflowId" else name: item for name, item in fields.entries.items()}
-        fields = Fields(renamed, fields.mark)
-    reading.marks.put(place, fields.mark, entry.key_mark)
+        fields = Fields(renamed, fields.position)
+    reading.positions.put(place, fields.position, entry.key_position)
     params: dict[str, Any] = reading.data(fields, place)
     name = _DURATION_PARAMS.get(draft.uses)
     if name is not None and name in fields.entries:
@@ -147,35 +151,35 @@ def _params(reading: Reading, entry: Entry, draft: NodeDraft, path: Path, older:
     return params
 
 
-def _inputs(reading: Reading, tree: Tree, path: Path) -> str | dict[str, str] | None:
+def _inputs(reading: LoadContext, tree: Tree, path: Path) -> str | dict[str, str] | None:
     if not isinstance(tree, Fields):
         return _input(reading, tree, path)
     found = {}
     for name, entry in tree.entries.items():
         text = _input(reading, entry.value, (*path, name))
-        reading.marks.keys[(*path, name)] = entry.key_mark
+        reading.positions.keys[(*path, name)] = entry.key_position
         if text is not None:
             found[name] = text
     return found
 
 
-def _input(reading: Reading, tree: Tree, path: Path) -> str | None:
+def _input(reading: LoadContext, tree: Tree, path: Path) -> str | None:
     value = tree.value if isinstance(tree, Scalar) else None
     if isinstance(value, str) and value.strip():
-        reading.marks.put(path, tree.mark)
+        reading.positions.put(path, tree.position)
         return value
     if isinstance(value, int) and not isinstance(value, bool):  # nodes may be called 1, 2, 3
         return reading.text(tree, path)
     hint = "the path of a value, such as the id of a node or a key of the context; fixed values belong in 'params'"
-    reading.error(tree.mark, path, f"expected {hint}; got {kind_or_text(tree)}")
+    reading.error(tree.position, path, f"expected {hint}; got {kind_or_text(tree)}")
     return None
 
 
-def _read_call(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft, path: Path) -> None:
+def _read_call(reading: LoadContext, entries: Mapping[str, Entry], draft: NodeDraft, path: Path) -> None:
     """`call: id` with `inputs` and `outputs` is a subflow node."""
     for other in ("uses", "params"):
         if other in entries:
-            reading.error(entries[other].key_mark, (*path, other), f"'call' and '{other}' do not go together")
+            reading.error(entries[other].key_position, (*path, other), f"'call' and '{other}' do not go together")
     place = (*path, "params")
     called = reading.identifier(entries["call"].value, (*place, "blueprintId"), "blueprint")
     if called is None:
@@ -190,11 +194,11 @@ def _read_call(reading: Reading, entries: Mapping[str, Entry], draft: NodeDraft,
             draft.inputs = _input(reading, tree, (*path, name))
             continue
         reading.any_fields(tree, (*path, name), "names to paths")
-        reading.marks.put((*place, name), tree.mark, entries[name].key_mark)
+        reading.positions.put((*place, name), tree.position, entries[name].key_position)
         mapped = _inputs(reading, tree, (*place, name)) if isinstance(tree, Fields) else {}
         draft.params[name] = mapped
 
 
-def _check_join(reading: Reading, draft: NodeDraft, tree: Tree, path: Path) -> None:
+def _check_join(reading: LoadContext, draft: NodeDraft, tree: Tree, path: Path) -> None:
     if draft.join is not None and draft.config.join not in (None, draft.join):
-        reading.error(tree.mark, path, f"says '{draft.join}', but config.joinStrategy says '{draft.config.join}'")
+        reading.error(tree.position, path, f"says '{draft.join}', but config.joinStrategy says '{draft.config.join}'")

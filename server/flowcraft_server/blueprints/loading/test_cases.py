@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flowcraft_sdk._config.marks import Path
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, Tree, kind_of
-from flowcraft_server.blueprints.loading.load_context import Reading
+from flowcraft_server.blueprints.loading.load_context import LoadContext
 
 TEST_KEYS = ("name", "input", "mocks", "expect")
 MOCK_KEYS = ("output", "action", "error")
@@ -13,10 +13,10 @@ EXPECT_KEYS = ("status", "ran", "notRan", "output")
 STATUSES = ("completed", "failed", "cancelled", "timed_out", "waiting")
 
 
-def read_tests(reading: Reading, tree: Tree) -> tuple[Mapping[str, Any], ...]:
+def read_tests(reading: LoadContext, tree: Tree) -> tuple[Mapping[str, Any], ...]:
     """The test cases of a list: each with a start context, what nodes return in place of running, and what is expected."""
     if not isinstance(tree, Items):
-        reading.error(tree.mark, "tests", f"expected a list of test cases; got {kind_of(tree)}")
+        reading.error(tree.position, "tests", f"expected a list of test cases; got {kind_of(tree)}")
         return ()
     cases = []
     for index, item in enumerate(tree.items):
@@ -24,11 +24,11 @@ def read_tests(reading: Reading, tree: Tree) -> tuple[Mapping[str, Any], ...]:
             cases.append(_case(reading, item, ("tests", index)))
         else:
             message = f"expected a mapping with name, input, expect; got {kind_of(item)}"
-            reading.error(item.mark, ("tests", index), message)
+            reading.error(item.position, ("tests", index), message)
     return tuple(cases)
 
 
-def _case(reading: Reading, tree: Fields, path: Path) -> dict[str, Any]:
+def _case(reading: LoadContext, tree: Fields, path: Path) -> dict[str, Any]:
     entries = reading.fields(tree, path, TEST_KEYS)
     reading.data(tree, path)
     said: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def _case(reading: Reading, tree: Fields, path: Path) -> dict[str, Any]:
     return said
 
 
-def _mock(reading: Reading, tree: Tree, path: Path) -> dict[str, Any]:
+def _mock(reading: LoadContext, tree: Tree, path: Path) -> dict[str, Any]:
     entries = reading.fields(tree, path, MOCK_KEYS)
     said: dict[str, Any] = {}
     if isinstance(tree, Fields) and "output" in tree.entries:  # null is an output like any other
@@ -56,11 +56,13 @@ def _mock(reading: Reading, tree: Tree, path: Path) -> dict[str, Any]:
         if name in entries:
             said[name] = reading.text(entries[name].value, (*path, name), what)
     if "error" in entries and len(said) > 1:
-        reading.error(entries["error"].key_mark, (*path, "error"), "a node that fails has neither output nor action")
+        reading.error(
+            entries["error"].key_position, (*path, "error"), "a node that fails has neither output nor action"
+        )
     return said
 
 
-def _expected(reading: Reading, tree: Tree, path: Path) -> dict[str, Any]:
+def _expected(reading: LoadContext, tree: Tree, path: Path) -> dict[str, Any]:
     entries = reading.fields(tree, path, EXPECT_KEYS)
     said: dict[str, Any] = {}
     if "status" in entries:
@@ -73,7 +75,7 @@ def _expected(reading: Reading, tree: Tree, path: Path) -> dict[str, Any]:
     return said
 
 
-def _ids(reading: Reading, tree: Tree, path: Path) -> list[str]:
+def _ids(reading: LoadContext, tree: Tree, path: Path) -> list[str]:
     if isinstance(tree, Scalar):
         text = reading.text(tree, path, "the id of a node or a list of them")
         return [] if text is None else [text]

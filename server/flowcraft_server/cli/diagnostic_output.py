@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flowcraft_sdk._config.problems import Problem
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_server.blueprints.linting.subflows import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.suggestions import listed
@@ -13,16 +13,16 @@ from .terminal import write, write_json
 FORMATS = ("text", "json", "github")
 
 
-def print_problems(problems: Sequence[Problem], format: str) -> None:
-    """Print problems: `text` on standard error, `json` and `github` (annotations) on standard output."""
+def print_diagnostics(diagnostics: Sequence[Diagnostic], format: str) -> None:
+    """Print diagnostics: `text` on standard error, `json` and `github` (annotations) on standard output."""
     if format == "json":
-        write_json([_plain(problem) for problem in problems])
+        write_json([_plain(diagnostic) for diagnostic in diagnostics])
         return
-    for problem in problems:
+    for diagnostic in diagnostics:
         if format == "github":
-            write(_annotation(problem))
+            write(_annotation(diagnostic))
         else:
-            write(str(problem), colour="yellow" if problem.severity == "warning" else "red", err=True)
+            write(str(diagnostic), colour="yellow" if diagnostic.severity == "warning" else "red", err=True)
 
 
 def print_suggestions(blueprints: Iterable[Blueprint]) -> None:
@@ -46,19 +46,20 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _plain(problem: Problem) -> dict[str, Any]:
-    mark = problem.mark
+def _plain(diagnostic: Diagnostic) -> dict[str, Any]:
+    position = diagnostic.position
     return {
-        "severity": problem.severity,
-        "file": mark.file if mark else None,
-        "line": mark.line if mark else None,
-        "column": mark.column if mark else None,
-        "path": problem.path,
-        "message": problem.message,
+        "severity": diagnostic.severity,
+        "file": position.file if position else None,
+        "line": position.line if position else None,
+        "column": position.column if position else None,
+        "path": diagnostic.path,
+        "message": diagnostic.message,
     }
 
 
-def _annotation(problem: Problem) -> str:
-    place = f" file={problem.mark.file},line={problem.mark.line},col={problem.mark.column}" if problem.mark else ""
-    text = f"{problem.path}: {problem.message}" if problem.path else problem.message
-    return f"::{problem.severity}{place}::{text.replace('%', '%25').replace(chr(10), '%0A')}"
+def _annotation(diagnostic: Diagnostic) -> str:
+    at = diagnostic.position
+    place = f" file={at.file},line={at.line},col={at.column}" if at else ""
+    text = f"{diagnostic.path}: {diagnostic.message}" if diagnostic.path else diagnostic.message
+    return f"::{diagnostic.severity}{place}::{text.replace('%', '%25').replace(chr(10), '%0A')}"

@@ -3,29 +3,29 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from flowcraft_sdk._config.marks import Mark
+from flowcraft_sdk._config.source_positions import SourcePosition
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Diagnostic:
     """Something wrong with a blueprint, in words for the person who wrote it.
 
     Attributes:
         severity: an error keeps the blueprint from being used; a warning does not.
-        mark: where; None when no file is at hand.
+        position: where; None when no file is at hand.
         path: what it is about, such as `nodes.a.uses`.
         message: what is wrong and what to do, one line.
         excerpt: lines to show below it, such as an expression with a caret.
     """
 
     severity: Literal["error", "warning"]
-    mark: Mark | None
+    position: SourcePosition | None
     path: str
     message: str
     excerpt: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.mark}   " if self.mark is not None else ""
+        where = f"{self.position}   " if self.position is not None else ""
         about = f"{_on_one_line(self.path)}: " if self.path else ""
         warning = "   [warning]" if self.severity == "warning" else ""
         below = f"\n{self.excerpt}" if self.excerpt else ""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.document import read_document
 from flowcraft_sdk._config.environment import PROFILE_VARIABLE, environment_of
 from flowcraft_sdk._config.interpolation import Interpolation, InterpolationError
-from flowcraft_sdk._config.marks import Mark, written_path
-from flowcraft_sdk._config.marks import Path as Place
-from flowcraft_sdk._config.problems import Problem
 from flowcraft_sdk._config.profiles import EXTENSION, PROFILES, no_profile, profiles_of
 from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.source_positions import Path as Place
+from flowcraft_sdk._config.source_positions import SourcePosition, written_path
 from flowcraft_sdk._config.value_tree import Tree
 
 from .keys import remove_empty_sections, remove_unknown_keys, write_out_short_forms
@@ -24,7 +24,7 @@ LARGEST = 16 * 1024 * 1024
 
 
 @dataclass
-class Reading:
+class LoadContext:
     """What was read, and what is wrong with it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Reading:
     profile: str | None = None
     layers: tuple[Tree, ...] = ()
     merged: Tree = field(default_factory=Tree)
-    problems: list[Problem] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     unfilled: set[Place] = field(default_factory=set)
 
@@ -52,26 +52,31 @@ class Reading:
         return self.path.parent
 
     def report(
-        self, path: Place, message: str, *, at: Mark | None = None, severity: Literal["error", "warning"] = "error"
+        self,
+        path: Place,
+        message: str,
+        *,
+        at: SourcePosition | None = None,
+        severity: Literal["error", "warning"] = "error",
     ) -> None:
-        """Add a problem with the value at a path, or at a place of its own."""
+        """Add a diagnostic with the value at a path, or at a place of its own."""
         origin = self.merged.origin_of(path) if path else None
-        problem = Problem(severity, at or (origin.mark if origin else None), written_path(path), message)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        diagnostic = Diagnostic(severity, at or (origin.position if origin else None), written_path(path), message)
+        if diagnostic not in self.diagnostics:
+            self.diagnostics.append(diagnostic)
 
     @property
-    def start(self) -> Mark:
+    def start(self) -> SourcePosition:
         """The beginning of the file."""
-        return Mark(self.shown, 1, 1)
+        return SourcePosition(self.shown, 1, 1)
 
 
 def read_configuration(
     path: Path, profile: str | None, overrides: Mapping[str, Any], environ: Mapping[str, str]
-) -> Reading:
+) -> LoadContext:
     """Read the file and all that is laid over it; nothing is checked yet but keys and variables."""
     path = Path(os.path.abspath(path))
-    reading = Reading(path, _shown(path))
+    reading = LoadContext(path, _shown(path))
     try:
         text = read_regular_file(path, LARGEST).decode("utf-8-sig")
         environment = environment_of(path.parent, environ)
@@ -86,8 +91,8 @@ def read_configuration(
     except OSError as error:
         reading.report((), f"{error.filename}: cannot be read: {error.strerror}")
         return reading
-    file, problems = read_document(text, reading.shown)
-    reading.problems += problems
+    file, diagnostics = read_document(text, reading.shown)
+    reading.diagnostics += diagnostics
     reading.merged = file
     _apply_profile(reading, file, profile or environment.get(PROFILE_VARIABLE))
     _lay_over(reading, file, overrides, environment)
@@ -95,10 +100,10 @@ def read_configuration(
     return reading
 
 
-def _apply_profile(reading: Reading, file: Tree, name: str | None) -> None:
+def _apply_profile(reading: LoadContext, file: Tree, name: str | None) -> None:
     """Take the profiles out of the file, and lay one of them over the rest."""
-    profiles, problems = profiles_of(file, reading.shown)
-    reading.problems += problems
+    profiles, diagnostics = profiles_of(file, reading.shown)
+    reading.diagnostics += diagnostics
     for profile, tree in profiles.items():
         _tidy(reading, tree, (PROFILES, profile))
         if profile == name:
@@ -111,17 +116,17 @@ def _apply_profile(reading: Reading, file: Tree, name: str | None) -> None:
         reading.report((), no_profile(name, profiles))
 
 
-def _tidy(reading: Reading, tree: Tree, below: Place) -> None:
+def _tidy(reading: LoadContext, tree: Tree, below: Place) -> None:
     """Take out what is nobody's, and bring what is left into its one long form."""
     for key in [key for key in tree.data if key.startswith(EXTENSION)]:
         tree.remove((key,))
-    for path, mark, message in remove_unknown_keys(tree):
-        reading.report((*below, *path), message, at=mark)
+    for path, position, message in remove_unknown_keys(tree):
+        reading.report((*below, *path), message, at=position)
     remove_empty_sections(tree)
     write_out_short_forms(tree)
 
 
-def _lay_over(reading: Reading, file: Tree, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+def _lay_over(reading: LoadContext, file: Tree, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     variables, refused = from_environment(environ, file)
     for name, message in refused:
         reading.report((), f"environment variable {name}: {message}")
@@ -132,11 +137,11 @@ def _lay_over(reading: Reading, file: Tree, overrides: Mapping[str, Any], enviro
     reading.merged.merge(options)
 
 
-def _fill_in(reading: Reading, file: Tree, interpolation: Interpolation) -> None:
+def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation) -> None:
     """Fill variables into the values of the file that still count: what is overridden may name what nobody set."""
     for path, value in list(reading.merged.scalars()):
         origin = reading.merged.origins.get(path)
-        if not isinstance(value, str) or "$" not in value or origin is None or origin.mark is None:
+        if not isinstance(value, str) or "$" not in value or origin is None or origin.position is None:
             continue
         try:
             filled = interpolation.fill(value)

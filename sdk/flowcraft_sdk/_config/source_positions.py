@@ -8,7 +8,7 @@ Path = tuple[str | int, ...]
 """A place within nested mappings and lists: keys and indexes from the outside in."""
 
 
-class Mark(NamedTuple):
+class SourcePosition(NamedTuple):
     """A place in a file; line and column count from 1, the column in characters."""
 
     file: str
@@ -20,13 +20,13 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class SourcePositions:
     """Places of keys and values by their paths."""
 
-    keys: Mapping[Path, Mark] = field(default_factory=dict)
-    values: Mapping[Path, Mark] = field(default_factory=dict)
+    keys: Mapping[Path, SourcePosition] = field(default_factory=dict)
+    values: Mapping[Path, SourcePosition] = field(default_factory=dict)
 
-    def of(self, path: Path) -> Mark | None:
+    def of(self, path: Path) -> SourcePosition | None:
         """Where the value at `path` stands, or of what it would stand in; None if not even that is known."""
         while path not in self.values:
             if not path:
@@ -34,7 +34,7 @@ class Marks:
             path = path[:-1]
         return self.values[path]
 
-    def of_key(self, path: Path) -> Mark | None:
+    def of_key(self, path: Path) -> SourcePosition | None:
         """Where the key at the end of `path` stands; for an item of a list, where the item stands."""
         return self.keys.get(path) or self.of(path)
 
