@@ -422,3 +422,10 @@ def test_a_blueprint_that_is_no_regular_file_is_told(folder: Path, kind: str) ->
         place.symlink_to("/dev/zero" if kind == "device" else "nowhere")
     result = run_command(folder, "check", "--offline")
     assert result.returncode == 2 and "odd.yaml" in result.stdout + result.stderr
+
+
+def test_the_file_is_found_from_a_folder_below(folder: Path) -> None:
+    below = folder / "flows" / "below"
+    below.mkdir()
+    result = run_command(below, "check", "--offline")
+    assert result.returncode == 0 and "is right" in result.stdout, result.stderr

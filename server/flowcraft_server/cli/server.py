@@ -24,6 +24,7 @@ from flowcraft_server.config.sections import ScriptedProviderSection
 from flowcraft_server.observability.logging import configure_logging
 
 from .client_errors import TextCommands
+from .client_input import nearest_config
 from .diagnostic_output import FORMATS, print_diagnostics, print_suggestions
 from .server_output import print_settings, print_started, print_verdict
 from .shared_options import CONFIG, as_json_option, given, json_before, keep
@@ -56,8 +57,12 @@ def main() -> None:
 def _or_root(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """An option of the whole command counts where the command behind it does not say it itself."""
     before = given(ctx, param.name or "")
-    said = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
-    return value if said or before is None else before
+    source = ctx.get_parameter_source(param.name or "")
+    if source is not ParameterSource.COMMANDLINE and before is not None:
+        return before
+    if param.name == "file" and source is ParameterSource.DEFAULT:
+        return nearest_config() or value  # as `flowcraft` finds it
+    return value
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -219,9 +219,10 @@ def _load_blueprints(
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
     by_id = {blueprint.id: blueprint for blueprint in blueprints}
     specs = None if handlers is None else _specs(reading, handlers)
+    attempts = settings.defaults.max_retries
     for blueprint in blueprints:
         complete = with_params(blueprint, settings.handlers)
-        diagnostics.extend(lint(complete, handlers=specs, blueprints=by_id))
+        diagnostics.extend(lint(complete, handlers=specs, blueprints=by_id, max_attempts=attempts))
     known = set(reading.diagnostics)
     reading.diagnostics.extend(diagnostic for diagnostic in dict.fromkeys(diagnostics) if diagnostic not in known)
     return blueprints

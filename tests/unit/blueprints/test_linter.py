@@ -376,3 +376,20 @@ def test_expressions_with_names_that_nothing_can_write() -> None:
     (found,) = problems_of(blueprint, handlers=WRITERS)
     assert "nothing writes 'anything': it is no node and not among the blueprint's inputs" in str(found)
     assert problems_of(blueprint.replace("uses: silent}, b", "uses: echo}, b"), handlers=WRITERS) == []
+
+
+def test_a_pause_without_a_further_attempt_is_told() -> None:
+    blueprint = read(
+        "nodes: {a: {uses: echo, config: {retryDelay: 1s}}, b: {uses: echo, config: {retryDelay: 1s, maxRetries: 2}}}"
+    )
+    for attempts, count in ((1, 1), (3, 0), (None, 0)):
+        found = lint(blueprint, handlers=None, blueprints={}, max_attempts=attempts)
+        assert [problem.path for problem in found if "has no effect" in problem.message] == [
+            "nodes.a.config.retryDelay"
+        ] * count
+
+
+def test_a_loop_controller_is_where_its_cycle_begins() -> None:
+    loop = "nodes: {again: {uses: loop-controller, params: {condition: 'n < 3'}}, body: {uses: echo, next: again}, end: {uses: echo}}\n"
+    edges = "edges:\n  - again -[continue]-> body\n  - again -[break]-> end\n"
+    assert messages_of(loop + edges) == []

@@ -26,6 +26,8 @@ def _check_entries(findings: Findings) -> None:
     graph = findings.graph
     chosen = set(findings.blueprint.cycle_entry_points)
     for header, part in graph.unentered_cycles().items():
+        if graph.nodes[header].uses == "loop-controller":
+            continue  # where such a cycle begins is plain
         if chosen & set(part) or all(arc.kind == "fallback" for node in part for arc in graph.incoming[node]):
             continue
         way = shortest_cycle(graph, [header, *(node for node in part if node != header)])

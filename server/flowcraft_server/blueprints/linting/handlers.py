@@ -44,6 +44,16 @@ def check_error_names(findings: Findings) -> None:
                     findings.warning(path, f"Python has no error type '{name}'; did you mean '{similar}'?")
 
 
+def check_retries(findings: Findings) -> None:
+    """Check that a pause between attempts has further attempts; called where nodes have one unless they set more."""
+    for node in findings.graph.nodes.values():
+        if node.config.retry_delay is not None and node.config.max_retries in (None, 1):
+            path = node_path(node, "config", "retryDelay")
+            findings.warning(
+                path, "has no effect: the node has one attempt; set maxRetries, which counts the first one too"
+            )
+
+
 def _check_worker(findings: Findings, node: Node) -> None:
     """The handler that runs the items of a batch."""
     name = {"map": "uses", "batch-scatter": "workerUsesKey"}.get(node.uses)

@@ -13,7 +13,7 @@ from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
 from flowcraft_server.blueprints.linting.conditions import check_expressions
 from flowcraft_server.blueprints.linting.cycles import check_cycles
 from flowcraft_server.blueprints.linting.findings import Findings
-from flowcraft_server.blueprints.linting.handlers import check_error_names, check_handlers
+from flowcraft_server.blueprints.linting.handlers import check_error_names, check_handlers, check_retries
 from flowcraft_server.blueprints.linting.inputs import check_inputs
 from flowcraft_server.blueprints.linting.joins import check_joins
 from flowcraft_server.blueprints.linting.order import check_order
@@ -44,6 +44,7 @@ def lint(
     handlers: "Mapping[str, HandlerSpec] | None",
     blueprints: Mapping[str, Blueprint],
     handler_params: Mapping[str, Mapping[str, Any]] | None = None,
+    max_attempts: int | None = None,
 ) -> list[Diagnostic]:
     """All that is wrong with a blueprint, in the order of its lines.
 
@@ -54,12 +55,15 @@ def lint(
             what depends on them.
         blueprints: the blueprints that subflows may call, by id.
         handler_params: params that the deployment gives to handlers, by name; a node's own count before them.
+        max_attempts: attempts of nodes that set no `maxRetries`; None if that is not known.
     """
     findings = Findings(blueprint, handlers, blueprints, handler_params or {})
     if blueprint.complete:
         check_sizes(findings)
     too_large = bool(findings.diagnostics)  # what goes through all ways would take its time with it
     of_the_whole = _OF_THE_WHOLE if blueprint.complete else (check_names,) if blueprint.nodes_known else ()
+    if max_attempts == 1:
+        check_retries(findings)
     for check in _OF_NODES if too_large else (*_OF_NODES, *of_the_whole):
         check(findings)
     findings.settle()
