@@ -106,7 +106,7 @@ def exec_form(stages: list[Stage], root: Path) -> Iterator[Finding]:
 
 
 def health(stages: list[Stage], root: Path) -> Iterator[Finding]:
-    """Whoever runs the image can ask whether it works."""
+    """A container runtime can ask the image whether it works."""
     check = stages[-1].last("HEALTHCHECK")
     if check is None or check.rest.upper() == "NONE":
         yield Finding((check or stages[-1].start).line, "healthcheck", "the image has no HEALTHCHECK")

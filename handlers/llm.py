@@ -58,7 +58,7 @@ async def condition(ctx: AsyncNodeContext) -> NodeResult:
     """Ask the model a yes/no question and follow the edge `true` or `false`; the reply is the output.
 
     Raises:
-        UnclearReplyError: the reply is neither yes nor no. Guessing would take a branch that nobody decided on.
+        UnclearReplyError: the reply is neither yes nor no. Guessing would take a branch that was not decided on.
     """
     reply = (await _ask(ctx)).strip()
     verdict = read_yes_no(reply)

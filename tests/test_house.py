@@ -148,6 +148,38 @@ def test_no_file_tells_of_the_machine_it_was_written_on() -> None:
     assert found == []
 
 
+RETIRED = {
+    "who": "the process, worker, client or user", "nobody": "nothing, no worker", "somebody": "a worker, a client",
+    "whoever": "the process that", "ear": "subscription", "switchboard": "subscription registry", "bell": "wake event",
+    "seat": "claim request", "doze": "wait for notification", "letters": "dead letters", "drop_letters": "delete_dead_letters",
+    "trouble": "condition, reason", "complain": "report, warn", "straight": "fast path", "follower": "successor",
+    "hands_over": "direct_handoff", "brought_value": "edge_value", "inst": "instance_id", "fence": "fencing_token",
+    "companions": "sibling nodes", "insist": "call_with_retry", "plainly": "read_with_retry", "disown": "lose_lease",
+    "conclude": "build_outcome_call", "heard": "received, seen", "janitor": "retention", "lease keeper": "lease renewer",
+    "work_loop": "thread_loop", "patience": "timeout",
+}  # fmt: skip
+"""Words that the code and the pages do not use, and what to write in their place: see CONTRIBUTING.md."""
+
+MEANT_OTHERWISE = re.compile(r"[Dd]ead letters|letters or digits|letters, digits|small letters|straight to")
+
+
+def test_retired_words_stay_retired() -> None:
+    pattern = re.compile(rf"(?<![\w.-])({'|'.join(RETIRED)})(?![\w-])", re.IGNORECASE)
+    found = []
+    for path in files():
+        name = shown(path)
+        is_page = path in PAGES
+        is_code = path.suffix in (".py", ".lua") and name.startswith(
+            ("sdk/", "server/flowcraft_server/", "handlers/", "deploy/")
+        )
+        if not (is_page or is_code) or "demo/" in name:
+            continue
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            for word in pattern.findall(MEANT_OTHERWISE.sub("", line)):
+                found.append(f"{name}:{number}: {word}: write {RETIRED[word.lower()]}")
+    assert found == []
+
+
 class TestScripts:
     @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
     def test_each_opens_with_its_contract(self, path: Path) -> None:

@@ -186,7 +186,12 @@ class RunStateError(FlowcraftError):
 
 
 class NotWaitingError(RunStateError):
-    """No node waits for this signal. `node_id`: whom it was for, None for whoever waits; `waiting`: the nodes that do."""
+    """No node waits for this signal.
+
+    Attributes:
+        node_id: the node it was for, None for the only one that waits.
+        waiting: the nodes that wait.
+    """
 
     code = "not_waiting"
 

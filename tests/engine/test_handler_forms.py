@@ -121,7 +121,7 @@ def test_a_coroutine_that_is_returned_is_told() -> None:
     with (
         TestEnvironment(handlers={"h": forgets}, blueprints=GRAPH) as env,
         pytest.raises(
-            RunFailedError, match="returned a coroutine, which nobody awaits: declare the handler with `async def`"
+            RunFailedError, match="returned a coroutine that was not awaited: declare the handler with `async def`"
         ),
     ):
         env.client.execute("g", {"n": 1}, timeout=10)

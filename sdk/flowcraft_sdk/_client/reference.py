@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 JUST = 0.005
-"""Seconds for which nobody looks whether a run that was just started has ended: it is listened to first."""
+"""Seconds after its start for which a run's status is not read: the client waits for a notification first."""
 
 
 class RunReference(Generic[T]):

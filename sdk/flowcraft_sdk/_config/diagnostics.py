@@ -8,7 +8,7 @@ from flowcraft_sdk._config.source_positions import SourcePosition
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """Something wrong with a blueprint, in words for the person who wrote it.
+    """Something wrong with a file, in words for its author.
 
     Attributes:
         severity: an error keeps the blueprint from being used; a warning does not.

@@ -9,7 +9,7 @@ from flowcraft_sdk._config.value_tree import Tree
 
 PROFILES = "profiles"
 EXTENSION = "x-"
-"""Keys at the top that begin so are for whoever wrote them, such as a place for anchors."""
+"""Keys at the top that begin so are for the author of the file, such as a place for anchors."""
 
 
 def profiles_of(tree: Tree, file: str) -> tuple[dict[str, Tree], list[Diagnostic]]:

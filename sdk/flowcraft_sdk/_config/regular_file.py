@@ -1,4 +1,4 @@
-"""Reading a file that somebody names: only regular files, and only as much as is expected of one."""
+"""Reading a file that a user names: only regular files, and only as much as is expected of one."""
 
 import errno
 import os

@@ -59,7 +59,7 @@ def read_yaml(
     """Read one YAML document.
 
     Args:
-        holds: what a file holds, for somebody who wrote two documents into it.
+        holds: what a file holds, for the message about a second document in it.
 
     Returns:
         What it holds, None if it holds nothing or cannot be read, and what is wrong with it.

@@ -26,7 +26,7 @@ ABOUT_RUNS = {
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
     "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
     "running-without-lease": (
-        "node '{subject}' is running, but has no lease: nobody notices if its worker died",
+        "node '{subject}' is running, but has no lease: it would not be noticed if its worker died",
         "gives it a lease, so that it is taken over unless its worker renews it",
     ),
     "worker-silent": (
@@ -38,7 +38,7 @@ ABOUT_RUNS = {
     "child-missing": ("node '{subject}' waits for a child run that is gone", "fails the node"),
     "child-unheard": ("node '{subject}' waits for a child run that has ended", "hands it the child's outcome"),
     "record-broken": (
-        "what lies in Redis under its key is no record of a run ({subject}): look who wrote it, and delete it",
+        "what lies in Redis under its key is no record of a run ({subject}): find out what wrote it, and delete it",
         "",
     ),
     "field-broken": (
@@ -184,12 +184,12 @@ def _foreign(name: str) -> Defect:
     return Defect(
         kind="foreign-key",
         subject=name,
-        explanation=f"what lies in Redis under the key {name} is no index: look who wrote it, and delete it; then `--fix`",
+        explanation=f"what lies in Redis under the key {name} is no index: find out what wrote it, and delete it; then `--fix`",
     )
 
 
 def _set_aside(reply: list[Any]) -> Iterator[Defect]:
-    """What could not be read when somebody came to it, and was set aside."""
+    """What could not be read when a script came to it, and was set aside."""
     for place, entry, since, problem, fixed in zip(*[map(text, reply)] * 5, strict=True):
         what = {"run": f"the record of run {entry}", "key": f"the key {entry}"}.get(place, f"{entry} in {place}")
         yield Defect(

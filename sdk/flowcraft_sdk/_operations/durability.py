@@ -2,7 +2,7 @@
 
 `async`: once Redis has answered. `fsync`: once it is on the disk of the primary. `replicas:N`: once N replicas have it.
 What is asked is whether a mark is kept that is written now: everything that was written before it is kept then, too,
-whoever wrote it.
+by whichever client.
 """
 
 from typing import TYPE_CHECKING

@@ -78,7 +78,7 @@ class WaitForNotification:
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """Hand an item to whoever iterates over the operation."""
+    """Hand an item to the caller that iterates over the operation."""
 
     item: Any
 

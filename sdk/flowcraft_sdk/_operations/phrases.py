@@ -1,4 +1,4 @@
-"""What an operation was to do, in the words of who asked for it: for messages, which name no Redis command."""
+"""What an operation was to do, in the caller's words: for messages, which name no Redis command."""
 
 from collections.abc import Generator
 from types import GeneratorType

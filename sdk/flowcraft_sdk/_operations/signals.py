@@ -37,7 +37,7 @@ def signal(
     if action is not None:
         check_text(action, "an action", LONGEST_NAME)
     if buffer and not path:
-        raise ConfigurationError("buffer=True needs node_id: nobody can tell yet which node will wait")
+        raise ConfigurationError("buffer=True needs node_id: it is not known yet which node will wait")
     encoded = wire.dumps(payload, path="payload", limit=deployment.max_value)
     reply = yield scripts.find_wait(deployment.keys, run_id=run_id, instance_id=path, signal_id=chosen, early=buffer)
     if text(reply[0]) == "found":

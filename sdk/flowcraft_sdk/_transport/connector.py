@@ -43,7 +43,7 @@ class ClientSettings:
         socket_timeout: after which a command counts as unanswered.
         connect_timeout: for opening a connection.
         retries: how often a call is sent again after a broken connection; every call bears it.
-        max_connections: of the command pool; who finds none free waits for one.
+        max_connections: of the command pool; a call that finds none free waits for one.
         max_outage: how long a wait for a run bears Redis being away, after it has seen the run once.
         max_value: bytes that one value of a start context may have.
     """

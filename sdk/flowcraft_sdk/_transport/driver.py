@@ -47,7 +47,7 @@ class SyncDriver:
         self.redis = commands = sync_client(url, settings) if client is None else client
         self.subscriber = Subscriber(lambda: listening_connection(commands), inbox_prefix)
         self._closed = False
-        weakref.finalize(self, self.subscriber.close).atexit = False  # for a client that nobody closed
+        weakref.finalize(self, self.subscriber.close).atexit = False  # for a client that was not closed
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end and return its value."""

@@ -7,7 +7,7 @@ import redis
 
 @dataclass(frozen=True, slots=True)
 class RedisCondition:
-    """A reason for which Redis refuses, until somebody or time mends it.
+    """A reason for which Redis refuses, until it is changed or passes.
 
     Attributes:
         name: full, read-only, loading, cannot-save, too-few-replicas, busy or cluster.

@@ -90,7 +90,7 @@ class Keys:
         return f"{self.base}broken"
 
     def ended(self, kind: str) -> str:
-        """Sorted set of the ended runs that are nobody's child, by when they ended: completed, failed or cancelled ones."""
+        """Sorted set of the ended root runs, by when they ended: completed, failed or cancelled ones."""
         return f"{self.base}ended:{kind}"
 
     @property
@@ -110,7 +110,7 @@ class Keys:
 
     @property
     def publishers(self) -> str:
-        """Hash: blueprint id -> who published its current plan, and when, as JSON."""
+        """Hash: blueprint id -> the publisher of its current plan, and when, as JSON."""
         return self.base + "publishers"
 
     @property

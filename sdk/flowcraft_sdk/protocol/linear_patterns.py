@@ -1,6 +1,6 @@
 """Regular expressions that users write: searched for by RE2, in time that grows with the text and never faster.
 
-Python's own engine goes back and tries again: `(a+)+$` takes years over some dozen letters.
+Python's own engine goes back and tries again: `(a+)+$` takes years over some dozen characters.
 """
 
 from typing import Any

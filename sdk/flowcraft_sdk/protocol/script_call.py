@@ -71,7 +71,7 @@ def messages(calls: Iterable[ScriptCall]) -> list[Message]:
 
 
 def _bounded(calls: Iterable[ScriptCall]) -> Iterator[list[ScriptCall]]:
-    """The calls in groups of `MOST_JOINED_BYTES` at most: Redis serves nobody else while it works on one."""
+    """The calls in groups of `MOST_JOINED_BYTES` at most: Redis serves no other client while it runs one."""
     group: list[ScriptCall] = []
     size = 0
     for call in calls:

@@ -2,7 +2,7 @@
 
 The key is a hash over everything that the result depends on: this release's own code, the files of all blueprint folders, what
 the settings say of blueprints and handlers, and the source files of the deployment's modules. What lies in the cache is JSON.
-A cache that is broken, of somebody else, or cannot be written is as good as none.
+A cache that is broken, of another user, or cannot be written is as good as none.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ MOST_BYTES = 512 * 1024 * 1024
 
 
 class KeptBlueprints(Sequence[Blueprint]):
-    """Blueprints in the plain form, each made when it is asked for: who finds their plans published needs none.
+    """Blueprints in the plain form, each made when it is asked for: where their plans are published, none is needed.
 
     Args:
         plain: blueprints by id.

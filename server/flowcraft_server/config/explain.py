@@ -1,4 +1,4 @@
-"""What the model finds wrong with a value, in words for the person who wrote it."""
+"""What the model finds wrong with a value, in words for its author."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -117,7 +117,7 @@ def _apply_profile(reading: LoadContext, file: Tree, name: str | None) -> None:
 
 
 def _tidy(reading: LoadContext, tree: Tree, below: Place) -> None:
-    """Take out what is nobody's, and bring what is left into its one long form."""
+    """Take out unknown keys, and bring what is left into its one long form."""
     for key in [key for key in tree.data if key.startswith(EXTENSION)]:
         tree.remove((key,))
     for path, position, message in remove_unknown_keys(tree):
@@ -138,7 +138,7 @@ def _lay_over(reading: LoadContext, file: Tree, overrides: Mapping[str, Any], en
 
 
 def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation) -> None:
-    """Fill variables into the values of the file that still count: what is overridden may name what nobody set."""
+    """Fill variables into the values of the file that still count: what is overridden may name a variable that is not set."""
     for path, value in list(reading.merged.scalars()):
         origin = reading.merged.origins.get(path)
         if not isinstance(value, str) or "$" not in value or origin is None or origin.position is None:

@@ -19,7 +19,7 @@ def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Dia
     """The values that the environment sets.
 
     Names are matched whatever their case, with or without underscores: `DRAIN_TIMEOUT` is `drainTimeout`. An empty
-    variable sets nothing, as containers often pass on variables that nobody set.
+    variable sets nothing, as containers often pass on variables that are not set.
 
     Args:
         below: the file's values, whose handlers and providers can be named.

@@ -109,7 +109,7 @@ class DemoServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            # Killed, it could not stop its store: whoever joins and leaves last does.
+            # Killed, it could not stop its store: the last one to leave does.
             with EmbeddedStore(self._data):
                 pass
 

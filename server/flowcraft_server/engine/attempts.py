@@ -46,7 +46,7 @@ class Attempt:
         key: run id and instance.
         stopped: the handler should give up.
         stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
-        over: set once the outcome was handed in; whoever comes second drops his.
+        over: set once the outcome was handed in; a second outcome is dropped.
         lost_lease: over because the node became another's; what its handler still returns is sent, refused and counted.
         deadline: monotonic seconds at which the node has taken too long.
         has_emitted: it said something while it ran: progress or events.
@@ -321,13 +321,13 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     """Output, action and dynamic nodes of what a handler returned.
 
     Raises:
-        TypeError: the action is not text, or it is a coroutine that nobody awaits.
+        TypeError: the action is not text, or it is a coroutine that was not awaited.
         SerializationError: the action is no valid UTF-8.
     """
     if type(returned) is CoroutineType:
         returned.close()
         raise TypeError(
-            "the handler returned a coroutine, which nobody awaits: declare the handler with `async def` and put `await` before "
+            "the handler returned a coroutine that was not awaited: declare the handler with `async def` and put `await` before "
             "the call; or, if it is the handler's own coroutine, a decorator hides it: let the decorator use functools.wraps"
         )
     if not isinstance(returned, NodeResult):

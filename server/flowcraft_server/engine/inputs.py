@@ -40,7 +40,7 @@ def context_inputs(values: NodeValues) -> list[str]:
 
 
 def stands_in_for(values: NodeValues) -> PlanNode | None:
-    """The node whose input a fallback is to have although nobody stored it: that of one that its workers died of."""
+    """The node whose input a fallback is to have although it was not stored: that of a node whose workers died."""
     claim = values.claim
     if claim.input_edge == 0 or claim.input_value is not None:
         return None

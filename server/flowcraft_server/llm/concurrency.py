@@ -76,7 +76,7 @@ class ConcurrencyLimit:
         self._leave()
 
     def _leave(self) -> None:
-        """Hand the place to whoever has waited longest, or free it."""
+        """Hand the place to the call that has waited longest, or free it."""
         while True:
             with self._lock:
                 if not self._waiting:

@@ -66,7 +66,7 @@ class Provider(ABC):
 
     @property
     def warning(self) -> str | None:
-        """What somebody who relies on this provider should be told, or None."""
+        """A warning about this provider for its users, or None."""
         return None
 
     def warn(self) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 MASK = "********"
 
 SHORTEST_SECRET = 4
-"""Characters below which a text is no secret: masking every `a` or `123` would help nobody."""
+"""Characters below which a text is no secret: masking every `a` or `123` would help no reader."""
 
 SHORTEST_LINE = 12
 """Characters from which on a line of a longer secret, as of a key in PEM form, is masked by itself."""

@@ -56,7 +56,7 @@ class Published:
 
     Attributes:
         hashes: of the plan of each of its blueprints, by id.
-        before: what was published under its name until then, and who serves it besides.
+        before: what was published under its name until then, and which others serve it.
     """
 
     hashes: Mapping[str, str]
@@ -144,13 +144,13 @@ class Deployment:
         return Published(hashes, before)
 
     def peers(self, client: "redis.Redis") -> NamespacePeers:
-        """Who else publishes and serves under this name: for the log of a start, which does not depend on it."""
+        """Others that publish or serve under this name: for the log of a start, which does not depend on it."""
         if self.supervised:
             return NamespacePeers({}, {})
         try:
             return look_around(client, Keys(self.settings.name), self.id)
         except redis.exceptions.RedisError as error:
-            logger.debug("it cannot be seen who else serves '{}': {}", self.settings.name, error)
+            logger.debug("it cannot be read which others serve '{}': {}", self.settings.name, error)
             return NamespacePeers({}, {})
 
     def look_for_others(self, client: "redis.Redis") -> list[str]:
@@ -314,7 +314,7 @@ def run_deployment(
 
 
 def _tell_start(deployment: Deployment, published: Published) -> None:
-    """Say what is served, where, what publishing it changed, and who serves the name besides. A supervised worker says less."""
+    """Say what is served, where, what publishing it changed, and which others serve the name. A supervised worker says less."""
     settings = deployment.settings
     queues = ", ".join(settings.executor.queues)
     if deployment.supervised:

@@ -1,4 +1,4 @@
-"""Who published what under a deployment's name, and who serves it: two deployments that share a name take turns otherwise."""
+"""Publishers and servers of a deployment's name: two deployments that share a name take turns otherwise."""
 
 import json
 import socket
@@ -98,7 +98,7 @@ def read_published(client: Any, keys: Keys) -> dict[str, Publication]:
 
 
 def look_around(client: Any, keys: Keys, own: str) -> NamespacePeers:
-    """Read what is published under a name, and who serves it.
+    """Read what is published under a name, and which workers serve it.
 
     Args:
         own: this deployment, whose workers do not count.
@@ -120,7 +120,7 @@ def look_around(client: Any, keys: Keys, own: str) -> NamespacePeers:
 def note_publisher(
     client: "redis.Redis", keys: Keys, before: NamespacePeers, hashes: Mapping[str, str], own: str
 ) -> None:
-    """Keep who published what; of what was published before as it is now, who did it first."""
+    """Keep the publisher of each blueprint; of one that has not changed, the first publisher."""
     changed: dict[Any, Any] = {
         name: Publication(plan, own, int(time.time() * 1000)).to_json()
         for name, plan in hashes.items()

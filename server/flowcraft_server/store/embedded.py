@@ -1,7 +1,7 @@
 """The embedded store: a real Valkey or Redis server of our own, on a private socket, with its data in a folder.
 
 Three locks in the data folder say the truth about it, because the kernel gives them back when their holder dies:
-`starting.lock` is held by whoever starts or stops the server, `store.lock` by the server itself, and `holders.lock`
+`starting.lock` is held by the process that starts or stops the server, `store.lock` by the server itself, and `holders.lock`
 is shared by all processes that use the server. The last of those to leave stops it. A user that was killed leaves the
 server running, and the next one takes it over.
 """
@@ -118,7 +118,7 @@ class EmbeddedStore:
         return True
 
     def stop(self) -> None:
-        """Leave the server; it is ended when nobody else uses it. Harmless when called again."""
+        """Leave the server; it is ended when no other process uses it. Harmless when called again."""
         if not self._holders.held or self._user != os.getpid():  # a forked child must not end its parent's store
             return
         atexit.unregister(self.stop)
@@ -160,7 +160,7 @@ class EmbeddedStore:
                 raise StoreError(f"{self.data_dir}: is no folder")
             if found.st_uid != os.geteuid() and os.geteuid() != 0:
                 raise StoreError(
-                    f"{self.data_dir}: belongs to another user, who could read and change all runs; name another"
+                    f"{self.data_dir}: belongs to another user: that one could read and change all runs; name another"
                 )
             if found.st_mode & 0o077:
                 self.data_dir.chmod(0o700)

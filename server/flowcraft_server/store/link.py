@@ -1,4 +1,4 @@
-"""The engine's door to Redis: script calls in one pipeline, and plain reads."""
+"""The engine's connection to Redis: script calls in one pipeline, and plain reads."""
 
 import os
 import threading
@@ -24,11 +24,11 @@ RETRY_SECONDS = 10.0
 
 
 class StoreUnavailable(ConnectionError):
-    """Redis did not answer; whether the last call was applied is unknown. Every script bears being sent again."""
+    """Redis did not answer; whether the last call was applied is unknown. Every script is idempotent."""
 
 
 def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "redis.Redis":
-    """A client whose calls are never re-sent behind our back: the engine decides what is sent twice."""
+    """A client that never sends a call again by itself: the engine decides what is sent twice."""
     return redis.Redis.from_url(
         url,
         socket_timeout=SOCKET_TIMEOUT,
@@ -119,7 +119,7 @@ class StoreLink:
         return None if found is None else bytes(found[1])
 
     def wake_sleepers(self) -> None:
-        """End each `sleep`, by cutting its connection; who calls sees to it that nobody begins another one."""
+        """End each `sleep`, by cutting its connection; the caller makes sure that no other one begins."""
         for connection in list(self._asleep):
             connection.cut()
 
@@ -139,7 +139,7 @@ class StoreLink:
         return dict(self.read_with_retry(lambda: self.redis.hgetall(key)))
 
     def read_with_retry(self, operation: Callable[[], Any]) -> Any:
-        """Run commands of the plain client that bear being sent twice. Tried again for `RETRY_SECONDS` seconds."""
+        """Run commands of the plain client that are idempotent. Tried again for `RETRY_SECONDS` seconds."""
         return self._with_retry(lambda: self.call_once(operation))
 
     def call_once(self, operation: Callable[[], Any]) -> Any:

@@ -175,7 +175,7 @@ def shut_down(socket: Path, lock: FileLock, process: ServerProcess | None, timeo
 
 
 def _fixed_options(data_dir: Path, socket: Path) -> list[str]:
-    # No TCP port: whoever may open the socket, which is this user alone, is whoever may read the data.
+    # No TCP port: the socket can be opened by the user that may read the data, and by no other.
     return [
         *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
         *("--dir", str(data_dir), "--pidfile", str(data_dir / "store.pid"), "--daemonize", "no"),

@@ -32,7 +32,7 @@ class GaveUp(Exception):
 def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: threading.Event) -> list[Any]:
     """Send calls and see them through any condition that passes: Redis away, full, read-only, loading.
 
-    Every script bears being sent twice, but what was answered is not sent again: its reply may have brought a node.
+    Every script is idempotent, but what was answered is not sent again: its reply may have brought a node.
 
     Raises:
         GaveUp: the process stops first.

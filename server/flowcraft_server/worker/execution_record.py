@@ -1,7 +1,7 @@
 """What a process executes right now, written where the process that started it can read it once this one has died.
 
 Each thread has a slot of a shared file. It is written before handler code runs and cleared afterwards, for coroutines at each
-step; so whoever finds the process dead knows which few of its many nodes may have ended it.
+step; so the process that finds it dead knows which few of its many nodes may have ended it.
 """
 
 import mmap

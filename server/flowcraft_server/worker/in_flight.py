@@ -25,7 +25,7 @@ class InFlightAttempts:
             attempt.request_stop(reason)
 
     def remove(self, attempt: Attempt) -> None:
-        """Let go of an attempt whose outcome has been recorded, or is nobody's any more."""
+        """Let go of an attempt whose outcome has been recorded, or is not recorded by this process any more."""
         with self._lock:
             if self._attempts.get(attempt.key) is attempt:
                 del self._attempts[attempt.key]

@@ -157,7 +157,7 @@ class NodeRunner:
         now = self.engine.store_seconds()
         since, times = self._missing.get(attempt.key, (now, 0))
         if now - since < self.settings.missing_handler_timeout:
-            if len(self._missing) >= MOST_TOLD:  # others took them meanwhile; nobody says so
+            if len(self._missing) >= MOST_TOLD:  # others took them meanwhile, without notice
                 self._missing.pop(next(iter(self._missing)))
             self._missing[attempt.key] = since, times + 1
             pause = min(SHORTEST_HAND_BACK * 2**times, LONGEST_HAND_BACK)
@@ -184,7 +184,7 @@ class NodeRunner:
     def build_outcome_call(
         self, attempt: Attempt, outcome: Outcome, request: Callable[[], ClaimRequest]
     ) -> ScriptCall | None:
-        """The call for an outcome; None if somebody else handed in the attempt's outcome before."""
+        """The call for an outcome; None if the attempt's outcome was handed in before."""
         if isinstance(outcome, Parked):
             return outcome.call if self.held.try_finish(attempt) else None
         try:
@@ -351,7 +351,7 @@ class NodeRunner:
         self.commit_later(attempt, lambda: call)
 
     def lose_lease(self, attempt: Attempt, why: str) -> None:
-        """The node is no longer ours: whatever its handler still does, nobody waits for it, and the store refuses it."""
+        """The node is no longer ours: whatever its handler still does is not waited for, and the store refuses it."""
         if self.held.try_finish(attempt):
             attempt.lost_lease = True
             self.held.remove(attempt)

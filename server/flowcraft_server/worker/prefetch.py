@@ -30,12 +30,12 @@ class PrefetchBuffer:
 
     Attributes:
         unattended: set when a thread turns to something that may take long while others' work waits for it. Not whenever
-            there is something in prefetch: who is told of it wakes up, and an idle server's next step would wait for that.
+            there is something in prefetch: a notified thread wakes up, and an idle server's next step would wait for that.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Attempt] = deque()
-        # `with` it, where nobody is to be notified: that of a condition is a call in Python.
+        # `with` it, where no thread is to be notified: that of a condition is a call in Python.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._active = 0
@@ -119,7 +119,7 @@ class PrefetchBuffer:
             if self._closed and not self._asked:
                 self._changed.notify_all()
             if not attempts:
-                # Who stands by for this claim may have been woken for something newer than it.
+                # A thread that stands by for this claim may have been woken for something newer than it.
                 if asked and self._free:
                     self._changed.notify()
                 return True

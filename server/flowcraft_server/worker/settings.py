@@ -59,7 +59,7 @@ class WorkerSettings:
         owns_process: the process is the worker's alone, which puts back what handlers change of it.
         retention: how long ended runs are kept.
         secrets: texts to be masked in what is recorded of failures.
-        deployment: `host:file` of the deployment that the worker belongs to, so that others can see who serves a name.
+        deployment: `host:file` of the deployment that the worker belongs to, so that it can be seen which ones serve a name.
     """
 
     queues: tuple[str, ...] = ("default",)

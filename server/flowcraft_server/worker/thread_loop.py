@@ -106,7 +106,7 @@ class ThreadLoop:
         return None
 
     def _sleep(self, turn: Turn) -> bool:
-        """Sleep until woken, for the rest of the slice; then Huey does. False if nobody has woken the thread."""
+        """Sleep until woken, for the rest of the slice; then Huey does. False if the thread was not woken."""
         self._prefetch.leave()
         turn.counted = False
         try:
@@ -235,7 +235,7 @@ class ThreadLoop:
             logger.warning("{}; trying again", what)
 
     def _leave_token(self) -> None:
-        """The slice is over, the work perhaps not: a wake-up for whoever is free, this thread included."""
+        """The slice is over, the work perhaps not: a wake-up for any free thread, this one included."""
         queue = self._runner.settings.queues[0]
         token = b'["slice","flowcraft.work",["","",0]]'
         self._link.call_once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))

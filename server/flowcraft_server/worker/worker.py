@@ -259,7 +259,7 @@ class Worker:
 
     def _announce(self) -> None:
         worker = self.settings.worker_id
-        # First its place in the list: whoever is in there and silent for a day is removed, record and all.
+        # First its place in the list: a worker that is in there and silent for a day is removed with its record.
         self._link.call_with_retry(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
         self._link.redis.hset(
             self.keys.worker(worker),

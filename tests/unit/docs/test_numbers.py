@@ -1,10 +1,12 @@
 """What the pages say in numbers and names is what the code does."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+import flowcraft_sdk
 from flowcraft_sdk.protocol import bounds
 from flowcraft_server.blueprints.compiling import compiler
 from flowcraft_server.blueprints.linting import sizes as linter_sizes
@@ -125,3 +127,23 @@ def test_files_that_pages_and_docstrings_name_are_there() -> None:
         if not any((place / name).exists() for place in [*places, (ROOT / where).parent])
     ]
     assert sorted(set(missing)) == []
+
+
+def test_attributes_that_pages_name_exist() -> None:
+    wrong = []
+    for page, text in DOCS.items():
+        for owner, attribute in re.findall(r"`(\w+)\.(\w+)[(`]", text):
+            kind = getattr(flowcraft_sdk, owner, None)
+            if isinstance(kind, type) and not hasattr(kind, attribute) and attribute not in _fields(kind):
+                wrong.append(f"{page}: {owner}.{attribute}")
+    assert wrong == []
+
+
+def _fields(kind: type) -> set[str]:
+    """Names of the fields of a class, and of what its `__init__` sets."""
+    fields = {
+        *getattr(kind, "model_fields", ()),
+        *getattr(kind, "__dataclass_fields__", ()),
+        *inspect.getfullargspec(kind.__init__).args,
+    }
+    return fields | set(kind.__init__.__code__.co_names if hasattr(kind.__init__, "__code__") else ())

@@ -36,7 +36,7 @@ for i = 1, #found, 2 do
   local since, problem = string.match(found[i + 1], '^(%d+)|(.*)$')
   local fixed = 0
   if ARGV[1] == '1' and (not place or is_readable(place, entry)) then
-    -- An entry that stands for nothing any more is dropped by whoever comes to it.
+    -- An entry that stands for nothing any more is dropped by the next script that comes to it.
     if place and place ~= 'run' and place ~= 'key' and string.find(entry, '|') then redis.call('ZADD', B .. place, NOW, entry) end
     redis.call('HDEL', key, found[i])
     fixed = 1

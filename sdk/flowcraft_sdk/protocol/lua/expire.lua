@@ -10,7 +10,7 @@
 local limit, budget, kept, trees = tonumber(ARGV[1]), tonumber(ARGV[2]), 0, 0
 local LATELY = NOW - 60000
 
--- Removes what a root's tree has ended of; a tree that goes on counts as if it had ended now, and keeps nobody from going.
+-- Removes what a root's tree has ended of; a tree that goes on counts as if it had ended now, and keeps no other run.
 local function remove_root(class, id)
   trees = trees + 1
   local fine, outcome = pcall(remove_tree, id, limit)

@@ -52,7 +52,7 @@ if is_taken(id) then
   redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand
 end
 
--- The common start: at once, of nobody's child, with nodes outside of loops. Without the machinery that the others need.
+-- The common start: at once, of a root run, with nodes outside of loops. Without the machinery that the others need.
 local function begin_fast()
   if options.parent or start_at > NOW or type(meta.starts) ~= 'table' or not meta.starts[1] or #meta.starts > 100 then return false end
   local fields, waiting, record = {}, {}, record_of(options, 'queued', 15, #meta.starts)

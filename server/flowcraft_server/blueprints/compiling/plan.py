@@ -61,7 +61,7 @@ class PlanNode:
 
 
 class LazyNodes(Mapping[str, PlanNode]):
-    """The nodes of a plan, each made when it is asked for: who publishes a plan, or runs a few of its nodes, needs no others.
+    """The nodes of a plan, each made when it is asked for: publishing a plan, or running a few of its nodes, needs no others.
 
     Args:
         names: their ids, in the order of the blueprint.

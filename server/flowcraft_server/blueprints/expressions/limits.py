@@ -1,4 +1,4 @@
-"""What bounds the cost of an expression, whoever wrote it and whatever data it meets."""
+"""What bounds the cost of an expression, whatever it says and whatever data it reads."""
 
 MAX_SOURCE = 4_096
 """Characters of an expression's source text."""

@@ -207,7 +207,7 @@ def _check_scatter(findings: Findings, node: Node) -> None:
 
 
 def _check_timeout(findings: Findings, node: Node) -> None:
-    """What a wait does when nobody answered in time."""
+    """What a wait does without an answer in time."""
     action = node.params.get("onTimeout")
     if not isinstance(action, str) or not action:
         return

@@ -1,4 +1,4 @@
-"""Inputs that nobody writes, keys that hide nodes, and nodes that get more than one value at once."""
+"""Inputs that nothing writes, keys that hide nodes, and nodes that get more than one value at once."""
 
 from collections.abc import Iterator, Mapping
 
@@ -110,9 +110,9 @@ def _check_clashes(findings: Findings) -> None:
     nodes = findings.graph.nodes
     for key in findings.blueprint.inputs_contract or {}:
         if key in nodes:
-            message = f"a node is called '{key}' too: who reads '{key}' gets this input, not the node's output"
+            message = f"a node is called '{key}' too: reading '{key}' gives this input, not the node's output"
             findings.warning(("inputs", key), message, key=True)
     for node_id, path, key in writes(findings.blueprint):
         if key in nodes and key != node_id:
-            message = f"a node is called '{key}' too: who reads '{key}' gets this value, not the node's output"
+            message = f"a node is called '{key}' too: reading '{key}' gives this value, not the node's output"
             findings.warning(path, message, key=path[-2] == "outputs")

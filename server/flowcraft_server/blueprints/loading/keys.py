@@ -46,7 +46,7 @@ EDITOR_BLUEPRINT_KEYS = frozenset({"$schema", "_sourceLocation", "viewport", "po
 EDITOR_JSON_KEYS = frozenset(
     {"name", "title", "label", "version", "createdAt", "updatedAt", "tags", "ui", "data", "style"}
 )
-"""At the top of JSON files only: in YAML somebody who writes `name:` means `id:`."""
+"""At the top of JSON files only: in YAML `name:` is a mistake for `id:`."""
 
 EDITOR_NODE_KEYS = (
     _NOTES
@@ -92,7 +92,7 @@ STRUCTURE = frozenset({"nodes", "uses", "call", "needs", "next", "source", "targ
 
 
 def word_of_another(name: str, known: Collection[str]) -> str | None:
-    """The key that somebody means who writes another system's word for it; None if it is none, or not of these keys."""
+    """The key that is meant by another system's word for it; None if it is none, or not of these keys."""
     first, *rest = name.replace("-", "_").split("_")
     key = WORDS_OF_OTHERS.get(first + "".join(part.capitalize() for part in rest))
     return key if key in known else None

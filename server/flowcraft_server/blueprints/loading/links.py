@@ -161,7 +161,7 @@ def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
 
 
 def check_forms(reading: LoadContext, links: list[Link]) -> None:
-    """Note edges that are written in two ways: nobody could tell which one counts."""
+    """Note edges that are written in two ways: it could not be told which one counts."""
     needed = {(link.source, link.target): link for link in links if link.form == "needs"}
     by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
     for link in links:

@@ -10,7 +10,7 @@ from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.prefetch import STUCK, PrefetchBuffer
 
 LOOK_ANYWAY = 1.0
-"""Seconds after which the watchdog looks although nobody has called it."""
+"""Seconds after which the watchdog looks although nothing has called it."""
 
 
 class PrefetchWatchdog:

@@ -23,7 +23,7 @@ class Due:
     """What a look at the retention finds.
 
     Attributes:
-        roots: runs that are nobody's child and past their age or their count, by class.
+        roots: root runs that are past their age or their count, by class.
         bytes: about what all ended runs take, children included.
         over: bytes over the budget.
     """

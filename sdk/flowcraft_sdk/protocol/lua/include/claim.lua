@@ -75,7 +75,7 @@ local function begin_node(id, instance_id, e, n, run, attached, worker, lease, s
   return reply
 end
 
--- What `take` reads of a node that nobody has claimed yet.
+-- What `take` reads of a node that was never claimed.
 local FRESH = {'1', '0', '0', '0'}
 
 local entries_taken = {}
@@ -101,7 +101,7 @@ local function sole_input(instance_id, e)
   return field and string.byte(field) ~= 63 and field
 end
 
--- Claims a node if it is ready; false if not. `announced`: those who follow the run hear of this call anyway; `records`: of the
+-- Claims a node if it is ready; false if not. `announced`: subscribers to the run are notified of this call anyway; `records`: of the
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
 local function take(id, instance_id, worker, lease, announced, records)
   local k, run, brings, v = B .. 'run:' .. id, records[id], nil, nil
@@ -182,7 +182,7 @@ local function ready_count(queues)
   return ready
 end
 
--- Replies that still want to know about the queue, by who asks; nil: each is served at once.
+-- Replies that still want to know about the queue, by worker; nil: each is served at once.
 local wanting
 
 -- Serves them, once all outcomes of the call are recorded.
@@ -205,9 +205,9 @@ local function reply_with_claim(code, status, own, mode, queues, worker, lease)
   local reply = {code, status, claim or false}
   if claim or mode == '-' then return reply end
   if wanting then
-    local who = worker .. ' ' .. lease .. ' ' .. queues
-    local asked = wanting[who] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
-    wanting[who] = asked
+    local asking = worker .. ' ' .. lease .. ' ' .. queues
+    local asked = wanting[asking] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
+    wanting[asking] = asked
     table.insert(mode == 'q' and asked.claims or asked.counts, reply)
     return reply
   end

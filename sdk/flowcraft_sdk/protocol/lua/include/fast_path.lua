@@ -124,7 +124,7 @@ local function successor_entry(plan, edge)
   return entries[target]
 end
 
--- The end of a run that is nobody's child, all of whose nodes have completed. `set` and `events` are of its last node.
+-- The end of a root run all of whose nodes have completed. `set` and `events` are of its last node.
 local function complete_run(id, k, created, history, token, set, events)
   remove_entry('idx:st:running', id)
   add_entry('idx:st:completed', created, id)

@@ -1,6 +1,6 @@
--- What is done last when a run has ended, after all else of it has been written: it is measured, and who waits is told.
+-- What is done last when a run has ended, after all else of it has been written: its memory is measured, and waiters are notified.
 
--- What retention goes by: when a run ended that is nobody's child, and about how many bytes it takes (measured once, over
+-- What retention goes by: when a root run ended, and about how many bytes it takes (measured once, over
 -- 100 fields at most; its places in the indexes take some 300). Returns the bytes of its record, 0 if they are not known.
 -- batches: owners of batches, one a line, or nothing; child: whether the run is another's.
 local function note_size(id, st, batches, child)
@@ -20,7 +20,7 @@ local function note_size(id, st, batches, child)
   return record
 end
 
--- Who waits for the end alone listens to a channel of its own, and is not woken by each step of a run; the client that has
+-- A client that waits for the end alone subscribes to another channel, and is not woken by each step of a run; the client that has
 -- started the run may have an inbox for the ends of all its runs. A small record goes along, which saves the listeners
 -- reading it. size: its bytes; token: of the start.
 local function tell_end(id, st, size, token)

@@ -60,7 +60,7 @@ local function fail_map(r, owner, fail)
   fail(owner, n)
 end
 
--- `input` is what the fallback gets as its own input, nil if it was stored before, false if nobody here can tell: then the worker
+-- `input` is what the fallback gets as its own input, nil if it was stored before, false if it is not known here: then the worker
 -- that claims the fallback finds out. `alone`: no fallback, whatever the plan says.
 local fail_node
 fail_node = function(r, instance_id, n, failure, input, alone)

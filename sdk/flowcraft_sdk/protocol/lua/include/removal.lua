@@ -17,7 +17,7 @@ local function bury(id, st, en)
   write_beside('ZADD', 'gone', string.format('%.0f', score), id)
 end
 
--- Puts a plan aside that no run and no blueprint uses. Whoever has just read that it is current may still start a run
+-- Retires a plan that no run and no blueprint uses. A client that has just read that it is current may still start a run
 -- with it: it goes later, see `remove_old_plans`.
 local function retire_plan(plan, blueprint)
   if tonumber(redis.call('HGET', B .. 'plans', plan) or 0) > 0 then return false end

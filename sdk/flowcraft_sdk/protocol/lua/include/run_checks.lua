@@ -1,7 +1,7 @@
 -- What must hold of a run and the entries that stand for it elsewhere. `defect(kind, subject, repair)` is told what does not.
 
 local LIVE = {R = true, L = true, T = true, W = true}
-local PATIENCE = 10000 -- ms that a worker has to renew a lease that is put back
+local RENEWAL_TIME = 10000 -- ms that a worker has to renew a lease that is put back
 
 -- A record that holds what no script writes there: each such field is told, and with `defect`'s repair it is replaced by what
 -- can still be said, so that the run can end. Returns whether the run can be loaded now; and its nodes whose state is lost.
@@ -40,7 +40,7 @@ local function mend_record(id, fix, defect)
   return fix or not lost[1], lost
 end
 
--- Fails a node of which nobody knows any more how it stood.
+-- Fails a node whose state is lost.
 local function fail_lost_node(r, instance_id)
   local n = node_state(r, instance_id)
   if TERMINAL[r.st] or n.s ~= 'L' then return end
@@ -142,13 +142,13 @@ local SILENCE = 60000 -- ms after which a worker that is not seen runs nothing a
 -- A lease that goes on though its worker is silent would hold the node until it runs out.
 local function examine_lease(r, instance_id, n, ends, defect)
   local worker = string.match(n.more or '', '^[^!]*')
-  if worker == '' or tonumber(ends) <= NOW + PATIENCE or NOW - r.cr - n.since < SILENCE then return end
+  if worker == '' or tonumber(ends) <= NOW + RENEWAL_TIME or NOW - r.cr - n.since < SILENCE then return end
   local seen = redis.pcall('ZSCORE', B .. 'workers', worker)
   if type(seen) == 'string' and NOW - tonumber(seen) < SILENCE then return end
-  defect('worker-silent', instance_id, function() redis.call('ZADD', LEASES, NOW + PATIENCE, r.id .. '|' .. instance_id) end)
+  defect('worker-silent', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, r.id .. '|' .. instance_id) end)
 end
 
--- Each live node has the entry by which somebody is going to take care of it.
+-- Each live node has the entry by which a worker or a sweeper finds it.
 local function examine_nodes(r, defect)
   each_node(r, function(instance_id, n)
     local member = r.id .. '|' .. instance_id
@@ -157,7 +157,7 @@ local function examine_nodes(r, defect)
     elseif n.s == 'L' then
       local ends = redis.call('ZSCORE', LEASES, member)
       if not ends then
-        defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + PATIENCE, member) end)
+        defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, member) end)
       else
         examine_lease(r, instance_id, n, ends, defect)
       end

@@ -37,7 +37,7 @@ local function ready_with(r, instance_id, n, attached)
   r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
 end
 
--- Whether nobody will hear of a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
+-- Whether nothing waits for a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
 local function needless(r, instance_id)
   local owner = entry(r, instance_id)[6].owner
   while owner do

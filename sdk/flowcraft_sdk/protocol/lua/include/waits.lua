@@ -106,7 +106,7 @@ local function note_signal(to, signal_id)
 end
 
 -- Finds whom a signal is for. Returns {path, run, instance_id, node state, waits = whether it waits}, or a reply that says why there
--- is nobody: {missing} | {duplicate, path} | {ended, status} | {not-waiting, status, waiting path ...}.
+-- none does: {missing} | {duplicate, path} | {ended, status} | {not-waiting, status, waiting path ...}.
 local function addressee(id, path, signal_id, early)
   local r = load_run(id)
   if not r then return nil, {'missing'} end
