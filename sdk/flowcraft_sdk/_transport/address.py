@@ -5,7 +5,13 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-SCHEMES = ("redis", "rediss", "unix")
+from redis.connection import parse_url
+
+from flowcraft_sdk._transport.sentinel import SentinelAddress
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SENTINEL_PORT = 26_379
+MOST_SENTINELS = 50
 LONGEST = 2_000
 """Characters."""
 
@@ -17,6 +23,8 @@ MOST_CONNECTIONS = 100_000
 LONGEST_TIME = 86_400
 """Seconds that a time-out in an address may have."""
 
+EXPECTED_SENTINEL = "expected an address such as redis+sentinel://host1:26379,host2:26379/NAME/0"
+_SERVICE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _BRACKETS = "an IPv6 address stands in brackets: redis://[::1]:6379"
 _ENCODED = "in a user or password / is written %2F, ? %3F, # %23, @ %40, % %25"
 _HOST = re.compile(r"[\w.-]+")
@@ -39,7 +47,7 @@ def checked_address(url: object) -> str:
         raise AddressError(f"{EXPECTED}, got a {type(url).__name__}")
     if len(url) > LONGEST or not url.isprintable() or " " in url:
         raise AddressError(f"{EXPECTED}, of {LONGEST:,} characters at most and without spaces")
-    if url.startswith(("valkey://", "valkeys://")):
+    if url.startswith(("valkey://", "valkeys://", "valkey+sentinel://", "valkeys+sentinel://")):
         url = "redis" + url.removeprefix("valkey")
     scheme, colon, rest = url.partition("://")
     if scheme not in SCHEMES or not colon:
@@ -49,6 +57,10 @@ def checked_address(url: object) -> str:
     netloc, slash, path = before.partition("/")
     if scheme == "unix":
         _check_socket(netloc, slash + path)
+    elif scheme.endswith("+sentinel"):
+        _check_sentinels(netloc.rpartition("@")[2], path)
+        _check_options(scheme, query, in_path="/" in path)
+        return url
     else:
         if "@" in path or ("@" not in netloc and _may_be_split(netloc, query)):
             raise AddressError(f"the host cannot be told from the password: {_ENCODED}")
@@ -89,6 +101,43 @@ def _may_be_split(netloc: str, query: str) -> bool:
 def _check_socket(netloc: str, path: str) -> None:
     if netloc.rpartition("@")[2] or path in ("", "/"):
         raise AddressError("expected the path of a socket, such as unix:///run/redis.sock with three slashes")
+
+
+def _check_sentinels(places: str, path: str) -> None:
+    hosts = places.split(",")
+    if not all(hosts) or len(hosts) > MOST_SENTINELS:
+        raise AddressError(f"{EXPECTED_SENTINEL}, with 1 to {MOST_SENTINELS} Sentinels")
+    for place in hosts:
+        _check_place(place)
+    service, slash, number = path.partition("/")
+    if not _SERVICE.fullmatch(service):
+        raise AddressError(f"{EXPECTED_SENTINEL}; NAME is what Sentinel calls the primary")
+    if slash and not (_WHOLE.fullmatch(number) and int(number) < MOST_DATABASES):
+        raise AddressError("after the name stands the number of the database, such as /0")
+
+
+def sentinel_address(url: str) -> SentinelAddress | None:
+    """What a checked `redis+sentinel://` address says; None for another kind of address."""
+    scheme, _, rest = url.partition("://")
+    if not scheme.endswith("+sentinel"):
+        return None
+    before, _, query = rest.partition("?")
+    netloc, _, path = before.partition("/")
+    user, at, places = netloc.rpartition("@")
+    service, _, database = path.partition("/")
+    own = {name: value for name, value in parse_qsl(query) if name.startswith("sentinel_")}
+    others = "&".join(part for part in query.split("&") if part and not part.startswith("sentinel_"))
+    tls = scheme.startswith("rediss")
+    plain = f"{'rediss' if tls else 'redis'}://{user}{at}primary/{database or 0}" + (f"?{others}" if others else "")
+    options = dict(parse_url(plain))  # type: ignore[no-untyped-call]
+    for name in ("host", "port", "connection_class"):
+        options.pop(name, None)
+    sentinels = []
+    for place in places.split(","):
+        parts = urlsplit(f"redis://{place}")
+        sentinels.append((parts.hostname or "localhost", parts.port or SENTINEL_PORT))
+    sentinel_options = {name.removeprefix("sentinel_"): value for name, value in own.items()}
+    return SentinelAddress(tuple(sentinels), service, options, sentinel_options, tls)
 
 
 def _check_place(place: str) -> None:
@@ -161,10 +210,13 @@ _FOR_TLS: Mapping[str, Callable[[str], str]] = {
     "ssl_keyfile": _text,
     "ssl_password": _text,
 }
+_FOR_SENTINEL: Mapping[str, Callable[[str], str]] = {"sentinel_username": _text, "sentinel_password": _text}
 OPTIONS: Mapping[str, Mapping[str, Callable[[str], str]]] = {
     "redis": {**_FOR_ALL, **_FOR_TCP},
     "rediss": {**_FOR_ALL, **_FOR_TCP, **_FOR_TLS},
     "unix": _FOR_ALL,
+    "redis+sentinel": {**_FOR_ALL, **_FOR_TCP, **_FOR_SENTINEL},
+    "rediss+sentinel": {**_FOR_ALL, **_FOR_TCP, **_FOR_TLS, **_FOR_SENTINEL},
 }
 """What may stand behind the `?` by scheme: what every connection of client and server takes, and what each value has to be."""
 

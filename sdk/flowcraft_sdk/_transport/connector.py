@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk._operations.effects import Batch, Command
-from flowcraft_sdk._transport.address import AddressError, checked_address, shown_if_harmless
+from flowcraft_sdk._transport.address import AddressError, checked_address, sentinel_address, shown_if_harmless
 from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
@@ -25,6 +25,9 @@ URL_VARIABLES = ("FLOWCRAFT_REDIS_URL", "REDIS_URL")
 
 NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a server takes as `name`. No brace: what stands in braces in a key decides where Redis Cluster keeps it."""
+
+SENTINEL_TIMEOUT = 5.0
+"""Seconds within which a Sentinel has to answer where nothing else says so."""
 
 LOST_FOR_GOOD = (
     redis.exceptions.ResponseError,
@@ -144,14 +147,28 @@ def _without_password(url: str) -> str:
 
 def sync_client(url: str, settings: ClientSettings) -> Any:
     """A redis-py client for commands."""
-    pool = redis.BlockingConnectionPool.from_url(url, **_options(url, settings))
-    return redis.Redis.from_pool(pool)
+    return redis.Redis.from_pool(pool_of(redis.BlockingConnectionPool, url, **_options(url, settings)))
 
 
 def async_client(url: str, settings: ClientSettings) -> Any:
     """A redis-py client for commands, for asyncio."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(url, **_options(url, settings))
-    return redis.asyncio.Redis.from_pool(pool)
+    return redis.asyncio.Redis.from_pool(pool_of(redis.asyncio.BlockingConnectionPool, url, **_options(url, settings)))
+
+
+def pool_of(kind: type[Any], url: str, **options: Any) -> Any:
+    """A pool of redis-py for an address of any form. All clients of SDK and server are made of one.
+
+    Args:
+        kind: a class of pools, for threads or for asyncio.
+        url: a checked address.
+        options: of its connections and of the pool; what the address says itself counts before them.
+    """
+    sentinel = sentinel_address(url)
+    if sentinel is None:
+        return kind.from_url(url, **options)
+    asynchronous = issubclass(kind, redis.asyncio.ConnectionPool)
+    timeout = float(options.get("socket_connect_timeout") or options.get("socket_timeout") or SENTINEL_TIMEOUT)
+    return kind(**{**options, **sentinel.pool_options(timeout, asynchronous=asynchronous)})
 
 
 def _options(url: str, settings: ClientSettings) -> dict[str, Any]:

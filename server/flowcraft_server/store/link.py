@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowcraft_sdk._transport.connector import pool_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
@@ -29,7 +30,8 @@ class StoreUnavailable(ConnectionError):
 
 def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "redis.Redis":
     """A client that never sends a call again by itself: the engine decides what is sent twice."""
-    return redis.Redis.from_url(
+    pool = pool_of(
+        redis.ConnectionPool,
         url,
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5.0,
@@ -38,6 +40,7 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
         decode_responses=decode,
         protocol=2,  # no push messages: a thread's own connection reads replies and nothing else
     )
+    return redis.Redis.from_pool(pool)
 
 
 class StoreLink:

@@ -13,6 +13,7 @@ import hiredis
 import redis
 
 CHUNK = 65_536
+_RECONNECT = (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError)
 
 
 class UnsendableError(ValueError):
@@ -30,6 +31,7 @@ class OwnConnection:
         self._connection = connection
         self._socket: socket.socket | None = None
         self._reader: Any = None
+        self._is_replica = False
 
     def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands as one pipeline, in one write, and read their replies; an error that Redis answers is one of them.
@@ -50,7 +52,11 @@ class OwnConnection:
                 self._reader = hiredis.Reader(
                     protocolError=redis.exceptions.InvalidResponse, replyError=self._connection._parser.parse_error
                 )
-            return [self._read() for _ in commands]
+            replies = [self._read() for _ in commands]
+            if self._is_replica:  # after a failover: connected anew, it may reach the new primary
+                self._is_replica = False
+                self.close()
+            return replies
         except BaseException:
             self.close()  # replies may still be under way
             raise
@@ -72,6 +78,8 @@ class OwnConnection:
             if not data:
                 raise redis.exceptions.ConnectionError("the connection was closed")
             self._reader.feed(data)
-        if isinstance(reply, redis.exceptions.ConnectionError):  # it is loading its data, or wants a password
-            raise reply
+        if isinstance(reply, _RECONNECT):
+            if isinstance(reply, redis.exceptions.ConnectionError):  # it is loading its data, or wants a password
+                raise reply
+            self._is_replica = True
         return reply

@@ -14,6 +14,7 @@ from loguru import logger
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from flowcraft_sdk._transport.connector import pool_of
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempts import Attempt
 from flowcraft_server.store.link import SOCKET_TIMEOUT
@@ -180,7 +181,8 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        pool = aioredis.BlockingConnectionPool.from_url(
+        pool = pool_of(
+            aioredis.BlockingConnectionPool,
             self._url,
             max_connections=CONTEXT_CONNECTIONS,
             timeout=SOCKET_TIMEOUT,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
-from flowcraft_sdk._transport.address import OPTIONS, AddressError, checked_address
+from flowcraft_sdk._transport.address import OPTIONS, AddressError, checked_address, sentinel_address
 from flowcraft_sdk._transport.connector import ClientSettings, async_client, sync_client
 from flowcraft_server.config.load import load_settings
 from flowcraft_server.store.link import connect
@@ -17,7 +17,8 @@ from flowcraft_server.store.link import connect
 GOOD = [
     "redis://h", "redis://h:6379", "redis://h:6379/0", "redis://:p%40ss@h:1/15", "rediss://u:p@h:65535/0?ssl_cert_reqs=none",
     "unix:///run/r.sock", "unix:///run/r.sock?db=3&password=p", "redis://[::1]:6379/1", "redis://[::1]", "redis://10.0.0.1/",
-    "redis://h?socket_timeout=1.5&client_name=x", "redis://",
+    "redis://h?socket_timeout=1.5&client_name=x", "redis://", "redis+sentinel://h/main", "redis+sentinel://h:1,[::1]:2,c/my.main/3",
+    "rediss+sentinel://u:p%40@a:26379,b/main/0?ssl_cert_reqs=none&sentinel_password=s&sentinel_username=u",
 ]  # fmt: skip
 BAD = {
     "redis://h:99999": "port", "redis://h:notaport": "port", "redis://h:0": "port", "redis://h:": "port",
@@ -33,6 +34,10 @@ BAD = {
     "redis://h?socket_keepalive=off": "true or false", "redis://h?password=": "not empty", "redis://h?protocol=3": "no option",
     "rediss://h?ssl_cert_reqs=maybe": "none, optional or required", "unix:///s?socket_keepalive=1": "no option",
     "unix://tmp/x.sock": "three slashes", "redis://:%ff@h": "UTF-8", "unix:///a%00b": "%00", "valkeyx://h": "expected",
+    "redis+sentinel://h": "NAME", "redis+sentinel://h/": "NAME", "redis+sentinel:///main": "Sentinels", "redis+sentinel://a,,b/main": "Sentinels",
+    "redis+sentinel://a:x/main": "port", "redis+sentinel://a/ma in": "spaces", "redis+sentinel://a/main/x": "database",
+    "redis+sentinel://a/main/0/1": "database", "redis+sentinel://a/main?ssl_keyfile=x": "rediss", "redis+sentinel://a/main/1?db=2": "twice",
+    "redis+sentinel://a/main?sentinel_port=1": "no option", "redis://a?sentinel_password=x": "no option", "unix+sentinel://a/main": "expected",
 }  # fmt: skip
 
 
@@ -63,7 +68,7 @@ def test_what_is_no_text(url: object) -> None:
         Client(url)  # type: ignore[arg-type]
 
 
-PIECES = ["redis", "rediss", "valkey", "unix", "://", ":", "/", "@", "[", "]", "::1", "h", "p%40", "%", "%4", "6379", "0", "99999",
+PIECES = ["redis", "rediss", "valkey", "unix", "+sentinel", ",", "main", "://", ":", "/", "@", "[", "]", "::1", "h", "p%40", "%", "%4", "6379", "0", "99999",
           "?", "db=1", "&", "ssl_keyfile=x", "#", "=", "é", " ", "socket_timeout=", "-1"]  # fmt: skip
 
 
@@ -117,7 +122,8 @@ VALUES = {
 
 @pytest.mark.parametrize(("scheme", "name"), [(scheme, name) for scheme, names in OPTIONS.items() for name in names])
 def test_each_option_is_one_that_every_connection_of_ours_takes(scheme: str, name: str) -> None:
-    address = checked_address(f"{scheme}://{'/s' if scheme == 'unix' else 'h'}?{name}={VALUES.get(name, 'x')}")
+    place = {"unix": "/s", "redis": "h", "rediss": "h"}.get(scheme, "h/main")
+    address = checked_address(f"{scheme}://{place}?{name}={VALUES.get(name, 'x')}")
     settings = ClientSettings()
     for client in (sync_client(address, settings), async_client(address, settings), connect(address)):
         client.connection_pool.make_connection()
@@ -172,3 +178,16 @@ def test_every_number_of_the_file_has_a_bound(tmp_path: Path, text: str) -> None
     diagnostics = load_settings(tmp_path / "flowcraft.yaml").diagnostics
     assert len(diagnostics) == 1 and diagnostics[0].position is not None and diagnostics[0].position.line == 2
     assert "at most" in diagnostics[0].message
+
+
+def test_what_a_sentinel_address_says() -> None:
+    found = sentinel_address(
+        checked_address("valkeys+sentinel://u:p%40@a,[::1]:7/main/3?socket_timeout=2&sentinel_password=s%2F")
+    )
+    assert found is not None
+    assert found.sentinels == (("a", 26379), ("::1", 7))
+    assert (found.service, found.tls, dict(found.sentinel_options)) == ("main", True, {"password": "s/"})
+    assert {name: found.options[name] for name in ("username", "password", "db", "socket_timeout")} == {
+        "username": "u", "password": "p@", "db": 3, "socket_timeout": 2.0,
+    }  # fmt: skip
+    assert sentinel_address("redis://h") is None
