@@ -20,16 +20,18 @@ def disagreements(handle: Any) -> list[str]:
     for node_id, node in handle.describe().nodes.items():
         rounds = [name for name in history if name == node_id or name.startswith(f"{node_id}#")]
         if not rounds or (node.started_at is None and node.ended_at is None):
-            continue  # skipped; of a loop's earlier round only the history tells
-        own = history[rounds[-1]]
-        name, _, number = rounds[-1].partition("#")
+            continue  # it never ran
+        ran = [name for name in rounds if any(event.type != "node_skipped" for event in history[name])]
+        chosen = ran[-1] if ran else rounds[-1]  # of a node that was skipped in its last round, the one before
+        own = history[chosen]
+        name, _, number = chosen.partition("#")
         rows = [
             row
             for row in attempts
             if f"{row.node_id}[{row.item}]" == name or (row.node_id == name and row.item is None)
         ]
         rows = [row for row in rows if row.round == number]
-        found += [f"{rounds[-1]}: {what}" for what in _of_a_node(node, own, rows)]
+        found += [f"{chosen}: {what}" for what in _of_a_node(node, own, rows)]
     return found
 
 

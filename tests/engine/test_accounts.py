@@ -245,3 +245,33 @@ def test_the_log_says_that_a_run_failed_and_shows_the_traceback_of_the_last_atte
     assert own[1][1].startswith("attempt 2 failed, the last one: Traceback")
     assert own[1][1].endswith("KeyError: 'price'")
     assert own[2] == ("ERROR", "run failed: node 'a': KeyError: 'price'")
+
+
+def test_a_node_of_a_loop_keeps_the_account_of_its_last_round(environment: Any) -> None:
+    graph = """
+nodes:
+  again: {uses: loop-controller, params: {condition: "(n ?? 0) < 3"}}
+  body: {uses: count, next: nap}
+  nap: {uses: sleep, params: {duration: 5s}, next: again}
+  end: {uses: count}
+edges:
+  - again -[continue]-> body
+  - again -[break]-> end
+"""
+
+    def count(ctx: Any) -> int:
+        ctx.context.set("n", ctx.context.get("n", 0) + 1)
+        return 1
+
+    env = environment(blueprints={"g": graph}, handlers={"count": count})
+    run = env.client.start("g")
+    for _ in range(3):
+        env.clock.advance_to_next_timer()
+    run.result(timeout=10)
+    nodes = run.describe().nodes
+    last = {row.node_id: row for row in run.attempts() if row.node_id in ("body", "nap")}
+    for name in ("body", "nap"):
+        node, row = nodes[name], last[name]
+        assert node.status == "completed" and node.attempts == 1
+        assert (node.started_at, node.ended_at) == (row.started_at, row.ended_at)
+    assert nodes["nap"].waited >= 5

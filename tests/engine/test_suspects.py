@@ -196,7 +196,7 @@ def test_a_worker_is_given_up_in_slices_and_twice_is_once(store: Store) -> None:
 def test_the_evidence_is_of_one_claim(store: Store) -> None:
     store.start(2)
     claims = store.claim(2)
-    stale = [claims[0]._replace(fencing_token=99)]
+    stale = [claims[0]._replace(fencing_token="99")]
     store.lose("w1", executed=stale)
     assert store.suspects() == set()
     store.complete(store.claim(2))

@@ -277,6 +277,30 @@ def adds_a_map_without_room(ctx: NodeContext) -> NodeResult:
     return _adds(uses="map", params={"uses": "innocent", "maxLive": -1})
 
 
+@fails("ExceptionGroup", "many")
+def many_exceptions(ctx: NodeContext) -> None:
+    error: Exception = ValueError("one")
+    for _ in range(40):
+        error = ExceptionGroup("many", [error, error])
+    raise error
+
+
+@fails("ExceptionGroup", "many")
+async def many_exceptions_of_a_coroutine(ctx: AsyncNodeContext) -> None:
+    error: Exception = ValueError("one")
+    for _ in range(40):
+        error = ExceptionGroup("many", [error, error])
+    raise error
+
+
+@completes(1)
+async def deaf_loop(ctx: AsyncNodeContext) -> int:
+    loop: Any = asyncio.get_running_loop()
+    loop._csock.close()
+    loop._ssock.close()
+    return 1
+
+
 # ---- ways to leave
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 from flowcraft_sdk._client.async_admin import AsyncAdmin
 from flowcraft_sdk._client.async_handle import AsyncHandle
-from flowcraft_sdk._client.reference import T
+from flowcraft_sdk._client.reference import T, check_handles
 from flowcraft_sdk._client.server_file import read_server_file
 from flowcraft_sdk._operations import list_runs, runs, start, wait
 from flowcraft_sdk._operations.deployment import Deployment, Seconds
@@ -236,9 +236,10 @@ class AsyncClient:
         """Yield each handle as its run ends, however it ends.
 
         Raises:
+            ConfigurationError: what is given are no handles.
             WaitTimeoutError: some have not ended in time.
         """
-        waiting_for = {handle.run_id: handle for handle in handles}
+        waiting_for = {handle.run_id: handle for handle in check_handles(handles, AsyncHandle)}
         return self.driver.stream(wait.as_completed(self.deployment, waiting_for, timeout))
 
     async def blueprints(self) -> list[BlueprintInfo]:

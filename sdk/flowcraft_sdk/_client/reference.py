@@ -1,8 +1,11 @@
 """What the sync and the async handle are alike: a reference that holds ids only."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowcraft_sdk._operations.deployment import Deployment
+from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.protocol.bounds import shown
 from flowcraft_sdk.protocol.clock import clock
 
 if TYPE_CHECKING:
@@ -10,6 +13,7 @@ if TYPE_CHECKING:
     from flowcraft_sdk._client.client import Client
 
 T = TypeVar("T")
+H = TypeVar("H")
 
 JUST = 0.005
 """Seconds after its start for which a run's status is not read: the client waits for a notification first."""
@@ -65,3 +69,20 @@ class RunReference(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.run_id} of {self.namespace}>"
+
+
+def check_handles(handles: Any, kind: type[H]) -> list[H]:
+    """The handles of an iterable.
+
+    Raises:
+        ConfigurationError: it is none, or holds something else.
+    """
+    if isinstance(handles, str | bytes) or not isinstance(handles, Iterable):
+        raise ConfigurationError(f"expected handles of runs, got {shown(handles)}")
+    found = list(handles)
+    for handle in found:
+        if not isinstance(handle, kind):
+            raise ConfigurationError(
+                f"expected a {kind.__name__}, got {shown(handle)}; `get_handle` makes one of a run id"
+            )
+    return found

@@ -165,7 +165,13 @@ class RunRecord:
         progress: list[Any] = (
             wire.loads(self.fields[f"p:{instance_id}"]) if f"p:{instance_id}" in self.fields else [None, ""]
         )
-        began, ended, waited = self._times(instance_id, letter, rest)
+        if status is NodeStatus.COMPLETED and letter in "PS" and len(rest) > 1:
+            attempt, began_ms, ended_ms, parked = rest[1].split("/")  # of its last round
+            began: datetime | None = moment(self.created_ms + float(began_ms))
+            ended: datetime | None = moment(self.created_ms + float(ended_ms))
+            waited = float(parked) / 1000
+        else:
+            began, ended, waited = self._times(instance_id, letter, rest)
         if not int(claims) or not int(attempt):
             began = None  # it ended, or was cancelled, before any worker took it
         return NodeSnapshot(

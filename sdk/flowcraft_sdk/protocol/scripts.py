@@ -97,7 +97,7 @@ def complete(
     *,
     run_id: str,
     instance_id: str,
-    fencing_token: int,
+    fencing_token: str | int,
     plan: str,
     state: str,
     action: str,
@@ -137,7 +137,7 @@ def fail(
     *,
     run_id: str,
     instance_id: str,
-    fencing_token: int,
+    fencing_token: str | int,
     verdict: str,
     delay_ms: int = 0,
     failure: bytes = b"",
@@ -156,7 +156,7 @@ def start_child(
     *,
     run_id: str,
     instance_id: str,
-    fencing_token: int,
+    fencing_token: str | int,
     blueprint_id: str,
     plan_hash: str = "",
     max_depth: int,
@@ -177,7 +177,7 @@ def park(
     *,
     run_id: str,
     instance_id: str,
-    fencing_token: int,
+    fencing_token: str | int,
     kind: str,
     due_ms: int | None = None,
     details: bytes = b"null",
@@ -191,7 +191,7 @@ def expand(
     *,
     run_id: str,
     instance_id: str,
-    fencing_token: int,
+    fencing_token: str | int,
     action: str,
     output: bytes,
     limit: int,
@@ -212,7 +212,7 @@ def store_items(
     *,
     run_id: str,
     instance_id: str,
-    fencing_token: int,
+    fencing_token: str | int,
     total: int,
     limit: int,
     first: int,
@@ -222,18 +222,18 @@ def store_items(
     return call_of("store_items", keys, run_id, instance_id, fencing_token, total, limit, first, *items)
 
 
-def release(keys: Keys, *, run_id: str, instance_id: str, fencing_token: int, delay_ms: int = 0) -> ScriptCall:
+def release(keys: Keys, *, run_id: str, instance_id: str, fencing_token: str | int, delay_ms: int = 0) -> ScriptCall:
     """Hand a claimed node back unrun."""
     return call_of("release", keys, run_id, instance_id, fencing_token, delay_ms)
 
 
-def renew(keys: Keys, *, worker: str, lease_ms: int, held: Sequence[tuple[str, str, int]]) -> ScriptCall:
+def renew(keys: Keys, *, worker: str, lease_ms: int, held: Sequence[tuple[str, str, str | int]]) -> ScriptCall:
     """Renew leases; `held` lists (run id, instance, fencing_token) of what really runs."""
     return call_of("renew", keys, worker, lease_ms, *[part for entry in held for part in entry])
 
 
 def emit(
-    keys: Keys, *, run_id: str, instance_id: str, fencing_token: int, events: Sequence[tuple[str, bytes]]
+    keys: Keys, *, run_id: str, instance_id: str, fencing_token: str | int, events: Sequence[tuple[str, bytes]]
 ) -> ScriptCall:
     """Add progress (`g`) and custom (`e`) events of a running node."""
     return call_of("emit", keys, run_id, instance_id, fencing_token, *flat(events))
@@ -264,7 +264,7 @@ def lose_worker(
     first: int,
     count: int,
     max_crashes: int,
-    executed: Sequence[tuple[str, str, int]] | None,
+    executed: Sequence[tuple[str, str, str | int]] | None,
 ) -> ScriptCall:
     """Give up the nodes of a worker whose process has ended.
 

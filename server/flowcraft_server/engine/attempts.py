@@ -294,7 +294,9 @@ class Engine:
                 ask[key] = fields
         if ask:
             wanted = list(dict.fromkeys(field for fields in ask.values() for field in fields))
-            got = dict(zip(wanted, self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted), strict=True))
+            created, *values = self.link.read_fields(self.keys.run(attempt.claim.run_id), ["cr", *wanted])
+            attempt.claim.check_incarnation(created)
+            got = dict(zip(wanted, values, strict=True))
             found.update({key: attempt.values.pick(key, got) for key in ask})
         return found
 

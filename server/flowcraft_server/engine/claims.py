@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import wire
 
 _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
@@ -13,7 +14,10 @@ class Claim(NamedTuple):
     """What the claim scripts reply (see include/claim.lua).
 
     Attributes:
-        fencing_token: fencing token; grows with every claim of the node.
+        fencing_token: `CLAIMS:CREATED`, for the calls about this claim: how often the node was claimed, and when its run
+            was created. Another run that has the same id later does not accept it.
+        claims: how often the node was claimed; grows with every claim.
+        run_created: ms since the epoch.
         iterations: iteration of each loop around the node, outermost first.
         input_edge: which incoming edge brought the input, from 1; 0 for none.
         attached: the outcome of what the node waited for, if it did.
@@ -28,13 +32,27 @@ class Claim(NamedTuple):
     plan_hash: str
     blueprint_id: str
     attempt: int
-    fencing_token: int
+    fencing_token: str
+    claims: int
+    run_created: int
     crashes: int
     iterations: tuple[int, ...]
     input_edge: int
     attached: tuple[str, ...] | None
     input_value: bytes | None
     values: tuple[bytes | None, ...]
+
+    def check_incarnation(self, created: bytes | None) -> None:
+        """Make sure that what is read is of the run that the claim is of.
+
+        Args:
+            created: field `cr` of the run's record, None if there is none any more.
+
+        Raises:
+            NodeCancelled: another run has its id by now.
+        """
+        if created is not None and self.run_created and int(created) != self.run_created:
+            raise NodeCancelled(f"run {self.run_id} was removed, and another run has its id")
 
     @property
     def iteration(self) -> int:
@@ -65,6 +83,7 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         *values,
     ) = reply
     instance_id = instance_id.decode()
+    claims, _, created = fencing_token.partition(b":")
     item = _ITEM.match(instance_id) if instance_id[-1] == "]" else None
     return Claim(  # by position, as many are made: names would take as long again
         run_id.decode(),
@@ -74,7 +93,9 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         plan_hash.decode(),
         blueprint_id.decode(),
         int(attempt),
-        int(fencing_token),
+        fencing_token.decode(),
+        int(claims),
+        int(created or 0),
         int(crashes),
         tuple(map(int, its.split(b"."))) if its else (),
         input_edge,

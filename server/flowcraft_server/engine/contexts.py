@@ -122,7 +122,9 @@ class AwaitedContext(AsyncRunContext):
                 ask[key] = self._values.fields(key)
         if ask:
             wanted = list(dict.fromkeys(field for fields in ask.values() for field in fields))
-            got = dict(zip(wanted, await self._read(self._run_key, wanted), strict=True))
+            created, *values = await self._read(self._run_key, ["cr", *wanted])
+            self._values.claim.check_incarnation(created)
+            got = dict(zip(wanted, values, strict=True))
             found.update({key: self._values.pick(key, got) for key in ask})
         return found
 
@@ -173,7 +175,7 @@ class _Shared:
         self.blueprint_id = claim.blueprint_id
         self.attempt = claim.attempt
         self.item = claim.item
-        self.fencing_token = claim.fencing_token
+        self.fencing_token = claim.claims
         self._make_logger = make_logger
         self._attempt = attempt
         self._emit = emit

@@ -14,6 +14,9 @@ from flowcraft_server.observability.redaction import Redactor, clip
 MAX_TRACEBACK = 8_000
 MAX_MESSAGE = 4_000
 MAX_FRAMES = 200
+MAX_PARTS = 300
+"""Exceptions in groups that are shown. Formatting takes time for each path that leads to one: two to the depth, if one is in a
+group twice."""
 
 _KNOWS_NONE = Redactor()
 MAX_DETAILS = 64 * 1024
@@ -105,6 +108,9 @@ def _traceback(error: BaseException) -> str:
     try:
         if isinstance(error, _EXPLAINED) and not _has_foreign_frames(error):
             return ""
+        if _has_many_parts(error):
+            frames = "".join(traceback.format_tb(_own_frames(error), limit=MAX_FRAMES))
+            return f"{frames}{type(error).__name__}: {_message(error)} (more than {MAX_PARTS} exceptions in it are not shown)"
         return "".join(traceback.format_exception(type(error), error, _own_frames(error), limit=MAX_FRAMES))
     except BaseException as own:  # causes and notes of foreign exceptions have code of their own
         return f"not shown: {type(own).__name__} while it was formatted"
@@ -144,6 +150,22 @@ def _own_frames(error: BaseException) -> Any:
             break
         frame = frame.tb_next
     return frame
+
+
+def _has_many_parts(error: BaseException) -> bool:
+    """Whether the groups in an error, and in its causes, hold more than `MAX_PARTS` exceptions, along each path."""
+    pending, count, chained = [error], 0, {id(error)}
+    while pending and count <= MAX_PARTS:
+        current = pending.pop()
+        count += isinstance(current, BaseExceptionGroup)
+        for other in (current.__cause__, current.__context__):
+            if other is not None and id(other) not in chained:
+                chained.add(id(other))
+                pending.append(other)
+        if isinstance(current, BaseExceptionGroup):
+            count += len(current.exceptions)
+            pending.extend(current.exceptions)
+    return count > MAX_PARTS
 
 
 def _has_foreign_frames(error: BaseException) -> bool:

@@ -38,7 +38,7 @@ def give_up_worker(link: StoreLink, keys: Keys, worker: str, max_crashes: int, r
         evidence = (
             None
             if executed is None
-            else [(run, instance_id, int(fencing_token)) for run, instance_id, fencing_token in executed]
+            else [(run, instance_id, fencing_token) for run, instance_id, fencing_token in executed]
         )
         call = scripts.lose_worker(
             keys, worker=worker, first=first, count=LEASES_AT_ONCE, max_crashes=max_crashes, executed=evidence

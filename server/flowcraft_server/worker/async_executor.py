@@ -100,6 +100,8 @@ class AsyncExecutor:
             self._tell_blocked(loop, blocked)
             if blocked >= self._runner.settings.lease:
                 self._replace(loop, "the event loop stood still for longer than a lease")
+        elif loop.unanswered_for(now) >= self._runner.settings.lease:
+            self._replace(loop, "the event loop does not wake up when it is called")
         self._retired = [old for old in self._retired if old.runs() and old.tasks]
         self._look_for_abandoned(now)
 

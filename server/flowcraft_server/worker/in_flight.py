@@ -13,15 +13,15 @@ class InFlightAttempts:
 
     def __init__(self) -> None:
         self._attempts: dict[tuple[str, str], Attempt] = {}
-        self._stops: OrderedDict[str, str] = OrderedDict()
+        self._stops: OrderedDict[str, tuple[int | None, str]] = OrderedDict()
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
 
     def add(self, attempt: Attempt) -> None:
         """Hold an attempt. A stop notice that overtook the claim's reply is given to it at once."""
         self._attempts[attempt.key] = attempt  # before the look at the notices, as `stop_run` leaves its own first
-        reason = self._stops.get(attempt.claim.run_id)
-        if reason is not None:
+        created, reason = self._stops.get(attempt.claim.run_id, (None, None))
+        if reason is not None and created in (None, attempt.claim.run_created):
             attempt.request_stop(reason)
 
     def remove(self, attempt: Attempt) -> None:
@@ -40,13 +40,21 @@ class InFlightAttempts:
             attempt.over = True
             return True
 
-    def stop_run(self, run_id: str, reason: str) -> int:
-        """Tell every node of a run to give up; returns how many there were."""
+    def stop_run(self, run_id: str, reason: str, created: int | None = None) -> int:
+        """Tell every node of a run to give up; returns how many there were.
+
+        Args:
+            created: when the run was created, in ms: another one may have its id by now, which is left alone.
+        """
         with self._lock:
-            self._stops[run_id] = reason
+            self._stops[run_id] = created, reason
             while len(self._stops) > REMEMBERED_STOPS:
                 self._stops.popitem(last=False)
-            told = [attempt for key, attempt in list(self._attempts.items()) if key[0] == run_id]
+            told = [
+                attempt
+                for key, attempt in list(self._attempts.items())
+                if key[0] == run_id and created in (None, attempt.claim.run_created)
+            ]
         for attempt in told:
             attempt.request_stop(reason)
         return len(told)

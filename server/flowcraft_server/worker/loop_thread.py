@@ -129,6 +129,8 @@ class LoopThread:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._blocked: tuple[int, float] | None = None
+        self._asked = self._answered = 0
+        self._asked_at = 0.0
 
     def start(self) -> None:
         """Start the loop and wait until it runs."""
@@ -159,6 +161,22 @@ class LoopThread:
         if self._thread.is_alive() and not self.loop.is_closed():
             self.call(lambda: self.loop.create_task(self._shut_down()))
             self._thread.join(timeout)
+
+    def unanswered_for(self, now: float) -> float:
+        """Seconds for which the loop has slept although it was called; 0.0 if it wakes up, or has nothing to do.
+
+        A handler may have closed the descriptors by which other threads wake the loop.
+        """
+        if self._answered == self._asked:
+            if self.tasks or self.submitted:
+                self._asked += 1
+                self._asked_at = now
+                self.call(self._answer)
+            return 0.0
+        return now - self._asked_at if self.selector.asleep else 0.0
+
+    def _answer(self) -> None:
+        self._answered = self._asked
 
     def blocked_for(self, now: float) -> float:
         """Seconds for which the loop has not advanced, as far as has been observed; 0.0 if it advances or sleeps."""

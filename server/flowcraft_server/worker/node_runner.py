@@ -357,10 +357,14 @@ class NodeRunner:
             self.held.remove(attempt)
         attempt.request_stop(why)
 
-    def lose_leases_of_run(self, run_id: str) -> None:
-        """A run has ended with nodes that did not give up in time."""
+    def lose_leases_of_run(self, run_id: str, created: int | None = None) -> None:
+        """A run has ended with nodes that did not give up in time.
+
+        Args:
+            created: when the run was created, in ms: another one may have its id by now.
+        """
         for attempt in self.held.all():
-            if attempt.claim.run_id == run_id:
+            if attempt.claim.run_id == run_id and created in (None, attempt.claim.run_created):
                 self.lose_lease(attempt, "the grace is over")
 
     def hand_back(self, attempt: Attempt) -> None:

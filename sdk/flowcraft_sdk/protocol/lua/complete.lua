@@ -77,7 +77,7 @@ end
 
 local function general()
   local instance_id, plan, worker, lease, queues = NODE[1], NODE[2], NODE[3], tonumber(NODE[4]), NODE[5]
-  local id, fencing_token, mode, output, state = OUTCOME[1], tonumber(OUTCOME[2]), OUTCOME[3], OUTCOME[4], NODE[6]
+  local id, fencing_token, mode, output, state = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], NODE[6]
   local owner, index = item_of(instance_id)
   local e, ahead = field_of_plan(plan, 'n:' .. (owner or instance_id)), {}
   for _, edge in ipairs(e and type(e[3]) == 'table' and #e[3] < 300 and e[3] or {}) do

@@ -5,7 +5,7 @@
 --@include base run joins graph loops memory_usage run_end claimed_node
 
 allow_when_full()
-local r, n = held(ARGV[1], ARGV[2], tonumber(ARGV[3]))
+local r, n = held(ARGV[1], ARGV[2], ARGV[3])
 if not r then
   commit()
   return 0

@@ -7,7 +7,7 @@
 --@include base run joins graph loops memory_usage run_end claimed_node
 
 local id, instance_id = ARGV[1], ARGV[2]
-local r, n = held(id, instance_id, tonumber(ARGV[3]))
+local r, n = held(id, instance_id, ARGV[3])
 if not r then
   commit()
   return {n}

@@ -9,7 +9,7 @@
 
 local id, instance_id, mode, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
-local r, n = held(id, instance_id, tonumber(ARGV[4]))
+local r, n = held(id, instance_id, ARGV[4])
 if not r then
   commit()
   return reply_with_claim(n, '', nil, mode, queues, worker, lease)

@@ -22,7 +22,8 @@ local function give_up(member)
     if plan_gone(r) then
       lose_plan(r, instance_id)
     elseif ARGV[5] == '1' then
-      lose_node(r, instance_id, n, max_crashes, executed[member] == tostring(n.claims))
+      local token = executed[member]
+      lose_node(r, instance_id, n, max_crashes, token ~= nil and claims_of(token) == n.claims and is_incarnation(r.cr, token))
     else
       lose_node(r, instance_id, n, max_crashes)
     end

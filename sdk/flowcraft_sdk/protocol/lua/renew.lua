@@ -9,9 +9,9 @@ local told = {}
 write_beside('ZADD', 'workers', NOW, ARGV[1])
 for i = 3, #ARGV, 3 do
   local id, instance_id = ARGV[i], ARGV[i + 1]
-  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'n:' .. instance_id, 'stop')
+  local v = redis.pcall('HMGET', B .. 'run:' .. id, 'n:' .. instance_id, 'stop', 'cr')
   local s, claims = string.match(v[1] or '', '^(%a)|%d+|(%d+)')
-  if s == 'L' and claims == ARGV[i + 2] then
+  if s == 'L' and tonumber(claims) == claims_of(ARGV[i + 2]) and is_incarnation(v[3], ARGV[i + 2]) then
     redis.call('ZADD', B .. 'leases', NOW + tonumber(ARGV[2]), id .. '|' .. instance_id)
     if v[2] then
       told[#told + 1] = id; told[#told + 1] = instance_id; told[#told + 1] = 'stopping'

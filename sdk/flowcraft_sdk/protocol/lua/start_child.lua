@@ -9,7 +9,7 @@
 
 local MOST_TAKEN = 1000 -- ids that are tried
 local id, instance_id, blueprint = ARGV[1], ARGV[2], ARGV[4]
-local r, n = held(id, instance_id, tonumber(ARGV[3]))
+local r, n = held(id, instance_id, ARGV[3])
 if not r then
   commit()
   return {n}

@@ -67,6 +67,9 @@ def _check_keys(findings: Findings, path: Path, expression: Expression | None, k
         known_in_scope = _SCOPE if name == read[0] else ()
         if name in known_in_scope or name in keys or name in findings.graph.nodes or name.startswith("_"):
             continue
+        if name in _RESULT and name == read[0]:
+            findings.warning(path, f"nothing writes '{name}'; did you mean 'result.{name}'?")
+            continue
         similar = findings.nearest(name, [*findings.graph.nodes, *keys, *known_in_scope], _SIMILAR)
         if similar is not None and similar != name:
             findings.warning(path, f"nothing writes '{name}'; did you mean '{similar}'?")

@@ -25,11 +25,12 @@ class StopListener:
             while not self._stopping.is_set():
                 message = pubsub.get_message(timeout=0.25)
                 if message is not None and message["type"] == "message":
-                    run_id, _, why = message["data"].decode().partition("|")
+                    run_id, why, *rest = message["data"].decode().split("|")
+                    created = int(rest[0]) if rest else None
                     if why == "goes-on":
                         self._runner.poke_sweeper(0.0)
                     elif why == "over":
-                        self._runner.lose_leases_of_run(run_id)
+                        self._runner.lose_leases_of_run(run_id, created)
                     else:
-                        self._runner.held.stop_run(run_id, why)
+                        self._runner.held.stop_run(run_id, why, created)
         return 0.0

@@ -85,6 +85,18 @@ local function item_of(instance_id)
   if string.byte(instance_id, -1) == 93 then return string.match(instance_id, '^(.+)%[(%d+)%]$') end
 end
 
+-- A fencing token is `CLAIMS:CREATED`: how often the node was claimed, and when its run was created, in ms. A run id may be used
+-- again, once its run was removed or Redis came back without it: the token of the run before is none of the new one's.
+local function claims_of(token)
+  return tonumber(string.match(token, '^%d+'))
+end
+
+-- Whether a token is of the run that was created then. One that does not say, as an older worker's, is.
+local function is_incarnation(created, token)
+  local named = string.match(token, ':(%d+)$')
+  return not named or tonumber(named) == tonumber(created)
+end
+
 -- The hash with the items and results of a batch. Run ids hold no '|', so no run and owner share a key with another pair.
 local function batch_key(id, owner)
   return B .. 'batch:' .. id .. '|' .. owner

@@ -70,7 +70,8 @@ local function begin_node(id, instance_id, e, n, run, attached, worker, lease, s
     events[#events + 1] = (attached and 'u|' or 's|') .. now .. '|' .. (its ~= '' and (instance_id .. '#' .. its) or instance_id) .. '|' .. began
     note(id, events)
   end
-  local reply = {id, instance_id, run[1], run[2], n[1], claims, n[3], its, 0, attached, false}
+  local token = claims .. ':' .. string.format('%d', run[3])
+  local reply = {id, instance_id, run[1], run[2], n[1], token, n[3], its, 0, attached, false}
   add_inputs(reply, k, instance_id, e, given)
   return reply
 end

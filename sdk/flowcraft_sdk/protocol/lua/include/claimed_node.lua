@@ -19,13 +19,14 @@ local function held(id, instance_id, fencing_token, fields)
   fields[#fields + 1] = 'r:' .. instance_id
   fields[#fields + 1] = 't:' .. instance_id
   local r = load_run(id, fields)
-  local n = r and node_state(r, instance_id)
-  if n and n.s == 'L' and n.claims == fencing_token and not TERMINAL[r.st] then
+  local n = r and is_incarnation(r.cr, fencing_token) and node_state(r, instance_id)
+  local claims = claims_of(fencing_token)
+  if n and n.s == 'L' and n.claims == claims and not TERMINAL[r.st] then
     if not plan_gone(r) then return r, n end
     redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. instance_id) -- the sweeper fails the run
     return nil, 'stale'
   end
-  if n and n.claims == fencing_token and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
+  if n and n.claims == claims and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
   allow_when_full()
   count('stale')
   return nil, 'stale'

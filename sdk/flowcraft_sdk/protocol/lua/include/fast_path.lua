@@ -147,7 +147,7 @@ local function complete_fast()
   local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `fast_path_edges`
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local claims, since = string.match(v[8] or '', '^L|%d+|(%d+)|%d+|(%d+)')
-  if claims ~= fencing_token or claims ~= '1' then return nil end -- of what was claimed before, more is to be known
+  if claims ~= '1' or fencing_token ~= '1:' .. v[3] then return nil end -- of what was claimed before, more is to be known
   local now = string.format('%d', NOW - v[3])
   local set = {'n:' .. instance_id, 'C|' .. since .. '|' .. now - since, 'o:' .. instance_id, output}
   local fired = fire_fast(outs, v, set)

@@ -37,6 +37,14 @@ settle_next_loop = function(r)
     put(r, 'j:' .. node, '#' .. undecided .. '|' .. taken .. '|' .. failed .. '|' .. last .. '|' .. transform)
   end
 
+  -- What stays known of a node's last round, as it may be skipped in the next: `|attempt/began/ended/parked`.
+  local function last_round(n)
+    if n.claims == 0 then return '' end
+    if n.s == 'P' or n.s == 'S' then return n.more and n.more ~= '' and '|' .. n.more or '' end
+    local ended, parked = string.match(n.more or '', '^(%d+)|?(%d*)$')
+    return ended and '|' .. n.attempt .. '/' .. n.since .. '/' .. ended .. '/' .. (parked ~= '' and parked or '0') or ''
+  end
+
   -- The next iteration of a loop (mask chars: k keep the decision, an edge from outside; a the same for an `any` join,
   -- where a decision counts for one iteration only; u and b as above): its nodes, joins and inner loops start over, then its header fires.
   local function iterate(r, loop, l)
@@ -44,7 +52,7 @@ settle_next_loop = function(r)
     steps = steps + #meta.nodes
     for _, node in ipairs(meta.nodes) do
       local n = node_state(r, node)
-      if n then put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0') end
+      if n then put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0' .. last_round(n)) end
     end
     for node, mask in pairs(meta.joins) do
       local j, fresh = get(r, 'j:' .. node), {}

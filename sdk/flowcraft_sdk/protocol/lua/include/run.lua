@@ -75,8 +75,9 @@ local function node_state(r, instance_id)
   if not v then return nil end
   local s, attempt, claims, crashes, since, more = string.match(v, '^(%a)|(%d+)|(%d+)|(%d+)|(%d+)|?(.*)$')
   if not s then
-    s, since = string.match(v, '^(C)|(%d+)|%d+$')
-    attempt, claims, crashes = 1, 1, 0
+    local took
+    s, since, took = string.match(v, '^(C)|(%d+)|(%d+)$')
+    attempt, claims, crashes, more = 1, 1, 0, s and string.format('%d', since + took)
   end
   if not s then refuse_record(r.id, 'its field n:' .. instance_id .. ' is wrong') end
   return {s = s, attempt = tonumber(attempt), claims = tonumber(claims), crashes = tonumber(crashes), since = since, more = more}

@@ -147,7 +147,7 @@ stop_run = function(r, why, grace)
     each_node(r, visit)
     stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
   end
-  if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why) end
+  if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why .. '|' .. string.format('%d', r.cr)) end
   r.stopping = nil
   maybe_finish(r)
   if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
@@ -182,7 +182,7 @@ force_stop = function(r)
     each_node(r, function(instance_id, n) end_node(r, instance_id, n) end)
     stop_companions(r, force_stop)
   end
-  redis.call('PUBLISH', B .. 'control', r.id .. '|over')
+  redis.call('PUBLISH', B .. 'control', r.id .. '|over|' .. string.format('%d', r.cr))
   r.stopping = nil
   put(r, 'forced', '1')
   maybe_finish(r)
