@@ -429,3 +429,25 @@ def test_the_file_is_found_from_a_folder_below(folder: Path) -> None:
     below.mkdir()
     result = run_command(below, "check", "--offline")
     assert result.returncode == 0 and "is right" in result.stdout, result.stderr
+
+
+def test_a_worker_process_whose_modules_were_changed_is_replaced(folder: Path) -> None:
+    work = folder / "deployed_work.py"
+    work.write_text(
+        work.read_text()
+        + "\nimport os\n"
+        + "def echo(ctx):\n"
+        + "    if not os.path.exists('changed'):\n"
+        + "        open('changed', 'w').close()\n"
+        + "        import redis\n"
+        + "        redis.connection.AbstractConnection.send_packed_command = lambda *_, **__: 1 / 0\n"
+        + "    return os.getpid()\n"
+    )
+    server = started(folder, "dev", "--processes", "2", FLOWCRAFT__EXECUTOR__LEASE="1s")
+    with client_of(folder) as client:
+        first = client.start("chain", {"x": 3})
+        assert eventually(lambda: "no lease is renewed, for errors of this process" in server.said), server.said
+        server.wait_for("ended with exit code 75")
+        assert first.wait(timeout=TIMEOUT).status == "completed"
+        assert client.start("chain", {"x": 3}).wait(timeout=TIMEOUT).status == "completed"
+    assert server.said.count("met an error of its own") < 30, server.said[-4000:]

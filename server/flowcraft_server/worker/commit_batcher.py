@@ -134,6 +134,7 @@ class CommitBatcher:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        failing = False
         while not (self._closing and not self._ordered):
             self._wanted.wait()
             self._wanted.clear()
@@ -143,11 +144,14 @@ class CommitBatcher:
                 while self._ordered:
                     made = self._take(self._ordered, MOST_AT_ONCE)
                     self._handle_replies(made, self._send(made, self._ordered))
+                failing = False
             except GaveUp as error:
                 logger.warning("stopping with finished steps unsent ({}): their leases expire", error)
                 return
             except BaseException:  # without this thread no outcome of a coroutine is recorded
-                logger.exception("the commit_batcher met an error of its own")
+                if not failing:  # once: it may go on like this
+                    logger.exception("the commit batcher met an error of its own")
+                failing = True
                 time.sleep(0.05)
                 self._wanted.set()
 

@@ -40,6 +40,9 @@ from flowcraft_server.worker.wake_ups import WakeUps
 WATCH_PAUSE = 0.1
 """Seconds between two looks at threads and event loops."""
 
+LEASES_OF_ERRORS = 2
+"""Leases for which their renewal fails with errors of the process itself, before the process is replaced."""
+
 DRAINED_BEFORE_REPLACED = 5.0
 """Seconds that running nodes may take to finish before a process that has lost too many threads is replaced."""
 
@@ -127,6 +130,7 @@ class Worker:
             self.settings.abandoned_threads,
             self._exhausted,
         )
+        self._gave_up = False
         self._descriptor_watch = DescriptorWatch(self._exhausted)
         if self.settings.suspects != "elsewhere":
             suspects = SuspectRunner(self._link, self.runner, self._draining)
@@ -168,6 +172,14 @@ class Worker:
         if self.runner.executing is not None:
             self.runner.executing.heartbeat()
         self._descriptor_watch.look()
+        if (
+            self._threads["lease renewer"].failing_for(clock()) > LEASES_OF_ERRORS * self.settings.lease
+            and not self._gave_up
+        ):
+            self._gave_up = True
+            self._exhausted(
+                "no lease is renewed, for errors of this process: code of a handler may have changed its modules"
+            )
         self._thread_watch.look(self._loop.retired)
         self._loop.look()
         if self._draining.is_set():
@@ -225,7 +237,7 @@ class Worker:
 
     def _exhausted(self, why: str) -> None:
         """Have the process replaced, for it is worn out; first what it runs may finish for a while."""
-        with suppress(StoreUnavailable):  # it may not even be able to connect
+        with suppress(Exception):  # it may not even be able to connect
             self._link.call_once(
                 lambda: self._link.redis.hset(self.keys.worker(self.settings.worker_id), "exhausted", why)
             )
@@ -233,11 +245,12 @@ class Worker:
             logger.error("{}; start this process again", why)
             return
         logger.error("{}; a fresh process takes the place of this one", why)
-        self._claim_no_more()
-        if self.settings.abandoned_threads:
-            self.held.wait_empty(DRAINED_BEFORE_REPLACED)
-        self._hand_back()
-        self._commit_batcher.close(1.0)
+        with suppress(Exception):  # whatever is broken in it, it is replaced; its leases run out
+            self._claim_no_more()
+            if self.settings.abandoned_threads:
+                self.held.wait_empty(DRAINED_BEFORE_REPLACED)
+            self._hand_back()
+            self._commit_batcher.close(1.0)
         self._replace_process()
 
     def _hand_back(self) -> None:

@@ -7,6 +7,7 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk._transport.redis_errors import condition_of
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.store.link import StoreUnavailable
 from flowcraft_server.worker.liveness import thread_runs
 
@@ -20,6 +21,11 @@ class Periodic:
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._name = name
+        self._failing_since: float | None = None
+
+    def failing_for(self, now: float) -> float:
+        """Seconds for which each step has failed with an error of its own, not of Redis; 0.0 if the last one did not."""
+        return 0.0 if self._failing_since is None else now - self._failing_since
 
     def start(self) -> None:
         """Start the thread."""
@@ -46,16 +52,18 @@ class Periodic:
         while not self._stopping.is_set():
             try:
                 pause = self._step()
-                quiet = True
+                quiet, self._failing_since = True, None
             except (StoreUnavailable, redis.exceptions.RedisError) as error:
                 if quiet:
                     condition = condition_of(error)
                     logger.warning(
                         "{}: {}", self._name, error if condition is None else f"Redis refuses: {condition.advice}"
                     )
-                quiet, pause = False, 0.5
+                quiet, pause, self._failing_since = False, 0.5, None
             except BaseException:  # leases, timers and cancellation depend on these threads
-                logger.exception("{} met an error of its own", self._name)
+                if self._failing_since is None:  # once: it may go on like this
+                    self._failing_since = clock()
+                    logger.exception("{} met an error of its own", self._name)
                 pause = 0.5
             self._wake.wait(pause)
             self._wake.clear()
