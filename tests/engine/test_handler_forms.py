@@ -191,3 +191,16 @@ def test_what_is_no_timeout_of_a_handler(timeout: Any) -> None:
 def test_params_that_are_no_model() -> None:
     with pytest.raises(TypeError, match="params is a pydantic model, a class; got dict"):
         declare(params={"x": int})  # type: ignore[call-overload]
+
+
+def test_progress_and_events_of_a_coroutine_may_be_awaited() -> None:
+    async def reports(ctx: Any) -> int:
+        await ctx.progress(0.5, "half")
+        await ctx.emit("done", {"n": 1})
+        ctx.progress(1.0)
+        return 1
+
+    with TestEnvironment(blueprints={"b": "nodes: {a: {uses: h}}"}, handlers={"h": reports}) as env:
+        run = env.client.start("b")
+        assert run.result(timeout=10) == {"a": 1}
+        assert [event.type for event in run.events(follow=False)].count("node_progress") == 2

@@ -176,7 +176,7 @@ class RunRecord:
             began = None  # it ended, or was cancelled, before any worker took it
         return NodeSnapshot(
             status=status,
-            attempts=int(attempt) if int(claims) else 0,
+            attempts=_attempts_made(letter, int(attempt), int(claims)),
             crashes=int(crashes),
             caught_by_fallback=letter == "K",
             started_at=began,
@@ -339,6 +339,13 @@ class RunRecord:
             name: resolve(own, path[len(OWN) :]) if path.startswith(OWN) else resolve(context, path)
             for name, path in outputs.items()
         }
+
+
+def _attempts_made(letter: str, attempt: int, claims: int) -> int:
+    """How many attempts have begun: a node that is ready, or waits for its next one, is not at it yet."""
+    if not claims:
+        return 0
+    return attempt - 1 if letter in "RT" else attempt
 
 
 def _in_full(state: str) -> str:

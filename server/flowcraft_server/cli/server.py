@@ -324,7 +324,7 @@ def _settings_or_exit(loaded: LoadResult) -> Settings:
     if loaded.diagnostics:
         print_diagnostics(loaded.diagnostics, "text")
     if loaded.settings is None:
-        print_verdict(loaded, "text")
+        print_verdict(loaded, "text", starting=True)
         sys.exit(EXIT_INVALID)
     return loaded.settings
 

@@ -28,7 +28,9 @@ _LOOKED_AT = 20
 """Blueprints among which one is chosen to be suggested: they are made for it."""
 
 
-def print_verdict(loaded: LoadResult, format: str, about_redis: str = "", *, strict: bool = False) -> None:
+def print_verdict(
+    loaded: LoadResult, format: str, about_redis: str = "", *, strict: bool = False, starting: bool = False
+) -> None:
     """Print, for people, how it went in one line."""
     if format == "json":
         return
@@ -36,7 +38,7 @@ def print_verdict(loaded: LoadResult, format: str, about_redis: str = "", *, str
     warnings = len(loaded.diagnostics) - errors
     counts = counted(errors, "error") + (f", {counted(warnings, 'warning')}" if warnings else "")
     if errors or (strict and warnings):
-        write(f"{counts}: nothing was started", err=True)
+        write(f"{counts}{': nothing was started' if starting else ''}", err=True)
         return
     handlers, blueprints = counted(len(loaded.handlers), "handler"), counted(len(loaded.blueprints), "blueprint")
     also = f" ({counted(warnings, 'warning')})" if warnings else ""

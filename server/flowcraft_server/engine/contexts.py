@@ -233,6 +233,17 @@ class BlockingNodeContext(_Shared, NodeContext):
         self.llm = llm
 
 
+class _Nothing:
+    """What `progress` and `emit` give in a coroutine: they are done already, and may be awaited all the same."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
+_DONE = _Nothing()
+
+
 class AwaitedNodeContext(_Shared, AsyncNodeContext):
     """The `ctx` of a coroutine."""
 
@@ -250,3 +261,13 @@ class AwaitedNodeContext(_Shared, AsyncNodeContext):
         _Shared.__init__(self, attempt, make_logger, emit)
         self.context = AwaitedContext(run_key, attempt, read)
         self.llm = llm
+
+    def progress(self, fraction: float | None, message: str = "") -> Any:
+        """Report progress; the call may be awaited, and need not be."""
+        _Shared.progress(self, fraction, message)
+        return _DONE
+
+    def emit(self, name: str, data: Any = None) -> Any:
+        """Add an event; the call may be awaited, and need not be."""
+        _Shared.emit(self, name, data)
+        return _DONE

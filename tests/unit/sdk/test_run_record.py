@@ -58,7 +58,7 @@ def test_a_status_of_a_newer_server_is_unknown_and_live() -> None:
         (None, NodeStatus.PENDING, 0, None, None),
         ("R|1|0|0|5|default", NodeStatus.READY, 0, None, None),
         ("L|1|1|0|7", NodeStatus.RUNNING, 1, 7, None),
-        ("T|2|1|0|9", NodeStatus.RETRYING, 2, None, None),
+        ("T|2|1|0|9", NodeStatus.RETRYING, 1, None, None),
         ("W|1|1|0|9|signal", NodeStatus.WAITING, 1, None, None),
         ("C|2|3|1|7|90", NodeStatus.COMPLETED, 2, 7, 90),
         ("F|3|3|0|7|90", NodeStatus.FAILED, 3, 7, 90),

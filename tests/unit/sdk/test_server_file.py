@@ -173,3 +173,15 @@ def test_keys_that_the_server_refuses_too(tmp_path: Path, text: str, said: str) 
 def test_the_known_keys_are_those_of_the_servers_settings() -> None:
     assert set(server_file.SECTIONS) == {*keys_of(Settings), PROFILES}
     assert set(server_file.REDIS_KEYS) == set(keys_of(RedisSection))
+
+
+@pytest.mark.parametrize("line", ["A B C", "Q='unclosed", "=3"])
+def test_a_line_of_the_env_file_that_sets_nothing_is_told(tmp_path: Path, line: str) -> None:
+    path = write(tmp_path, "name: x\nredis: {url: redis://h}\nblueprints: {dirs: [.]}\n")
+    (tmp_path / ".env").write_text(f"A=1\n{line}\n")
+    with pytest.raises(ConfigurationError, match=r"\.env: line 2 sets no variable: expected NAME=value"):
+        Client.from_config(path)
+    (diagnostic, *_) = load_settings(path).diagnostics
+    assert "line 2 sets no variable" in diagnostic.message
+    (tmp_path / ".env").write_text("# a comment\nexport A=1\nB='x y'\nC\n\n")
+    assert read_server_file(path)[1] == "x"

@@ -43,6 +43,8 @@ def _check_untaken(findings: Findings, node: Node, actions: frozenset[str], take
     names = listed(f"'{name}'" for name in untaken)
     advice = 'add an edge for it, or one without an action ("*" in next)'
     message = f"may return {names}, which no edge takes: the node would fail; {advice}"
+    if node.uses in ("wait", "webhook"):
+        message = f"offers {names}, which no edge takes: such an answer is refused; {advice}"
     if node.uses == "loop-controller":
         findings.error(
             node_path(node), f"a loop-controller needs edges for 'continue' and 'break'; there is none for {names}"

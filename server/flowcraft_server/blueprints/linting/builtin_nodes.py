@@ -155,7 +155,7 @@ def _check_items(findings: Findings, node: Node) -> None:
             node_path(node, "params", "call"), "'call' and 'uses' do not go together: each item is run by one of them"
         )
     for name in ("inputs", "outputs") if call is None else ("params",):
-        if name in node.params:
+        if name in node.params and _is_written(findings, node, name):
             other = "'call'" if call is None else "'uses'"
             findings.error(
                 node_path(node, "params", name),
@@ -237,3 +237,9 @@ def _check_gather(findings: Findings, node: Node, astray: bool) -> None:
     if isinstance(own, str) and own != node.id:
         message = f"is ignored here unless it is the node's own id; got '{own}'"
         findings.warning(node_path(node, "params", "gatherNodeId"), message)
+
+
+def _is_written(findings: Findings, node: Node, name: str) -> bool:
+    """Whether a param stands in the file; else a handler's entry in flowcraft.yaml has brought it."""
+    values = findings.blueprint.positions.values
+    return not values or node_path(node, "params", name) in values

@@ -9,6 +9,9 @@ from flowcraft_server.blueprints.linting.subflows import called_id
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, writes, written_keys
 from flowcraft_server.blueprints.model import Node
 
+CATCH_ERROR = "_catch_error"
+CAUGHT = ("type", "message", "node", "details", "traceback", "attempts")
+_ENGINE_KEYS = ("_outputs", "_inputs", "_own", CATCH_ERROR)
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
 
@@ -74,6 +77,18 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
     if name.isascii() and name.isdigit():
         message = f"expected the path of a value, and there is no node or key '{name}'; fixed values belong in 'params'"
         findings.error(path, message)
+        return
+    if base == CATCH_ERROR and path[:1] == ("nodes",):
+        if not any(node.config.fallback == path[1] for node in nodes.values()):
+            findings.warning(path, f"'{CATCH_ERROR}' is there for a node that is the fallback of another one")
+        elif dot and name.split(".")[1] not in CAUGHT:
+            meant = findings.meant(name.split(".")[1], CAUGHT)
+            findings.warning(
+                path, f"'{CATCH_ERROR}' has no '{name.split('.')[1]}'{meant or '; it has ' + ', '.join(CAUGHT)}"
+            )
+        return
+    if name.startswith("_") and base not in _ENGINE_KEYS and (meant := findings.meant(base, _ENGINE_KEYS)):
+        findings.warning(path, f"nothing writes '{base}'{meant}")
         return
     if name.startswith("_"):
         node = name[len(base) + 1 :]

@@ -29,7 +29,10 @@ def _check_ids(findings: Findings) -> None:
             findings.error(node_path(node), f"a second node '{node.id}'")
         seen.add(node.id)
         if "." in node.id:
-            findings.warning(node_path(node), "an id with a dot cannot be read in inputs or expressions; use _ or -")
+            message = f'an id with a dot is read by context["{node.id}"] in expressions; _ or - are simpler'
+            findings.warning(node_path(node), message)
+        if node.id in ("result", "input", "context", "true", "false", "null"):
+            findings.warning(node_path(node), f"in expressions '{node.id}' means something else; give it another id")
 
 
 def check_names(findings: Findings) -> None:

@@ -101,8 +101,11 @@ def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
 
 
 def _edge(reading: LoadContext, index: int, link: Link) -> Edge:
-    for part, position in link.positions.items():
-        reading.positions.put(("edges", index, part), position)
+    for part in ("source", "target", "action", "condition", "transform"):
+        # What stands there may be of an edge before it that could not be read: its number is another one's now.
+        reading.positions.values.pop(("edges", index, part), None)
+        if part in link.positions:
+            reading.positions.put(("edges", index, part), link.positions[part])
     reading.positions.put(("edges", index), link.position)
     return Edge(
         link.source, link.target, link.action, link.condition, link.transform, position=link.position, place=link.place
