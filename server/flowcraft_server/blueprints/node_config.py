@@ -23,11 +23,11 @@ class RetryDelay:
         """Milliseconds when the pause is fixed, else a mapping."""
         if self.factor == 1.0 and self.max_ms is None and self.jitter == 0.0:
             return self.initial_ms
-        plain: dict[str, Any] = {"initial": self.initial_ms, "factor": self.factor}
+        plain: dict[str, Any] = {"initial": self.initial_ms, "factor": _plain_number(self.factor)}
         if self.max_ms is not None:
             plain["max"] = self.max_ms
         if self.jitter:
-            plain["jitter"] = self.jitter
+            plain["jitter"] = _plain_number(self.jitter)
         return plain
 
     @classmethod
@@ -113,6 +113,11 @@ class NodeConfig:
             non_retryable=_names(plain.get("nonRetryable")),
             on_item_error=_choice(plain.get("onItemError"), "onItemError", ("fail", "collect")),
         )
+
+
+def _plain_number(value: float) -> float:
+    """The same number in one form, whether it was written 2 or 2.0: the hash of a plan is made of it."""
+    return int(value) if value == int(value) else value
 
 
 def _number(value: Any, name: str, least: int, most: int) -> float:

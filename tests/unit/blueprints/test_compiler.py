@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.model import Blueprint
+from tests.unit.blueprints.registry import read
 
 
 def test_a_plan_read_back_keeps_the_order_of_mappings() -> None:
@@ -46,3 +49,18 @@ def test_every_process_gives_a_blueprint_the_same_hash() -> None:
         for seed in ("1", "2", "3", "4")
     }
     assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("factor", ["1", "1.0", "2", "2.0", "1.5"])
+@pytest.mark.parametrize("jitter", ["0", "0.0", "1", "1.0", "0.25"])
+def test_a_plan_has_one_hash_however_its_blueprint_was_kept(factor: str, jitter: str) -> None:
+    """A further start reads blueprints from its cache, in the plain form."""
+    config = f"retryDelay: {{initial: 1s, factor: {factor}, jitter: {jitter}, max: 9s}}, maxRetries: 3, timeout: 5s, nonRetryable: [A]"
+    text = f"id: g\nnodes: {{a: {{uses: echo, config: {{{config}}}, params: {{n: 2.0, m: 2}}}}, b: {{uses: echo, needs: a}}}}"
+    blueprint = read(text)
+    kept = Blueprint.from_plain(json.loads(json.dumps(blueprint.to_plain())))
+    again = Blueprint.from_plain(json.loads(json.dumps(kept.to_plain())))
+    hashes = {compile_blueprint(each).hash for each in (blueprint, kept, again)}
+    assert len(hashes) == 1
+    other = read(text.replace("factor: 2.0", "factor: 2").replace("jitter: 1.0", "jitter: 1"))
+    assert compile_blueprint(other).hash in hashes
