@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from freezegun import freeze_time
 
 from flowcraft_sdk import BackendRefusedError, Client, RunStatus
 from flowcraft_sdk._transport.redis_errors import condition_of
+from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.settings import WorkerSettings
@@ -177,3 +180,39 @@ def test_the_clock_of_a_worker_jumps(env: TestEnvironment, gate: Gate) -> None:
 def test_each_trouble_has_a_name(error: Exception, name: str | None) -> None:
     found = condition_of(error)
     assert (None if found is None else found.name) == name
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    ["-hmget", "-hget", "-hset", "-@all +multi +exec +time +get +evalsha +eval +script +ping +hello +acl +info"],
+)
+def test_commands_that_are_forbidden_for_a_while_set_nothing_aside(tmp_path: Path, forbidden: str) -> None:
+    """A change of rights gone wrong is no fault of the records."""
+    blueprint = (
+        "nodes:\n  a: {uses: work}\n  b: {uses: sleep, params: {duration: 5s}}\n  c: {uses: work, needs: [a, b]}\n"
+    )
+    with (
+        EmbeddedStore(tmp_path / "store", durable=False) as store,
+        TestEnvironment(
+            redis_url=store.url, blueprints={"g": blueprint}, handlers={"work": lambda ctx: 1}, workers=0
+        ) as env,
+    ):
+        runs = [env.client.start("g", run_id=f"r{n}") for n in range(3)]
+        seat = ClaimRequest("w1", 10_000, "default")
+        env.link.call(scripts.claim(env.keys, seat, 2))
+        env.clock.advance(60, keep_leases=False)
+        env.link.redis.execute_command("ACL", "SETUSER", "default", *forbidden.split())
+        for call in (
+            scripts.sweep(env.keys, limit=9, max_crashes=3, grace_ms=1, queues="default"),
+            scripts.claim(env.keys, seat, 2),
+        ):
+            with suppress(redis.exceptions.RedisError):
+                env.link.call(call)
+        env.link.redis.execute_command("ACL", "SETUSER", "default", "+@all")
+        assert env.link.redis.hlen(env.keys.broken) == 0
+        env.add_worker()
+        for run in runs:
+            run.wait_for(RunStatus.WAITING, timeout=10) if not run.done() else None
+        env.clock.advance(6)
+        assert [run.result(timeout=10)["c"] for run in runs] == [1, 1, 1]
+        assert env.client.admin.examine() == []

@@ -70,6 +70,10 @@ local function work_off(name, handle)
       handle(member)
       commit()
     end)
+    if not fine and is_refusal(text_of(problem)) then
+      redis.call('ZADD', B .. name, NOW, member) -- the next sweep that Redis allows goes on
+      error(problem, 0)
+    end
     if not fine then set_aside(name, member, problem) end
     done = done + 1
   end

@@ -19,13 +19,25 @@ local function text_of(problem)
   return type(problem) == 'table' and problem.err or tostring(problem)
 end
 
+-- Why Redis refuses for now, or refuses this user: no fault of the record or entry at hand.
+local REFUSALS = {OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, MASTERDOWN = true, NOPERM = true, LOADING = true}
+
+local function is_refusal(text)
+  return REFUSALS[string.match(text, '^%-?(%u+)')] or string.find(text, 'NOPERM', 1, true)
+    or string.find(text, "can't run this command", 1, true) or string.find(text, 'no permission', 1, true)
+end
+
+-- Ms since a run was created, and no less than `least`: the clock of Redis may have been set back.
+local function elapsed(created, least)
+  return math.max(tonumber(least) or 0, NOW - created)
+end
+
 -- Raises that a run's record is none, or holds what no script writes there.
 local function refuse_record(id, problem)
+  if is_refusal(problem) then error(problem, 0) end
   error('BROKENRECORD the record of run ' .. id .. ' cannot be read: ' .. problem, 0)
 end
 
--- Why Redis refuses for now, or refuses this user: no fault of the record or entry at hand.
-local REFUSALS = {OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, MASTERDOWN = true, NOPERM = true}
 local MOST_BROKEN = 1000
 
 -- Sets aside what cannot be read, so that the rest goes on: field `PLACE ENTRY` of the hash `broken`, value `time|problem`.
@@ -33,7 +45,7 @@ local MOST_BROKEN = 1000
 -- Raises the problem if Redis refuses for another reason.
 local function set_aside(place, entry, problem)
   local text = text_of(problem)
-  if REFUSALS[string.match(text, '^%-?(%u+)')] then error(problem, 0) end
+  if is_refusal(text) then error(problem, 0) end
   redis.pcall('HINCRBY', B .. 'stats', 'broken', 1)
   local key, field = B .. 'broken', place .. ' ' .. entry
   if redis.pcall('HLEN', key) ~= MOST_BROKEN or redis.pcall('HEXISTS', key, field) == 1 then

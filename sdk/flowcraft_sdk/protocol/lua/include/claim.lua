@@ -58,7 +58,7 @@ local GROUP = ''
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
 -- n: {attempt, claims, crashes, since when it is ready} of the node; run: {plan, blueprint, created, history}.
 local function begin_node(id, instance_id, e, n, run, attached, worker, lease, set, events, given)
-  local k, now, claims = B .. 'run:' .. id, string.format('%d', NOW - run[3]), string.format('%d', n[2] + 1)
+  local k, now, claims = B .. 'run:' .. id, string.format('%d', elapsed(run[3])), string.format('%d', n[2] + 1)
   set[#set + 1] = 'n:' .. instance_id
   set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now .. '|' .. worker .. GROUP
   add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. instance_id) -- first: a lease too many is harmless

@@ -132,7 +132,7 @@ local function complete_run(id, k, created, history, token, set, events)
   write_fields_of(k, set)
   redis.call('HDEL', k, 'live')
   if history ~= 'off' then
-    events[#events + 1] = 'E|' .. NOW - created .. '||completed'
+    events[#events + 1] = 'E|' .. elapsed(created) .. '||completed'
     note(id, events, true)
   end
   redis.call('PUBLISH', k, 'completed')
@@ -148,7 +148,7 @@ local function complete_fast()
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local claims, since = string.match(v[8] or '', '^L|%d+|(%d+)|%d+|(%d+)')
   if claims ~= '1' or fencing_token ~= '1:' .. v[3] then return nil end -- of what was claimed before, more is to be known
-  local now = string.format('%d', NOW - v[3])
+  local now = string.format('%d', elapsed(v[3], since))
   local set = {'n:' .. instance_id, 'C|' .. since .. '|' .. now - since, 'o:' .. instance_id, output}
   local fired = fire_fast(outs, v, set)
   local next_entry = fired and fired[1] and successor_entry(plan, fired[1])

@@ -126,7 +126,7 @@ local function skip(r, node, mark)
   if n and n.s ~= 'P' then return end
   steps = steps + 1
   local last = n and n.more and n.more ~= '' and '|' .. n.more or '' -- of its last round in a loop
-  put(r, 'n:' .. node, 'S|0|' .. (n and n.claims or 0) .. '|0|' .. (NOW - r.cr) .. last)
+  put(r, 'n:' .. node, 'S|0|' .. (n and n.claims or 0) .. '|0|' .. elapsed(r.cr) .. last)
   node_event(r, 'k', node)
   r.work[#r.work + 1] = {'e', node, mark, 1, 1}
 end

@@ -64,7 +64,7 @@ local function put_context(r, key, value)
 end
 
 local function event(r, kind, instance_id, rest)
-  if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. (NOW - r.cr) .. '|' .. instance_id .. '|' .. (rest or '') end
+  if not r.silent then r.ev[#r.ev + 1] = kind .. '|' .. elapsed(r.cr) .. '|' .. instance_id .. '|' .. (rest or '') end
 end
 
 -- Node states: `S|attempt|claims|crashes|since|more`, times relative to the run's creation; of what completed at its first
@@ -91,7 +91,7 @@ local function note_times(r, instance_id, n, ends)
   local kept = not (runs and n.claims == 1) and get(r, 't:' .. instance_id)
   local began, parked = string.match(kept or '', '^(%d+)|(%d+)$')
   began, parked = began or runs and n.since or nil, tonumber(parked or 0)
-  if n.s == 'W' and n.since then parked = parked + NOW - r.cr - n.since end
+  if n.s == 'W' and n.since then parked = parked + elapsed(r.cr, n.since) - n.since end
   if not ends and began then
     put(r, 't:' .. instance_id, began .. '|' .. parked)
   elseif kept then
@@ -101,10 +101,11 @@ local function note_times(r, instance_id, n, ends)
 end
 
 local function put_node(r, instance_id, n, s, more)
-  local ends, now = s == 'C' or s == 'K' or s == 'F' or s == 'X', NOW - r.cr
+  local ends, now = s == 'C' or s == 'K' or s == 'F' or s == 'X', elapsed(r.cr)
   local began, parked = note_times(r, instance_id, n, ends)
   local head = s .. '|' .. (s == 'X' and not began and 0 or n.attempt) .. '|' .. n.claims .. '|' .. n.crashes .. '|'
   began = began or now
+  now = math.max(now, tonumber(began))
   if head == 'C|1|1|0|' and parked == 0 then
     put(r, 'n:' .. instance_id, 'C|' .. began .. '|' .. now - began)
   elseif ends then
