@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
@@ -24,7 +25,7 @@ def end_with_parent(parent: int, pipe: int, request_stop: Callable[[], None]) ->
     """
     if not _ask_kernel():
         threading.Thread(target=_wait_for_end, args=(pipe, request_stop), name="parent watch", daemon=True).start()
-    elif os.getppid() != parent:
+    elif os.getppid() != parent or _has_ended(pipe):  # before the kernel was asked; `parent` may be another's by then
         request_stop()
 
 
@@ -36,6 +37,13 @@ def _ask_kernel() -> bool:
     except (OSError, AttributeError) as error:
         logger.debug("prctl is not available: {}", error)
         return False
+
+
+def _has_ended(pipe: int) -> bool:
+    """Whether the other end of the pipe is closed already."""
+    watched = select.poll()
+    watched.register(pipe, select.POLLIN)
+    return any(events & select.POLLHUP for _, events in watched.poll(0))
 
 
 def _wait_for_end(pipe: int, request_stop: Callable[[], None]) -> None:

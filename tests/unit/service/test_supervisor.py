@@ -251,3 +251,19 @@ def test_a_child_that_has_not_begun_to_report_is_left_alone(tmp_path: Path) -> N
     assert supervisor.serve(stop, 5, look)
     stop.close()
     assert len(list(tmp_path.glob("[0-9]*"))) == 1, "one process was enough"
+
+
+def test_a_parent_that_died_before_the_child_looked_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowcraft_server.service import parent_watch
+
+    monkeypatch.setattr(parent_watch, "_ask_kernel", lambda: True)
+    for ended in (False, True):
+        told = threading.Event()
+        reading, writing = os.pipe()
+        if ended:
+            os.close(writing)
+        parent_watch.end_with_parent(os.getppid(), reading, told.set)
+        assert told.is_set() is ended
+        os.close(reading)
+        if not ended:
+            os.close(writing)
