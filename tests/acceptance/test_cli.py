@@ -283,3 +283,9 @@ def test_without_a_file_the_default_address_is_said_to_be_one(tmp_path: Path, mo
     assert result.exit_code == 2
     assert "no flowcraft.yaml is in this folder or above it" in result.stderr
     assert "no flowcraft.yaml" not in CliRunner().invoke(main, ["--url", "redis://127.0.0.1:1/0", "list"]).stderr
+
+
+@pytest.mark.parametrize("option", [("--timeout", "5s"), ("--key", "a")])
+def test_options_of_a_wait_without_one_are_refused(option: tuple[str, str]) -> None:
+    result = CliRunner().invoke(main, ["--url", "redis://127.0.0.1:1/0", "start", "b", *option])
+    assert result.exit_code == 2 and "go with --wait or --follow" in result.stderr

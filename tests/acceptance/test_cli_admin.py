@@ -84,7 +84,7 @@ def test_the_doctor(env: TestEnvironment, flowcraft: Flowcraft) -> None:
         "run r: node 'a' is ready, but in no queue: no worker finds it; --fix queues it  [ready-not-queued]",
         "the entry gone|a in leases stands for nothing that is there; --fix removes the entry  [entry-without-subject]",
     ]
-    assert found.stderr == "2 found, 0 repaired\n"
+    assert found.stderr == "no worker was seen lately: what is ready waits for one\n2 found, 0 repaired\n"
     one = json.loads(flowcraft("doctor", "r", "--json").stdout)
     assert [(defect["kind"], defect["subject"], defect["fixed"]) for defect in one] == [
         ("ready-not-queued", "a", False)

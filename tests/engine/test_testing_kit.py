@@ -195,3 +195,12 @@ def test_spans_of_the_clock() -> None:
         for wrong in ("two days", -1, None, "2"):
             with pytest.raises(ConfigurationError):
                 env.clock.advance(wrong)  # type: ignore[arg-type]
+
+
+def test_wrong_arguments_of_the_kit_are_told() -> None:
+    with pytest.raises(ConfigurationError, match="handlers is a mapping of names to functions"):
+        TestEnvironment(handlers=[lambda ctx: 1])  # type: ignore[arg-type]
+    with TestEnvironment(workers=1) as env:
+        env.kill_worker()
+        with pytest.raises(ConfigurationError, match="no such worker"):
+            env.kill_worker()

@@ -89,6 +89,8 @@ def start(
 
     A value of -i is read as JSON if it is JSON, else it is text: n=3 is a number, n='"3"' and name=Ada are texts.
     """
+    if not (wait or follow) and (timeout is not None or key is not None):
+        raise click.UsageError("--timeout and --key go with --wait or --follow")
     context = start_context(pairs, file)
     handle = connect().start(blueprint, context, run_id=run_id, tags=tags)
     if wait or follow:

@@ -93,10 +93,13 @@ def doctor(connect: Callable[[], "Client"], run_id: str | None, fix: bool, as_js
 
     Exit code 1 if something was found that is not repaired.
     """
-    defects = connect().admin.examine(run_id, fix=fix)
+    client = connect()
+    defects = client.admin.examine(run_id, fix=fix)
     if as_json:
         write_json(list(defects))
     else:
+        if not client.workers():
+            write("no worker was seen lately: what is ready waits for one", err=True)
         print_defects(defects)
     if not all(defect.fixed for defect in defects):
         raise click.exceptions.Exit(EXIT_FAILED)

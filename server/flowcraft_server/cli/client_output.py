@@ -121,7 +121,7 @@ def _by_node(attempts: "Iterable[NodeAttempt]") -> "dict[str, list[NodeAttempt]]
         rows.setdefault(attempt.node_id, []).append(attempt)
     for node, found in rows.items():
         own = [row for row in found if row.item is None]
-        if len(own) == 1 and not own[0].round:
+        if len(own) == 1 and not own[0].round and own[0].status != "failed":
             rows[node] = [row for row in found if row.item is not None]
     return {node: found for node, found in rows.items() if found}
 

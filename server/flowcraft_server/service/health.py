@@ -43,7 +43,7 @@ def check_health(settings: Settings, url: str | None) -> str:
     except redis.exceptions.RedisError as error:
         raise Unhealthy(f"{shown_url(url)} refuses to answer: {error}") from None
     if not newest:
-        raise Unhealthy(f"{shown_url(url)} answers, but no worker has ever served '{settings.name}'")
+        raise Unhealthy(f"{shown_url(url)} answers, but no worker serves '{settings.name}'")
     worker, seen = text(newest[0][0]), newest[0][1]
     silent = (seconds * 1000 + micros / 1000 + offset - float(seen)) / 1000
     if silent > limit:

@@ -161,6 +161,8 @@ class TestEnvironment:
         self.namespace = f"test-{secrets.token_hex(4)}"
         self.keys = Keys(self.namespace)
         self.settings = settings or WorkerSettings()
+        if not isinstance(handlers or {}, Mapping):
+            raise ConfigurationError("handlers is a mapping of names to functions, such as {'charge': charge}")
         self.handlers = {name: as_runnable(name, function) for name, function in (handlers or {}).items()}
         self.link = StoreLink(self.url)
         self.clock = TestClock(self.link, self.keys, self._clock_moved, self.run_until_idle)
@@ -296,7 +298,13 @@ class TestEnvironment:
         return worker
 
     def kill_worker(self, worker: Worker | None = None) -> None:
-        """Drop a worker without clean-up, as kill -9 would: nothing more of it reaches Redis."""
+        """Drop a worker without clean-up, as kill -9 would: nothing more of it reaches Redis.
+
+        Raises:
+            ConfigurationError: it is none of the environment's workers.
+        """
+        if worker not in (None, *self.workers) or not self.workers:
+            raise ConfigurationError("there is no such worker to kill; `add_worker` starts one")
         victim = worker or self.workers[-1]
         self.workers.remove(victim)
         victim.sever()

@@ -32,7 +32,7 @@ def test_workers_that_run_no_function_any_more(deployment: Settings) -> None:
 
 def test_a_deployment_that_nobody_serves(deployment: Settings) -> None:
     with TestEnvironment(workers=0) as env:
-        with pytest.raises(Unhealthy, match="no worker has ever served"):
+        with pytest.raises(Unhealthy, match="no worker serves"):
             check_health(deployment.model_copy(update={"name": env.namespace}), env.url)
         with pytest.raises(Unhealthy, match="the embedded store does not run"):
             check_health(deployment, None)

@@ -146,6 +146,8 @@ def _check_params(findings: Findings, node: Node) -> None:
 
 def _check_items(findings: Findings, node: Node) -> None:
     """The items of a `map` are run by a handler or by a blueprint."""
+    if isinstance(node.inputs, Mapping):
+        findings.error(node_path(node, "inputs"), "a map works on one list: name its source, as in `inputs: orders`")
     uses, call = node.params.get("uses"), node.params.get("call")
     if uses is None and call is None:
         what = "the handler that runs for each item, or 'call' the blueprint"
