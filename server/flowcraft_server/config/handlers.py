@@ -14,9 +14,9 @@ from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.model import BUILTIN_USES
 from flowcraft_server.blueprints.suggestions import did_you_mean
+from flowcraft_server.config.handler import Handler
 
 from .handler_forms import HandlerError, check_function
-from .model import RegisteredHandler
 from .sections import HandlerEntry
 
 
@@ -35,7 +35,7 @@ class Refusal:
 
 def register_handlers(
     entries: Mapping[str, HandlerEntry], modules: tuple[str, ...], folder: Path
-) -> tuple[dict[str, RegisteredHandler], list[Refusal]]:
+) -> tuple[dict[str, Handler], list[Refusal]]:
     """Import all handlers of a deployment.
 
     Args:
@@ -47,7 +47,7 @@ def register_handlers(
         The usable handlers by name, and what is wrong with the others.
     """
     make_importable(folder)
-    handlers: dict[str, RegisteredHandler] = {}
+    handlers: dict[str, Handler] = {}
     refusals = []
     for name, entry in entries.items():
         try:
@@ -102,7 +102,7 @@ def import_module(name: str, folder: Path) -> ModuleType:
     return module
 
 
-def _register(name: str, entry: HandlerEntry, folder: Path) -> RegisteredHandler:
+def _register(name: str, entry: HandlerEntry, folder: Path) -> Handler:
     if name in BUILTIN_USES:
         raise HandlerError(f"'{name}' is built in; choose another name")
     module_name, _, attribute = entry.path.partition(":")
@@ -110,7 +110,7 @@ def _register(name: str, entry: HandlerEntry, folder: Path) -> RegisteredHandler
     function, is_async = check_function(function, entry.path)
     spec: HandlerSpec | None = getattr(function, "__flowcraft_handler__", None)
     timeout = entry.timeout if entry.timeout is not None else spec.timeout if spec else None
-    return RegisteredHandler(name, function, is_async, spec, timeout, entry.queue, entry.params)
+    return Handler(name, function, is_async, spec, timeout, entry.queue, entry.params)
 
 
 def _attribute(module: ModuleType, module_name: str, attribute: str) -> Any:
@@ -133,15 +133,15 @@ def _declared_in(module: ModuleType) -> Iterator[tuple[str, Any, HandlerSpec]]:
             yield attribute, function, spec
 
 
-def _declared(module_name: str, attribute: str, function: Any, spec: HandlerSpec) -> RegisteredHandler:
+def _declared(module_name: str, attribute: str, function: Any, spec: HandlerSpec) -> Handler:
     called, is_async = check_function(function, f"{module_name}:{attribute}")
     name = spec.name or attribute
     if name in BUILTIN_USES:
         raise HandlerError(f"'{module_name}:{attribute}': '{name}' is built in; choose another name")
-    return RegisteredHandler(name, called, is_async, spec, spec.timeout)
+    return Handler(name, called, is_async, spec, spec.timeout)
 
 
-def _add(handlers: dict[str, RegisteredHandler], found: RegisteredHandler, module_name: str, declared: Any) -> None:
+def _add(handlers: dict[str, Handler], found: Handler, module_name: str, declared: Any) -> None:
     known = handlers.setdefault(found.name, found)
     if known.function is not found.function and type(known.function) is not declared:  # of a class it is an instance
         first, second = _place(known.function), _place(found.function)

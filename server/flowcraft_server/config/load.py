@@ -15,6 +15,7 @@ from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_dirs
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
+from flowcraft_server.config.handler import Handler
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
 from .blueprint_cache import BlueprintCache, key_of
@@ -22,7 +23,7 @@ from .blueprint_files import with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
 from .load_context import LoadContext, read_configuration
-from .model import RegisteredHandler, Settings
+from .model import Settings
 from .source import make_settings
 
 MOST_ROUNDS = 20
@@ -47,7 +48,7 @@ class LoadResult:
     settings: Settings | None
     diagnostics: list[Diagnostic]
     path: Path
-    handlers: dict[str, RegisteredHandler] = field(default_factory=dict)
+    handlers: dict[str, Handler] = field(default_factory=dict)
     blueprints: Sequence[Blueprint] = field(default_factory=list)
     kept: BlueprintCache | None = None
     profile: str | None = None
@@ -91,7 +92,7 @@ def load_config(
         keep: take blueprints that have not changed from an earlier start, and keep them for a further one.
     """
     reading, settings, good = _load(path, profile, overrides, environ)
-    handlers: dict[str, RegisteredHandler] = {}
+    handlers: dict[str, Handler] = {}
     blueprints: Sequence[Blueprint] = []
     kept: BlueprintCache | None = None
     if good is not None:
@@ -158,7 +159,7 @@ def _mapped(place: Place) -> Place:
     return tuple(takewhile(lambda key: isinstance(key, str), place))
 
 
-def _load_handlers(reading: LoadContext, settings: Settings) -> tuple[dict[str, RegisteredHandler], bool]:
+def _load_handlers(reading: LoadContext, settings: Settings) -> tuple[dict[str, Handler], bool]:
     """The handlers, and whether every name that a blueprint may use is known."""
     handlers, refusals = register_handlers(settings.handlers, settings.handler_modules, reading.folder)
     for refusal in refusals:
@@ -168,9 +169,7 @@ def _load_handlers(reading: LoadContext, settings: Settings) -> tuple[dict[str, 
     return handlers, not any(refusal.path[0] == "handlerModules" for refusal in refusals)
 
 
-def _cache_of(
-    reading: LoadContext, settings: Settings, handlers: dict[str, RegisteredHandler] | None
-) -> BlueprintCache | None:
+def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Handler] | None) -> BlueprintCache | None:
     if handlers is None:
         return None
     # Nothing of this is kept but a hash.
@@ -190,7 +189,7 @@ def _cache_of(
 def _kept_or_loaded(
     reading: LoadContext,
     settings: Settings,
-    handlers: dict[str, RegisteredHandler] | None,
+    handlers: dict[str, Handler] | None,
     kept: BlueprintCache | None,
 ) -> Sequence[Blueprint]:
     found = kept.read() if kept is not None else None
@@ -204,9 +203,7 @@ def _kept_or_loaded(
     return blueprints
 
 
-def _load_blueprints(
-    reading: LoadContext, settings: Settings, handlers: dict[str, RegisteredHandler] | None
-) -> list[Blueprint]:
+def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[str, Handler] | None) -> list[Blueprint]:
     folders = []
     for index, name in enumerate(settings.blueprints.dirs):
         folder = reading.folder / name
@@ -228,7 +225,7 @@ def _load_blueprints(
     return blueprints
 
 
-def _specs(reading: LoadContext, handlers: dict[str, RegisteredHandler]) -> dict[str, HandlerSpec]:
+def _specs(reading: LoadContext, handlers: dict[str, Handler]) -> dict[str, HandlerSpec]:
     """What handlers declare, by name; those that could not be imported are known by name all the same."""
     named = reading.merged.get(("handlers",))
     specs = dict.fromkeys(named if isinstance(named, dict) else (), HandlerSpec())
@@ -254,7 +251,7 @@ def _warn(reading: LoadContext, settings: Settings) -> None:
 def _result(
     reading: LoadContext,
     settings: Settings | None,
-    handlers: dict[str, RegisteredHandler],
+    handlers: dict[str, Handler],
     blueprints: Sequence[Blueprint],
 ) -> LoadResult:
     secrets = set(reading.secrets) | set(secrets_in(reading.merged.data))

@@ -1,14 +1,10 @@
 """The whole of `flowcraft.yaml` as one frozen record, and what loading it gives."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-
-from flowcraft_sdk.node import HandlerSpec
 
 from .retention import RetentionSection
 from .sections import (
@@ -77,26 +73,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only the arguments: files and environment are read by `load_config`, which knows their places."""
         return (init_settings,)
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredHandler:
-    """A handler that was imported and found callable.
-
-    Attributes:
-        name: what blueprints call it in `uses`.
-        function: the function, called with one context.
-        is_async: whether it is a coroutine function.
-        spec: what its decorator declared, None when it has none.
-        timeout: seconds, for nodes that set none.
-        queue: queue for nodes that name none.
-        params: defaults for nodes' params.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    is_async: bool
-    spec: HandlerSpec | None = None
-    timeout: float | None = None
-    queue: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import Any
 
-from flowcraft_sdk.node import HandlerSpec, NodeResult
+from flowcraft_sdk.node import NodeResult
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.bounds import plain_text
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
+from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
 from flowcraft_server.engine.inputs import context_inputs, input_of, input_reads, resolve_input, stands_in_for
@@ -20,22 +21,6 @@ from flowcraft_server.engine.retry import ExecutionDefaults, delay_ms, is_retrya
 from flowcraft_server.engine.routing import Scope, route
 from flowcraft_server.engine.values import MISSING, NodeValues
 from flowcraft_server.store.link import StoreLink
-
-
-@dataclass(frozen=True, slots=True)
-class RunnableHandler:
-    """A handler as the engine calls it.
-
-    Attributes:
-        timeout: seconds, for nodes that set none of their own.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    is_async: bool
-    spec: HandlerSpec | None = None
-    timeout: float | None = None
-    params: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -63,7 +48,7 @@ class Attempt:
     plan: Plan
     node: PlanNode
     values: NodeValues
-    handler: RunnableHandler | None
+    handler: Handler | None
     input: Any
     params: Mapping[str, Any]
     timeout: float | None
@@ -121,13 +106,13 @@ class Engine:
 
         return float(self.link.read_with_retry(read))
 
-    def open(self, claim: Claim, plan: Plan, node: PlanNode, handler: RunnableHandler | None) -> Attempt:
+    def open(self, claim: Claim, plan: Plan, node: PlanNode, handler: Handler | None) -> Attempt:
         """Make an attempt of a claim. The input is resolved by `prepare`, which may raise."""
         timeout_ms = node.node.config.timeout_ms
         timeout = timeout_ms / 1000 if timeout_ms is not None else None
         if timeout is None and handler is not None:
             timeout = handler.timeout
-        params = {**(handler.params or {}), **_params(node, claim)} if handler else node.node.params
+        params = {**handler.params, **_params(node, claim)} if handler else node.node.params
         if timeout is None:
             timeout = self.defaults.timeout
         key, values = (claim.run_id, claim.instance_id), NodeValues(plan, node, claim, self.max_value)

@@ -7,10 +7,11 @@ from pathlib import Path
 from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.config.model import RegisteredHandler, Settings
+from flowcraft_server.config.handler import Handler
+from flowcraft_server.config.model import Settings
 from flowcraft_server.llm.models import LanguageModels, build_models
 from flowcraft_server.worker.execution_record import ExecutionRecord
-from flowcraft_server.worker.from_config import runnable_handler, worker_settings
+from flowcraft_server.worker.from_config import worker_settings
 from flowcraft_server.worker.worker import Worker
 
 from .stopping import StopRequests
@@ -22,7 +23,7 @@ TICK = 1.0
 def build_worker(
     url: str,
     settings: Settings,
-    handlers: dict[str, RegisteredHandler],
+    handlers: dict[str, Handler],
     folder: Path,
     *,
     single: bool = False,
@@ -50,7 +51,7 @@ def build_worker(
         LLMSettingsError: a scripted provider's file is missing or wrong.
     """
     models = build_models(settings.llm, base=folder)
-    runnable = {name: runnable_handler(handler) for name, handler in handlers.items()}
+    runnable = dict(handlers)
     chosen = replace(worker_settings(settings), secrets=secrets, owns_process=True, deployment=deployment)
     chosen = replace(chosen, suspects="only" if isolated else "elsewhere")
     if single:

@@ -20,15 +20,15 @@ from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.suggestions import did_you_mean
+from flowcraft_server.config.handler import Handler
 from flowcraft_server.config.load import load_config
-from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.llm.models import build_models
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing.handlers import as_runnable, in_place_of
 from flowcraft_server.testing.sources import BlueprintSource, check_blueprints, read_blueprints
-from flowcraft_server.worker.from_config import runnable_handler, worker_settings
+from flowcraft_server.worker.from_config import worker_settings
 from flowcraft_server.worker.settings import WorkerSettings, new_worker_id
 from flowcraft_server.worker.worker import Worker
 
@@ -104,10 +104,10 @@ class TestClock:
 class _Override:
     """A handler in place of another one, while its `with` block lasts."""
 
-    def __init__(self, handlers: dict[str, RunnableHandler], type: str, handler: RunnableHandler) -> None:
+    def __init__(self, handlers: dict[str, Handler], type: str, handler: Handler) -> None:
         self._handlers = handlers
         self._handler = handler
-        self._before: RunnableHandler | None = None
+        self._before: Handler | None = None
         self.type = type
         self.was_entered = False
 
@@ -225,7 +225,7 @@ class TestEnvironment:
             history=settings.history.enabled,
             check=False,  # it was checked with the handlers of the file
         )
-        env.handlers.update({name: runnable_handler(handler) for name, handler in loaded.handlers.items()})
+        env.handlers.update(loaded.handlers)
         env._queues = {name: handler.queue for name, handler in loaded.handlers.items() if handler.queue}
         for name, function in (handlers or {}).items():
             env.handlers[name] = in_place_of(env.handlers[name], function)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from flowcraft_server.config.handler import Handler
 from flowcraft_server.config.handler_forms import check_function
-from flowcraft_server.engine.attempts import RunnableHandler
 
 
-def as_runnable(name: str, function: Callable[..., Any]) -> RunnableHandler:
+def as_runnable(name: str, function: Callable[..., Any]) -> Handler:
     """A function, or what else can be a handler, as the engine calls it.
 
     Raises:
@@ -16,7 +16,7 @@ def as_runnable(name: str, function: Callable[..., Any]) -> RunnableHandler:
     """
     spec = getattr(function, "__flowcraft_handler__", None)
     called, is_async = check_function(function, name)
-    return RunnableHandler(
+    return Handler(
         name=name,
         function=called,
         is_async=is_async,
@@ -25,7 +25,7 @@ def as_runnable(name: str, function: Callable[..., Any]) -> RunnableHandler:
     )
 
 
-def in_place_of(handler: RunnableHandler, function: Callable[..., Any]) -> RunnableHandler:
+def in_place_of(handler: Handler, function: Callable[..., Any]) -> Handler:
     """Another function under a handler's name, with its params and timeout.
 
     Raises:

@@ -9,7 +9,7 @@ from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_dirs, load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
-from flowcraft_server.engine.attempts import RunnableHandler
+from flowcraft_server.config.handler import Handler
 
 BlueprintSource = Path | str | Mapping[str, Any] | Blueprint
 
@@ -60,7 +60,7 @@ def _is_path(text: str) -> bool:
 
 
 def check_blueprints(
-    blueprints: Iterable[Blueprint], known: Mapping[str, Blueprint], handlers: Mapping[str, RunnableHandler]
+    blueprints: Iterable[Blueprint], known: Mapping[str, Blueprint], handlers: Mapping[str, Handler]
 ) -> None:
     """Make sure that blueprints have no mistake that `flowcraft-server check` would call an error.
 

@@ -2,9 +2,8 @@
 
 from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.blueprints.model import RetryDelay
-from flowcraft_server.config.model import RegisteredHandler, Settings
+from flowcraft_server.config.model import Settings
 from flowcraft_server.config.sections import RetryDelaySection
-from flowcraft_server.engine.attempts import RunnableHandler
 from flowcraft_server.engine.retry import ExecutionDefaults
 from flowcraft_server.worker.settings import Retention, WorkerSettings
 
@@ -46,13 +45,6 @@ def retention_of(settings: Settings) -> Retention:
         bytes=section.bytes,
         tombstone_age_ms=round(section.tombstones.age * 1000),
         tombstone_count=section.tombstones.count,
-    )
-
-
-def runnable_handler(handler: RegisteredHandler) -> RunnableHandler:
-    """A registered handler as the engine calls it."""
-    return RunnableHandler(
-        handler.name, handler.function, handler.is_async, handler.spec, handler.timeout, handler.params
     )
 
 

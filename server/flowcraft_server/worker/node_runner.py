@@ -12,8 +12,9 @@ from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
+from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine import dynamic
-from flowcraft_server.engine.attempts import Attempt, Engine, RunnableHandler, unpack_result
+from flowcraft_server.engine.attempts import Attempt, Engine, unpack_result
 from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, SUBFLOW, Done, Outcome, Parked, check_iterations
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.engine.contexts import BlockingNodeContext
@@ -50,7 +51,7 @@ class NodeRunner:
         self,
         engine: Engine,
         plans: PlanCache,
-        handlers: Mapping[str, RunnableHandler],
+        handlers: Mapping[str, Handler],
         held: InFlightAttempts,
         commit_batcher: CommitBatcher,
         settings: WorkerSettings,

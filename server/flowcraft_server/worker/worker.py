@@ -13,7 +13,8 @@ from loguru import logger
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_server.engine.attempts import Engine, RunnableHandler
+from flowcraft_server.config.handler import Handler
+from flowcraft_server.engine.attempts import Engine
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
@@ -66,7 +67,7 @@ class Worker:
         self,
         url: str,
         namespace: str,
-        handlers: Mapping[str, RunnableHandler],
+        handlers: Mapping[str, Handler],
         settings: WorkerSettings | None = None,
         models: Any = None,
         replace_process: Callable[[], None] | None = None,

@@ -1,0 +1,30 @@
+"""A handler, as the configuration has registered it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowcraft_sdk.node import HandlerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A handler that was imported and found callable: what the configuration knows of it and the engine calls.
+
+    Attributes:
+        name: what blueprints call it in `uses`.
+        function: the function, called with one context.
+        is_async: whether it is a coroutine function.
+        spec: what its decorator declared, None when it has none.
+        timeout: seconds, for nodes that set none.
+        queue: queue for nodes that name none.
+        params: defaults for nodes' params.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    spec: HandlerSpec | None = None
+    timeout: float | None = None
+    queue: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
