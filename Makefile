@@ -20,11 +20,12 @@ demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK
 test: $(SET_UP)  ## the whole test suite, on an embedded server
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-check: $(SET_UP)  ## lint, format, types, import layers
+check: $(SET_UP)  ## lint, format, types, import layers, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
 
 check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a temporary folder
 	$(BIN)/python -m deploy.check_dockerfile
