@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 LONGEST = 500
 SCRIPTS = sorted((ROOT / "sdk/flowcraft_sdk/protocol/lua").glob("*.lua"))
 INCLUDES = sorted((ROOT / "sdk/flowcraft_sdk/protocol/lua/include").glob("*.lua"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 DANGEROUS_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "jsonpickle"}
 DANGEROUS_CALLS = {"eval", "exec", "compile", "__import__"}
 
@@ -277,8 +277,8 @@ class TestPages:
 
     def test_each_page_is_in_the_index(self) -> None:
         index = (ROOT / "docs/index.md").read_text("utf-8")
-        missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index]
-        assert set(missing) == {"index.md"}
+        pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+        assert {page for page in pages if f"({page})" not in index} == {"index.md"}
 
     def test_each_dependency_is_accounted_for(self) -> None:
         page = (ROOT / "docs/dependencies.md").read_text("utf-8").lower()

@@ -3,7 +3,8 @@
 A block of `yaml` with nodes or edges is a blueprint, any other one is a `flowcraft.yaml`. A block `runs` behind a
 blueprint says what comes of it: `START -> RESULT`, both JSON; the result may have more keys than are named, and
 `START -> failed: TEXT` is a run that fails with TEXT in its message. The handlers are those of the page's Python block
-that fills HANDLERS. Python blocks are compiled, and run unless they name a Redis or files of the reader's own.
+that fills HANDLERS. Python blocks are compiled, and run unless they name a Redis or files of the reader's own. Blocks that
+name their file ("```yaml flowcraft.yaml") belong to a walkthrough and are tried by test_walkthroughs.py.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from flowcraft_server.config.show import plain_settings
 from flowcraft_server.testing import TestEnvironment
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "sdk/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "sdk/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ENVIRONMENT = {"REDIS_URL": "redis://localhost:6379/0", "OPENAI_API_KEY": "k", "MAIL_FROM": "a@b.example"}
 ELSEWHERE = ("redis://", "from_config", "flowcraft.yaml", "handlers.", "from .")
 

@@ -13,7 +13,7 @@ from flowcraft_server.blueprints.linting import sizes as linter_sizes
 from flowcraft_server.worker import prefetch
 
 ROOT = Path(__file__).parents[3]
-DOCS = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
+DOCS = {path.relative_to(ROOT / "docs").as_posix(): path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md")}
 LUA = ROOT / "sdk/flowcraft_sdk/protocol/lua"
 SOURCES = {path.relative_to(LUA).as_posix(): path.read_text("utf-8") for path in LUA.rglob("*.lua")}
 
