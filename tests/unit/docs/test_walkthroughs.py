@@ -29,9 +29,9 @@ LOOKS = re.compile(
     r"(cat|tail|grep|python -c) |flowcraft-server (health|check)\b|flowcraft (list|show|status|doctor|dlq list|blueprint list)\b|pytest\b"
 )
 VARYING = [
+    (r" \(waited \d+(?:\.\d+)?\)", ""),  # a node that was parked for a moment says so only if it took long enough
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)?", "TIME"),
     (r"\b\d+(?:\.\d+)? ?(?:ms|s)\b", "SPAN"),
-    (r"waited \d+(?:\.\d+)?", "waited SPAN"),
     (r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b", "HASH"),
     (r"\bprocess \d+", "process N"),
     (r"\bworker w[0-9a-f]+\b", "worker ID"),
