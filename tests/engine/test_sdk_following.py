@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -243,8 +244,7 @@ class LossyProxy:
             threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
 
     def _pass_on(self, near: socket.socket) -> None:
-        with near, socket.socket(socket.AF_UNIX) as far:
-            far.connect(self.target)
+        with near, self._connected() as far:
             while data := near.recv(65536):
                 far.sendall(data)
                 reply = far.recv(65536)
@@ -253,6 +253,14 @@ class LossyProxy:
                     return
                 near.sendall(reply)
 
+    def _connected(self) -> socket.socket:
+        address = urlsplit(self.target)
+        if address.scheme != "unix":  # FLOWCRAFT_TEST_REDIS_URL
+            return socket.create_connection((address.hostname or "localhost", address.port or 6379))
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(unquote(address.path))
+        return far
+
     def close(self) -> None:
         self._listener.close()
 
@@ -260,7 +268,7 @@ class LossyProxy:
 @pytest.mark.parametrize("kind", BOTH, ids=["sync", "async"])
 def test_a_lost_reply_starts_no_second_run_and_is_no_conflict(environment: Make, kind: Any, tmp_path: Path) -> None:
     env = environment(handlers={"echo": echo}, blueprints=ECHO)
-    proxy = LossyProxy(tmp_path, env.url.removeprefix("unix://"))
+    proxy = LossyProxy(tmp_path, env.url)
     with kind(f"unix://{proxy.path}", namespace=env.namespace) as client:
         run = client.start("g", {"value": 1}, run_id="once", on_conflict="raise")
         assert (run.attached, proxy.spoil) == (False, 0)
