@@ -73,7 +73,7 @@ class LeaseRenewer:
                 self._told(run_id, instance_id, what)
         counted: dict[Any, Any] = dict(self._counters.fields())
         worker = self._keys.worker(self._settings.worker_id)
-        if not self._link.call_once(lambda: self._link.redis.exists(worker)):  # Redis was emptied
+        if not self._link.call_once(lambda: self._link.redis.hexists(worker, "pid")):  # Redis was emptied
             self._announce()
             self._counted = {}
         if counted != self._counted:
