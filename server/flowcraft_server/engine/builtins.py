@@ -1,15 +1,16 @@
 """The node kinds that the engine itself runs: no handler is called for them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER
 from flowcraft_server.blueprints.expressions import truthy
-from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, LoopLimitExceeded, NodeTimeout
+from flowcraft_server.engine.outcome import Done, Outcome, Parked
 from flowcraft_server.engine.routing import Scope, context_object
 from flowcraft_server.engine.subflows import child_outcome, start_child
 from flowcraft_server.engine.values import MISSING
@@ -19,29 +20,6 @@ LIVE_ITEMS = 256
 ITEMS_A_CALL = 500
 
 
-@dataclass(slots=True)
-class Done:
-    """The node is done: its output and action are to be recorded; not before the nodes are done that it adds to the run.
-
-    Attributes:
-        encoded: the output as `Engine.encode_output` gave it, if that was done already.
-    """
-
-    output: Any
-    action: str | None = None
-    added: tuple[Any, ...] = ()
-    caught: bool = False
-    encoded: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """The node waits for something outside of it: the call that parks it."""
-
-    call: ScriptCall
-
-
-Outcome = Done | Parked
 Builtin = Callable[[Engine, Attempt, Any], Outcome]
 
 

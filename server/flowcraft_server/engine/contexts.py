@@ -14,7 +14,8 @@ from flowcraft_sdk.node import (
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text, shown
 from flowcraft_server.blueprints.suggestions import did_you_mean
-from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.values import MISSING
 
 EventSink = Callable[[Attempt, str, bytes], None]

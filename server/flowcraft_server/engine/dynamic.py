@@ -15,8 +15,9 @@ from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.loading.node_settings import QUEUE_NAME
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
-from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.claims import Claim
+from flowcraft_server.engine.engine import Engine
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _KEYS = {"id", "uses", "params", "inputs", "config"}

@@ -10,7 +10,8 @@ from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
 from flowcraft_server.blueprints.compiling.plan import Plan
-from flowcraft_server.engine.attempts import Attempt, Engine
+from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.values import MISSING

@@ -13,9 +13,10 @@ from loguru import logger
 
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.engine.attempts import Attempt, unpack_result
-from flowcraft_server.engine.builtins import BUILTINS, Done
+from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.builtins import BUILTINS
 from flowcraft_server.engine.contexts import AwaitedNodeContext
+from flowcraft_server.engine.outcome import Done, unpack_result
 from flowcraft_server.observability.current_node import working_for
 from flowcraft_server.store.link import RETRY_SECONDS, StoreUnavailable
 from flowcraft_server.worker.code_location import describe_place
@@ -187,7 +188,7 @@ class AsyncExecutor:
         """Free the room of coroutines that go on although their node is over; say so, once for each."""
         tasks = [item for loop in (self._current, *self._retired) for item in list(loop.tasks.items())]
         for task, attempt in tasks:
-            if not attempt.over or task.done():
+            if not attempt.has_ended or task.done():
                 continue
             since = self._over_since.setdefault(id(attempt), now)
             if id(attempt) not in self._abandoned and now - since >= ABANDONED_AFTER:

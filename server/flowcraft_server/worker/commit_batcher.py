@@ -10,7 +10,7 @@ from loguru import logger
 
 from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.liveness import thread_runs
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 
 SLOTS = 256
 SLOT_BYTES = 512

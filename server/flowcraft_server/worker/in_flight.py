@@ -1,9 +1,9 @@
-"""The nodes this process holds: what is renewed, what is told to stop, what a shutdown hands back."""
+"""The attempts that this process holds: their leases are renewed, stops are passed on to them, a shutdown hands them back."""
 
 import threading
 from collections import OrderedDict
 
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt, AttemptState
 
 REMEMBERED_STOPS = 1_000
 
@@ -33,15 +33,31 @@ class InFlightAttempts:
                 self._empty.notify_all()
 
     def try_finish(self, attempt: Attempt) -> bool:
-        """Whether the caller is the first to hand in the attempt's outcome."""
+        """Whether the caller is the first to hand in the attempt's outcome; then it has finished."""
+        return self._try_end(attempt, AttemptState.FINISHED)
+
+    def try_lose(self, attempt: Attempt) -> bool:
+        """Let go of an attempt whose lease is another worker's; False if its outcome was handed in before."""
+        if not self._try_end(attempt, AttemptState.LOST):
+            return False
+        self.remove(attempt)
+        return True
+
+    def reopen(self, attempt: Attempt) -> None:
+        """Hold a finished attempt again: its outcome could not be recorded, and another one takes its place."""
         with self._lock:
-            if attempt.over:
+            attempt.state = AttemptState.RUNNING
+        self.add(attempt)
+
+    def _try_end(self, attempt: Attempt, state: AttemptState) -> bool:
+        with self._lock:
+            if attempt.state is not AttemptState.RUNNING:
                 return False
-            attempt.over = True
+            attempt.state = state
             return True
 
     def stop_run(self, run_id: str, reason: str, created: int | None = None) -> int:
-        """Tell every node of a run to give up; returns how many there were.
+        """Ask every node of a run to give up; returns how many there were.
 
         Args:
             created: when the run was created, in ms: another one may have its id by now, which is left alone.
@@ -50,14 +66,14 @@ class InFlightAttempts:
             self._stops[run_id] = created, reason
             while len(self._stops) > REMEMBERED_STOPS:
                 self._stops.popitem(last=False)
-            told = [
+            stopped = [
                 attempt
                 for key, attempt in list(self._attempts.items())
                 if key[0] == run_id and created in (None, attempt.claim.run_created)
             ]
-        for attempt in told:
+        for attempt in stopped:
             attempt.request_stop(reason)
-        return len(told)
+        return len(stopped)
 
     def get(self, run_id: str, instance_id: str) -> Attempt | None:
         """The attempt at an instance, if this process holds it."""

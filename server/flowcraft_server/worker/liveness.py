@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 
 _LINUX = sys.platform == "linux"
 

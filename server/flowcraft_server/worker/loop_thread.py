@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 
 from flowcraft_sdk._transport.connector import pool_of
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import SOCKET_TIMEOUT
 from flowcraft_server.worker.forking import end_fork
 from flowcraft_server.worker.liveness import thread_runs

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.worker.code_location import describe_stack
 from flowcraft_server.worker.counters import Counters
 from flowcraft_server.worker.liveness import thread_runs
@@ -128,7 +128,7 @@ class ThreadWatch:
             attempt = turn.attempt
             if not thread_runs(turn.thread):
                 self._replace_dead(turn, attempt)
-            elif attempt is not None and attempt.over and not turn.abandoned:
+            elif attempt is not None and attempt.has_ended and not turn.abandoned:
                 seen[id(turn)] = self._over_since.get(id(turn), now)
                 if now - seen[id(turn)] >= ABANDONED_AFTER and self._running.abandon(turn, attempt):
                     self._abandon(turn, attempt)
@@ -159,7 +159,7 @@ class ThreadWatch:
             self._replace(turn.thread)
             self._counters.threads_replaced += 1
             logger.error("a worker thread died; another one takes its place")
-            if attempt is not None and not attempt.over:
+            if attempt is not None and not attempt.has_ended:
                 self._give_up(attempt, "the thread that ran it died")
         self._running.leave(turn)
 

@@ -14,11 +14,13 @@ from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine import dynamic
-from flowcraft_server.engine.attempts import Attempt, Engine, unpack_result
-from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, SUBFLOW, Done, Outcome, Parked, check_iterations
+from flowcraft_server.engine.attempt import Attempt, AttemptState
+from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, SUBFLOW, check_iterations
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.engine.contexts import BlockingNodeContext
+from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.failures import HandlerNotFound, InvalidNodeInput, NodeTimeout, describe
+from flowcraft_server.engine.outcome import Done, Outcome, Parked, unpack_result
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.subflows import called_by
 from flowcraft_server.observability.current_node import enter_node, leave_node
@@ -201,7 +203,7 @@ class NodeRunner:
             return self.build_failure_call(attempt, error, request)
         for what, size in attempt.large:
             self._tell_large(attempt, what, size)
-        return call if self.held.try_finish(attempt) or attempt.lost_lease else None
+        return call if self.held.try_finish(attempt) or attempt.state is AttemptState.LOST else None
 
     def _tell_large(self, attempt: Attempt, what: str, size: int) -> None:
         """Say of a place that its values are large, once."""
@@ -287,15 +289,13 @@ class NodeRunner:
 
     def _fail_again(self, attempt: Attempt, error: Exception) -> None:
         """Record a failure in place of an outcome that could not be recorded: the node is still held."""
-        attempt.over = False
-        self.held.add(attempt)
+        self.held.reopen(attempt)
         self.commit_later(attempt, lambda: self.build_failure_call(attempt, error, self.request))
 
     def _start_child_anew(self, attempt: Attempt) -> None:
         """The child's blueprint was published anew since this process looked: its inputs are checked against that."""
         self.plans.forget(str(called_by(attempt).blueprint_id))
-        attempt.over = False
-        self.held.add(attempt)
+        self.held.reopen(attempt)
         self.run_and_commit(attempt)
 
     def commit_later(self, attempt: Attempt, make: Callable[[], ScriptCall | None]) -> None:
@@ -353,9 +353,7 @@ class NodeRunner:
 
     def lose_lease(self, attempt: Attempt, why: str) -> None:
         """The node is no longer ours: whatever its handler still does is not waited for, and the store refuses it."""
-        if self.held.try_finish(attempt):
-            attempt.lost_lease = True
-            self.held.remove(attempt)
+        self.held.try_lose(attempt)
         attempt.request_stop(why)
 
     def lose_leases_of_run(self, run_id: str, created: int | None = None) -> None:
@@ -376,7 +374,7 @@ class NodeRunner:
 
     def emit(self, attempt: Attempt, kind: str, rest: bytes) -> None:
         """Queue a progress or custom event of a running node; it goes out before the node's outcome."""
-        if attempt.over:
+        if attempt.has_ended:
             return
         claim = attempt.claim
         attempt.has_emitted = True

@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 
 MOST_AHEAD = 128
 QUICK = 0.001

@@ -13,7 +13,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
 from flowcraft_server.worker.commit_batcher import MOST_OF_A_THREAD, CommitBatcher, GaveUp
@@ -158,7 +158,7 @@ class ThreadLoop:
         # Only now, as destructors of foreign objects are code like a handler's: it may never return, and then this thread
         # is replaced, and another one sends the outcome.
         attempt.leftovers.clear()
-        if call is not None or attempt.over:  # else a coroutine of it runs
+        if call is not None or attempt.has_ended:  # else a coroutine of it runs
             attempt.input = None
         if not quick:
             self._runner.process_state.restore(uses)

@@ -14,7 +14,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.handler import Handler
-from flowcraft_server.engine.attempts import Engine
+from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor

@@ -46,7 +46,7 @@ class LeaseRenewer:
         now = clock()
         watched = False
         for attempt in self._runner.held.all():
-            if attempt.deadline is None or attempt.over:
+            if attempt.deadline is None or attempt.has_ended:
                 continue
             watched = True
             if now >= attempt.deadline:
@@ -82,7 +82,7 @@ class LeaseRenewer:
 
     def _told(self, run_id: str, instance_id: str, what: str) -> None:
         attempt = self._runner.held.get(run_id, instance_id)
-        if attempt is None or attempt.over:
+        if attempt is None or attempt.has_ended:
             return
         if what == "lost":
             logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, instance_id)

@@ -6,7 +6,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
-from flowcraft_server.engine.attempts import Attempt
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.worker.node_runner import NodeRunner
 

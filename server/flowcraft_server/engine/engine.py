@@ -1,19 +1,16 @@
-"""One attempt at one node, from its claim to the script call that records how it ended."""
+"""Turns claims into attempts, and what came of them into the script calls that record it."""
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import CoroutineType
 from typing import Any
 
-from flowcraft_sdk.node import NodeResult
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.bounds import plain_text
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.config.handler import Handler
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
 from flowcraft_server.engine.inputs import context_inputs, input_of, input_reads, resolve_input, stands_in_for
@@ -21,58 +18,6 @@ from flowcraft_server.engine.retry import ExecutionDefaults, delay_ms, is_retrya
 from flowcraft_server.engine.routing import Scope, route
 from flowcraft_server.engine.values import MISSING, NodeValues
 from flowcraft_server.store.link import StoreLink
-
-
-@dataclass(slots=True)
-class Attempt:
-    """A claimed node with everything needed to run it and to record its outcome.
-
-    Attributes:
-        key: run id and instance.
-        stopped: the handler should give up.
-        stop_reason: why: cancel, fail, timeout (the run stops), node-timeout, lost (the lease is another's).
-        over: set once the outcome was handed in; a second outcome is dropped.
-        lost_lease: over because the node became another's; what its handler still returns is sent, refused and counted.
-        deadline: monotonic seconds at which the node has taken too long.
-        has_emitted: it said something while it ran: progress or events.
-        due: seconds after which the node falls due again, once the recorded outcome put it off.
-        large: values that are larger than one is told of, and their bytes.
-        failure: what it failed with.
-        will_retry: it failed, and a further attempt follows.
-        input_json: the input as wire JSON, where it is not made of the claim alone.
-        leftovers: what the handler returned or raised, kept until its outcome is on its way: it may have destructors.
-    """
-
-    claim: Claim
-    key: tuple[str, str]
-    plan: Plan
-    node: PlanNode
-    values: NodeValues
-    handler: Handler | None
-    input: Any
-    params: Mapping[str, Any]
-    timeout: float | None
-    stopped: bool = False
-    stop_reason: str = ""
-    over: bool = False
-    lost_lease: bool = False
-    deadline: float | None = None
-    due: float | None = None
-    has_emitted: bool = False
-    interrupt: Callable[[], None] | None = None
-    large: list[tuple[str, int]] = field(default_factory=list)
-    failure: Failure | None = None
-    will_retry: bool = False
-    input_json: bytes | None = None
-    leftovers: list[Any] = field(default_factory=list)
-
-    def request_stop(self, reason: str) -> None:
-        """Tell the handler to give up; the first reason counts."""
-        if not self.stopped:
-            self.stop_reason = reason
-            self.stopped = True
-            if self.interrupt is not None:
-                self.interrupt()
 
 
 class Engine:
@@ -302,27 +247,6 @@ class Engine:
         for key in attempt.values.deletes:
             context.pop(key, None)
         return context | {key: wire.loads(raw) for key, raw in attempt.values.writes.items()}
-
-
-def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
-    """Output, action and dynamic nodes of what a handler returned.
-
-    Raises:
-        TypeError: the action is not text, or it is a coroutine that was not awaited.
-        SerializationError: the action is no valid UTF-8.
-    """
-    if type(returned) is CoroutineType:
-        returned.close()
-        raise TypeError(
-            "the handler returned a coroutine that was not awaited: declare the handler with `async def` and put `await` before "
-            "the call; or, if it is the handler's own coroutine, a decorator hides it: let the decorator use functools.wraps"
-        )
-    if not isinstance(returned, NodeResult):
-        return returned, None, ()
-    if returned.action is not None and not isinstance(returned.action, str):
-        raise TypeError(f"NodeResult.action must be text or None, got {returned.action!r}")
-    action = None if returned.action is None else plain_text(returned.action, "an action", "action")
-    return returned.output, action, tuple(returned.dynamic_nodes)
 
 
 def _hash(encoded: bytes) -> str:
