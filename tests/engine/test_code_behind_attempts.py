@@ -61,7 +61,7 @@ def test_a_coroutine_that_swallows_its_cancellation_fails_at_its_timeout(environ
     run = env.client.start("f")
     assert failure_of(env, run) == "NodeTimeout"  # while the coroutine is still running
     let_go.set()
-    assert eventually(lambda: not list(env.workers[0]._loop.attempts()))
+    assert eventually(lambda: not list(env.workers[0]._executor.attempts()))
     assert env.client.get_handle(run.run_id).describe(outputs=True).nodes["node"].output is None
 
 
@@ -190,7 +190,7 @@ def test_other_coroutines_run_elsewhere_while_one_holds_up_the_loop(environment:
     let_go.set()
     assert blocked.result(timeout=TIMEOUT) == {"node": "done after all"}
     assert calls.count("blocking") == 1
-    assert eventually(lambda: env.workers[0]._loop.retired == 0)
+    assert eventually(lambda: env.workers[0]._executor.retired == 0)
 
 
 def test_an_attempt_without_code_is_given_up_and_run_again(environment: Make) -> None:
@@ -199,7 +199,7 @@ def test_an_attempt_without_code_is_given_up_and_run_again(environment: Make) ->
     async def vanishes(ctx: AsyncNodeContext) -> str:
         began.append(ctx.fencing_token)
         if len(began) == 1:
-            loop = env.workers[0]._loop._current
+            loop = env.workers[0]._executor._current
             loop.tasks.clear()  # as if a task had gone without a trace
             await asyncio.get_running_loop().create_future()
         return "done"

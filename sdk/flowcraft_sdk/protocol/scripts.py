@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import Argument, ScriptCall, call_of, flat, load
@@ -69,6 +70,19 @@ def signal(
     return call_of("signal", keys, run_id, instance_id, signal_id, action, payload, int(early))
 
 
+class ClaimMode(StrEnum):
+    """Where a worker's next claim comes from, as the scripts take it."""
+
+    QUEUE = "q"
+    """From the node's own successors, then from the queue."""
+
+    SUCCESSOR = "n"
+    """From the node's own successors alone."""
+
+    NONE = "-"
+    """No claim is asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """Which worker asks for work, and in which mode: sent along with every call that may bring the next claim.
@@ -77,13 +91,13 @@ class ClaimRequest:
         worker: id of the worker process.
         lease_ms: how long a claim holds without renewal.
         queues: comma-separated queue names, served in this order.
-        mode: `q` own successors, then the queue; `n` own successors only; `-` no claim.
+        mode: where the next claim comes from.
     """
 
     worker: str
     lease_ms: int
     queues: str
-    mode: str = "q"
+    mode: ClaimMode = ClaimMode.QUEUE
 
 
 def claim(keys: Keys, claim_request: ClaimRequest, count: int = 1) -> ScriptCall:

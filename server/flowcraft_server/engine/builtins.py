@@ -12,7 +12,7 @@ from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, LoopLimitExceeded, NodeTimeout
 from flowcraft_server.engine.outcome import Done, Outcome, Parked
 from flowcraft_server.engine.routing import Scope, context_object
-from flowcraft_server.engine.subflows import child_outcome, start_child
+from flowcraft_server.engine.subflows import SUBFLOW, child_outcome, start_child
 from flowcraft_server.engine.values import MISSING
 
 MAX_ITERATIONS = 10_000
@@ -210,8 +210,6 @@ def expanded(engine: Engine, attempt: Attempt) -> Done:
     raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{attempt.claim.instance_id}"])[0]
     return Done(None if raw is None else wire.loads(raw), attempt.claim.attached[1] or None)
 
-
-SUBFLOW = "subflow"
 
 BUILTINS: Mapping[str, Builtin] = {
     SUBFLOW: _subflow,

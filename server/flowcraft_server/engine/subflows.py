@@ -16,6 +16,9 @@ from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.values import MISSING
 
+SUBFLOW = "subflow"
+"""The built-in kind of node that runs another blueprint."""
+
 
 @dataclass(frozen=True, slots=True)
 class Called:

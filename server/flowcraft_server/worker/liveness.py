@@ -36,19 +36,19 @@ class DescriptorWatch:
     def __init__(self, exhausted: Callable[[str], None]) -> None:
         self._exhausted = exhausted
         self._since: float | None = None
-        self._told = False
+        self._reported = False
 
     def look(self) -> None:
         """Look once."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
-            if error.errno != errno.EMFILE or self._told:
+            if error.errno != errno.EMFILE or self._reported:
                 return
             now = clock()
             self._since = self._since or now
             if now - self._since >= WITHOUT_DESCRIPTORS:
-                self._told = True
+                self._reported = True
                 self._exhausted(
                     "no file descriptor is free: code of a handler opens files or sockets and does not close them"
                 )

@@ -5,9 +5,9 @@ import selectors
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 from loguru import logger
@@ -87,12 +87,21 @@ class _Loop(asyncio.SelectorEventLoop):
         return clock()
 
 
+Execute = Callable[["LoopThread", Attempt], Coroutine[Any, Any, None]]
+
+
+class Submission(NamedTuple):
+    """An attempt that a loop is to run, and what makes the coroutine that runs it, in the loop's thread."""
+
+    attempt: Attempt
+    execute: Execute
+
+
 class LoopThread:
     """The loop and its thread.
 
     Args:
         url: of the Redis that coroutines read their context from.
-        begin: called in the loop's thread for each submitted attempt; returns the task that runs it.
         ended: called when such a task has ended.
         died: called from the loop's thread when the loop cannot be used any more although it was not closed by `close`.
         wrap: what is to run in place of the coroutine of a task that code of an attempt creates.
@@ -106,13 +115,11 @@ class LoopThread:
     def __init__(
         self,
         url: str,
-        begin: Callable[["LoopThread", Attempt], NodeTask],
         ended: Callable[["LoopThread", NodeTask], None],
         died: Callable[["LoopThread"], None],
         wrap: Callable[[Any, Attempt | None], Any],
     ) -> None:
         self._url = url
-        self._begin_attempt = begin
         self._attempt_ended = ended
         self._died = died
         self.selector = CountingSelector()
@@ -121,7 +128,7 @@ class LoopThread:
         self.loop.set_task_factory(self._create_task)
         self.loop.set_exception_handler(_log_loop_error)
         self.tasks: dict[NodeTask, Attempt] = {}
-        self.submitted: deque[Attempt] = deque()
+        self.submitted: deque[Submission] = deque()
         self.retired = False
         self.redis: Any = None
         self._called = False
@@ -137,9 +144,9 @@ class LoopThread:
         self._thread.start()
         self._started.wait()
 
-    def submit(self, attempt: Attempt) -> None:
-        """Have an attempt begun. The attempt stays in `submitted` if the loop is closed."""
-        self.submitted.append(attempt)
+    def submit(self, submission: Submission) -> None:
+        """Have an attempt begun. It stays in `submitted` if the loop is closed."""
+        self.submitted.append(submission)
         if not self._called:  # a call wakes the loop, which takes as long as a coroutine's beginning: one for all
             self._called = True
             self.call(self._begin)
@@ -240,8 +247,10 @@ class LoopThread:
     def _begin(self) -> None:
         self._called = False  # before the last look, so that what comes after that is called for
         while self.submitted and not self.retired:
-            attempt = self.submitted.popleft()
-            task = self._begin_attempt(self, attempt)
+            attempt, execute = self.submitted.popleft()
+            task = NodeTask(execute(self, attempt), loop=self.loop)
+            task.attempt = attempt
+            task.is_handler = True
             self.tasks[task] = attempt
             task.add_done_callback(self._ended)
 

@@ -114,7 +114,7 @@ class ThreadWatch:
         self._limit = limit
         self._exhausted = exhausted
         self._over_since: dict[int, float] = {}
-        self._told = False
+        self._reported = False
 
     def look(self, also_lost: int = 0) -> None:
         """Look once.
@@ -135,8 +135,8 @@ class ThreadWatch:
         self._over_since = seen
         abandoned = [turn for turn in turns if turn.abandoned and turn.attempt is not None and thread_runs(turn.thread)]
         self._counters.threads_abandoned = len(abandoned)
-        if len(abandoned) + also_lost > self._limit and not self._told:
-            self._told = True
+        if len(abandoned) + also_lost > self._limit and not self._reported:
+            self._reported = True
             self._exhausted(
                 f"{len(abandoned)} threads and {also_lost} event loops are lost to code whose nodes are over, "
                 f"more than executor.abandonedThreads ({self._limit})"

@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.engine.attempt import Attempt
 
 MOST_AHEAD = 128
@@ -88,15 +89,20 @@ class PrefetchBuffer:
         idle = self._active - self._running + finishing
         return max(self._ahead, idle) - len(self._waiting) - self._asked
 
-    def claim_mode(self, direct_handoff: bool) -> str:
-        """How a thread that is done with its node asks for another (see `ClaimRequest`), '' if it is not to; `put` ends it.
+    def claim_mode(self, direct_handoff: bool) -> ClaimMode:
+        """How a thread that is done with its node asks for another; `put` ends what is asked for.
 
         Args:
             direct_handoff: another node follows at once. With a full prefetch of quick nodes it is taken all the same, as it
                 comes for the one that went.
         """
-        mode = "q" if self.wanted(finishing=1) > 0 else "n" if direct_handoff and self._pace < QUICK else ""
-        return mode if mode and self.ask(1) else ""
+        if self.wanted(finishing=1) > 0:
+            mode = ClaimMode.QUEUE
+        elif direct_handoff and self._pace < QUICK:
+            mode = ClaimMode.SUCCESSOR
+        else:
+            return ClaimMode.NONE
+        return mode if self.ask(1) else ClaimMode.NONE
 
     def ask(self, count: int) -> bool:
         """Note that claims are on their way; False if none are to be made, because the prefetch is closed."""

@@ -11,15 +11,20 @@ from loguru import logger
 from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import ClaimRequest
+from flowcraft_sdk.protocol.scripts import ClaimMode, ClaimRequest
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
+from flowcraft_server.worker.attempt_control import AttemptControl
+from flowcraft_server.worker.claimed_nodes import ClaimedNodes
 from flowcraft_server.worker.commit_batcher import MOST_OF_A_THREAD, CommitBatcher, GaveUp
 from flowcraft_server.worker.lost_threads import RunningFunctions, Turn
 from flowcraft_server.worker.node_runner import NodeRunner
+from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
+from flowcraft_server.worker.process_state import ProcessState
 from flowcraft_server.worker.wake_ups import TASK, WakeUps, tell_foreign
 
 SLICE_SECONDS = 0.25
@@ -39,26 +44,38 @@ class ThreadLoop:
     def __init__(
         self,
         runner: NodeRunner,
+        recorder: OutcomeRecorder,
+        control: AttemptControl,
+        claimed_nodes: ClaimedNodes,
+        process_state: ProcessState,
         prefetch: PrefetchBuffer,
         commit_batcher: CommitBatcher,
-        loop: AsyncExecutor,
+        executor: AsyncExecutor,
         link: StoreLink,
+        keys: Keys,
+        queue: str,
         draining: threading.Event,
         stopping: threading.Event,
         running: RunningFunctions,
         wake_ups: WakeUps,
     ) -> None:
         self._runner = runner
+        self._recorder = recorder
+        self._control = control
+        self._claimed_nodes = claimed_nodes
+        self._process_state = process_state
         self._prefetch = prefetch
         self._commit_batcher = commit_batcher
         self._running = running
         self._wake_ups = wake_ups
-        self._event_loop = loop
+        self._executor = executor
         self._link = link
+        self._keys = keys
+        self._queue = queue
         self._draining = draining
         self._stopping = stopping
         self._ready = 0
-        self._said = ""
+        self._last_warning = ""
 
     def run(self) -> None:
         """Work until nothing is ready, a stop is asked for or the slice is over; then back to Huey."""
@@ -130,29 +147,30 @@ class ThreadLoop:
             self._flush()  # nothing finished waits behind a node that may be slow
         self._prefetch.beginning(uses)
         self._prefetch.leave_unattended(len(self._commit_batcher.finished))
-        asked = ""
+        mode = ClaimMode.NONE
 
-        def request() -> ClaimRequest:
-            nonlocal asked
-            # Of what has said something another thread handles the reply; this one may be gone when it brings a node.
-            if not (asked or attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
-                asked = self._prefetch.claim_mode(attempt.node.direct_handoff)
-            return self._runner.request(asked or "-")
+        def next_claim() -> ClaimRequest:
+            nonlocal mode
+            # Of what has emitted events another thread handles the reply; this one may be gone when it brings a node.
+            if mode is ClaimMode.NONE and not (attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
+                mode = self._prefetch.claim_mode(attempt.node.direct_handoff)
+            return self._claimed_nodes.request(mode)
 
         begin = time.perf_counter()
         turn.attempt = attempt
         call = None
         try:
-            call = self._runner.run(attempt, request)
+            call = self._runner.run(attempt, next_claim)
         except BaseException:
             logger.exception("run {} node {}: no outcome could be made", *attempt.key)
-            self._runner.give_up(attempt, "no outcome could be made")
+            self._control.give_up(attempt, "no outcome could be made")
         seconds = time.perf_counter() - begin
-        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.MODE] != asked):
+        asked = mode is not ClaimMode.NONE
+        if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.MODE] != mode):
             self._prefetch.put([], 1)
-            asked = ""
+            asked = False
         if call is not None:
-            # What has said something goes the way of what it said, which must be there first.
+            # An outcome follows the attempt's events on their lane, as they must be there first.
             send = self._commit_batcher.put if attempt.has_emitted else self._commit_batcher.add
             send(call, self._reply_handler(attempt, call, turn if asked else None), attempt)
         # Only now, as destructors of foreign objects are code like a handler's: it may never return, and then this thread
@@ -161,20 +179,20 @@ class ThreadLoop:
         if call is not None or attempt.has_ended:  # else a coroutine of it runs
             attempt.input = None
         if not quick:
-            self._runner.process_state.restore(uses)
+            self._process_state.restore(uses)
         if self._running.finish(turn):
             self._prefetch.took(uses, seconds)
 
     def _reply_handler(self, attempt: Attempt, call: ScriptCall, turn: Turn | None) -> Callable[[Any], None]:
-        """What is done with the reply to a finished node's call; with a `turn`, it was to bring a next node."""
+        """Handles the reply to a finished node's call; with a `turn`, it was to bring a next node."""
 
         def on_reply(reply: Any) -> None:
             following = None
             try:
-                following = self._runner.on_reply(attempt, call, reply)
+                following = self._recorder.on_reply(attempt, call, reply)
             finally:
-                if turn is not None:
-                    self._put([] if following is None else [following], 1)
+                if turn is not None or following is not None:
+                    self._put([] if following is None else [following], 0 if turn is None else 1)
             if turn is not None and isinstance(reply, list) and len(reply) > 3:
                 self._ready = turn.ready = int(reply[3])
 
@@ -183,20 +201,20 @@ class ThreadLoop:
     def _flush(self) -> None:
         """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""
         more = min(self._prefetch.wanted(), self._ready)
-        if more > 0 and self._event_loop.has_room(0.0) and self._prefetch.ask(more):
+        if more > 0 and self._executor.has_room(0.0) and self._prefetch.ask(more):
             self._ready = 0
-            call = scripts.claim(self._runner.engine.keys, self._runner.request(), more)
-            self._commit_batcher.add(call, lambda reply: self._stocked(reply, more))
+            call = scripts.claim(self._keys, self._claimed_nodes.request(), more)
+            self._commit_batcher.add(call, lambda reply: self._stock(reply, more))
         self._prefetch.share()
-        self._runner.process_state.restore_now_and_then()
+        self._process_state.restore_now_and_then()
         self._commit_batcher.flush()
 
-    def _stocked(self, reply: Any, asked: int) -> None:
+    def _stock(self, reply: Any, asked: int) -> None:
         """Stock what a claim brought."""
         attempts: list[Attempt] = []
         try:
             claims = reply if isinstance(reply, list) else []
-            attempts = [attempt for claim in claims if (attempt := self._runner.receive(claim)) is not None]
+            attempts = [attempt for claim in claims if (attempt := self._claimed_nodes.open(claim)) is not None]
         finally:
             self._put(attempts, asked)
 
@@ -204,38 +222,37 @@ class ThreadLoop:
         """Stock what claims have brought; what comes after the worker was told to stop is handed back."""
         if not self._prefetch.put(attempts, asked):
             for attempt in attempts:
-                self._runner.hand_back(attempt)
+                self._control.hand_back(attempt)
             self._prefetch.put([], asked)
 
     def _claim(self, wanted: int) -> bool:
         """Claim nodes from the queue; False when there is none."""
-        while not self._event_loop.has_room(0.5):
+        while not self._executor.has_room(0.5):
             if self._draining.is_set():
                 return False
         if not self._prefetch.ask(wanted):
             return False
         reply: Any = None
         try:
-            reply = self._link.call(scripts.claim(self._runner.engine.keys, self._runner.request(), wanted))
-            self._said = ""
+            reply = self._link.call(scripts.claim(self._keys, self._claimed_nodes.request(), wanted))
+            self._last_warning = ""
         except redis.exceptions.ResponseError as error:
             condition = condition_of(error)
             self._warn(f"Redis refuses a claim: {error if condition is None else condition.advice}")
             self._stopping.wait(0.5)
         finally:
-            self._stocked(reply, wanted)
+            self._stock(reply, wanted)
         found = len(reply or ())
         self._ready = 1 if found == wanted else 0
         return found > 0
 
     def _warn(self, what: str) -> None:
-        """Say what is wrong, once until it is mended."""
-        if what != self._said:
-            self._said = what
+        """Log what is wrong, once until it changes."""
+        if what != self._last_warning:
+            self._last_warning = what
             logger.warning("{}; trying again", what)
 
     def _leave_token(self) -> None:
         """The slice is over, the work perhaps not: a wake-up for any free thread, this one included."""
-        queue = self._runner.settings.queues[0]
         token = b'["slice","flowcraft.work",["","",0]]'
-        self._link.call_once(lambda: self._link.redis.lpush(self._runner.engine.keys.wake(queue), token))
+        self._link.call_once(lambda: self._link.redis.lpush(self._keys.wake(self._queue), token))

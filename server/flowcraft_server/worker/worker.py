@@ -16,8 +16,10 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
+from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.background.lease_renewer import LeaseRenewer
 from flowcraft_server.worker.background.periodic import Periodic
 from flowcraft_server.worker.background.prefetch_watchdog import PrefetchWatchdog
@@ -25,15 +27,22 @@ from flowcraft_server.worker.background.retention import RetentionCleaner
 from flowcraft_server.worker.background.stop_listener import StopListener
 from flowcraft_server.worker.background.suspects import SuspectRunner
 from flowcraft_server.worker.background.sweeper import Sweeper
+from flowcraft_server.worker.claimed_nodes import ClaimedNodes
 from flowcraft_server.worker.commit_batcher import CommitBatcher
+from flowcraft_server.worker.coroutine_runner import CoroutineRunner
 from flowcraft_server.worker.counters import Counters
+from flowcraft_server.worker.dispatcher import Dispatcher
 from flowcraft_server.worker.execution_record import ExecutionRecord
+from flowcraft_server.worker.handler_contexts import HandlerContexts
 from flowcraft_server.worker.huey_app import build_consumer
 from flowcraft_server.worker.in_flight import InFlightAttempts
 from flowcraft_server.worker.liveness import DescriptorWatch, Liveness
 from flowcraft_server.worker.lost_threads import RunningFunctions, ThreadWatch, Turn
 from flowcraft_server.worker.node_runner import NodeRunner
+from flowcraft_server.worker.outcome_calls import OutcomeCalls
+from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
+from flowcraft_server.worker.process_state import ProcessState
 from flowcraft_server.worker.settings import WorkerSettings
 from flowcraft_server.worker.thread_loop import ThreadLoop
 from flowcraft_server.worker.wake_ups import WakeUps
@@ -76,81 +85,86 @@ class Worker:
         self.settings = settings or WorkerSettings()
         self.counters = Counters()
         self._replace_process = replace_process
+        self._executing = executing
         self.keys = Keys(namespace)
         self._draining = threading.Event()
         self._stopping = threading.Event()
-        self._link = StoreLink(url)
-        self.held = InFlightAttempts()
-        self._commit_batcher = CommitBatcher(self._link, self._stopping)
+        self._gave_up = False
+        settings, keys, draining, stopping = self.settings, self.keys, self._draining, self._stopping
+        self._link = link = StoreLink(url)
         engine = Engine(
-            self._link,
-            self.keys,
-            defaults=self.settings.defaults,
-            max_value=self.settings.max_value,
-            inline_value=self.settings.inline_value,
-            max_depth=self.settings.max_depth,
-            max_nodes=self.settings.max_nodes,
+            link,
+            keys,
+            defaults=settings.defaults,
+            max_value=settings.max_value,
+            inline_value=settings.inline_value,
+            max_depth=settings.max_depth,
+            max_nodes=settings.max_nodes,
         )
-        plans = PlanCache(self._link, self.keys)
-        self.runner = NodeRunner(engine, plans, handlers, self.held, self._commit_batcher, self.settings, models)
-        self.runner.executing = executing
-        self._loop = AsyncExecutor(self.runner, url, self._draining, self.counters)
-        self.runner.bridge = self._loop
+        plans = PlanCache(link, keys)
+
+        # From a claim to the recorded outcome: each part knows those above it.
+        self.held = held = InFlightAttempts()
+        redactor = Redactor(settings.secrets)
+        self._sweeper = Sweeper(link, keys, settings)
+        self._sweeper_thread = Periodic("sweeper", self._sweeper.step, stopping)
+        self._commit_batcher = CommitBatcher(link, stopping)
+        claimed_nodes = ClaimedNodes(engine, plans, handlers, held, settings)
+        calls = OutcomeCalls(engine, held, settings.inline_value, redactor)
+        recorder = OutcomeRecorder(
+            calls, claimed_nodes, plans, held, self._commit_batcher, settings, self._wake_sweeper
+        )
+        self._control = control = AttemptControl(held, calls, recorder, claimed_nodes)
+        contexts = HandlerContexts(engine, self._commit_batcher, models, redactor)
+        self._executor = AsyncExecutor(control, contexts, settings, url, self.counters, executing)
+        process_state = ProcessState(active=settings.owns_process)
+        coroutines = CoroutineRunner(
+            self._executor, engine, handlers, contexts, calls, recorder, control, claimed_nodes, process_state, draining,
+            executing,
+        )  # fmt: skip
+        dispatcher = Dispatcher(engine, plans, handlers, contexts, calls, settings, executing)
+        runner = NodeRunner(dispatcher, coroutines, calls, recorder, claimed_nodes)
+
+        # The threads that run nodes.
         self._prefetch = PrefetchBuffer()
         running = RunningFunctions()
-        self.liveness = Liveness(
-            self.held.all,
-            (
-                running.attempts,
-                self._loop.attempts,
-                self._prefetch.attempts,
-                self._commit_batcher.attempts,
-                self.runner.direct,
-            ),
-        )
-        renewer = LeaseRenewer(
-            self._link, self.runner, self.keys, self.settings, self.liveness, self.counters, self._announce
-        )
-        listener = StopListener(url, self.runner, self.keys, self._stopping)
-        sweeper = Sweeper(self._link, self.keys, self.settings)
-        cleaner = RetentionCleaner(self._link, self.keys, self.settings.retention)
-        self._threads = {
-            "lease renewer": Periodic("lease renewer", renewer.step, self._stopping),
-            "stop listener": Periodic("stop listener", listener.step, self._stopping),
-            "sweeper": Periodic("sweeper", sweeper.step, self._stopping),
-            "cleaner": Periodic("cleaner", cleaner.step, self._stopping),
-        }
-        self._sweeper = sweeper
-        self.runner.poke_sweeper = self._poke_sweeper
-        self._thread_watch = ThreadWatch(
-            running,
-            self.counters,
-            self._lose_thread,
-            lambda thread: self._consumer.replace(thread),
-            self.runner.give_up,
-            self.settings.abandoned_threads,
-            self._exhausted,
-        )
-        self._gave_up = False
-        self._descriptor_watch = DescriptorWatch(self._exhausted)
-        if self.settings.suspects != "elsewhere":
-            suspects = SuspectRunner(self._link, self.runner, self._draining)
-            self._threads["suspects"] = Periodic("suspects", suspects.step, self._stopping)
-        self._threads["thread watch"] = Periodic("thread watch", self._watch, self._stopping)
-        self._prefetch_watchdog = PrefetchWatchdog(self.runner, self._prefetch, self._commit_batcher, self._stopping)
-        wake_ups = WakeUps(self._link, [self.keys.wake(queue) for queue in self.settings.queues])
-        work = ThreadLoop(
-            self.runner, self._prefetch, self._commit_batcher, self._loop, self._link, self._draining, self._stopping, running,
-            wake_ups,
+        wake_ups = WakeUps(link, [keys.wake(queue) for queue in settings.queues])
+        thread_loop = ThreadLoop(
+            runner, recorder, control, claimed_nodes, process_state, self._prefetch, self._commit_batcher, self._executor, link,
+            keys, settings.queues[0], draining, stopping, running, wake_ups,
         )  # fmt: skip
-        self._consumer = build_consumer(wake_ups, self.settings.threads, work.run)
+        self._consumer = build_consumer(wake_ups, settings.threads, thread_loop.run)
+
+        # The threads beside them.
+        places = (
+            running.attempts, self._executor.attempts, self._prefetch.attempts, self._commit_batcher.attempts, runner.direct,
+        )  # fmt: skip
+        self.liveness = Liveness(held.all, places)
+        self._descriptor_watch = DescriptorWatch(self._exhausted)
+        self._thread_watch = ThreadWatch(
+            running, self.counters, self._lose_thread, self._consumer.replace, control.give_up, settings.abandoned_threads,
+            self._exhausted,
+        )  # fmt: skip
+        self._prefetch_watchdog = PrefetchWatchdog(control, self._prefetch, self._commit_batcher, stopping)
+        steps = {
+            "lease renewer": LeaseRenewer(
+                link, control, keys, settings, self.liveness, self.counters, self._announce
+            ).step,
+            "stop listener": StopListener(url, control, keys, stopping, self._wake_sweeper).step,
+            "cleaner": RetentionCleaner(link, keys, settings.retention).step,
+            "thread watch": self._watch,
+        }
+        if settings.suspects != "elsewhere":
+            steps["suspects"] = SuspectRunner(link, keys, runner, claimed_nodes, held, draining).step
+        self._threads = {name: Periodic(name, step, stopping) for name, step in steps.items()}
+        self._threads["sweeper"] = self._sweeper_thread
 
     def start(self) -> None:
         """Begin to claim nodes. Redis must answer."""
         self._link.load_scripts()
         self._link.read_with_retry(self._announce)
         self._commit_batcher.start()
-        self._loop.start()
+        self._executor.start()
         for thread in self._threads.values():
             thread.start()
         self._prefetch_watchdog.start()
@@ -170,8 +184,8 @@ class Worker:
 
     def _watch(self) -> float:
         """Look after threads and event loops; returns the pause in seconds."""
-        if self.runner.executing is not None:
-            self.runner.executing.heartbeat()
+        if self._executing is not None:
+            self._executing.heartbeat()
         self._descriptor_watch.look()
         if (
             self._threads["lease renewer"].failing_for(clock()) > LEASES_OF_ERRORS * self.settings.lease
@@ -181,8 +195,8 @@ class Worker:
             self._exhausted(
                 "no lease is renewed, for errors of this process: code of a handler may have changed its modules"
             )
-        self._thread_watch.look(self._loop.retired)
-        self._loop.look()
+        self._thread_watch.look(self._executor.retired)
+        self._executor.look()
         if self._draining.is_set():
             return WATCH_PAUSE
         if self.settings.suspects != "only":
@@ -214,7 +228,7 @@ class Worker:
         self._stopping.set()
         if self.settings.suspects != "only":
             self._consumer.end(0.5)
-        self._loop.close(3.0)
+        self._executor.close(3.0)
         self.wake()
         for thread in self._threads.values():
             thread.join(2.0)
@@ -234,7 +248,7 @@ class Worker:
         self._draining.set()
         self._consumer.stop_flag.set()
         for attempt in self._prefetch.close():
-            self.runner.hand_back(attempt)
+            self._control.hand_back(attempt)
 
     def _exhausted(self, why: str) -> None:
         """Have the process replaced, for it is worn out; first what it runs may finish for a while."""
@@ -267,9 +281,10 @@ class Worker:
             logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.instance_id)
             self._commit_batcher.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
 
-    def _poke_sweeper(self, seconds: float) -> None:
+    def _wake_sweeper(self, seconds: float) -> None:
+        """Have the sweeper look at what falls due in so many seconds."""
         self._sweeper.expect(seconds)
-        self._threads["sweeper"].wake()
+        self._sweeper_thread.wake()
 
     def _announce(self) -> None:
         worker = self.settings.worker_id

@@ -9,9 +9,9 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.counters import Counters
 from flowcraft_server.worker.liveness import Liveness
-from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.settings import WorkerSettings
 
 RENEWED_AT_ONCE = 200
@@ -24,7 +24,7 @@ class LeaseRenewer:
     def __init__(
         self,
         link: StoreLink,
-        runner: NodeRunner,
+        control: AttemptControl,
         keys: Keys,
         settings: WorkerSettings,
         liveness: Liveness,
@@ -32,7 +32,7 @@ class LeaseRenewer:
         announce: Callable[[], object],
     ) -> None:
         self._link = link
-        self._runner = runner
+        self._control = control
         self._keys = keys
         self._settings = settings
         self._liveness = liveness
@@ -45,12 +45,12 @@ class LeaseRenewer:
         """Fail what is past its time-out, renew what is due; returns the pause in seconds."""
         now = clock()
         watched = False
-        for attempt in self._runner.held.all():
+        for attempt in self._control.held.all():
             if attempt.deadline is None or attempt.has_ended:
                 continue
             watched = True
             if now >= attempt.deadline:
-                self._runner.timed_out(attempt)
+                self._control.time_out(attempt)
         if now >= self._next_renewal:
             self._renew()
             self._next_renewal = now + self._settings.heartbeat
@@ -60,17 +60,17 @@ class LeaseRenewer:
     def _renew(self) -> None:
         for attempt in self._liveness.lost():
             self._counters.attempts_given_up += 1
-            self._runner.held.remove(attempt)
-            self._runner.give_up(attempt, "no code runs for it any more")
-        held = [(a.claim.run_id, a.claim.instance_id, a.claim.fencing_token) for a in self._runner.held.all()]
+            self._control.held.remove(attempt)
+            self._control.give_up(attempt, "no code runs for it any more")
+        held = [(a.claim.run_id, a.claim.instance_id, a.claim.fencing_token) for a in self._control.held.all()]
         for first in range(0, max(1, len(held)), RENEWED_AT_ONCE):
             part = held[first : first + RENEWED_AT_ONCE]
             call = scripts.renew(
                 self._keys, worker=self._settings.worker_id, lease_ms=self._settings.lease_ms, held=part
             )
-            told = [item.decode() for item in self._link.call(call)]
-            for run_id, instance_id, what in zip(told[::3], told[1::3], told[2::3], strict=True):
-                self._told(run_id, instance_id, what)
+            stops = [item.decode() for item in self._link.call(call)]
+            for run_id, instance_id, what in zip(stops[::3], stops[1::3], stops[2::3], strict=True):
+                self._stop(run_id, instance_id, what)
         counted: dict[Any, Any] = dict(self._counters.fields())
         worker = self._keys.worker(self._settings.worker_id)
         if not self._link.call_once(lambda: self._link.redis.hexists(worker, "pid")):  # Redis was emptied
@@ -80,11 +80,11 @@ class LeaseRenewer:
             self._link.call_once(lambda: self._link.redis.hset(worker, mapping=counted))
             self._counted = counted
 
-    def _told(self, run_id: str, instance_id: str, what: str) -> None:
-        attempt = self._runner.held.get(run_id, instance_id)
+    def _stop(self, run_id: str, instance_id: str, what: str) -> None:
+        attempt = self._control.held.get(run_id, instance_id)
         if attempt is None or attempt.has_ended:
             return
         if what == "lost":
             logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, instance_id)
-            self._runner.lose_lease(attempt, "lost")
+            self._control.lose_lease(attempt, "lost")
         attempt.request_stop("the run stops")

@@ -4,9 +4,9 @@ import threading
 
 from loguru import logger
 
+from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.commit_batcher import CommitBatcher
 from flowcraft_server.worker.liveness import thread_runs
-from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.prefetch import STUCK, PrefetchBuffer
 
 LOOK_ANYWAY = 1.0
@@ -17,9 +17,13 @@ class PrefetchWatchdog:
     """A thread that sees to it that nothing waits behind a slow node: neither a claimed one nor a finished one."""
 
     def __init__(
-        self, runner: NodeRunner, prefetch: PrefetchBuffer, commit_batcher: CommitBatcher, stopping: threading.Event
+        self,
+        control: AttemptControl,
+        prefetch: PrefetchBuffer,
+        commit_batcher: CommitBatcher,
+        stopping: threading.Event,
     ) -> None:
-        self._runner = runner
+        self._control = control
         self._prefetch = prefetch
         self._commit_batcher = commit_batcher
         self._stopping = stopping
@@ -51,4 +55,4 @@ class PrefetchWatchdog:
         if self._commit_batcher.finished:
             self._commit_batcher.wake()
         for attempt in self._prefetch.stuck():
-            self._runner.hand_back(attempt)
+            self._control.hand_back(attempt)

@@ -1,21 +1,30 @@
 """Notifications of runs that stop."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.store.link import connect
-from flowcraft_server.worker.node_runner import NodeRunner
+from flowcraft_server.worker.attempt_control import AttemptControl
 
 
 class StopListener:
-    """Hears which runs stop, over one connection, and tells their nodes here."""
+    """Receives which runs stop, over one connection, and asks their nodes here to give up."""
 
-    def __init__(self, url: str, runner: NodeRunner, keys: Keys, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        url: str,
+        control: AttemptControl,
+        keys: Keys,
+        stopping: threading.Event,
+        wake_sweeper: Callable[[float], None],
+    ) -> None:
         self._redis = connect(url)
-        self._runner = runner
+        self._control = control
         self._keys = keys
         self._stopping = stopping
+        self._wake_sweeper = wake_sweeper
 
     def step(self) -> float:
         """Subscribe until the connection breaks or the process stops."""
@@ -28,9 +37,9 @@ class StopListener:
                     run_id, why, *rest = message["data"].decode().split("|")
                     created = int(rest[0]) if rest else None
                     if why == "goes-on":
-                        self._runner.poke_sweeper(0.0)
+                        self._wake_sweeper(0.0)
                     elif why == "over":
-                        self._runner.lose_leases_of_run(run_id, created)
+                        self._control.lose_leases_of_run(run_id, created)
                     else:
-                        self._runner.held.stop_run(run_id, why, created)
+                        self._control.held.stop_run(run_id, why, created)
         return 0.0

@@ -5,9 +5,12 @@ import threading
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.scripts import ClaimRequest
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.claimed_nodes import ClaimedNodes
+from flowcraft_server.worker.in_flight import InFlightAttempts
 from flowcraft_server.worker.node_runner import NodeRunner
 
 IDLE_PAUSE = 0.1
@@ -23,21 +26,30 @@ class SuspectRunner:
         draining: set when nothing more is to be claimed.
     """
 
-    def __init__(self, link: StoreLink, runner: NodeRunner, draining: threading.Event) -> None:
+    def __init__(
+        self,
+        link: StoreLink,
+        keys: Keys,
+        runner: NodeRunner,
+        claimed_nodes: ClaimedNodes,
+        held: InFlightAttempts,
+        draining: threading.Event,
+    ) -> None:
         self._link = link
+        self._keys = keys
         self._runner = runner
+        self._claimed_nodes = claimed_nodes
+        self._held = held
         self._draining = draining
-        settings = runner.settings
-        self._seat = ClaimRequest(settings.worker_id, settings.lease_ms, ",".join(settings.queues))
 
     def step(self) -> float:
         """Claim a group if there is one and nothing else is held; returns the pause in seconds."""
         if self._draining.is_set():
             return IDLE_PAUSE
-        if len(self._runner.held):
+        if len(self._held):
             return BUSY_PAUSE
-        reply = self._link.call(scripts.claim_suspects(self._runner.engine.keys, self._seat))
-        attempts = [attempt for claim in reply if (attempt := self._runner.receive(claim)) is not None]
+        reply = self._link.call(scripts.claim_suspects(self._keys, self._claimed_nodes.request(ClaimMode.QUEUE)))
+        attempts = [attempt for claim in reply if (attempt := self._claimed_nodes.open(claim)) is not None]
         for attempt in attempts:
             logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
                 "a worker was lost while it ran this node; it is run {}",
@@ -49,7 +61,7 @@ class SuspectRunner:
 
     def _run(self, attempt: Attempt) -> None:
         if attempt.handler is None or attempt.handler.is_async:
-            self._runner.run_and_commit(attempt)
+            self._runner.run_and_record(attempt)
             return
         name = f"suspect-{attempt.claim.instance_id}"
-        threading.Thread(target=self._runner.run_and_commit, args=(attempt,), name=name, daemon=True).start()
+        threading.Thread(target=self._runner.run_and_record, args=(attempt,), name=name, daemon=True).start()
