@@ -15,6 +15,8 @@ from flowcraft_server.store.link import StoreLink
 from flowcraft_server.worker.execution_record import SilenceWatch, create_record, read_record
 from flowcraft_server.worker.settings import new_worker_id
 
+from .child_processes import StopSignals, have_ended_well
+
 MOST_PROCESSES = 2
 LOOK_PAUSE = 0.5
 """Seconds between two looks for suspects."""
@@ -60,7 +62,7 @@ class _Child:
 
 
 class IsolationProcesses:
-    """Starts, replaces and ends them.
+    """A component that starts, replaces and ends them.
 
     Args:
         url: of Redis.
@@ -92,9 +94,13 @@ class IsolationProcesses:
         self._pipe, self._held_open = os.pipe()
         self._next_look = 0.0
         self._last_seen = 0.0
+        self._stop_signals = StopSignals()
 
-    def tick(self) -> None:
-        """Look after them. To be called often, from the thread that lives as long as this process does."""
+    def start(self) -> None:
+        """Nothing is started before there are suspects."""
+
+    def health(self) -> Sequence[str]:
+        """Start processes while there are suspects, replace those that died of one. It logs that by itself."""
         try:
             for child in list(self._children):
                 if child.process.poll() is not None:
@@ -110,23 +116,26 @@ class IsolationProcesses:
                 self._look(now)
         except Exception as error:  # what is served must not end for it; their leases run out in any case
             logger.debug("suspects cannot be looked after: {}", error)
+        return ()
 
-    def end(self) -> None:
-        """Let them finish or hand back what they run, and end them."""
+    def drain(self, deadline: float) -> bool:
+        """Ask the processes to finish what they run; past the deadline, to hand it back. See `Component`."""
+        return self._stop_signals.request_drain(self._processes(), deadline)
+
+    def stop(self) -> bool:
+        """End the processes, and kill those that do not end; returns whether each of them had finished what it ran."""
+        processes = self._processes()
+        self._stop_signals.end(processes, STOP_SECONDS)
         for child in self._children:
-            if child.process.poll() is None:
-                child.process.send_signal(signal.SIGTERM)
-        for child in self._children:
-            try:
-                child.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
             os.close(child.record)
         self._children.clear()
         os.close(self._pipe)
         os.close(self._held_open)
         self._link.close()
+        return have_ended_well(processes)
+
+    def _processes(self) -> list[subprocess.Popen[bytes]]:
+        return [child.process for child in self._children]
 
     def _look(self, now: float) -> None:
         suspects = sum(int(self._link.redis.zcard(self._keys.suspects(queue))) for queue in self._queues)

@@ -1,7 +1,7 @@
 """Starts a deployment on a Redis: checks it, publishes the blueprints, runs the workers until a stop is asked for."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -17,7 +17,7 @@ from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.worker.lost_threads import end_this_process
 
-from .gc_tuning import collect_less_often
+from .components import Component, serve
 from .isolation import IsolationProcesses, give_up_worker
 from .namespace_peers import (
     NamespacePeers,
@@ -42,7 +42,7 @@ from .redis_checks import (
 )
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
-from .worker import build_worker, serve
+from .worker import build_worker
 
 URL_VARIABLE = "FLOWCRAFT__REDIS__URL"
 LEASES_OF_SILENCE = 3
@@ -183,47 +183,37 @@ class Deployment:
             pipe.exists(keys.plan(plans[name]))
         return {name: plans[name] for name, there in zip(names, pipe.execute(), strict=True) if there}
 
-    def work(self, stop: StopRequests, tick: Callable[[], None]) -> bool:
-        """Run workers until a stop is asked for; returns whether all that ran could finish.
-
-        Args:
-            tick: called every second or so.
+    def build_workers(self) -> list[Component]:
+        """The components that run nodes: a worker in this process, or processes with one each, and what runs suspects apart.
 
         Raises:
             LLMSettingsError: the language models cannot be set up.
         """
         executor = self.settings.executor
         count = executor.workers if executor.worker_type == "process" else executor.processes
-        if self.supervised:
-            return self._serve_worker(stop, tick)
+        worker = self._build_worker() if self.supervised or (executor.worker_type != "process" and count == 1) else None
+        if worker is not None and self.supervised:
+            return [worker]
         keys = Keys(self.settings.name)
         command, environ = self._child_command(), self._child_environ(os.environ)
         max_silence = max(LEASES_OF_SILENCE * executor.lease, LEAST_SILENCE)
         isolation = IsolationProcesses(
             self.url, keys, executor.queues, executor.max_crashes, [*command, "--isolated"], environ, max_silence
         )
+        if worker is not None:
+            return [isolation, worker]
+        link = StoreLink(self.url)
+        supervisor = Supervisor(
+            command,
+            count,
+            environ,
+            lambda worker, record: give_up_worker(link, keys, worker, executor.max_crashes, record),
+            max_silence,
+        )
+        return [isolation, supervisor]
 
-        def look_after_all() -> None:
-            isolation.tick()
-            tick()
-
-        try:
-            if executor.worker_type == "process" or count > 1:
-                link = StoreLink(self.url)
-                supervisor = Supervisor(
-                    command,
-                    count,
-                    environ,
-                    lambda worker, record: give_up_worker(link, keys, worker, executor.max_crashes, record),
-                    max_silence,
-                )
-                return supervisor.serve(stop, executor.drain_timeout, look_after_all)
-            return self._serve_worker(stop, look_after_all)
-        finally:
-            isolation.end()
-
-    def _serve_worker(self, stop: StopRequests, tick: Callable[[], None]) -> bool:
-        worker, models = build_worker(
+    def _build_worker(self) -> Component:
+        return build_worker(
             self.url,
             self.settings,
             self.loaded.handlers,
@@ -236,12 +226,6 @@ class Deployment:
             secrets=self.loaded.secrets,
             deployment=self.id,
         )
-        models.warn()
-        collect_less_often()
-        try:
-            return serve(worker, stop, self.settings.executor.drain_timeout, tick)
-        finally:
-            models.close()
 
     def _child_command(self) -> list[str]:
         arguments = [
@@ -267,6 +251,34 @@ class Deployment:
         return {**inherited, URL_VARIABLE: self.url}
 
 
+class KeptStore:
+    """The embedded store as a component: it is started again should it die. The server that started it also stops it."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+
+    def start(self) -> None:
+        """It runs by now."""
+
+    def health(self) -> Sequence[str]:
+        """Start it again if it has died.
+
+        Raises:
+            StoreError: it does not start again.
+        """
+        if self._store.ensure_running():
+            return ["the embedded store had died; it was started again with all that it had answered"]
+        return ()
+
+    def drain(self, deadline: float) -> bool:
+        """It is needed until the workers have stopped. See `Component`."""
+        return True
+
+    def stop(self) -> bool:
+        """Nothing: others of this process still use it."""
+        return True
+
+
 def run_deployment(
     deployment: Deployment,
     stop: StopRequests,
@@ -289,31 +301,30 @@ def run_deployment(
         LLMSettingsError: the language models cannot be set up.
         StoreError: the embedded store died and does not start again.
     """
-
-    def look_after_store() -> None:
-        if store is not None and store.ensure_running():
-            logger.warning("the embedded store had died; it was started again with all that it had answered")
-        if publish:
-            kept.tick()
-
     settings = deployment.settings
     client = deployment.open_redis(stop, lenient=lenient)
     keys = Keys(settings.name)
     published = deployment.publish(client) if publish else Published({}, deployment.peers(client))
-    kept = KeptPublished(
-        client, keys, published.hashes, lambda: deployment.publish(client), settings.executor.heartbeat, deployment.id
-    )
+    components: list[Component] = []
+    if store is not None:
+        components.append(KeptStore(store))
+    if publish:
+        pause = settings.executor.heartbeat
+        components.append(
+            KeptPublished(client, keys, published.hashes, lambda: deployment.publish(client), pause, deployment.id)
+        )
+    components += deployment.build_workers()
     started(published)
-    _tell_start(deployment, published)
+    _log_start(deployment, published)
     try:
-        finished = deployment.work(stop, look_after_store)
+        finished = serve(components, stop, settings.executor.drain_timeout)
     finally:
         client.close()
     logger.info("stopped{}", "" if finished else "; what had not finished was handed back")
     return finished
 
 
-def _tell_start(deployment: Deployment, published: Published) -> None:
+def _log_start(deployment: Deployment, published: Published) -> None:
     """Say what is served, where, what publishing it changed, and which others serve the name. A supervised worker says less."""
     settings = deployment.settings
     queues = ", ".join(settings.executor.queues)

@@ -1,6 +1,6 @@
 """What a deployment keeps published in Redis: published again when it is no longer there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -13,7 +13,7 @@ from .namespace_peers import file_of, read_published
 
 
 class KeptPublished:
-    """Looks now and then whether what was published is still there, and has it published again if not.
+    """A component that looks now and then whether what was published is still there, and has it published again if not.
 
     Redis may be emptied, or restored from a copy that is older. A blueprint that another deployment has published since under
     the same id is there: two deployments never publish against each other.
@@ -42,28 +42,34 @@ class KeptPublished:
         self._pause = pause
         self._next = clock() + pause
         self._own = own
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
-    def tick(self) -> None:
-        """Look, if it is time for it. While Redis is away nothing can be said."""
+    def start(self) -> None:
+        """Everything has been published by now."""
+
+    def drain(self, deadline: float) -> bool:
+        """Nothing of it runs. See `Component`."""
+        return True
+
+    def stop(self) -> bool:
+        """What is published stays."""
+        return True
+
+    def health(self) -> Sequence[str]:
+        """Look, if it is time for it. While Redis is away nothing is found."""
         if clock() < self._next:
-            return
+            return ()
         self._next = clock() + self._pause
         try:
             missing = self.missing()
-            if missing:
-                self._publish()
-            else:
-                self._tell_replaced()
+            if not missing:
+                return self._replaced()
+            self._publish()
         except redis.exceptions.RedisError as error:
             logger.debug("it cannot be seen whether everything is published: {}", error)
-            return
-        if missing:
-            logger.warning(
-                "{} missing in Redis, which was emptied or restored from an older copy: published again. Runs that are not"
-                " there any more are lost",
-                missing,
-            )
+            return ()
+        finding = f"{missing} missing in Redis, which was emptied or restored from an older copy: published again"
+        return [f"{finding}. Runs that are not there any more are lost"]
 
     def missing(self) -> str:
         """What is not there any more, as a phrase for the log; '' if all is.
@@ -93,18 +99,18 @@ class KeptPublished:
             return "" if spoken is not None else "the protocol's version was"
         return "" if has_settings else "the deployment's settings were"
 
-    def _tell_replaced(self) -> None:
-        """Say once of each version that another deployment has published in place of ours."""
+    def _replaced(self) -> list[str]:
+        """A warning about each version that another deployment has published in place of ours, once."""
         if not self._hashes:
-            return
-        found = read_published(self._client, self._keys)
+            return []
+        found, warnings = read_published(self._client, self._keys), []
         for name, ours in self._hashes.items():
             now = found.get(name)
-            if now is None or now.plan in (ours, self._told.get(name)) or now.by == self._own:
+            if now is None or now.plan in (ours, self._reported.get(name)) or now.by == self._own:
                 continue
-            self._told[name] = now.plan
+            self._reported[name] = now.plan
             ours_too = file_of(now.by) == file_of(self._own)
             advice = "" if ours_too else "; two deployments share this name: give one of them another `name`"
-            logger.warning(
-                "new runs of '{}' get another version than the one published here: {}{}", name, now.shown(), advice
-            )
+            what = f"new runs of '{name}' get another version than the one published here: {now.shown()}{advice}"
+            warnings.append(what)
+        return warnings

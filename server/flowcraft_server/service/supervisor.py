@@ -13,7 +13,7 @@ from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.worker.execution_record import SilenceWatch, create_record
 from flowcraft_server.worker.settings import new_worker_id
 
-from .stopping import StopRequests
+from .child_processes import StopSignals, have_ended_well
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -21,15 +21,9 @@ STEADY = 60.0
 """Seconds after which a process that dies is no longer taken to be failing from its start."""
 
 KILL_AFTER = 10.0
-"""Seconds beyond the drain time-out after which a process that does not end is killed."""
+"""Seconds of a stop after which a process that does not end is killed."""
 
 MAX_SILENCE = 30.0
-
-ENDED_WELL = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
-"""Exit codes of a process that finished what it ran, or that was told to end before it ran anything."""
-
-SIGNAL_PAUSE = 0.1
-TICK = 0.25
 
 
 @dataclass
@@ -45,7 +39,7 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps a number of processes running.
+    """A component that keeps a number of processes running.
 
     Args:
         command: the program and its arguments; worker id, descriptor of the record of what it executes, and the number of a
@@ -69,30 +63,40 @@ class Supervisor:
         self._command = list(command)
         self._environ = dict(environ)
         self._children = [_Child(number) for number in range(1, count + 1)]
+        self._stop_signals = StopSignals()
         self._pipe, self._held_open = os.pipe()
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the processes that run."""
-        return [child.process.pid for child in self._children if child.process and child.process.poll() is None]
+        return [process.pid for process in self._processes() if process.poll() is None]
 
-    def serve(self, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
-        """Keep the processes running until a stop is asked for; returns whether all of them ended well.
+    def start(self) -> None:
+        """Start the processes."""
+        for child in self._children:
+            self._start(child)
 
-        Args:
-            drain_timeout: seconds that each process may take to finish what it runs.
-            tick: called now and then, to look after whatever else is served.
-        """
-        try:
-            while not stop.wait(TICK):
-                for child in self._children:
-                    self._look_after(child)
-                tick()
-            return self._end(stop, drain_timeout)
-        finally:
-            self._kill()
-            os.close(self._pipe)
-            os.close(self._held_open)
+    def health(self) -> Sequence[str]:
+        """Start processes again that have ended, and kill those that do not report any more. It logs that by itself."""
+        for child in self._children:
+            self._look_after(child)
+        return ()
+
+    def drain(self, deadline: float) -> bool:
+        """Ask the processes to finish what they run; past the deadline, to hand it back. See `Component`."""
+        return self._stop_signals.request_drain(self._processes(), deadline)
+
+    def stop(self) -> bool:
+        """End the processes, and kill those that do not end; returns whether all of them had finished what they ran."""
+        processes = self._processes()
+        for process in self._stop_signals.end(processes, KILL_AFTER):
+            logger.error("process {} does not end, killing it", process.pid)
+        os.close(self._pipe)
+        os.close(self._held_open)
+        return have_ended_well(processes)
+
+    def _processes(self) -> list[subprocess.Popen[bytes]]:
+        return [child.process for child in self._children if child.process is not None]
 
     def _look_after(self, child: _Child) -> None:
         now = clock()
@@ -151,36 +155,10 @@ class Supervisor:
         child.started = clock()
         logger.info("worker {} is process {}", child.number, child.process.pid)
 
-    def _end(self, stop: StopRequests, drain_timeout: float) -> bool:
-        running = [child.process for child in self._children if child.process is not None]
-        deadline = clock() + drain_timeout + KILL_AFTER
-        _signal(running)
-        told = clock()
-        while any(process.poll() is None for process in running) and clock() < deadline:
-            stop.wait(0.02)
-            # Again and again, as two signals that come close together are delivered as one.
-            if stop.now and clock() - told > SIGNAL_PAUSE:
-                _signal(running)
-                told = clock()
-        return all(process.poll() in ENDED_WELL for process in running)
-
-    def _kill(self) -> None:
-        for child in self._children:
-            if child.process is not None and child.process.poll() is None:
-                logger.error("worker {} does not end, killing it", child.number)
-                child.process.kill()
-                child.process.wait()
-
 
 def child_command(*arguments: str) -> list[str]:
     """The command line of this very program, as installed, with other arguments."""
     return [sys.executable, "-m", "flowcraft_server.cli.server", *arguments]
-
-
-def _signal(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
 
 
 def _end_of(code: int) -> str:

@@ -1,12 +1,11 @@
-"""One worker in this process: built from the configuration, served until a stop is asked for, drained."""
+"""One worker in this process: built from the configuration, and served as a component."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
 
-from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.config.model import Settings
 from flowcraft_server.llm.models import LanguageModels, build_models
@@ -14,10 +13,39 @@ from flowcraft_server.worker.execution_record import ExecutionRecord
 from flowcraft_server.worker.from_config import worker_settings
 from flowcraft_server.worker.worker import Worker
 
-from .stopping import StopRequests
+from .gc_tuning import collect_less_often
 
-TICK = 1.0
-"""Seconds between looks at the health of what is served."""
+
+class ServedWorker:
+    """A worker, and the language models of its handlers, as a component."""
+
+    def __init__(self, worker: Worker, models: LanguageModels) -> None:
+        self._worker = worker
+        self._models = models
+        self._drained = False
+
+    def start(self) -> None:
+        """Begin to claim nodes."""
+        self._models.warn()
+        collect_less_often()
+        self._worker.start()
+
+    def health(self) -> Sequence[str]:
+        """Start threads again that died."""
+        return self._worker.restart_dead_threads()
+
+    def drain(self, deadline: float) -> bool:
+        """Claim nothing more. See `Component`."""
+        self._drained = self._worker.drain(0)
+        return self._drained
+
+    def stop(self) -> bool:
+        """Hand back what still runs, and end all threads."""
+        if not self._drained:
+            logger.warning("handing back what still runs; another worker takes it from its beginning")
+        self._worker.stop()
+        self._models.close()
+        return self._drained
 
 
 def build_worker(
@@ -33,8 +61,8 @@ def build_worker(
     replace_process: Callable[[], None] | None = None,
     secrets: frozenset[str] = frozenset(),
     deployment: str = "",
-) -> tuple[Worker, LanguageModels]:
-    """A worker, not yet started, and the language models its handlers get.
+) -> ServedWorker:
+    """A worker with the language models that its handlers get, not yet started.
 
     Args:
         url: of Redis.
@@ -59,29 +87,4 @@ def build_worker(
     if worker_id:
         chosen = replace(chosen, worker_id=worker_id)
     record = None if executing is None else ExecutionRecord(executing)
-    return Worker(url, settings.name, runnable, chosen, models, replace_process, record), models
-
-
-def serve(worker: Worker, stop: StopRequests, drain_timeout: float, tick: Callable[[], None]) -> bool:
-    """Run a worker until a stop is asked for; returns whether all that ran could finish.
-
-    Args:
-        worker: not yet started.
-        stop: when to stop: once to finish what runs, twice to hand it back.
-        drain_timeout: seconds that running nodes may take to finish.
-        tick: called every second, to look after whatever else is served.
-    """
-    worker.start()
-    while not stop.wait(TICK):
-        worker.check_health()
-        tick()
-    logger.info("stopping: what runs may finish within {:g} s; asked again, it is handed back at once", drain_timeout)
-    finished = worker.drain(0)
-    deadline = clock() + drain_timeout
-    while not finished and not stop.now and clock() < deadline:
-        stop.wait(0.02)
-        finished = worker.drain(0)
-    if not finished:
-        logger.warning("handing back what still runs; another worker takes it from its beginning")
-    worker.stop()
-    return finished
+    return ServedWorker(Worker(url, settings.name, runnable, chosen, models, replace_process, record), models)

@@ -171,16 +171,17 @@ class Worker:
         if self.settings.suspects != "only":
             self._consumer.start()
 
-    def check_health(self) -> None:
-        """Start threads again that died. To be called now and then."""
+    def restart_dead_threads(self) -> list[str]:
+        """Start threads again that died; returns what there is to log of it."""
         dead = [name for name, thread in self._threads.items() if thread.restart_if_dead()]
         if self._commit_batcher.restart_if_dead():
             dead.append("commit_batcher")
         if self._prefetch_watchdog.restart_if_dead():
             dead.append("prefetch watchdog")
-        if dead:
-            self.counters.threads_replaced += len(dead)
-            logger.error("threads had died and were started again: {}", ", ".join(dead))
+        if not dead:
+            return []
+        self.counters.threads_replaced += len(dead)
+        return [f"threads had died and were started again: {', '.join(dead)}"]
 
     def _watch(self) -> float:
         """Look after threads and event loops; returns the pause in seconds."""
@@ -201,7 +202,8 @@ class Worker:
             return WATCH_PAUSE
         if self.settings.suspects != "only":
             self._consumer.check_worker_health()
-        self.check_health()
+        for finding in self.restart_dead_threads():
+            logger.error(finding)
         return WATCH_PAUSE
 
     def _lose_thread(self, turn: Turn, running: bool) -> None:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flowcraft_server.service import supervisor as supervising
+from flowcraft_server.service.components import serve
 from flowcraft_server.service.stopping import StopRequests
 from flowcraft_server.service.supervisor import Supervisor
 from flowcraft_server.worker.execution_record import read_record
@@ -56,8 +58,9 @@ PARENT = """
 import sys
 from flowcraft_server.service.stopping import StopRequests
 from flowcraft_server.service.supervisor import Supervisor
+from flowcraft_server.service.components import serve
 import os
-Supervisor(sys.argv[1:], 2, os.environ).serve(StopRequests(), 5, lambda: None)
+serve([Supervisor(sys.argv[1:], 2, os.environ)], StopRequests(), 5)
 """
 
 
@@ -87,6 +90,30 @@ def alive(pid: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+class Looks:
+    """A component that counts the calls of the loop, and may look at something each time."""
+
+    def __init__(self, look: Callable[[], None] = lambda: None) -> None:
+        self.look = look
+        self.count = 0
+        self.drains = 0
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def health(self) -> list[str]:
+        self.count += 1
+        self.look()
+        return []
+
+    def drain(self, deadline: float) -> bool:
+        self.drains += 1
+        return True
+
+    def stop(self) -> bool:
+        return True
+
+
 class Served:
     """A supervisor that serves in a thread."""
 
@@ -95,15 +122,12 @@ class Served:
         self.stop = StopRequests()
         self.supervisor = Supervisor(command(place, mode), count, ENVIRON)
         self.result: list[bool] = []
-        self.ticks = 0
+        self.looks = Looks()
         self.thread = threading.Thread(target=self._serve, args=(drain_timeout,))
         self.thread.start()
 
     def _serve(self, drain_timeout: float) -> None:
-        self.result.append(self.supervisor.serve(self.stop, drain_timeout, self._tick))
-
-    def _tick(self) -> None:
-        self.ticks += 1
+        self.result.append(serve([self.supervisor, self.looks], self.stop, drain_timeout))
 
     def began(self, count: int) -> list[int]:
         assert eventually(lambda: len(list(self.place.iterdir())) >= count)
@@ -119,10 +143,10 @@ def test_children_run_until_a_stop_and_end_well(tmp_path: Path) -> None:
     served = Served(tmp_path)
     pids = served.began(2)
     assert sorted(served.supervisor.pids) == sorted(pids)
+    assert eventually(lambda: served.looks.count > 0)
     served.stop.request()
     assert served.ends()
     assert {path.read_text() for path in tmp_path.iterdir()} == {"ended well"}
-    assert served.ticks > 0
 
 
 def test_a_child_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,8 +168,8 @@ def test_one_that_fails_at_once_is_started_ever_more_seldom(tmp_path: Path, monk
     served = Served(tmp_path, "failing", count=1)
     served.began(1)
     assert eventually(lambda: not served.supervisor.pids)
-    ticks = served.ticks
-    assert eventually(lambda: served.ticks >= ticks + 2)
+    ticks = served.looks.count
+    assert eventually(lambda: served.looks.count >= ticks + 2)
     assert len(list(tmp_path.iterdir())) == 1
     served.stop.request()
     assert served.ends()
@@ -155,7 +179,7 @@ def test_a_second_stop_is_passed_on(tmp_path: Path) -> None:
     served = Served(tmp_path, "twice")
     served.began(2)
     served.stop.request()
-    assert eventually(lambda: served.ticks > 0)
+    assert eventually(lambda: served.looks.drains > 1)
     assert len(served.supervisor.pids) == 2
     served.stop.request()
     assert served.ends()
@@ -216,7 +240,7 @@ def test_the_nodes_of_a_child_that_died_are_given_up_with_what_it_executed(tmp_p
         stop.request()
         return 1
 
-    Supervisor(command(tmp_path, "dying"), 1, ENVIRON, give_up).serve(stop, 5, lambda: None)
+    serve([Supervisor(command(tmp_path, "dying"), 1, ENVIRON, give_up)], stop, 5)
     stop.close()
     (worker, executed), *_ = told
     assert worker.startswith("w")
@@ -234,7 +258,7 @@ def test_a_child_that_stands_still_is_killed_and_its_nodes_are_given_up(tmp_path
             stop.request()
         return 1
 
-    Supervisor(command(tmp_path, "frozen"), 1, ENVIRON, give_up, max_silence=0.4).serve(stop, 0, lambda: None)
+    serve([Supervisor(command(tmp_path, "frozen"), 1, ENVIRON, give_up, max_silence=0.4)], stop, 0)
     stop.close()
     assert told == [[("run", "node[3]", "7")]] * 2, "it was started again, and killed again"
 
@@ -248,7 +272,7 @@ def test_a_child_that_has_not_begun_to_report_is_left_alone(tmp_path: Path) -> N
             stop.request()
 
     supervisor = Supervisor(command(tmp_path, "late"), 1, ENVIRON, lambda *_: len(told), max_silence=0.9)
-    assert supervisor.serve(stop, 5, look)
+    assert serve([supervisor, Looks(look)], stop, 5)
     stop.close()
     assert len(list(tmp_path.glob("[0-9]*"))) == 1, "one process was enough"
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 
 
@@ -58,7 +59,7 @@ def test_a_closed_stock_takes_nothing_and_is_settled_when_what_was_asked_for_has
     assert prefetch.wait_settled(0.01) is False, "its lease is still to be given up"
     assert prefetch.put([], 1) is True
     assert prefetch.wait_settled(0.01) is True
-    assert (prefetch.ask(1), prefetch.claim_mode(True), len(prefetch)) == (False, "", 0)
+    assert (prefetch.ask(1), prefetch.claim_mode(True), len(prefetch)) == (False, ClaimMode.NONE, 0)
 
 
 def test_who_stands_by_for_a_claim_is_told_that_it_brought_nothing(prefetch: PrefetchBuffer) -> None:
