@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 export PYTHON
 
-.PHONY: setup demo test check check-docker fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup demo test check check-docker check-image fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -27,9 +27,12 @@ check: $(SET_UP)  ## lint, format, types, import layers, spelling
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 
-check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a temporary folder
-	$(BIN)/python -m deploy.check_dockerfile
-	PYTHON=$(BIN)/python deploy/try_install_steps.sh
+check-docker: $(SET_UP)  ## the Dockerfile by hadolint, compose, Kubernetes and workflow files by their schemas
+	$(BIN)/hadolint Dockerfile
+	deploy/check_manifests.sh $(BIN)
+
+check-image: $(SET_UP)  ## build the image's root file system by the Dockerfile and try it in namespaces; root on Debian, else skipped
+	$(BIN)/python -m deploy.image
 
 fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model, and random programs of all constructs
 	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0
