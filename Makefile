@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 SET_UP_DIST := $(VENV)/set-up-dist
+SET_UP_DOCS := $(VENV)/set-up-docs
 export PYTHON
 
-.PHONY: setup demo test check check-docker dist fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup demo test check check-docker docs dist fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -17,6 +18,10 @@ $(SET_UP): pyproject.toml sdk/pyproject.toml constraints.txt .ci/set-up
 
 $(SET_UP_DIST): $(SET_UP)
 	@.ci/set-up $(VENV) llm,test,quality,dist
+	@touch $@
+
+$(SET_UP_DOCS): $(SET_UP)
+	@.ci/set-up $(VENV) llm,test,quality,docs
 	@touch $@
 
 demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK
@@ -35,6 +40,9 @@ check: $(SET_UP)  ## lint, format, types, import layers, spelling
 check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a temporary folder
 	$(BIN)/python -m deploy.check_dockerfile
 	PYTHON=$(BIN)/python deploy/try_install_steps.sh
+
+docs: $(SET_UP_DOCS)  ## the site of the documentation, in build/site; fails on links and names that lead nowhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 dist: $(SET_UP_DIST)  ## wheels and sdists of both packages, in dist/; the backend is the pinned one of .venv
 	rm -rf dist
@@ -73,4 +81,4 @@ guard: $(SET_UP)  ## nodes a second against bare Huey's tasks, and scripts a nod
 	$(BIN)/python -m benchmarks.guard --rounds 3
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache
