@@ -71,7 +71,7 @@ class Findings:
     def shown(self, path: Path) -> str:
         """A path as the file has it: an edge that was not written in `edges` goes by its own place."""
         if path[:1] != ("edges",) or len(path) < 2:
-            return written_path(path)
+            return self.blueprint.positions.shown(path)
         edge = self.blueprint.edges[int(path[1])]
         if not edge.place:
             return written_path(path)
