@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.context_input import fill_contract, misfits_told
+from flowcraft_sdk.protocol.context_input import fill_contract
+from flowcraft_sdk.protocol.misfits import misfits_told
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.param_wording import param_misfit
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.quoting import quoted
 from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
         for place, meant in _unread(model.model_validate(given), given):
             findings.error((*path, *place), f"handler '{name}' has no such param{meant}", key=True)
     except ValidationError as error:
-        for details in error.errors(include_url=False, include_context=False):
+        for details in error.errors(include_url=False):
             _explain(findings, name, model, params, path, details)
     except Exception as error:
         findings.error(path, f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
@@ -143,9 +143,7 @@ def _explain(
         meant = did_you_mean(key, fields) if len(details["loc"]) == 1 else ""
         findings.error(place, f"handler '{name}' has no such param{meant}", key=True)
     else:
-        said = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        message = said[:1].lower() + said[1:]
-        findings.error(place, f"{message} (handler '{name}'); got {quoted(details['input'])}")
+        findings.error(place, f"{param_misfit(details)} (handler '{name}')")
 
 
 def _in_data(data: Any, loc: tuple[int | str, ...], missing: bool) -> Path:
