@@ -382,7 +382,9 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     diagnostics = find_problems(client, url)
     if diagnostics and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(diagnostics))
-    for warning in (*warnings_about(client, url), *Deployment(loaded, settings, url).look_for_others(client)):
+    deployment = Deployment(loaded, settings, url)
+    found = (*deployment.look_for_others(client), *deployment.look_for_missing_handlers())
+    for warning in (*warnings_about(client, url), *found):
         write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)
