@@ -8,7 +8,7 @@ SET_UP_DIST := $(VENV)/set-up-dist
 SET_UP_DOCS := $(VENV)/set-up-docs
 export PYTHON
 
-.PHONY: setup demo test check check-docker check-image docs dist fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup demo test check check-docker check-image docs dist cluster fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -52,6 +52,9 @@ dist: $(SET_UP_DIST)  ## wheels and sdists of both packages, in dist/; the backe
 	$(BIN)/python -m build --no-isolation --outdir dist sdk
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
+
+cluster: $(SET_UP)  ## a Redis Cluster of 3 + 3 nodes and a primary with a replica behind Sentinel, on loopback, for trying out
+	$(BIN)/python -m deploy.local
 
 fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model, and random programs of all constructs
 	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.sentinel import SentinelDeployment
 from flowcraft_sdk import AsyncClient, Client, RunStatus
 from flowcraft_sdk._transport.connector import pool_of
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing import TestEnvironment
-from tests.sentinel_deployment import SentinelDeployment
 
 GRAPH = """
 nodes:
@@ -56,7 +56,7 @@ def test_a_primary_that_is_made_a_replica_is_left(deployment: SentinelDeployment
         pool = pool_of(type(link.redis.connection_pool), deployment.url)
         assert client.ping().blueprints == 0
         link.read_fields("h", ["a"])
-        first, second = deployment.ports
+        first, second = deployment.ports_of_data
         assert pool.make_connection()._primary.find() == ("127.0.0.1", deployment.primary)
         before = deployment.primary
         link.redis.execute_command("SET", "k", "1")
