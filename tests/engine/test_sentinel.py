@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.sentinel import SentinelDeployment
 from flowcraft_sdk import AsyncClient, Client, RunStatus
-from flowcraft_sdk._transport.connector import pool_of
+from flowcraft_sdk._transport.connector import client_of
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing import TestEnvironment
 
@@ -53,7 +53,7 @@ def test_a_primary_that_is_made_a_replica_is_left(deployment: SentinelDeployment
     """Connections to it stay open and are refused: they are made anew."""
     with Client(deployment.url, namespace="n") as client:
         link = StoreLink(deployment.url)
-        pool = pool_of(type(link.redis.connection_pool), deployment.url)
+        pool = client_of(deployment.url, type(link.redis.connection_pool)).connection_pool
         assert client.ping().blueprints == 0
         link.read_fields("h", ["a"])
         first, second = deployment.ports_of_data

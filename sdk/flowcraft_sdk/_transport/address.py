@@ -3,13 +3,18 @@
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.connection import parse_url
 
+from flowcraft_sdk._transport.cluster import ClusterAddress
 from flowcraft_sdk._transport.sentinel import SentinelAddress
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+VALKEY_SCHEMES = ("valkey", "valkeys", "valkey+sentinel", "valkeys+sentinel", "valkey+cluster", "valkeys+cluster")
+REDIS_PORT = 6_379
+MOST_NODES = 1_000
 SENTINEL_PORT = 26_379
 MOST_SENTINELS = 50
 LONGEST = 2_000
@@ -24,6 +29,7 @@ LONGEST_TIME = 86_400
 """Seconds that a time-out in an address may have."""
 
 EXPECTED_SENTINEL = "expected an address such as redis+sentinel://host1:26379,host2:26379/NAME/0"
+EXPECTED_CLUSTER = "expected an address such as redis+cluster://host1:6379,host2:6379"
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _BRACKETS = "an IPv6 address stands in brackets: redis://[::1]:6379"
 _ENCODED = "in a user or password / is written %2F, ? %3F, # %23, @ %40, % %25"
@@ -47,7 +53,7 @@ def checked_address(url: object) -> str:
         raise AddressError(f"{EXPECTED}, got a {type(url).__name__}")
     if len(url) > LONGEST or not url.isprintable() or " " in url:
         raise AddressError(f"{EXPECTED}, of {LONGEST:,} characters at most and without spaces")
-    if url.startswith(("valkey://", "valkeys://", "valkey+sentinel://", "valkeys+sentinel://")):
+    if url.startswith(tuple(f"{scheme}://" for scheme in VALKEY_SCHEMES)):
         url = "redis" + url.removeprefix("valkey")
     scheme, colon, rest = url.partition("://")
     if scheme not in SCHEMES or not colon:
@@ -60,6 +66,10 @@ def checked_address(url: object) -> str:
     elif scheme.endswith("+sentinel"):
         _check_sentinels(netloc.rpartition("@")[2], path)
         _check_options(scheme, query, in_path="/" in path)
+        return url
+    elif scheme.endswith("+cluster"):
+        _check_nodes(netloc.rpartition("@")[2], path)
+        _check_options(scheme, query, in_path=False)
         return url
     else:
         if "@" in path or ("@" not in netloc and _may_be_split(netloc, query)):
@@ -129,15 +139,47 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     others = "&".join(part for part in query.split("&") if part and not part.startswith("sentinel_"))
     tls = scheme.startswith("rediss")
     plain = f"{'rediss' if tls else 'redis'}://{user}{at}primary/{database or 0}" + (f"?{others}" if others else "")
+    sentinels = tuple(_host_and_port(place, SENTINEL_PORT) for place in places.split(","))
+    sentinel_options = {name.removeprefix("sentinel_"): value for name, value in own.items()}
+    return SentinelAddress(sentinels, service, _connection_options(plain), sentinel_options, tls)
+
+
+def _check_nodes(places: str, path: str) -> None:
+    hosts = places.split(",")
+    if not all(hosts) or len(hosts) > MOST_NODES:
+        raise AddressError(f"{EXPECTED_CLUSTER}, with 1 to {MOST_NODES:,} nodes")
+    for place in hosts:
+        _check_place(place)
+    if path not in ("", "0"):
+        raise AddressError(f"a cluster has one database, number 0; {EXPECTED_CLUSTER}")
+
+
+def cluster_address(url: str) -> ClusterAddress | None:
+    """What a checked `redis+cluster://` address says; None for another kind of address."""
+    scheme, _, rest = url.partition("://")
+    if not scheme.endswith("+cluster"):
+        return None
+    before, _, query = rest.partition("?")
+    user, at, places = before.partition("/")[0].rpartition("@")
+    tls = scheme.startswith("rediss")
+    return ClusterAddress(
+        tuple(_host_and_port(place, REDIS_PORT) for place in places.split(",")),
+        _connection_options(f"{'rediss' if tls else 'redis'}://{user}{at}node" + (f"?{query}" if query else "")),
+        tls,
+    )
+
+
+def _host_and_port(place: str, port: int) -> tuple[str, int]:
+    parts = urlsplit(f"redis://{place}")
+    return parts.hostname or "localhost", parts.port or port
+
+
+def _connection_options(plain: str) -> dict[str, Any]:
+    """The options of an address of one server, without where it is."""
     options = dict(parse_url(plain))  # type: ignore[no-untyped-call]
     for name in ("host", "port", "connection_class"):
         options.pop(name, None)
-    sentinels = []
-    for place in places.split(","):
-        parts = urlsplit(f"redis://{place}")
-        sentinels.append((parts.hostname or "localhost", parts.port or SENTINEL_PORT))
-    sentinel_options = {name.removeprefix("sentinel_"): value for name, value in own.items()}
-    return SentinelAddress(tuple(sentinels), service, options, sentinel_options, tls)
+    return options
 
 
 def _check_place(place: str) -> None:
@@ -199,6 +241,7 @@ _FOR_ALL: Mapping[str, Callable[[str], str]] = {
     "socket_timeout": _time,
     "username": _text,
 }
+_FOR_NODES = {name: check for name, check in _FOR_ALL.items() if name != "db"}  # a cluster has one database
 _FOR_TCP: Mapping[str, Callable[[str], str]] = {"socket_keepalive": _flag}
 _FOR_TLS: Mapping[str, Callable[[str], str]] = {
     "ssl_ca_certs": _text,
@@ -217,6 +260,8 @@ OPTIONS: Mapping[str, Mapping[str, Callable[[str], str]]] = {
     "unix": _FOR_ALL,
     "redis+sentinel": {**_FOR_ALL, **_FOR_TCP, **_FOR_SENTINEL},
     "rediss+sentinel": {**_FOR_ALL, **_FOR_TCP, **_FOR_TLS, **_FOR_SENTINEL},
+    "redis+cluster": {**_FOR_NODES, **_FOR_TCP},
+    "rediss+cluster": {**_FOR_NODES, **_FOR_TCP, **_FOR_TLS},
 }
 """What may stand behind the `?` by scheme: what every connection of client and server takes, and what each value has to be."""
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk._operations.effects import Batch, Command
-from flowcraft_sdk._transport.address import AddressError, checked_address, sentinel_address, shown_if_harmless
+from flowcraft_sdk._transport.address import (
+    AddressError,
+    checked_address,
+    cluster_address,
+    sentinel_address,
+    shown_if_harmless,
+)
+from flowcraft_sdk._transport.cluster import ClusterAddress, Place, Topology
+from flowcraft_sdk._transport.cluster_client import AsyncClusterClient, ClusterClient
 from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
@@ -145,30 +153,54 @@ def _without_password(url: str) -> str:
     return shown.replace(f"//{user}@", f"//{name}:***@", 1) if at and colon else shown
 
 
-def sync_client(url: str, settings: ClientSettings) -> Any:
+def sync_client(url: str, settings: ClientSettings) -> "redis.Redis":
     """A redis-py client for commands."""
-    return redis.Redis.from_pool(pool_of(redis.BlockingConnectionPool, url, **_options(url, settings)))
+    return client_of(url, redis.BlockingConnectionPool, **_options(url, settings))
 
 
-def async_client(url: str, settings: ClientSettings) -> Any:
+def async_client(url: str, settings: ClientSettings) -> "redis.asyncio.Redis":
     """A redis-py client for commands, for asyncio."""
-    return redis.asyncio.Redis.from_pool(pool_of(redis.asyncio.BlockingConnectionPool, url, **_options(url, settings)))
+    return async_client_of(url, redis.asyncio.BlockingConnectionPool, **_options(url, settings))
 
 
-def pool_of(kind: type[Any], url: str, **options: Any) -> Any:
-    """A pool of redis-py for an address of any form. All clients of SDK and server are made of one.
+def client_of(url: str, pool: type[Any], **options: Any) -> "redis.Redis":
+    """A client of redis-py for an address of any form, for threads. All of SDK and server are made here.
 
     Args:
-        kind: a class of pools, for threads or for asyncio.
         url: a checked address.
-        options: of its connections and of the pool; what the address says itself counts before them.
+        pool: the class of its pools.
+        options: of its connections and pools; what the address says itself counts before them.
     """
+    cluster = cluster_address(url)
+    if cluster is not None:
+        return ClusterClient(Topology(cluster.seeds), _pools_of(cluster, pool, redis.SSLConnection, options))
+    return redis.Redis.from_pool(_pool_of(pool, url, options, asynchronous=False))
+
+
+def async_client_of(url: str, pool: type[Any], **options: Any) -> "redis.asyncio.Redis":
+    """The same for asyncio."""
+    cluster = cluster_address(url)
+    if cluster is not None:
+        pools = _pools_of(cluster, pool, redis.asyncio.SSLConnection, options)
+        return AsyncClusterClient(Topology(cluster.seeds), pools)
+    return redis.asyncio.Redis.from_pool(_pool_of(pool, url, options, asynchronous=True))
+
+
+def _pool_of(pool: type[Any], url: str, options: dict[str, Any], *, asynchronous: bool) -> Any:
     sentinel = sentinel_address(url)
     if sentinel is None:
-        return kind.from_url(url, **options)
-    asynchronous = issubclass(kind, redis.asyncio.ConnectionPool)
+        return pool.from_url(url, **options)
     timeout = float(options.get("socket_connect_timeout") or options.get("socket_timeout") or SENTINEL_TIMEOUT)
-    return kind(**{**options, **sentinel.pool_options(timeout, asynchronous=asynchronous)})
+    return pool(**{**options, **sentinel.pool_options(timeout, asynchronous=asynchronous)})
+
+
+def _pools_of(
+    cluster: ClusterAddress, pool: type[Any], tls_connection: type[Any], options: dict[str, Any]
+) -> Callable[[Place], Any]:
+    """Makes a pool for each node of a cluster."""
+    encrypted = {"connection_class": tls_connection} if cluster.tls else {}
+    common = {**options, **cluster.options, **encrypted}
+    return lambda place: pool(**common, host=place[0], port=place[1])
 
 
 def _options(url: str, settings: ClientSettings) -> dict[str, Any]:
@@ -187,8 +219,12 @@ def _options(url: str, settings: ClientSettings) -> dict[str, Any]:
 
 
 def listening_connection(client: Any) -> Any:
-    """A connection of its own to where a redis-py client goes, for subscriptions only."""
-    pool = client.connection_pool
+    """A connection of its own to where a redis-py client goes, for subscriptions only.
+
+    In a cluster it goes to some node, another one each time: what is published reaches them all.
+    """
+    clustered = isinstance(client, ClusterClient | AsyncClusterClient)
+    pool = (client.any_node() if clustered else client).connection_pool
     options = {name: value for name, value in pool.connection_kwargs.items() if not name.startswith("maint_")}
     options.update(protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0), health_check_interval=0)
     return pool.connection_class(**options)

@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk._transport.connector import pool_of
+from flowcraft_sdk._transport.connector import client_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
@@ -30,9 +30,9 @@ class StoreUnavailable(ConnectionError):
 
 def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "redis.Redis":
     """A client that never sends a call again by itself: the engine decides what is sent twice."""
-    pool = pool_of(
-        redis.ConnectionPool,
+    return client_of(
         url,
+        redis.ConnectionPool,
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5.0,
         retry=Retry(NoBackoff(), 0),
@@ -40,7 +40,6 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
         decode_responses=decode,
         protocol=2,  # no push messages: a thread's own connection reads replies and nothing else
     )
-    return redis.Redis.from_pool(pool)
 
 
 class StoreLink:

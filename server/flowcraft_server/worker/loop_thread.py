@@ -14,7 +14,7 @@ from loguru import logger
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from flowcraft_sdk._transport.connector import pool_of
+from flowcraft_sdk._transport.connector import async_client_of
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import SOCKET_TIMEOUT
@@ -206,15 +206,14 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        pool = pool_of(
-            aioredis.BlockingConnectionPool,
+        self.redis = async_client_of(
             self._url,
+            aioredis.BlockingConnectionPool,
             max_connections=CONTEXT_CONNECTIONS,
             timeout=SOCKET_TIMEOUT,
             socket_timeout=SOCKET_TIMEOUT,
             retry=Retry(NoBackoff(), 1),
         )
-        self.redis = aioredis.Redis(connection_pool=pool)
         self.loop.call_soon(self._started.set)
         try:
             self._run_for_good()

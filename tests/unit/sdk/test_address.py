@@ -19,6 +19,7 @@ GOOD = [
     "unix:///run/r.sock", "unix:///run/r.sock?db=3&password=p", "redis://[::1]:6379/1", "redis://[::1]", "redis://10.0.0.1/",
     "redis://h?socket_timeout=1.5&client_name=x", "redis://", "redis+sentinel://h/main", "redis+sentinel://h:1,[::1]:2,c/my.main/3",
     "rediss+sentinel://u:p%40@a:26379,b/main/0?ssl_cert_reqs=none&sentinel_password=s&sentinel_username=u",
+    "redis+cluster://h", "redis+cluster://h:1,[::1]:2,c/0", "rediss+cluster://u:p%40@a:7000,b?ssl_cert_reqs=none&socket_timeout=2",
 ]  # fmt: skip
 BAD = {
     "redis://h:99999": "port", "redis://h:notaport": "port", "redis://h:0": "port", "redis://h:": "port",
@@ -38,6 +39,8 @@ BAD = {
     "redis+sentinel://a:x/main": "port", "redis+sentinel://a/ma in": "spaces", "redis+sentinel://a/main/x": "database",
     "redis+sentinel://a/main/0/1": "database", "redis+sentinel://a/main?ssl_keyfile=x": "rediss", "redis+sentinel://a/main/1?db=2": "twice",
     "redis+sentinel://a/main?sentinel_port=1": "no option", "redis://a?sentinel_password=x": "no option", "unix+sentinel://a/main": "expected",
+    "redis+cluster://": "1 to 1,000 nodes", "redis+cluster://a,,b": "nodes", "redis+cluster://a:x": "port", "redis+cluster://a/1": "one database",
+    "redis+cluster://a?db=0": "no option", "redis+cluster://a?ssl_keyfile=x": "rediss", "redis+cluster://a b": "spaces",
 }  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def test_what_is_no_text(url: object) -> None:
         Client(url)  # type: ignore[arg-type]
 
 
-PIECES = ["redis", "rediss", "valkey", "unix", "+sentinel", ",", "main", "://", ":", "/", "@", "[", "]", "::1", "h", "p%40", "%", "%4", "6379", "0", "99999",
+PIECES = ["redis", "rediss", "valkey", "unix", "+sentinel", "+cluster", ",", "main", "://", ":", "/", "@", "[", "]", "::1", "h", "p%40", "%", "%4", "6379", "0", "99999",
           "?", "db=1", "&", "ssl_keyfile=x", "#", "=", "é", " ", "socket_timeout=", "-1"]  # fmt: skip
 
 
@@ -122,7 +125,7 @@ VALUES = {
 
 @pytest.mark.parametrize(("scheme", "name"), [(scheme, name) for scheme, names in OPTIONS.items() for name in names])
 def test_each_option_is_one_that_every_connection_of_ours_takes(scheme: str, name: str) -> None:
-    place = {"unix": "/s", "redis": "h", "rediss": "h"}.get(scheme, "h/main")
+    place = "/s" if scheme == "unix" else "h/main" if scheme.endswith("+sentinel") else "h"
     address = checked_address(f"{scheme}://{place}?{name}={VALUES.get(name, 'x')}")
     settings = ClientSettings()
     for client in (sync_client(address, settings), async_client(address, settings), connect(address)):
