@@ -1,7 +1,8 @@
 """Handlers that do not exist, and params that do not fit them."""
 
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
 from flowcraft_server.blueprints.quoting import quoted
-from flowcraft_server.blueprints.suggestions import did_you_mean, listed
+from flowcraft_server.blueprints.suggestions import listed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -73,7 +74,7 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         return False
     if name in findings.handlers:
         return True
-    near = findings.nearest(name, [*findings.handlers, *BUILTIN_USES])
+    near = findings.nearest(name, chain(findings.handlers, BUILTIN_USES))
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
     findings.error(path, f"no handler '{name}'; {known}{meant}")
@@ -88,7 +89,8 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
         return
     given = {**findings.handler_params.get(name, {}), **params}
     try:
-        for place, meant in _unread(model.model_validate(given), given):
+        for place, known in _unread(model.model_validate(given), given):
+            meant = findings.meant(str(place[-1]), known)
             findings.error((*path, *place), f"handler '{name}' has no such param{meant}", key=True)
     except ValidationError as error:
         for details in error.errors(include_url=False, include_context=False):
@@ -97,17 +99,17 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
         findings.error(path, f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
 
 
-def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Keys that a model passes over which does not say that it does: they are misspelt, most often."""
+def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Iterable[str]]]:
+    """Keys that a model passes over which does not say that it does, with those that it knows: they are misspelt, most often."""
     known = {key: name for name, field in type(model).model_fields.items() for key in _keys_of(model, name, field)}
     for key, value in given.items():
         if key in known:
             yield from _unread_below(getattr(model, known[key]), value, (*path, key))
         elif "extra" not in model.model_config:
-            yield (*path, key), did_you_mean(key, known)
+            yield (*path, key), known
 
 
-def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, Iterable[str]]]:
     if hasattr(type(read), "model_fields") and isinstance(value, Mapping):
         yield from _unread(read, value, path)
     elif isinstance(read, list | tuple) and isinstance(value, list | tuple):
@@ -140,7 +142,7 @@ def _explain(
     elif unknown:
         fields = [field.alias or key for key, field in model.model_fields.items()]
         key = str(details["loc"][-1])
-        meant = did_you_mean(key, fields) if len(details["loc"]) == 1 else ""
+        meant = findings.meant(key, fields) if len(details["loc"]) == 1 else ""
         findings.error(place, f"handler '{name}' has no such param{meant}", key=True)
     else:
         said = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
