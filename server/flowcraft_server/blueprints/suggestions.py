@@ -10,6 +10,12 @@ MOST_KNOWN = 2_000
 _LONGEST = 100
 _MOST_COMPARED = 50
 """Names that are compared letter by letter, those first that have most letters in common."""
+_MOST_LOOKUPS = 200
+"""Names that are looked for in one file: each is compared with all that are known."""
+
+_MOST_COMPARISONS = 100_000
+"""For them, all taken together."""
+
 _SHOWN = 8
 
 
@@ -44,6 +50,32 @@ def _nearest(shape: str, known: Iterable[str], cutoff: float) -> str | None:
         if ratio >= cutoff and (found is None or (ratio, candidate) > found):
             found = ratio, candidate
     return found[1] if found is not None else None
+
+
+class Lookups:
+    """Looks for the names that were meant in one file; in a file full of mistakes it stops after some."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._left = _MOST_COMPARISONS
+
+    def may(self) -> bool:
+        """Whether another name may be looked for; it counts as done then."""
+        self._done += 1
+        return self._done <= _MOST_LOOKUPS and self._left > 0
+
+    def nearest(self, name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+        """As `nearest`."""
+        if not self.may():
+            return None
+        candidates = list(islice(known, MOST_KNOWN))
+        self._left -= len(candidates)
+        return nearest(name, candidates, cutoff)
+
+    def did_you_mean(self, name: str, known: Iterable[str]) -> str:
+        """`; did you mean 'x'?`, or nothing."""
+        found = self.nearest(name, known)
+        return f"; did you mean '{found}'?" if found is not None and found != name else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

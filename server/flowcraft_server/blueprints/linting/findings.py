@@ -3,23 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from heapq import merge
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.linting.catalog import Catalog, always_run
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
-from flowcraft_server.blueprints.suggestions import MOST_KNOWN, nearest
+from flowcraft_server.blueprints.suggestions import Lookups
 
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
-
-_MOST_LOOKUPS = 200
-"""Names that suggestions are looked for, in one blueprint: each is compared with all that are known."""
-
-_MOST_COMPARED = 100_000
-"""Comparisons for them, all taken together."""
 
 
 class Findings:
@@ -42,8 +35,7 @@ class Findings:
         self._own: dict[str, Any] = {}
         self.graph = Graph(blueprint)
         self.diagnostics: list[Diagnostic] = []
-        self._lookups = 0
-        self._left = _MOST_COMPARED
+        self._lookups = Lookups()
         self._actions: dict[tuple[str | None, str], _Known | None] = {}
         self.has_wrong_names = False
         """Whether an edge, a fallback or an action was found to be misspelt: what the graph lacks then follows from that."""
@@ -93,21 +85,15 @@ class Findings:
 
     def nearest(self, name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
         """The known name that is most like this one; no more of them are looked for in a file full of mistakes."""
-        if not self.may_look_up():
-            return None
-        candidates = list(islice(known, MOST_KNOWN))
-        self._left -= len(candidates)
-        return nearest(name, candidates, cutoff)
+        return self._lookups.nearest(name, known, cutoff)
 
     def may_look_up(self) -> bool:
         """Whether another name may be looked for among those that are known; it counts as done then."""
-        self._lookups += 1
-        return self._lookups <= _MOST_LOOKUPS and self._left > 0
+        return self._lookups.may()
 
     def meant(self, name: str, known: Iterable[str]) -> str:
         """`; did you mean 'x'?`, or nothing."""
-        near = self.nearest(name, known)
-        return f"; did you mean '{near}'?" if near is not None and near != name else ""
+        return self._lookups.did_you_mean(name, known)
 
     def line_of(self, path: Path) -> str:
         """` (line 20)`, or nothing."""
