@@ -37,6 +37,8 @@ _SIMILAR_OF_A_MISFIT = 0.6
 """The same for a context that is refused anyway: a likely name helps, and a wrong guess costs nothing."""
 _LONGEST_COMPARED = 100
 _MOST_MISSPELT = 10
+_MOST_COMPARED, _MOST_LOOKED_FOR = 2_000, 200
+"""Inputs that undeclared keys are compared with, and keys that are."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -170,11 +172,11 @@ def misspelt_inputs(
     Other keys that the blueprint does not declare are part of the context like any other. A misspelt input is not: its
     default would be used in its place, and nothing would say so.
     """
-    absent = {_without_separators(name): name for name in contract if name not in values}
+    names = islice((name for name in contract if name not in values and len(name) <= _LONGEST_COMPARED), _MOST_COMPARED)
+    absent = {_without_separators(name): name for name in names}
     errors = []
-    for key in values if absent else ():
-        if key in contract or len(key) > _LONGEST_COMPARED:
-            continue
+    keys = (key for key in values if key not in contract and len(key) <= _LONGEST_COMPARED)
+    for key in islice(keys if absent else (), _MOST_LOOKED_FOR):
         similar = difflib.get_close_matches(_without_separators(key), absent, 1, cutoff)
         if similar:
             message = f"is no input of the blueprint; did you mean '{absent[similar[0]]}'?"
