@@ -1,10 +1,11 @@
 -- Looks a slice of a sorted set over for entries that stand for nothing, and removes them. Without `fix` it writes nothing.
 -- KEYS clock
--- ARGV name (ready:QUEUE | leases | timers | dead | idx:... | ended:CLASS) first count fix (1|0)
+-- ARGV name first count fix
+--   name: ready:QUEUE | leases | timers | dead | idx:... | ended:CLASS; fix: 1 | 0
 -- RETURNS {position of the next slice, -1 when there is none; then entry fixed (1|0) for each that stands for nothing}
 --@include base
 
-local name, first, count, fix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local name, first, count, fix = ARGV.name, tonumber(ARGV.first), tonumber(ARGV.count), ARGV.fix == '1'
 local kind, which = string.match(name, '^(%a+):?(.*)$')
 
 local function node_letter(id, instance_id)

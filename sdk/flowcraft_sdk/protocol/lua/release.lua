@@ -2,16 +2,16 @@
 -- KEYS clock
 -- ARGV run instance_id fencing_token delay_ms
 -- RETURNS {ok} | {stale|already}
---@include base run joins graph loops memory_usage run_end claimed_node
+--@include base run plan joins graph loops memory_usage run_end claimed_node
 
-local id, instance_id, delay = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local r, n = held(id, instance_id, ARGV[3])
+local id, instance_id, delay = ARGV.run, ARGV.instance_id, tonumber(ARGV.delay_ms)
+local r, n = held(id, instance_id, ARGV.fencing_token)
 if not r then
   commit()
   return {n}
 end
 drop(r, 'leases', id .. '|' .. instance_id)
-local queue = entry(r, instance_id)[5]
+local queue = queue_of(r, instance_id)
 if r.stop then
   cancel_node(r, instance_id, n)
   maybe_finish(r)

@@ -1,6 +1,6 @@
 -- Puts plans aside that were replaced and that no run uses; retention removes them ten minutes later, if still nothing does.
 -- KEYS clock
--- ARGV plan ...
+-- ARGV plans...
 -- RETURNS how many were put aside
 --@include base removal
 

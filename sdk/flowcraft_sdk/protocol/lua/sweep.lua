@@ -1,15 +1,16 @@
 -- What time brings: expired leases are taken over, due timers fall, sleeping workers are woken for ready nodes.
 -- Any process may run it at any time; a bounded slice of the work is done per call.
 -- KEYS clock
--- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
+-- ARGV limit max_crashes grace_ms queues
+--   queues: comma separated
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
+--@include base run plan joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
 
-local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, max_crashes, grace = tonumber(ARGV.limit), tonumber(ARGV.max_crashes), tonumber(ARGV.grace_ms)
 local done, taken_over = 0, 0
 
 local function requeue(r, instance_id, n)
-  local queue = entry(r, instance_id)[5]
+  local queue = queue_of(r, instance_id)
   put_node(r, instance_id, n, 'R', queue)
   r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
 end
@@ -88,7 +89,7 @@ local function wake(queue)
   local id, instance_id = string.match(first or '', '^([^|]+)|(.+)$')
   if id then redis.call('LPUSH', B .. 'q:' .. queue, message(id, instance_id)) end
 end
-for queue in string.gmatch(ARGV[4], '[^,]+') do
+for queue in string.gmatch(ARGV.queues, '[^,]+') do
   local fine, problem = pcall(wake, queue)
   if not fine then set_aside('key', 'q:' .. queue, problem) end
 end

@@ -15,9 +15,9 @@ local function batches()
   end
 
   local function batch_over(r, owner)
-    local e = entry(r, owner)
-    if e[6].gather then
-      decide(r, e[6].gather, 't')
+    local entry = entry_of(r, owner)
+    if entry.options.gather then
+      decide(r, entry.options.gather, 't')
     else
       local n = node_state(r, owner)
       if n and n.s == 'W' and n.more == 'batch' then ready_with(r, owner, n, {'batch'}) end
@@ -31,14 +31,14 @@ local function batches()
   -- Makes the next items ready while fewer than `limit` are live; ends the batch when all are done.
   local function open(r, owner)
     local b = record(r, owner)
-    local e = entry(r, owner)
+    local entry = entry_of(r, owner)
     local claims = node_state(r, owner).claims * FENCES
     local most = b.opened + 500 -- in one call; each item that is done makes further ones ready
     while not r.stop and b.opened < math.min(b.total, most) and b.opened - b.done < b.limit do
       local instance_id = owner .. '[' .. b.opened .. ']'
-      put_node(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, 'R', e[5])
-      add_live(r, e, 1)
-      r.fired[#r.fired + 1] = {instance_id = instance_id, queue = e[5]}
+      put_node(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, 'R', entry.queue)
+      add_live(r, entry, 1)
+      r.fired[#r.fired + 1] = {instance_id = instance_id, queue = entry.queue}
       b.opened = b.opened + 1
     end
     put_record(r, owner, b)

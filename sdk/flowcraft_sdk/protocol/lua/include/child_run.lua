@@ -14,9 +14,10 @@ local function create_run(options, pairs_)
 end
 
 -- Makes the nodes that a run begins with ready, from the second element's on.
-WORK.s = function(r, item)
+-- @fields starts_item kind from
+WORK.s = function(r, starts_item)
   local starts = plan_field(r, 'meta').starts
-  for i = item[2], type(starts) == 'table' and #starts or starts do
+  for i = starts_item.from, type(starts) == 'table' and #starts or starts do
     if is_spent() then
       r.work[#r.work + 1] = {'s', i}
       return

@@ -17,7 +17,7 @@ settle_next_loop = function(r)
 
   -- What `iterate` does with the marks of a wide join.
   local function restart_wide(r, node, masks)
-    local ins, undecided, taken, failed, last, transform = entry(r, node)[2], 0, 0, 0, 0, 0
+    local entry, undecided, taken, failed, last, transform = entry_of(r, node), 0, 0, 0, 0, 0
     for from = 1, #masks, CHUNK do
       local field, fresh = chunk_field(node, from), {}
       local chunk = get(r, field) or FRESH_CHUNK
@@ -29,7 +29,7 @@ settle_next_loop = function(r)
         if mark == 'f' then failed = failed + 1 end
         if mark == 't' then
           taken, last = taken + 1, position
-          if transforms(ins[position]) then transform = position end
+          if transforms(entry.ins[position]) then transform = position end
         end
       end
       put(r, field, table.concat(fresh) .. string.sub(FRESH_CHUNK, #fresh + 1))
@@ -88,7 +88,9 @@ settle_next_loop = function(r)
     put_loop(r, loop, l)
     steps = steps + #meta.exits
     for _, edge in ipairs(meta.exits) do
-      decide(r, {edge[1], edge[2], edge[3], edge[4], edge[5], '', '', edge[8]}, 'd')
+      local exit_edge = part_of(edge, 1)
+      exit_edge.kind, exit_edge.loop = '', '' -- now it is one like any other
+      decide(r, exit_edge, 'd')
     end
   end
 

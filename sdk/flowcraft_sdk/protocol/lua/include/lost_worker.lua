@@ -55,7 +55,7 @@ local function lose_node(r, instance_id, n, max_crashes, executed)
       message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node alone (executor.maxCrashes)'})
     return fail_node(r, instance_id, n, failure, false)
   end
-  local queue = entry(r, instance_id)[5]
+  local queue = queue_of(r, instance_id)
   if points >= APART then queue = apart(queue) end
   put(r, 'q:' .. instance_id, points)
   put_node(r, instance_id, n, 'R', queue)

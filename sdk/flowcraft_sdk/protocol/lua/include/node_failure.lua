@@ -4,7 +4,7 @@ local function mark_failed(r, instance_id, n)
   put_node(r, instance_id, n, 'F')
   put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
   if not get(r, 'f1') then put(r, 'f1', instance_id) end
-  add_live(r, entry(r, instance_id), -1)
+  add_live(r, entry_of(r, instance_id), -1)
 end
 
 -- What failed nodes do to their run: it stops, or their edges are failed and other branches go on.
@@ -64,25 +64,25 @@ end
 -- that claims the fallback finds out. `alone`: no fallback, whatever the plan says.
 local fail_node
 fail_node = function(r, instance_id, n, failure, input, alone)
-  local e = entry(r, instance_id)
+  local entry = entry_of(r, instance_id)
   put(r, 'f:' .. instance_id, failure)
   node_event(r, 'f', instance_id, n.attempt .. '|' .. brief(failure))
   local owner = string.match(instance_id, '^(.+)%[%d+%]$')
-  if owner and not r.stop and not e[6].gather then
+  if owner and not r.stop and not entry.options.gather then
     put_node(r, instance_id, n, 'F')
-    add_live(r, e, -1)
+    add_live(r, entry, -1)
     fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
-  if e[6].owner and not r.stop then
+  if entry.options.owner and not r.stop then
     put_node(r, instance_id, n, 'F')
-    add_live(r, e, -1)
-    fail_owner(r, e[6].owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
+    add_live(r, entry, -1)
+    fail_owner(r, entry.options.owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
-  local edge = e[6].fallback
+  local edge = entry.options.fallback
   if edge and not alone and not r.stop and not owner then
-    local fb = node_state(r, edge[1])
+    local fb = node_state(r, edge.target)
     if not fb or fb.s ~= 'F' then
       put_node(r, instance_id, n, 'W', 'fallback')
       node_event(r, 'w', instance_id, 'fallback')
@@ -90,7 +90,7 @@ fail_node = function(r, instance_id, n, failure, input, alone)
       if input ~= nil then put(r, 'x:' .. instance_id .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
         ready_with(r, instance_id, node_state(r, instance_id),
-                   {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
+                   {'fallback', edge.target, get(r, 'a:' .. edge.target) or ''})
       else
         decide(r, edge, 't')
       end
@@ -100,7 +100,7 @@ fail_node = function(r, instance_id, n, failure, input, alone)
   mark_failed(r, instance_id, n)
   local failed, i = {instance_id}, 1
   while failed[i] do -- what it was to stand in for has failed as well, and so on
-    for _, source in ipairs(entry(r, failed[i])[6].fallbackOf or {}) do
+    for _, source in ipairs(options_of(r, failed[i]).fallbackOf or {}) do
       local waiting = node_state(r, source)
       if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
         r.park = r.park - 1

@@ -182,7 +182,7 @@ local function save_all()
     write_fields(r)
   end
   for _, r in ipairs(run_order) do
-    for _, entry in ipairs(r.drops) do write_beside('ZREM', entry[1], entry[2]) end
+    for _, dropped in ipairs(r.drops) do write_beside('ZREM', dropped[1], dropped[2]) end
     if r.st ~= r.st0 then
       write_beside('ZREM', 'idx:st:' .. r.st0, r.id)
       write_beside('ZADD', 'idx:st:' .. r.st, r.cr, r.id)

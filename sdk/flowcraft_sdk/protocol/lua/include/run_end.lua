@@ -21,7 +21,7 @@ local function cancel_node(r, instance_id, n)
   put_node(r, instance_id, n, 'X')
   node_event(r, 'x', instance_id)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
-  add_live(r, entry(r, instance_id), -1)
+  add_live(r, entry_of(r, instance_id), -1)
 end
 
 local function maybe_finish(r)
@@ -31,7 +31,7 @@ end
 
 local function ready_with(r, instance_id, n, attached)
   if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
-  local queue = entry(r, instance_id)[5]
+  local queue = queue_of(r, instance_id)
   put(r, 'r:' .. instance_id, cjson.encode(attached))
   put_node(r, instance_id, n, 'R', queue)
   r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
@@ -39,11 +39,11 @@ end
 
 -- Whether nothing waits for a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
 local function needless(r, instance_id)
-  local owner = entry(r, instance_id)[6].owner
+  local owner = options_of(r, instance_id).owner
   while owner do
     local n = node_state(r, owner)
     if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return true end
-    owner = entry(r, owner)[6].owner
+    owner = options_of(r, owner).owner
   end
   return false
 end

@@ -69,12 +69,13 @@ local function is_large(r)
   return redis.call('HLEN', r.k) > 8 * most_steps()
 end
 
--- Looks a page of a large run's fields over. item: {kind, cursor, ...}; visit: told each node; visit_child: each run that was
+-- @fields page_item kind cursor grace
+-- Looks a page of a large run's fields over. visit: told each node; visit_child: each run that was
 -- started for it by none of its nodes.
-local function visit_page(r, item, visit, visit_child)
-  local page = redis.call('HSCAN', r.k, item[2], 'COUNT', math.ceil(most_steps() / 2))
-  item[2] = page[1]
-  if page[1] ~= '0' then r.work[#r.work + 1] = item end
+local function visit_page(r, page_item, visit, visit_child)
+  local page = redis.call('HSCAN', r.k, page_item.cursor, 'COUNT', math.ceil(most_steps() / 2))
+  page_item.cursor = page[1]
+  if page[1] ~= '0' then r.work[#r.work + 1] = page_item end
   for i = 1, #page[2], 2 do
     local field, value = page[2][i], page[2][i + 1]
     local kind = string.sub(field, 1, 2)
@@ -119,10 +120,10 @@ local function stop_node(r, instance_id, n, grace)
   end
 end
 
-WORK.x = function(r, item)
-  local grace = item[3]
+WORK.x = function(r, page_item)
+  local grace = page_item.grace
   r.stopping = true
-  visit_page(r, item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
+  visit_page(r, page_item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
   r.stopping = nil
 end
 
@@ -165,9 +166,9 @@ local function end_node(r, instance_id, n)
   end
 end
 
-WORK.o = function(r, item)
+WORK.o = function(r, page_item)
   r.stopping = true
-  visit_page(r, item, function(instance_id, n) end_node(r, instance_id, n) end, force_stop)
+  visit_page(r, page_item, function(instance_id, n) end_node(r, instance_id, n) end, force_stop)
   r.stopping = nil
 end
 

@@ -55,7 +55,7 @@ end
 local function may_wait(r, instance_id, n)
   if r.stop then return false end
   if not n or n.s == 'P' or n.s == 'R' or n.s == 'L' or n.s == 'T' then return true end
-  local outermost = (entry(r, instance_id)[6].loops or {})[1]
+  local outermost = (options_of(r, instance_id).loops or {})[1]
   return n.s ~= 'W' and outermost ~= nil and loop_record(r, outermost).closed == ''
 end
 
