@@ -23,10 +23,7 @@ for at = first, #ARGV, 3 do
   if plan_field(r, 'n:' .. ARGV[at]) or (before and cjson.decode(before)[6].owner ~= instance_id) then return {'clash', ARGV[at]} end
 end
 
-drop(r, 'leases', id .. '|' .. instance_id)
-if r.stop or needless(r, instance_id) then
-  cancel_node(r, instance_id, n)
-  maybe_finish(r)
+if not leave_claim(r, instance_id, n) then
   commit()
   return {'stopping'}
 end
@@ -36,17 +33,14 @@ put(r, 'o:' .. instance_id, ARGV.output)
 if ARGV.input ~= '' then put(r, 'x:' .. instance_id .. '>fallback', ARGV.input) end
 put(r, 'w:' .. instance_id, count_ .. '|' .. ARGV.action)
 put(r, 'dyn', total)
-put_node(r, instance_id, n, 'W', 'dynamic')
-r.park = r.park + 1
-node_event(r, 'w', instance_id, 'dynamic')
+park_node(r, instance_id, n, 'dynamic')
 for at = first, #ARGV, 3 do
   local node = ARGV[at]
   put(r, 'y:' .. node, ARGV[at + 1])
   put(r, 'z:' .. node, ARGV[at + 2])
   local before, entry = node_state(r, node), entry_of(r, node)
-  put_node(r, node, {attempt = 1, claims = before and before.claims or 0, crashes = 0}, 'R', entry.queue)
+  make_ready(r, node, {attempt = 1, claims = before and before.claims or 0, crashes = 0}, entry.queue)
   add_live(r, entry, 1)
-  r.fired[#r.fired + 1] = {instance_id = node, queue = entry.queue}
 end
 commit()
 return {'ok'}

@@ -15,7 +15,7 @@ if not r then
   return reply_with_claim(n, '', nil, mode, queues, worker, lease)
 end
 
-drop(r, 'leases', id .. '|' .. instance_id)
+drop_lease(r, instance_id)
 if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end -- a further attempt waits anew
 if verdict == 'retry' and (r.stop or needless(r, instance_id)) then verdict = 'cancelled' end
 if verdict == 'cancelled' then
@@ -26,13 +26,7 @@ elseif verdict == 'retry' then
   put(r, 'f:' .. instance_id, failure)
   n.attempt = n.attempt + 1
   node_event(r, 'r', instance_id, n.attempt .. '|' .. delay .. '|' .. brief(failure))
-  if delay > 0 then
-    put_node(r, instance_id, n, 'T', queue_of(r, instance_id))
-    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. instance_id)
-  else
-    put_node(r, instance_id, n, 'R', queue_of(r, instance_id))
-    r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue_of(r, instance_id)}
-  end
+  requeue(r, instance_id, n, delay)
 else
   local owner, index = string.match(instance_id, '^(.+)%[(%d+)%]$')
   if owner and options_of(r, instance_id).collect then

@@ -18,7 +18,7 @@ local function give_up(member)
   local r = id and load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, instance_id)
   if n and n.s == 'L' and string.match(n.more, '^[^!]*') == worker then
-    drop(r, 'leases', member)
+    drop_lease(r, instance_id)
     lost = lost + 1
     if plan_gone(r) then
       lose_plan(r, instance_id)

@@ -13,22 +13,17 @@ if not r then
   commit()
   return {n}
 end
-drop(r, 'leases', id .. '|' .. instance_id)
-if r.stop or needless(r, instance_id) then
-  cancel_node(r, instance_id, n)
-  maybe_finish(r)
+if not leave_claim(r, instance_id, n) then
   commit()
   return {'stopping'}
 end
-put_node(r, instance_id, n, 'W', kind)
-r.park = r.park + 1
+park_node(r, instance_id, n, kind)
 local details = ARGV.details
 if kind == 'batch' and details ~= 'null' then
   put(r, 'x:' .. instance_id .. '>fallback', details)
   details = 'null'
 end
 put(r, 'w:' .. instance_id, details)
-node_event(r, 'w', instance_id, kind)
 local early = (kind == 'signal' or kind == 'webhook') and get(r, 'ep:' .. instance_id)
 if early then
   put(r, 'v:' .. instance_id, early)
@@ -36,7 +31,7 @@ if early then
   put(r, 'ep:' .. instance_id, false)
   put(r, 'ea:' .. instance_id, false)
 elseif ARGV.due_ms ~= '' then
-  redis.call('ZADD', B .. 'timers', NOW + tonumber(ARGV.due_ms), 'W|' .. id .. '|' .. instance_id)
+  set_timer(NOW + tonumber(ARGV.due_ms), 'W', id, instance_id)
 end
 if kind == 'batch' then batches().open(r, instance_id) end
 commit()

@@ -10,20 +10,10 @@ if not r then
   commit()
   return {n}
 end
-drop(r, 'leases', id .. '|' .. instance_id)
-local queue = queue_of(r, instance_id)
-if r.stop then
-  cancel_node(r, instance_id, n)
-  maybe_finish(r)
-else
+if leave_claim(r, instance_id, n) then
   node_event(r, 'h', instance_id, n.more)
   n.s = nil -- it has not begun
-  put_node(r, instance_id, n, delay > 0 and 'T' or 'R', queue)
-  if delay > 0 then
-    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. instance_id)
-  else
-    r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
-  end
+  requeue(r, instance_id, n, delay)
 end
 commit()
 return {'ok'}

@@ -16,7 +16,7 @@ note_signal(to, signal_id)
 node_event(r, 'i', instance_id, action)
 if to.waits then
   put(r, 'v:' .. instance_id, payload)
-  drop(r, 'timers', 'W|' .. r.id .. '|' .. instance_id)
+  drop_timer(r, 'W', instance_id)
   ready_with(r, instance_id, to.n, {'signal', action})
 else
   put(r, 'ep:' .. instance_id, payload)

@@ -28,10 +28,7 @@ while is_taken(id .. '~' .. number) do
   if number > most then return {'taken', id .. '~' .. number - 1} end
 end
 
-drop(r, 'leases', id .. '|' .. instance_id)
-if r.stop or needless(r, instance_id) then
-  cancel_node(r, instance_id, n)
-  maybe_finish(r)
+if not leave_claim(r, instance_id, n) then
   commit()
   return {'stopping'}
 end
@@ -41,8 +38,7 @@ local child_id = id .. '~' .. number
 put(r, 'kids', number)
 put(r, 'k:' .. child_id, instance_id)
 put(r, 'w:' .. instance_id, child_id)
-put_node(r, instance_id, n, 'W', 'subflow')
-node_event(r, 'w', instance_id, 'subflow')
+park_node(r, instance_id, n, 'subflow')
 local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
                           parent = id, parent_node = instance_id, root = up[1] or id, depth = depth,
                           deadline = deadline, start_at = 0}, ARGV.context)

@@ -9,12 +9,6 @@
 local limit, max_crashes, grace = tonumber(ARGV.limit), tonumber(ARGV.max_crashes), tonumber(ARGV.grace_ms)
 local done, taken_over = 0, 0
 
-local function requeue(r, instance_id, n)
-  local queue = queue_of(r, instance_id)
-  put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
-end
-
 local function worker_lost(r, instance_id, n)
   taken_over = taken_over + 1
   lose_node(r, instance_id, n, max_crashes)
@@ -39,7 +33,7 @@ local function timer_is_due(member)
     if plan_gone(r) then
       if kind ~= 'p' or n and (n.s == 'R' or n.s == 'L') then lose_plan(r, n and instance_id or '') end
     elseif kind == 'T' and n and n.s == 'T' then
-      requeue(r, instance_id, n)
+      requeue(r, instance_id, n, 0)
     elseif kind == 'W' and n and n.s == 'W' then
       ready_with(r, instance_id, n, {'timer'})
     elseif kind == 'b' and r.st == 'scheduled' then

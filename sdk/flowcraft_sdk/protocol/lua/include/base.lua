@@ -139,6 +139,29 @@ local function add_events(id, events)
   end
 end
 
+-- A timer, as member of the sorted set `timers`: `KIND|run|node`.
+--   T a retry is due; W a sleep or a wait is over; p the plan was missing when the node was to be claimed;
+--   of a run as a whole, without node: b its scheduled start, d its deadline, g the end of its grace, c something is left `todo`.
+local function timer_of(kind, id, instance_id)
+  return kind .. '|' .. id .. '|' .. (instance_id or '')
+end
+
+local function set_timer(at, kind, id, instance_id)
+  redis.call('ZADD', B .. 'timers', at, timer_of(kind, id, instance_id))
+end
+
+-- Notifies the subscribers of a run that it has changed; `status`: that it has ended so.
+local function notify_run(k, status)
+  redis.call('PUBLISH', k, status or '')
+end
+
+-- Notifies all workers: that a run stops (`what` is why, or `over` when its grace is), with the time of its creation, as another
+-- run may have its id by then; or `goes-on`: that a sweep is due.
+local function notify_workers(id, what, created)
+  redis.call('PUBLISH', B .. 'control', id .. '|' .. what .. (created and '|' .. string.format('%d', created) or ''))
+end
+
+-- A wake-up message, as Huey reads it.
 local function message(id, instance_id)
   if not string.find(instance_id, '[%c"\\]') then -- as nearly always: no other character has to be written in another way
     return '["' .. id .. '/' .. instance_id .. '","flowcraft.work",["' .. id .. '","' .. instance_id .. '",0]]'

@@ -36,9 +36,8 @@ local function batches()
     local most = b.opened + 500 -- in one call; each item that is done makes further ones ready
     while not r.stop and b.opened < math.min(b.total, most) and b.opened - b.done < b.limit do
       local instance_id = owner .. '[' .. b.opened .. ']'
-      put_node(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, 'R', entry.queue)
+      make_ready(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, entry.queue)
       add_live(r, entry, 1)
-      r.fired[#r.fired + 1] = {instance_id = instance_id, queue = entry.queue}
       b.opened = b.opened + 1
     end
     put_record(r, owner, b)

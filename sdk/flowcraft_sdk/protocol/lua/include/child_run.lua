@@ -7,7 +7,7 @@ local function create_run(options, pairs_)
   add_to_indexes(options, st)
   local r = load_run(options.id)
   if st == 'scheduled' then
-    redis.call('ZADD', B .. 'timers', options.start_at, 'b|' .. options.id .. '|')
+    set_timer(options.start_at, 'b', options.id)
     event(r, 'B', '', 'scheduled')
   end
   return r

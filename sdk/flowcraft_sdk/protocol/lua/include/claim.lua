@@ -126,7 +126,7 @@ local function take(id, instance_id, worker, lease, announced, records)
   end
   entry = entry or plan_entry(run_head.plan, instance_id, k)
   if not entry then -- the sweeper fails the run
-    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. instance_id)
+    set_timer(NOW, 'p', id, instance_id)
     return false
   end
   records[id] = run_head

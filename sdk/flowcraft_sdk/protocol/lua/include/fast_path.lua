@@ -137,7 +137,7 @@ local function complete_run(id, k, created, history, token, set, events)
     events[#events + 1] = 'E|' .. elapsed(created) .. '||completed'
     note(id, events, true)
   end
-  redis.call('PUBLISH', k, 'completed')
+  notify_run(k, 'completed')
   tell_end(id, 'completed', note_size(id, 'completed'), token)
 end
 

@@ -48,6 +48,20 @@ local function options_of(r, instance_id)
   return entry.options
 end
 
+-- Makes a node ready: workers find it in its queue once the run is written.
+local function make_ready(r, instance_id, n, queue)
+  put_node(r, instance_id, n, 'R', queue)
+  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+end
+
+-- Puts a node back into its queue, at once or `delay` ms later.
+local function requeue(r, instance_id, n, delay)
+  local queue = queue_of(r, instance_id)
+  if delay <= 0 then return make_ready(r, instance_id, n, queue) end
+  put_node(r, instance_id, n, 'T', queue)
+  set_timer(NOW + delay, 'T', r.id, instance_id)
+end
+
 local PIECE = 100
 
 local function edge_count(entry)
@@ -119,9 +133,8 @@ local function fire(r, node)
     return
   end
   local entry = entry_of(r, node)
-  put_node(r, node, fresh, 'R', entry.queue)
+  make_ready(r, node, fresh, entry.queue)
   add_live(r, entry, 1)
-  r.fired[#r.fired + 1] = {instance_id = node, queue = entry.queue, n = fresh}
 end
 
 -- Skips a node; `mark` (d or f) is what its own edges become.
@@ -218,8 +231,8 @@ local function put_off(r)
   if not r.todo then r.live = r.live + 1 end
   r.todo = cjson.encode(left)
   put(r, 'todo', r.todo)
-  redis.call('ZADD', B .. 'timers', NOW, 'c|' .. r.id .. '|')
-  redis.call('PUBLISH', B .. 'control', r.id .. '|goes-on')
+  set_timer(NOW, 'c', r.id)
+  notify_workers(r.id, 'goes-on')
 end
 
 -- Takes up what earlier calls have put off. Returns what it was.

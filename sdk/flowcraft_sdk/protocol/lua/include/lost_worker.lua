@@ -58,6 +58,5 @@ local function lose_node(r, instance_id, n, max_crashes, executed)
   local queue = queue_of(r, instance_id)
   if points >= APART then queue = apart(queue) end
   put(r, 'q:' .. instance_id, points)
-  put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+  make_ready(r, instance_id, n, queue)
 end

@@ -34,7 +34,7 @@ end
 local function fail_owner(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
-  r.park = r.park - 1
+  unpark_node(r, n)
   fail(owner, n)
   if r.stop then return end
   each_node(r, function(instance_id, other)
@@ -56,7 +56,7 @@ local function fail_map(r, owner, fail)
     if item.s == 'W' and item.more == 'subflow' then stop_child_of(r, instance_id) end
   end)
   close_batch(r, owner)
-  r.park = r.park - 1
+  unpark_node(r, n)
   fail(owner, n)
 end
 
@@ -84,9 +84,7 @@ fail_node = function(r, instance_id, n, failure, input, alone)
   if edge and not alone and not r.stop and not owner then
     local fb = node_state(r, edge.target)
     if not fb or fb.s ~= 'F' then
-      put_node(r, instance_id, n, 'W', 'fallback')
-      node_event(r, 'w', instance_id, 'fallback')
-      r.park = r.park + 1
+      park_node(r, instance_id, n, 'fallback')
       if input ~= nil then put(r, 'x:' .. instance_id .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
         ready_with(r, instance_id, node_state(r, instance_id),
@@ -103,7 +101,7 @@ fail_node = function(r, instance_id, n, failure, input, alone)
     for _, source in ipairs(options_of(r, failed[i]).fallbackOf or {}) do
       local waiting = node_state(r, source)
       if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
-        r.park = r.park - 1
+        unpark_node(r, waiting)
         mark_failed(r, source, waiting)
         node_event(r, 'f', source, waiting.attempt .. '|' .. brief(get(r, 'f:' .. source) or ''))
         failed[#failed + 1] = source

@@ -139,6 +139,14 @@ local function drop(r, name, member)
   r.drops[#r.drops + 1] = {name, member}
 end
 
+local function drop_lease(r, instance_id)
+  drop(r, 'leases', r.id .. '|' .. instance_id)
+end
+
+local function drop_timer(r, kind, instance_id)
+  drop(r, 'timers', timer_of(kind, r.id, instance_id))
+end
+
 local function set_status(r, st)
   if r.st == st then return end
   r.st = st
@@ -189,7 +197,7 @@ local function save_all()
     end
     if #r.ev > 0 then add_events(r.id, r.ev) end
     if #r.ev > 0 or r.st ~= r.st0 then
-      redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')
+      notify_run(r.k, TERMINAL[r.st] and r.st)
     end
   end
 end

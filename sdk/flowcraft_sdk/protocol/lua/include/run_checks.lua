@@ -44,7 +44,7 @@ end
 local function fail_lost_node(r, instance_id)
   local n = node_state(r, instance_id)
   if TERMINAL[r.st] or n.s ~= 'L' then return end
-  drop(r, 'leases', r.id .. '|' .. instance_id)
+  drop_lease(r, instance_id)
   fail_node(r, instance_id, n, cjson.encode({type = 'RecordBroken', node = instance_id, attempt = 1, retryable = false, at = NOW,
     message = 'something else had been written over the state of this node in Redis; start the run again'}), nil, true)
 end
@@ -114,14 +114,10 @@ local function examine_counts(r, defect)
   if parked ~= r.park then defect('park-count', r.park .. ' for ' .. parked, function() r.park = parked end) end
 end
 
-local function timer(r, kind, instance_id, at)
-  redis.call('ZADD', B .. 'timers', at, kind .. '|' .. r.id .. '|' .. instance_id)
-end
-
 local function examine_waiting(r, instance_id, n, defect)
   local member = r.id .. '|' .. instance_id
-  if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', 'W|' .. member) then
-    defect('timer-missing', instance_id, function() timer(r, 'W', instance_id, NOW) end)
+  if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', timer_of('W', r.id, instance_id)) then
+    defect('timer-missing', instance_id, function() set_timer(NOW, 'W', r.id, instance_id) end)
   elseif n.more == 'batch' then
     local b = batches().record(r, instance_id)
     if b and b.done == b.total then
@@ -161,8 +157,8 @@ local function examine_nodes(r, defect)
       else
         examine_lease(r, instance_id, n, ends, defect)
       end
-    elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
-      defect('timer-missing', instance_id, function() timer(r, 'T', instance_id, NOW) end)
+    elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', timer_of('T', r.id, instance_id)) then
+      defect('timer-missing', instance_id, function() set_timer(NOW, 'T', r.id, instance_id) end)
     elseif n.s == 'W' then
       examine_waiting(r, instance_id, n, defect)
     end
@@ -172,8 +168,8 @@ end
 -- The run's own timers: its beginning, its deadline, the end of a grace.
 local function examine_timers(r, defect)
   local function expect(kind, at)
-    if not redis.call('ZSCORE', B .. 'timers', kind .. '|' .. r.id .. '|') then
-      defect('timer-missing', kind, function() timer(r, kind, '', at) end)
+    if not redis.call('ZSCORE', B .. 'timers', timer_of(kind, r.id)) then
+      defect('timer-missing', kind, function() set_timer(at, kind, r.id) end)
     end
   end
   if r.st == 'scheduled' then expect('b', NOW) end

@@ -3,21 +3,33 @@
 local finish
 
 local function unqueue(r, instance_id, n)
-  local member = r.id .. '|' .. instance_id
   if n.s == 'R' then
-    drop(r, 'ready:' .. n.more, member)
+    drop(r, 'ready:' .. n.more, r.id .. '|' .. instance_id)
     for _, f in ipairs(r.fired) do if f.instance_id == instance_id then f.claimed = true end end
   elseif n.s == 'L' then
-    drop(r, 'leases', member)
+    drop_lease(r, instance_id)
   else
-    drop(r, 'timers', n.s .. '|' .. member)
+    drop_timer(r, n.s, instance_id)
   end
+end
+
+-- Parks a node until what it waits for comes. A node that waits for a child run counts as parked once the child is, see
+-- `change_status`.
+local function park_node(r, instance_id, n, kind)
+  put_node(r, instance_id, n, 'W', kind)
+  if kind ~= 'subflow' then r.park = r.park + 1 end
+  node_event(r, 'w', instance_id, kind)
+end
+
+-- The reverse, before its next state is put.
+local function unpark_node(r, n)
+  if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
 end
 
 -- Ends a live node as cancelled.
 local function cancel_node(r, instance_id, n)
   unqueue(r, instance_id, n)
-  if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
+  unpark_node(r, n)
   put_node(r, instance_id, n, 'X')
   node_event(r, 'x', instance_id)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
@@ -29,12 +41,11 @@ local function maybe_finish(r)
   if r.live == 0 and not r.stopping and not TERMINAL[r.st] then finish(r) end
 end
 
+-- Makes a node that waited ready, with the outcome of what it waited for attached.
 local function ready_with(r, instance_id, n, attached)
-  if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
-  local queue = queue_of(r, instance_id)
+  unpark_node(r, n)
   put(r, 'r:' .. instance_id, cjson.encode(attached))
-  put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+  make_ready(r, instance_id, n, queue_of(r, instance_id))
 end
 
 -- Whether nothing waits for a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
@@ -93,8 +104,8 @@ finish = function(r)
   change_status(r, outcome(r))
   put(r, 'en', NOW)
   event(r, 'E', '', r.st)
-  if get(r, 'dl') then drop(r, 'timers', 'd|' .. r.id .. '|') end
-  if r.stop then drop(r, 'timers', 'g|' .. r.id .. '|') end
+  if get(r, 'dl') then drop_timer(r, 'd') end
+  if r.stop then drop_timer(r, 'g') end
   if r.par then
     local fine, problem = pcall(tell_parent, r)
     if not fine then set_aside('run', r.par, problem) end

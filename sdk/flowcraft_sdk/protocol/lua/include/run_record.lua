@@ -45,5 +45,5 @@ local function add_to_indexes(options, st)
   if options.tags and options.tags ~= '' then
     for _, tag in ipairs(cjson.decode(options.tags)) do write_beside('ZADD', 'idx:tag:' .. tag, NOW, options.id) end
   end
-  if options.deadline ~= 0 then redis.call('ZADD', B .. 'timers', options.deadline, 'd|' .. options.id .. '|') end
+  if options.deadline ~= 0 then set_timer(options.deadline, 'd', options.id) end
 end

@@ -134,7 +134,7 @@ stop_run = function(r, why, grace)
   r.stop, r.stopping = why, true
   put(r, 'stop', why)
   if r.st == 'scheduled' then
-    drop(r, 'timers', 'b|' .. r.id .. '|')
+    drop_timer(r, 'b')
     put(r, 'nx', 1)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
@@ -148,10 +148,10 @@ stop_run = function(r, why, grace)
     each_node(r, visit)
     stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
   end
-  if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why .. '|' .. string.format('%d', r.cr)) end
+  if told then notify_workers(r.id, why, r.cr) end
   r.stopping = nil
   maybe_finish(r)
-  if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
+  if r.live > 0 then set_timer(NOW + grace, 'g', r.id) end
 end
 
 -- The grace is over: what still runs is fenced off and the run ends.
@@ -183,7 +183,7 @@ force_stop = function(r)
     each_node(r, function(instance_id, n) end_node(r, instance_id, n) end)
     stop_companions(r, force_stop)
   end
-  redis.call('PUBLISH', B .. 'control', r.id .. '|over|' .. string.format('%d', r.cr))
+  notify_workers(r.id, 'over', r.cr)
   r.stopping = nil
   put(r, 'forced', '1')
   maybe_finish(r)

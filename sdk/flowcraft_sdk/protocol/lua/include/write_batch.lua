@@ -57,5 +57,5 @@ end
 local function tell(k)
   if told and told[k] then return end
   if told then told[k] = true end
-  redis.call('PUBLISH', k, '')
+  notify_run(k)
 end
