@@ -48,10 +48,14 @@ local function options_of(r, instance_id)
   return entry.options
 end
 
--- Makes a node ready: workers find it in its queue once the run is written.
+-- Puts a ready node into its queue once the run is written, if the caller does not claim it.
+local function queue_node(r, instance_id, queue)
+  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+end
+
 local function make_ready(r, instance_id, n, queue)
   put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+  queue_node(r, instance_id, queue)
 end
 
 -- Puts a node back into its queue, at once or `delay` ms later.

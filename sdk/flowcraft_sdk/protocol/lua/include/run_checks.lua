@@ -149,7 +149,7 @@ local function examine_nodes(r, defect)
   each_node(r, function(instance_id, n)
     local member = r.id .. '|' .. instance_id
     if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
-      defect('ready-not-queued', instance_id, function() r.fired[#r.fired + 1] = {instance_id = instance_id, queue = n.more} end)
+      defect('ready-not-queued', instance_id, function() queue_node(r, instance_id, n.more) end)
     elseif n.s == 'L' then
       local ends = redis.call('ZSCORE', LEASES, member)
       if not ends then
