@@ -158,7 +158,7 @@ class TestStates:
 
 
 HANDWRITTEN = {
-    r"redis\.call\('PUBLISH'": {"base", "memory_usage"},
+    r"redis\.call\('PUBLISH'": {"base", "notify"},
     r"'ZADD', B \.\. 'timers'": {"base"},
     r"\br\.fired\[#r\.fired \+ 1\]": {"graph"},
     r"\br\.(?:parked|park) = r\.(?:parked|park) [+-]": {"run_end"},

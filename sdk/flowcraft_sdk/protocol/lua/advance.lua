@@ -1,4 +1,4 @@
--- The test clock: moves the time that all scripts read. Leases of live workers move along, as if renewed meanwhile.
+-- The test clock: moves the time that all scripts read. Leases of active workers move along, as if renewed meanwhile.
 -- KEYS clock
 -- ARGV ms keep_leases
 --   keep_leases: 1 | 0

@@ -3,7 +3,7 @@
 -- ARGV run reason grace_ms
 --   grace_ms: 0 ends it now, whatever still runs
 -- RETURNS {1, status}: cancellation is in force | {0, status}: the run had ended | {missing}
---@include base run plan joins graph loops memory_usage run_end run_stop
+--@include base run plan joins graph loops memory_usage notify run_end run_stop
 
 allow_when_full()
 local r = load_run(ARGV.run)

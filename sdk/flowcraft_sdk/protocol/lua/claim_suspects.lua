@@ -4,7 +4,7 @@
 -- ARGV worker lease_ms queues
 --   queues: comma separated
 -- RETURNS a list of claims (see include/claim.lua), empty when there are no suspects
---@include base write_batch plan joins claim run graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker
+--@include base write_batch plan joins claim run graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker
 
 local group, bound = {}, 32
 for queue in string.gmatch(ARGV.queues, '[^,]+') do

@@ -9,15 +9,15 @@
 --   mode: q|n|- (see reply_with_claim); state: C completed | K failed, and `output` is its fallback's, which stands in for it;
 --   plan: the run's plan, so that what follows the node can be read along with it; action: '' for none;
 --   decisions: one char (t taken, d dead) for each outgoing edge in plan order;
---   successor: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry says of it: queue, place
---     among its incoming edges, undecided join string, the field that brings its input ('' for none), fields it reads; '' for all others
+--   successor: '-' for an ordinary node without edges; of one with one edge, which is taken, the target, and what its plan entry holds: queue, place
+--     among its incoming edges, undecided join string, the field with its input ('' for none), fields it reads; '' for all others
 -- RETURNS for each outcome an error, or
---   {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base write_batch plan joins claim memory_usage fast_path
+--   {ok|stale|already, status of the run, next claim or nil, and unless that is a direct hand-off, how many nodes are ready in the queues}
+--@include base write_batch plan joins claim memory_usage notify fast_path
 
 allow_when_full()
 collect()
-wanting = {}
+pending = {}
 local nodes, prepared, at, replies, left = {}, {}, ARGV.words, {}, {}
 for i = 1, ARGV.count do
   nodes[i], prepared[i] = part_of(ARGV, at + 1, at + ARGV[at]), {}
@@ -32,7 +32,7 @@ while ARGV[at] do
   replies[#replies + 1] = reply or false
   if not reply then left[#left + 1] = {#replies, NODE, OUTCOME} end
 end
-serve_wanting()
+serve_pending()
 write_collected()
 if not left[1] then return replies end
 
@@ -62,7 +62,7 @@ local function decide_what_follows(r, instance_id, entry, state, action, decisio
   if entry.options.fallback and state == 'C' then decide(r, entry.options.fallback, 'd') end
   if entry.options.gather and state == 'C' then
     batches().open(r, instance_id)
-  elseif entry.options.gather then -- caught: there are no items, and those of the iteration before are not the gather's to collect
+  elseif entry.options.gather then -- recovered: there are no items, and those of the iteration before are not the gather's to collect
     put(r, 'b:' .. instance_id, false)
     decide(r, entry.options.gather, 't')
   end
@@ -77,7 +77,7 @@ local function decide_what_follows(r, instance_id, entry, state, action, decisio
   end
 end
 
-local function general()
+local function complete_slow()
   local instance_id, plan, worker, lease, queues = NODE.instance_id, NODE.plan, NODE.worker, tonumber(NODE.lease), NODE.queues
   local id, fencing_token, mode, output, state = OUTCOME.run, OUTCOME.fencing_token, OUTCOME.mode, OUTCOME.output, NODE.state
   local owner, index = item_of(instance_id)
@@ -102,7 +102,7 @@ local function general()
     node_event(r, 'c', instance_id, NODE.action)
   end
   if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end
-  add_live(r, entry, -1)
+  add_active(r, entry, -1)
   if owner then
     batches().done(r, owner, index, output)
   else
@@ -112,15 +112,15 @@ local function general()
     decide_what_follows(r, instance_id, entry, state, NODE.action, NODE.decisions)
   end
   maybe_finish(r)
-  local own = direct_handoff(r, mode, queues)
+  local handoff = direct_handoff(r, mode, queues)
   commit()
-  return reply_with_claim('ok', r.st, own, mode, queues, worker, lease)
+  return reply_with_claim('ok', r.st, handoff, mode, queues, worker, lease)
 end
 
 for _, each in ipairs(left) do
   NODE, OUTCOME = each[2], each[3]
   forget_runs()
-  local fine, reply = pcall(general)
+  local fine, reply = pcall(complete_slow)
   if fine then write_collected() else collect() end -- a broken run keeps its lease, and is looked at again
   replies[each[1]] = fine and reply or refused(reply)
 end

@@ -4,7 +4,7 @@
 --   limit: dynamic nodes that a run may have; input: JSON that the node's fallback gets when one of them fails, '' without a fallback;
 --   more: `writes` pairs key value, `deletes` keys, then for each node: id, plan entry (JSON, see include/plan.lua), definition (JSON)
 -- RETURNS {ok} | {stale|already} | {stopping} (the node is cancelled) | {clash, id} | {too-many, how many}
---@include base run plan joins graph loops memory_usage run_end claimed_node
+--@include base run plan joins graph loops memory_usage notify run_end claimed_node
 
 local id, instance_id = ARGV.run, ARGV.instance_id
 local r, n = held(id, instance_id, ARGV.fencing_token)
@@ -40,7 +40,7 @@ for at = first, #ARGV, 3 do
   put(r, 'z:' .. node, ARGV[at + 2])
   local before, entry = node_state(r, node), entry_of(r, node)
   make_ready(r, node, {attempt = 1, claims = before and before.claims or 0, crashes = 0}, entry.queue)
-  add_live(r, entry, 1)
+  add_active(r, entry, 1)
 end
 commit()
 return {'ok'}

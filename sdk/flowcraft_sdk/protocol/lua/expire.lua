@@ -1,24 +1,24 @@
 -- Retention: removes ended runs that are past the age or the count of their class, or over the byte budget, and with them
 -- plans that nothing uses any more, old tombstones and workers that were not seen for a day. A bounded slice a call.
--- Runs go as trees: a run goes when nothing below it is left, so a child that goes on keeps those above it.
+-- Runs go as trees: a run goes when nothing below it is left, so a child that is still running keeps those above it.
 -- KEYS clock
 -- ARGV limit bytes tombstone_age_ms tombstone_count classes...
 --   bytes: '' for no budget; classes: name (completed | failed, timed out too | cancelled), age_ms ('' for ever) and count ('' for any) of
 --   each; count and bytes leave runs alone that ended within a minute
--- RETURNS {runs removed, trees kept because a run of theirs goes on, 1 if there may be more to remove}
+-- RETURNS {runs removed, trees kept because a run of theirs is still running, 1 if there may be more to remove}
 --@include base removal
 
 local limit, budget, kept, trees = tonumber(ARGV.limit), tonumber(ARGV.bytes), 0, 0
 local LATELY = NOW - 60000
 
--- Removes what a root's tree has ended of; a tree that goes on counts as if it had ended now, and keeps no other run.
+-- Removes what a root's tree has ended of; a tree with a run that is still running counts as if it had ended now, and keeps no other run.
 local function remove_root(class, id)
   trees = trees + 1
   local fine, outcome = pcall(remove_tree, id, limit)
   if not fine then
     set_aside('ended:' .. class, id, outcome)
     redis.call('ZREM', B .. 'ended:' .. class, id)
-  elseif outcome == 'live' then
+  elseif outcome == 'active' then
     redis.call('ZADD', B .. 'ended:' .. class, 'XX', NOW, id)
     kept = kept + 1
   end

@@ -1,11 +1,11 @@
 -- Records a failed attempt: to be retried, failed for good, or given up because the run stops.
 -- KEYS clock
 -- ARGV run instance_id mode fencing_token worker lease_ms queues verdict delay_ms failure input
---   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
+--   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because its run stops);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
--- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base write_batch plan joins claim run graph loops memory_usage run_end run_stop claimed_node batch node_failure
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is a direct hand-off, how many nodes are ready in the queues}
+--@include base write_batch plan joins claim run graph loops memory_usage notify run_end run_stop claimed_node batch node_failure
 
 local id, instance_id, mode, worker, lease, queues = ARGV.run, ARGV.instance_id, ARGV.mode, ARGV.worker, tonumber(ARGV.lease_ms), ARGV.queues
 local verdict, delay, failure = ARGV.verdict, tonumber(ARGV.delay_ms), ARGV.failure
@@ -31,7 +31,7 @@ else
   local owner, index = string.match(instance_id, '^(.+)%[(%d+)%]$')
   if owner and options_of(r, instance_id).collect then
     node_event(r, 'f', instance_id, n.attempt .. '|' .. brief(failure))
-    add_live(r, entry_of(r, instance_id), -1)
+    add_active(r, entry_of(r, instance_id), -1)
     batches().done(r, owner, index, '{"error":' .. failure .. '}')
     maybe_finish(r)
   else
@@ -39,6 +39,6 @@ else
   end
 end
 
-local own = direct_handoff(r, mode, queues)
+local handoff = direct_handoff(r, mode, queues)
 commit()
-return reply_with_claim('ok', r.st, own, mode, queues, worker, lease)
+return reply_with_claim('ok', r.st, handoff, mode, queues, worker, lease)

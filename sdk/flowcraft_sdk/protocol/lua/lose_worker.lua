@@ -5,7 +5,7 @@
 --   evidence: 1: `executed` is all that the process executed when it ended | 0: that is not known; executed: run instance_id
 --   fencing_token of each
 -- RETURNS {position of the next slice, -1 when there is none; how many nodes were given up}
---@include base run plan joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker
+--@include base run plan joins graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker
 
 local worker, first, count_, max_crashes = ARGV.worker, tonumber(ARGV.first), tonumber(ARGV.count), tonumber(ARGV.max_crashes)
 local executed = {}

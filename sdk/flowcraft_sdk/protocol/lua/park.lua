@@ -5,7 +5,7 @@
 --   gets when an item fails, or null
 --   A node whose signal came before is ready again in the same commit.
 -- RETURNS {ok} | {stale|already} | {stopping}
---@include base run plan joins graph loops memory_usage run_end claimed_node batch
+--@include base run plan joins graph loops memory_usage notify run_end claimed_node batch
 
 local id, instance_id, kind = ARGV.run, ARGV.instance_id, ARGV.kind
 local r, n = held(id, instance_id, ARGV.fencing_token)

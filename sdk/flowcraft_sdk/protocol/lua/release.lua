@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV run instance_id fencing_token delay_ms
 -- RETURNS {ok} | {stale|already}
---@include base run plan joins graph loops memory_usage run_end claimed_node
+--@include base run plan joins graph loops memory_usage notify run_end claimed_node
 
 local id, instance_id, delay = ARGV.run, ARGV.instance_id, tonumber(ARGV.delay_ms)
 local r, n = held(id, instance_id, ARGV.fencing_token)

@@ -1,4 +1,4 @@
--- Renews the leases of the nodes that a worker really runs, and says which of them to give up.
+-- Renews the leases of the nodes that a worker really runs, and returns which of them to give up.
 -- KEYS clock
 -- ARGV worker lease_ms held...
 --   held: run instance_id fencing_token of each
@@ -6,7 +6,7 @@
 --@include base run
 
 allow_when_full()
-local told = {}
+local given_up = {}
 write_beside('ZADD', 'workers', NOW, ARGV.worker)
 for i = ARGV.held, #ARGV, 3 do
   local id, instance_id = ARGV[i], ARGV[i + 1]
@@ -15,10 +15,10 @@ for i = ARGV.held, #ARGV, 3 do
   if s == 'L' and tonumber(claims) == claims_of(ARGV[i + 2]) and is_incarnation(v[3], ARGV[i + 2]) then
     redis.call('ZADD', B .. 'leases', NOW + tonumber(ARGV.lease_ms), id .. '|' .. instance_id)
     if v[2] then
-      told[#told + 1] = id; told[#told + 1] = instance_id; told[#told + 1] = 'stopping'
+      given_up[#given_up + 1] = id; given_up[#given_up + 1] = instance_id; given_up[#given_up + 1] = 'stopping'
     end
   else
-    told[#told + 1] = id; told[#told + 1] = instance_id; told[#told + 1] = 'lost'
+    given_up[#given_up + 1] = id; given_up[#given_up + 1] = instance_id; given_up[#given_up + 1] = 'lost'
   end
 end
-return told
+return given_up

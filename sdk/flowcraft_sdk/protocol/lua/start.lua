@@ -1,7 +1,7 @@
 -- Records a run and makes its first nodes ready, in one commit.
 -- KEYS clock
 -- ARGV token run blueprint version digest on_conflict start_at_ms run_timeout_ms tags memo parent max_depth forked_from expected context...
---   token: names this call; INBOX@MARK has the run's end told to that inbox of the caller's, under this mark
+--   token: names this call; with INBOX@NOTIFICATION_TOKEN the run's end is published to that inbox of the caller's, with that notification token
 --   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
 --   expected: the plan that the caller thinks is current, or ''
 -- RETURNS {started, plan} | {attached, status, plan} | {conflict, exists|different_input|different_blueprint|broken, blueprint} | {other-plan, the current one}
@@ -74,7 +74,7 @@ local function begin_fast()
 end
 if begin_fast() then return {'started', plan} end
 
---@include run plan joins graph loops memory_usage run_end child_run
+--@include run plan joins graph loops memory_usage notify run_end child_run
 if options.parent then
   redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '')
   redis.call('HSETNX', B .. 'run:' .. options.parent, 'kids', 0) -- there is something below it

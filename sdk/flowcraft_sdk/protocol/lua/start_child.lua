@@ -6,7 +6,7 @@
 -- The child's id is PARENT~NUMBER, which no user can give a run; a number whose id is taken all the same is passed over.
 -- RETURNS {ok, child run id} | {taken, child run id}: so are the next ones | {stale|already} | {no-blueprint} | {other-plan}: that plan is not, or no longer, the current one
 --   | {too-deep} | {stopping} (the node is cancelled)
---@include base run plan joins graph loops memory_usage run_end claimed_node run_record child_run
+--@include base run plan joins graph loops memory_usage notify run_end claimed_node run_record child_run
 
 local MOST_TAKEN = 1000 -- ids that are tried
 local id, instance_id, blueprint = ARGV.run, ARGV.instance_id, ARGV.blueprint

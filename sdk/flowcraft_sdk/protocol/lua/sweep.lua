@@ -1,10 +1,10 @@
--- What time brings: expired leases are taken over, due timers fall, sleeping workers are woken for ready nodes.
+-- Handles what is due: takes over expired leases, fires timers, wakes sleeping workers for ready nodes.
 -- Any process may run it at any time; a bounded slice of the work is done per call.
 -- KEYS clock
 -- ARGV limit max_crashes grace_ms queues
 --   queues: comma separated
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run plan joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
+--@include base run plan joins graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
 
 local limit, max_crashes, grace = tonumber(ARGV.limit), tonumber(ARGV.max_crashes), tonumber(ARGV.grace_ms)
 local done, taken_over = 0, 0
@@ -14,7 +14,7 @@ local function worker_lost(r, instance_id, n)
   lose_node(r, instance_id, n, max_crashes)
 end
 
-local function lease_is_over(member)
+local function lease_expired(member)
   local id, instance_id = string.match(member, '^([^|]+)|(.+)$')
   if not id then error('no entry of a node', 0) end
   local r = load_run(id)
@@ -57,7 +57,7 @@ end
 -- Each entry is handled as a whole, apart from the others: what cannot be read is set aside, and takes nothing else with it.
 local function work_off(name, handle)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', B .. name, '-inf', NOW, 'LIMIT', 0, limit)) do
-    if is_spent() then return end -- the next sweep goes on
+    if is_spent() then return end -- the next sweep continues
     steps = steps + 1
     redis.call('ZREM', B .. name, member)
     forget_runs()
@@ -66,7 +66,7 @@ local function work_off(name, handle)
       commit()
     end)
     if not fine and is_refusal(text_of(problem)) then
-      redis.call('ZADD', B .. name, NOW, member) -- the next sweep that Redis allows goes on
+      redis.call('ZADD', B .. name, NOW, member) -- for the next sweep that Redis allows
       error(problem, 0)
     end
     if not fine then set_aside(name, member, problem) end
@@ -74,7 +74,7 @@ local function work_off(name, handle)
   end
 end
 
-work_off('leases', lease_is_over)
+work_off('leases', lease_expired)
 work_off('timers', timer_is_due)
 
 local function wake(queue)

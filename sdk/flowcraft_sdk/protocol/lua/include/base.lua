@@ -40,7 +40,7 @@ end
 
 local MOST_BROKEN = 1000
 
--- Sets aside what cannot be read, so that the rest goes on: field `PLACE ENTRY` of the hash `broken`, value `time|problem`.
+-- Sets aside what cannot be read, so that the rest continues: field `PLACE ENTRY` of the hash `broken`, value `time|problem`.
 -- The doctor lists these, and puts back what can be read again. place: the sorted set, `run` for a record, `key` for a key.
 -- Raises the problem if Redis refuses for another reason.
 local function set_aside(place, entry, problem)
@@ -53,7 +53,7 @@ local function set_aside(place, entry, problem)
   end
 end
 
--- A write to a key that helps to find, count or follow runs. If there is something else under its name, runs go on without it.
+-- A write to a key that helps to find, count or follow runs. If a key of another type has its name, runs continue without it.
 local function write_beside(command, name, ...)
   local reply = redis.pcall(command, B .. name, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
@@ -140,7 +140,7 @@ local function add_events(id, events)
 end
 
 -- A timer, as member of the sorted set `timers`: `KIND|run|node`.
---   T a retry is due; W a sleep or a wait is over; p the plan was missing when the node was to be claimed;
+--   T a retry is due; W a sleep or a wait ends; p the plan was missing when the node was to be claimed;
 --   of a run as a whole, without node: b its scheduled start, d its deadline, g the end of its grace, c something is left `todo`.
 local function timer_of(kind, id, instance_id)
   return kind .. '|' .. id .. '|' .. (instance_id or '')
@@ -163,7 +163,7 @@ end
 
 -- A wake-up message, as Huey reads it.
 local function message(id, instance_id)
-  if not string.find(instance_id, '[%c"\\]') then -- as nearly always: no other character has to be written in another way
+  if not string.find(instance_id, '[%c"\\]') then -- as nearly always: no other character is escaped
     return '["' .. id .. '/' .. instance_id .. '","flowcraft.work",["' .. id .. '","' .. instance_id .. '",0]]'
   end
   return cjson.encode({id .. '/' .. instance_id, 'flowcraft.work', {id, instance_id, 0}})

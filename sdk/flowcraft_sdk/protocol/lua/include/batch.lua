@@ -14,7 +14,7 @@ local function batches()
     put(r, 'b:' .. owner, b.total .. '|' .. b.opened .. '|' .. b.done .. '|' .. b.limit)
   end
 
-  local function batch_over(r, owner)
+  local function end_batch(r, owner)
     local entry = entry_of(r, owner)
     if entry.options.gather then
       decide(r, entry.options.gather, 't')
@@ -24,24 +24,24 @@ local function batches()
     end
   end
 
-  -- Nothing is kept of an item that is done. Its fences begin above those of the owner's earlier batches all the same, for
+  -- Nothing is kept of an item that is done. Its fencing tokens begin above those of the owner's earlier batches all the same, for
   -- the owner is claimed anew for each: what comes late from another round of a loop is refused.
-  local FENCES = 1000000
+  local CLAIMS_A_ROUND = 1000000
 
-  -- Makes the next items ready while fewer than `limit` are live; ends the batch when all are done.
+  -- Makes the next items ready while fewer than `limit` are active; ends the batch when all are done.
   local function open(r, owner)
     local b = record(r, owner)
     local entry = entry_of(r, owner)
-    local claims = node_state(r, owner).claims * FENCES
+    local claims = node_state(r, owner).claims * CLAIMS_A_ROUND
     local most = b.opened + 500 -- in one call; each item that is done makes further ones ready
     while not r.stop and b.opened < math.min(b.total, most) and b.opened - b.done < b.limit do
       local instance_id = owner .. '[' .. b.opened .. ']'
       make_ready(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, entry.queue)
-      add_live(r, entry, 1)
+      add_active(r, entry, 1)
       b.opened = b.opened + 1
     end
     put_record(r, owner, b)
-    if b.done == b.total then batch_over(r, owner) end
+    if b.done == b.total then end_batch(r, owner) end
   end
 
   local function done(r, owner, index, result)

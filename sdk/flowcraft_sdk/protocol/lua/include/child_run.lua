@@ -1,4 +1,4 @@
--- A new run that the scripts go on with: one that begins later, or in a loop, or that is a child.
+-- A new run that the call works on: one that begins later, or in a loop, or that is a child.
 
 -- options and pairs_ as in run_record.lua. The caller has made sure that the id is not taken.
 local function create_run(options, pairs_)

@@ -1,13 +1,13 @@
 -- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
 -- Comes last in a call, when everything else has been written; see write_batch.lua for when it writes.
 -- @fields claim run instance_id plan blueprint attempt fencing_token crashes iterations input_edge attached input_value values...
---   The reply: input_edge: which incoming edge brought the input (0: none); iterations: `2` or `1.4`, outermost first; values: of
+--   The reply: input_edge: which incoming edge the input came by (0: none); iterations: `2` or `1.4`, outermost first; values: of
 --   each field that the plan entry reads. Absent values are nil.
 -- @fields run_head plan blueprint created history status
 -- @fields ready_node attempt claims crashes since
 
--- Which incoming edge brought a node's input: the last taken one, or the back edge that began a loop's iteration.
-local function bringing_edge(k, node, ins, options)
+-- Which incoming edge a node's input came by: the last taken one, or the back edge that began a loop's iteration.
+local function input_edge_of(k, node, ins, options)
   local position = options.header and tonumber(redis.call('HGET', k, 'i:' .. node) or 0) or 1
   if #ins == 1 or (options.header and position > 0) then return position end
   local j = redis.call('HGET', k, 'j:' .. node) or ''
@@ -36,8 +36,8 @@ local function iterations_of(k, loops)
   return table.concat(list, '.')
 end
 
--- Adds to a claim what the node is to work on. given: what its only incoming edge brings, if that is known.
-local function add_inputs(claim, k, instance_id, entry, given)
+-- Adds to a claim what the node is to work on. input_value: that of its only incoming edge, if it is known.
+local function add_inputs(claim, k, instance_id, entry, input_value)
   local options = entry.options or {}
   local owner, index = item_of(instance_id)
   if owner then
@@ -45,8 +45,8 @@ local function add_inputs(claim, k, instance_id, entry, given)
     return
   end
   if #entry.ins > 0 then
-    local position = bringing_edge(k, instance_id, entry.ins, options)
-    local value = given or position > 0 and edge_value(k, entry.ins[position], options)
+    local position = input_edge_of(k, instance_id, entry.ins, options)
+    local value = input_value or position > 0 and edge_value(k, entry.ins[position], options)
     if position > 0 and (not options.inputs or transforms(entry.ins[position])) then claim.input_edge, claim.input_value = position, value end
   end
   if #entry.reads > 0 then
@@ -60,7 +60,7 @@ local GROUP = ''
 
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
 -- ready_node.since: when it became ready.
-local function begin_node(id, instance_id, entry, ready_node, run_head, attached, worker, lease, set, events, given)
+local function begin_node(id, instance_id, entry, ready_node, run_head, attached, worker, lease, set, events, input_value)
   local k, now, claims = B .. 'run:' .. id, string.format('%d', elapsed(run_head.created)), string.format('%d', ready_node.claims + 1)
   set[#set + 1] = 'n:' .. instance_id
   set[#set + 1] = 'L|' .. ready_node.attempt .. '|' .. claims .. '|' .. ready_node.crashes .. '|' .. now .. '|' .. worker .. GROUP
@@ -75,7 +75,7 @@ local function begin_node(id, instance_id, entry, ready_node, run_head, attached
   end
   local token = claims .. ':' .. string.format('%d', run_head.created)
   local claim = {id, instance_id, run_head.plan, run_head.blueprint, ready_node.attempt, token, ready_node.crashes, its, 0, attached, false}
-  add_inputs(claim, k, instance_id, entry, given)
+  add_inputs(claim, k, instance_id, entry, input_value)
   return claim
 end
 
@@ -98,8 +98,8 @@ local function plan_entry(plan, instance_id, k)
   return entries_taken[key]
 end
 
--- The field that brings a node's input, if that can be told without looking at the run. An item's input lies elsewhere,
--- and what its owner was brought is the whole list.
+-- The field with a node's input, if it is known without looking at the run. An item's input lies elsewhere, and its owner's is the
+-- whole list.
 local function sole_input(instance_id, entry)
   local is_ordinary = not entry.options or entry.options.fast and not entry.options.inputs
   local field = #entry.ins == 1 and is_ordinary and not item_of(instance_id) and entry.ins[1]
@@ -109,11 +109,11 @@ end
 -- Claims a node if it is ready; false if not. `announced`: subscribers to the run are notified of this call anyway; `records`: of the
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
 local function take(id, instance_id, worker, lease, announced, records)
-  local k, run_head, brings, v = B .. 'run:' .. id, records[id], nil, nil
+  local k, run_head, input_field, v = B .. 'run:' .. id, records[id], nil, nil
   local entry = run_head and plan_entry(run_head.plan, instance_id, k)
   if entry then
-    brings = sole_input(instance_id, entry)
-    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, brings or 'st')
+    input_field = sole_input(instance_id, entry)
+    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, input_field or 'st')
   else
     v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
     if not v[7] or TERMINAL[v[7]] or v[8] then return false end
@@ -137,8 +137,8 @@ local function take(id, instance_id, worker, lease, announced, records)
     set = {'st', 'running', 'sr', NOW}
     run_head.status = 'running'
   end
-  if not announced then tell(k) end
-  return begin_node(id, instance_id, entry, ready_node, run_head, v[2], worker, lease, set, {}, brings and v[3])
+  if not announced then notify_once(k) end
+  return begin_node(id, instance_id, entry, ready_node, run_head, v[2], worker, lease, set, {}, input_field and v[3])
 end
 
 -- An error as a reply, or as one among others.
@@ -146,7 +146,7 @@ local function refused(problem)
   return {err = text_of(problem)}
 end
 
--- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way, what cannot be read set aside.
+-- Claims up to `count` nodes from the queues. What is no longer ready is dropped, what cannot be read set aside.
 -- Also returns the error, if a queue could not be read or Redis refuses; what was popped is put back then. Raises none: what
 -- was claimed is held.
 local function take_many(queues, count, worker, lease)
@@ -177,7 +177,7 @@ local function take_many(queues, count, worker, lease)
   return claims, failure
 end
 
--- How many nodes are ready in the worker's queues: tells it whether asking for more is worth while. Raises nothing.
+-- How many nodes are ready in the worker's queues: by it the worker knows whether to ask for more. Raises nothing.
 local function ready_count(queues)
   local ready = 0
   for queue in string.gmatch(queues, '[^,]+') do
@@ -187,33 +187,33 @@ local function ready_count(queues)
   return ready
 end
 
--- Replies that still want to know about the queue, by worker; nil: each is served at once.
-local wanting
+-- Replies that still lack a claim or the count of ready nodes, by worker; nil: each is served at once.
+local pending
 
 -- Serves them, once all outcomes of the call are recorded.
-local function serve_wanting()
-  for _, asked in pairs(wanting) do
+local function serve_pending()
+  for _, asked in pairs(pending) do
     local claims, failure = {}, nil
     if asked.claims[1] then claims, failure = take_many(asked.queues, #asked.claims, asked.worker, asked.lease) end
     local ready = ready_count(asked.queues)
     for i, outcome_reply in ipairs(asked.claims) do outcome_reply.claim, outcome_reply.ready = claims[i] or false, ready end
-    if failure then asked.claims[#asked.claims].err = refused(failure).err end -- the last one got no claim, and tells why
+    if failure then asked.claims[#asked.claims].err = refused(failure).err end -- the last one got no claim, and holds the reason
     for _, outcome_reply in ipairs(asked.counts) do outcome_reply.ready = ready end
   end
-  wanting = nil
+  pending = nil
 end
 
--- The reply of a call that hands in an outcome and asks for the next node: `own` if the outcome made one ready for the
--- worker, else one from the queue. mode: 'q' own successor, then the queue; 'n' own successor only; '-' none.
+-- The reply of a call that hands in an outcome and asks for the next node: `handoff` if the outcome made one ready for the
+-- worker, else one from the queue. mode: 'q' a direct hand-off, then the queue; 'n' a direct hand-off only; '-' none.
 -- @fields outcome_reply code status claim ready
-local function reply_with_claim(code, status, own, mode, queues, worker, lease)
-  local claim = own and take(own[1], own[2], worker, lease, true, {})
+local function reply_with_claim(code, status, handoff, mode, queues, worker, lease)
+  local claim = handoff and take(handoff[1], handoff[2], worker, lease, true, {})
   local outcome_reply = {code, status, claim or false}
   if claim or mode == '-' then return outcome_reply end
-  if wanting then
+  if pending then
     local asking = worker .. ' ' .. lease .. ' ' .. queues
-    local asked = wanting[asking] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
-    wanting[asking] = asked
+    local asked = pending[asking] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
+    pending[asking] = asked
     table.insert(mode == 'q' and asked.claims or asked.counts, outcome_reply)
     return outcome_reply
   end

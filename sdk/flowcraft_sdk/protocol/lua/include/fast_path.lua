@@ -10,7 +10,7 @@
 local NODE, OUTCOME, PREPARED
 
 -- What is read of the run, see `fast_path_fields`.
--- @fields run_read status plan created live parked stop history state attached blueprint parent failures deadline batches token
+-- @fields run_read status plan created active parked stop history state attached blueprint parent failures deadline batches token
 
 -- Decides the edges, given what `fast_path_fields` had read: fields to be set are added to `set`; returns what becomes ready,
 -- nil where the fast path does not apply.
@@ -58,7 +58,7 @@ local function add_values(set, k, instance_id)
 end
 
 -- What is to be read of the run: the record, the node, and from 11 on the joins that its edges lead to, without edges what
--- an end depends on; and for each edge where its join is. Nil where the fast path does not apply. A target's own state is not
+-- an end depends on; and for each edge where its join is. Nil where the fast path does not apply. A target's handoff state is not
 -- read: outside of loops it waits for this edge, or for others as well.
 local function fast_path_fields(instance_id, outs, decisions)
   local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp'}, {}
@@ -75,11 +75,11 @@ local function fast_path_fields(instance_id, outs, decisions)
 end
 
 -- Splits what became ready into a node for the caller itself, if it serves one, and the others, which are queued.
-local function hand_over(id, fired, set, now, mode, queues)
-  local own, rest
+local function take_handoff(id, fired, set, now, mode, queues)
+  local handoff, rest
   for _, edge in ipairs(fired) do
-    if not own and mode ~= '-' and serves(queues, edge.queue) then
-      own = edge.target
+    if not handoff and mode ~= '-' and serves(queues, edge.queue) then
+      handoff = edge.target
     else
       set[#set + 1] = 'n:' .. edge.target
       set[#set + 1] = 'R|1|0|0|' .. now .. '|' .. edge.queue
@@ -89,7 +89,7 @@ local function hand_over(id, fired, set, now, mode, queues)
     end
   end
   for queue, instance_ids in pairs(rest or {}) do enqueue(id, queue, instance_ids) end
-  return own
+  return handoff
 end
 
 -- The edges to go by: the one that the call names, or those of the plan's entry, if it is flagged. Nil otherwise.
@@ -138,7 +138,7 @@ local function complete_run(id, k, created, history, token, set, events)
     note(id, events, true)
   end
   notify_run(k, 'completed')
-  tell_end(id, 'completed', note_size(id, 'completed'), token)
+  notify_end(id, 'completed', note_size(id, 'completed'), token)
 end
 
 local function complete_fast()
@@ -155,28 +155,28 @@ local function complete_fast()
   local fired = fire_fast(outs, run_read, set)
   local first_edge = fired and fired[1]
   local next_entry = first_edge and successor_entry(plan, first_edge)
-  local last = fired and run_read.live - 1 + #fired == 0
+  local last = fired and run_read.active - 1 + #fired == 0
   if not fired or (first_edge and not next_entry) then return nil end
   if last and (outs[1] or run_read.parent or run_read.failures or run_read.deadline or run_read.batches) then return nil end
 
   if more then add_values(set, k, instance_id) end
   if #fired ~= 1 and not last then
     set[#set + 1] = 'live'
-    set[#set + 1] = run_read.live - 1 + #fired
+    set[#set + 1] = run_read.active - 1 + #fired
   end
-  if not last then tell(k) end
-  local own = hand_over(id, fired, set, now, mode, queues) -- fails if a queue is broken: then the lease stays
+  if not last then notify_once(k) end
+  local handoff = take_handoff(id, fired, set, now, mode, queues) -- fails if a queue is broken: then the lease stays
   remove_entry('leases', id .. '|' .. instance_id)
   local events = {'c|' .. now .. '|' .. instance_id .. '|' .. NODE.action}
   if last then
     complete_run(id, k, run_read.created, run_read.history, run_read.token, set, events)
     return reply_with_claim('ok', 'completed', nil, mode, queues, worker, lease)
   end
-  if own then
-    local entry = own == first_edge.target and next_entry or plan_entry(plan, own)
-    local given = #entry.ins == 1 and entry.ins[1] == 'o:' .. instance_id and output
+  if handoff then
+    local entry = handoff == first_edge.target and next_entry or plan_entry(plan, handoff)
+    local input_value = #entry.ins == 1 and entry.ins[1] == 'o:' .. instance_id and output
     local run_head = {plan, run_read.blueprint, run_read.created, run_read.history}
-    return {'ok', 'running', begin_node(id, own, entry, FRESH, run_head, false, worker, lease, set, events, given)}
+    return {'ok', 'running', begin_node(id, handoff, entry, FRESH, run_head, false, worker, lease, set, events, input_value)}
   end
   write_fields_of(k, set)
   if run_read.history ~= 'off' then note(id, events) end

@@ -1,5 +1,5 @@
 -- What follows a decision: edges, joins, skips, loops. For the layout of entries and edges see plan.lua.
--- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
+-- Marks: u undecided, t taken, d dead, f failed (the source failed and the run continues), b belongs to another iteration.
 
 local entries, NO_OPTIONS = {}, {}
 
@@ -19,12 +19,12 @@ local function plan_field(r, field)
   return field_of_plan(r.plan, field)
 end
 
--- Whether the plan of a run is no longer in Redis. Such a run cannot go on; the sweeper fails it.
+-- Whether the plan of a run is no longer in Redis. Such a run cannot continue; the sweeper fails it.
 local function plan_gone(r)
   return redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0
 end
 
--- What stands for an entry when the plan is gone: a node without edges.
+-- What stands for an entry when the plan is missing: a node without edges.
 local LOST = {'all', {}, {}, {}, 'default', NO_OPTIONS}
 
 -- The plan entry of an instance; items of a batch share the entry of their node, and that of a dynamic node is in its run.
@@ -90,12 +90,12 @@ local function is_spent()
 end
 
 local function loop_record(r, loop)
-  local iteration, live, back, closed = string.match(get(r, 'l:' .. loop) or '0|0|0|', '^(%d+)|(%-?%d+)|(%d+)|(.*)$')
-  return {iteration = tonumber(iteration), live = tonumber(live), back = tonumber(back), closed = closed}
+  local iteration, active, back, closed = string.match(get(r, 'l:' .. loop) or '0|0|0|', '^(%d+)|(%-?%d+)|(%d+)|(.*)$')
+  return {iteration = tonumber(iteration), active = tonumber(active), back = tonumber(back), closed = closed}
 end
 
 local function put_loop(r, loop, l)
-  put(r, 'l:' .. loop, l.iteration .. '|' .. l.live .. '|' .. l.back .. '|' .. l.closed)
+  put(r, 'l:' .. loop, l.iteration .. '|' .. l.active .. '|' .. l.back .. '|' .. l.closed)
 end
 
 -- Iterations of the loops around a node, `2` or `1.4`, outermost first.
@@ -113,13 +113,13 @@ local function node_event(r, kind, instance_id, rest)
   event(r, kind, its ~= '' and (instance_id .. '#' .. its) or instance_id, rest)
 end
 
--- Counts live nodes of the run and of every loop around the node.
-local function add_live(r, entry, by)
-  r.live = r.live + by
+-- Counts active nodes of the run and of every loop around the node.
+local function add_active(r, entry, by)
+  r.active = r.active + by
   if not entry.options.loops then return end
   for _, loop in ipairs(entry.options.loops) do
     local l = loop_record(r, loop)
-    l.live = l.live + by
+    l.active = l.active + by
     put_loop(r, loop, l)
     r.touched[loop] = true
   end
@@ -138,7 +138,7 @@ local function fire(r, node)
   end
   local entry = entry_of(r, node)
   make_ready(r, node, fresh, entry.queue)
-  add_live(r, entry, 1)
+  add_active(r, entry, 1)
 end
 
 -- Skips a node; `mark` (d or f) is what its own edges become.
@@ -190,7 +190,7 @@ local function decide(r, edge, mark)
     end
     return
   end
-  if kind == 'x' and mark == 'd' then return end -- dead only when the loop is over
+  if kind == 'x' and mark == 'd' then return end -- dead only when the loop has ended
   if edge.enters then
     for _, entered in ipairs(edge.enters) do r.touched[entered] = true end
   end
@@ -225,14 +225,14 @@ local WORK = {
   end,
 }
 
--- Puts off what this call cannot do any more. `todo` of the run holds it, and counts as a live node, so that the run cannot end;
--- a timer of kind `c` has a sweep go on with it.
+-- Puts off what this call cannot do any more. `todo` of the run holds it, and counts as a active node, so that the run cannot end;
+-- a timer of kind `c` has a sweep continue with it.
 local function put_off(r)
   local left = r.todo and cjson.decode(r.todo) or {{}, {}}
   for _, item in ipairs(r.work) do table.insert(left[1], item) end
   for loop in pairs(r.touched) do table.insert(left[2], loop) end
   r.work, r.touched = {}, {}
-  if not r.todo then r.live = r.live + 1 end
+  if not r.todo then r.active = r.active + 1 end
   r.todo = cjson.encode(left)
   put(r, 'todo', r.todo)
   set_timer(NOW, 'c', r.id)
@@ -243,7 +243,7 @@ end
 local function take_up(r)
   local left = r.todo and cjson.decode(r.todo)
   if not left then return nil end
-  r.todo, r.live = false, r.live - 1
+  r.todo, r.active = false, r.active - 1
   put(r, 'todo', false)
   return left
 end
@@ -251,7 +251,7 @@ end
 local settle_next_loop -- in loops.lua
 
 -- Works off everything that follows from the decisions taken so far in this call, as far as a call may go. Loops are settled
--- when nothing else is left, also of earlier calls: only then it shows what is live in them.
+-- when nothing else is left, also of earlier calls: only then it shows what is active in them.
 local function settle(r)
   repeat
     while #r.work > 0 do

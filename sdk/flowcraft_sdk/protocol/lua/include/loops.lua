@@ -1,4 +1,4 @@
--- Loops: what happens when nothing in one is live any more.
+-- Loops: what happens when nothing in one is active any more.
 
 -- Settles the deepest of the loops that this call touched. Its functions are made here, for most calls meet no loop.
 settle_next_loop = function(r)
@@ -74,14 +74,14 @@ settle_next_loop = function(r)
     fire(r, loop)
   end
 
-  -- A loop that has nothing live ends, and its untaken exits are dead; unless a back edge was taken or a way in is undecided.
+  -- A loop that has nothing active ends, and its untaken exits are dead; unless a back edge was taken or an edge into it is undecided.
   local function settle_loop(r, loop)
     local l = loop_record(r, loop)
-    if l.live > 0 or l.closed ~= '' then return end
+    if l.active > 0 or l.closed ~= '' then return end
     if l.back > 0 and not r.stop then return iterate(r, loop, l) end
     local meta = plan_field(r, 'l:' .. loop)
-    for _, way_in in ipairs(meta.entries) do
-      local mark = mark_of(r, way_in[1], way_in[2])
+    for _, edge_in in ipairs(meta.entries) do
+      local mark = mark_of(r, edge_in[1], edge_in[2])
       if mark == 'u' then return end
     end
     l.closed = 'c'
@@ -94,7 +94,7 @@ settle_next_loop = function(r)
     end
   end
 
-  -- The touched loop that lies deepest: an outer loop is over only when its inner ones are settled.
+  -- The touched loop that lies deepest: an outer loop ends only when its inner ones are settled.
   local function deepest(r)
     local found, depth
     for loop in pairs(r.touched) do

@@ -4,10 +4,10 @@ local function mark_failed(r, instance_id, n)
   put_node(r, instance_id, n, 'F')
   put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
   if not get(r, 'f1') then put(r, 'f1', instance_id) end
-  add_live(r, entry_of(r, instance_id), -1)
+  add_active(r, entry_of(r, instance_id), -1)
 end
 
--- What failed nodes do to their run: it stops, or their edges are failed and other branches go on.
+-- What failed nodes do to their run: it stops, or their edges are failed and other branches continue.
 local function fail_run(r, failed)
   if plan_field(r, 'meta').onFailure ~= 'continue' then
     return stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
@@ -30,7 +30,7 @@ local function stop_child_of(r, instance_id)
 end
 
 -- A failed dynamic node fails its owner, which waits for it. What the owner added besides, and what that added, is cancelled
--- as far as no worker runs it; what runs finishes unheard.
+-- as far as no worker runs it; what runs finishes, and its outcome changes nothing.
 local function fail_owner(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
@@ -45,7 +45,7 @@ local function fail_owner(r, owner, fail)
   end)
 end
 
--- A failed item fails the `map` that waits for it; items that have not begun, and those with child runs, are cancelled; running ones finish unheard.
+-- A failed item fails the `map` that waits for it; items that have not begun, and those with child runs, are cancelled; running ones finish, and their outcomes change nothing.
 local function fail_map(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'batch' then return end
@@ -61,7 +61,7 @@ local function fail_map(r, owner, fail)
 end
 
 -- `input` is what the fallback gets as its own input, nil if it was stored before, false if it is not known here: then the worker
--- that claims the fallback finds out. `alone`: no fallback, whatever the plan says.
+-- that claims the fallback finds out. `alone`: no fallback, whatever the plan holds.
 local fail_node
 fail_node = function(r, instance_id, n, failure, input, alone)
   local entry = entry_of(r, instance_id)
@@ -70,13 +70,13 @@ fail_node = function(r, instance_id, n, failure, input, alone)
   local owner = string.match(instance_id, '^(.+)%[%d+%]$')
   if owner and not r.stop and not entry.options.gather then
     put_node(r, instance_id, n, 'F')
-    add_live(r, entry, -1)
+    add_active(r, entry, -1)
     fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
   if entry.options.owner and not r.stop then
     put_node(r, instance_id, n, 'F')
-    add_live(r, entry, -1)
+    add_active(r, entry, -1)
     fail_owner(r, entry.options.owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end

@@ -4,7 +4,7 @@
 -- @fields edge target position undecided join queue kind loop enters
 --
 -- entry: of a node, in field `n:<node>`; without what is empty at its end.
---   join: all | any; ins: for each incoming edge the field with the value that it brings; outs: the outgoing edges; reads: fields
+--   join: all | any; ins: for each incoming edge the field with the value that it carries; outs: the outgoing edges; reads: fields
 --   of the run that a claim returns; options: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic
 --   node), fast (1: the fast path takes it)
 --   Of a node with more than 100 edges `outs` is how many there are, and they are in pieces of 100, fields `e:<piece>:<node>`;

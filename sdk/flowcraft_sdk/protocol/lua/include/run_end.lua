@@ -17,28 +17,28 @@ end
 -- `change_status`.
 local function park_node(r, instance_id, n, kind)
   put_node(r, instance_id, n, 'W', kind)
-  if kind ~= 'subflow' then r.park = r.park + 1 end
+  if kind ~= 'subflow' then r.parked = r.parked + 1 end
   node_event(r, 'w', instance_id, kind)
 end
 
 -- The reverse, before its next state is put.
 local function unpark_node(r, n)
-  if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
+  if n.s == 'W' and n.more ~= 'subflow' then r.parked = r.parked - 1 end
 end
 
--- Ends a live node as cancelled.
+-- Ends a active node as cancelled.
 local function cancel_node(r, instance_id, n)
   unqueue(r, instance_id, n)
   unpark_node(r, n)
   put_node(r, instance_id, n, 'X')
   node_event(r, 'x', instance_id)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
-  add_live(r, entry_of(r, instance_id), -1)
+  add_active(r, entry_of(r, instance_id), -1)
 end
 
 local function maybe_finish(r)
   settle(r)
-  if r.live == 0 and not r.stopping and not TERMINAL[r.st] then finish(r) end
+  if r.active == 0 and not r.stopping and not TERMINAL[r.st] then finish(r) end
 end
 
 -- Makes a node that waited ready, with the outcome of what it waited for attached.
@@ -69,7 +69,7 @@ local function dynamic_done(r, owner)
 end
 
 -- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
-local function tell_parent(child)
+local function resume_parent(child)
   local p = load_related(child.par)
   local instance_id = get(child, 'pn') -- false: started for this parent, by none of its nodes
   if not p or not instance_id or TERMINAL[p.st] then return end
@@ -89,7 +89,7 @@ local function change_status(r, st)
   set_status(r, st)
   if r.par and (st == 'waiting' or before == 'waiting') and get(r, 'pn') then
     local p = load_related(r.par)
-    if p then p.park = p.park + (st == 'waiting' and 1 or -1) end
+    if p then p.parked = p.parked + (st == 'waiting' and 1 or -1) end
   end
 end
 
@@ -107,19 +107,19 @@ finish = function(r)
   if get(r, 'dl') then drop_timer(r, 'd') end
   if r.stop then drop_timer(r, 'g') end
   if r.par then
-    local fine, problem = pcall(tell_parent, r)
+    local fine, problem = pcall(resume_parent, r)
     if not fine then set_aside('run', r.par, problem) end
   end
   ended_now[#ended_now + 1] = r
 end
 
--- Brings the status in line with what is live: waiting when every live node is parked.
+-- Sets the status according to the active nodes: waiting when every active node is parked.
 local function settle_status()
   local i = 1
   while i <= #run_order do
     local r = run_order[i]
-    if r.live > 0 and (r.st == 'running' or r.st == 'waiting' or r.st == 'queued') then
-      local parked = r.park >= r.live
+    if r.active > 0 and (r.st == 'running' or r.st == 'waiting' or r.st == 'queued') then
+      local parked = r.parked >= r.active
       if parked and r.st ~= 'waiting' then
         change_status(r, 'waiting')
         if r.par then i = 0 end
@@ -135,5 +135,5 @@ end
 local function commit()
   settle_status()
   save_all()
-  for _, r in ipairs(ended_now) do tell_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
+  for _, r in ipairs(ended_now) do notify_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
 end

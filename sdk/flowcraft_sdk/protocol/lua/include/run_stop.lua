@@ -1,4 +1,4 @@
--- How a run is made to stop. `stop` says why nothing starts any more: fail, cancel or timeout.
+-- How a run is made to stop. `stop` is why nothing starts any more: fail, cancel or timeout.
 
 local function each_node(r, visit)
   local seen, names = {}, {}
@@ -14,7 +14,7 @@ local function each_node(r, visit)
   end
 end
 
--- Stops a run that hangs on the one at hand; false if that cannot be, as its record cannot be read.
+-- Stops a parent or child of the run at hand; false if that cannot be, as its record cannot be read.
 local function stop_related(child, stop)
   local fine, problem = pcall(stop, child)
   if not fine then set_aside('run', child.id, problem) end
@@ -22,7 +22,7 @@ local function stop_related(child, stop)
 end
 
 -- Stops the child runs that were started for a run, but by none of its nodes.
-local function stop_companions(r, stop)
+local function stop_runs_without_node(r, stop)
   if not get(r, 'kids') then return end
   for _, field in ipairs(redis.call('HKEYS', r.k)) do
     if string.sub(field, 1, 2) == 'k:' and get(r, field) == '' then
@@ -42,7 +42,7 @@ end
 
 local stop_run
 
--- A run whose plan is no longer in Redis cannot go on: it fails as it stands, without looking at its graph.
+-- A run whose plan is no longer in Redis cannot continue: it fails as it stands, without looking at its graph.
 local function lose_plan(r, instance_id)
   put(r, 'f:' .. instance_id, cjson.encode({type = 'PlanMissing', node = instance_id, attempt = 0, retryable = false, at = NOW,
     message = 'plan ' .. r.plan .. ' of blueprint ' .. r.bp .. ' is no longer in Redis; publish it again and start a new run'}))
@@ -58,7 +58,7 @@ local function lose_plan(r, instance_id)
       put_node(r, node, n, node == instance_id and 'F' or 'X')
     end
   end)
-  r.live, r.park, r.todo, r.work, r.touched = 0, 0, false, {}, {}
+  r.active, r.parked, r.todo, r.work, r.touched = 0, 0, false, {}, {}
   put(r, 'todo', false)
   event(r, 'f', instance_id, 0)
   finish(r)
@@ -70,7 +70,7 @@ local function is_large(r)
 end
 
 -- @fields page_item kind cursor grace
--- Looks a page of a large run's fields over. visit: told each node; visit_child: each run that was
+-- Looks a page of a large run's fields over. visit: called with each node; visit_child: with each run that was
 -- started for it by none of its nodes.
 local function visit_page(r, page_item, visit, visit_child)
   local page = redis.call('HSCAN', r.k, page_item.cursor, 'COUNT', math.ceil(most_steps() / 2))
@@ -94,7 +94,7 @@ local function visit_page(r, page_item, visit, visit_child)
   end
 end
 
--- Tells `visit` the nodes that this call has changed: the pages of a large run do not show them as they are.
+-- Calls `visit` with the nodes that this call has changed: the pages of a large run do not show them as they are.
 local function visit_changed(r, visit)
   local changed = {}
   for field in pairs(r.d) do
@@ -106,7 +106,7 @@ local function visit_changed(r, visit)
   end
 end
 
--- What a stop does to a node. Returns whether a worker has to be told.
+-- What a stop does to a node. Returns whether a worker runs it.
 local function stop_node(r, instance_id, n, grace)
   if n.s == 'L' then return true end
   if n.s == 'W' and n.more == 'subflow' then
@@ -127,7 +127,7 @@ WORK.x = function(r, page_item)
   r.stopping = nil
 end
 
--- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
+-- Stops a run: what has not begun is cancelled, workers are notified of what runs, children are stopped; the rest is for the grace timer.
 stop_run = function(r, why, grace)
   if TERMINAL[r.st] or r.stop then return end
   if plan_gone(r) then return lose_plan(r, '') end
@@ -138,23 +138,23 @@ stop_run = function(r, why, grace)
     put(r, 'nx', 1)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
-  local told = false
-  local function visit(instance_id, n) told = stop_node(r, instance_id, n, grace) or told end
+  local is_running = false
+  local function visit(instance_id, n) is_running = stop_node(r, instance_id, n, grace) or is_running end
   if is_large(r) then
     visit_changed(r, visit)
     r.work[#r.work + 1] = {'x', '0', grace}
-    told = true
+    is_running = true
   else
     each_node(r, visit)
-    stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
+    stop_runs_without_node(r, function(child) stop_child(r, child, grace, stop_run) end)
   end
-  if told then notify_workers(r.id, why, r.cr) end
+  if is_running then notify_workers(r.id, why, r.cr) end
   r.stopping = nil
   maybe_finish(r)
-  if r.live > 0 then set_timer(NOW + grace, 'g', r.id) end
+  if r.active > 0 then set_timer(NOW + grace, 'g', r.id) end
 end
 
--- The grace is over: what still runs is fenced off and the run ends.
+-- The grace has ended: what still runs is fenced off and the run ends.
 local force_stop
 
 local function end_node(r, instance_id, n)
@@ -181,7 +181,7 @@ force_stop = function(r)
     r.work[#r.work + 1] = {'o', '0'}
   else
     each_node(r, function(instance_id, n) end_node(r, instance_id, n) end)
-    stop_companions(r, force_stop)
+    stop_runs_without_node(r, force_stop)
   end
   notify_workers(r.id, 'over', r.cr)
   r.stopping = nil
