@@ -12,18 +12,20 @@
 local token, id, blueprint, version, digest, on_conflict = ARGV.token, ARGV.run, ARGV.blueprint, ARGV.version, ARGV.digest, ARGV.on_conflict
 local start_at, timeout = tonumber(ARGV.start_at_ms) or 0, tonumber(ARGV.run_timeout_ms)
 
-local there = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
-if there[1] then
-  if there[3] == token then return {'started', there[2]} end
-  if on_conflict == 'raise' then return {'conflict', 'exists', there[4]} end
-  if there[4] ~= blueprint or (version ~= '' and version ~= there[2]) then return {'conflict', 'different_blueprint', there[4]} end
-  if (there[5] or '') ~= digest then
+-- @fields existing_run status plan token blueprint digest
+-- @fields parent_run status root depth deadline
+local existing_run = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg')
+if existing_run.status then
+  if existing_run.token == token then return {'started', existing_run.plan} end
+  if on_conflict == 'raise' then return {'conflict', 'exists', existing_run.blueprint} end
+  if existing_run.blueprint ~= blueprint or (version ~= '' and version ~= existing_run.plan) then return {'conflict', 'different_blueprint', existing_run.blueprint} end
+  if (existing_run.digest or '') ~= digest then
     local current = version == '' and redis.call('HGET', B .. 'blueprints', blueprint)
     -- The defaults that the caller filled in are those of an older plan.
     if current and ARGV.expected ~= '' and ARGV.expected ~= current then return {'other-plan', current} end
-    return {'conflict', 'different_input', there[4]}
+    return {'conflict', 'different_input', existing_run.blueprint}
   end
-  return {'attached', there[1], there[2]}
+  return {'attached', existing_run.status, existing_run.plan}
 end
 
 local plan = version
@@ -38,17 +40,17 @@ if meta.id ~= blueprint then return {'no-version'} end
 local options = {id = id, blueprint = blueprint, plan = plan, token = token, digest = digest, tags = ARGV.tags, memo = ARGV.memo,
                  fork = ARGV.forked_from, start_at = start_at, deadline = timeout and (NOW + timeout) or 0, depth = 0}
 if ARGV.parent ~= '' then
-  local p = redis.pcall('HMGET', B .. 'run:' .. ARGV.parent, 'st', 'root', 'dep', 'dl')
-  if not p[1] then return {'no-parent'} end
+  local parent_run = redis.pcall('HMGET', B .. 'run:' .. ARGV.parent, 'st', 'root', 'dep', 'dl')
+  if not parent_run.status then return {'no-parent'} end
   options.parent = ARGV.parent
-  options.root = p[2] or ARGV.parent
-  options.depth = tonumber(p[3] or 0) + 1
+  options.root = parent_run.root or ARGV.parent
+  options.depth = tonumber(parent_run.depth or 0) + 1
   if options.depth > tonumber(ARGV.max_depth) then return {'too-deep'} end
-  if p[4] and (options.deadline == 0 or tonumber(p[4]) < options.deadline) then options.deadline = tonumber(p[4]) end
+  if parent_run.deadline and (options.deadline == 0 or tonumber(parent_run.deadline) < options.deadline) then options.deadline = tonumber(parent_run.deadline) end
 end
 
 if is_taken(id) then
-  if there.err or redis.call('EXISTS', B .. 'run:' .. id) == 1 then return {'conflict', 'broken', ''} end
+  if existing_run['err'] or redis.call('EXISTS', B .. 'run:' .. id) == 1 then return {'conflict', 'broken', ''} end
   redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand
 end
 

@@ -18,10 +18,11 @@ end
 local plan = redis.call('HGET', B .. 'blueprints', blueprint)
 if not plan then return {'no-blueprint'} end
 if ARGV.plan ~= '' and ARGV.plan ~= plan then return {'other-plan'} end
-local up = redis.call('HMGET', r.k, 'root', 'dep', 'dl', 'kids')
-local depth = tonumber(up[2] or 0) + 1
+-- @fields parent_run root depth deadline kids
+local parent_run = redis.call('HMGET', r.k, 'root', 'dep', 'dl', 'kids')
+local depth = tonumber(parent_run.depth or 0) + 1
 if depth > tonumber(ARGV.max_depth) then return {'too-deep'} end
-local number = (tonumber(up[4] or 0) or 0) + 1
+local number = (tonumber(parent_run.kids or 0) or 0) + 1
 local most = number + MOST_TAKEN
 while is_taken(id .. '~' .. number) do
   number = number + 1
@@ -32,7 +33,7 @@ if not leave_claim(r, instance_id, n) then
   commit()
   return {'stopping'}
 end
-local deadline, timeout = tonumber(up[3]) or 0, tonumber(ARGV.timeout_ms)
+local deadline, timeout = tonumber(parent_run.deadline) or 0, tonumber(ARGV.timeout_ms)
 if timeout > 0 and (deadline == 0 or NOW + timeout < deadline) then deadline = NOW + timeout end
 local child_id = id .. '~' .. number
 put(r, 'kids', number)
@@ -40,7 +41,7 @@ put(r, 'k:' .. child_id, instance_id)
 put(r, 'w:' .. instance_id, child_id)
 park_node(r, instance_id, n, 'subflow')
 local child = create_run({id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
-                          parent = id, parent_node = instance_id, root = up[1] or id, depth = depth,
+                          parent = id, parent_node = instance_id, root = parent_run.root or id, depth = depth,
                           deadline = deadline, start_at = 0}, ARGV.context)
 begin_run(child)
 commit()

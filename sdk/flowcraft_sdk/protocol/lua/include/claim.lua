@@ -109,19 +109,22 @@ end
 -- Claims a node if it is ready; false if not. `announced`: subscribers to the run are notified of this call anyway; `records`: of the
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
 local function take(id, instance_id, worker, lease, announced, records)
-  local k, run_head, input_field, v = B .. 'run:' .. id, records[id], nil, nil
+  local k, run_head = B .. 'run:' .. id, records[id]
+  local state, attached, input_value
   local entry = run_head and plan_entry(run_head.plan, instance_id, k)
   if entry then
-    input_field = sole_input(instance_id, entry)
-    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, input_field or 'st')
+    local input_field = sole_input(instance_id, entry)
+    local v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, input_field or 'st')
+    state, attached, input_value = v[1], v[2], input_field and v[3]
   else
-    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
-    if not v[7] or TERMINAL[v[7]] or v[8] then return false end
-    run_head = {v[3], v[4], v[5], v[6], v[7]}
+    local v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'stop', 'plan', 'bp', 'cr', 'h', 'st')
+    run_head = {v[4], v[5], v[6], v[7], v[8]}
+    if not run_head.status or TERMINAL[run_head.status] or v[3] then return false end
+    state, attached = v[1], v[2]
   end
-  local ready_node = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
+  local ready_node = {string.match(state or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
   if not ready_node.attempt then
-    if v[1] and not string.find(v[1], '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. instance_id .. ' is wrong') end
+    if state and not string.find(state, '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. instance_id .. ' is wrong') end
     return false
   end
   entry = entry or plan_entry(run_head.plan, instance_id, k)
@@ -138,7 +141,7 @@ local function take(id, instance_id, worker, lease, announced, records)
     run_head.status = 'running'
   end
   if not announced then notify_once(k) end
-  return begin_node(id, instance_id, entry, ready_node, run_head, v[2], worker, lease, set, {}, input_field and v[3])
+  return begin_node(id, instance_id, entry, ready_node, run_head, attached, worker, lease, set, {}, input_value)
 end
 
 -- An error as a reply, or as one among others.
@@ -206,8 +209,9 @@ end
 -- The reply of a call that hands in an outcome and asks for the next node: `handoff` if the outcome made one ready for the
 -- worker, else one from the queue. mode: 'q' a direct hand-off, then the queue; 'n' a direct hand-off only; '-' none.
 -- @fields outcome_reply code status claim ready
+-- @fields handoff run instance_id
 local function reply_with_claim(code, status, handoff, mode, queues, worker, lease)
-  local claim = handoff and take(handoff[1], handoff[2], worker, lease, true, {})
+  local claim = handoff and take(handoff.run, handoff.instance_id, worker, lease, true, {})
   local outcome_reply = {code, status, claim or false}
   if claim or mode == '-' then return outcome_reply end
   if pending then

@@ -49,19 +49,20 @@ local function remove_from_indexes(id, st, bp, tags)
   for _, tag in ipairs(fine and type(list) == 'table' and list or {}) do write_beside('ZREM', 'idx:tag:' .. tag, id) end
 end
 
+-- @fields ended_run status ended blueprint tags batches plan bytes parent dead_letters
 local function remove_run(id)
   local k = B .. 'run:' .. id
-  local v = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
-  remove_from_indexes(id, v[1], v[3] or '', v[4])
-  for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
-  for instance_id in string.gmatch(v[9] or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. instance_id) end
+  local ended_run = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
+  remove_from_indexes(id, ended_run.status, ended_run.blueprint or '', ended_run.tags)
+  for batch in string.gmatch(ended_run.batches or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
+  for instance_id in string.gmatch(ended_run.dead_letters or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. instance_id) end
   redis.call('UNLINK', k, B .. 'events:' .. id)
-  write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(v[7]) or 0))
-  if v[8] then redis.pcall('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end
-  leave_tombstone(id, v[1], tonumber(v[2]) or NOW)
-  if v[6] and v[3] then
-    write_beside('HINCRBY', 'plans', v[6], -1)
-    retire_plan(v[6], v[3])
+  write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(ended_run.bytes) or 0))
+  if ended_run.parent then redis.pcall('HDEL', B .. 'run:' .. ended_run.parent, 'k:' .. id) end
+  leave_tombstone(id, ended_run.status, tonumber(ended_run.ended) or NOW)
+  if ended_run.plan and ended_run.blueprint then
+    write_beside('HINCRBY', 'plans', ended_run.plan, -1)
+    retire_plan(ended_run.plan, ended_run.blueprint)
   end
   removed = removed + 1
 end
