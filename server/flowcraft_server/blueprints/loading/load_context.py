@@ -1,5 +1,6 @@
 """LoadContext single values of a tree: each is checked, and what is wrong is noted with its place."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 LONGEST_ID = 200
 MOST_TOLD = 10
 """Diagnostics with the same words at the same place of a file."""
+_PIECE = re.compile(r"[\s'\"()=<>&|!?]")
+"""What a key never holds, but the rest of a text that was cut at its comma."""
 _NOT_IN_IDS = frozenset("#[]|>")
 
 
@@ -81,6 +84,10 @@ class LoadContext:
             return {}
         for name, entry in tree.entries.items():
             if name not in known and name not in ignored and not name.startswith("x-"):
+                if is_null(entry.value) and _PIECE.search(name):
+                    message = f"{shortened(name)} is no key: inside of {{ }} a text with a comma needs quotes"
+                    self.error(entry.key_position, path, message)
+                    continue
                 self._unknown_key(name, entry.key_position, path, known)
         return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
 
