@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.handed_types import check_handed_types
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.model import Blueprint, Node
 from flowcraft_server.blueprints.suggestions import listed
@@ -25,6 +26,7 @@ def check_subflows(findings: Findings) -> None:
             continue
         _check_recursion(findings, node, called)
         _check_handed_over(findings, node, child)
+        check_handed_types(findings, node, child)
         _check_returned(findings, node, child)
 
 

@@ -20,7 +20,7 @@ def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> set[
     blueprint = blueprint or findings.blueprint
     keys = set(blueprint.inputs_contract or {}) | set(blueprint.context_keys or {})
     for node in blueprint.nodes:
-        keys.update(_declared(findings, node) or ())
+        keys.update(declared_writes(findings, node) or ())
     return keys | {key for _, _, key in writes(blueprint)}
 
 
@@ -28,10 +28,10 @@ def all_known(findings: Findings, blueprint: Blueprint) -> bool:
     """Whether no handler of a blueprint can write other keys: each declares what it writes, or the blueprint does."""
     if blueprint.context_keys is not None:
         return True
-    return all(_declared(findings, node) is not None for node in blueprint.nodes)
+    return all(declared_writes(findings, node) is not None for node in blueprint.nodes)
 
 
-def _declared(findings: Findings, node: Node) -> tuple[str, ...] | None:
+def declared_writes(findings: Findings, node: Node) -> tuple[str, ...] | None:
     """What the handler of a node declares to write; None if it does not say."""
     uses = node.uses
     if uses in BUILTIN_USES:
