@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from flowcraft_sdk.protocol.context_input import misspelt_inputs
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
@@ -103,10 +104,12 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
         return
     handed = node.params.get("inputs")
     given = handed if isinstance(handed, Mapping) else {}
+    misspelt = {error["loc"][0] for error in misspelt_inputs(contract, given, child.context_keys or ())}
     for name in given:
-        if name not in contract:
+        if name not in contract and name not in (child.context_keys or ()):
             message = f"blueprint '{child.id}' has no input of this name{findings.meant(name, contract)}"
-            findings.warning(node_path(node, "params", "inputs", name), message, key=True)
+            note = findings.error if name in misspelt else findings.warning  # a default would be used in its place
+            note(node_path(node, "params", "inputs", name), message, key=True)
     if node.uses == "map" and not given:
         return  # the keys of each item
     for name, rule in contract.items():

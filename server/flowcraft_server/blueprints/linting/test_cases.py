@@ -5,6 +5,7 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.context_input import misspelt_inputs
+from flowcraft_sdk.protocol.misfits import choices, expected
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.loading.contract import fits
 
@@ -30,11 +31,12 @@ def _check_input(findings: Findings, given: Mapping[str, Any], path: Path) -> No
             if "default" not in rule and rule.get("required", True):
                 findings.error(path, f"the run would be refused: it needs the input '{name}'")
         elif not fits(given[name], rule.get("type", "any")):
-            findings.error((*path, name), f"the run would be refused: expected a value of type {rule['type']}")
+            findings.error((*path, name), f"the run would be refused: {expected(rule['type'], given[name])}")
         elif "enum" in rule and given[name] not in rule["enum"]:
-            known = ", ".join(map(repr, rule["enum"]))
-            findings.error((*path, name), f"the run would be refused: expected one of {known}")
-    for misspelt in misspelt_inputs(findings.blueprint.inputs_contract or {}, given):
+            findings.error((*path, name), f"the run would be refused: {expected(choices(rule['enum']), given[name])}")
+    for misspelt in misspelt_inputs(
+        findings.blueprint.inputs_contract or {}, given, findings.blueprint.context_keys or ()
+    ):
         name = misspelt["loc"][0]
         findings.error((*path, name), f"the run would be refused: '{name}' {misspelt['msg']}", key=True)
 
