@@ -8,6 +8,7 @@ _FIELD, _BETWEEN = r"\{\{[^\n{}]{0,100}\}\}", r"[^\n,\]{}#]{0,100}"
 _TEMPLATE = re.compile(f"{_FIELD}(?:{_BETWEEN}{_FIELD}){{0,10}}{_BETWEEN}")
 _VARIABLE = re.compile(r"[\w./:@-]{0,60}\$\{[^\n{}]{0,100}\}[\w./:@-]{0,60}")
 _EDGE = re.compile(r"[\w./-]{1,60}(?:[ ]?-(?:\[[^\]\n]{0,60}\]-)?>[ ]?[\w./-]{1,60}){1,10}")
+_FIRST_WORD = re.compile(r"[ ]*[\w-]+")
 _REST = re.compile(r"[^\n#]{1,100}")
 
 
@@ -15,6 +16,11 @@ def template_at(text: str, start: int) -> str | None:
     """The text that begins with the `{{` at a place, None if none does."""
     found = _TEMPLATE.match(text, start)
     return found[0].rstrip() if found else None
+
+
+def is_a_key_of_its_own(text: str, at: int) -> bool:
+    """Whether the `:` at a place follows the first word of its line, so that the line before it has none."""
+    return _FIRST_WORD.fullmatch(text[max(text.rfind("\n", 0, at) + 1, at - _AROUND) : at]) is not None
 
 
 def in_quotes(text: str) -> str:

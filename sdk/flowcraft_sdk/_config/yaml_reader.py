@@ -13,7 +13,7 @@ from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.source_positions import SourcePosition
-from flowcraft_sdk._config.yaml_quoting import in_quotes, quoting_hint, template_at
+from flowcraft_sdk._config.yaml_quoting import in_quotes, is_a_key_of_its_own, quoting_hint, template_at
 from flowcraft_sdk._config.yaml_scalars import core_scalar, tagged_scalar
 from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
 
@@ -253,6 +253,8 @@ def _explained(error: yaml.MarkedYAMLError, text: str, reader: _Reader) -> str:
         hint = _HINTS["tab character"]
     elif place is not None:
         hint = quoting_hint(text, place.index) or hint
+        if "mapping values are not allowed" in diagnostic and is_a_key_of_its_own(text, place.index):
+            hint = f"is a ':' missing in line {reader.place(place).line - 1}?"
     since = ""
     if begun is not None and place is not None and begun.line != place.line and error.context:
         position = reader.place(begun)

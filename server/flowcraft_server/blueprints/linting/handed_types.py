@@ -27,7 +27,8 @@ def check_handed_types(findings: Findings, node: Node, child: Blueprint) -> None
         for told, certain in _misfits(findings, node, source, rule.get("type", "any")):
             message = f"blueprint '{child.id}' expects {rule.get('type')} for '{name}', and {told}"
             note = findings.error if certain else findings.warning
-            note(node_path(node, "params", "inputs", name), message + (": the node would fail" if certain else ""))
+            outcome = "the node would fail" if certain else "the node fails unless a handler writes another value"
+            note(node_path(node, "params", "inputs", name), f"{message}: {outcome}")
 
 
 def _misfits(findings: Findings, node: Node, source: str, wanted: str) -> Iterator[tuple[str, bool]]:

@@ -8,8 +8,8 @@ from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, as_written, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, PositionTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
-from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, STRUCTURE, word_of_another
-from flowcraft_server.blueprints.suggestions import did_you_mean, listed
+from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDGE_KEYS, STRUCTURE, word_of_another
+from flowcraft_server.blueprints.suggestions import did_you_mean, listed, nearest
 
 LONGEST_ID = 200
 MOST_TOLD = 10
@@ -92,14 +92,14 @@ class LoadContext:
         return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
 
     def _unknown_key(self, name: str, position: SourcePosition, path: Path, known: Collection[str]) -> None:
-        meant = did_you_mean(name, known)
+        other = nearest(name, known)
         where = self._shown((*path, name))
-        if self.lenient and not meant:
+        if self.lenient and other is None:
             self.warning(position, where, "unknown key, ignored")
         else:
-            other = None if meant else word_of_another(name, known)
+            other = other or word_of_another(name, known)
+            meant = f"; did you mean '{other}'?" if other is not None else ""
             if other is not None:
-                meant = f"; did you mean '{other}'?"
                 self.meant.add((*path, other))
                 # What follows from its lack is not told as well.
                 self.complete = self.complete and other not in STRUCTURE
@@ -107,6 +107,8 @@ class LoadContext:
             if not meant and len(path) == 2 and path[0] == "nodes":
                 setting = name if name in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
                 meant = f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""
+                if word_of_another(name, EDGE_KEYS) == "condition" or name == "condition":
+                    meant = f"; a condition stands on an edge: {{source: ..., target: {path[1]}, condition: ...}}"
             self.error(position, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:
