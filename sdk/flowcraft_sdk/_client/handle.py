@@ -92,7 +92,7 @@ class Handle(RunReference[T]):
         action: str | None = None,
         signal_id: str | None = None,
         buffer: bool = False,
-    ) -> None:
+    ) -> str:
         """Give a waiting node its answer. Applied once for each `signal_id`, however often it is sent.
 
         Args:
@@ -103,6 +103,9 @@ class Handle(RunReference[T]):
             signal_id: an id of your own, so that a caller that was interrupted may repeat the call; made up otherwise.
             buffer: keep the signal if the node does not wait yet, and give it to the node when it does; one is kept.
 
+        Returns:
+            The node that got it, by the way to it from this run.
+
         Raises:
             NotWaitingError: the node does not wait; `waiting` names those that do.
             RunStateError: the run has ended.
@@ -111,7 +114,8 @@ class Handle(RunReference[T]):
             SerializationError: the payload cannot be stored.
         """
         operation = signals.signal(self._deployment, self.run_id, node_id, payload, action, signal_id, buffer)
-        self._client.driver.run(operation)
+        path: str = self._client.driver.run(operation)
+        return path
 
     def events(
         self, *, after: str | None = None, follow: bool = True, timeout: Seconds | None = None

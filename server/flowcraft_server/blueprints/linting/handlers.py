@@ -66,6 +66,12 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         return False
     if name in findings.handlers:
         return True
+    if name in findings.undecorated:
+        findings.error(
+            path, f"no handler '{name}': the function {findings.undecorated[name]} has no @handler before it"
+        )
+        findings.has_unknown_handlers = True
+        return False
     near = findings.nearest(name, chain(findings.handlers, BUILTIN_USES))
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"

@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping
 from itertools import chain, islice
 
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH
+from flowcraft_sdk.protocol.context_input import misspelt_inputs
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linting.catalog import call_param, called_id
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.handed_types import check_handed_types
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.loading.contract import required_inputs
 from flowcraft_server.blueprints.loading.load_context import LONGEST_ID, MOST_TOLD
@@ -29,6 +31,7 @@ def check_subflows(findings: Findings) -> None:
             continue
         _check_recursion(findings, node, called)
         _check_handed_over(findings, node, child)
+        check_handed_types(findings, node, child)
         _check_returned(findings, node, child)
 
 
@@ -67,10 +70,12 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
         return
     handed = node.params.get("inputs")
     given = handed if isinstance(handed, Mapping) else {}
+    misspelt = {error["loc"][0] for error in misspelt_inputs(contract, given, child.context_keys or ())}
     for name in given:
-        if name not in contract:
+        if name not in contract and name not in (child.context_keys or ()):
             message = f"blueprint '{child.id}' has no input of this name{findings.meant(name, contract)}"
-            findings.warning(node_path(node, "params", "inputs", name), message, key=True)
+            note = findings.error if name in misspelt else findings.warning  # a default would be used in its place
+            note(node_path(node, "params", "inputs", name), message, key=True)
     if node.uses == "map" and not given:
         return  # the keys of each item
     needed = findings.keep(child, "needed", lambda: required_inputs(contract))

@@ -6,6 +6,7 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.context_input import misspelt_inputs
+from flowcraft_sdk.protocol.misfits import choices, expected
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.loading.contract import fits, required_inputs
 from flowcraft_server.blueprints.loading.load_context import MOST_TOLD
@@ -70,12 +71,11 @@ def _check_input(findings: Findings, starts: _Starts, given: Mapping[str, Any], 
         if rule is None:
             continue
         if not fits(given[name], rule.get("type", "any")):
-            findings.error((*path, name), f"the run would be refused: expected a value of type {rule['type']}")
+            findings.error((*path, name), f"the run would be refused: {expected(rule['type'], given[name])}")
         elif not starts.allows(name, given[name]):
-            known = listed(map(repr, rule["enum"]))
-            findings.error((*path, name), f"the run would be refused: expected one of {known}")
+            findings.error((*path, name), f"the run would be refused: {expected(choices(rule['enum']), given[name])}")
     if any(name not in starts.contract for name in given) and findings.may_look_up():
-        for misspelt in misspelt_inputs(starts.contract, given):
+        for misspelt in misspelt_inputs(starts.contract, given, findings.blueprint.context_keys or ()):
             name = misspelt["loc"][0]
             findings.error((*path, name), f"the run would be refused: '{name}' {misspelt['msg']}", key=True)
 

@@ -29,6 +29,8 @@ def read_config(reading: LoadContext, tree: Tree, path: Path, known: Collection[
         name, value = _setting(reading, key, entry.value, (*path, key))
         if value is not None:
             said[name] = value
+    if (*path, "maxRetries") in reading.meant:  # told: that there is no second attempt is not told as well
+        said.setdefault("max_retries", 2)
     return NodeConfig(**said) if said else NOTHING_SAID
 
 
