@@ -70,7 +70,8 @@ def print_run(run: "RunSnapshot", attempts: "Sequence[NodeAttempt]", *, unfold: 
     """Print a run: its record, its nodes, its failures, and its context if it is there.
 
     Args:
-        attempts: what its history tells of.
+        run: The run.
+        attempts: Those of its history.
         unfold: with a row for each attempt, also those of earlier rounds and of items of batches.
     """
     from rich.table import Table

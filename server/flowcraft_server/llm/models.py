@@ -58,9 +58,10 @@ class LanguageModels:
             raise LLMSettingsError(f"llm: no provider {name!r}; {hint}") from None
 
     def for_handler(self, *, awaited: bool, deadline: float | None = None) -> LanguageModel | AsyncLanguageModel:
-        """Return the default provider as `ctx.llm` of a coroutine handler (`awaited`) or of a plain one.
+        """Return the default provider as the `ctx.llm` of a handler.
 
         Args:
+            awaited: whether the handler is a coroutine function.
             deadline: seconds of the monotonic clock at which a plain handler's calls end; a coroutine is cancelled.
         """
         if awaited:

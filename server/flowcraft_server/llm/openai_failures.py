@@ -25,6 +25,7 @@ def failure_of(error: Exception, *, provider: str, timeout: float, base_url: str
     """Return our error for `error`, which the `openai` client raised.
 
     Args:
+        error: The exception.
         provider: the provider's name, for the message.
         timeout: the provider's time limit in seconds, for the message.
         base_url: the provider's address, for the message.

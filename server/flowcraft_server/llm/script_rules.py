@@ -1,10 +1,10 @@
-"""Reads the rules of a `scripted` provider from YAML.
+r"""Reads the rules of a `scripted` provider from YAML.
 
     replies:
       - match: classify this ticket            # a text the prompt contains, upper and lower case alike
         reply: bug
         latency: 200ms                         # optional
-      - match: [summarise, '/about (?P<topic>\\w+)/']   # all of them; between slashes: an expression of RE2
+      - match: [summarise, '/about (?P<topic>\w+)/']    # all of them; between slashes: an expression of RE2
         reply: Everything about {{ topic }}.   # groups by name or number, from the first expression that has them
     default: I do not know.                    # the reply when no rule matches; text or {reply:, latency:}
 

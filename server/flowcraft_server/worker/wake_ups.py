@@ -14,8 +14,10 @@ AWAY_PAUSE = 0.2
 
 
 class WakeUps:
-    """Sleeps until a message comes: on the connection over which the thread claims, as redis-py's `brpop` takes half as long
-    again as being woken does. A message is a hint; a woken thread asks for work, whatever it says.
+    """Sleeps until a message comes, on the connection over which the thread claims.
+
+    redis-py's `brpop` takes half as long again as being woken does. A message is a hint; a woken thread asks for work, whatever
+    the message has.
     """
 
     def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
