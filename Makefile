@@ -8,7 +8,7 @@ SET_UP_DIST := $(VENV)/set-up-dist
 SET_UP_DOCS := $(VENV)/set-up-docs
 export PYTHON
 
-.PHONY: setup demo test check check-docker docs dist fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup demo test check check-docker check-image docs dist fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -37,9 +37,12 @@ check: $(SET_UP)  ## lint, format, types, import layers, spelling
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 
-check-docker: $(SET_UP)  ## read the Dockerfile, and run its install steps in a temporary folder
-	$(BIN)/python -m deploy.check_dockerfile
-	PYTHON=$(BIN)/python deploy/try_install_steps.sh
+check-docker: $(SET_UP)  ## the Dockerfile by hadolint, compose, Kubernetes and workflow files by their schemas
+	$(BIN)/hadolint Dockerfile
+	deploy/check_manifests.sh $(BIN)
+
+check-image: $(SET_UP)  ## build the image's root file system by the Dockerfile and try it in namespaces; root on Debian, else skipped
+	$(BIN)/python -m deploy.image
 
 docs: $(SET_UP_DOCS)  ## the site of the documentation, in build/site; fails on links and names that lead nowhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

@@ -318,6 +318,8 @@ class WorkerInfo(Record):
         concurrency: How many functions it runs at once.
         queues: The queues that it serves, the first one first.
         last_seen: When it last renewed its record.
+        deployment: Its file, as `host:path`; empty if the worker does not report it.
+        handlers: Names of the handlers that it has; None for a worker of a release that does not report them.
     """
 
     id: str
@@ -325,6 +327,8 @@ class WorkerInfo(Record):
     pid: int = 0
     concurrency: int = 0
     queues: tuple[str, ...] = ()
+    deployment: str = ""
+    handlers: tuple[str, ...] | None = None
     last_seen: datetime
 
 
