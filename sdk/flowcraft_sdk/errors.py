@@ -297,13 +297,13 @@ class RunConflictError(FlowcraftError):
     code = "run_conflict"
 
     def __init__(self, run_id: str, reason: str, existing: Any = None) -> None:
-        said = {
+        reasons = {
             "exists": "exists already",
             "different_input": "exists with another context",
             "different_blueprint": "exists for another blueprint or version",
             "broken": "has a broken record in Redis; choose another id",
         }
-        super().__init__(f"run {run_id} {said.get(reason, reason)}")
+        super().__init__(f"run {run_id} {reasons.get(reason, reason)}")
         self.run_id = run_id
         self.reason = reason
         self.existing = existing

@@ -1,4 +1,4 @@
-"""What the SDK tells of runs: frozen records."""
+"""What the SDK returns about runs: frozen records."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -179,7 +179,7 @@ def _start_at(value: Any) -> int | None:
 
 
 def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
-    """The plan that a run would get, as far as this client knows: it looks once, and is told when there is another."""
+    """The plan that a run would get, as far as this client knows: it looks once, and replies say when there is another."""
     if not deployment.protocol_checked:
         check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
     if version:

@@ -283,8 +283,8 @@ class Attempts:
 
 def _reason(error: Exception) -> str:
     """What an error says, without the command that redis-py puts in front of it in a pipeline."""
-    said = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
-    return said.removeprefix("('").removesuffix("',)")
+    message = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+    return message.removeprefix("('").removesuffix("',)")
 
 
 def _never_sent(error: Exception) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.context_input import fill_contract
-from flowcraft_sdk.protocol.misfits import misfits_told
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
@@ -133,7 +133,7 @@ def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, A
     filled, errors = fill_contract(blueprint.inputs_contract, values)
     if errors:
         what = f"subflow '{attempt.claim.node_id}' does not fit the inputs of blueprint '{blueprint.id}'"
-        raise InvalidNodeInput(f"{what}: {misfits_told(errors)}")
+        raise InvalidNodeInput(f"{what}: {misfits_line(errors)}")
     return filled
 
 
