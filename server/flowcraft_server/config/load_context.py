@@ -29,7 +29,7 @@ class LoadContext:
 
     Attributes:
         path: the file.
-        shown: its name as people are told it.
+        shown: its name in messages.
         profile: name of the profile that was laid over it.
         layers: the values by where they were set, what counts most first: options, environment, file.
         merged: all of them together, with the origin of each.
@@ -155,6 +155,6 @@ def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation) -> 
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """A path as short as it can be written from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

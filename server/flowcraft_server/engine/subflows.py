@@ -248,8 +248,8 @@ def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> Su
         return SubflowFailed(what.replace("_", " "))
     inner = engine.link.read_fields(engine.keys.run(child_id), [f"f:{first[0].decode()}"])[0]
     details = None if inner is None else wire.loads(inner)
-    said = ""
+    cause = ""
     if isinstance(details, dict):
         failure = NodeFailure(node_id=details["node"], type=details["type"], message=details["message"])
-        said = f": node '{failure.node_id}': {failure.summary}"
-    return SubflowFailed(what + said, {"run_id": child_id, "failure": details})
+        cause = f": node '{failure.node_id}': {failure.summary}"
+    return SubflowFailed(what + cause, {"run_id": child_id, "failure": details})

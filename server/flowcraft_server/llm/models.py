@@ -32,11 +32,11 @@ class LanguageModels:
 
     @property
     def warnings(self) -> list[str]:
-        """What the operator should be told about the default provider: an empty key, scripted replies."""
+        """What the operator should know about the default provider: an empty key, scripted replies."""
         return [self.default.warning] if self.default.warning else []
 
     def warn(self) -> None:
-        """Log what the operator should be told."""
+        """Log what the operator should know."""
         self.default.warn()
 
     @property

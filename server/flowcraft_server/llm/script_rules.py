@@ -111,8 +111,8 @@ class _Wrong(Exception):
     """Something in the file is not as it should be. `path`: where."""
 
     def __init__(self, path: Path_, message: str) -> None:
-        said = written_path(path)
-        super().__init__(f"{said}: {message}" if said else message)
+        where = written_path(path)
+        super().__init__(f"{where}: {message}" if where else message)
         self.path = path
 
 

@@ -399,9 +399,9 @@ class TestEnvironment:
         redis = self.link.redis
         places = {f"ready in {queue}": self.keys.ready(queue) for queue in self.settings.queues}
         places |= {"running": self.keys.leases, "timers": self.keys.timers}
-        told: dict[str, list[Any]] = {what: redis.zrange(name, 0, 9) for what, name in places.items()}
+        entries: dict[str, list[Any]] = {what: redis.zrange(name, 0, 9) for what, name in places.items()}
         return "; ".join(
-            f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in told.items() if parts
+            f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in entries.items() if parts
         )
 
     def _busy(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a worker process needs to be told."""
+"""The settings of a worker."""
 
 import secrets
 from dataclasses import dataclass, field

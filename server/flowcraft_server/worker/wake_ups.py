@@ -39,14 +39,14 @@ class WakeUps:
             found = self._link.sleep(self._wake_keys, seconds)
         except StoreUnavailable as error:
             if not self._closed.is_set():
-                self._tell_away(error)
+                self._log_outage(error)
             self._closed.wait(AWAY_PAUSE)
             return None
         if self._away_since is not None:
-            self._tell_back()
+            self._log_return()
         return found
 
-    def _tell_away(self, error: StoreUnavailable) -> None:
+    def _log_outage(self, error: StoreUnavailable) -> None:
         """Once for an outage, and not for each thread and try."""
         with self._lock:
             if self._away_since is not None:
@@ -54,7 +54,7 @@ class WakeUps:
             self._away_since = clock()
         logger.warning("Redis is away, no work can be waited for: {}", error)
 
-    def _tell_back(self) -> None:
+    def _log_return(self) -> None:
         with self._lock:
             since, self._away_since = self._away_since, None
         if since is not None:
@@ -66,6 +66,6 @@ class WakeUps:
         self._link.wake_sleepers()
 
 
-def tell_foreign(message: object) -> None:
+def warn_foreign(message: object) -> None:
     """Say that something in a list was dropped which is no wake-up."""
     logger.warning("dropped a message that is not ours: {}", message)

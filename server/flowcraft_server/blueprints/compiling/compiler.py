@@ -219,7 +219,7 @@ class _Compiler:
         return [field for value in values for field in input_fields(self.nodes, value)]
 
     def _entry(self, node: Node, reads: tuple[str, ...]) -> list[Any]:
-        """What the scripts know of a node; its shape is told at the head of graph.lua."""
+        """What the scripts know of a node; the head of graph.lua has its fields."""
         options = self._options(node)
         outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
         if is_fast_node(options, outs, EDGES_A_PIECE):

@@ -8,7 +8,7 @@ from flowcraft_server.blueprints.suggestions import did_you_mean, listed
 def check_actions(findings: Findings) -> None:
     """Check the actions of every node, as far as they are known."""
     taken: dict[str, set[str | None]] = {}
-    for edge in findings.blueprint.edges:  # those to nowhere too: another check tells of them
+    for edge in findings.blueprint.edges:  # those to nowhere too: another check reports them
         taken.setdefault(edge.source, set()).add(edge.action)
     for node in findings.graph.nodes.values():
         actions = findings.actions_of(node)
@@ -36,7 +36,7 @@ def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> Non
 def _check_untaken(findings: Findings, node: Node, actions: frozenset[str], taken: set[str | None]) -> None:
     if not taken or None in taken:
         return
-    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check tells of it
+    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check reports it
     untaken = sorted(actions - {action for action in taken if action} - known)
     if not untaken:
         return

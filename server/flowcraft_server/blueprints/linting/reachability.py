@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from flowcraft_server.blueprints.compiling.loops import strongly_connected
 
 MOST_STEPS = 5_000_000
-"""Steps of all searches together; what would take more counts as reached, so that nothing false is said."""
+"""Steps of all searches together; what would take more counts as reached, so that nothing false is reported."""
 
 
 class Ways:
