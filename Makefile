@@ -45,7 +45,7 @@ check-image: $(SET_UP)  ## build the image's root file system by the Dockerfile 
 	$(BIN)/python -m deploy.image
 
 docs: $(SET_UP_DOCS)  ## the site of the documentation, in build/site; fails on links and names that lead nowhere
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 dist: $(SET_UP_DIST)  ## wheels and sdists of both packages, in dist/; the backend is the pinned one of .venv
 	rm -rf dist
