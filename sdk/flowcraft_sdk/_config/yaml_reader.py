@@ -75,7 +75,7 @@ def read_yaml(
             reader.take(event)
     except yaml.MarkedYAMLError as error:
         place = reader.place(error.problem_mark or error.context_mark)
-        if place.line not in reader.templates:  # what follows from a text without quotes is not told as well
+        if place.line not in reader.templates:  # what follows from a text without quotes is not reported as well
             reader.refuse(place, _explained(error, text, reader))
         return None, reader.diagnostics
     except yaml.reader.ReaderError as error:

@@ -21,7 +21,7 @@ ENTRIES_AT_ONCE = 500
 ABOUT_RUNS = {
     "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
     "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
-    "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
+    "child-not-listed": ("its parent run {subject} does not know of it", "adds it to the parent"),
     "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
     "live-count": ("its counter of active nodes says {subject}: it would end too early or never", "counts again"),
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
@@ -44,7 +44,7 @@ ABOUT_RUNS = {
     ),
     "field-broken": (
         "the field {subject} of its record holds what no server writes there",
-        "puts in what can still be said; a node whose state is lost fails with RecordBroken",
+        "puts in what can be derived; a node whose state is lost fails with RecordBroken",
     ),
     "nothing-live": (
         "nothing in it is live, but it has not ended",
@@ -122,7 +122,7 @@ def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | 
     """
     served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
     defects: list[Defect] = []
-    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` tells
+    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` reports
         queue = name.removeprefix(READY)
         if not name.startswith(READY) or queue in served:
             continue
@@ -145,10 +145,10 @@ def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | 
 
 def _examine_handlers(deployment: Deployment, run_id: str | None = None) -> Operation[list[Defect]]:
     """Handlers that live runs will come to and that no worker has which was seen lately."""
-    told = [worker.handlers for worker in (yield from workers(deployment))]
-    if not told or None in told:  # without any worker nothing runs, which `health` tells
+    reported = [worker.handlers for worker in (yield from workers(deployment))]
+    if not reported or None in reported:  # without any worker nothing runs, which `health` reports
         return []
-    known = {name for names in told for name in names or ()}
+    known = {name for names in reported for name in names or ()}
     missing = yield from missing_handlers(deployment, known, run_id)
     return [
         Defect(kind=HANDLER_MISSING, run_id=run_id or "", subject=each.handler, explanation=each.explanation)
@@ -164,9 +164,9 @@ def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
     found = []
     for kind, subject, fixed in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         explanation, remedy = ABOUT_RUNS.get(kind, ("it is wrong in a way that this SDK does not know", ""))
-        said = explanation.format(subject=subject)
+        explained = explanation.format(subject=subject)
         found.append(
-            Defect(kind=kind, run_id=run_id, subject=subject, explanation=said, remedy=remedy, fixed=fixed == "1")
+            Defect(kind=kind, run_id=run_id, subject=subject, explanation=explained, remedy=remedy, fixed=fixed == "1")
         )
     return found
 

@@ -235,7 +235,7 @@ def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
 
 
 def _names(raw: str | None) -> tuple[str, ...] | None:
-    """A list of names as a worker has told them; None if it has told none that can be read."""
+    """A list of names as a worker has reported them; None if it has reported none that can be read."""
     try:
         names = json.loads(raw or "null")
     except ValueError:

@@ -1,4 +1,6 @@
-"""Waiting for runs: subscribe, *then* read, then sleep until told; or just sleep, where the client's inbox is told of the end.
+"""Waiting for runs: subscribe, *then* read, then wait for a notification.
+
+A run that this client has started notifies the client's inbox: there it waits without subscribing or reading.
 
 Nothing is polled.
 """
@@ -50,7 +52,7 @@ OUTAGE_LOOK = 1.0
 """Seconds between two looks while Redis is away."""
 
 IDLE_WARNING = 5.0
-"""Seconds of waiting after which it is said, once, that no worker is alive."""
+"""Seconds of waiting after which it is logged, once, that no worker is alive."""
 
 EVENTS_A_PAGE = 500
 
@@ -214,7 +216,7 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
         yield Subscribe(tuple(runs), deadline.remaining(LISTEN_WAIT))
     notifications: Mapping[str, str] = {}
     while pending:
-        ended = [runs[channel] for channel, said in notifications.items() if said]
+        ended = [runs[channel] for channel, payload in notifications.items() if payload]
         if not ended:
             look = [run_id for run_id in handles if run_id in pending]
             states = yield from _bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
@@ -271,7 +273,7 @@ def events(
 
 
 def attempts(deployment: Deployment, run_id: str) -> Operation[list[NodeAttempt]]:
-    """Every attempt that the run's history tells of."""
+    """Every attempt in the run's history."""
     found: list[RunEvent] = []
     ended = False
     while not ended:

@@ -25,11 +25,11 @@ from flowcraft_sdk.protocol.bounds import (
     check_text,
     shown,
 )
-from flowcraft_sdk.protocol.misfits import choices, expected, misfits_told
+from flowcraft_sdk.protocol.misfits import choices, expected, misfits_line
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 DIGEST_BYTES = 12
-"""Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
+"""Of a context's fingerprint. It shows a mistake, an id that is used for two inputs, and each run keeps it."""
 
 _SIMILAR = 0.85
 """Of `difflib`'s ratio, from which on an undeclared key counts as a misspelt input."""
@@ -167,7 +167,7 @@ def check_contract(
     filled, errors = fill_contract(contract, values)
     errors += misspelt_inputs(contract, values, declared, _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT)
     if errors:
-        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_told(errors)}", errors)
+        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_line(errors)}", errors)
     return filled
 
 

@@ -44,16 +44,16 @@ class Keys:
         return f"{self.base}batch:{run_id}|{owner}"
 
     def channel(self, run_id: str) -> str:
-        """Channel on which something is said whenever the run has changed."""
+        """Channel with a message for each change of the run."""
         return f"{self.base}run:{run_id}"
 
     def end_channel(self, run_id: str) -> str:
-        """Channel on which nothing is said of the run but its end."""
+        """Channel with one message: the end of the run."""
         return f"{self.base}end:{run_id}"
 
     @property
     def inbox_prefix(self) -> str:
-        """What the channels begin with on which clients hear of the ends of runs that they have started."""
+        """Prefix of the channels on which clients receive the ends of runs that they have started."""
         return self.base + "inbox:"
 
     def plan(self, plan_hash: str) -> str:

@@ -67,7 +67,7 @@ def _parse(data: bytes) -> Any:
 
 
 def _fast(value: Any) -> bytes | None:
-    """orjson's encoding where it means what the slow one means; None where it might not.
+    """Encode with orjson where it means what the slow one means; None where it might not.
 
     What orjson writes in its own way leaves a trace in the text: NaN becomes null, a UUID becomes a text of its shape,
     and an object that needs a wrapper has a key that starts with `$`. Only then the value itself is gone through.

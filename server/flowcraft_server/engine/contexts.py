@@ -213,8 +213,8 @@ class _Shared:
     def progress(self, fraction: float | None, message: str = "") -> None:
         if fraction is not None and not 0.0 <= fraction <= 1.0:
             raise ValueError(f"progress is a fraction from 0 to 1, got {fraction!r}")
-        said = message if isinstance(message, str) else str(message)
-        self._emit(self._attempt, "g", wire.dumps([fraction, said[:LONGEST_MESSAGE]]))
+        text = message if isinstance(message, str) else str(message)
+        self._emit(self._attempt, "g", wire.dumps([fraction, text[:LONGEST_MESSAGE]]))
 
     def emit(self, name: str, data: Any = None) -> None:
         if "|" in check_text(name, "an event name", LONGEST_NAME):

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.context_input import fill_contract
-from flowcraft_sdk.protocol.misfits import misfits_told
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
@@ -143,7 +143,7 @@ def _fitted(
                 error["msg"] += f" (from '{source}')"
         what = f"subflow '{attempt.claim.instance_id}' does not fit the inputs of blueprint '{blueprint.id}'"
         details = {"blueprint_id": blueprint.id, "errors": errors}
-        raise InvalidNodeInput(f"{what}: {misfits_told(errors)}", details)
+        raise InvalidNodeInput(f"{what}: {misfits_line(errors)}", details)
     return filled
 
 
@@ -258,8 +258,8 @@ def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> Su
         return SubflowFailed(what.replace("_", " "))
     inner = engine.link.read_fields(engine.keys.run(child_id), [f"f:{first[0].decode()}"])[0]
     details = None if inner is None else wire.loads(inner)
-    said = ""
+    cause = ""
     if isinstance(details, dict):
         failure = NodeFailure(node_id=details["node"], type=details["type"], message=details["message"])
-        said = f": node '{failure.node_id}': {failure.summary}"
-    return SubflowFailed(what + said, {"run_id": child_id, "failure": details})
+        cause = f": node '{failure.node_id}': {failure.summary}"
+    return SubflowFailed(what + cause, {"run_id": child_id, "failure": details})

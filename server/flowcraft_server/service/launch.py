@@ -91,7 +91,7 @@ class Deployment:
 
     @property
     def id(self) -> str:
-        """What this deployment is told from others by."""
+        """What distinguishes this deployment from others."""
         return deployment_id(self.loaded.path)
 
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
@@ -184,7 +184,7 @@ class Deployment:
             try:
                 others = [worker for worker in client.workers() if file_of(worker.deployment) != own]
                 if any(worker.handlers is None for worker in others):
-                    return []  # of a release that does not tell what it has
+                    return []  # of a release that does not report what it has
                 known = {*self.loaded.handlers, *(name for worker in others for name in worker.handlers or ())}
                 return [each.explanation for each in client.driver.run(missing_handlers(client.deployment, known))]
             except BackendUnavailableError as error:

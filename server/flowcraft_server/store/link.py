@@ -21,7 +21,7 @@ SOCKET_TIMEOUT = 10.0
 
 
 RETRY_SECONDS = 10.0
-"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller hears of it."""
+"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller gets an error."""
 
 
 class StoreUnavailable(ConnectionError):

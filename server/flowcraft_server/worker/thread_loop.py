@@ -26,7 +26,7 @@ from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
-from flowcraft_server.worker.wake_ups import TASK, WakeUps, tell_foreign
+from flowcraft_server.worker.wake_ups import TASK, WakeUps, warn_foreign
 
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
@@ -129,7 +129,7 @@ class ThreadLoop:
         turn.counted = False
         try:
             message = self._wake_ups.wait(max(0.001, turn.until - clock()))
-        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and tells
+        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and reports it
             return False
         finally:
             self._prefetch.enter()
@@ -137,7 +137,7 @@ class ThreadLoop:
         if message is None:
             return False
         if TASK_BYTES not in message:
-            tell_foreign(message[:80])
+            warn_foreign(message[:80])
         turn.ready = None
         return True
 
@@ -220,7 +220,7 @@ class ThreadLoop:
             self._put(attempts, asked)
 
     def _put(self, attempts: list[Attempt], asked: int) -> None:
-        """Stock what claims have brought; what comes after the worker was told to stop is handed back."""
+        """Put claimed nodes into the buffer; those that come after the worker was asked to stop are handed back."""
         if not self._prefetch.put(attempts, asked):
             for attempt in attempts:
                 self._control.hand_back(attempt)

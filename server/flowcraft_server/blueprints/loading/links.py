@@ -98,8 +98,8 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
     elif isinstance(tree, Items):
         items = list(tree.items)
     else:
-        told = f"; write [{in_quotes(tree.text)}]" if isinstance(tree, Scalar) and "->" in tree.text else ""
-        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}{told}")
+        hint = f"; write [{in_quotes(tree.text)}]" if isinstance(tree, Scalar) and "->" in tree.text else ""
+        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}{hint}")
         return []
     for index, item in enumerate(items):
         place = (*path, index)
@@ -110,9 +110,9 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
             links += _short_form(reading, item, place)
         else:
             got, meant = kind_of(item), _as_text(item)
-            told = f"; write {meant}" if meant else ""
+            hint = f"; write {meant}" if meant else ""
             reading.lost(
-                item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}{told}"
+                item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}{hint}"
             )
     return links
 
@@ -141,18 +141,18 @@ def _as_text(tree: Tree) -> str:
 
 def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:
     entries = reading.fields(tree, path, EDGE_KEYS, EDITOR_EDGE_KEYS)
-    said: dict[str, str | None] = {}
+    texts: dict[str, str | None] = {}
     for key in EDGE_KEYS:
         if key in entries:
-            said[key] = _edge_text(reading, key, entries[key], path)
+            texts[key] = _edge_text(reading, key, entries[key], path)
         elif key in ("source", "target") and (*path, key) not in reading.meant:
             reading.lost(tree.position, path, f"an edge needs '{key}', the id of a node")
-    source, target = said.get("source"), said.get("target")
+    source, target = texts.get("source"), texts.get("target")
     if source is None or target is None:
         reading.complete = False
         return None
-    positions = {key: entries[key].value.position for key in said}
-    words = (said.get("action"), said.get("condition"), said.get("transform"))
+    positions = {key: entries[key].value.position for key in texts}
+    words = (texts.get("action"), texts.get("condition"), texts.get("transform"))
     return Link("edges", source, target, tree.position, written_path(path), *words, positions)
 
 
@@ -188,7 +188,7 @@ def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
 
 
 def check_forms(reading: LoadContext, links: list[Link]) -> None:
-    """Note edges that are written in two ways: it could not be told which one counts."""
+    """Note edges that are written in two ways: it would not be clear which one counts."""
     needed = {(link.source, link.target): link for link in links if link.form == "needs"}
     by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
     for link in links:
