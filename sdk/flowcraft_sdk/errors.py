@@ -89,7 +89,7 @@ class SerializationError(FlowcraftError, TypeError):
 
 
 class PayloadTooLargeError(SerializationError):
-    """A value over the limit; `size` and `limit` in bytes."""
+    """A value over the limit; `size` and `limit` in bytes. It may be larger than `size`: encoding ends at the limit."""
 
     code = "payload_too_large"
 
