@@ -14,6 +14,7 @@ from flowcraft_sdk._transport.connector import pool_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
+from flowcraft_server.store.descriptors import guarded
 from flowcraft_server.store.own_connection import OwnConnection, UnsendableError
 
 SOCKET_TIMEOUT = 10.0
@@ -40,6 +41,7 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
         decode_responses=decode,
         protocol=2,  # no push messages: a thread's own connection reads replies and nothing else
     )
+    pool.connection_class = guarded(pool.connection_class)
     return redis.Redis.from_pool(pool)
 
 
