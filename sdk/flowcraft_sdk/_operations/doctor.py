@@ -9,7 +9,8 @@ from typing import Any
 from flowcraft_sdk._operations.deployment import Deployment, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
-from flowcraft_sdk._operations.tombstones import missing
+from flowcraft_sdk._operations.missing_handlers import missing_handlers
+from flowcraft_sdk._operations.tombstones import missing as missing_run
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
 from flowcraft_sdk.protocol.run_record import moment
@@ -53,6 +54,7 @@ ABOUT_RUNS = {
 ENTRY = "entry-without-subject"
 SET_ASIDE = "set-aside"
 UNSERVED = "queue-unserved"
+HANDLER_MISSING = "handler-missing"
 READY = "ready:"
 
 
@@ -66,9 +68,10 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         check_text(run_id, "a run id", LONGEST_PATH)
         found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
         if found is None:
-            yield from missing(deployment.keys.gone, run_id)
+            yield from missing_run(deployment.keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(deployment)) if name.startswith(READY)]
-        return (found or []) + (yield from _examine_queues(deployment, names, run_id))
+        found = (found or []) + (yield from _examine_queues(deployment, names, run_id))
+        return found + (yield from _examine_handlers(deployment, run_id))
     defects = []
     live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
     defects += yield from _examine_indexes(deployment, live, fix)
@@ -77,7 +80,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     for name in names:
         defects += yield from _examine_entries(deployment, name, fix)
     defects += yield from _examine_queues(deployment, names)
-    return defects
+    return defects + (yield from _examine_handlers(deployment))
 
 
 def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
@@ -138,6 +141,19 @@ def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | 
         explanation = f"{count} ready in queue '{queue}', which no worker serves that was seen lately (executor.queue)"
         defects.append(Defect(kind=UNSERVED, run_id=run_id or "", subject=queue, explanation=explanation))
     return defects
+
+
+def _examine_handlers(deployment: Deployment, run_id: str | None = None) -> Operation[list[Defect]]:
+    """Handlers that live runs will come to and that no worker has which was seen lately."""
+    told = [worker.handlers for worker in (yield from workers(deployment))]
+    if not told or None in told:  # without any worker nothing runs, which `health` tells
+        return []
+    known = {name for names in told for name in names or ()}
+    missing = yield from missing_handlers(deployment, known, run_id)
+    return [
+        Defect(kind=HANDLER_MISSING, run_id=run_id or "", subject=each.handler, explanation=each.explanation)
+        for each in missing
+    ]
 
 
 def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:

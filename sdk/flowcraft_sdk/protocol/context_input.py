@@ -26,6 +26,7 @@ from flowcraft_sdk.protocol.bounds import (
     check_text,
     shown,
 )
+from flowcraft_sdk.protocol.misfits import choices, expected, misfits_told
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 DIGEST_BYTES = 12
@@ -190,11 +191,6 @@ def _without_separators(name: str) -> str:
     return re.sub(r"[-_\s]", "", name).lower()
 
 
-def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:
-    """What is wrong with a context, in one line."""
-    return "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
-
-
 def fill_contract(
     contract: Mapping[str, Any], values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -225,8 +221,7 @@ def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
     value = value.value if isinstance(value, Enum) else value
     meant = _fields(value) if kinds == (Mapping,) else value
     if kinds and (not isinstance(meant, kinds) or (isinstance(meant, bool) and bool not in kinds)):
-        name = type(value).__name__
-        return f"expected {rule['type']}, got {'an instance of ' if name == rule['type'] else ''}{name}"
+        return expected(rule["type"], value)
     if rule.get("enum") and value not in rule["enum"]:
-        return f"expected one of {', '.join(map(repr, rule['enum']))}, got {value!r}"
+        return expected(choices(rule["enum"]), value)
     return ""

@@ -13,13 +13,14 @@ from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.linting.params import entry_problems
 from flowcraft_server.blueprints.loading.loader import load_dirs
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
 from .blueprint_cache import BlueprintCache, key_of
-from .blueprint_files import with_join, with_params
+from .blueprint_files import params_of, places_of, with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
 from .load_context import LoadContext, read_configuration
@@ -216,10 +217,15 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
     by_id = {blueprint.id: blueprint for blueprint in blueprints}
     specs = None if handlers is None else _specs(reading, handlers)
-    attempts = settings.defaults.max_retries
+    attempts, params, places = settings.defaults.max_retries, params_of(settings), places_of(reading.merged)
+    diagnostics.extend(entry_problems(specs or {}, params, places))
     for blueprint in blueprints:
-        complete = with_params(blueprint, settings.handlers)
-        diagnostics.extend(lint(complete, handlers=specs, blueprints=by_id, max_attempts=attempts))
+        diagnostics.extend(
+            lint(
+                with_params(blueprint, settings.handlers), handlers=specs, blueprints=by_id, handler_params=params,
+                handler_places=places, max_attempts=attempts,
+            )
+        )  # fmt: skip
     known = set(reading.diagnostics)
     reading.diagnostics.extend(diagnostic for diagnostic in dict.fromkeys(diagnostics) if diagnostic not in known)
     return blueprints

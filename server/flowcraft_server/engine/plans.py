@@ -8,6 +8,7 @@ from typing import Any
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.fast_path import FLAG
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.link import StoreLink
@@ -15,26 +16,22 @@ from flowcraft_server.store.link import StoreLink
 MOST_TOLD = 32
 """Fields that a successor reads up to which they are sent along with each completion before it."""
 
-_OUT_OF_THE_ORDINARY = {"loops", "header", "fallback", "fallbackOf", "gather"}
-
 
 def sole_successor(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
     """What the call that completes a node tells of the only node that follows: words `successor` to `reads` of complete.lua.
 
-    The script would have to read and parse two plan entries for it. Without successor if the node or the edge is not an
-    ordinary one; then the script does that.
+    The script would have to read and parse two plan entries for it. Without successor if the node is not one that the
+    compiler has flagged for the fast path, or if there is more to say; then the script does that.
     """
     entry = entries[node_id]
     edges, options = entry[2], entry[5] if len(entry) > 5 else {}
-    if options.keys() & _OUT_OF_THE_ORDINARY:
+    if not options.get(FLAG) or len(edges) > 1:
         return ("",)
     if not edges:
         return ("-",)
-    if not isinstance(edges, list) or len(edges) != 1 or len(edges[0]) > 5:
-        return ("",)
-    target, place, joins, strategy, queue = edges[0]
+    target, place, joins, _, queue = edges[0]
     _, brings, _, reads, *more = entries[target]
-    if strategy == "any" or place > len(brings) or len(reads) > MOST_TOLD or joins.startswith("#"):
+    if place > len(brings) or len(reads) > MOST_TOLD or joins.startswith("#"):
         return ("",)
     field = brings[place - 1]
     if len(more) > 1 and more[1].get("inputs") and not (field.startswith("x:") and not field.endswith(">fallback")):

@@ -1,5 +1,6 @@
 """A worker process: everything that runs nodes, started and stopped as one."""
 
+import json
 import os
 import socket
 import threading
@@ -87,6 +88,7 @@ class Worker:
         self.counters = Counters()
         self._replace_process = replace_process
         self._executing = executing
+        self._handlers = handlers
         self.keys = Keys(namespace)
         self._draining = threading.Event()
         self._stopping = threading.Event()
@@ -313,6 +315,7 @@ class Worker:
                 "concurrency": self.settings.threads,
                 "queues": ",".join(self.settings.queues),
                 "deployment": self.settings.deployment,
+                "handlers": json.dumps(sorted(self._handlers)),
             },
         )
 

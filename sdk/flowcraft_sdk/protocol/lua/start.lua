@@ -52,14 +52,14 @@ if is_taken(id) then
   redis.call('UNLINK', B .. 'events:' .. id) -- the history of a run whose record was deleted by hand
 end
 
--- The common start: at once, of a root run, with nodes outside of loops. Without the machinery that the others need.
+-- The common start: at once, of a root run, whose plan the compiler has flagged. Without the machinery that the others need.
 local function begin_fast()
-  if options.parent or start_at > NOW or type(meta.starts) ~= 'table' or not meta.starts[1] or #meta.starts > 100 then return false end
+  if options.parent or start_at > NOW or not meta.fast then return false end
   local fields, waiting, record = {}, {}, record_of(options, 'queued', 15, #meta.starts)
   for i, node in ipairs(meta.starts) do fields[i] = 'n:' .. node end
   for i, text in ipairs(redis.call('HMGET', B .. 'plan:' .. plan, unpack(fields))) do -- 100 at most
     local e = text and cjson.decode(text)
-    if not e or e[6] and e[6].loops then return false end
+    if not e then return false end
     waiting[e[5]] = waiting[e[5]] or {}
     table.insert(waiting[e[5]], meta.starts[i])
     record[#record + 1] = fields[i]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 from flowcraft_server.blueprints.expressions import Expression, compile_expression
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
-PLAN_FORMAT = 3
+PLAN_FORMAT = 4
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""
 
 DEFAULT_QUEUE = "default"
@@ -110,6 +111,8 @@ class _Compiler:
             "starts": len(starts) if many else starts,
             "onFailure": self.blueprint.on_failure,
         }
+        if is_fast_start([self._options(self.nodes[node_id]).keys() for node_id in starts], EDGES_A_PIECE):
+            meta[FLAG] = 1
         nodes = LazyNodes(self.nodes, lambda node_id: self._node(self.nodes[node_id]))
         # The document keeps its order: a transform or an `inputs` mapping may depend on it.
         fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": _canonical(meta)}
@@ -119,7 +122,7 @@ class _Compiler:
         for node_id, node in self.nodes.items():
             fallback_of = self._fallback_of(node_id)
             reads = tuple(self._plain_reads(node, fallback_of)) if self._is_plain(node) else nodes[node_id].reads
-            entry = self._entry(node, reads, fallback_of)
+            entry = self._entry(node, reads)
             if self._is_terminal(node_id, fallback_of):
                 terminals.append(node_id)
             edges = entry[2]
@@ -215,8 +218,18 @@ class _Compiler:
         values = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
         return [field for value in values for field in input_fields(self.nodes, value)]
 
-    def _entry(self, node: Node, reads: tuple[str, ...], fallback_of: tuple[str, ...]) -> list[Any]:
+    def _entry(self, node: Node, reads: tuple[str, ...]) -> list[Any]:
         """What the scripts know of a node; its shape is told at the head of graph.lua."""
+        options = self._options(node)
+        outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
+        if is_fast_node(options, outs, EDGES_A_PIECE):
+            options[FLAG] = 1
+        ins = [self._brings(*origin) for origin in self.incoming[node.id]]
+        return [self._join(node.id), ins, outs, reads, self._queue(node), *([options] if options else [])]
+
+    def _options(self, node: Node) -> dict[str, Any]:
+        """What a plan entry says of a node besides its edges."""
+        fallback_of = self._fallback_of(node.id)
         opts: dict[str, Any] = {}
         if self.forest.chain[node.id]:
             opts["loops"] = self.forest.chain[node.id]
@@ -232,9 +245,7 @@ class _Compiler:
             opts["inputs"] = 1
         if node.config.on_item_error == "collect":
             opts["collect"] = 1
-        outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
-        ins = [self._brings(*origin) for origin in self.incoming[node.id]]
-        return [self._join(node.id), ins, outs, reads, self._queue(node), *([opts] if opts else [])]
+        return opts
 
     def _queue(self, node: Node) -> str:
         return node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)

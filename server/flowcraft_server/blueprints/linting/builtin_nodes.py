@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk.schema import unusable_pattern
+from flowcraft_sdk.schema import unusable, unusable_pattern
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
@@ -37,8 +37,7 @@ def _schema(value: Any) -> str:
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
-        where = f" at {error.json_path}" if error.absolute_path else ""
-        return f"is no JSON Schema{where}: {error.message}"
+        return f"is no JSON Schema: {unusable(error)}"
     except RecursionError:
         return "is nested too deeply"
     return unusable_pattern(value) or ""

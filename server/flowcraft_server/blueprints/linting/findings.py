@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
 from flowcraft_server.blueprints.suggestions import nearest
@@ -24,10 +24,12 @@ class Findings:
         handlers: "Mapping[str, HandlerSpec] | None",
         blueprints: Mapping[str, Blueprint],
         handler_params: Mapping[str, Mapping[str, Any]],
+        handler_places: SourcePositions | None = None,
     ) -> None:
         self.blueprint = blueprint
         self.handlers = handlers
         self.handler_params = handler_params
+        self.handler_places = handler_places or SourcePositions()
         self.blueprints = {**blueprints, blueprint.id: blueprint}
         self.graph = Graph(blueprint)
         self.diagnostics: list[Diagnostic] = []
@@ -45,6 +47,10 @@ class Findings:
     def warning(self, path: Path, message: str, *, key: bool = False) -> None:
         """Note a warning, as `error` does."""
         self._note("warning", path, message, key, "")
+
+    def note(self, diagnostic: Diagnostic) -> None:
+        """Note what is wrong with another file."""
+        self.diagnostics.append(diagnostic)
 
     def consequence(self, path: Path, message: str) -> None:
         """Note a warning that is left out if a wrong name explains it."""
@@ -71,7 +77,7 @@ class Findings:
     def shown(self, path: Path) -> str:
         """A path as the file has it: an edge that was not written in `edges` goes by its own place."""
         if path[:1] != ("edges",) or len(path) < 2:
-            return written_path(path)
+            return self.blueprint.positions.shown(path)
         edge = self.blueprint.edges[int(path[1])]
         if not edge.place:
             return written_path(path)

@@ -98,7 +98,8 @@ end
 -- The field that brings a node's input, if that can be told without looking at the run. An item's input lies elsewhere,
 -- and what its owner was brought is the whole list.
 local function sole_input(instance_id, e)
-  local field = #e[2] == 1 and not e[6] and not item_of(instance_id) and e[2][1]
+  local is_ordinary = not e[6] or e[6].fast and not e[6].inputs
+  local field = #e[2] == 1 and is_ordinary and not item_of(instance_id) and e[2][1]
   return field and string.byte(field) ~= 63 and field
 end
 

@@ -1,26 +1,25 @@
--- The common completion, without the machinery that the others need: a node outside of loops and fallbacks, all of whose
--- edges are taken, or without edges. It costs half. What it does is what the slow path does (the tests of
--- the state machine drive both); where it does not apply it returns nil and has written nothing.
+-- The fast path: the common completion, without the machinery that the others need. It takes a node that the compiler has
+-- flagged as `fast` in its plan entry, all of whose edges are taken, or without edges; see blueprints/compiling/fast_path.py.
+-- It costs half. What it does is what the slow path does (the tests of the state machine drive both); where it does not
+-- apply it returns nil and has written nothing.
 
 -- What complete.lua works on: what the call says of the node (see its head; what is worked out from it is kept in it, too,
 -- for further outcomes of the same node), and of its outcome.
 local NODE, OUTCOME
 
 -- Decides the edges, given what `fast_path_fields` had read: fields to be set are added to `set`; returns what becomes ready,
--- nil where this way does not apply.
+-- nil where the fast path does not apply.
 local function fire_fast(outs, values, set)
-  local fired, seen = {}, {}
+  local fired = {}
   for i, edge in ipairs(outs) do
     local target, position, j = edge[1], edge[2], edge[3]
-    if seen[target] then return nil end
     local ready = true
     if #j > 1 then
-      seen[target] = true
       local place = NODE.joins[i]
       if is_wide(j) then
         local summary, chunk, undecided, _, failed = decide_wide(position, j, values[place], values[place + 1], 't')
         ready = undecided == 0
-        if not summary or ready and (failed > 0 or string.find(j, 'b', 1, true)) then return nil end
+        if not summary or ready and failed > 0 then return nil end
         set[#set + 1], set[#set + 2] = 'j:' .. target, summary
         set[#set + 1], set[#set + 2] = chunk_field(target, position), chunk
       else
@@ -30,7 +29,7 @@ local function fire_fast(outs, values, set)
         set[#set + 1] = 'j:' .. target
         set[#set + 1] = j
         ready = not string.find(j, 'u', 1, true)
-        if ready and string.find(j, '[fb]') then return nil end
+        if ready and string.find(j, 'f', 1, true) then return nil end
       end
     end
     if ready then fired[#fired + 1] = edge end
@@ -54,12 +53,12 @@ local function add_values(set, k, instance_id)
 end
 
 -- What is to be read of the run: the record, the node, and from 11 on the joins that its edges lead to, without edges what
--- an end depends on; and for each edge where its join is. Nil where this way does not apply. A target's own state is not
+-- an end depends on; and for each edge where its join is. Nil where the fast path does not apply. A target's own state is not
 -- read: outside of loops it waits for this edge, or for others as well.
 local function fast_path_fields(instance_id, outs, decisions)
   local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp'}, {}
   for i, edge in ipairs(outs) do
-    if edge[6] or edge[4] == 'any' or string.byte(decisions, i) ~= 116 then return nil end
+    if string.byte(decisions, i) ~= 116 then return nil end
     if #edge[3] > 1 then
       fields[#fields + 1] = 'j:' .. edge[1]
       joins[i] = #fields
@@ -88,18 +87,16 @@ local function hand_over(id, fired, set, now, mode, queues)
   return own
 end
 
--- The edges to go by: the one that the call tells, or those of the plan's entry, if the node is an ordinary one.
+-- The edges to go by: the one that the call names, or those of the plan's entry, if it is flagged. Nil otherwise.
 local function fast_path_edges(plan, instance_id)
   local successor = NODE[9]
   if successor == '-' then return {} end
   if successor ~= '' then return {{successor, tonumber(NODE[11]), NODE[12], 'all', NODE[10]}} end
   local e = plan_entry(plan, instance_id)
-  local o = e and e[6]
-  if not e or type(e[3]) ~= 'table' or #e[3] > 200 or o and (o.loops or o.header or o.fallback or o.fallbackOf or o.gather) then return nil end
-  return e[3]
+  return e and e[6] and e[6].fast and e[3]
 end
 
--- Whether this way can apply to the node; its edges and what is to be read are worked out once.
+-- Whether the fast path can apply to the node; its edges and what is to be read are worked out once.
 local function has_fast_path(plan, instance_id)
   if NODE.fast == nil then
     NODE.edges = NODE[6] == 'C' and not item_of(instance_id) and fast_path_edges(plan, instance_id)
@@ -144,7 +141,7 @@ local function complete_fast()
   local id, fencing_token, mode, output, more = OUTCOME[1], OUTCOME[2], OUTCOME[3], OUTCOME[4], OUTCOME[5]
   if more and (OUTCOME[6] ~= '0' or #OUTCOME > 1000) or not has_fast_path(plan, instance_id) then return nil end
   local outs, k = NODE.edges, B .. 'run:' .. id
-  local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 415 at most: see `fast_path_edges`
+  local v = redis.call('HMGET', k, unpack(NODE.fields)) -- 210 at most: the compiler flags no node with more than 100 edges
   if v[1] ~= 'running' or v[2] ~= plan or v[6] or v[9] or (v[5] and v[5] ~= '0') then return nil end
   local claims, since = string.match(v[8] or '', '^L|%d+|(%d+)|%d+|(%d+)')
   if claims ~= '1' or fencing_token ~= '1:' .. v[3] then return nil end -- of what was claimed before, more is to be known

@@ -3,7 +3,7 @@
 -- without what is empty at their end. Of a node with more than 100 edges `outs` is how many there are, and they are in pieces
 -- of 100, fields `e:<piece>:<node>`; so is `starts` of `meta`, the nodes that a run begins with, in fields `s:<piece>`.
 --   queue: the target's; position: which of the target's incoming edges it is; j0: the target's undecided join, see joins.lua;
---   opts: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic node)
+--   opts: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic node), fast (1: the fast path may take it)
 --   kind '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that the edge leads into.
 -- Marks: u undecided, t taken, d dead, f failed (the source failed and the run goes on), b belongs to another iteration.
 
