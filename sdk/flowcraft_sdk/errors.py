@@ -174,6 +174,23 @@ class RunBrokenError(FlowcraftError):
         self.problem = problem
 
 
+class ForeignKeyError(FlowcraftError):
+    """Something else has written to a key of ours in Redis. `key`: which; `expected`: the type that belongs there."""
+
+    code = "foreign_key"
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(
+            f"the key {key} in Redis is no {_TYPE_NAMES.get(expected, expected)}: something else has written there; "
+            "find out what, delete the key, then run `flowcraft doctor --fix`"
+        )
+        self.key = key
+        self.expected = expected
+
+
+_TYPE_NAMES = {"zset": "sorted set"}
+
+
 class RunStateError(FlowcraftError):
     """The run is in a state in which this cannot be done. `status`: which."""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk.errors import ConfigurationError
-from flowcraft_sdk.evaluated_keys import evaluated_keys
 from flowcraft_sdk.protocol import misfits
+from flowcraft_sdk.protocol.evaluated_keys import evaluated_keys
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
 from flowcraft_sdk.protocol.misfits import expected
 

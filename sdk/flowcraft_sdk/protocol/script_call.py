@@ -109,7 +109,9 @@ def load(name: str) -> Script:
         lines.append(line)
         if line.startswith(INCLUDE):
             lines += [(folder / "include" / f"{part}.lua").read_text("utf-8") for part in line.split()[1:]]
-    source = "\n".join(lines)
+    source = "\n".join(
+        ["local function script()", *lines, "end", (folder / "include" / "named_error.lua").read_text("utf-8")]
+    )
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -214,7 +214,7 @@ OBJECTS: Any = st.recursive(
         optional={
             "properties": NAMED,
             **{name: st.lists(part, min_size=1, max_size=2) for name in ("allOf", "anyOf", "oneOf")},
-            **{name: part for name in ("if", "then", "else", "not")},
+            **dict.fromkeys(("if", "then", "else", "not"), part),
             "dependentSchemas": st.dictionaries(st.sampled_from(["a", "b"]), part, max_size=1),
         },
     ),

@@ -32,7 +32,7 @@ def evaluated_keys(validator: Any, instance: Mapping[str, Any], schema: Any) -> 
 
 
 def _by_own_keywords(validator: Any, instance: Mapping[str, Any], schema: Mapping[str, Any]) -> set[str]:
-    found = instance.keys() & schema.get("properties", {}).keys()
+    found = set(instance) & set(schema.get("properties", {}))
     for keyword in ("additionalProperties", "unevaluatedProperties"):
         if (wanted := schema.get(keyword)) is not None:
             found |= {name for name, value in instance.items() if _fits(validator, value, wanted)}
