@@ -19,6 +19,7 @@ from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import (
     LONGEST_PATH,
     LONGEST_TAG,
+    MOST_KEYS,
     MOST_TAGS,
     check_key,
     check_key_count,
@@ -116,12 +117,14 @@ def as_context(ctx: Any) -> dict[str, Any]:
     if fields is None:
         kind = type(ctx).__name__
         raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {kind}", "ctx")
-    for key in fields:
+    context: dict[str, Any] = {}
+    for key in islice(fields, MOST_KEYS + 1):  # a mapping with code of its own may never end
         if not isinstance(key, str):
             raise SerializationError(f"the key {shown(key)} is no text", "ctx")
-        check_key(key)
-    check_key_count(len(fields))
-    return dict(fields)
+        context[check_key(key)] = fields[key]
+    if len(context) > MOST_KEYS:
+        check_key_count(max(len(context), len(fields)))
+    return context
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
