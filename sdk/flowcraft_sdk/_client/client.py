@@ -109,7 +109,8 @@ class Client:
         Args:
             blueprint_id: which blueprint.
             ctx: the start context: a mapping, a dataclass or a pydantic model.
-            run_id: an id of your own; made up otherwise.
+            run_id: an id of your own; made up otherwise. With a `parent` it may be `ROOT~NAME`: the id of the outermost run, and
+                letters and digits; it must be where the deployment has several partitions.
             on_conflict: what to do when the id is taken: "attach" to the same run, or "raise".
             delay: seconds to wait before the run begins.
             start_at: when to begin, instead of `delay`; with a time zone.
@@ -128,7 +129,10 @@ class Client:
             RunNotFoundError: there is no such parent.
             BackendUnavailableError: Redis did not answer.
         """
-        chosen = check_run_id(run_id) if run_id is not None else new_run_id()
+        if parent is not None:
+            chosen = self.driver.run(start.choose_run_id(self.deployment, run_id, parent))
+        else:
+            chosen = check_run_id(run_id) if run_id is not None else new_run_id()
         options: StartOptions = {
             "on_conflict": on_conflict, "delay": delay, "start_at": start_at, "run_timeout": run_timeout,
             "tags": tags, "memo": memo, "version": version, "parent": parent,

@@ -1,4 +1,7 @@
-"""A client's completion inbox: one channel with the completions of the runs it has started, without a subscription to each."""
+"""A client's completion inbox: a channel with the completions of the runs it has started, without a subscription to each.
+
+With several partitions there is a channel in each in which the client starts runs, as a run's end is published in its partition.
+"""
 
 import secrets
 
@@ -14,26 +17,31 @@ class CompletionInbox:
     names it, so its completion cannot be missed: its waiter neither subscribes nor reads.
 
     Args:
-        prefix: of its channel; its name follows, which no other client has.
+        prefix: of its channel in the first partition; its name follows, which no other client has.
 
     Attributes:
-        open: whether Redis has confirmed the subscription.
+        channels: all that it is to be subscribed to, and whether Redis has confirmed the subscription.
     """
 
     def __init__(self, prefix: str) -> None:
         self.name = secrets.token_urlsafe(6)
         self.channel = prefix + self.name
-        self.open = False
+        self.channels = {self.channel: False}
         self._reserved: dict[str, str] = {}
 
-    def reserve(self) -> str:
+    def reserve(self, prefix: str | None = None) -> str:
         """Reserve a completion for a run about to be started.
+
+        Args:
+            prefix: of the channel in the run's partition; the first one if None. A channel that is new is subscribed along
+                with what the client waits for next.
 
         Returns:
             The run's token: the inbox's name and the notification token of this start alone, for a completion may stay unread
             while the same run id is used again. '' if the inbox can reserve no more.
         """
-        if not self.open or len(self._reserved) >= MOST_RESERVED:
+        channel = self.channel if prefix is None else prefix + self.name
+        if not self.channels.setdefault(channel, False) or len(self._reserved) >= MOST_RESERVED:
             return ""
         notification_token = secrets.token_urlsafe(8)
         self._reserved[notification_token] = ""
@@ -59,7 +67,7 @@ class CompletionInbox:
 
     def discard_all(self) -> None:
         """Forget all reservations: the connection is lost, and their completions with it."""
-        self.open = False
+        self.channels = dict.fromkeys(self.channels, False)
         self._reserved.clear()
 
 

@@ -33,9 +33,9 @@ class AsyncSubscriber:
         self._silent_since = 0.0
         self._closed = False
 
-    def reserve(self) -> str:
+    def reserve(self, prefix: str | None = None) -> str:
         """Reserve a completion for a run about to be started: a token, '' without one; see `CompletionInbox.reserve`."""
-        return "" if self._closed else self._registry.inbox.reserve()
+        return "" if self._closed else self._registry.inbox.reserve(prefix)
 
     def release(self, notification_token: str) -> None:
         """Release a reserved notification that no caller is going to wait for."""

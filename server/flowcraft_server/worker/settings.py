@@ -59,6 +59,7 @@ class WorkerSettings:
         owns_process: the process is the worker's alone, which puts back what handlers change of it.
         retention: how long ended runs are kept.
         secrets: texts to be masked in what is recorded of failures.
+        partitions: how many partitions the deployment has.
         deployment: `host:file` of the deployment that the worker belongs to, so that it can be seen which ones serve a name.
     """
 
@@ -80,6 +81,7 @@ class WorkerSettings:
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    partitions: int = 1
     deployment: str = ""
     worker_id: str = field(default_factory=new_worker_id)
 

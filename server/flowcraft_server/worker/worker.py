@@ -12,7 +12,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.plans import PlanCache
@@ -86,7 +86,8 @@ class Worker:
         self.counters = Counters()
         self._replace_process = replace_process
         self._executing = executing
-        self.keys = Keys(namespace)
+        self.partitions = partitions = Partitions(namespace, self.settings.partitions)
+        self.keys = partitions.home
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._gave_up = False
@@ -94,7 +95,7 @@ class Worker:
         self._link = link = StoreLink(url)
         engine = Engine(
             link,
-            keys,
+            partitions,
             defaults=settings.defaults,
             max_value=settings.max_value,
             inline_value=settings.inline_value,
@@ -277,8 +278,9 @@ class Worker:
                 continue
             claim = attempt.claim
             attempt.request_stop("shutdown")
+            keys = self.partitions.for_run(claim.run_id)
             call = scripts.release(
-                self.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token
+                keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token
             )
             logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.instance_id)
             self._commit_batcher.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
