@@ -53,7 +53,7 @@ def cleaner(env: TestEnvironment, **changes: Any) -> RetentionCleaner:
     keep = changes.pop("keep", ())
     rules = {rule.name: rule for rule in (*FOREVER.keep, *keep)}
     options = {"bytes": None, "tombstone_count": 100, **changes}
-    return RetentionCleaner(env.link, env.keys, Retention(keep=tuple(rules.values()), **options))
+    return RetentionCleaner(env.link, env.partitions, Retention(keep=tuple(rules.values()), **options))
 
 
 def clean(env: TestEnvironment, **changes: Any) -> int:
@@ -98,7 +98,7 @@ class TestRules:
         fine, bad = env.client.start("one", {"x": 1}), env.client.start("one", {"x": "fail"})
         for run in (fine, bad):
             run.wait(10)
-        default = RetentionCleaner(env.link, env.keys, Retention())
+        default = RetentionCleaner(env.link, env.partitions, Retention())
         env.clock.advance(6.9 * DAY)
         assert default.remove_slice() == (0, 0, False)
         env.clock.advance(0.2 * DAY)

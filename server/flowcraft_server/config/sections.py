@@ -128,6 +128,11 @@ class RedisSection(Section):
             raise mistake(f"{error}, or {EMBEDDED}" if str(error) == EXPECTED else str(error)) from None
 
     @property
+    def partitions(self) -> int:
+        """How many partitions the deployment has."""
+        return 1
+
+    @property
     def embedded(self) -> bool:
         """Whether the server is one of our own."""
         return self.url == EMBEDDED

@@ -4,7 +4,7 @@ from typing import Any
 
 import redis
 
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import running_url
 from flowcraft_server.store.publish import text
@@ -33,7 +33,7 @@ def check_health(settings: Settings, url: str | None) -> str:
     if url is None:
         raise Unhealthy("the embedded store does not run")
     client = wait_for_redis(url, 0.0)
-    keys = Keys(settings.name)
+    keys = Partitions(settings.name, settings.redis.partitions).home  # each worker is listed in all
     limit = max(SHORTEST_SILENCE, BEATS_MISSED * settings.executor.heartbeat)
     try:
         newest: Any = client.zrange(keys.workers, 0, MOST_LOOKED_AT - 1, desc=True, withscores=True)

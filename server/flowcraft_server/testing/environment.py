@@ -18,6 +18,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import check_span
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.handler import Handler
@@ -159,7 +160,8 @@ class TestEnvironment:
     ) -> None:
         self.url = redis_url or shared_store()
         self.namespace = f"test-{secrets.token_hex(4)}"
-        self.keys = Keys(self.namespace)
+        self.partitions = Partitions(self.namespace)
+        self.keys = self.partitions.home
         self.settings = settings or WorkerSettings()
         if not isinstance(handlers or {}, Mapping):
             raise ConfigurationError("handlers is a mapping of names to functions, such as {'charge': charge}")
@@ -248,7 +250,7 @@ class TestEnvironment:
         self._entered = True
         publish_settings(
             self.link.redis,
-            self.keys,
+            self.partitions,
             history=self._history,
             max_events=10_000,
             cancel_grace_ms=int(self.settings.cancel_grace * 1000),
@@ -287,7 +289,7 @@ class TestEnvironment:
         if self._check:
             check_blueprints(blueprints, known, self.handlers)
         self._blueprints = known
-        return publish_blueprints(self.link.redis, self.keys, blueprints, self._queues)
+        return publish_blueprints(self.link.redis, self.partitions, blueprints, self._queues)
 
     def add_worker(self, settings: WorkerSettings | None = None) -> Worker:
         """Start another worker."""

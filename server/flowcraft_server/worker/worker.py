@@ -152,7 +152,7 @@ class Worker:
                 link, control, keys, settings, self.liveness, self.counters, self._announce
             ).step,
             "stop listener": StopListener(url, control, keys, stopping, self._wake_sweeper).step,
-            "cleaner": RetentionCleaner(link, keys, settings.retention).step,
+            "cleaner": RetentionCleaner(link, partitions, settings.retention).step,
             "thread watch": self._watch,
         }
         if settings.suspects != "elsewhere":

@@ -32,13 +32,12 @@ def deployment(env: TestEnvironment, folder: Path, prompt: str) -> Deployment:
 
 def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path) -> None:
     client: Any = env.link.redis
-    keys = Keys(env.namespace)
     first, second = deployment(env, tmp_path / "a", "one"), deployment(env, tmp_path / "b", "two")
     ours = first.publish(client)
     assert ours.before.change_of("order", ours.hashes["order"]) == "new"
     again = first.publish(client)
     assert again.before.change_of("order", again.hashes["order"]) == ""
-    kept = KeptPublished(client, keys, ours.hashes, lambda: None, 0.0, first.id)
+    kept = KeptPublished(client, env.partitions, ours.hashes, lambda: None, 0.0, first.id)
     (warning,) = second.look_for_others(client)
     assert warning.startswith(
         f"blueprint 'order' is another one there: {ours.hashes['order'][:8]}, published by {first.id}"
