@@ -322,7 +322,7 @@ def run_deployment(
         components.append(
             KeptPublished(
                 client,
-                deployment.partitions,
+                partitions,
                 published.hashes,
                 lambda: deployment.publish(client),
                 pause,

@@ -34,6 +34,7 @@ from flowcraft_server.worker.counters import Counters
 from flowcraft_server.worker.dispatcher import Dispatcher
 from flowcraft_server.worker.execution_record import ExecutionRecord
 from flowcraft_server.worker.handler_contexts import HandlerContexts
+from flowcraft_server.worker.home_partitions import HomePartitions
 from flowcraft_server.worker.huey_app import build_consumer
 from flowcraft_server.worker.in_flight import InFlightAttempts
 from flowcraft_server.worker.liveness import DescriptorWatch, Liveness
@@ -43,9 +44,11 @@ from flowcraft_server.worker.outcome_calls import OutcomeCalls
 from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
+from flowcraft_server.worker.ready_notices import ReadyNotices
+from flowcraft_server.worker.ready_partitions import ReadyPartitions
 from flowcraft_server.worker.settings import WorkerSettings
 from flowcraft_server.worker.thread_loop import ThreadLoop
-from flowcraft_server.worker.wake_ups import WakeUps
+from flowcraft_server.worker.wake_ups import LocalWakeUps, WakeUps
 
 WATCH_PAUSE = 0.1
 """Seconds between two looks at threads and event loops."""
@@ -92,6 +95,7 @@ class Worker:
         self._stopping = threading.Event()
         self._gave_up = False
         settings, keys, draining, stopping = self.settings, self.keys, self._draining, self._stopping
+        several = partitions.count > 1
         self._link = link = StoreLink(url)
         engine = Engine(
             link,
@@ -107,9 +111,14 @@ class Worker:
         # From a claim to the recorded outcome: each part knows those above it.
         self.held = held = InFlightAttempts()
         redactor = Redactor(settings.secrets)
-        self._sweeper = Sweeper(link, keys, settings)
+        homes = (
+            HomePartitions(link, partitions, settings.worker_id, settings.queues, settings.heartbeat)
+            if several
+            else None
+        )
+        self._sweeper = Sweeper(link, partitions, settings, homes)
         self._sweeper_thread = Periodic("sweeper", self._sweeper.step, stopping)
-        self._commit_batcher = CommitBatcher(link, stopping)
+        self._commit_batcher = CommitBatcher(link, stopping, grouped=several)
         claimed_nodes = ClaimedNodes(engine, plans, handlers, held, settings)
         calls = OutcomeCalls(engine, held, settings.inline_value, redactor)
         recorder = OutcomeRecorder(
@@ -129,10 +138,14 @@ class Worker:
         # The threads that run nodes.
         self._prefetch = PrefetchBuffer()
         running = RunningFunctions()
-        wake_ups = WakeUps(link, [keys.wake(queue) for queue in settings.queues])
+        ready_partitions, notices = None, None
+        wake_ups: WakeUps | LocalWakeUps = WakeUps(link, [keys.wake(queue) for queue in settings.queues])
+        if homes is not None:
+            ready_partitions, wake_ups = ReadyPartitions(), LocalWakeUps()
+            notices = ReadyNotices(partitions, homes, settings.queues, ready_partitions, wake_ups)
         thread_loop = ThreadLoop(
             runner, recorder, control, claimed_nodes, process_state, self._prefetch, self._commit_batcher, self._executor, link,
-            keys, settings.queues[0], draining, stopping, running, wake_ups,
+            partitions, draining, stopping, running, wake_ups, ready_partitions,
         )  # fmt: skip
         self._consumer = build_consumer(wake_ups, settings.threads, thread_loop.run)
 
@@ -149,14 +162,16 @@ class Worker:
         self._prefetch_watchdog = PrefetchWatchdog(control, self._prefetch, self._commit_batcher, stopping)
         steps = {
             "lease renewer": LeaseRenewer(
-                link, control, keys, settings, self.liveness, self.counters, self._announce
+                link, control, partitions, settings, self.liveness, self.counters, self._announce, homes
             ).step,
-            "stop listener": StopListener(url, control, keys, stopping, self._wake_sweeper).step,
+            "stop listener": StopListener(url, control, partitions, stopping, self._wake_sweeper, notices).step,
             "cleaner": RetentionCleaner(link, partitions, settings.retention).step,
             "thread watch": self._watch,
         }
         if settings.suspects != "elsewhere":
-            steps["suspects"] = SuspectRunner(link, keys, runner, claimed_nodes, held, draining).step
+            steps["suspects"] = SuspectRunner(
+                link, partitions, settings.queues, runner, claimed_nodes, held, draining
+            ).step
         self._threads = {name: Periodic(name, step, stopping) for name, step in steps.items()}
         self._threads["sweeper"] = self._sweeper_thread
 
@@ -212,6 +227,7 @@ class Worker:
 
     def wake(self) -> None:
         """Have leases and timers looked at now."""
+        self._sweeper.expect(0.0)
         for thread in self._threads.values():
             thread.wake()
 
@@ -285,15 +301,16 @@ class Worker:
             logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.instance_id)
             self._commit_batcher.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
 
-    def _wake_sweeper(self, seconds: float) -> None:
+    def _wake_sweeper(self, seconds: float, run_id: str) -> None:
         """Have the sweeper look at what falls due in so many seconds."""
-        self._sweeper.expect(seconds)
+        self._sweeper.expect(seconds, run_id)
         self._sweeper_thread.wake()
 
     def _announce(self) -> None:
         worker = self.settings.worker_id
         # First its place in the list: a worker that is in there and silent for a day is removed with its record.
-        self._link.call_with_retry(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
+        for keys in self.partitions.all:
+            self._link.call_with_retry(scripts.renew(keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
         self._link.redis.hset(
             self.keys.worker(worker),
             mapping={
@@ -302,13 +319,15 @@ class Worker:
                 "started": int(time.time() * 1000),
                 "concurrency": self.settings.threads,
                 "queues": ",".join(self.settings.queues),
+                "suspects": self.settings.suspects,
                 "deployment": self.settings.deployment,
             },
         )
 
     def _withdraw(self) -> None:
         try:
-            self._link.redis.zrem(self.keys.workers, self.settings.worker_id)
+            for keys in self.partitions.all:
+                self._link.redis.zrem(keys.workers, self.settings.worker_id)
             self._link.redis.delete(self.keys.worker(self.settings.worker_id))
         except (StoreUnavailable, OSError, Exception) as error:
             logger.debug("could not sign off: {}", error)
