@@ -107,11 +107,15 @@ class StoreLink:
             StoreUnavailable: Redis does not answer.
             redis.exceptions.ResponseError: Redis refused one of them.
         """
-        replies = self._exchange(list(commands)) if commands else []
+        replies = self.read_each(commands)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+    def read_each(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Like `read_all`, with an exception in the list for each command that Redis refused."""
+        return self._exchange(list(commands)) if commands else []
 
     def call_with_retry(self, call: ScriptCall) -> Any:
         """Like `call`, for a node under way: tried again for `RETRY_SECONDS` seconds when Redis does not answer."""

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import redis
@@ -284,8 +285,7 @@ class ThreadLoop:
                 )
                 self._last_warning = ""
         finally:
-            for share, reply in zip(shares, replies, strict=True):
-                self._stock(reply, share.asked)
+            self._stock_all(shares, replies)
         refusal = next((reply for reply in replies if isinstance(reply, Exception)), None)
         if refusal is not None:
             condition = condition_of(refusal)
@@ -299,6 +299,12 @@ class ThreadLoop:
         if found and ready and isinstance(self._wake_ups, LocalWakeUps):
             self._wake_ups.pass_on()
         return bool(found) or bool(shares and ready)
+
+    def _stock_all(self, shares: list[Share], replies: list[Any]) -> None:
+        """Stock what each partition gave; one that cannot be stocked keeps no other from it."""
+        with ExitStack() as stack:
+            for share, reply in zip(shares, replies, strict=True):
+                stack.callback(self._stock, reply, share.asked)
 
     def _warn(self, what: str) -> None:
         """Log what is wrong, once until it changes."""
