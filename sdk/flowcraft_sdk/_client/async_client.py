@@ -11,7 +11,7 @@ from flowcraft_sdk._client.async_handle import AsyncHandle
 from flowcraft_sdk._client.reference import T, check_handles
 from flowcraft_sdk._client.server_file import read_server_file
 from flowcraft_sdk._operations import list_runs, runs, start, wait
-from flowcraft_sdk._operations.deployment import Deployment, Seconds
+from flowcraft_sdk._operations.deployment import Deployment, Seconds, checked_partitions
 from flowcraft_sdk._operations.start import StartOptions
 from flowcraft_sdk._transport.async_driver import AsyncDriver
 from flowcraft_sdk._transport.connector import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
@@ -31,6 +31,7 @@ class AsyncClient:
         url: of Redis; else `FLOWCRAFT_REDIS_URL`, `REDIS_URL`, `redis://localhost:6379/0`.
         namespace: the deployment's `name`; else `FLOWCRAFT_NAMESPACE`, `flowcraft`.
         redis: a redis-py client of your own for commands, instead of `url`; waiting opens one more connection like its.
+        partitions: how many partitions the deployment must have; by default as many as its record in Redis says.
         settings: time-outs and sizes.
 
     Raises:
@@ -43,6 +44,7 @@ class AsyncClient:
         *,
         namespace: str | None = None,
         redis: Any = None,
+        partitions: int | None = None,
         settings: ClientSettings | None = None,
     ) -> None:
         self.namespace = resolve_namespace(namespace)
@@ -55,6 +57,7 @@ class AsyncClient:
             self.settings.max_outage,
             self.settings.max_value,
             ack_timeout=self.settings.socket_timeout * 0.6,
+            expected_partitions=checked_partitions(partitions),
         )
 
     @classmethod

@@ -1,9 +1,10 @@
 """A client's completion inbox: a channel with the completions of the runs it has started, without a subscription to each.
 
-With several partitions there is a channel in each in which the client starts runs, as a run's end is published in its partition.
+With several partitions there is a channel in each, as a run's end is published in its partition.
 """
 
 import secrets
+from collections.abc import Sequence
 
 MOST_RESERVED = 16
 """Completions that an inbox may reserve before a caller waits for them. A client that starts runs and does not wait has no use
@@ -33,19 +34,24 @@ class CompletionInbox:
         """Reserve a completion for a run about to be started.
 
         Args:
-            prefix: of the channel in the run's partition; the first one if None. A channel that is new is subscribed along
-                with what the client waits for next.
+            prefix: of the channel in the run's partition; the first one if None.
 
         Returns:
             The run's token: the inbox's name and the notification token of this start alone, for a completion may stay unread
             while the same run id is used again. '' if the inbox can reserve no more.
         """
         channel = self.channel if prefix is None else prefix + self.name
-        if not self.channels.setdefault(channel, False) or len(self._reserved) >= MOST_RESERVED:
+        if not self.channels.get(channel) or len(self._reserved) >= MOST_RESERVED:
             return ""
         notification_token = secrets.token_urlsafe(8)
         self._reserved[notification_token] = ""
         return f"{self.name}@{notification_token}"
+
+    def learn(self, prefixes: Sequence[str]) -> None:
+        """Have the channels in these partitions subscribed along with what the client waits for next."""
+        if len(self.channels) < len(prefixes):
+            for prefix in prefixes:
+                self.channels.setdefault(prefix + self.name, False)
 
     def release(self, notification_token: str) -> None:
         """Release a completion that no caller waits for, or that is not going to come."""

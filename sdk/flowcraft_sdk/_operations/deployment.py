@@ -12,8 +12,9 @@ from flowcraft_sdk.errors import (
     ConfigurationError,
     ProtocolMismatchError,
 )
+from flowcraft_sdk.protocol.bounds import check_count
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
-from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
+from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS, PARTITIONS_FIELD, Partitions
 from flowcraft_sdk.protocol.run_record import RunRecord
 
 WORKER_FRESH = 30.0
@@ -63,6 +64,15 @@ def server_ms(deployment: Deployment) -> Operation[int]:
     """The time by which the deployment goes, in ms."""
     now, offset = yield Batch((command("TIME"), command("GET", deployment.keys.clock)))
     return int(now[0]) * 1000 + int(now[1]) // 1000 + int(offset or 0)
+
+
+def checked_partitions(count: int | None) -> int | None:
+    """A number of partitions that there can be, or None.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    return count if count is None else check_count(count, "partitions", MOST_PARTITIONS, least=1)
 
 
 def partitions_of(deployment: Deployment) -> Operation[Partitions]:

@@ -55,9 +55,11 @@ class ReserveNotification:
 
     Attributes:
         inbox_prefix: of the partition in which the run will lie.
+        inbox_prefixes: of all partitions.
     """
 
     inbox_prefix: str
+    inbox_prefixes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

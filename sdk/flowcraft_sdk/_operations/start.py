@@ -14,7 +14,6 @@ from flowcraft_sdk._operations.deployment import (
     Deployment,
     Seconds,
     check_protocol,
-    keys_of,
     partitions_of,
     plan_document,
     server_ms,
@@ -51,7 +50,7 @@ from flowcraft_sdk.protocol.context_input import (
     new_run_id,
 )
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.partitions import root_of
+from flowcraft_sdk.protocol.partitions import Partitions, root_of
 
 
 class StartOptions(TypedDict, total=False):
@@ -77,9 +76,10 @@ def start(
     values = as_context(ctx)
     if order["delay"]:
         order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
-    keys = yield from keys_of(deployment, run_id)
-    _check_partition(deployment, run_id, order["parent"])
-    token = yield ReserveNotification(keys.inbox_prefix)
+    partitions = yield from partitions_of(deployment)
+    keys = partitions.for_run(run_id)
+    _check_partition(partitions, run_id, order["parent"])
+    token = yield ReserveNotification(keys.inbox_prefix, partitions.inbox_prefixes)
     notification_token = notification_token_of(token)
     try:
         reply = yield from _send_start(
@@ -113,14 +113,13 @@ def choose_run_id(deployment: Deployment, run_id: str | None, parent: Any) -> Op
     return new_run_id() if partitions.count == 1 else id_below(parent_id)
 
 
-def _check_partition(deployment: Deployment, run_id: str, parent_id: str) -> None:
+def _check_partition(partitions: Partitions, run_id: str, parent_id: str) -> None:
     """Refuse a run that would lie in another partition than its parent.
 
     Raises:
         ConfigurationError: its id does not begin with that of the outermost parent.
     """
-    several = deployment.partitions is not None and deployment.partitions.count > 1
-    if parent_id and several and root_of(run_id) != root_of(parent_id):
+    if parent_id and partitions.count > 1 and root_of(run_id) != root_of(parent_id):
         raise ConfigurationError(
             f"with several partitions (redis.partitions) the id of a run with a parent is {root_of(parent_id)}~NAME, "
             f"got {shown(run_id)}; or leave run_id out"

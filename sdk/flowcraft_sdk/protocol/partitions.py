@@ -30,6 +30,7 @@ class Partitions:
     Attributes:
         all: the keys of each partition, by its number.
         home: the keys of the first one, where everything lies that is there once in a deployment.
+        inbox_prefixes: what the channels of a client's inbox begin with, in each partition.
 
     Raises:
         ValueError: there cannot be so many.
@@ -42,6 +43,7 @@ class Partitions:
         self.count = count
         self.all = tuple(Keys(namespace, number, notified=count > 1) for number in range(count))
         self.home = self.all[0]
+        self.inbox_prefixes = tuple(keys.inbox_prefix for keys in self.all)
 
     def for_run(self, run_id: str) -> Keys:
         """The keys of the partition in which a run lies, with all its children."""
