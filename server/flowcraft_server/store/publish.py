@@ -9,6 +9,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
 from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.plan import Plan
 from flowcraft_server.blueprints.model import Blueprint
 
 
@@ -29,8 +30,9 @@ def publish_blueprints(
         unchanged: blueprints besides, by id the hash of their plan, which is in Redis.
     """
     hashes = dict(unchanged or {})
+    plans: Iterable[Plan] = (compile_blueprint(blueprint, handler_queues) for blueprint in blueprints)
     if partitions.count > 1:
-        blueprints = list(blueprints)
+        plans = list(plans)  # else one after the other: a large deployment's take much memory
     # The first one last: what its readers find there they find in each partition.
     for keys in reversed(partitions.all):
         before = {text(plan) for plan in redis.hgetall(keys.blueprints).values()}
@@ -38,11 +40,10 @@ def publish_blueprints(
         pipe.set(keys.protocol, PROTOCOL_VERSION)
         for blueprint_id, plan_hash in (unchanged or {}).items():
             pipe.hset(keys.blueprints, blueprint_id, plan_hash)
-        for blueprint in blueprints:
-            plan = compile_blueprint(blueprint, handler_queues)
+        for plan in plans:
             pipe.hset(keys.plan(plan.hash), mapping=dict(plan.fields))
-            pipe.hset(keys.blueprints, blueprint.id, plan.hash)
-            hashes[blueprint.id] = plan.hash
+            pipe.hset(keys.blueprints, plan.blueprint.id, plan.hash)
+            hashes[plan.blueprint.id] = plan.hash
         pipe.execute()
         replaced = sorted(before - set(hashes.values()))
         if replaced:

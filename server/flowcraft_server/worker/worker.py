@@ -12,12 +12,13 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.store.publish import check_partitions
 from flowcraft_server.worker.async_executor import AsyncExecutor
 from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.background.lease_renewer import LeaseRenewer
@@ -176,8 +177,13 @@ class Worker:
         self._threads["sweeper"] = self._sweeper_thread
 
     def start(self) -> None:
-        """Begin to claim nodes. Redis must answer."""
+        """Begin to claim nodes. Redis must answer.
+
+        Raises:
+            WrongPartitions: the deployment has another number of partitions than `settings`.
+        """
         self._link.load_scripts()
+        check_partitions(self.partitions, *self._link.read_with_retry(self._read_partitions))
         self._link.read_with_retry(self._announce)
         self._commit_batcher.start()
         self._executor.start()
@@ -186,6 +192,10 @@ class Worker:
         self._prefetch_watchdog.start()
         if self.settings.suspects != "only":
             self._consumer.start()
+
+    def _read_partitions(self) -> tuple[Any, Any]:
+        redis, home = self._link.redis, self.partitions.home
+        return redis.get(home.protocol), redis.hget(home.settings, PARTITIONS_FIELD)
 
     def restart_dead_threads(self) -> list[str]:
         """Start threads again that died; returns what there is to log of it."""
