@@ -260,6 +260,8 @@ class WorkerInfo(Record):
     Attributes:
         concurrency: how many functions it runs at once.
         queues: the queues that it serves, the first one first.
+        deployment: its file, as `host:path`; '' if it does not tell.
+        handlers: names of the handlers that it has; None for a worker of a release that does not tell.
     """
 
     id: str
@@ -267,6 +269,8 @@ class WorkerInfo(Record):
     pid: int = 0
     concurrency: int = 0
     queues: tuple[str, ...] = ()
+    deployment: str = ""
+    handlers: tuple[str, ...] | None = None
     last_seen: datetime
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from flowcraft_sdk._operations.deployment import Deployment, keys_of, partitions_of, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
-from flowcraft_sdk._operations.tombstones import missing
+from flowcraft_sdk._operations.missing_handlers import missing_handlers
+from flowcraft_sdk._operations.tombstones import missing as missing_run
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
 from flowcraft_sdk.protocol.keys import Keys
@@ -23,7 +24,7 @@ ABOUT_RUNS = {
     "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
     "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
     "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
-    "live-count": ("its counter of live nodes says {subject}: it would end too early or never", "counts again"),
+    "live-count": ("its counter of active nodes says {subject}: it would end too early or never", "counts again"),
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
     "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
     "running-without-lease": (
@@ -54,6 +55,7 @@ ABOUT_RUNS = {
 ENTRY = "entry-without-subject"
 SET_ASIDE = "set-aside"
 UNSERVED = "queue-unserved"
+HANDLER_MISSING = "handler-missing"
 READY = "ready:"
 
 
@@ -68,9 +70,10 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         keys = yield from keys_of(deployment, run_id)
         found = _defects_of(run_id, (yield scripts.examine(keys, run_id=run_id, fix=fix)))
         if found is None:
-            yield from missing(keys.gone, run_id)
+            yield from missing_run(keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
-        return (found or []) + (yield from _examine_queues(deployment, {keys: names}, run_id))
+        found = (found or []) + (yield from _examine_queues(deployment, {keys: names}, run_id))
+        return found + (yield from _examine_handlers(deployment, run_id))
     defects, names_in = [], {}
     for keys in (yield from partitions_of(deployment)).all:
         live = [keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
@@ -80,7 +83,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         for name in names_in[keys]:
             defects += yield from _examine_entries(keys, name, fix)
     defects += yield from _examine_queues(deployment, names_in)
-    return defects
+    return defects + (yield from _examine_handlers(deployment))
 
 
 def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
@@ -142,6 +145,19 @@ def _examine_queues(
         explanation = f"{count} ready in queue '{queue}', which no worker serves that was seen lately (executor.queue)"
         defects.append(Defect(kind=UNSERVED, run_id=run_id or "", subject=queue, explanation=explanation))
     return defects
+
+
+def _examine_handlers(deployment: Deployment, run_id: str | None = None) -> Operation[list[Defect]]:
+    """Handlers that live runs will come to and that no worker has which was seen lately."""
+    told = [worker.handlers for worker in (yield from workers(deployment))]
+    if not told or None in told:  # without any worker nothing runs, which `health` tells
+        return []
+    known = {name for names in told for name in names or ()}
+    missing = yield from missing_handlers(deployment, known, run_id)
+    return [
+        Defect(kind=HANDLER_MISSING, run_id=run_id or "", subject=each.handler, explanation=each.explanation)
+        for each in missing
+    ]
 
 
 def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:

@@ -25,6 +25,7 @@ from flowcraft_sdk.protocol.bounds import (
     check_text,
     shown,
 )
+from flowcraft_sdk.protocol.misfits import choices, expected, misfits_told
 from flowcraft_sdk.protocol.partitions import root_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -38,6 +39,8 @@ _SIMILAR_OF_A_MISFIT = 0.6
 """The same for a context that is refused anyway: a likely name helps, and a wrong guess costs nothing."""
 _LONGEST_COMPARED = 100
 _MOST_MISSPELT = 10
+_MOST_COMPARED, _MOST_LOOKED_FOR = 2_000, 200
+"""Inputs that undeclared keys are compared with, and keys that are."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -181,11 +184,11 @@ def misspelt_inputs(
     Other keys that the blueprint does not declare are part of the context like any other. A misspelt input is not: its
     default would be used in its place, and nothing would say so.
     """
-    absent = {_without_separators(name): name for name in contract if name not in values}
+    names = islice((name for name in contract if name not in values and len(name) <= _LONGEST_COMPARED), _MOST_COMPARED)
+    absent = {_without_separators(name): name for name in names}
     errors = []
-    for key in values if absent else ():
-        if key in contract or len(key) > _LONGEST_COMPARED:
-            continue
+    keys = (key for key in values if key not in contract and len(key) <= _LONGEST_COMPARED)
+    for key in islice(keys if absent else (), _MOST_LOOKED_FOR):
         similar = difflib.get_close_matches(_without_separators(key), absent, 1, cutoff)
         if similar:
             message = f"is no input of the blueprint; did you mean '{absent[similar[0]]}'?"
@@ -197,11 +200,6 @@ def misspelt_inputs(
 
 def _without_separators(name: str) -> str:
     return re.sub(r"[-_\s]", "", name).lower()
-
-
-def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:
-    """What is wrong with a context, in one line."""
-    return "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
 
 
 def fill_contract(
@@ -234,8 +232,7 @@ def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
     value = value.value if isinstance(value, Enum) else value
     meant = _fields(value) if kinds == (Mapping,) else value
     if kinds and (not isinstance(meant, kinds) or (isinstance(meant, bool) and bool not in kinds)):
-        name = type(value).__name__
-        return f"expected {rule['type']}, got {'an instance of ' if name == rule['type'] else ''}{name}"
+        return expected(rule["type"], value)
     if rule.get("enum") and value not in rule["enum"]:
-        return f"expected one of {', '.join(map(repr, rule['enum']))}, got {value!r}"
+        return expected(choices(rule["enum"]), value)
     return ""

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions
+from flowcraft_sdk.protocol.node_kinds import BUILTIN_USES
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
 
@@ -28,8 +29,6 @@ __all__ = [
     "parse_duration_ms",
 ]
 
-BUILTIN_USES = ("subflow", "loop-controller", "batch-scatter", "batch-gather", "wait", "sleep", "webhook", "map")
-"""What nodes may `use` without a handler: the engine runs these itself."""
 WAITING_USES = ("subflow", "wait", "sleep", "webhook")
 """Those that wait for something outside of the worker; the defaults' `timeout` is not for them."""
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -239,10 +240,16 @@ def config_show(file: Path, profile: str | None, origin: bool, as_json: bool) ->
 
 @main.command()
 @_common
+@click.option("--this-host", is_flag=True, help="Look at the workers of this host only: of one container of several.")
+@click.option(
+    "--liveness",
+    is_flag=True,
+    help="Of this host, and a Redis that does not answer is no failure: for a probe that restarts.",
+)
 @as_json_option
-def health(file: Path, profile: str | None, as_json: bool) -> None:
+def health(file: Path, profile: str | None, this_host: bool, liveness: bool, as_json: bool) -> None:
     """Exit 0 if Redis answers and a worker was seen lately: for the health check of a container."""
-    from flowcraft_server.service.health import check_health
+    from flowcraft_server.service.health import check_health, check_liveness
     from flowcraft_server.store.embedded import running_url
 
     loaded = load_settings(file, profile=profile)
@@ -250,7 +257,12 @@ def health(file: Path, profile: str | None, as_json: bool) -> None:
     configure_logging("error", "pretty", secrets=loaded.secrets)
     url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
     with _errors_told():
-        _print_line("health", check_health(settings, url or _redis_variable(loaded)), as_json)
+        url = url or _redis_variable(loaded)
+        if liveness:
+            found = check_liveness(settings, url, socket.gethostname())
+        else:
+            found = check_health(settings, url, socket.gethostname() if this_host else None)
+        _print_line("health", found, as_json)
 
 
 @main.command()
@@ -370,7 +382,9 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     diagnostics = find_problems(client, url)
     if diagnostics and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(diagnostics))
-    for warning in (*warnings_about(client, url), *Deployment(loaded, settings, url).look_for_others(client)):
+    deployment = Deployment(loaded, settings, url)
+    found = (*deployment.look_for_others(client), *deployment.look_for_missing_handlers())
+    for warning in (*warnings_about(client, url), *found):
         write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from flowcraft_server.blueprints.linting.subflows import called_id
+from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings

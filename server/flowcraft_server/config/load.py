@@ -12,14 +12,16 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
+from flowcraft_server.blueprints.linting.params import entry_problems
 from flowcraft_server.blueprints.loading.loader import load_dirs
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
 from .blueprint_cache import BlueprintCache, key_of
-from .blueprint_files import with_join, with_params
+from .blueprint_files import params_of, places_of, with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
 from .handlers import register_handlers
 from .load_context import LoadContext, read_configuration
@@ -129,8 +131,9 @@ def _load(
     try:
         settings = make_settings(*reading.layers)
     except ValidationError as error:
+        spoilt = {*reading.unfilled, *(path[:-1] for path in reading.unfilled if len(path) > 1)}
         for place, message in mistakes_of(error, reading.merged):
-            if not any(place == path or (place and place == path[:-1]) for path in reading.unfilled):
+            if place not in spoilt:
                 reading.report(place, message)
         return reading, None, _without_mistakes(reading)
     return reading, settings, _without_mistakes(reading) if reading.unfilled else settings
@@ -214,12 +217,17 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
     blueprints, diagnostics = load_dirs(folders)
     if settings.defaults.join_strategy != "all":
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
-    by_id = {blueprint.id: blueprint for blueprint in blueprints}
+    by_id = Catalog({blueprint.id: blueprint for blueprint in blueprints})
     specs = None if handlers is None else _specs(reading, handlers)
-    attempts = settings.defaults.max_retries
+    attempts, params, places = settings.defaults.max_retries, params_of(settings), places_of(reading.merged)
+    diagnostics.extend(entry_problems(specs or {}, params, places))
     for blueprint in blueprints:
-        complete = with_params(blueprint, settings.handlers)
-        diagnostics.extend(lint(complete, handlers=specs, blueprints=by_id, max_attempts=attempts))
+        diagnostics.extend(
+            lint(
+                with_params(blueprint, settings.handlers), handlers=specs, blueprints=by_id, handler_params=params,
+                handler_places=places, max_attempts=attempts,
+            )
+        )  # fmt: skip
     known = set(reading.diagnostics)
     reading.diagnostics.extend(diagnostic for diagnostic in dict.fromkeys(diagnostics) if diagnostic not in known)
     return blueprints

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.context_input import fill_contract, misfits_told
+from flowcraft_sdk.protocol.context_input import fill_contract
+from flowcraft_sdk.protocol.misfits import misfits_told
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
@@ -36,6 +37,11 @@ class Called:
     outputs: Mapping[str, str] | None
     is_item: bool
 
+    @property
+    def key(self) -> str:
+        """The param that names the blueprint."""
+        return "call" if self.is_item else "blueprintId"
+
 
 def called_by(attempt: Attempt) -> Called:
     """The call that an attempt at a subflow, or at an item of a `map` of subflows, makes."""
@@ -57,7 +63,7 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
     claim, called = attempt.claim, called_by(attempt)
     blueprint_id = called.blueprint_id
     if not isinstance(blueprint_id, str | int) or isinstance(blueprint_id, bool):
-        raise InvalidNodeInput(f"subflow '{claim.node_id}' needs params.blueprintId, the id of a blueprint")
+        raise InvalidNodeInput(f"node '{claim.node_id}' needs params.{called.key}, the id of a blueprint")
     known = plans.last(str(blueprint_id))
     if known is not None:
         try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import redis
 from loguru import logger
 
+from flowcraft_sdk import BackendUnavailableError, Client
+from flowcraft_sdk._operations.missing_handlers import missing_handlers
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
@@ -171,14 +173,30 @@ class Deployment:
             before = look_around(client, self.partitions.home, self.id)
         except redis.exceptions.RedisError as error:
             raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
-        foreign = {
-            name for name, known in before.published.items() if known.by and file_of(known.by) != file_of(self.id)
-        }
+        live = {file_of(by) for by in before.others(self.id)}
+        foreign = {name for name, known in before.published.items() if file_of(known.by) in live}
         queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
         ours = [blueprint for blueprint in self.loaded.blueprints if blueprint.id in foreign]
         return peer_warnings(
             before, self.id, {blueprint.id: compile_blueprint(blueprint, queues).hash for blueprint in ours}
         )
+
+    def look_for_missing_handlers(self) -> list[str]:
+        """Live runs that need a handler which neither this deployment nor another one that serves the name has.
+
+        Raises:
+            RedisUnusable: Redis refused.
+        """
+        own = file_of(self.id)
+        with Client(self.url, namespace=self.settings.name) as client:
+            try:
+                others = [worker for worker in client.workers() if file_of(worker.deployment) != own]
+                if any(worker.handlers is None for worker in others):
+                    return []  # of a release that does not tell what it has
+                known = {*self.loaded.handlers, *(name for worker in others for name in worker.handlers or ())}
+                return [each.explanation for each in client.driver.run(missing_handlers(client.deployment, known))]
+            except BackendUnavailableError as error:
+                raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
 
     def _unchanged(self, client: "redis.Redis", partitions: Partitions) -> dict[str, str]:
         """Blueprints that have not changed since an earlier start, and whose plans are still in Redis."""
@@ -355,3 +373,8 @@ def _log_start(deployment: Deployment, published: Published) -> None:
         logger.info("'{}' is served by {} as well", settings.name, listed_workers(before.workers))
     for warning in peer_warnings(before, deployment.id, published.hashes):
         logger.warning(warning)
+    try:
+        for warning in deployment.look_for_missing_handlers():
+            logger.warning(warning)
+    except RedisUnusable as error:
+        logger.debug("it cannot be seen whether runs need handlers that are gone: {}", error)

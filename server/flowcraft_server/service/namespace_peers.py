@@ -144,9 +144,11 @@ def warnings_about(before: NamespacePeers, own: str, hashes: Mapping[str, str] |
             f"this name is served by {workers} too: each of the two gets runs whose handlers only the other has; give one of"
             " them another `name`"
         )
+    # A publisher none of whose workers is there any more, such as this deployment before its folder was moved, takes no turns.
+    live = {file_of(by) for by in others}
     for name, plan in (hashes or {}).items():
         known = before.published.get(name)
-        if known is not None and known.plan != plan and known.by and file_of(known.by) != file_of(own):
+        if known is not None and known.plan != plan and file_of(known.by) in live:
             found.append(
                 f"blueprint '{name}' is another one there: {known.shown()}; new runs get the one published last"
             )

@@ -1,5 +1,6 @@
 """A worker process: everything that runs nodes, started and stopped as one."""
 
+import json
 import os
 import socket
 import threading
@@ -92,6 +93,7 @@ class Worker:
         self._executing = executing
         self.partitions = partitions = Partitions(namespace, self.settings.partitions)
         self.keys = partitions.home
+        self._handlers = handlers
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._gave_up = False
@@ -331,6 +333,7 @@ class Worker:
                 "queues": ",".join(self.settings.queues),
                 "suspects": self.settings.suspects,
                 "deployment": self.settings.deployment,
+                "handlers": json.dumps(sorted(self._handlers)),
             },
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk import ConfigurationError
+from flowcraft_sdk.protocol.misfits import misfits_told
 from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
@@ -20,11 +21,50 @@ from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
         ({}, {"$defs": {"name": {"type": "string"}}, "$ref": "#/$defs/name"}, [(("payload",), "type")]),
         ({"a": {"b": [1, "x"]}}, {"properties": {"a": {"properties": {"b": {"items": {"type": "integer"}}}}}},
          [(("payload", "a", "b", 1), "type")]),
-        ({}, {"required": ["x", "y"]}, [(("payload",), "required"), (("payload",), "required")]),
+        ({}, {"required": ["x", "y"]}, [(("payload", "x"), "required"), (("payload", "y"), "required")]),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
     assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == said
+
+
+@pytest.mark.parametrize(
+    ("payload", "schema", "told"),
+    [
+        (7, {"type": "string"}, "payload: expected string, got 7"),
+        (None, {"type": ["object", "array"]}, "payload: expected object or array, got null"),
+        ({"by": True}, {"properties": {"by": {"type": "string"}}}, "payload.by: expected string, got true"),
+        ({}, {"required": ["x"], "properties": {"x": {"type": "integer"}}}, "payload.x: is missing, expected integer"),
+        (
+            {"nmae": 1},
+            {"properties": {"name": {}}, "additionalProperties": False},
+            "payload.nmae: is no key that is expected here; did you mean 'name'?",
+        ),
+        ([["a\u202e"]], {"items": {"items": {"maxLength": 1}}}, 'payload[0][0]: expected a text of at most 1 characters, got "a\\u202e"'),
+        ("q" * 500, {"enum": ["a", None]}, 'payload: expected "a" or null, got "' + "q" * 58 + "…"),
+        (5, {"anyOf": [{"type": "string"}, {"const": None}]}, "payload: expected string or null, got 5"),
+        (5, False, "payload: no value is allowed here, got 5"),
+        ("abc", {"pattern": "^x"}, 'payload: expected a text that matches "^x", got "abc"'),
+    ],
+)  # fmt: skip
+def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, told: str) -> None:
+    assert misfits_told(schema_misfits(payload, schema)) == told
+
+
+@pytest.mark.parametrize(
+    ("keyword", "wanted", "payload"),
+    [
+        ("minimum", 3, 1), ("maximum", 3, 5), ("exclusiveMinimum", 3, 3), ("exclusiveMaximum", 3, 3), ("multipleOf", 2, 3),
+        ("minLength", 2, "a"), ("minItems", 2, []), ("maxItems", 0, [None]), ("uniqueItems", True, [True, True]),
+        ("contains", {"type": "string"}, [None]), ("minProperties", 1, {}), ("maxProperties", 0, {"a": None}),
+        ("not", {}, None), ("unevaluatedProperties", False, {"a": None}), ("items", False, [None]), ("const", [True], False),
+        ("oneOf", [{}, {}], None), ("dependentRequired", {"a": ["b"]}, {"a": None}), ("propertyNames", {"maxLength": 0}, {"a": 1}),
+    ],
+)  # fmt: skip
+def test_no_keyword_is_told_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
+    told = misfits_told(schema_misfits(payload, {keyword: wanted}))
+    assert told.startswith("payload")
+    assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", told), told
 
 
 def test_there_is_an_end_to_what_is_said() -> None:

@@ -49,7 +49,7 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
         nodes=tuple(_node(draft, defaults) for draft in drafts),
         edges=tuple(_edge(reading, index, link) for index, link in enumerate(links)),
         file=reading.file,
-        positions=SourcePositions(reading.positions.keys, reading.positions.values),
+        positions=SourcePositions(reading.positions.keys, reading.positions.values, reading.positions.written),
         complete=reading.complete,
         nodes_known=reading.nodes_known,
         **said,

@@ -5,6 +5,7 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
+from flowcraft_sdk.protocol.misfits import choices, found
 from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext
 
@@ -25,6 +26,11 @@ def fits(value: Any, kind: str) -> bool:
     if kind == "any":
         return True
     return isinstance(value, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+
+def required_inputs(contract: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names that a run cannot begin without."""
+    return [name for name, rule in contract.items() if "default" not in rule and rule.get("required", True)]
 
 
 def read_contract(
@@ -65,9 +71,9 @@ def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[
     if "enum" in entries:
         said["enum"] = _allowed(reading, entries["enum"].value, said["type"], (*path, "enum"))
     if said.get("default") is not None and said.get("enum") and said["default"] not in said["enum"]:
-        allowed = ", ".join(map(repr, said["enum"]))
         position = tree.entries["default"].value.position
-        reading.error(position, (*path, "default"), f"{said['default']!r} is not one of the allowed values: {allowed}")
+        message = f"{found(said['default'])} is not one of the allowed values: {choices(said['enum'])}"
+        reading.error(position, (*path, "default"), message)
     if said.get("required") is True and "default" in said:
         reading.error(tree.position, path, "is required and has a default; one of them cannot be meant")
     return {name: value for name, value in said.items() if value is not None or name == "default"}

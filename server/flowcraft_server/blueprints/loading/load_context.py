@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
-from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, as_written, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, PositionTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
 from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, STRUCTURE, word_of_another
@@ -43,7 +43,7 @@ class LoadContext:
 
     def error(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note a mistake."""
-        self._note(Diagnostic("error", position, path if isinstance(path, str) else written_path(path), message))
+        self._note(Diagnostic("error", position, self._shown(path), message))
 
     def lost(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note a mistake that leaves out an edge, or of a node all but its id."""
@@ -57,7 +57,10 @@ class LoadContext:
 
     def warning(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note something that is probably not meant so."""
-        self._note(Diagnostic("warning", position, path if isinstance(path, str) else written_path(path), message))
+        self._note(Diagnostic("warning", position, self._shown(path), message))
+
+    def _shown(self, path: Path | str) -> str:
+        return path if isinstance(path, str) else written_path(as_written(path, self.positions.written))
 
     def _note(self, diagnostic: Diagnostic) -> None:
         # An aliased value is read once for each alias: what is wrong with it is told of some of the nodes that have it.
@@ -83,7 +86,7 @@ class LoadContext:
 
     def _unknown_key(self, name: str, position: SourcePosition, path: Path, known: Collection[str]) -> None:
         meant = did_you_mean(name, known)
-        where = written_path((*path, name))
+        where = self._shown((*path, name))
         if self.lenient and not meant:
             self.warning(position, where, "unknown key, ignored")
         else:
