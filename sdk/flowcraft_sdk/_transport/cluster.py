@@ -6,7 +6,7 @@ sent. Each node is reached by an ordinary client of redis-py, and the rules of r
 
 import threading
 from binascii import crc_hqx
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ CLUSTER_PAUSE = 0.05
 """Seconds before a call is sent again that met a slot half moved."""
 
 KEYLESS = frozenset(
-    ("ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "FLUSHALL", "FLUSHDB", "FUNCTION", "INFO", "LASTSAVE", "LATENCY",
-     "MEMORY", "PING", "PUBLISH", "PUBSUB", "ROLE", "SCAN", "SCRIPT", "SLOWLOG", "TIME", "WAIT", "WAITAOF")
-)  # fmt: skip
+    "ACL CLIENT CLUSTER COMMAND CONFIG DBSIZE DISCARD EXEC FLUSHALL FLUSHDB FUNCTION INFO LASTSAVE LATENCY MEMORY MULTI PING "
+    "PUBLISH PUBSUB ROLE SCAN SCRIPT SLOWLOG TIME WAIT WAITAOF".split()
+)
 """Commands without a key, of those that are sent here."""
 
 EVERYWHERE = frozenset(("FLUSHALL", "FLUSHDB", "SCRIPT LOAD", "SCRIPT FLUSH", "CONFIG SET", "CONFIG RESETSTAT"))
@@ -217,10 +217,24 @@ class Pause:
 Exchange = Generator[Send | Pause, Any, list[Any]]
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """Commands that one node gets together: one with a key and those without a key behind it, or MULTI to EXEC."""
+
+    indices: range
+    key: str | bytes | None
+    transaction: bool
+
+    def announced(self, commands: Sequence[Sequence[Any]], asking: bool) -> list[Sequence[Any]]:
+        """Its commands as they are sent."""
+        return [word for index in self.indices for word in ([("ASKING",)] if asking else []) + [commands[index]]]
+
+
 def exchange(topology: Topology, commands: Sequence[Sequence[Any]]) -> Exchange:
     """Send commands to the nodes that serve their keys, and follow redirections; returns the replies in order, errors among them.
 
-    A command without a key goes to where the one before it goes: WAIT follows the write that it waits for.
+    A command without a key goes along with the one before it: WAIT follows the write that it waits for. What stands from MULTI
+    to EXEC goes to one node.
 
     Raises:
         redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError: a node does not answer. Whether the commands
@@ -228,69 +242,73 @@ def exchange(topology: Topology, commands: Sequence[Sequence[Any]]) -> Exchange:
         ClusterDown: no node serves one of the keys for now.
     """
     replies: list[Any] = [None] * len(commands)
-    pending: dict[int, Redirection] = {index: Redirection(None) for index in range(len(commands))}
+    pending = [(unit, Redirection(None)) for unit in _units(commands)]
     for _ in range(MOST_REDIRECTIONS):
         # Not between a redirection and the call that follows it: another node may not know yet what has moved.
-        if topology.is_stale and any(redirection.place is None for redirection in pending.values()):
+        if topology.is_stale and any(redirection.place is None for _, redirection in pending):
             yield from _learn(topology)
-        again: dict[int, Redirection] = {}
-        for place, members in _grouped(topology, commands, pending).items():
-            words = [word for index in members for word in _announced(commands[index], pending[index].asking)]
+        again: list[tuple[_Unit, Redirection]] = []
+        for place, group in _grouped(topology, pending).items():
+            words = [word for unit, asking in group for word in unit.announced(commands, asking)]
             try:
                 answers = iter((yield Send(place, words)))
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError):
                 topology.suspect(place)
                 raise
-            for index in members:
-                if pending[index].asking:
-                    next(answers)
-                replies[index] = next(answers)
-                redirection = _followed(topology, commands[index], replies[index], place)
+            for unit, asking in group:
+                for index in unit.indices:
+                    if asking:
+                        next(answers)
+                    replies[index] = next(answers)
+                redirection = _followed(topology, unit, replies, place)
                 if redirection is not None:
-                    again[index] = redirection
+                    again.append((unit, redirection))
         if not again:
             return replies
-        if any(redirection.place is None for redirection in again.values()):
+        if any(redirection.place is None for _, redirection in again):
             yield Pause(CLUSTER_PAUSE)
         pending = again
     raise ClusterDown(f"a call was redirected {MOST_REDIRECTIONS} times")
 
 
-def _grouped(
-    topology: Topology, commands: Sequence[Sequence[Any]], pending: Mapping[int, Redirection]
-) -> dict[Place, list[int]]:
-    groups: dict[Place, list[int]] = {}
-    place: Place | None = None
-    for index, redirection in pending.items():
-        key = key_of(commands[index])
-        if redirection.place is not None:
-            place = redirection.place
-        elif key is not None:
-            place = topology.node_of(slot_of(key))
-        elif place is None:
-            place = topology.primaries[0]
+def _units(commands: Sequence[Sequence[Any]]) -> Iterator[_Unit]:
+    begin, key, open_transaction, was_transaction = 0, None, False, False
+    for index, words in enumerate(commands):
+        name, own_key = str(words[0]).upper(), key_of(words)
+        begins = not open_transaction and (own_key is not None or name == "MULTI")
+        if begins and index > begin:
+            yield _Unit(range(begin, index), key, was_transaction)
+        if begins:
+            begin, key, was_transaction = index, None, name == "MULTI"
+        key = own_key if key is None else key
+        open_transaction = name == "MULTI" or (open_transaction and name != "EXEC")
+    yield _Unit(range(begin, len(commands)), key, was_transaction)
+
+
+def _grouped(topology: Topology, pending: Sequence[tuple[_Unit, Redirection]]) -> dict[Place, list[tuple[_Unit, bool]]]:
+    groups: dict[Place, list[tuple[_Unit, bool]]] = {}
+    for unit, redirection in pending:
+        place = redirection.place
+        if place is None:
+            place = topology.primaries[0] if unit.key is None else topology.node_of(slot_of(unit.key))
         if place is None:
             topology.forget()
-            raise ClusterDown(f"no node serves the slot of {key!r}")
-        groups.setdefault(place, []).append(index)
+            raise ClusterDown(f"no node serves the slot of {unit.key!r}")
+        groups.setdefault(place, []).append((unit, redirection.asking))
     return groups
 
 
-def _announced(command: Sequence[Any], asking: bool) -> list[Sequence[Any]]:
-    return [("ASKING",), command] if asking else [command]
-
-
-def _followed(topology: Topology, command: Sequence[Any], reply: Any, asked: Place) -> Redirection | None:
+def _followed(topology: Topology, unit: _Unit, replies: Sequence[Any], asked: Place) -> Redirection | None:
     try:
-        redirection = redirection_of(reply, asked)
+        found = (redirection_of(replies[index], asked) for index in unit.indices)
+        redirection = next((each for each in found if each is not None), None)
     except ClusterDown:
         topology.suspect(asked)
         raise
-    if redirection is None or redirection.asking or redirection.place is None:
-        return redirection
-    key = key_of(command)
-    if key is not None:
-        topology.move(slot_of(key), redirection.place)
+    if redirection is not None and redirection.asking and unit.transaction:
+        return Redirection(None)  # a transaction cannot be announced: it waits until the slot has moved
+    if redirection is not None and redirection.place is not None and not redirection.asking and unit.key is not None:
+        topology.move(slot_of(unit.key), redirection.place)
     return redirection
 
 

@@ -5,13 +5,16 @@ import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 import redis.asyncio
 
 from flowcraft_sdk._transport.cluster import EVERYWHERE, Exchange, Pause, Place, Send, Topology, exchange
+
+COUNTED = ("DEL", "UNLINK", "EXISTS")
+"""Commands with any number of keys whose reply is a number: they are sent for each key, and the numbers are added."""
 
 
 class _Words(tuple[Any, ...]):
@@ -64,6 +67,8 @@ class ClusterClient(redis.Redis):
         """Send a command to the node that serves its first key, or to all primaries if it is for all."""
         if _name_of(args) in EVERYWHERE:
             return [_send_singly(node, [_Words.of(args, options)])[0] for node in self.primaries()][-1]
+        if args[0] in COUNTED and len(args) > 2:
+            return sum(_raised(self.send([(args[0], key) for key in args[1:]], False)))
         (reply,) = self._drive(exchange(self.topology, [_Words.of(args, options)]), _send_singly)
         if isinstance(reply, Exception):
             raise reply
@@ -72,6 +77,16 @@ class ClusterClient(redis.Redis):
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "redis.client.Pipeline":
         """Commands that are sent together, to each node its own. With `transaction` all keys must be in one slot."""
         return _Pipeline(self, transaction)
+
+    def scan_iter(self, *args: Any, **options: Any) -> Iterator[Any]:
+        """The keys of all primaries, one primary after the other."""
+        for node in self.primaries():
+            yield from node.scan_iter(*args, **options)
+
+    def pubsub(self, **options: Any) -> "redis.client.PubSub":
+        """Subscriptions at some node, another one each time: what is published reaches them all."""
+        found: redis.client.PubSub = self.any_node().pubsub(**options)  # type: ignore[no-untyped-call]
+        return found
 
     def close(self) -> None:
         """Close the connections to all nodes."""
@@ -238,7 +253,12 @@ def _send_together(transaction: bool, node: "redis.Redis", commands: Sequence[Se
     pipe = node.pipeline(transaction=transaction)
     for words in commands:
         pipe.execute_command(*words, **_options_of(words))  # type: ignore[no-untyped-call]
-    return list(pipe.execute(raise_on_error=False))
+    try:
+        return list(pipe.execute(raise_on_error=False))
+    except redis.exceptions.MovedError as error:
+        return [error] * len(commands)  # of a transaction, of which nothing was applied
+    except (redis.exceptions.AskError, redis.exceptions.TryAgainError) as error:
+        return [redis.exceptions.TryAgainError(str(error))] * len(commands)  # it waits until the slot has moved
 
 
 async def _send_together_async(

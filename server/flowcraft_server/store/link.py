@@ -10,10 +10,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowcraft_sdk._transport.cluster import Exchange, Pause, Place, Topology, exchange
+from flowcraft_sdk._transport.cluster_client import ClusterClient
 from flowcraft_sdk._transport.connector import client_of
+from flowcraft_sdk.errors import ForeignKeyError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.keys import type_of_key
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
+from flowcraft_server.store.descriptors import guarded
 from flowcraft_server.store.own_connection import OwnConnection, UnsendableError
 
 SOCKET_TIMEOUT = 10.0
@@ -21,11 +26,39 @@ SOCKET_TIMEOUT = 10.0
 
 
 RETRY_SECONDS = 10.0
-"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller hears of it."""
+"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller gets an error."""
 
 
 class StoreUnavailable(ConnectionError):
     """Redis did not answer; whether the last call was applied is unknown. Every script is idempotent."""
+
+
+class _Naming:
+    """Mixed into a client of redis-py: its errors about a key of another type say which key that is."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run one command."""
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[misc]
+        except redis.exceptions.ResponseError as error:
+            key = text_of(args[1]) if len(args) > 1 else ""
+            expected = type_of_key(key)
+            if expected is None or not str(error).startswith("WRONGTYPE"):
+                raise
+            raise redis.exceptions.ResponseError(f"WRONGTYPE {ForeignKeyError(key, expected)}") from error
+
+
+class _NamingRedis(_Naming, redis.Redis):
+    pass
+
+
+class _NamingCluster(_Naming, ClusterClient):
+    pass
+
+
+def text_of(name: Any) -> str:
+    """The name of a key as text."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "redis.Redis":
@@ -33,6 +66,8 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
     return client_of(
         url,
         redis.ConnectionPool,
+        kinds=(_NamingRedis, _NamingCluster),
+        prepare=_guard,
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5.0,
         retry=Retry(NoBackoff(), 0),
@@ -42,12 +77,18 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
     )
 
 
+def _guard(pool: Any) -> Any:
+    pool.connection_class = guarded(pool.connection_class)
+    return pool
+
+
 class StoreLink:
     """Sends script calls. Thread-safe: each thread has a connection of its own for them, and plain reads share a pool."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.redis = connect(url)
+        self._topology: Topology | None = self.redis.topology if isinstance(self.redis, ClusterClient) else None
         self._severed = False
         self._own = threading.local()
         self._opened: list[OwnConnection] = []
@@ -61,10 +102,11 @@ class StoreLink:
         """Make all scripts known to Redis, so that the first calls need no second try."""
 
         def send() -> None:
-            pipe = self.redis.pipeline(transaction=False)
-            for name in scripts.ALL:
-                pipe.script_load(load(name).source)
-            pipe.execute()
+            for node in self.redis.primaries() if isinstance(self.redis, ClusterClient) else [self.redis]:
+                pipe = node.pipeline(transaction=False)
+                for name in scripts.ALL:
+                    pipe.script_load(load(name).source)
+                pipe.execute()
 
         self.read_with_retry(send)
 
@@ -99,6 +141,23 @@ class StoreLink:
                 replies += [answer] * message.joined if isinstance(answer, Exception) else answer
         return replies
 
+    def read_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send plain commands in one round trip, on the calling thread's own connection.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+            redis.exceptions.ResponseError: Redis refused one of them.
+        """
+        replies = self.read_each(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def read_each(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Like `read_all`, with an exception in the list for each command that Redis refused."""
+        return self._exchange(list(commands)) if commands else []
+
     def call_with_retry(self, call: ScriptCall) -> Any:
         """Like `call`, for a node under way: tried again for `RETRY_SECONDS` seconds when Redis does not answer."""
         return self._with_retry(lambda: self.call(call))
@@ -110,12 +169,7 @@ class StoreLink:
             StoreUnavailable: Redis does not answer, or `wake_sleepers` was called.
             redis.exceptions.ResponseError: Redis refused it.
         """
-        connection = self._connection()
-        self._asleep.add(connection)
-        try:
-            found = self._exchange([("BRPOP", *lists, f"{seconds:.3f}")])[0]
-        finally:
-            self._asleep.discard(connection)
+        found = self._exchange([("BRPOP", *lists, f"{seconds:.3f}")], asleep=True)[0]
         if isinstance(found, Exception):
             raise found
         return None if found is None else bytes(found[1])
@@ -163,20 +217,53 @@ class StoreLink:
             connection.close()
         self.redis.close()
 
-    def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+    def _exchange(self, commands: list[tuple[Any, ...]], *, asleep: bool = False) -> list[Any]:
         if self._severed:
             raise StoreUnavailable("this link is severed")
         try:
-            return self._connection().exchange(commands)
+            if self._topology is not None:
+                return self._drive(exchange(self._topology, commands), asleep)
+            return self._send(self._connection(), commands, asleep)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
 
-    def _connection(self) -> OwnConnection:
-        """The calling thread's own."""
-        connection: OwnConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = OwnConnection(self.redis.connection_pool.make_connection())
+    def _drive(self, steps: Exchange, asleep: bool) -> list[Any]:
+        """Take an exchange with the nodes of a cluster to its end, over the calling thread's own connections."""
+        answer: list[Any] | None = None
+        failure: Exception | None = None
+        while True:
+            try:
+                step = steps.send(answer) if failure is None else steps.throw(failure)
+            except StopIteration as end:
+                return list(end.value)
+            answer = failure = None
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                continue
+            try:
+                answer = self._send(self._connection(step.place), step.commands, asleep)
+            except (redis.exceptions.RedisError, OSError) as error:
+                failure = error
+
+    def _send(self, connection: OwnConnection, commands: Sequence[Sequence[Any]], asleep: bool) -> list[Any]:
+        if not asleep:
+            return connection.exchange(commands)
+        self._asleep.add(connection)
+        try:
+            return connection.exchange(commands)
+        finally:
+            self._asleep.discard(connection)
+
+    def _connection(self, place: Place | None = None) -> OwnConnection:
+        """The calling thread's own, to a node of a cluster or to the one server."""
+        connections: dict[Place | None, OwnConnection] | None = getattr(self._own, "connections", None)
+        if connections is None:
+            connections = self._own.connections = {}
             self._own.pid = os.getpid()
+        connection = connections.get(place)
+        if connection is None:
+            client = self.redis.node(place) if isinstance(self.redis, ClusterClient) and place else self.redis
+            connection = connections[place] = OwnConnection(client.connection_pool.make_connection())
             self._opened.append(connection)
         return connection
 

@@ -45,7 +45,7 @@ version: 1
 name: shop.eu-1
 handlerModules: []
 blueprints: {dirs: []}
-redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms}
+redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms, partitions: 16}
 executor: {queue: [a, b, a], workers: 2, workerType: process, asyncConcurrency: 5, lease: 4s, drainTimeout: 0s,
            cancelGrace: 1m, maxCrashes: 1}
 defaults: {maxRetries: 3, retryDelay: {initial: 1s, factor: 2, max: 1m, jitter: 0.2}, timeout: 5m, joinStrategy: any}
@@ -62,6 +62,7 @@ logging: {level: debug, format: json}
     )
     assert found.redis.url == "rediss://u:p@h:6380/2"
     assert not found.redis.require_no_eviction
+    assert found.redis.partitions == 16
     assert found.executor.queues == ("a", "b")
     assert found.executor.heartbeat == pytest.approx(1.2)
     assert found.defaults.retry_delay is not None
@@ -172,6 +173,9 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("retention: {completed: {count: 0}}", "retention.completed.count: must be at least 1, got '0'"),
         ("retention: {completed: {count: many}}", "retention.completed.count: expected a whole number"),
         ("retention: {bytes: 5}", "retention.bytes: 5 has no unit; write 64KiB or 16MiB"),
+        ("redis: {partitions: 0}", "redis.partitions: must be at least 1, got '0'"),
+        ("redis: {partitions: 257}", "redis.partitions: must be at most 256, got '257'"),
+        ("redis: {partitions: some}", "redis.partitions: expected a whole number, got 'some'"),
         ("redis: {durability: sometimes}", "redis.durability: expected async, fsync or replicas:N, got 'sometimes'"),
         (
             "redis: {durability: 'replicas:0'}",

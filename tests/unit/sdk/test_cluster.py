@@ -152,6 +152,20 @@ def test_try_again_waits_and_sends_that_one_again(nodes: Nodes, topology: Topolo
     assert nodes.places() == ["a", "b", "a", "a"]
 
 
+def test_a_transaction_goes_to_one_node_and_is_sent_again_as_a_whole(nodes: Nodes, topology: Topology) -> None:
+    nodes.plan(A, LOW, redis.exceptions.MovedError(f"{slot_of(LOW)} b:2"))
+    first, second = [("MULTI",), ("GET", LOW), ("TIME",), ("EXEC",)], [("MULTI",), ("GET", HIGH), ("EXEC",)]
+    assert run(topology, [*first, *second], nodes)[1] == "b:3"
+    assert nodes.sent[1:] == [(A, first), (B, second), (B, first)]
+
+
+def test_a_transaction_waits_for_a_slot_that_moves(nodes: Nodes, topology: Topology) -> None:
+    nodes.plan(A, LOW, redis.exceptions.AskError(f"{slot_of(LOW)} b:2"))
+    commands = [("MULTI",), ("GET", LOW), ("EXEC",)]
+    assert run(topology, commands, nodes)[1] == "a:3"
+    assert nodes.sent[1:] == [(A, commands), (A, commands)]
+
+
 @pytest.mark.parametrize("error", [redis.exceptions.ClusterDownError("down"), redis.exceptions.MasterDownError("down"), redis.exceptions.ReadOnlyError("a replica")])  # fmt: skip
 def test_a_cluster_that_is_down_is_told_as_a_connection_that_broke(
     nodes: Nodes, topology: Topology, error: Exception
