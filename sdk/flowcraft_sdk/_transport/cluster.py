@@ -23,8 +23,35 @@ CLUSTER_PAUSE = 0.05
 """Seconds before a call is sent again that met a slot half moved."""
 
 KEYLESS = frozenset(
-    "ACL CLIENT CLUSTER COMMAND CONFIG DBSIZE DISCARD EXEC FLUSHALL FLUSHDB FUNCTION INFO LASTSAVE LATENCY MEMORY MULTI PING "
-    "PUBLISH PUBSUB ROLE SCAN SCRIPT SLOWLOG TIME WAIT WAITAOF".split()
+    (
+        "ACL",
+        "CLIENT",
+        "CLUSTER",
+        "COMMAND",
+        "CONFIG",
+        "DBSIZE",
+        "DISCARD",
+        "EXEC",
+        "FLUSHALL",
+        "FLUSHDB",
+        "FUNCTION",
+        "INFO",
+    )
+    + (
+        "LASTSAVE",
+        "LATENCY",
+        "MEMORY",
+        "MULTI",
+        "PING",
+        "PUBLISH",
+        "PUBSUB",
+        "ROLE",
+        "SCAN",
+        "SCRIPT",
+        "SLOWLOG",
+        "TIME",
+    )
+    + ("WAIT", "WAITAOF")
 )
 """Commands without a key, of those that are sent here."""
 
