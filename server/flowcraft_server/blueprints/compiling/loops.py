@@ -7,12 +7,12 @@ the side branches that run in each iteration: nodes reached only from inside, ov
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LOOP_CONTROLLER = "loop-controller"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """An edge as the loop search sees it. `decides`: it has an action or a condition. `side`: it never leaves a loop."""
 
     source: str
