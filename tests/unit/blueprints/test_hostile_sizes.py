@@ -45,7 +45,7 @@ def test_twice_as_much_takes_twice_as_long(shape: str) -> None:
         return lines_run(lambda: whole(text, called))
 
     steps(10)  # what is done once
-    assert steps(800) / steps(400) < MOST
+    assert steps(600) / steps(300) < MOST
 
 
 YAML = {
@@ -75,7 +75,7 @@ def test_twice_as_much_yaml_takes_twice_as_long(name: str) -> None:
         return lines_run(lambda: load_text(YAML[name](count)))
 
     steps(10)
-    assert steps(800) / steps(400) < MOST
+    assert steps(600) / steps(300) < MOST
 
 
 def messages(text: str) -> list[str]:
