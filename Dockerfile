@@ -13,6 +13,10 @@ FROM python:3.11.14-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
+# tini is process 1: it passes signals on, and reaps processes that handlers leave behind.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini=0.19.0-1+b3 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin flowcraft
 COPY --from=builder /opt/venv /opt/venv
 WORKDIR /app
@@ -21,6 +25,6 @@ COPY handlers ./handlers
 COPY blueprints ./blueprints
 USER 10001:10001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD ["flowcraft-server", "health"]
-ENTRYPOINT ["flowcraft-server"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD ["flowcraft-server", "health", "--this-host"]
+ENTRYPOINT ["tini", "--", "flowcraft-server"]
 CMD ["run"]

@@ -1,22 +1,48 @@
 """Whether a payload fits the JSON Schema that a waiting node declares."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any
 
+from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.protocol import misfits
+from flowcraft_sdk.protocol.evaluated_keys import evaluated_keys
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
+from flowcraft_sdk.protocol.misfits import expected
 
 MOST_MISFITS = 20
+MOST_KEYS_SHOWN = 8
 
-UNBOUNDED = (
-    "unevaluatedProperties cannot be used with patternProperties: jsonschema would search for the patterns in a way that "
-    "can take for ever; use additionalProperties"
-)
-
-_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
-"""Keywords whose keys are names that the schema's author chose, not keywords."""
+_EXPECTED = {
+    "const": "{wanted}",
+    "minimum": "a number of at least {wanted}",
+    "maximum": "a number of at most {wanted}",
+    "exclusiveMinimum": "a number above {wanted}",
+    "exclusiveMaximum": "a number below {wanted}",
+    "multipleOf": "a multiple of {wanted}",
+    "minLength": "a text of at least {wanted} characters",
+    "maxLength": "a text of at most {wanted} characters",
+    "pattern": "a text that matches {wanted}",
+    "format": "a text of the format {wanted}",
+    "minItems": "a list of at least {wanted} items",
+    "maxItems": "a list of at most {wanted} items",
+    "uniqueItems": "a list without equal items",
+    "contains": "a list with an item that fits the schema's 'contains'",
+    "minContains": "a list with at least {wanted} items that fit the schema's 'contains'",
+    "maxContains": "a list with at most {wanted} items that fit the schema's 'contains'",
+    "items": "a list without further items",
+    "unevaluatedItems": "a list without further items",
+    "unevaluatedProperties": "an object without further keys",
+    "minProperties": "an object of at least {wanted} keys",
+    "maxProperties": "an object of at most {wanted} keys",
+    "not": "a value that the schema's 'not' leaves out",
+}
+"""What is expected where a keyword does not hold, which jsonschema writes with Python's own forms of values."""
+_OURS = frozenset(("required", "additionalProperties", "dependentRequired"))
+"""Keywords that are checked here, with messages in our words."""
 
 
 def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
@@ -36,32 +62,72 @@ def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
         message = "the node checks its answers by a schema, which needs jsonschema: pip install 'flowcraft-sdk[schema]'"
         raise ConfigurationError(message) from None
     try:
-        if _unbounded(schema):
-            raise PatternError(UNBOUNDED)
         validator.check_schema(schema)
         found = list(islice(validator(schema, registry=Registry()).iter_errors(payload), MOST_MISFITS))
     except (SchemaError, Unresolvable, PatternError, RecursionError) as error:
-        reason = getattr(error, "message", None) or str(error)
+        reason = unusable(error) if isinstance(error, SchemaError) else str(error)
         raise ConfigurationError(f"the schema of the waiting node cannot be used: {reason}") from None
     return [
-        {"loc": ("payload", *error.absolute_path), "type": str(error.validator), "msg": _shortened(error.message)}
+        {"loc": ("payload", *error.absolute_path), "type": str(error.validator), "msg": complaint(error)}
         for error in sorted(found, key=lambda error: list(map(str, error.absolute_path)))
     ]
 
 
-def _unbounded(schema: Any) -> bool:
-    """Whether jsonschema would search for a pattern of the schema with Python's own engine, to see what is evaluated."""
-    used: set[str] = set()
-    pending = [(schema, False)]
-    while pending:
-        part, named = pending.pop()
-        if isinstance(part, Mapping):
-            if not named:
-                used.update(word for word in ("unevaluatedProperties", "patternProperties") if word in part)
-            pending += [(value, not named and key in _NAMED) for key, value in part.items()]
-        elif isinstance(part, list | tuple):
-            pending += [(item, False) for item in part]
-    return len(used) == 2
+def unusable(error: Any) -> str:
+    """Why a schema is none, with the path in it.
+
+    Args:
+        error: a `jsonschema.SchemaError`.
+    """
+    place = written_path(tuple(error.absolute_path))
+    return f"{place}: {complaint(error)}" if place else complaint(error)
+
+
+def complaint(error: Any) -> str:
+    """What is wrong with a value in our own words: what was expected, what was found.
+
+    Args:
+        error: a `jsonschema.ValidationError` or `SchemaError`.
+    """
+    return _shortened(_message_of(error))
+
+
+def _message_of(error: Any) -> str:
+    keyword, wanted, value = error.validator, error.validator_value, error.instance
+    if keyword in _EXPECTED:
+        return expected(_EXPECTED[keyword].format(wanted=misfits.found(wanted)), value)
+    if keyword == "type":
+        return expected(_kinds(wanted), value)
+    if keyword == "enum":
+        return expected(misfits.choices(wanted), value)
+    if keyword in ("anyOf", "oneOf"):
+        return _none_of(error, value)
+    if keyword in _OURS:
+        return str(error.message)
+    if keyword is None:
+        return f"no value is allowed here, got {misfits.found(value)}"
+    return expected(f"what the schema's '{keyword}' asks for", value)
+
+
+def _none_of(error: Any, value: Any) -> str:
+    """The alternatives of `anyOf` and `oneOf`: what each expects of the value itself, else what is wrong in the nearest one."""
+    if not error.context:
+        return f"fits more than one of the schema's alternatives, got {misfits.found(value)}"
+    own = [inner for inner in error.context if not inner.relative_path]
+    if len(own) == len(error.context) and all(inner.validator in ("type", "enum", "const") for inner in own):
+        kinds = [
+            _kinds(inner.validator_value) if inner.validator == "type"
+            else misfits.choices(inner.validator_value if inner.validator == "enum" else [inner.validator_value])
+            for inner in own
+        ]  # fmt: skip
+        return expected(" or ".join(dict.fromkeys(kinds)), value)
+    nearest = max(error.context, key=lambda inner: len(inner.relative_path))
+    place = written_path(tuple(nearest.relative_path))
+    return f"fits none of the schema's alternatives, such as {place + ': ' if place else ''}{_message_of(nearest)}"
+
+
+def _kinds(wanted: Any) -> str:
+    return " or ".join(map(str, wanted)) if isinstance(wanted, list | tuple) else str(wanted)
 
 
 def unusable_pattern(schema: Any) -> str | None:
@@ -70,8 +136,6 @@ def unusable_pattern(schema: Any) -> str | None:
     Raises:
         ImportError: google-re2 is not installed.
     """
-    if _unbounded(schema):
-        return UNBOUNDED
     pending = [schema]
     while pending:
         part = pending.pop()
@@ -102,7 +166,7 @@ def schema_validator(jsonschema: Any) -> Any:
 
     def pattern(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if validator.is_type(instance, "string") and not compile_linear(wanted).search(instance):
-            yield jsonschema.ValidationError(f"{instance!r} does not match {wanted!r}")
+            yield jsonschema.ValidationError("")  # `complaint` says it
 
     def pattern_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if not validator.is_type(instance, "object"):
@@ -123,11 +187,43 @@ def schema_validator(jsonschema: Any) -> Any:
             for name in extras:
                 yield from validator.descend(instance[name], wanted, path=name)
         elif not wanted and extras:
-            yield jsonschema.ValidationError(
-                f"additional properties are not allowed: {', '.join(map(repr, extras[:5]))}"
-            )
+            for name in extras:
+                message = f"is no key that is expected here{_known_keys(name, known)}"
+                yield jsonschema.ValidationError(message, path=(name,))
 
-    keywords = {"pattern": pattern, "patternProperties": pattern_properties, "additionalProperties": additional}
+    def unevaluated(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if not validator.is_type(instance, "object"):
+            return
+        evaluated = evaluated_keys(
+            validator, instance, {key: part for key, part in schema.items() if key != "unevaluatedProperties"}
+        )
+        for name, value in instance.items():
+            if name not in evaluated and next(iter(validator.descend(value, wanted)), None) is not None:
+                yield jsonschema.ValidationError("")  # `complaint` says it
+                return
+
+    def required(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        for name in wanted if validator.is_type(instance, "object") else ():
+            if name not in instance:
+                inner = schema.get("properties", {}).get(name)
+                kind = inner.get("type") if isinstance(inner, Mapping) else None
+                message = "is missing" + (f", expected {_kinds(kind)}" if kind is not None else "")
+                yield jsonschema.ValidationError(message, path=(name,))
+
+    def dependent(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        for given, names in wanted.items() if validator.is_type(instance, "object") else ():
+            for name in names if given in instance else ():
+                if name not in instance:
+                    yield jsonschema.ValidationError(f"is missing, which '{given}' needs", path=(name,))
+
+    keywords = {
+        "pattern": pattern,
+        "patternProperties": pattern_properties,
+        "additionalProperties": additional,
+        "unevaluatedProperties": unevaluated,
+        "required": required,
+        "dependentRequired": dependent,
+    }
     linear = jsonschema.validators.extend(jsonschema.Draft202012Validator, keywords)
 
     def evolve(self: Any, **changes: Any) -> Any:
@@ -137,6 +233,13 @@ def schema_validator(jsonschema: Any) -> Any:
 
     linear.evolve = evolve
     return linear
+
+
+def _known_keys(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, 1) if len(name) <= misfits.LONGEST_FOUND else []
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; expected are {', '.join(islice(known, MOST_KEYS_SHOWN))}" if known else ""
 
 
 def _shortened(message: str, most: int = 300) -> str:

@@ -218,10 +218,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("payload", "action", "said"),
         [
-            ({"by": "Bob"}, "postponed", "action: expected one of 'approved', 'refused', got 'postponed'"),
-            ({"by": "Bob"}, None, "action: expected one of 'approved', 'refused', got none"),
-            ({"by": 7}, "approved", "payload.by: 7 is not of type 'string'"),
-            (None, "approved", "payload: None is not of type 'object'"),
+            ({"by": "Bob"}, "postponed", 'action: expected "approved" or "refused", got "postponed"'),
+            ({"by": "Bob"}, None, 'action: expected "approved" or "refused", got none'),
+            ({"by": 7}, "approved", "payload.by: expected string, got 7"),
+            (None, "approved", "payload: expected object, got null"),
         ],
     )
     def test_an_answer_that_the_node_cannot_take(
@@ -269,9 +269,9 @@ class TestEarly:
     def test_it_is_looked_over_as_any_other(self, env: TestEnvironment, gate: Gate) -> None:
         gate.open.clear()
         run = env.client.start("ask")
-        with pytest.raises(InvalidInputError, match="expected one of"):
+        with pytest.raises(InvalidInputError, match='expected "'):
             run.signal("ask", {"by": "Bob"}, action="maybe", buffer=True)
-        with pytest.raises(InvalidInputError, match="payload: 7 is not of type 'object'"):
+        with pytest.raises(InvalidInputError, match="payload: expected object, got 7"):
             run.signal("ask", 7, action="approved", buffer=True)
         with pytest.raises(NotWaitingError, match="never waits for a signal, it uses 'echo'"):
             run.signal("publish", 7, buffer=True)
@@ -326,7 +326,7 @@ def test_a_dynamic_node_may_wait_too(environment: Environments) -> None:
     env = environment(blueprints={"d": "nodes: {a: {uses: plan}}"}, handlers={"plan": plan})
     run = waiting(env, "d")
     assert [(point.node_id, point.prompt) for point in run.describe().waiting] == [("ask", "?")]
-    with pytest.raises(InvalidInputError, match="expected one of 'go'"):
+    with pytest.raises(InvalidInputError, match='expected "go"'):
         run.signal("ask", 1, action="stop")
     run.signal("ask", 1, action="go")
     assert run.result(timeout=10)["ask"] == 1

@@ -21,10 +21,15 @@ class SourcePosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SourcePositions:
-    """Places of keys and values by their paths."""
+    """Places of keys and values by their paths.
+
+    Attributes:
+        written: how the file writes a path that a short form stands for, such as `call` for `params.blueprintId`.
+    """
 
     keys: Mapping[Path, SourcePosition] = field(default_factory=dict)
     values: Mapping[Path, SourcePosition] = field(default_factory=dict)
+    written: Mapping[Path, Path] = field(default_factory=dict)
 
     def of(self, path: Path) -> SourcePosition | None:
         """Where the value at `path` stands, or of what it would stand in; None if not even that is known."""
@@ -37,6 +42,19 @@ class SourcePositions:
     def of_key(self, path: Path) -> SourcePosition | None:
         """Where the key at the end of `path` stands; for an item of a list, where the item stands."""
         return self.keys.get(path) or self.of(path)
+
+    def shown(self, path: Path) -> str:
+        """A path as the file writes it."""
+        return written_path(as_written(path, self.written))
+
+
+def as_written(path: Path, written: Mapping[Path, Path]) -> Path:
+    """A path with its longest part that the file writes otherwise in the file's own words."""
+    for length in range(len(path), 0, -1) if written else ():
+        own = written.get(path[:length])
+        if own is not None:
+            return (*own, *path[length:])
+    return path
 
 
 def written_path(path: Path) -> str:

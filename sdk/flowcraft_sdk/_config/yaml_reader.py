@@ -15,6 +15,7 @@ from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.source_positions import SourcePosition
+from flowcraft_sdk._config.yaml_quoting import in_quotes, is_a_key_of_its_own, quoting_hint, template_at
 from flowcraft_sdk._config.yaml_scalars import MAY_BEGIN_VALUES, core_scalar, tagged_scalar
 from flowcraft_sdk._config.yaml_tree import DEEPEST, LONG_TEXT, Entry, Fields, Items, Scalar, Tree, make_fields
 
@@ -54,8 +55,10 @@ class _Frame:
 
     key: Scalar | None = None
     more = deepest = 0
+    template: str | None = None
 
-    def __init__(self, position: SourcePosition, mapping: bool, anchor: str | None) -> None:
+    def __init__(self, position: SourcePosition, mapping: bool, anchor: str | None, start: int) -> None:
+        self.start = start
         self.position = position
         self.mapping = self.expects_key = mapping
         self.anchor = anchor
@@ -86,12 +89,14 @@ def read_yaml(
         )
         return None, [Diagnostic("error", Lines(text, file).position(many), "", message)]
     hidden = text.translate(_HIDE)
-    reader = _Reader(Lines(text, file), includes, holds)
+    reader = _Reader(Lines(text, file), includes, holds, text)
     reader.hides = hidden != text or any(char in text for char in _HIDE.values())
     try:
         reader.take_all(_Parser(hidden).get_event)
     except yaml.MarkedYAMLError as error:
-        reader.refuse(reader.place(error.problem_mark or error.context_mark), _explained(error, text, reader))
+        place = reader.place(error.problem_mark or error.context_mark)
+        if place.line not in reader.templates:  # what follows from a text without quotes is not reported as well
+            reader.refuse(place, _explained(error, text, reader))
         return None, reader.diagnostics
     except yaml.reader.ReaderError as error:
         reader.refuse(reader.lines.position(error.position), f"not valid YAML: {error.reason}")
@@ -109,10 +114,12 @@ def _directive_too_many(text: str) -> int | None:
 
 
 class _Reader:
-    def __init__(self, lines: Lines, includes: Includes, holds: str) -> None:
+    def __init__(self, lines: Lines, includes: Includes, holds: str, text: str = "") -> None:
         self.lines = lines
         self.includes = includes
         self.holds = holds
+        self.text = text
+        self.templates: set[int] = set()
         self.root: Tree | None = None
         self.diagnostics: list[Diagnostic] = []
         self.documents = 0
@@ -167,7 +174,7 @@ class _Reader:
             if frame.expects_key:
                 frame.key = tree if type(tree) is Scalar else None
                 if frame.key is None:
-                    self.refuse(tree.position, "a key is a text, not a list or a mapping")
+                    self._refuse_key(tree, frame)
                 frame.expects_key = False
                 continue
             if frame.mapping:
@@ -201,7 +208,7 @@ class _Reader:
         anchor = event.anchor
         if anchor is not None:
             self._anchors[anchor] = None
-        self._stack.append(_Frame(position, mapping, anchor))
+        self._stack.append(_Frame(position, mapping, anchor, event.start_mark.index))
 
     def _scalar(self, event: Any, position: SourcePosition) -> Scalar:
         text = event.value.translate(_SHOW) if self.hides else event.value
@@ -212,7 +219,7 @@ class _Reader:
                 return Scalar(self.includes.read(text), text, position)
             return Scalar(text if event.tag == "!" else tagged_scalar(event.tag, text), text, position)
         except KeyError:
-            self.refuse(position, f"the tag '{event.tag}' is not known; !include is, with the name of a text file")
+            self.refuse(position, _unknown_tag(event.tag, text))
         except ValueError as error:
             self.refuse(position, str(error))
         return Scalar(text, text, position)
@@ -244,6 +251,17 @@ class _Reader:
             return empty
         return tree
 
+    def _refuse_key(self, tree: Tree, frame: _Frame) -> None:
+        template = template_at(self.text, frame.start)
+        if template is None or frame.entries:
+            self.refuse(tree.position, "a key is a text, not a list or a mapping")
+            return
+        frame.template = template
+        self.templates.add(frame.position.line)
+        self.refuse(
+            frame.position, f"YAML reads {{{{ }}}} as a mapping; a template needs quotes: {in_quotes(template)}"
+        )
+
     def _enter(self, frame: _Frame, key: Scalar | None, tree: Tree) -> None:
         """Note a value whose key is none, `<<`, or there already."""
         if key is None:
@@ -258,6 +276,8 @@ class _Reader:
         tree: Tree
         if not frame.mapping:
             tree = Items(tuple(frame.trees), frame.position, 1 + len(frame.trees) + frame.more, 1 + frame.deepest)
+        elif frame.template is not None:
+            tree = Scalar(frame.template, frame.template, frame.position)
         elif not frame.merged:
             tree = Fields(frame.entries, frame.position, 1 + len(frame.entries) + frame.more, 1 + frame.deepest)
         else:
@@ -277,12 +297,25 @@ class _Reader:
         return make_fields(frame.entries, frame.position)
 
 
+def _unknown_tag(tag: str, text: str) -> str:
+    known = f"the tag '{tag}' is not known; !include is, with the name of a text file"
+    return (
+        known
+        if tag.startswith("tag:")
+        else f"{known}; a text that begins with ! needs quotes: {in_quotes(f'{tag} {text}'.strip())}"
+    )
+
+
 def _explained(error: yaml.MarkedYAMLError, text: str, reader: _Reader) -> str:
     diagnostic = error.problem or error.context or "it cannot be read"
     hint = next((advice for words, advice in _HINTS.items() if words in diagnostic), None)
     place, begun = error.problem_mark, error.context_mark
     if place is not None and text[place.index : place.index + 1] == "\t":
         hint = _HINTS["tab character"]
+    elif place is not None:
+        hint = quoting_hint(text, place.index) or hint
+        if "mapping values are not allowed" in diagnostic and is_a_key_of_its_own(text, place.index):
+            hint = f"is a ':' missing in line {reader.place(place).line - 1}?"
     since = ""
     if begun is not None and place is not None and begun.line != place.line and error.context:
         position = reader.place(begun)

@@ -68,6 +68,7 @@ class PositionTable:
 
     keys: dict[Path, SourcePosition] = field(default_factory=dict)
     values: dict[Path, SourcePosition] = field(default_factory=dict)
+    written: dict[Path, Path] = field(default_factory=dict)
 
     def put(self, path: Path, value: SourcePosition, key: SourcePosition | None = None) -> None:
         """Note where a value stands, and its key."""

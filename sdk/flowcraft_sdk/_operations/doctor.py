@@ -9,7 +9,8 @@ from typing import Any
 from flowcraft_sdk._operations.deployment import Deployment, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
-from flowcraft_sdk._operations.tombstones import missing
+from flowcraft_sdk._operations.missing_handlers import missing_handlers
+from flowcraft_sdk._operations.tombstones import missing as missing_run
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
 from flowcraft_sdk.protocol.run_record import moment
@@ -20,9 +21,9 @@ ENTRIES_AT_ONCE = 500
 ABOUT_RUNS = {
     "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
     "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
-    "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
+    "child-not-listed": ("its parent run {subject} does not know of it", "adds it to the parent"),
     "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
-    "live-count": ("its counter of live nodes says {subject}: it would end too early or never", "counts again"),
+    "live-count": ("its counter of active nodes says {subject}: it would end too early or never", "counts again"),
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
     "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
     "running-without-lease": (
@@ -43,7 +44,7 @@ ABOUT_RUNS = {
     ),
     "field-broken": (
         "the field {subject} of its record holds what no server writes there",
-        "puts in what can still be said; a node whose state is lost fails with RecordBroken",
+        "puts in what can be derived; a node whose state is lost fails with RecordBroken",
     ),
     "nothing-live": (
         "nothing in it is live, but it has not ended",
@@ -53,6 +54,7 @@ ABOUT_RUNS = {
 ENTRY = "entry-without-subject"
 SET_ASIDE = "set-aside"
 UNSERVED = "queue-unserved"
+HANDLER_MISSING = "handler-missing"
 READY = "ready:"
 
 
@@ -66,9 +68,10 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         check_text(run_id, "a run id", LONGEST_PATH)
         found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
         if found is None:
-            yield from missing(deployment.keys.gone, run_id)
+            yield from missing_run(deployment.keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(deployment)) if name.startswith(READY)]
-        return (found or []) + (yield from _examine_queues(deployment, names, run_id))
+        found = (found or []) + (yield from _examine_queues(deployment, names, run_id))
+        return found + (yield from _examine_handlers(deployment, run_id))
     defects = []
     live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
     defects += yield from _examine_indexes(deployment, live, fix)
@@ -77,7 +80,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     for name in names:
         defects += yield from _examine_entries(deployment, name, fix)
     defects += yield from _examine_queues(deployment, names)
-    return defects
+    return defects + (yield from _examine_handlers(deployment))
 
 
 def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
@@ -119,7 +122,7 @@ def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | 
     """
     served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
     defects: list[Defect] = []
-    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` tells
+    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` reports
         queue = name.removeprefix(READY)
         if not name.startswith(READY) or queue in served:
             continue
@@ -140,6 +143,19 @@ def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | 
     return defects
 
 
+def _examine_handlers(deployment: Deployment, run_id: str | None = None) -> Operation[list[Defect]]:
+    """Handlers that live runs will come to and that no worker has which was seen lately."""
+    reported = [worker.handlers for worker in (yield from workers(deployment))]
+    if not reported or None in reported:  # without any worker nothing runs, which `health` reports
+        return []
+    known = {name for names in reported for name in names or ()}
+    missing = yield from missing_handlers(deployment, known, run_id)
+    return [
+        Defect(kind=HANDLER_MISSING, run_id=run_id or "", subject=each.handler, explanation=each.explanation)
+        for each in missing
+    ]
+
+
 def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
     """What a look at a run found; None when there is no such run."""
     parts = [text(part) for part in reply]
@@ -148,9 +164,9 @@ def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
     found = []
     for kind, subject, fixed in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         explanation, remedy = ABOUT_RUNS.get(kind, ("it is wrong in a way that this SDK does not know", ""))
-        said = explanation.format(subject=subject)
+        explained = explanation.format(subject=subject)
         found.append(
-            Defect(kind=kind, run_id=run_id, subject=subject, explanation=said, remedy=remedy, fixed=fixed == "1")
+            Defect(kind=kind, run_id=run_id, subject=subject, explanation=explained, remedy=remedy, fixed=fixed == "1")
         )
     return found
 

@@ -1,5 +1,6 @@
 """Listing runs, blueprints and workers: pages over the indexes, never payloads."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -225,7 +226,18 @@ def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
                 pid=int(about.get("pid", 0)),
                 concurrency=int(about.get("concurrency", 0)),
                 queues=tuple(filter(None, about.get("queues", "").split(","))),
+                deployment=about.get("deployment", ""),
+                handlers=_names(about.get("handlers")),
                 last_seen=moment(score),
             )
         )
     return found
+
+
+def _names(raw: str | None) -> tuple[str, ...] | None:
+    """A list of names as a worker has reported them; None if it has reported none that can be read."""
+    try:
+        names = json.loads(raw or "null")
+    except ValueError:
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None

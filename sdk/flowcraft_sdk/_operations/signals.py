@@ -16,6 +16,7 @@ from flowcraft_sdk.errors import (
 )
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.bounds import LONGEST_NAME, LONGEST_PATH, check_text, shown
+from flowcraft_sdk.protocol.misfits import choices, found, misfits_line
 from flowcraft_sdk.schema import schema_misfits
 
 SIGNAL_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -77,28 +78,28 @@ def _refused(run_id: str, node_id: str | None, code: str, rest: Sequence[str]) -
 
 
 def _check_answer(
-    deployment: Deployment, run_id: str, found: Sequence[Any], payload: Any, action: str | None
+    deployment: Deployment, run_id: str, reply: Sequence[Any], payload: Any, action: str | None
 ) -> Operation[None]:
-    """Refuse an answer that the node that is found cannot take.
+    """Refuse an answer that the node that is addressed cannot take.
 
     Raises:
         InvalidInputError: the action or the payload does not fit.
         NotWaitingError: the node is none that ever waits for a signal.
     """
-    path, instance_id = text(found[1]), text(found[3])
-    doc = (yield from plan_document(deployment, text(found[4]))) or {}
+    path, instance_id = text(reply[1]), text(reply[3])
+    doc = (yield from plan_document(deployment, text(reply[4]))) or {}
     node = next((node for node in doc.get("nodes", ()) if node["id"] == instance_id), None)
     details: Any = (node or {}).get("params") or {}
-    if len(found) > 5 and found[5] is not None:
-        details = wire.loads(found[5]) or {}
+    if len(reply) > 5 and reply[5] is not None:
+        details = wire.loads(reply[5]) or {}
     elif node is not None and node["uses"] not in WAITING_USES:
         raise NotWaitingError(run_id, "", path, (), f"node '{path}' never waits for a signal, it uses '{node['uses']}'")
     errors = _action_misfits(action, details, [edge for edge in doc.get("edges", ()) if edge["source"] == instance_id])
     if details.get("schema") is not None:
         errors += schema_misfits(payload, details["schema"])
     if errors:
-        said = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
-        raise InvalidInputError(f"node '{path}' of run {run_id} cannot take this answer: {said}", errors)
+        message = f"node '{path}' of run {run_id} cannot take this answer: {misfits_line(errors)}"
+        raise InvalidInputError(message, errors)
 
 
 def _action_misfits(
@@ -111,9 +112,8 @@ def _action_misfits(
     offers = action is None or not offered or action in offered
     if offers and (not edges or None in taken or action in taken):
         return []
-    got = "none" if action is None else repr(action)
+    got = "none" if action is None else found(action)
     if offered and action in offered:
         message = f"no edge of the node takes {got}, so it would fail"
         return [{"loc": ("action",), "type": "action", "msg": message}]
-    named = ", ".join(map(repr, known))
-    return [{"loc": ("action",), "type": "action", "msg": f"expected one of {named}, got {got}"}]
+    return [{"loc": ("action",), "type": "action", "msg": f"expected {choices(known)}, got {got}"}]

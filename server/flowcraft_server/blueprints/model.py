@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions
+from flowcraft_sdk.protocol.node_kinds import BUILTIN_USES
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
 
@@ -28,8 +29,6 @@ __all__ = [
     "parse_duration_ms",
 ]
 
-BUILTIN_USES = ("subflow", "loop-controller", "batch-scatter", "batch-gather", "wait", "sleep", "webhook", "map")
-"""What nodes may `use` without a handler: the engine runs these itself."""
 WAITING_USES = ("subflow", "wait", "sleep", "webhook")
 """Those that wait for something outside of the worker; the defaults' `timeout` is not for them."""
 
@@ -104,14 +103,14 @@ class Edge:
 
     def to_plain(self) -> dict[str, Any]:
         """The edge in the words of the JSON form."""
-        said = {
+        values = {
             "source": self.source,
             "target": self.target,
             "action": self.action,
             "condition": self.condition,
             "transform": self.transform,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
@@ -162,7 +161,7 @@ class Blueprint:
     nodes_known: bool = field(default=True, compare=False, repr=False)
 
     def to_plain(self) -> dict[str, Any]:
-        """The plain form: JSON values only, always the same for the same blueprint; what was not said is left out."""
+        """The plain form: JSON values only, always the same for the same blueprint; what is not set is left out."""
         plain: dict[str, Any] = {"id": self.id}
         if self.description:
             plain["description"] = self.description

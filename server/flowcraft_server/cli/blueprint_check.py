@@ -1,6 +1,7 @@
 """Checks blueprint files, along with the deployment that they belong to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flowcraft_sdk._config.source_positions import SourcePosition
@@ -9,8 +10,10 @@ from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
-from flowcraft_server.config.blueprint_files import with_join, with_params
+from flowcraft_server.config.blueprint_files import params_of, places_of, with_join, with_params
+from flowcraft_server.config.handlers import undecorated
 from flowcraft_server.config.load import LoadResult, load_config
+from flowcraft_server.observability.redaction import Redactor
 
 
 def check_files(
@@ -49,8 +52,19 @@ def check_files(
         if settings is not None:
             joined = blueprint if settings.defaults.join_strategy == "all" else with_join(blueprint, "any")
             blueprint = with_params(joined, settings.handlers)
-        diagnostics += lint(blueprint, handlers=handlers, blueprints=by_id)
-    return sorted(dict.fromkeys(diagnostics), key=_place), list(checked.values())
+        params = params_of(settings) if settings is not None else {}
+        places = places_of(deployment.values) if deployment is not None else None
+        diagnostics += lint(
+            blueprint,
+            handlers=handlers,
+            blueprints=by_id,
+            handler_params=params,
+            handler_places=places,
+            undecorated=undecorated(settings.handler_modules) if settings is not None else None,
+        )
+    redactor = Redactor(deployment.secrets if deployment is not None else ())
+    cleaned = [replace(diagnostic, message=redactor.clean(diagnostic.message)) for diagnostic in diagnostics]
+    return sorted(dict.fromkeys(cleaned), key=_place), list(checked.values())
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

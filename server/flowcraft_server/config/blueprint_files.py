@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
+from flowcraft_sdk._config.source_positions import SourcePositions
+from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 
 from .model import Settings
@@ -24,6 +26,20 @@ def with_params(blueprint: Blueprint, entries: Mapping[str, HandlerEntry]) -> Bl
             node = replace(node, params={**node.params, "params": {**entries[worker].params, **(inner or {})}})
         nodes.append(node)
     return replace(blueprint, nodes=tuple(nodes))
+
+
+def params_of(settings: Settings) -> dict[str, Mapping[str, Any]]:
+    """The params that a deployment gives to its handlers, by the name that nodes `use`."""
+    return {name: entry.params for name, entry in settings.handlers.items() if entry.params}
+
+
+def places_of(values: Tree) -> SourcePositions:
+    """Where the entries of handlers stand in `flowcraft.yaml`, by paths that begin with `handlers`."""
+    origins = [(path, origin) for path, origin in values.origins.items() if path[:1] == ("handlers",)]
+    return SourcePositions(
+        {path: origin.key for path, origin in origins if origin.key is not None},
+        {path: origin.position for path, origin in origins if origin.position is not None},
+    )
 
 
 def with_join(blueprint: Blueprint, join: Literal["all", "any"]) -> Blueprint:

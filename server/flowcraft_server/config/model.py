@@ -28,9 +28,19 @@ class Settings(BaseSettings):
     """Everything that can be set: made by `load_config` from file and environment, or by code from arguments alone.
 
     Attributes:
-        name: namespace of all keys in Redis, so that many deployments may share one.
-        handlers: what blueprints' `uses` names stand for.
-        handler_modules: modules whose decorated functions are handlers too.
+        version: Version of the file's format; any other one is refused.
+        name: Namespace of all keys in Redis, so that many deployments may share one.
+        handlers: What the `uses` names of blueprints stand for.
+        handler_modules: Modules whose decorated functions are handlers too.
+        blueprints: Where blueprints are.
+        redis: Where Redis is.
+        executor: How nodes are run.
+        defaults: Settings of nodes that have none of their own.
+        limits: Bounds against mistakes.
+        retention: How long ended runs are kept.
+        history: Whether the events of a run are kept.
+        llm: Language models for handlers.
+        logging: What is logged.
     """
 
     model_config = SettingsConfigDict(

@@ -35,7 +35,12 @@ Bytes = Annotated[
 
 
 class KeepSection(Section):
-    """How long runs are kept after their end, and how many of them; None for no limit, written `forever`."""
+    """How long runs are kept after their end, and how many of them; `forever` for no limit.
+
+    Attributes:
+        age: How long after its end a run is kept.
+        count: How many of them are kept; the ones that ended first go first.
+    """
 
     short_form = "age"
 
@@ -44,13 +49,23 @@ class KeepSection(Section):
 
 
 class KeepFailedSection(KeepSection):
-    """The same for runs that failed, which are looked into later."""
+    """The same for runs that failed or timed out.
+
+    Attributes:
+        age: How long after its end a run is kept.
+        count: How many of them are kept; the ones that ended first go first.
+    """
 
     age: Age = 30 * DAY
 
 
 class TombstonesSection(Section):
-    """How long it is remembered that a run was removed, in whole days, and for how many runs."""
+    """How long a removed run is remembered, which gives its callers `RunExpiredError`.
+
+    Attributes:
+        age: For how long, in whole days.
+        count: For how many runs.
+    """
 
     short_form = "age"
 
@@ -62,7 +77,11 @@ class RetentionSection(Section):
     """How long ended runs are kept, by how they ended; a run that timed out counts as failed. What is reached first counts.
 
     Attributes:
-        bytes: how much of Redis' memory all ended runs together may take.
+        completed: Runs that completed.
+        failed: Runs that failed or timed out.
+        cancelled: Runs that were cancelled.
+        bytes: How much of Redis' memory all ended runs together may take.
+        tombstones: How long a removed run is remembered.
     """
 
     completed: KeepSection = KeepSection()

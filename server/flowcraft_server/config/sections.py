@@ -73,9 +73,9 @@ class HandlerEntry(Section):
 
     Attributes:
         path: `package.module:attribute`.
-        timeout: default for the nodes that use it.
-        queue: queue of the nodes that use it and name none.
-        params: defaults for the nodes' params.
+        timeout: Time limit of an attempt, for the nodes that use it and set none.
+        queue: Queue of the nodes that use it and name none.
+        params: Defaults for the nodes' params.
     """
 
     short_form = "path"
@@ -95,13 +95,26 @@ class HandlerEntry(Section):
 
 
 class BlueprintsSection(Section):
-    """Where blueprints are: folders, relative to `flowcraft.yaml`."""
+    """Where blueprints are: folders, relative to `flowcraft.yaml`.
+
+    Attributes:
+        dirs: The folders; folders below them are not looked into.
+    """
 
     dirs: tuple[str, ...] = ()
 
 
 class RedisSection(Section):
-    """Where Redis is, and when what it acknowledged counts as kept. `data_dir` and `fsync` are for the embedded server."""
+    """Where Redis is, and when what it acknowledged counts as kept. `data_dir` and `fsync` are for the embedded server.
+
+    Attributes:
+        url: Address of Redis or Valkey, or `embedded:` for a server that `dev` starts.
+        data_dir: Where the embedded server keeps its data.
+        fsync: When the embedded server writes to disk: after each command, or every second.
+        durability: When a start and a result count as kept: `async`, `fsync` or `replicas:N`.
+        require_no_eviction: Whether a Redis that may evict keys, or is a replica, is refused.
+        connect_timeout: How long to try to reach Redis at the start.
+    """
 
     url: str = Field(default=EMBEDDED, repr=False)
     data_dir: str = ".flowcraft/data"
@@ -137,15 +150,17 @@ class ExecutorSection(Section):
     """How nodes are run.
 
     Attributes:
-        queues: what this process works on.
-        workers: threads of each process; with `worker_type: process`, processes of one thread each.
-        processes: how many processes, each with its own threads and event loop.
-        lease: how long a dead worker can hold a node.
-        heartbeat: how often leases are renewed; three tenths of the lease when it is not set.
-        drain_timeout: how long running nodes may take to finish at a shutdown.
-        cancel_grace: how long the running nodes of a cancelled run may take to give up.
-        max_crashes: after how many crashed workers a node is given up.
-        abandoned_threads: how many threads may be lost to functions whose node is over, before the process is replaced.
+        queues: Queue, or list of queues, that this process serves, the first one first.
+        workers: Threads of each process; with `worker_type: process`, processes of one thread each.
+        worker_type: Whether workers are threads of one process, or processes.
+        processes: How many processes, each with its own threads and event loop.
+        async_concurrency: How many coroutines run at once in each process.
+        lease: How long a dead worker can hold a node.
+        heartbeat: How often leases are renewed; three tenths of the lease when it is not set.
+        drain_timeout: How long running nodes may take to finish at a shutdown.
+        cancel_grace: How long the running nodes of a cancelled run may take to give up.
+        max_crashes: After how many crashed workers a node is given up.
+        abandoned_threads: How many threads may be lost to functions whose node has ended, before the process is replaced.
     """
 
     queues: Annotated[tuple[QueueName, ...], Field(min_length=1, alias="queue")] = ("default",)
@@ -194,7 +209,14 @@ class ExecutorSection(Section):
 
 
 class RetryDelaySection(Section):
-    """A pause before a further attempt: `initial * factor ** failures`, at most `max`, spread by `jitter` (0 to 1)."""
+    """A pause before a further attempt: `initial * factor ** failures`, at most `max`, spread by `jitter`.
+
+    Attributes:
+        initial: The pause before the second attempt.
+        factor: By what each further pause is longer than the one before it.
+        max: The longest pause.
+        jitter: Share of the pause, 0 to 1, by which it is longer or shorter at random.
+    """
 
     short_form = "initial"
 
@@ -205,7 +227,14 @@ class RetryDelaySection(Section):
 
 
 class DefaultsSection(Section):
-    """What nodes get that say nothing else. `max_retries` counts all attempts, the first one too."""
+    """Settings of nodes that have none of their own.
+
+    Attributes:
+        max_retries: How many attempts a node has in all, the first one too.
+        retry_delay: The pause before a further attempt.
+        timeout: Time limit of an attempt; no limit if it is not set.
+        join_strategy: Whether a node with several incoming edges waits for all of them or for the first.
+    """
 
     max_retries: Attempts = 1
     retry_delay: RetryDelaySection | None = None
@@ -214,10 +243,13 @@ class DefaultsSection(Section):
 
 
 class LimitsSection(Section):
-    """Bounds against mistakes: how deep subflows nest, how many nodes handlers add to a run, how large a value may be.
+    """Bounds against mistakes.
 
     Attributes:
-        inline_value: bytes above which a stored value is worth a warning.
+        subflow_depth: How deep subflows nest.
+        dynamic_nodes: How many nodes handlers may add to a run.
+        inline_value: Above this size, a stored value is worth a warning in the log.
+        max_value: The largest value that is stored.
     """
 
     subflow_depth: Annotated[int, Field(ge=1, le=1000)] = 16
@@ -227,7 +259,12 @@ class LimitsSection(Section):
 
 
 class HistorySection(Section):
-    """Whether the events of a run are kept, and how many of the newest. `on` and `off` are short for the first."""
+    """Whether the events of a run are kept. `on` and `off` are short for `enabled`.
+
+    Attributes:
+        enabled: Whether they are kept.
+        events: How many of a run's newest events are kept.
+    """
 
     short_form = "enabled"
 
@@ -236,14 +273,30 @@ class HistorySection(Section):
 
 
 class LLMRetriesSection(Section):
-    """Which failed calls are made again, and how many calls there are in all."""
+    """Which failed calls are made again, and how many calls there are in all.
+
+    Attributes:
+        max_retries: How many calls in all, the first one too.
+        on: Status codes, classes of them, and `timeout`: what is tried again.
+    """
 
     max_retries: Annotated[int, Field(ge=1, le=100)] = 4
     on: tuple[int | Literal["5xx", "4xx", "timeout"], ...] = (429, "5xx", "timeout")
 
 
 class OpenAIProviderSection(Section):
-    """An endpoint that speaks OpenAI's chat protocol."""
+    """An endpoint that speaks OpenAI's chat protocol.
+
+    Attributes:
+        type: The kind of provider.
+        base_url: Address of the endpoint.
+        api_key: Its key; with an empty one each call fails.
+        model: Name of the model, for calls that name none.
+        timeout: Time limit of one call.
+        max_concurrent: How many calls each process makes at once.
+        max_reply: The largest reply that is read.
+        retries: Which failed calls are made again.
+    """
 
     type: Literal["openai-compatible"]
     base_url: str = "https://api.openai.com/v1"
@@ -263,7 +316,12 @@ class OpenAIProviderSection(Section):
 
 
 class ScriptedProviderSection(Section):
-    """Replies out of a file, for demonstrations and tests; the path is relative to `flowcraft.yaml`."""
+    """Replies from a file, for demonstrations and tests.
+
+    Attributes:
+        type: The kind of provider.
+        file: The file, relative to `flowcraft.yaml`.
+    """
 
     type: Literal["scripted"]
     file: str
@@ -273,7 +331,13 @@ ProviderSection = Annotated[OpenAIProviderSection | ScriptedProviderSection, Fie
 
 
 class LLMSection(Section):
-    """Language models for handlers, by name. Without a `default`, or with `auto`, one is chosen that can be used."""
+    """Language models for handlers, by name.
+
+    Attributes:
+        default: Name of the provider that `ctx.llm` is. Without one, or with `auto`, the first one with a key is chosen, else
+            the first scripted one.
+        providers: The providers, by name.
+    """
 
     default: str | None = None
     providers: dict[str, ProviderSection] = Field(default_factory=dict)
@@ -287,7 +351,12 @@ class LLMSection(Section):
 
 
 class LoggingSection(Section):
-    """What is logged, and whether for people or for machines; `auto` asks whether the output is a terminal."""
+    """What is logged, and in which form.
+
+    Attributes:
+        level: The least severe level that is logged.
+        format: `pretty` for people, `json` for programs; `auto` is `pretty` on a terminal.
+    """
 
     level: Literal["trace", "debug", "info", "warning", "error", "critical"] = "info"
     format: Literal["auto", "pretty", "json"] = "auto"

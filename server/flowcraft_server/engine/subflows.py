@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.context_input import fill_contract, misfits_told
+from flowcraft_sdk.protocol.context_input import fill_contract
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
@@ -36,6 +37,11 @@ class Called:
     outputs: Mapping[str, str] | None
     is_item: bool
 
+    @property
+    def key(self) -> str:
+        """The param that names the blueprint."""
+        return "call" if self.is_item else "blueprintId"
+
 
 def called_by(attempt: Attempt) -> Called:
     """The call that an attempt at a subflow, or at an item of a `map` of subflows, makes."""
@@ -57,7 +63,7 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
     claim, called = attempt.claim, called_by(attempt)
     blueprint_id = called.blueprint_id
     if not isinstance(blueprint_id, str | int) or isinstance(blueprint_id, bool):
-        raise InvalidNodeInput(f"subflow '{claim.node_id}' needs params.blueprintId, the id of a blueprint")
+        raise InvalidNodeInput(f"node '{claim.node_id}' needs params.{called.key}, the id of a blueprint")
     known = plans.last(str(blueprint_id))
     if known is not None:
         try:
@@ -91,7 +97,7 @@ def _child_context(engine: Engine, attempt: Attempt, called: Called, plan: Plan)
     An item that is an object gives its keys besides to a child that declares `inputs`.
     """
     if called.inputs:
-        return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, called)))
+        return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, called), called.inputs))
     encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.instance_id}'", limit=engine.max_value)
     brought = {f"_inputs.{node}": encoded for node in plan.starts}
     keys: dict[str, Any] = {}
@@ -115,8 +121,13 @@ def _mapped(engine: Engine, attempt: Attempt, called: Called) -> dict[str, Any]:
     return context
 
 
-def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
+def _fitted(
+    attempt: Attempt, plan: Plan, values: dict[str, Any], sources: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The values as the child's contract has them, its defaults filled in.
+
+    Args:
+        sources: the path that each value comes from, by the child's name for it.
 
     Raises:
         InvalidNodeInput: they do not fit it.
@@ -126,8 +137,13 @@ def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, A
         return values
     filled, errors = fill_contract(blueprint.inputs_contract, values)
     if errors:
-        what = f"subflow '{attempt.claim.node_id}' does not fit the inputs of blueprint '{blueprint.id}'"
-        raise InvalidNodeInput(f"{what}: {misfits_told(errors)}")
+        for error in errors:
+            source = (sources or {}).get(error["loc"][0])
+            if source is not None and source != error["loc"][0]:
+                error["msg"] += f" (from '{source}')"
+        what = f"subflow '{attempt.claim.instance_id}' does not fit the inputs of blueprint '{blueprint.id}'"
+        details = {"blueprint_id": blueprint.id, "errors": errors}
+        raise InvalidNodeInput(f"{what}: {misfits_line(errors)}", details)
     return filled
 
 
@@ -242,8 +258,8 @@ def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> Su
         return SubflowFailed(what.replace("_", " "))
     inner = engine.link.read_fields(engine.keys.run(child_id), [f"f:{first[0].decode()}"])[0]
     details = None if inner is None else wire.loads(inner)
-    said = ""
+    cause = ""
     if isinstance(details, dict):
         failure = NodeFailure(node_id=details["node"], type=details["type"], message=details["message"])
-        said = f": node '{failure.node_id}': {failure.summary}"
-    return SubflowFailed(what + said, {"run_id": child_id, "failure": details})
+        cause = f": node '{failure.node_id}': {failure.summary}"
+    return SubflowFailed(what + cause, {"run_id": child_id, "failure": details})

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import redis
 from loguru import logger
 
+from flowcraft_sdk import BackendUnavailableError, Client
+from flowcraft_sdk._operations.missing_handlers import missing_handlers
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
@@ -29,7 +31,7 @@ from .namespace_peers import (
     note_publisher,
 )
 from .namespace_peers import warnings_about as peer_warnings
-from .program import restart_this_program
+from .program import replaced_worker, restart_this_program
 from .publishing import KeptPublished
 from .redis_checks import (
     RedisUnusable,
@@ -89,7 +91,7 @@ class Deployment:
 
     @property
     def id(self) -> str:
-        """What this deployment is told from others by."""
+        """What distinguishes this deployment from others."""
         return deployment_id(self.loaded.path)
 
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
@@ -163,14 +165,30 @@ class Deployment:
             before = look_around(client, Keys(self.settings.name), self.id)
         except redis.exceptions.RedisError as error:
             raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
-        foreign = {
-            name for name, known in before.published.items() if known.by and file_of(known.by) != file_of(self.id)
-        }
+        live = {file_of(by) for by in before.others(self.id)}
+        foreign = {name for name, known in before.published.items() if file_of(known.by) in live}
         queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
         ours = [blueprint for blueprint in self.loaded.blueprints if blueprint.id in foreign]
         return peer_warnings(
             before, self.id, {blueprint.id: compile_blueprint(blueprint, queues).hash for blueprint in ours}
         )
+
+    def look_for_missing_handlers(self) -> list[str]:
+        """Live runs that need a handler which neither this deployment nor another one that serves the name has.
+
+        Raises:
+            RedisUnusable: Redis refused.
+        """
+        own = file_of(self.id)
+        with Client(self.url, namespace=self.settings.name) as client:
+            try:
+                others = [worker for worker in client.workers() if file_of(worker.deployment) != own]
+                if any(worker.handlers is None for worker in others):
+                    return []  # of a release that does not report what it has
+                known = {*self.loaded.handlers, *(name for worker in others for name in worker.handlers or ())}
+                return [each.explanation for each in client.driver.run(missing_handlers(client.deployment, known))]
+            except BackendUnavailableError as error:
+                raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
 
     def _unchanged(self, client: "redis.Redis", keys: Keys) -> dict[str, str]:
         """Blueprints that have not changed since an earlier start, and whose plans are still in Redis."""
@@ -211,6 +229,19 @@ class Deployment:
             max_silence,
         )
         return [isolation, supervisor]
+
+    def give_up_replaced(self) -> None:
+        """Give up what a worker of this very process held, if the process was replaced; its leases run out in any case."""
+        worker = replaced_worker()
+        if not worker:
+            return
+        link = StoreLink(self.url)
+        try:
+            give_up_worker(link, Keys(self.settings.name), worker, self.settings.executor.max_crashes, None)
+        except (redis.exceptions.RedisError, OSError) as error:
+            logger.warning("what this process ran before it was replaced cannot be given up at once: {}", error)
+        finally:
+            link.close()
 
     def _build_worker(self) -> Component:
         return build_worker(
@@ -313,6 +344,7 @@ def run_deployment(
         components.append(
             KeptPublished(client, keys, published.hashes, lambda: deployment.publish(client), pause, deployment.id)
         )
+    deployment.give_up_replaced()
     components += deployment.build_workers()
     started(published)
     _log_start(deployment, published)
@@ -339,3 +371,8 @@ def _log_start(deployment: Deployment, published: Published) -> None:
         logger.info("'{}' is served by {} as well", settings.name, listed_workers(before.workers))
     for warning in peer_warnings(before, deployment.id, published.hashes):
         logger.warning(warning)
+    try:
+        for warning in deployment.look_for_missing_handlers():
+            logger.warning(warning)
+    except RedisUnusable as error:
+        logger.debug("it cannot be seen whether runs need handlers that are gone: {}", error)

@@ -6,8 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from flowcraft_sdk import ConfigurationError
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
@@ -20,11 +24,50 @@ from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
         ({}, {"$defs": {"name": {"type": "string"}}, "$ref": "#/$defs/name"}, [(("payload",), "type")]),
         ({"a": {"b": [1, "x"]}}, {"properties": {"a": {"properties": {"b": {"items": {"type": "integer"}}}}}},
          [(("payload", "a", "b", 1), "type")]),
-        ({}, {"required": ["x", "y"]}, [(("payload",), "required"), (("payload",), "required")]),
+        ({}, {"required": ["x", "y"]}, [(("payload", "x"), "required"), (("payload", "y"), "required")]),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
     assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == said
+
+
+@pytest.mark.parametrize(
+    ("payload", "schema", "told"),
+    [
+        (7, {"type": "string"}, "payload: expected string, got 7"),
+        (None, {"type": ["object", "array"]}, "payload: expected object or array, got null"),
+        ({"by": True}, {"properties": {"by": {"type": "string"}}}, "payload.by: expected string, got true"),
+        ({}, {"required": ["x"], "properties": {"x": {"type": "integer"}}}, "payload.x: is missing, expected integer"),
+        (
+            {"nmae": 1},
+            {"properties": {"name": {}}, "additionalProperties": False},
+            "payload.nmae: is no key that is expected here; did you mean 'name'?",
+        ),
+        ([["a\u202e"]], {"items": {"items": {"maxLength": 1}}}, 'payload[0][0]: expected a text of at most 1 characters, got "a\\u202e"'),
+        ("q" * 500, {"enum": ["a", None]}, 'payload: expected "a" or null, got "' + "q" * 58 + "…"),
+        (5, {"anyOf": [{"type": "string"}, {"const": None}]}, "payload: expected string or null, got 5"),
+        (5, False, "payload: no value is allowed here, got 5"),
+        ("abc", {"pattern": "^x"}, 'payload: expected a text that matches "^x", got "abc"'),
+    ],
+)  # fmt: skip
+def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, told: str) -> None:
+    assert misfits_line(schema_misfits(payload, schema)) == told
+
+
+@pytest.mark.parametrize(
+    ("keyword", "wanted", "payload"),
+    [
+        ("minimum", 3, 1), ("maximum", 3, 5), ("exclusiveMinimum", 3, 3), ("exclusiveMaximum", 3, 3), ("multipleOf", 2, 3),
+        ("minLength", 2, "a"), ("minItems", 2, []), ("maxItems", 0, [None]), ("uniqueItems", True, [True, True]),
+        ("contains", {"type": "string"}, [None]), ("minProperties", 1, {}), ("maxProperties", 0, {"a": None}),
+        ("not", {}, None), ("unevaluatedProperties", False, {"a": None}), ("items", False, [None]), ("const", [True], False),
+        ("oneOf", [{}, {}], None), ("dependentRequired", {"a": ["b"]}, {"a": None}), ("propertyNames", {"maxLength": 0}, {"a": 1}),
+    ],
+)  # fmt: skip
+def test_no_keyword_is_told_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
+    told = misfits_line(schema_misfits(payload, {keyword: wanted}))
+    assert told.startswith("payload")
+    assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", told), told
 
 
 def test_there_is_an_end_to_what_is_said() -> None:
@@ -145,10 +188,55 @@ BOTH = [
 
 @pytest.mark.usefixtures("_no_backtracking")
 @pytest.mark.parametrize("schema", BOTH)
-def test_unevaluated_properties_beside_patterns_are_refused(schema: Any) -> None:
-    with pytest.raises(ConfigurationError, match="unevaluatedProperties cannot be used with patternProperties"):
-        schema_misfits({"a" * 40 + "!": 1}, schema)
-    assert "unevaluatedProperties cannot be used with patternProperties" in str(unusable_pattern(schema))
+def test_patterns_beside_unevaluated_properties_are_searched_for_in_linear_time(schema: Any) -> None:
+    assert unusable_pattern(schema) is None
+    inner = "properties" in schema
+    for name, fits in (("aaa", True), ("a" * 40 + "!", schema.get("unevaluatedProperties") == {})):
+        payload = {"x": {name: 1}} if inner else {name: 1}
+        found = schema_misfits(payload, schema)
+        assert bool(found) is not fits, found
+
+
+SUBSCHEMAS = st.sampled_from([True, False, {"type": "integer"}, {"type": "string"}, {"const": 1}])
+NAMED = st.dictionaries(st.sampled_from(["a", "b", "ab"]), SUBSCHEMAS, max_size=2)
+OBJECTS: Any = st.recursive(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": NAMED,
+            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$", "c"]), SUBSCHEMAS, max_size=2),
+            "additionalProperties": SUBSCHEMAS,
+            "unevaluatedProperties": SUBSCHEMAS,
+        },
+    ),
+    lambda part: st.fixed_dictionaries(
+        {"unevaluatedProperties": SUBSCHEMAS},
+        optional={
+            "properties": NAMED,
+            **{name: st.lists(part, min_size=1, max_size=2) for name in ("allOf", "anyOf", "oneOf")},
+            **dict.fromkeys(("if", "then", "else", "not"), part),
+            "dependentSchemas": st.dictionaries(st.sampled_from(["a", "b"]), part, max_size=1),
+        },
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(OBJECTS, st.dictionaries(st.sampled_from(["a", "b", "ab", "c", "d"]), st.sampled_from([1, 2, "x"]), max_size=4))
+def test_what_is_unevaluated_is_that_of_jsonschema(schema: Any, payload: Any) -> None:
+    assert bool(schema_misfits(payload, schema)) is not Draft202012Validator(schema).is_valid(payload)
+
+
+def test_a_reference_evaluates_what_it_refers_to() -> None:
+    schema = {
+        "$defs": {"a": {"patternProperties": {"^x": {"type": "integer"}}}},
+        "$ref": "#/$defs/a",
+        "unevaluatedProperties": False,
+    }
+    assert schema_misfits({"x1": 1}, schema) == []
+    (misfit,) = schema_misfits({"x1": 1, "y": 1}, schema)
+    assert "without further keys" in misfit["msg"]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_somebody_was_faster_between_the_two_calls() -> None:
 
 @pytest.mark.parametrize("action", ["stop", None])
 def test_an_action_that_no_edge_takes_is_not_sent(action: str | None) -> None:
-    with pytest.raises(InvalidInputError, match="expected one of 'go'"):
+    with pytest.raises(InvalidInputError, match='expected "go"'):
         steps(FOUND, action=action)
 
 

@@ -13,6 +13,7 @@ from flowcraft_server.service.launch import Deployment
 from flowcraft_server.service.namespace_peers import NamespacePeers, Publication, look_around, warnings_about
 from flowcraft_server.service.publishing import KeptPublished
 from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.testing.handlers import as_runnable
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,39 @@ def deployment(env: TestEnvironment, folder: Path, prompt: str) -> Deployment:
     return Deployment(loaded, loaded.settings, env.url)
 
 
+def serve(env: TestEnvironment, by: str, handlers: str | None = None) -> None:
+    """Have a worker of a deployment be seen."""
+    client: Any = env.link.redis
+    keys = Keys(env.namespace)
+    client.zadd(keys.workers, {"peer": int(env.clock.now().timestamp() * 1000)})
+    client.hset(keys.worker("peer"), mapping={"deployment": by} | ({} if handlers is None else {"handlers": handlers}))
+
+
+def test_runs_that_need_a_handler_which_is_gone_are_told_at_start_and_by_check(
+    env: TestEnvironment, tmp_path: Path
+) -> None:
+    client: Any = env.link.redis
+    ours = deployment(env, tmp_path / "m", "hello")
+    env.handlers["charge"] = as_runnable("charge", lambda ctx: None)
+    env.publish({"id": "older", "nodes": [{"id": "a", "uses": "wait"}, {"id": "b", "uses": "charge"}], "edges": []})
+    assert ours.look_for_missing_handlers() == []
+    runs = [env.client.start("older") for _ in range(2)]
+    (told,) = ours.look_for_missing_handlers()
+    assert told.startswith(
+        "2 live runs need the handler 'charge', which no worker has any more (blueprint 'older', such as "
+    )
+    assert told.endswith("serve the handler under that name until they have ended, or cancel them")
+    serve(env, "h:/elsewhere/flowcraft.yaml", '["charge"]')
+    assert ours.look_for_missing_handlers() == []  # another deployment of this name has it
+    serve(env, "h:/elsewhere/flowcraft.yaml", '["other"]')
+    assert len(ours.look_for_missing_handlers()) == 1
+    client.delete(Keys(env.namespace).workers)
+    for run in runs:
+        run.cancel()
+        run.wait(timeout=10)
+    assert ours.look_for_missing_handlers() == []
+
+
 def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path) -> None:
     client: Any = env.link.redis
     keys = Keys(env.namespace)
@@ -39,7 +73,9 @@ def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path)
     again = first.publish(client)
     assert again.before.change_of("order", again.hashes["order"]) == ""
     kept = KeptPublished(client, keys, ours.hashes, lambda: None, 0.0, first.id)
-    (warning,) = second.look_for_others(client)
+    assert second.look_for_others(client) == []  # its publisher is gone: nothing takes turns with this deployment
+    serve(env, first.id)
+    _, warning = second.look_for_others(client)
     assert warning.startswith(
         f"blueprint 'order' is another one there: {ours.hashes['order'][:8]}, published by {first.id}"
     )
@@ -47,7 +83,8 @@ def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path)
     theirs = second.publish(client)
     change = theirs.before.change_of("order", theirs.hashes["order"])
     assert change.startswith(f"changed, was {ours.hashes['order'][:8]}, published by {first.id} ")
-    assert len(warnings_about(theirs.before, second.id, theirs.hashes)) == 1
+    assert len(warnings_about(theirs.before, second.id, theirs.hashes)) == 2
+    client.delete(keys.workers)
     said = [*kept.health(), *kept.health()]
     assert len(said) == 1
     assert (

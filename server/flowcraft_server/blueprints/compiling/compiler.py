@@ -7,12 +7,14 @@ from typing import Any
 
 from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_server.blueprints.compiling import plan_records
+from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 from flowcraft_server.blueprints.expressions import Expression, compile_expression
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
-PLAN_FORMAT = 3
+PLAN_FORMAT = 4
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""
 
 DEFAULT_QUEUE = "default"
@@ -112,6 +114,8 @@ class _Compiler:
             "starts": len(starts) if many else starts,
             "onFailure": self.blueprint.on_failure,
         }
+        if is_fast_start([self._options(self.nodes[node_id]).keys() for node_id in starts], EDGES_A_PIECE):
+            meta[FLAG] = 1
         nodes = LazyNodes(self.nodes, lambda node_id: self._node(self.nodes[node_id]))
         # The document keeps its order: a transform or an `inputs` mapping may depend on it.
         fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": _canonical(meta)}
@@ -121,12 +125,12 @@ class _Compiler:
         for node_id, node in self.nodes.items():
             fallback_of = self._fallback_of(node_id)
             reads = tuple(self._plain_reads(node, fallback_of)) if self._is_plain(node) else nodes[node_id].reads
-            entry = self._entry(node, reads, fallback_of)
+            entry = self._entry(node, reads)
             if self._is_terminal(node_id, fallback_of):
                 terminals.append(node_id)
-            edges = entry[2]
+            edges = entry[plan_records.OUTS]
             if len(edges) > EDGES_A_PIECE:
-                entry[2] = len(edges)
+                entry[plan_records.OUTS] = len(edges)
                 for piece, first in enumerate(range(0, len(edges), EDGES_A_PIECE)):
                     fields[f"e:{piece}:{node_id}"] = _canonical(edges[first : first + EDGES_A_PIECE])
             fields[f"n:{node_id}"] = _canonical(entry)
@@ -217,8 +221,18 @@ class _Compiler:
         values = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
         return [field for value in values for field in input_fields(self.nodes, value)]
 
-    def _entry(self, node: Node, reads: tuple[str, ...], fallback_of: tuple[str, ...]) -> list[Any]:
-        """What the scripts know of a node; its shape is told at the head of graph.lua."""
+    def _entry(self, node: Node, reads: tuple[str, ...]) -> list[Any]:
+        """What the scripts know of a node, in the layout of include/plan.lua."""
+        options = self._options(node)
+        outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
+        if is_fast_node(options, outs, EDGES_A_PIECE):
+            options[FLAG] = 1
+        ins = [self._brings(*origin) for origin in self.incoming[node.id]]
+        return plan_records.entry(self._join(node.id), ins, outs, reads, self._queue(node), options)
+
+    def _options(self, node: Node) -> dict[str, Any]:
+        """What a plan entry says of a node besides its edges."""
+        fallback_of = self._fallback_of(node.id)
         opts: dict[str, Any] = {}
         if self.forest.chain[node.id]:
             opts["loops"] = self.forest.chain[node.id]
@@ -234,9 +248,7 @@ class _Compiler:
             opts["inputs"] = 1
         if node.config.on_item_error == "collect":
             opts["collect"] = 1
-        outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
-        ins = [self._brings(*origin) for origin in self.incoming[node.id]]
-        return [self._join(node.id), ins, outs, reads, self._queue(node), *([opts] if opts else [])]
+        return opts
 
     def _queue(self, node: Node) -> str:
         return node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
@@ -263,15 +275,16 @@ class _Compiler:
         undecided = self._undecided(target)
         if undecided.startswith("#") and kind == "edge" and self.out[source][index].transform is not None:
             undecided += "x"
-        edge: list[Any] = [target, place, undecided, self._join(target), self._queue(self.nodes[target])]
-        if not self.forest.loops:
-            return edge
+        left: list[str] = []
+        entered: list[str] = []
+        kind, loop = "", ""
         if (source, target) in self.forest.back:
-            return [*edge, "b", target]
-        left, entered = self._crossing(source, target)
-        if left or entered:
-            edge += ["x", left[0]] if left else ["", ""]
-        return [*edge, entered] if entered else edge
+            kind, loop = "b", target
+        elif self.forest.loops:
+            left, entered = self._crossing(source, target)
+            kind, loop = ("x", left[0]) if left else ("", "")
+        join, queue = self._join(target), self._queue(self.nodes[target])
+        return plan_records.edge(target, place, undecided, join, queue, kind, loop, entered)
 
     def _undecided(self, target: str) -> str:
         """The join of a node before any edge is decided, in the form that `joins.lua` describes."""
@@ -314,7 +327,7 @@ class _Compiler:
             kinds += [("batch", 0)] if node_id in self.gather else []
             for kind, index in kinds:
                 edge = self._edge(node_id, kind, index)
-                if edge[5:7] == ["x", header]:
+                if edge[plan_records.KIND : plan_records.LOOP + 1] == ["x", header]:
                     exits.append(edge)
             if self.nodes[node_id].config.fallback in self.nodes:
                 clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]

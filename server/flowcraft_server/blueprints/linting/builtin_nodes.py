@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk.schema import unusable_pattern
+from flowcraft_sdk.schema import unusable, unusable_pattern
 from flowcraft_server.blueprints.durations import parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
@@ -37,8 +37,7 @@ def _schema(value: Any) -> str:
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
-        where = f" at {error.json_path}" if error.absolute_path else ""
-        return f"is no JSON Schema{where}: {cut(error.message)}"
+        return f"is no JSON Schema: {cut(unusable(error))}"
     except RecursionError:
         return "is nested too deeply"
     return unusable_pattern(value) or ""
@@ -231,7 +230,7 @@ def _gathers(findings: Findings) -> Iterator[str | None]:
 
 
 def _check_gather(findings: Findings, node: Node, astray: bool) -> None:
-    """`astray`: a batch-scatter names a gather that does not exist; that is said there, and may well mean this one."""
+    """`astray`: a batch-scatter names a gather that does not exist; that is reported there, and may well mean this one."""
     scatters = [arc.source for arc in findings.graph.incoming[node.id] if arc.kind == "batch"]
     if not scatters and not astray:
         findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")

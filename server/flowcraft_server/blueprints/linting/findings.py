@@ -5,7 +5,7 @@ from functools import cached_property
 from heapq import merge
 from typing import TYPE_CHECKING, Any
 
-from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
+from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.linting.catalog import Catalog, always_run
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
@@ -24,10 +24,12 @@ class Findings:
         handlers: "Mapping[str, HandlerSpec] | None",
         blueprints: "Mapping[str, Blueprint] | Catalog",
         handler_params: Mapping[str, Mapping[str, Any]],
+        handler_places: SourcePositions | None = None,
     ) -> None:
         self.blueprint = blueprint
         self.handlers = handlers
         self.handler_params = handler_params
+        self.handler_places = handler_places or SourcePositions()
         if not isinstance(blueprints, Catalog) or blueprint.id not in blueprints.blueprints:
             others = blueprints.blueprints if isinstance(blueprints, Catalog) else blueprints
             blueprints = Catalog({**others, blueprint.id: blueprint})
@@ -39,6 +41,7 @@ class Findings:
         self._actions: dict[tuple[str | None, str], _Known | None] = {}
         self.has_wrong_names = False
         """Whether an edge, a fallback or an action was found to be misspelt: what the graph lacks then follows from that."""
+        self.undecorated: Mapping[str, str] = {}
         self.has_unknown_handlers = False
         """Whether a handler that a node uses is not known: neither is what it writes."""
         self._consequences: list[Diagnostic] = []
@@ -50,6 +53,10 @@ class Findings:
     def warning(self, path: Path, message: str, *, key: bool = False) -> None:
         """Note a warning, as `error` does."""
         self._note("warning", path, message, key, "")
+
+    def note(self, diagnostic: Diagnostic) -> None:
+        """Note what is wrong with another file."""
+        self.diagnostics.append(diagnostic)
 
     def consequence(self, path: Path, message: str) -> None:
         """Note a warning that is left out if a wrong name explains it."""
@@ -76,7 +83,7 @@ class Findings:
     def shown(self, path: Path) -> str:
         """A path as the file has it: an edge that was not written in `edges` goes by its own place."""
         if path[:1] != ("edges",) or len(path) < 2:
-            return written_path(path)
+            return self.blueprint.positions.shown(path)
         edge = self.blueprint.edges[int(path[1])]
         if not edge.place:
             return written_path(path)

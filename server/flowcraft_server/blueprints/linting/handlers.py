@@ -1,23 +1,15 @@
 """Handlers that do not exist, and params that do not fit them."""
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.params import problem_of_entry, problems_of
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.quoting import quoted
 from flowcraft_server.blueprints.suggestions import listed
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
-
 
 _PYTHON_ERRORS = frozenset(
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
@@ -60,7 +52,7 @@ def _check_worker(findings: Findings, node: Node) -> None:
     name = {"map": "uses", "batch-scatter": "workerUsesKey"}.get(node.uses)
     worker = node.params.get(name) if name else None
     if not isinstance(worker, str) or not worker or name is None:
-        return  # said by the check of the built-in kinds
+        return  # reported by the check of the built-in kinds
     path = node_path(node, "params", name)
     if worker in BUILTIN_USES:
         findings.error(path, f"'{worker}' cannot run the items of a batch; name a handler")
@@ -74,6 +66,12 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         return False
     if name in findings.handlers:
         return True
+    if name in findings.undecorated:
+        findings.error(
+            path, f"no handler '{name}': the function {findings.undecorated[name]} has no @handler before it"
+        )
+        findings.has_unknown_handlers = True
+        return False
     near = findings.nearest(name, chain(findings.handlers, BUILTIN_USES))
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
@@ -83,84 +81,18 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
 
 
 def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path: Path) -> None:
+    """Check the params of a node; what comes from the deployment's entry of the handler is reported at its position there."""
     spec = findings.spec(name)
     model = spec.params if spec is not None else None
     if model is None:
         return
-    given = {**findings.handler_params.get(name, {}), **params}
-    try:
-        for place, known in _unread(model.model_validate(given), given):
-            meant = findings.meant(str(place[-1]), known)
-            findings.error((*path, *place), f"handler '{name}' has no such param{meant}", key=True)
-    except ValidationError as error:
-        for details in error.errors(include_url=False, include_context=False):
-            _explain(findings, name, model, params, path, details)
-    except Exception as error:
-        findings.error(path, f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
-
-
-def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Iterable[str]]]:
-    """Keys that a model passes over which does not say that it does, with those that it knows: they are misspelt, most often."""
-    known = {key: name for name, field in type(model).model_fields.items() for key in _keys_of(model, name, field)}
-    for key, value in given.items():
-        if key in known:
-            yield from _unread_below(getattr(model, known[key]), value, (*path, key))
-        elif "extra" not in model.model_config:
-            yield (*path, key), known
-
-
-def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, Iterable[str]]]:
-    if hasattr(type(read), "model_fields") and isinstance(value, Mapping):
-        yield from _unread(read, value, path)
-    elif isinstance(read, list | tuple) and isinstance(value, list | tuple):
-        for index, (inner, item) in enumerate(zip(read, value, strict=False)):
-            yield from _unread_below(inner, item, (*path, index))
-    elif isinstance(read, Mapping) and isinstance(value, Mapping):
-        for key in value.keys() & read.keys():
-            yield from _unread_below(read[key], value[key], (*path, key))
-
-
-def _keys_of(model: "BaseModel", name: str, field: "FieldInfo") -> Iterator[str]:
-    """What a field of a model may be written as."""
-    alias = field.validation_alias
-    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
-    if alias is None or by_name:
-        yield name
-    for choice in getattr(alias, "choices", [alias]):
-        first = choice if isinstance(choice, str) else (getattr(choice, "path", None) or [None])[0]
-        if isinstance(first, str):
-            yield first
-
-
-def _explain(
-    findings: Findings, name: str, model: "type[BaseModel]", params: Any, path: Path, details: "ErrorDetails"
-) -> None:
-    missing, unknown = details["type"] == "missing", details["type"] == "extra_forbidden"
-    place = path + _in_data(params, details["loc"], missing)
-    if missing:
-        findings.error(place, f"handler '{name}' needs it", key=False)
-    elif unknown:
-        fields = [field.alias or key for key, field in model.model_fields.items()]
-        key = str(details["loc"][-1])
-        meant = findings.meant(key, fields) if len(details["loc"]) == 1 else ""
-        findings.error(place, f"handler '{name}' has no such param{meant}", key=True)
-    else:
-        said = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        message = said[:1].lower() + said[1:]
-        findings.error(place, f"{message} (handler '{name}'); got {quoted(details['input'])}")
-
-
-def _in_data(data: Any, loc: tuple[int | str, ...], missing: bool) -> Path:
-    """The part of a validation error's location that is in the data: it also names branches of unions and the like."""
-    found: Path = ()
-    for part in loc:
-        if _holds(data, part):
-            data = data[part]
-            found = (*found, part)
-    return (*found, loc[-1]) if missing and loc else found
-
-
-def _holds(data: Any, part: int | str) -> bool:
-    if isinstance(data, Mapping):
-        return part in data
-    return isinstance(data, list) and isinstance(part, int) and part < len(data)
+    brought = findings.handler_params.get(name, {})
+    values = findings.blueprint.positions.values
+    # What the entry brings may have been put among the node's params: only what the blueprint holds has a place in it.
+    own = {key for key in params if key not in brought or not values or (*path, key) in values}
+    for problem in problems_of(name, model, {**brought, **params}, findings.meant):
+        first = problem.loc[0] if problem.loc else None
+        if brought and ((first is None and not own) or (first in brought and first not in own)):
+            findings.note(problem_of_entry(name, problem, findings.handler_places))
+        else:
+            findings.error((*path, *problem.loc), problem.message, key=problem.at_key)

@@ -76,7 +76,9 @@ def _check_source(findings: Findings, path: Path, name: str, keys: Set[str]) -> 
     if name in nodes or name in keys:
         return
     if name.isascii() and name.isdigit():
-        message = f"expected the path of a value, and there is no node or key '{name}'; fixed values belong in 'params'"
+        called = path[2:3] == ("params",)
+        where = "a fixed value is a 'default' of the child's input" if called else "fixed values belong in 'params'"
+        message = f"expected the path of a value, and there is no node or key '{name}'; {where}"
         findings.error(path, message)
         return
     if base == CATCH_ERROR and path[:1] == ("nodes",):

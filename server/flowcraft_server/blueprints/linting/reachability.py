@@ -9,7 +9,7 @@ _LEAST_STEPS, _STEPS_A_NODE = 200_000, 500
 
 
 def most_steps(nodes: int) -> int:
-    """Steps of all searches in a graph, by its nodes; what would take more is not looked at, so that nothing false is said."""
+    """Steps of all searches in a graph, by its nodes; what would take more is skipped, so that no false finding is reported."""
     return min(MOST_STEPS, _LEAST_STEPS + _STEPS_A_NODE * nodes)
 
 

@@ -10,10 +10,12 @@ from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDITOR_NODE_KE
 from flowcraft_server.blueprints.loading.links import Link, read_needs, read_next
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
 from flowcraft_server.blueprints.loading.node_settings import read_config
-from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
+from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig
 
 _DURATION_PARAMS = {"sleep": "duration", "wait": "timeout", "webhook": "timeout"}
 _OLDER_SUBFLOW = ("sub-workflow", "subflow")
+_FIXED_VALUES = "; fixed values belong in 'params'"
+_FIXED_OF_A_CALL = "; a fixed value is a 'default' of the child's input"
 
 
 @dataclass(slots=True)
@@ -25,7 +27,7 @@ class NodeDraft:
     uses: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: str | Mapping[str, str] | None = None
-    config: NodeConfig = NOTHING_SAID
+    config: NodeConfig = NOTHING_SET
     join: str | None = None
     links: list[Link] = field(default_factory=list)
 
@@ -114,6 +116,8 @@ def _read_node(reading: LoadContext, fields: Fields, draft: NodeDraft, path: Pat
 
 def _read_plain(reading: LoadContext, entries: Mapping[str, Entry], draft: NodeDraft, path: Path, older: bool) -> None:
     uses, params = ("type", "data") if older else ("uses", "params")
+    if older:
+        reading.positions.written |= {(*path, "uses"): (*path, "type"), (*path, "params"): (*path, "data")}
     if uses in entries:
         draft.uses = reading.text(entries[uses].value, (*path, "uses"), "the name of a handler") or ""
     elif (*path, "uses") not in reading.meant:
@@ -137,6 +141,8 @@ def _params(reading: LoadContext, entry: Entry, draft: NodeDraft, path: Path, ol
     fields = entry.value
     if older and draft.uses in _OLDER_SUBFLOW:
         draft.uses = "subflow"
+        if "workflowId" in fields.entries:
+            reading.positions.written[(*place, "blueprintId")] = (*path, "data", "workflowId")
         renamed = {"blueprintId" if name == "workflowId" else name: item for name, item in fields.entries.items()}
         fields = Fields(renamed, fields.position)
     reading.positions.put(place, fields.position, entry.key_position)
@@ -151,26 +157,26 @@ def _params(reading: LoadContext, entry: Entry, draft: NodeDraft, path: Path, ol
     return params
 
 
-def _inputs(reading: LoadContext, tree: Tree, path: Path) -> str | dict[str, str] | None:
+def _inputs(reading: LoadContext, tree: Tree, path: Path, fixed: str = _FIXED_VALUES) -> str | dict[str, str] | None:
     if not isinstance(tree, Fields):
-        return _input(reading, tree, path)
+        return _input(reading, tree, path, fixed)
     found = {}
     for name, entry in tree.entries.items():
-        text = _input(reading, entry.value, (*path, name))
+        text = _input(reading, entry.value, (*path, name), fixed)
         reading.positions.keys[(*path, name)] = entry.key_position
         if text is not None:
             found[name] = text
     return found
 
 
-def _input(reading: LoadContext, tree: Tree, path: Path) -> str | None:
+def _input(reading: LoadContext, tree: Tree, path: Path, fixed: str = _FIXED_VALUES) -> str | None:
     value = tree.value if isinstance(tree, Scalar) else None
     if isinstance(value, str) and value.strip():
         reading.positions.put(path, tree.position)
         return value
     if isinstance(value, int) and not isinstance(value, bool):  # nodes may be called 1, 2, 3
         return reading.text(tree, path)
-    hint = "the path of a value, such as the id of a node or a key of the context; fixed values belong in 'params'"
+    hint = f"the path of a value, such as the id of a node or a key of the context{fixed}"
     reading.error(tree.position, path, f"expected {hint}; got {kind_or_text(tree)}")
     return None
 
@@ -181,6 +187,11 @@ def _read_call(reading: LoadContext, entries: Mapping[str, Entry], draft: NodeDr
         if other in entries:
             reading.error(entries[other].key_position, (*path, other), f"'call' and '{other}' do not go together")
     place = (*path, "params")
+    reading.positions.written |= {
+        (*place, "blueprintId"): (*path, "call"),
+        (*place, "inputs"): (*path, "inputs"),
+        (*place, "outputs"): (*path, "outputs"),
+    }
     called = reading.identifier(entries["call"].value, (*place, "blueprintId"), "blueprint")
     if called is None:
         return
@@ -191,11 +202,12 @@ def _read_call(reading: LoadContext, entries: Mapping[str, Entry], draft: NodeDr
             continue
         tree = entries[name].value
         if name == "inputs" and not isinstance(tree, Fields):
-            draft.inputs = _input(reading, tree, (*path, name))
+            draft.inputs = _input(reading, tree, (*path, name), _FIXED_OF_A_CALL)
             continue
         reading.any_fields(tree, (*path, name), "names to paths")
         reading.positions.put((*place, name), tree.position, entries[name].key_position)
-        mapped = _inputs(reading, tree, (*place, name)) if isinstance(tree, Fields) else {}
+        fixed = _FIXED_OF_A_CALL if name == "inputs" else ""
+        mapped = _inputs(reading, tree, (*place, name), fixed) if isinstance(tree, Fields) else {}
         draft.params[name] = mapped
 
 

@@ -52,10 +52,10 @@ class RetentionCleaner:
         if self._removed:
             logger.info("retention removed {} ended runs", self._removed)
             self._removed = 0
-        self._tell_of_broken()
+        self._report_broken()
         return PAUSE
 
-    def _tell_of_broken(self) -> None:
+    def _report_broken(self) -> None:
         """Warn when there is more that could not be read and was set aside."""
         count: Any = self._link.redis.hlen(self._keys.broken)
         if count > self._broken:
