@@ -39,6 +39,8 @@ _SHORTEST_SLIP = 4
 """Letters of a name from which on two that have changed places are a slip; of a wrong letter, one more."""
 _LONGEST_COMPARED = 100
 _MOST_MISSPELT = 10
+_MOST_COMPARED, _MOST_LOOKED_FOR = 2_000, 200
+"""Inputs that undeclared keys are compared with, and keys that are."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -177,12 +179,12 @@ def misspelt_inputs(
     Other keys that the blueprint does not declare are part of the context like any other. A misspelt input is not: its
     default would be used in its place, and nothing would say so.
     """
-    values = list(values)
-    absent = {_without_separators(name): name for name in contract if name not in values}
+    values = dict.fromkeys(values)
+    names = islice((name for name in contract if name not in values and len(name) <= _LONGEST_COMPARED), _MOST_COMPARED)
+    absent = {_without_separators(name): name for name in names}
     errors = []
-    for key in values if absent else ():
-        if key in contract or key in declared or len(key) > _LONGEST_COMPARED:
-            continue
+    unknown = (key for key in values if key not in contract and key not in declared and len(key) <= _LONGEST_COMPARED)
+    for key in islice(unknown if absent else (), _MOST_LOOKED_FOR):
         plain = _without_separators(key)
         similar = difflib.get_close_matches(plain, absent, 1, cutoff)
         similar = similar or [name for name in absent if _is_one_slip_away(plain, name)]

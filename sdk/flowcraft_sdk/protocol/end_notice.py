@@ -9,7 +9,7 @@ def parse_end_notice(said: str) -> tuple[RunStatus, dict[str, str] | None]:
     """The state in which the run ended, and all fields of its hash, or None where one has to read them.
 
     Args:
-        said: the state, alone or followed by a space and a JSON list of fields and values, as `tell_end` makes it.
+        said: the state, alone or followed by a space and a JSON list of fields and values, as `notify_end` makes it.
     """
     state, _, record = said.partition(" ")
     if not record:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
@@ -44,7 +45,7 @@ def check_files(
         for blueprint in (deployment.blueprints if deployment is not None else ())
         if blueprint.file is None or Path(blueprint.file).resolve() not in ours
     ]
-    by_id = {blueprint.id: blueprint for blueprint in (*others, *checked.values())}
+    by_id = Catalog({blueprint.id: blueprint for blueprint in (*others, *checked.values())})
     handlers = None if deployment is None else _handlers_of(deployment)
     settings = deployment.settings if deployment is not None else None
     for blueprint in checked.values():

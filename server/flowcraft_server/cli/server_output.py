@@ -12,7 +12,7 @@ import yaml
 
 from flowcraft_sdk._config.environment import environment_of
 from flowcraft_sdk._transport.connector import URL_VARIABLES
-from flowcraft_server.blueprints.linting.subflows import called_id
+from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings

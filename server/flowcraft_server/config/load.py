@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.linting.params import entry_problems
 from flowcraft_server.blueprints.loading.loader import load_dirs
@@ -130,8 +131,9 @@ def _load(
     try:
         settings = make_settings(*reading.layers)
     except ValidationError as error:
+        spoilt = {*reading.unfilled, *(path[:-1] for path in reading.unfilled if len(path) > 1)}
         for place, message in mistakes_of(error, reading.merged):
-            if not any(place == path or (place and place == path[:-1]) for path in reading.unfilled):
+            if place not in spoilt:
                 reading.report(place, message)
         return reading, None, _without_mistakes(reading)
     return reading, settings, _without_mistakes(reading) if reading.unfilled else settings
@@ -223,7 +225,7 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
     blueprints, diagnostics = load_dirs(folders)
     if settings.defaults.join_strategy != "all":
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
-    by_id = {blueprint.id: blueprint for blueprint in blueprints}
+    by_id = Catalog({blueprint.id: blueprint for blueprint in blueprints})
     specs = None if handlers is None else _specs(reading, handlers)
     attempts, params, places = settings.defaults.max_retries, params_of(settings), places_of(reading.merged)
     diagnostics.extend(entry_problems(specs or {}, params, places))

@@ -45,6 +45,7 @@ class LoadContext:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     unfilled: set[Place] = field(default_factory=set)
+    _told: set[Diagnostic] = field(default_factory=set)
 
     @property
     def folder(self) -> Path:
@@ -62,7 +63,8 @@ class LoadContext:
         """Add a diagnostic with the value at a path, or at a place of its own."""
         origin = self.merged.origin_of(path) if path else None
         diagnostic = Diagnostic(severity, at or (origin.position if origin else None), written_path(path), message)
-        if diagnostic not in self.diagnostics:
+        if diagnostic not in self._told:
+            self._told.add(diagnostic)
             self.diagnostics.append(diagnostic)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.compiler import DEFAULT_QUEUE, input_fields
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
@@ -114,7 +115,7 @@ def _reads(plan: Plan, node: Node) -> list[str]:
 
 
 def _entry(attempt: Attempt, node: Node) -> str:
-    """The node's plan entry, see include/graph.lua: no edges, and the owner's output as what it is brought."""
+    """The node's plan entry, see include/plan.lua: no edges, and the owner's output as what it is brought."""
     options: dict[str, Any] = {"owner": attempt.claim.instance_id}
     if attempt.node.loops:
         options["loops"] = attempt.node.loops
@@ -123,7 +124,8 @@ def _entry(attempt: Attempt, node: Node) -> str:
     if node.config.on_item_error == "collect":
         options["collect"] = 1
     queue = node.config.queue or DEFAULT_QUEUE
-    return json.dumps(["all", [f"o:{attempt.claim.instance_id}"], [], _reads(attempt.plan, node), queue, options])
+    brought = [f"o:{attempt.claim.instance_id}"]
+    return json.dumps(plan_records.entry("all", brought, [], _reads(attempt.plan, node), queue, options))
 
 
 def _definition(engine: Engine, node: Node) -> bytes:
@@ -141,16 +143,16 @@ def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
         raise LookupError(f"run {claim.run_id} has no node '{claim.node_id}'")
     node = Node.from_plain(wire.loads(raw))
     stored = json.loads(entry)
-    owner = stored[5]["owner"]
+    options = plan_records.options_of(stored)
     return PlanNode(
         node=node,
         edges=(),
-        reads=tuple(stored[3]),
-        incoming=((owner, "dynamic", 0),),
+        reads=tuple(stored[plan_records.READS]),
+        incoming=((options["owner"], "dynamic", 0),),
         context_keys=(),
         whole_context=False,
         condition=None,
-        loops=tuple(stored[5].get("loops", ())),
+        loops=tuple(options.get("loops", ())),
         fallback_of=(),
         gathers=None,
         transform_sources={},

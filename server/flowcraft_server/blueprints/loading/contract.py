@@ -33,6 +33,11 @@ def fits(value: Any, kind: str) -> bool:
     return isinstance(value, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
+def required_inputs(contract: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names that a run cannot begin without."""
+    return [name for name, rule in contract.items() if "default" not in rule and rule.get("required", True)]
+
+
 def read_contract(
     reading: LoadContext, tree: Tree, path: Path = ("inputs",), known: Collection[str] = CONTRACT_KEYS
 ) -> dict[str, dict[str, Any]]:
