@@ -36,8 +36,8 @@ def number(name: str, pattern: str) -> int:
 def test_kinds_of_timers() -> None:
     table = SOURCES["examine_entries.lua"].partition("local TIMERS = {")[2].partition("\n}")[0]
     kinds = set(re.findall(r"^  (\w) = function", table, re.MULTILINE))
-    told = set(re.findall(r"`(\w)\\\|run\\\|", row("store.md", "`B timers`")))
-    assert kinds == told
+    reported = set(re.findall(r"`(\w)\\\|run\\\|", row("store.md", "`B timers`")))
+    assert kinds == reported
     swept = set(re.findall(r"kind [=~]= '(\w)'", SOURCES["sweep.lua"]))
     assert swept == kinds
 
@@ -49,21 +49,21 @@ def test_fields_of_a_run() -> None:
         for text in SOURCES.values()
         for prefix in re.findall(r"(?:put\(\w+, |get\(\w+, |'HSET', [\w.]+, )'(\w{1,2}):'", text)
     }
-    told = set(re.findall(r"`(\w{1,2}):<", DOCS["store.md"]))
-    assert written - told == set()
-    assert {"c", "u", "o", "n", "j", "J", "x", "s"} <= told
+    reported = set(re.findall(r"`(\w{1,2}):<", DOCS["store.md"]))
+    assert written - reported == set()
+    assert {"c", "u", "o", "n", "j", "J", "x", "s"} <= reported
 
 
 def test_sorted_sets_and_hashes() -> None:
     used = {name for text in SOURCES.values() for name in re.findall(r"B \.\. '(\w+)'", text)}
-    told = set(
+    reported = set(
         re.findall(r"`(?:B )?(\w+)`", "\n".join(line for line in DOCS["store.md"].splitlines() if line.startswith("|")))
     )
-    assert used - told - {"control"} == set()
+    assert used - reported - {"control"} == set()
 
 
 @pytest.mark.parametrize(
-    ("page", "said", "value"),
+    ("page", "shown", "value"),
     [
         ("state-machine.md", r"\((\d+) a process at most\)", prefetch.MOST_AHEAD),
         ("state-machine.md", r"A call takes (\d+) steps at most", number("include/graph.lua", r"setting\('steps', '(\d+)'\)")),
@@ -93,9 +93,9 @@ def test_sorted_sets_and_hashes() -> None:
         ("sdk.md", r"progress message \| ([\d,]+) characters", bounds.LONGEST_MESSAGE),
     ],
 )  # fmt: skip
-def test_numbers(page: str, said: str, value: int) -> None:
-    found = re.search(said, DOCS[page])
-    assert found is not None, f"{page} does not say {said}"
+def test_numbers(page: str, shown: str, value: int) -> None:
+    found = re.search(shown, DOCS[page])
+    assert found is not None, f"{page} does not say {shown}"
     assert int(found[1].replace(",", "")) == value
 
 

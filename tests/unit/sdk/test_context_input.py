@@ -135,7 +135,7 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({}, "post: is missing, expected string"),
         ({"post": 1}, "post: expected string, got 1"),
@@ -150,11 +150,11 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
         ({"post": "p", "LIMIT": 4}, "LIMIT: is no input of the blueprint; did you mean 'limit'?"),
     ],
 )
-def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
+def test_a_context_that_does_not_fit(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_contract("b", CONTRACT, values)
-    assert str(caught.value) == f"the context does not fit blueprint 'b': {said}"
-    name = said.partition(":")[0]
+    assert str(caught.value) == f"the context does not fit blueprint 'b': {message}"
+    name = message.partition(":")[0]
     assert caught.value.errors[0]["loc"] == (name,)
 
 
@@ -165,7 +165,7 @@ def test_undeclared_keys_that_are_no_misspelt_inputs(more: dict[str, Any]) -> No
     assert check_contract("b", CONTRACT, {"post": "p", **more}) == {"post": "p", "limit": 3, **more}
 
 
-def test_a_misspelt_input_is_told_beside_the_missing_one() -> None:
+def test_a_misspelt_input_is_reported_beside_the_missing_one() -> None:
     with pytest.raises(InvalidInputError, match=r"post: is missing.*pots: is no input.*did you mean 'post'"):
         check_contract("b", CONTRACT, {"pots": "p"})
 
@@ -181,7 +181,7 @@ def test_ids_of_runs_and_child_runs() -> None:
         assert check_known_run_id(run_id) == run_id
 
 
-def test_all_misfits_are_told_at_once() -> None:
+def test_all_misfits_are_reported_at_once() -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_contract("b", CONTRACT, {"limit": "3"})
     assert [error["loc"][0] for error in caught.value.errors] == ["post", "limit"]

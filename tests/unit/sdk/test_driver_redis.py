@@ -49,7 +49,7 @@ def test_a_connection_that_broke_between_calls_is_mended(client: Any, runs: Runs
         runs.kill_connections("normal")
 
 
-def test_what_redis_refuses_is_told_and_not_tried_again(client: Any, runs: Runs) -> None:
+def test_what_redis_refuses_is_reported_and_not_tried_again(client: Any, runs: Runs) -> None:
     runs.redis.set(runs.keys.run("r"), "no hash")
     with pytest.raises(RunBrokenError, match="the record of run r in Redis cannot be read"):
         client.get_handle("r").status()
