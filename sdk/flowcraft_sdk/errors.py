@@ -114,7 +114,7 @@ class PayloadTooLargeError(SerializationError):
     """A value is over the limit.
 
     Attributes:
-        size: Its size in bytes.
+        size: Its size in bytes, as far as it was encoded: encoding ends at the limit.
         limit: The limit in bytes.
     """
 
@@ -224,6 +224,28 @@ class RunBrokenError(FlowcraftError):
         )
         self.run_id = run_id
         self.problem = problem
+
+
+class ForeignKeyError(FlowcraftError):
+    """Something else has written to a key of ours in Redis.
+
+    Attributes:
+        key: The key.
+        expected: The type that belongs there, as Redis calls it.
+    """
+
+    code = "foreign_key"
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(
+            f"the key {key} in Redis is no {_TYPE_NAMES.get(expected, expected)}: something else has written there; "
+            "find out what, delete the key, then run `flowcraft doctor --fix`"
+        )
+        self.key = key
+        self.expected = expected
+
+
+_TYPE_NAMES = {"zset": "sorted set"}
 
 
 class RunStateError(FlowcraftError):

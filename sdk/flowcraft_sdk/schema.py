@@ -9,16 +9,12 @@ from typing import Any
 from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol import misfits
+from flowcraft_sdk.protocol.evaluated_keys import evaluated_keys
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
 from flowcraft_sdk.protocol.misfits import expected
 
 MOST_MISFITS = 20
 MOST_KEYS_SHOWN = 8
-
-UNBOUNDED = (
-    "unevaluatedProperties cannot be used with patternProperties: jsonschema would search for the patterns in a way that "
-    "can take for ever; use additionalProperties"
-)
 
 _EXPECTED = {
     "const": "{wanted}",
@@ -48,9 +44,6 @@ _EXPECTED = {
 _OURS = frozenset(("required", "additionalProperties", "dependentRequired"))
 """Keywords that are checked here, with messages in our words."""
 
-_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
-"""Keywords whose keys are names that the schema's author chose, not keywords."""
-
 
 def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
     """All that is wrong with a payload; nothing is fetched, so a schema can refer to its own parts only.
@@ -69,8 +62,6 @@ def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
         message = "the node checks its answers by a schema, which needs jsonschema: pip install 'flowcraft-sdk[schema]'"
         raise ConfigurationError(message) from None
     try:
-        if _unbounded(schema):
-            raise PatternError(UNBOUNDED)
         validator.check_schema(schema)
         found = list(islice(validator(schema, registry=Registry()).iter_errors(payload), MOST_MISFITS))
     except (SchemaError, Unresolvable, PatternError, RecursionError) as error:
@@ -139,29 +130,12 @@ def _kinds(wanted: Any) -> str:
     return " or ".join(map(str, wanted)) if isinstance(wanted, list | tuple) else str(wanted)
 
 
-def _unbounded(schema: Any) -> bool:
-    """Whether jsonschema would search for a pattern of the schema with Python's own engine, to see what is evaluated."""
-    used: set[str] = set()
-    pending = [(schema, False)]
-    while pending:
-        part, named = pending.pop()
-        if isinstance(part, Mapping):
-            if not named:
-                used.update(word for word in ("unevaluatedProperties", "patternProperties") if word in part)
-            pending += [(value, not named and key in _NAMED) for key, value in part.items()]
-        elif isinstance(part, list | tuple):
-            pending += [(item, False) for item in part]
-    return len(used) == 2
-
-
 def unusable_pattern(schema: Any) -> str | None:
     """Why a pattern in a schema cannot be used, None if all can.
 
     Raises:
         ImportError: google-re2 is not installed.
     """
-    if _unbounded(schema):
-        return UNBOUNDED
     pending = [schema]
     while pending:
         part = pending.pop()
@@ -217,6 +191,17 @@ def schema_validator(jsonschema: Any) -> Any:
                 message = f"is no key that is expected here{_known_keys(name, known)}"
                 yield jsonschema.ValidationError(message, path=(name,))
 
+    def unevaluated(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if not validator.is_type(instance, "object"):
+            return
+        evaluated = evaluated_keys(
+            validator, instance, {key: part for key, part in schema.items() if key != "unevaluatedProperties"}
+        )
+        for name, value in instance.items():
+            if name not in evaluated and next(iter(validator.descend(value, wanted)), None) is not None:
+                yield jsonschema.ValidationError("")  # `complaint` says it
+                return
+
     def required(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         for name in wanted if validator.is_type(instance, "object") else ():
             if name not in instance:
@@ -235,6 +220,7 @@ def schema_validator(jsonschema: Any) -> Any:
         "pattern": pattern,
         "patternProperties": pattern_properties,
         "additionalProperties": additional,
+        "unevaluatedProperties": unevaluated,
         "required": required,
         "dependentRequired": dependent,
     }

@@ -334,7 +334,19 @@ def test_config_show(folder: Path) -> None:
     assert rows["executor.lease"] == '"2s" environment variable FLOWCRAFT__EXECUTOR__LEASE'
     assert rows["executor.workers"] == "2 flowcraft.yaml:8"
     assert rows["logging.level"] == '"info" default'
-    assert rows["redis.url"] == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:})'
+    assert (
+        rows["redis.url"]
+        == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:}; REDIS_URL from the environment)'
+    )
+    config = folder / "flowcraft.yaml"
+    config.write_text(config.read_text().replace("redis: {", "x-redis: {"))
+    other = run_command(folder, "config", "show", "--origin", REDIS_URL="redis://:pw12@h").stdout
+    assert "default; of all but dev: REDIS_URL from the environment" in other
+    assert "pw12" not in other
+    optioned = run_command(folder, "config", "show", "--origin", "--workers", "7").stdout
+    assert next(line.split() for line in optioned.splitlines() if line.startswith("executor.workers ")) == [
+        "executor.workers", "7", "option", "for", "executor.workers",
+    ]  # fmt: skip
     plain = run_command(folder, "config", "show")
     assert "lease: 1s" in plain.stdout
 

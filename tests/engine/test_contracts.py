@@ -1,5 +1,6 @@
 """A child's `inputs`: enforced, and its defaults filled in, when a subflow node starts it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ inputs:
   tone: {type: string, default: calm}
   mode: {enum: [fast, slow], required: false}
   free: any
-outputs: {published: say}
+outputs: {misfit: say}
 nodes:
   say: {uses: echo, inputs: {amount: amount, tone: tone, mode: mode, free: free}}
 """
@@ -45,34 +46,39 @@ def env(environment: Environments) -> TestEnvironment:
 
 def test_defaults_are_filled_in(env: TestEnvironment) -> None:
     result = env.client.execute("parent", {"a": 3, "f": None}, timeout=10)
-    assert result["end"] == {"published": {"amount": 3, "tone": "calm", "mode": None, "free": None}}
+    assert result["end"] == {"misfit": {"amount": 3, "tone": "calm", "mode": None, "free": None}}
 
 
 def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
     result = env.client.execute("parent", {"a": 3, "t": "loud", "m": "fast", "f": [1]}, timeout=10)
-    assert result["end"] == {"published": {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}}
+    assert result["end"] == {"misfit": {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}}
 
 
 @pytest.mark.parametrize(
-    ("context", "published"),
+    ("context", "misfit"),
     [
-        ({"a": "3", "f": 1}, 'amount: expected integer, got "3"'),
-        ({"a": True, "f": 1}, "amount: expected integer, got true"),
-        ({"f": 1}, "amount: is missing, expected integer"),
-        ({"a": 3}, "free: is missing"),
-        ({"a": 3, "f": 1, "t": None}, "tone: expected string, got null"),
-        ({"a": 3, "f": 1, "m": "quick"}, 'mode: expected "fast" or "slow", got "quick"'),
-        ({"a": 3.5, "t": 1, "f": 1}, "amount: expected integer, got 3.5; tone: expected string, got 1"),
+        ({"a": "3", "f": 1}, "amount: expected integer, got \"3\" (from 'a')"),
+        ({"a": True, "f": 1}, "amount: expected integer, got true (from 'a')"),
+        ({"f": 1}, "amount: is missing, expected integer (from 'a')"),
+        ({"a": 3}, "free: is missing (from 'f')"),
+        ({"a": 3, "f": 1, "t": None}, "tone: expected string, got null (from 't')"),
+        ({"a": 3, "f": 1, "m": "quick"}, 'mode: expected "fast" or "slow", got "quick" (from \'m\')'),
+        (
+            {"a": 3.5, "t": 1, "f": 1},
+            "amount: expected integer, got 3.5 (from 'a'); tone: expected string, got 1 (from 't')",
+        ),
     ],
 )
 def test_a_misfit_fails_the_node_and_starts_no_child(
-    env: TestEnvironment, context: dict[str, Any], published: str
+    env: TestEnvironment, context: dict[str, Any], misfit: str
 ) -> None:
     snapshot = env.client.start("parent", context).wait(timeout=10)
     assert (snapshot.status, snapshot.children) == (RunStatus.FAILED, ())
     (failure,) = snapshot.failures
     assert (failure.node_id, failure.type) == ("sub", "InvalidNodeInput")
-    assert failure.message == f"subflow 'sub' does not fit the inputs of blueprint 'child': {published}"
+    assert failure.details["blueprint_id"] == "child"
+    assert {error["loc"][0] for error in failure.details["errors"]} == set(re.findall(r"(?:^|; )(\w+): ", misfit))
+    assert failure.message == f"subflow 'sub' does not fit the inputs of blueprint 'child': {misfit}"
 
 
 def test_without_a_mapping_the_named_inputs_are_not_there(env: TestEnvironment) -> None:
@@ -83,7 +89,7 @@ def test_without_a_mapping_the_named_inputs_are_not_there(env: TestEnvironment) 
 
 def test_a_misfit_may_be_caught(env: TestEnvironment) -> None:
     result = env.client.execute("caught", {"a": "x"}, timeout=10)
-    assert result["rescue"].endswith('amount: expected integer, got "x"; free: is missing')
+    assert result["rescue"].endswith("amount: expected integer, got \"x\" (from 'a'); free: is missing")
 
 
 def test_a_client_goes_by_the_contract_that_is_published_when_it_starts(env: TestEnvironment) -> None:

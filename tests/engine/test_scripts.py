@@ -603,7 +603,7 @@ def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_roun
     assert bench.env.link.redis.hget(bench.keys.batch("r", "m"), "r:0") == b'"in time"'
 
 
-@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail"])
+@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail", "release"])
 def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Bench, how: str) -> None:
     bench.env.publish(chain("a", "b", id="goes-on", onFailure="continue"))
     bench.start("goes-on")
@@ -623,11 +623,12 @@ def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Ben
         "park": lambda: scripts.park(bench.keys, **where, kind="signal"),
         "start_child": lambda: scripts.start_child(bench.keys, **where, blueprint_id="chain", max_depth=9, context={}),
         "expand": lambda: scripts.expand(bench.keys, **{**options, **where}, nodes=[("z", entry, b"{}")]),
+        "release": lambda: scripts.release(bench.keys, **where),
     }
     if how == "fail":
         bench.fail(late, "retry", 1000)
     else:
-        assert bench.call(calls[how]()) == [b"stopping"]
+        assert bench.call(calls[how]()) == [b"ok" if how == "release" else b"stopping"]
     assert bench.fields()["n:y"][0] == "X"
     assert bench.status() == "failed"
 

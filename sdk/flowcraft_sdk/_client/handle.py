@@ -144,7 +144,7 @@ class Handle(RunReference[T]):
         action: str | None = None,
         signal_id: str | None = None,
         buffer: bool = False,
-    ) -> None:
+    ) -> str:
         """Give a waiting node its answer. It is applied once for each `signal_id`, however often it is sent.
 
         Args:
@@ -155,6 +155,9 @@ class Handle(RunReference[T]):
             signal_id: An id of your own, so that an interrupted caller may repeat the call; by default a new one is made.
             buffer: Whether to keep the signal if the node does not wait yet, and give it to the node when it does; one is kept.
 
+        Returns:
+            The node that got it, by the way to it from this run.
+
         Raises:
             NotWaitingError: The node does not wait; `waiting` names those that do.
             RunStateError: The run has ended.
@@ -163,7 +166,8 @@ class Handle(RunReference[T]):
             SerializationError: The payload cannot be stored.
         """
         operation = signals.signal(self._deployment, self.run_id, node_id, payload, action, signal_id, buffer)
-        self._client.driver.run(operation)
+        path: str = self._client.driver.run(operation)
+        return path
 
     def events(
         self, *, after: str | None = None, follow: bool = True, timeout: Seconds | None = None

@@ -13,6 +13,7 @@ from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.source_positions import SourcePosition
+from flowcraft_sdk._config.yaml_quoting import in_quotes, is_a_key_of_its_own, quoting_hint, template_at
 from flowcraft_sdk._config.yaml_scalars import core_scalar, tagged_scalar
 from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
 
@@ -47,6 +48,8 @@ class _Frame:
     expects_key: bool = True
     entries: dict[str, Entry] = field(default_factory=dict)
     merged: list[tuple[SourcePosition, Tree]] = field(default_factory=list)
+    start: int = 0
+    template: str | None = None
 
 
 class _TooDeep(Exception):
@@ -65,13 +68,15 @@ def read_yaml(
         What it holds, None if it holds nothing or cannot be read, and what is wrong with it.
     """
     hidden = text.translate(_HIDE)
-    reader = _Reader(Lines(text, file), includes, holds)
+    reader = _Reader(Lines(text, file), includes, holds, text)
     reader.hides = hidden != text or any(char in text for char in _HIDE.values())
     try:
         for event in yaml.parse(hidden, Loader=_Loader):
             reader.take(event)
     except yaml.MarkedYAMLError as error:
-        reader.refuse(reader.place(error.problem_mark or error.context_mark), _explained(error, text, reader))
+        place = reader.place(error.problem_mark or error.context_mark)
+        if place.line not in reader.templates:  # what follows from a text without quotes is not reported as well
+            reader.refuse(place, _explained(error, text, reader))
         return None, reader.diagnostics
     except yaml.reader.ReaderError as error:
         reader.refuse(reader.lines.position(error.position), f"not valid YAML: {error.reason}")
@@ -82,10 +87,12 @@ def read_yaml(
 
 
 class _Reader:
-    def __init__(self, lines: Lines, includes: Includes, holds: str) -> None:
+    def __init__(self, lines: Lines, includes: Includes, holds: str, text: str = "") -> None:
         self.lines = lines
         self.includes = includes
         self.holds = holds
+        self.text = text
+        self.templates: set[int] = set()
         self.root: Tree | None = None
         self.diagnostics: list[Diagnostic] = []
         self.documents = 0
@@ -134,7 +141,8 @@ class _Reader:
             raise _TooDeep
         if event.anchor is not None:
             self._anchors[event.anchor] = None
-        self._stack.append(_Frame(position, isinstance(event, yaml.MappingStartEvent), event.anchor))
+        mapping = isinstance(event, yaml.MappingStartEvent)
+        self._stack.append(_Frame(position, mapping, event.anchor, start=event.start_mark.index))
 
     def _scalar(self, event: Any, position: SourcePosition) -> Scalar:
         text = event.value.translate(_SHOW) if self.hides else event.value
@@ -146,7 +154,7 @@ class _Reader:
             plain = event.implicit[0] and event.tag is None
             return Scalar(core_scalar(text) if plain else text, text, position)
         except KeyError:
-            self.refuse(position, f"the tag '{event.tag}' is not known; !include is, with the name of a text file")
+            self.refuse(position, _unknown_tag(event.tag, text))
         except ValueError as error:
             self.refuse(position, str(error))
         return Scalar(text, text, position)
@@ -181,15 +189,23 @@ class _Reader:
         if not frame.mapping:
             frame.trees.append(tree)
         elif frame.expects_key:
-            frame.key = self._key(tree)
+            frame.key = self._key(tree, frame)
             frame.expects_key = False
         else:
             self._enter(frame, tree)
             frame.expects_key = True
 
-    def _key(self, tree: Tree) -> Scalar | None:
+    def _key(self, tree: Tree, frame: _Frame) -> Scalar | None:
         if isinstance(tree, Scalar):
             return tree
+        template = template_at(self.text, frame.start)
+        if template is not None and not frame.entries:
+            frame.template = template
+            self.templates.add(frame.position.line)
+            self.refuse(
+                frame.position, f"YAML reads {{{{ }}}} as a mapping; a template needs quotes: {in_quotes(template)}"
+            )
+            return None
         self.refuse(tree.position, "a key is a text, not a list or a mapping")
         return None
 
@@ -208,6 +224,8 @@ class _Reader:
     def _closed(self, frame: _Frame) -> Tree:
         if not frame.mapping:
             return make_items(frame.trees, frame.position)
+        if frame.template is not None:
+            return Scalar(frame.template, frame.template, frame.position)
         for position, merged in frame.merged:
             for tree in merged.items if isinstance(merged, Items) else (merged,):
                 if not isinstance(tree, Fields):
@@ -218,12 +236,25 @@ class _Reader:
         return make_fields(frame.entries, frame.position)
 
 
+def _unknown_tag(tag: str, text: str) -> str:
+    known = f"the tag '{tag}' is not known; !include is, with the name of a text file"
+    return (
+        known
+        if tag.startswith("tag:")
+        else f"{known}; a text that begins with ! needs quotes: {in_quotes(f'{tag} {text}'.strip())}"
+    )
+
+
 def _explained(error: yaml.MarkedYAMLError, text: str, reader: _Reader) -> str:
     diagnostic = error.problem or error.context or "it cannot be read"
     hint = next((advice for words, advice in _HINTS.items() if words in diagnostic), None)
     place, begun = error.problem_mark, error.context_mark
     if place is not None and text[place.index : place.index + 1] == "\t":
         hint = _HINTS["tab character"]
+    elif place is not None:
+        hint = quoting_hint(text, place.index) or hint
+        if "mapping values are not allowed" in diagnostic and is_a_key_of_its_own(text, place.index):
+            hint = f"is a ':' missing in line {reader.place(place).line - 1}?"
     since = ""
     if begun is not None and place is not None and begun.line != place.line and error.context:
         position = reader.place(begun)

@@ -23,7 +23,7 @@ ABOUT_RUNS = {
     "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
     "child-not-listed": ("its parent run {subject} does not know of it", "adds it to the parent"),
     "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
-    "live-count": ("its counter of live nodes says {subject}: it would end too early or never", "counts again"),
+    "live-count": ("its counter of active nodes says {subject}: it would end too early or never", "counts again"),
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
     "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
     "running-without-lease": (

@@ -123,7 +123,11 @@ def _send_start(
         doc = yield from plan_document(deployment, plan)
         contract = None if doc is None else doc.get("inputs")
         try:
-            checked = values if contract is None else check_contract(blueprint_id, contract, values)
+            checked = (
+                values
+                if doc is None or contract is None
+                else check_contract(blueprint_id, contract, values, doc.get("context") or ())
+            )
         except InvalidInputError:
             if not remembered:
                 raise

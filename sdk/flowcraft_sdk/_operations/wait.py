@@ -28,6 +28,7 @@ from flowcraft_sdk._operations.tombstones import missing
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
+    ForeignKeyError,
     RunBrokenError,
     RunCancelledError,
     RunFailedError,
@@ -154,7 +155,7 @@ def _timed_out(
 ) -> Operation[WaitTimeoutError]:
     try:
         alive: int | None = yield from live_workers(deployment)
-    except BackendUnavailableError:
+    except (BackendUnavailableError, ForeignKeyError):
         alive = None
     return WaitTimeoutError(run_id, now.value, deadline.waited, handle, alive)
 
@@ -162,7 +163,7 @@ def _timed_out(
 def _warn_if_nobody_works(deployment: Deployment, run_id: str) -> Operation[None]:
     try:
         alive = yield from live_workers(deployment)
-    except BackendUnavailableError:
+    except (BackendUnavailableError, ForeignKeyError):
         return
     if alive == 0:
         logging.getLogger("flowcraft_sdk").warning("waiting for run %s, but no worker is alive", run_id)

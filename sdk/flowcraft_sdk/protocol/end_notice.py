@@ -9,7 +9,7 @@ def parse_end_notice(payload: str) -> tuple[RunStatus, dict[str, str] | None]:
     """The state in which the run ended, and all fields of its hash, or None where one has to read them.
 
     Args:
-        payload: the state, alone or followed by a space and a JSON list of fields and values, as the scripts make it.
+        payload: the state, alone or followed by a space and a JSON list of fields and values, as `notify_end` makes it.
     """
     state, _, record = payload.partition(" ")
     if not record:

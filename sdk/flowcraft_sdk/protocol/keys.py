@@ -12,6 +12,22 @@ PROTOCOL_VERSION = "2"
 DEFAULT_NAMESPACE = "flowcraft"
 
 
+_TYPES = {
+    **dict.fromkeys(
+        ("run", "batch", "plan", "worker", "broken", "plans", "blueprints", "publishers", "settings", "stats"), "hash"
+    ),
+    **dict.fromkeys(("ready", "idx", "ended", "gone", "leases", "timers", "dead", "workers"), "zset"),
+    **dict.fromkeys(("events", "q"), "list"),
+    **dict.fromkeys(("lost", "synced", "protocol", "clock"), "string"),
+}
+
+
+def type_of_key(key: str) -> str | None:
+    """The type that a key of ours has in Redis, as its command `TYPE` says it; None if it is no key of ours."""
+    _, bracket, name = key.partition("}:")
+    return _TYPES.get(name.partition(":")[0]) if bracket and key.startswith("fc:{") else None
+
+
 @dataclass(frozen=True)
 class Keys:
     """Key names of one partition of a namespace.

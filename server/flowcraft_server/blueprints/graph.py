@@ -8,7 +8,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, LoopForest, cycles_of, find_loops
+from flowcraft_server.blueprints.compiling.loops import (
+    LOOP_CONTROLLER,
+    LoopForest,
+    cycles_of,
+    find_loops,
+    find_outermost,
+)
 from flowcraft_server.blueprints.compiling.loops import Link as LoopLink
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
@@ -96,17 +102,21 @@ class Graph:
         """Its loops, over all arcs or over those from and to these nodes that are no fallbacks; see `find_loops`."""
         if among is None and self._forest is not None:
             return self._forest
-        links = [
+        forest = find_loops(self._uses(), self._links(among), self.blueprint.cycle_entry_points, deepest=deepest)
+        if among is None and (deepest is None or all(len(chain) < deepest for chain in forest.chain.values())):
+            self._forest = forest  # all there are
+        return forest
+
+    def _uses(self) -> dict[str, str]:
+        return {node_id: node.uses for node_id, node in self.nodes.items()}
+
+    def _links(self, among: Container[str] | None = None) -> list[LoopLink]:
+        return [
             LoopLink(arc.source, arc.target, arc.decides, arc.kind != "edge")
             for arcs in self.incoming.values()
             for arc in arcs
             if among is None or (arc.kind != "fallback" and arc.source in among and arc.target in among)
         ]
-        uses = {node_id: node.uses for node_id, node in self.nodes.items()}
-        forest = find_loops(uses, links, self.blueprint.cycle_entry_points, deepest=deepest)
-        if among is None and (deepest is None or all(len(chain) < deepest for chain in forest.chain.values())):
-            self._forest = forest  # all there are
-        return forest
 
     def components(self, arcs: Iterable[Arc] | None = None) -> list[list[str]]:
         """The strongly connected parts that hold a cycle, of all arcs or of these."""
@@ -132,19 +142,16 @@ class Graph:
     def starts(self) -> tuple[str, ...]:
         """Nodes that run first: those that nothing leads to, and one of each cycle that nothing leads into."""
         starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
-        return (*starts, *self.unentered_cycles())
+        return (*starts, *self.unentered_cycles)
 
-    def unentered_cycles(self) -> dict[str, list[str]]:
+    @cached_property
+    def unentered_cycles(self) -> Mapping[str, list[str]]:
         """Cycles that nothing leads into: by the node where each begins, its nodes."""
-        found: dict[str, list[str]] = {}
-        parts = self.components()
-        closed = [part for part in parts if self._is_closed(part)]
-        if closed:
-            headers = self.loops().loops
-            for part in closed:
-                header = next((node for node in headers if node in part and headers[node].parent is None), part[0])
-                found[header] = part
-        return found
+        closed = [part for part in self.components() if self._is_closed(part)]
+        if not closed:
+            return {}
+        outermost = set(find_outermost(self._uses(), self._links(), self.blueprint.cycle_entry_points))
+        return {next((node for node in part if node in outermost), part[0]): part for part in closed}
 
     def _is_closed(self, part: list[str]) -> bool:
         inside = set(part)

@@ -21,6 +21,11 @@ JSON_OPTION = "--json"
 AS_JSON = "flowcraft.as_json"
 """The key under which a command's context keeps whether JSON was asked for."""
 
+RUN = "flowcraft.run"
+"""The key under which a command's context keeps the run that it waits for."""
+ABOUT = ("run_id", "status", "node_id", "blueprint_id")
+"""What errors as JSON name besides, of those that have it."""
+
 DEFAULT_ADDRESS = "flowcraft.default_address"
 """The key under which a command's context keeps whether nothing named the address of Redis."""
 _NO_FILE = "no flowcraft.yaml is in this folder or above it, so this is the default address: give --config or --url"
@@ -59,10 +64,13 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
         exit_with(ctx, type(cause or error).__name__, error.format_message(), error.exit_code)
 
 
-def exit_with(ctx: click.Context, kind: str, line: str, code: int) -> NoReturn:
+def exit_with(ctx: click.Context, kind: str, line: str, code: int, error: Exception | None = None) -> NoReturn:
     """Print an error on standard error, in one line or as JSON, and leave with an exit code."""
     if ctx.meta.get(AS_JSON):
-        write_json({"error": {"type": kind, "message": line, "exit_code": code}}, err=True)
+        about = {name: value for name in ABOUT if isinstance(value := getattr(error, name, None), str) and value}
+        if RUN in ctx.meta:
+            about.setdefault("run_id", ctx.meta[RUN])
+        write_json({"error": {"type": kind, "message": line, "exit_code": code, **about}}, err=True)
     else:
         write(line, err=True)
     ctx.exit(code)
@@ -93,7 +101,7 @@ class Commands(TextCommands):
             line, code = line_and_code(error)
             if ctx.meta.get(DEFAULT_ADDRESS) and type(error).__name__ == "BackendUnavailableError":
                 line += f"; {_NO_FILE}"
-            exit_with(ctx, type(error).__name__, line, code)
+            exit_with(ctx, type(error).__name__, line, code, error)
 
 
 def line_and_code(error: Exception) -> tuple[str, int]:
@@ -121,9 +129,10 @@ def line_and_code(error: Exception) -> tuple[str, int]:
 
 @contextmanager
 def run_goes_on(run_id: str) -> Iterator[None]:
-    """While waiting: an interrupt ends the waiting, and says that it did not end the run."""
+    """While waiting: whatever ends the waiting names the run, and an interrupt says that it did not end the run."""
+    ctx = click.get_current_context()
+    ctx.meta[RUN] = run_id
     try:
         yield
     except KeyboardInterrupt:
-        write(f"\ninterrupted; the run goes on: flowcraft result {run_id}", err=True)
-        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        exit_with(ctx, "Interrupted", f"interrupted; the run goes on: flowcraft result {run_id}", EXIT_INTERRUPTED)

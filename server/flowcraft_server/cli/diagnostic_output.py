@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
-from flowcraft_server.blueprints.linting.subflows import called_id
+from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.suggestions import listed
 

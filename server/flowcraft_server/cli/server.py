@@ -229,12 +229,12 @@ def config() -> None:
 
 
 @config.command("show")
-@_common
+@_working
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @as_json_option
-def config_show(file: Path, profile: str | None, origin: bool, as_json: bool) -> None:
-    """Print the settings that count, secrets masked."""
-    loaded = load_settings(file, profile=profile)
+def config_show(file: Path, profile: str | None, origin: bool, as_json: bool, **options: Any) -> None:
+    """Print the settings that count, secrets masked. The options of `run` show what they would change."""
+    loaded = load_settings(file, profile=profile, overrides=_overrides(**options))
     print_settings(loaded, _settings_or_exit(loaded), origin, as_json)
 
 

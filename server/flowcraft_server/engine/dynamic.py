@@ -9,6 +9,7 @@ from typing import Any
 from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.compiler import DEFAULT_QUEUE, input_fields
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
@@ -42,7 +43,7 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     if len(added) > engine.max_nodes:
         most = f"a run has no more than {engine.max_nodes} dynamic nodes (limits.dynamicNodes)"
         raise InvalidDynamicNode(f"node '{claim.instance_id}' returned {len(added)}; {most}")
-    nodes = [_node(claim.instance_id, each) for each in added]
+    nodes = [_node(engine, claim.instance_id, each) for each in added]
     counts = Counter(node.id for node in nodes)
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
@@ -62,12 +63,16 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     )
 
 
-def _node(owner: str, added: Any) -> Node:
+def _node(engine: Engine, owner: str, added: Any) -> Node:
     if isinstance(added, DynamicNode):
-        plain: Mapping[str, Any] = {key: getattr(added, key) for key in _KEYS}
-    elif isinstance(added, Mapping) and {"id", "uses"} <= set(added) <= _KEYS:
+        plain: Any = {key: getattr(added, key) for key in _KEYS}
+    elif isinstance(added, Mapping):
         plain = added
     else:
+        plain = None
+    # Written and read once: nothing is left of it that has code of its own, which might never end.
+    plain = wire.loads(wire.dumps(plain, path=f"dynamic node of '{owner}'", limit=engine.max_value))
+    if not isinstance(plain, dict) or not {"id", "uses"} <= plain.keys() <= _KEYS:
         raise InvalidDynamicNode(
             f"node '{owner}' returned a dynamic node that is neither a DynamicNode nor an object of {', '.join(sorted(_KEYS))}"
         )
@@ -114,7 +119,7 @@ def _reads(plan: Plan, node: Node) -> list[str]:
 
 
 def _entry(attempt: Attempt, node: Node) -> str:
-    """The node's plan entry, see include/graph.lua: no edges, and the owner's output as what it is brought."""
+    """The node's plan entry, see include/plan.lua: no edges, and the owner's output as what it is brought."""
     options: dict[str, Any] = {"owner": attempt.claim.instance_id}
     if attempt.node.loops:
         options["loops"] = attempt.node.loops
@@ -123,7 +128,8 @@ def _entry(attempt: Attempt, node: Node) -> str:
     if node.config.on_item_error == "collect":
         options["collect"] = 1
     queue = node.config.queue or DEFAULT_QUEUE
-    return json.dumps(["all", [f"o:{attempt.claim.instance_id}"], [], _reads(attempt.plan, node), queue, options])
+    brought = [f"o:{attempt.claim.instance_id}"]
+    return json.dumps(plan_records.entry("all", brought, [], _reads(attempt.plan, node), queue, options))
 
 
 def _definition(engine: Engine, node: Node) -> bytes:
@@ -141,16 +147,16 @@ def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
         raise LookupError(f"run {claim.run_id} has no node '{claim.node_id}'")
     node = Node.from_plain(wire.loads(raw))
     stored = json.loads(entry)
-    owner = stored[5]["owner"]
+    options = plan_records.options_of(stored)
     return PlanNode(
         node=node,
         edges=(),
-        reads=tuple(stored[3]),
-        incoming=((owner, "dynamic", 0),),
+        reads=tuple(stored[plan_records.READS]),
+        incoming=((options["owner"], "dynamic", 0),),
         context_keys=(),
         whole_context=False,
         condition=None,
-        loops=tuple(stored[5].get("loops", ())),
+        loops=tuple(options.get("loops", ())),
         fallback_of=(),
         gathers=None,
         transform_sources={},

@@ -31,7 +31,7 @@ from .namespace_peers import (
     note_publisher,
 )
 from .namespace_peers import warnings_about as peer_warnings
-from .program import restart_this_program
+from .program import replaced_worker, restart_this_program
 from .publishing import KeptPublished
 from .redis_checks import (
     RedisUnusable,
@@ -230,6 +230,19 @@ class Deployment:
         )
         return [isolation, supervisor]
 
+    def give_up_replaced(self) -> None:
+        """Give up what a worker of this very process held, if the process was replaced; its leases run out in any case."""
+        worker = replaced_worker()
+        if not worker:
+            return
+        link = StoreLink(self.url)
+        try:
+            give_up_worker(link, Keys(self.settings.name), worker, self.settings.executor.max_crashes, None)
+        except (redis.exceptions.RedisError, OSError) as error:
+            logger.warning("what this process ran before it was replaced cannot be given up at once: {}", error)
+        finally:
+            link.close()
+
     def _build_worker(self) -> Component:
         return build_worker(
             self.url,
@@ -331,6 +344,7 @@ def run_deployment(
         components.append(
             KeptPublished(client, keys, published.hashes, lambda: deployment.publish(client), pause, deployment.id)
         )
+    deployment.give_up_replaced()
     components += deployment.build_workers()
     started(published)
     _log_start(deployment, published)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_dirs, load_file, load_text
 from flowcraft_server.blueprints.model import Blueprint
@@ -80,10 +81,11 @@ def check_blueprints(
     """
     specs = {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
     params = {name: handler.params for name, handler in handlers.items() if handler.params}
+    catalog = Catalog(known)
     found = [
         str(diagnostic)
         for blueprint in blueprints
-        for diagnostic in lint(blueprint, handlers=specs, blueprints=known, handler_params=params)
+        for diagnostic in lint(blueprint, handlers=specs, blueprints=catalog, handler_params=params)
         if diagnostic.severity == "error"
     ]
     if found:

@@ -15,6 +15,7 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimMode, ClaimRequest
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.claims import REPLY_READY
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
 from flowcraft_server.worker.attempt_control import AttemptControl
@@ -193,8 +194,8 @@ class ThreadLoop:
             finally:
                 if turn is not None or following is not None:
                     self._put([] if following is None else [following], 0 if turn is None else 1)
-            if turn is not None and isinstance(reply, list) and len(reply) > 3:
-                self._ready = turn.ready = int(reply[3])
+            if turn is not None and isinstance(reply, list) and len(reply) > REPLY_READY:
+                self._ready = turn.ready = int(reply[REPLY_READY])
 
         return on_reply
 

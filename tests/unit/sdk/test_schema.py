@@ -6,6 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from flowcraft_sdk import ConfigurationError
 from flowcraft_sdk.protocol.misfits import misfits_line
@@ -187,10 +190,55 @@ BOTH = [
 
 @pytest.mark.usefixtures("_no_backtracking")
 @pytest.mark.parametrize("schema", BOTH)
-def test_unevaluated_properties_beside_patterns_are_refused(schema: Any) -> None:
-    with pytest.raises(ConfigurationError, match="unevaluatedProperties cannot be used with patternProperties"):
-        schema_misfits({"a" * 40 + "!": 1}, schema)
-    assert "unevaluatedProperties cannot be used with patternProperties" in str(unusable_pattern(schema))
+def test_patterns_beside_unevaluated_properties_are_searched_for_in_linear_time(schema: Any) -> None:
+    assert unusable_pattern(schema) is None
+    inner = "properties" in schema
+    for name, fits in (("aaa", True), ("a" * 40 + "!", schema.get("unevaluatedProperties") == {})):
+        payload = {"x": {name: 1}} if inner else {name: 1}
+        found = schema_misfits(payload, schema)
+        assert bool(found) is not fits, found
+
+
+SUBSCHEMAS = st.sampled_from([True, False, {"type": "integer"}, {"type": "string"}, {"const": 1}])
+NAMED = st.dictionaries(st.sampled_from(["a", "b", "ab"]), SUBSCHEMAS, max_size=2)
+OBJECTS: Any = st.recursive(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": NAMED,
+            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$", "c"]), SUBSCHEMAS, max_size=2),
+            "additionalProperties": SUBSCHEMAS,
+            "unevaluatedProperties": SUBSCHEMAS,
+        },
+    ),
+    lambda part: st.fixed_dictionaries(
+        {"unevaluatedProperties": SUBSCHEMAS},
+        optional={
+            "properties": NAMED,
+            **{name: st.lists(part, min_size=1, max_size=2) for name in ("allOf", "anyOf", "oneOf")},
+            **dict.fromkeys(("if", "then", "else", "not"), part),
+            "dependentSchemas": st.dictionaries(st.sampled_from(["a", "b"]), part, max_size=1),
+        },
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(OBJECTS, st.dictionaries(st.sampled_from(["a", "b", "ab", "c", "d"]), st.sampled_from([1, 2, "x"]), max_size=4))
+def test_what_is_unevaluated_is_that_of_jsonschema(schema: Any, payload: Any) -> None:
+    assert bool(schema_misfits(payload, schema)) is not Draft202012Validator(schema).is_valid(payload)
+
+
+def test_a_reference_evaluates_what_it_refers_to() -> None:
+    schema = {
+        "$defs": {"a": {"patternProperties": {"^x": {"type": "integer"}}}},
+        "$ref": "#/$defs/a",
+        "unevaluatedProperties": False,
+    }
+    assert schema_misfits({"x1": 1}, schema) == []
+    (misfit,) = schema_misfits({"x1": 1, "y": 1}, schema)
+    assert "without further keys" in misfit["msg"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Inputs taken from nodes that need not have run by then, or from keys that such nodes write."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.reachability import Ways
 from flowcraft_server.blueprints.linting.writes import writes, written_keys
 from flowcraft_server.blueprints.model import Node
+from flowcraft_server.blueprints.suggestions import listed
 
 
 def check_order(findings: Findings) -> None:
@@ -32,10 +33,8 @@ def check_order(findings: Findings) -> None:
                 findings.consequence(path, own if source == node.id else message)
         for path, name, writers in written:
             if not any(ways.lead(writer, node.id) for writer in writers):
-                listed_writers = ", ".join(f"'{writer}'" for writer in writers)
-                message = (
-                    f"'{name}' may not have been written by then: no way leads from {listed_writers} to '{node.id}'"
-                )
+                sources = listed(f"'{writer}'" for writer in writers)
+                message = f"'{name}' may not have been written by then: no way leads from {sources} to '{node.id}'"
                 findings.consequence(path, message)
 
 
@@ -76,7 +75,7 @@ def _reads(node: Node) -> Iterator[tuple[Path, str]]:
             yield node_path(node, "params", "inputs", name), value
 
 
-def _read_node(findings: Findings, name: str, keys: set[str]) -> str | None:
+def _read_node(findings: Findings, name: str, keys: Set[str]) -> str | None:
     """The node whose output a name reads; None if it reads a key."""
     nodes = findings.graph.nodes
     if name.startswith("_outputs.") and name not in nodes:

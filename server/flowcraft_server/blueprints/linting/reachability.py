@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence, Set
 from flowcraft_server.blueprints.compiling.loops import strongly_connected
 
 MOST_STEPS = 5_000_000
-"""Steps of all searches together; what would take more counts as reached, so that nothing false is reported."""
+_LEAST_STEPS, _STEPS_A_NODE = 200_000, 500
+
+
+def most_steps(nodes: int) -> int:
+    """Steps of all searches in a graph, by its nodes; what would take more is skipped, so that no false finding is reported."""
+    return min(MOST_STEPS, _LEAST_STEPS + _STEPS_A_NODE * nodes)
 
 
 class Ways:
@@ -21,7 +26,7 @@ class Ways:
 
     def __init__(self, nodes: Sequence[str], before: Mapping[str, Set[str]]) -> None:
         self._before = before
-        self._left = MOST_STEPS
+        self._left = most_steps(len(nodes))
         successors: dict[str, list[str]] = {node: [] for node in nodes}
         for node in nodes:
             for source in before[node]:
@@ -55,6 +60,9 @@ class Ways:
 
     def lead(self, source: str, target: str) -> bool:
         """Whether a way leads from one node to another; from a node to itself only around a cycle."""
+        self._left -= 1
+        if self._left <= 0:
+            return True
         above, below = self._rank[source], self._rank[target]
         if above == below:
             return source in self._goes_round

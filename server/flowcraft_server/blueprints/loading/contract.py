@@ -10,6 +10,11 @@ from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext
 
 INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any", "list")
+_PYTHON_NAMES = {
+    "str": "string", "text": "string", "int": "integer", "float": "number", "decimal": "number", "double": "number",
+    "bool": "boolean", "dict": "object", "mapping": "object", "map": "object", "json": "any", "tuple": "array", "set": "array",
+}  # fmt: skip
+"""Types as other languages call them."""
 _PYTHON: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "number": (int, float),
@@ -26,6 +31,11 @@ def fits(value: Any, kind: str) -> bool:
     if kind == "any":
         return True
     return isinstance(value, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+
+def required_inputs(contract: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names that a run cannot begin without."""
+    return [name for name, rule in contract.items() if "default" not in rule and rule.get("required", True)]
 
 
 def read_contract(
@@ -53,10 +63,10 @@ def read_contract(
 
 def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(tree, Fields):
-        return {"type": "any" if _is_nothing(tree) else reading.choice(tree, path, INPUT_TYPES) or "any"}
+        return {"type": "any" if _is_nothing(tree) else _type(reading, tree, path)}
     entries = reading.fields(tree, path, known)
-    kind = reading.choice(entries["type"].value, (*path, "type"), INPUT_TYPES) if "type" in entries else "any"
-    rule: dict[str, Any] = {"type": kind or "any"}
+    kind = _type(reading, entries["type"].value, (*path, "type")) if "type" in entries else "any"
+    rule: dict[str, Any] = {"type": kind}
     if "default" in tree.entries and "default" in known:  # null is a default like any other
         rule["default"] = _checked_default(reading, tree.entries["default"], rule["type"], (*path, "default"))
     if "required" in entries:
@@ -72,6 +82,15 @@ def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[
     if rule.get("required") is True and "default" in rule:
         reading.error(tree.position, path, "is required and has a default; one of them cannot be meant")
     return {name: value for name, value in rule.items() if value is not None or name == "default"}
+
+
+def _type(reading: LoadContext, tree: Tree, path: Path) -> str:
+    other = _PYTHON_NAMES.get(tree.text.lower()) if isinstance(tree, Scalar) else None
+    if isinstance(tree, Scalar) and other is not None:
+        known = ", ".join(INPUT_TYPES)
+        reading.error(tree.position, path, f"expected one of {known}, got '{tree.text}'; did you mean '{other}'?")
+        return other
+    return reading.choice(tree, path, INPUT_TYPES) or "any"
 
 
 def _checked_default(reading: LoadContext, entry: Entry, kind: str, path: Path) -> Any:

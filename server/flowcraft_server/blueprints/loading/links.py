@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass, field
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
+from flowcraft_sdk._config.yaml_quoting import in_quotes
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
-from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS
+from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS, word_of_another
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_blank, is_null
 
 _ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
@@ -97,19 +98,45 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
     elif isinstance(tree, Items):
         items = list(tree.items)
     else:
-        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}")
+        hint = f"; write [{in_quotes(tree.text)}]" if isinstance(tree, Scalar) and "->" in tree.text else ""
+        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}{hint}")
         return []
     for index, item in enumerate(items):
         place = (*path, index)
-        if isinstance(item, Fields):
+        if isinstance(item, Fields) and not _is_short_in_braces(item):
             link = _long_form(reading, item, place)
             links += [link] if link is not None else []
         elif isinstance(item, Scalar) and not is_null(item):
             links += _short_form(reading, item, place)
         else:
-            got = kind_of(item)
-            reading.lost(item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
+            got, meant = kind_of(item), _as_text(item)
+            hint = f"; write {meant}" if meant else ""
+            reading.lost(
+                item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}{hint}"
+            )
     return links
+
+
+def _is_short_in_braces(tree: Fields) -> bool:
+    """`{a -> b}` or `a: b`: a mapping of one key that is none of an edge's."""
+    return len(tree.entries) == 1 and not set(tree.entries) & {*EDGE_KEYS, *EDITOR_EDGE_KEYS} and bool(_as_text(tree))
+
+
+def _as_text(tree: Tree) -> str:
+    """The short form of an edge that was written as a list or in braces; '' if it may have been meant otherwise."""
+    if isinstance(tree, Fields):
+        name, entry = next(iter(tree.entries.items()))
+        if is_null(entry.value):
+            return in_quotes(name) if "->" in name else ""
+        ends = [name, entry.value.text] if isinstance(entry.value, Scalar) else []
+        return in_quotes(" -> ".join(ends)) if ends and word_of_another(name, EDGE_KEYS) is None else ""
+    parts = [item.text for item in tree.items if isinstance(item, Scalar)] if isinstance(tree, Items) else []
+    if not parts or not isinstance(tree, Items) or len(parts) != len(tree.items):
+        return ""
+    if len(parts) == 1:
+        return in_quotes(parts[0]) if "->" in parts[0] else ""
+    shapes = {2: "{} -> {}", 3: "{} -[{}]-> {}"}
+    return in_quotes(shapes[len(parts)].format(*parts)) if len(parts) in shapes else ""
 
 
 def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:

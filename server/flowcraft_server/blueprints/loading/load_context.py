@@ -1,5 +1,6 @@
 """LoadContext single values of a tree: each is checked, and what is wrong is noted with its place."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -7,12 +8,14 @@ from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, as_written, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, PositionTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
-from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, STRUCTURE, word_of_another
-from flowcraft_server.blueprints.suggestions import did_you_mean, listed
+from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDGE_KEYS, STRUCTURE, word_of_another
+from flowcraft_server.blueprints.suggestions import did_you_mean, listed, nearest
 
 LONGEST_ID = 200
 MOST_REPORTED = 10
 """Diagnostics with the same words at the same place of a file."""
+_PIECE = re.compile(r"[\s'\"()=<>&|!?]")
+"""What a key never holds, but the rest of a text that was cut at its comma."""
 _NOT_IN_IDS = frozenset("#[]|>")
 
 
@@ -81,18 +84,22 @@ class LoadContext:
             return {}
         for name, entry in tree.entries.items():
             if name not in known and name not in ignored and not name.startswith("x-"):
+                if is_null(entry.value) and _PIECE.search(name):
+                    message = f"{shortened(name)} is no key: inside of {{ }} a text with a comma needs quotes"
+                    self.error(entry.key_position, path, message)
+                    continue
                 self._unknown_key(name, entry.key_position, path, known)
         return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
 
     def _unknown_key(self, name: str, position: SourcePosition, path: Path, known: Collection[str]) -> None:
-        meant = did_you_mean(name, known)
+        other = nearest(name, known)
         where = self._shown((*path, name))
-        if self.lenient and not meant:
+        if self.lenient and other is None:
             self.warning(position, where, "unknown key, ignored")
         else:
-            other = None if meant else word_of_another(name, known)
+            other = other or word_of_another(name, known)
+            meant = f"; did you mean '{other}'?" if other is not None else ""
             if other is not None:
-                meant = f"; did you mean '{other}'?"
                 self.meant.add((*path, other))
                 # What follows from its lack is not reported as well.
                 self.complete = self.complete and other not in STRUCTURE
@@ -100,6 +107,8 @@ class LoadContext:
             if not meant and len(path) == 2 and path[0] == "nodes":
                 setting = name if name in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
                 meant = f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""
+                if word_of_another(name, EDGE_KEYS) == "condition" or name == "condition":
+                    meant = f"; a condition stands on an edge: {{source: ..., target: {path[1]}, condition: ...}}"
             self.error(position, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:

@@ -14,6 +14,9 @@ from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPT
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """The same that `executor.queue` of a server takes: a queue that no server could name would never be served."""
 
+MOST_ERROR_NAMES = 100
+"""Of `nonRetryable`: a blueprint's defaults give them to each of its nodes."""
+
 _ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -26,6 +29,8 @@ def read_config(reading: LoadContext, tree: Tree, path: Path, known: Collection[
         name, value = _setting(reading, key, entry.value, (*path, key))
         if value is not None:
             values[name] = value
+    if (*path, "maxRetries") in reading.meant:  # reported: that there is no second attempt is not reported as well
+        values.setdefault("max_retries", 2)
     return NodeConfig(**values) if values else NOTHING_SET
 
 
@@ -104,7 +109,7 @@ def _queue(reading: LoadContext, tree: Tree, path: Path) -> str | None:
 
 
 def _error_names(reading: LoadContext, tree: Tree, path: Path) -> tuple[str, ...]:
-    names = []
+    names: list[str] = []
     for name, position in reading.texts(tree, path, "the name of an error type") if not is_null(tree) else []:
         if _ERROR_NAME.fullmatch(name):
             names.append(name)
@@ -112,4 +117,10 @@ def _error_names(reading: LoadContext, tree: Tree, path: Path) -> tuple[str, ...
             reading.error(
                 position, path, f"'{name}' is no name of an error type; write ValueError or package.module.Name"
             )
-    return tuple(dict.fromkeys(names))
+    found = tuple(dict.fromkeys(names))
+    if len(found) > MOST_ERROR_NAMES:
+        message = (
+            f"{len(found):,} names: {MOST_ERROR_NAMES} at most can be named; let the handler raise NonRetryableError"
+        )
+        reading.error(tree.position, path, message)
+    return found[:MOST_ERROR_NAMES]
