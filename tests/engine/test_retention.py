@@ -295,6 +295,7 @@ def test_records_of_dead_workers_go_after_a_day(env: TestEnvironment) -> None:
     assert not env.link.redis.exists(record, env.keys.workers)
 
 
+@in_one_partition
 def test_a_run_that_was_deleted_by_hand_leaves_nothing_in_the_common_indexes(env: TestEnvironment) -> None:
     env.client.start("one", {"x": 1}, run_id="r").wait(10)
     env.link.redis.delete(env.keys.run("r"), env.keys.events("r"))
