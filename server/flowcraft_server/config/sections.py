@@ -91,7 +91,11 @@ class HandlerEntry(Section):
     def _is_dotted(cls, path: str) -> str:
         module, colon, attribute = path.partition(":")
         if not colon or not attribute or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
-            raise mistake(f"expected 'package.module:function', got '{path}'")
+            package, dot, function = path.rpartition(".")
+            meant = (
+                f"; did you mean '{package}:{function}'?" if not colon and dot and package and function != "py" else ""
+            )
+            raise mistake(f"expected 'package.module:function', got '{path}'{meant}")
         return path
 
 
