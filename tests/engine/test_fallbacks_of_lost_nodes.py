@@ -10,12 +10,14 @@ from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.constructs.test_inside_loops import around, tick
 from tests.engine.defects.graphs import TIMEOUT, Make, echo, graph, name
+from tests.engine.routed_keys import in_one_partition
 
+pytestmark = in_one_partition
 MANY = {"uses": "const", "params": {"value": {"k": [1.50, 2]}}}
 
 
 class Deadly:
-    """Notes its input and runs until its worker is killed; raises instead where it is told to."""
+    """Notes its input and runs until its worker is killed; raises instead where it is asked to."""
 
     def __init__(self) -> None:
         self.began, self.release = threading.Event(), threading.Event()

@@ -19,17 +19,20 @@ from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import (
     LONGEST_PATH,
     LONGEST_TAG,
+    MOST_KEYS,
     MOST_TAGS,
     check_key,
     check_key_count,
     check_text,
     shown,
 )
-from flowcraft_sdk.protocol.misfits import choices, expected, misfits_told
+from flowcraft_sdk.protocol.misfits import choices, expected, misfits_line
+from flowcraft_sdk.protocol.partitions import root_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+ID_BELOW = re.compile(r"[^~]{1,200}~[A-Za-z][A-Za-z0-9]{0,99}")
 DIGEST_BYTES = 12
-"""Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
+"""Of a context's fingerprint. It shows a mistake, an id that is used for two inputs, and each run keeps it."""
 
 _SIMILAR = 0.85
 """Of `difflib`'s ratio, from which on an undeclared key counts as a misspelt input."""
@@ -59,12 +62,22 @@ def new_run_id() -> str:
     return f"{ms:012x}{secrets.token_hex(8)}"
 
 
-def check_run_id(run_id: str) -> str:
-    """The run id, if it is one.
+def id_below(parent_id: str) -> str:
+    """A new run id that begins with that of the outermost parent, and so lies in its partition."""
+    return f"{root_of(parent_id)}~r{new_run_id()}"
+
+
+def check_run_id(run_id: str, parent_id: str | None = None) -> str:
+    """The run id, if it is one. Below a parent it may be `ROOT~NAME`, with the id of the outermost run and letters and digits.
 
     Raises:
         ConfigurationError: it is not.
     """
+    if parent_id is not None and isinstance(run_id, str) and ID_BELOW.fullmatch(run_id):
+        root = root_of(parent_id)
+        if root_of(run_id) != root or run_id == f"{root}~replay" or not RUN_ID.fullmatch(root):
+            raise ConfigurationError(f"the id of a run below {parent_id} is {root}~NAME, got {shown(run_id)}")
+        return run_id
     if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
         why = "; ids with a ~ are given to child runs and replays" if isinstance(run_id, str) and "~" in run_id else ""
         raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {shown(run_id)}{why}")
@@ -116,12 +129,14 @@ def as_context(ctx: Any) -> dict[str, Any]:
     if fields is None:
         kind = type(ctx).__name__
         raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {kind}", "ctx")
-    for key in fields:
+    context: dict[str, Any] = {}
+    for key in islice(fields, MOST_KEYS + 1):  # a mapping with code of its own may never end
         if not isinstance(key, str):
             raise SerializationError(f"the key {shown(key)} is no text", "ctx")
-        check_key(key)
-    check_key_count(len(fields))
-    return dict(fields)
+        context[check_key(key)] = fields[key]
+    if len(context) > MOST_KEYS:
+        check_key_count(max(len(context), len(fields)))
+    return context
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
@@ -167,7 +182,7 @@ def check_contract(
     filled, errors = fill_contract(contract, values)
     errors += misspelt_inputs(contract, values, declared, _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT)
     if errors:
-        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_told(errors)}", errors)
+        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_line(errors)}", errors)
     return filled
 
 

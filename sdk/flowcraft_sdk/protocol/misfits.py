@@ -37,11 +37,11 @@ def choices(values: Collection[Any]) -> str:
 
 
 def expected(what: str, value: Any) -> str:
-    """What is told of a value that is none of what was expected."""
+    """The message about a value that is none of what was expected."""
     return f"expected {what}, got {found(value)}"
 
 
-def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:
+def misfits_line(errors: Iterable[Mapping[str, Any]]) -> str:
     """All misfits in one line, each with its path."""
     return "; ".join(f"{written_path(tuple(error['loc']))}: {error['msg']}" for error in errors)
 

@@ -80,7 +80,7 @@ def _origins(loaded: LoadResult, settings: Settings, plain: dict[str, Any]) -> I
 def print_started(
     loaded: LoadResult, settings: Settings, url: str, published: Published, store: EmbeddedStore | None
 ) -> None:
-    """Tell what runs now, where its state lies, and what to type next."""
+    """Print what runs now, where its state is, and what to type next."""
     executor = settings.executor
     workers = f"{executor.workers} {'processes' if executor.worker_type == 'process' else 'threads'}"
     if executor.processes > 1:

@@ -1,4 +1,4 @@
-"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is told, not raised."""
+"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is reported, not raised."""
 
 import contextlib
 import importlib

@@ -30,12 +30,12 @@ def write_out_short_forms(tree: Tree) -> None:
 def remove_unknown_keys(tree: Tree) -> list[tuple[Path, SourcePosition | None, str]]:
     """Take out all keys that no section knows; returns their paths, their places and what to say about each."""
     found = list(_unknown((), shape.ROOT, tree.data))
-    told = []
+    problems = []
     for path, message in found:
         origin = tree.origin_of(path)
-        told.append((path, origin.key if origin else None, message))
+        problems.append((path, origin.key if origin else None, message))
         tree.remove(path)
-    return told
+    return problems
 
 
 def remove_empty_sections(tree: Tree) -> None:

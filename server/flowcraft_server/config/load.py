@@ -192,8 +192,8 @@ def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Hand
         )
         for name, handler in handlers.items()
     }
-    said = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd()]
-    key = key_of(reading.folder, [reading.folder / name for name in settings.blueprints.dirs], said)
+    depends_on = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd()]
+    key = key_of(reading.folder, [reading.folder / name for name in settings.blueprints.dirs], depends_on)
     return None if key is None else BlueprintCache(reading.folder, key)
 
 

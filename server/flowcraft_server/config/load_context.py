@@ -29,7 +29,7 @@ class LoadContext:
 
     Attributes:
         path: the file.
-        shown: its name as people are told it.
+        shown: its name in messages.
         profile: name of the profile that was laid over it.
         layers: the values by where they were set, what counts most first: options, environment, file.
         merged: all of them together, with the origin of each.
@@ -45,7 +45,7 @@ class LoadContext:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     unfilled: set[Place] = field(default_factory=set)
-    _told: set[Diagnostic] = field(default_factory=set)
+    _reported: set[Diagnostic] = field(default_factory=set)
 
     @property
     def folder(self) -> Path:
@@ -64,8 +64,8 @@ class LoadContext:
         origin = self.merged.origin_of(path) if path else None
         position = at or (origin.position if origin else None)
         diagnostic = Diagnostic(severity, position, written_path(self.as_written(path)), message)
-        if diagnostic not in self._told:
-            self._told.add(diagnostic)
+        if diagnostic not in self._reported:
+            self._reported.add(diagnostic)
             self.diagnostics.append(diagnostic)
 
     def as_written(self, path: Place) -> Place:
@@ -169,6 +169,6 @@ def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation, env
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """A path as short as it can be written from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

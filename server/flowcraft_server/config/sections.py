@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from flowcraft_sdk._transport.address import EXPECTED, AddressError, checked_address
 from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
+from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS
 
 from .quantities import Duration, Size, format_duration
 
@@ -126,6 +127,7 @@ class RedisSection(Section):
     durability: str = "async"
     require_no_eviction: bool = True
     connect_timeout: Seconds = 5.0
+    partitions: int = Field(default=1, ge=1, le=MOST_PARTITIONS)
 
     @field_validator("durability")
     @classmethod

@@ -43,13 +43,13 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     if len(added) > engine.max_nodes:
         most = f"a run has no more than {engine.max_nodes} dynamic nodes (limits.dynamicNodes)"
         raise InvalidDynamicNode(f"node '{claim.instance_id}' returned {len(added)}; {most}")
-    nodes = [_node(claim.instance_id, each) for each in added]
+    nodes = [_node(engine, claim.instance_id, each) for each in added]
     counts = Counter(node.id for node in nodes)
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
         raise InvalidDynamicNode(f"node '{claim.instance_id}' returned two dynamic nodes '{twice}'")
     return scripts.expand(
-        engine.keys,
+        engine.partitions.for_run(claim.run_id),
         run_id=claim.run_id,
         instance_id=claim.instance_id,
         fencing_token=claim.fencing_token,
@@ -63,12 +63,16 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     )
 
 
-def _node(owner: str, added: Any) -> Node:
+def _node(engine: Engine, owner: str, added: Any) -> Node:
     if isinstance(added, DynamicNode):
-        plain: Mapping[str, Any] = {key: getattr(added, key) for key in _KEYS}
-    elif isinstance(added, Mapping) and {"id", "uses"} <= set(added) <= _KEYS:
+        plain: Any = {key: getattr(added, key) for key in _KEYS}
+    elif isinstance(added, Mapping):
         plain = added
     else:
+        plain = None
+    # Written and read once: nothing is left of it that has code of its own, which might never end.
+    plain = wire.loads(wire.dumps(plain, path=f"dynamic node of '{owner}'", limit=engine.max_value))
+    if not isinstance(plain, dict) or not {"id", "uses"} <= plain.keys() <= _KEYS:
         raise InvalidDynamicNode(
             f"node '{owner}' returned a dynamic node that is neither a DynamicNode nor an object of {', '.join(sorted(_KEYS))}"
         )
@@ -138,7 +142,7 @@ def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
     Raises:
         LookupError: the run has no such node.
     """
-    raw, entry = engine.link.read_fields(engine.keys.run(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
+    raw, entry = engine.link.read_fields(engine.run_key(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
     if raw is None or entry is None:
         raise LookupError(f"run {claim.run_id} has no node '{claim.node_id}'")
     node = Node.from_plain(wire.loads(raw))

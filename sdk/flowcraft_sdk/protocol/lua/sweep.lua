@@ -74,10 +74,27 @@ local function work_off(name, handle)
   end
 end
 
-work_off('leases', lease_expired)
-work_off('timers', timer_is_due)
+-- What cannot be read as a whole holds up nothing else: its error is raised at the end.
+local failure
+
+local function attempt(what, ...)
+  local fine, problem = pcall(what, ...)
+  if not fine then failure = failure or problem end
+end
+
+attempt(work_off, 'leases', lease_expired)
+attempt(work_off, 'timers', timer_is_due)
+
+local LONG = 100 -- ms that a node may be ready before workers are notified that are not at home in the partition
 
 local function wake(queue)
+  if WAKE then
+    local ready = B .. 'ready:' .. queue
+    local first = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
+    local channel = first[2] and NOW - first[2] > LONG and B .. 'help' or WAKE
+    if first[1] then redis.call('PUBLISH', channel, string.format('%d ', redis.call('ZCARD', ready)) .. queue) end
+    return
+  end
   if redis.call('LLEN', B .. 'q:' .. queue) > 0 then return end
   local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
   local id, instance_id = string.match(first or '', '^([^|]+)|(.+)$')
@@ -88,6 +105,7 @@ for queue in string.gmatch(ARGV.queues, '[^,]+') do
   if not fine then set_aside('key', 'q:' .. queue, problem) end
 end
 
+if failure then error(failure, 0) end
 local wait = -1
 for _, key in ipairs({'leases', 'timers'}) do
   local head = redis.call('ZRANGE', B .. key, 0, 0, 'WITHSCORES')

@@ -24,8 +24,8 @@ def check_handed_types(findings: Findings, node: Node, child: Blueprint) -> None
         rule = (child.inputs_contract or {}).get(name)
         if rule is None or not isinstance(source, str):
             continue
-        for told, certain in _misfits(findings, node, source, rule.get("type", "any")):
-            message = f"blueprint '{child.id}' expects {rule.get('type')} for '{name}', and {told}"
+        for misfit, certain in _misfits(findings, node, source, rule.get("type", "any")):
+            message = f"blueprint '{child.id}' expects {rule.get('type')} for '{name}', and {misfit}"
             note = findings.error if certain else findings.warning
             outcome = "the node would fail" if certain else "the node fails unless a handler writes another value"
             note(node_path(node, "params", "inputs", name), f"{message}: {outcome}")

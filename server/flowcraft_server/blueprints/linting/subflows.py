@@ -11,7 +11,7 @@ from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.handed_types import check_handed_types
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.loading.contract import required_inputs
-from flowcraft_server.blueprints.loading.load_context import LONGEST_ID, MOST_TOLD
+from flowcraft_server.blueprints.loading.load_context import LONGEST_ID, MOST_REPORTED
 from flowcraft_server.blueprints.model import Blueprint, Node
 from flowcraft_server.blueprints.suggestions import listed
 
@@ -39,7 +39,7 @@ def _check_names(findings: Findings) -> None:
     """Signals name a node of a child run by the way to it, `subflow/node`: no node of this blueprint may be called so."""
     subflows = {node.id for node in findings.graph.nodes.values() if node.uses == "subflow"}
     for node in findings.graph.nodes.values():
-        if "/" not in node.id or len(node.id) > LONGEST_ID:  # of a longer one the loader tells
+        if "/" not in node.id or len(node.id) > LONGEST_ID:  # of a longer one the loader reports it
             continue
         parts = node.id.split("/")
         ways = ("/".join(parts[:count]) for count in range(1, len(parts)))
@@ -79,7 +79,7 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
     if node.uses == "map" and not given:
         return  # the keys of each item
     needed = findings.keep(child, "needed", lambda: required_inputs(contract))
-    for name in islice((name for name in needed if name not in given), MOST_TOLD):
+    for name in islice((name for name in needed if name not in given), MOST_REPORTED):
         message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over: the node would fail"
         findings.error(node_path(node, "params", "inputs"), message)
 
@@ -102,7 +102,7 @@ def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
     for name, key in returned.items() if isinstance(returned, Mapping) else ():
         if (
             not isinstance(key, str) or key.startswith("_") or len(key) > LONGEST_PATH
-        ):  # of a longer one another check tells
+        ):  # of a longer one another check reports it
             continue
         if any(part in names for part in beginnings(key) for names in known):
             continue

@@ -9,7 +9,7 @@ from flowcraft_sdk.protocol.context_input import misspelt_inputs
 from flowcraft_sdk.protocol.misfits import choices, expected
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.loading.contract import fits, required_inputs
-from flowcraft_server.blueprints.loading.load_context import MOST_TOLD
+from flowcraft_server.blueprints.loading.load_context import MOST_REPORTED
 from flowcraft_server.blueprints.suggestions import listed
 
 
@@ -64,7 +64,7 @@ def _taken_actions(findings: Findings) -> dict[str, dict[str | None, None]]:
 
 
 def _check_input(findings: Findings, starts: _Starts, given: Mapping[str, Any], path: Path) -> None:
-    for name in islice((name for name in starts.needed if name not in given), MOST_TOLD):
+    for name in islice((name for name in starts.needed if name not in given), MOST_REPORTED):
         findings.error(path, f"the run would be refused: it needs the input '{name}'")
     for name in given:
         rule = starts.contract.get(name)

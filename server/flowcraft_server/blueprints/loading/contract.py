@@ -44,7 +44,7 @@ def read_contract(
     """What a run is started with, or what its handlers write, by name: `name: type`, `name: {type, ...}` or a list of names.
 
     Args:
-        known: what may be said of a name besides.
+        known: further keys that a name may have.
     """
     reading.positions.put(path, tree.position)
     if isinstance(tree, Items):
@@ -66,22 +66,22 @@ def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[
         return {"type": "any" if _is_nothing(tree) else _type(reading, tree, path)}
     entries = reading.fields(tree, path, known)
     kind = _type(reading, entries["type"].value, (*path, "type")) if "type" in entries else "any"
-    said: dict[str, Any] = {"type": kind}
+    rule: dict[str, Any] = {"type": kind}
     if "default" in tree.entries and "default" in known:  # null is a default like any other
-        said["default"] = _checked_default(reading, tree.entries["default"], said["type"], (*path, "default"))
+        rule["default"] = _checked_default(reading, tree.entries["default"], rule["type"], (*path, "default"))
     if "required" in entries:
-        said["required"] = _flag(reading, entries["required"].value, (*path, "required"))
+        rule["required"] = _flag(reading, entries["required"].value, (*path, "required"))
     if "description" in entries:
-        said["description"] = reading.text(entries["description"].value, (*path, "description"))
+        rule["description"] = reading.text(entries["description"].value, (*path, "description"))
     if "enum" in entries:
-        said["enum"] = _allowed(reading, entries["enum"].value, said["type"], (*path, "enum"))
-    if said.get("default") is not None and said.get("enum") and said["default"] not in said["enum"]:
+        rule["enum"] = _allowed(reading, entries["enum"].value, rule["type"], (*path, "enum"))
+    if rule.get("default") is not None and rule.get("enum") and rule["default"] not in rule["enum"]:
         position = tree.entries["default"].value.position
-        message = f"{found(said['default'])} is not one of the allowed values: {choices(said['enum'])}"
+        message = f"{found(rule['default'])} is not one of the allowed values: {choices(rule['enum'])}"
         reading.error(position, (*path, "default"), message)
-    if said.get("required") is True and "default" in said:
+    if rule.get("required") is True and "default" in rule:
         reading.error(tree.position, path, "is required and has a default; one of them cannot be meant")
-    return {name: value for name, value in said.items() if value is not None or name == "default"}
+    return {name: value for name, value in rule.items() if value is not None or name == "default"}
 
 
 def _type(reading: LoadContext, tree: Tree, path: Path) -> str:

@@ -9,7 +9,9 @@ from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, 
 from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS, word_of_another
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_blank, is_null
 
-_ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
+_ARROW = re.compile(
+    r"-\[(?P<action>[^\]]{0,1000}+)\]->|->"
+)  # possessive: a bracket that is not closed costs no way back
 ANY_ACTION = "*"
 
 
@@ -98,8 +100,8 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
     elif isinstance(tree, Items):
         items = list(tree.items)
     else:
-        told = f"; write [{in_quotes(tree.text)}]" if isinstance(tree, Scalar) and "->" in tree.text else ""
-        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}{told}")
+        hint = f"; write [{in_quotes(tree.text)}]" if isinstance(tree, Scalar) and "->" in tree.text else ""
+        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}{hint}")
         return []
     for index, item in enumerate(items):
         place = (*path, index)
@@ -110,9 +112,9 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
             links += _short_form(reading, item, place)
         else:
             got, meant = kind_of(item), _as_text(item)
-            told = f"; write {meant}" if meant else ""
+            hint = f"; write {meant}" if meant else ""
             reading.lost(
-                item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}{told}"
+                item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}{hint}"
             )
     return links
 
@@ -141,19 +143,19 @@ def _as_text(tree: Tree) -> str:
 
 def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:
     entries = reading.fields(tree, path, EDGE_KEYS, EDITOR_EDGE_KEYS)
-    said: dict[str, str | None] = {}
+    texts: dict[str, str | None] = {}
     for key in EDGE_KEYS:
         if key in entries:
-            said[key] = _edge_text(reading, key, entries[key], path)
+            texts[key] = _edge_text(reading, key, entries[key], path)
         elif key in ("source", "target") and (*path, key) not in reading.meant:
             reading.lost(tree.position, path, f"an edge needs '{key}', the id of a node")
-    source, target = said.get("source"), said.get("target")
+    source, target = texts.get("source"), texts.get("target")
     if source is None or target is None:
         reading.complete = False
         return None
-    positions = {key: entries[key].value.position for key in said}
-    words = (said.get("action"), said.get("condition"), said.get("transform"))
-    return Link("edges", source, target, tree.position, written_path(path), *words, positions)
+    positions = {key: entries[key].value.position for key, text in texts.items() if text is not None}
+    words = (texts.get("action"), texts.get("condition"), texts.get("transform"))
+    return Link("edges", source, target, tree.position, edge_place(path), *words, positions)
 
 
 def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str | None:
@@ -183,12 +185,17 @@ def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
                 tree.position, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one"
             )
             named = None
-        links.append(Link("edges", source, target, tree.position, written_path(path), named))
+        links.append(Link("edges", source, target, tree.position, edge_place(path), named))
     return links
 
 
+def edge_place(path: Path) -> str:
+    """The path of an edge of the list `edges`, written out."""
+    return f"edges[{path[1]}]"
+
+
 def check_forms(reading: LoadContext, links: list[Link]) -> None:
-    """Note edges that are written in two ways: it could not be told which one counts."""
+    """Note edges that are written in two ways: it would not be clear which one counts."""
     needed = {(link.source, link.target): link for link in links if link.form == "needs"}
     by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
     for link in links:
