@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.testing.environment import partitions_in_environment
 
 FILE = """
 name: acceptance
@@ -64,6 +65,8 @@ def server_environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.upper().startswith("FLOWCRAFT") and name != "REDIS_URL"
     }
+    if partitions_in_environment() > 1:
+        inherited["FLOWCRAFT__REDIS__PARTITIONS"] = str(partitions_in_environment())
     return {**inherited, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
 
 

@@ -45,7 +45,7 @@ def bad(ctx: Any) -> Any:
 @pytest.fixture
 def env(environment: Make) -> TestEnvironment:
     """Without workers: they would repair much of this by themselves."""
-    return environment(workers=0, handlers={"do": lambda ctx: 1, "bad": bad}, blueprints=GRAPHS)
+    return environment(workers=0, partitions=1, handlers={"do": lambda ctx: 1, "bad": bad}, blueprints=GRAPHS)
 
 
 def settle(env: TestEnvironment, blueprint: str, status: RunStatus = RunStatus.WAITING, **options: Any) -> None:

@@ -95,7 +95,7 @@ def bench(environment: Callable[..., TestEnvironment]) -> Bench:
         "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": "chain"}}],
         "edges": [],
     }
-    return Bench(environment(workers=0, blueprints=[chain("a", "b"), wait, sub]))
+    return Bench(environment(workers=0, partitions=1, blueprints=[chain("a", "b"), wait, sub]))
 
 
 class TestStart:
@@ -115,7 +115,7 @@ class TestStart:
     def test_whatever_a_node_is_called_the_wake_up_is_json(
         self, environment: Callable[..., TestEnvironment], node: str
     ) -> None:
-        bench = Bench(environment(workers=0, blueprints=[chain(node)]))
+        bench = Bench(environment(workers=0, partitions=1, blueprints=[chain(node)]))
         bench.start()
         message = bench.env.link.redis.rpop(bench.keys.wake("default"))
         assert json.loads(message) == [f"r/{node}", "flowcraft.work", ["r", node, 0]]

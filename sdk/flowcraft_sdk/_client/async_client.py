@@ -11,7 +11,7 @@ from flowcraft_sdk._client.async_handle import AsyncHandle
 from flowcraft_sdk._client.reference import T, check_handles
 from flowcraft_sdk._client.server_file import read_server_file
 from flowcraft_sdk._operations import list_runs, runs, start, wait
-from flowcraft_sdk._operations.deployment import Deployment, Seconds
+from flowcraft_sdk._operations.deployment import Deployment, Seconds, checked_partitions
 from flowcraft_sdk._operations.start import StartOptions
 from flowcraft_sdk._transport.async_driver import AsyncDriver
 from flowcraft_sdk._transport.connector import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
@@ -37,6 +37,7 @@ class AsyncClient:
         url: Address of Redis; by default `FLOWCRAFT_REDIS_URL`, `REDIS_URL`, or `redis://localhost:6379/0`.
         namespace: The deployment's `name`; by default `FLOWCRAFT_NAMESPACE`, or `flowcraft`.
         redis: A redis-py client of your own for commands, in place of `url`; waiting opens one more connection like its own.
+        partitions: How many partitions the deployment must have; by default as many as its record in Redis says.
         settings: Time-outs and sizes.
 
     Raises:
@@ -49,6 +50,7 @@ class AsyncClient:
         *,
         namespace: str | None = None,
         redis: Any = None,
+        partitions: int | None = None,
         settings: ClientSettings | None = None,
     ) -> None:
         self.namespace = resolve_namespace(namespace)
@@ -61,6 +63,7 @@ class AsyncClient:
             self.settings.max_outage,
             self.settings.max_value,
             ack_timeout=self.settings.socket_timeout * 0.6,
+            expected_partitions=checked_partitions(partitions),
         )
 
     @classmethod
@@ -118,7 +121,8 @@ class AsyncClient:
         Args:
             blueprint_id: Id of the blueprint.
             ctx: The start context: a mapping, a dataclass or a pydantic model.
-            run_id: An id of your own; by default a new one is made.
+            run_id: An id of your own; by default a new one is made. With a `parent` it may be `ROOT~NAME`, that of the outermost
+                run and letters and digits; it must be where the deployment has several partitions.
             on_conflict: What to do when the id is taken: "attach" to the same run, or "raise".
             delay: Seconds (or a timedelta, or a text such as "5m") to wait before the run begins.
             start_at: When to begin, in place of `delay`; with a time zone.
@@ -140,7 +144,10 @@ class AsyncClient:
             RunNotFoundError: There is no such parent.
             BackendUnavailableError: Redis did not answer.
         """
-        chosen = check_run_id(run_id) if run_id is not None else new_run_id()
+        if parent is not None:
+            chosen = await self.driver.run(start.choose_run_id(self.deployment, run_id, parent))
+        else:
+            chosen = check_run_id(run_id) if run_id is not None else new_run_id()
         options: StartOptions = {
             "on_conflict": on_conflict, "delay": delay, "start_at": start_at, "run_timeout": run_timeout,
             "tags": tags, "memo": memo, "version": version, "parent": parent,

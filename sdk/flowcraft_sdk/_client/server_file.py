@@ -28,7 +28,7 @@ SECTIONS = (
     "history", "llm", "logging", "profiles",
 )  # fmt: skip
 """The keys of a `flowcraft.yaml`, as the server's settings have them."""
-REDIS_KEYS = ("url", "dataDir", "fsync", "durability", "requireNoEviction", "connectTimeout")
+REDIS_KEYS = ("url", "dataDir", "fsync", "durability", "requireNoEviction", "connectTimeout", "partitions")
 
 EMBEDDED = "embedded:"
 FORMAT_VERSION = 1

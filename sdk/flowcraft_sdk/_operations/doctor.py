@@ -3,16 +3,17 @@
 Each look is one script, so nothing is taken for broken that is only on its way.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import Deployment, text
+from flowcraft_sdk._operations.deployment import Deployment, partitions_of, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
 from flowcraft_sdk._operations.missing_handlers import missing_handlers
 from flowcraft_sdk._operations.tombstones import missing as missing_run
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import STATES, Defect
 
@@ -66,33 +67,38 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     """
     if run_id is not None:
         check_text(run_id, "a run id", LONGEST_PATH)
-        found = _defects_of(run_id, (yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)))
+        partitions = yield from partitions_of(deployment)
+        keys = partitions.for_run(run_id)
+        found = _defects_of(run_id, (yield scripts.examine(keys, run_id=run_id, fix=fix)))
         if found is None:
-            yield from missing_run(deployment.keys.gone, run_id)
-        names = [name for name in (yield from _sorted_sets(deployment)) if name.startswith(READY)]
-        found = (found or []) + (yield from _examine_queues(deployment, names, run_id))
+            yield from missing_run(keys.gone, run_id)
+        names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
+        found = (found or []) + (yield from _examine_queues(deployment, dict.fromkeys(partitions.all, names), run_id))
         return found + (yield from _examine_handlers(deployment, run_id))
-    defects = []
-    live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
-    defects += yield from _examine_indexes(deployment, live, fix)
-    defects += list(_set_aside((yield scripts.examine_broken(deployment.keys, fix=fix))))
-    names = yield from _sorted_sets(deployment)
-    for name in names:
-        defects += yield from _examine_entries(deployment, name, fix)
-    defects += yield from _examine_queues(deployment, names)
+    defects, names_in = [], {}
+    for keys in (yield from partitions_of(deployment)).all:
+        live = [keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
+        defects += yield from _examine_indexes(keys, live, fix)
+        defects += list(_set_aside((yield scripts.examine_broken(keys, fix=fix))))
+        names_in[keys] = yield from _sorted_sets(keys)
+        for name in names_in[keys]:
+            defects += yield from _examine_entries(keys, name, fix)
+    defects += yield from _examine_queues(deployment, names_in)
     return defects + (yield from _examine_handlers(deployment))
 
 
 def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
     """Look at every run, ended ones too, and at all entries; repairs nothing."""
-    names = yield from _sorted_sets(deployment)
-    indexes = [deployment.keys.base + name for name in names if name.startswith(("idx:st:", "idx:bp:"))]
-    defects = yield from _examine_indexes(deployment, indexes, False)
+    defects: list[Defect] = []
+    for keys in (yield from partitions_of(deployment)).all:
+        names = yield from _sorted_sets(keys)
+        indexes = [keys.base + name for name in names if name.startswith(("idx:st:", "idx:bp:"))]
+        defects += yield from _examine_indexes(keys, indexes, False)
     rest = yield from examine(deployment, None, False)
     return defects + [defect for defect in rest if defect not in defects]
 
 
-def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
+def _examine_indexes(keys: Keys, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
     """Look at the runs of some indexes. They may leave them meanwhile, so these are read whole before they are worked off."""
     run_ids: list[str] = []
     defects: list[Defect] = []
@@ -101,43 +107,42 @@ def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) 
         while True:
             (page,) = yield Batch((command("ZRANGE", index, first, first + ENTRIES_AT_ONCE - 1),), bearing=True)
             if isinstance(page, Exception):
-                defects.append(_foreign(index.removeprefix(deployment.keys.base)))
+                defects.append(_foreign(index.removeprefix(keys.base)))
                 break
             run_ids += [text(run_id) for run_id in page]
             first += len(page)
             if len(page) < ENTRIES_AT_ONCE:
                 break
     for run_id in dict.fromkeys(run_ids):
-        reply = yield scripts.examine(deployment.keys, run_id=run_id, fix=fix)
+        reply = yield scripts.examine(keys, run_id=run_id, fix=fix)
         defects += _defects_of(run_id, reply) or []
     return defects
 
 
-def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | None = None) -> Operation[list[Defect]]:
+def _examine_queues(
+    deployment: Deployment, names_in: Mapping[Keys, Iterable[str]], run_id: str | None = None
+) -> Operation[list[Defect]]:
     """Queues with ready nodes that no worker serves which was seen lately.
 
     Args:
-        names: of the sorted sets; those of queues count.
+        names_in: by partition the names of the sorted sets; those of queues count.
         run_id: only queues in which this run has a node among the first `ENTRIES_AT_ONCE`.
     """
     served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
     defects: list[Defect] = []
-    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` reports
-        queue = name.removeprefix(READY)
-        if not name.startswith(READY) or queue in served:
+    queues = {name.removeprefix(READY) for names in names_in.values() for name in names if name.startswith(READY)}
+    for queue in sorted(queues - served) if served else ():  # without any worker nothing runs, which `health` reports
+        total, concerned = 0, run_id is None
+        for keys in names_in:
+            ready = keys.ready(queue)
+            reads = (command("ZCARD", ready), command("ZRANGE", ready, 0, ENTRIES_AT_ONCE - 1))
+            replies = yield Batch(reads, bearing=True)
+            if not isinstance(replies[0], Exception) and replies[0]:
+                total += replies[0]
+                concerned = concerned or any(text(entry).partition("|")[0] == run_id for entry in replies[1])
+        if not total or not concerned:
             continue
-        replies = yield Batch(
-            (
-                command("ZCARD", deployment.keys.ready(queue)),
-                command("ZRANGE", deployment.keys.ready(queue), 0, ENTRIES_AT_ONCE - 1),
-            ),
-            bearing=True,
-        )
-        if isinstance(replies[0], Exception) or not replies[0]:
-            continue
-        if run_id is not None and not any(text(entry).partition("|")[0] == run_id for entry in replies[1]):
-            continue
-        count = "1 node is" if replies[0] == 1 else f"{replies[0]} nodes are"
+        count = "1 node is" if total == 1 else f"{total} nodes are"
         explanation = f"{count} ready in queue '{queue}', which no worker serves that was seen lately (executor.queue)"
         defects.append(Defect(kind=UNSERVED, run_id=run_id or "", subject=queue, explanation=explanation))
     return defects
@@ -171,9 +176,9 @@ def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
     return found
 
 
-def _sorted_sets(deployment: Deployment) -> Operation[list[str]]:
+def _sorted_sets(keys: Keys) -> Operation[list[str]]:
     """Names, without prefix, of the sorted sets whose entries stand for something else."""
-    base = deployment.keys.base
+    base = keys.base
     names = {"leases", "timers", "dead"}
     for pattern in ("ready:*", "idx:*", "ended:*"):
         cursor = 0
@@ -186,10 +191,10 @@ def _sorted_sets(deployment: Deployment) -> Operation[list[str]]:
     return sorted(names)
 
 
-def _examine_entries(deployment: Deployment, name: str, fix: bool) -> Operation[list[Defect]]:
+def _examine_entries(keys: Keys, name: str, fix: bool) -> Operation[list[Defect]]:
     first, defects = 0, []
     while first >= 0:
-        call = scripts.examine_entries(deployment.keys, name=name, first=first, count=ENTRIES_AT_ONCE, fix=fix)
+        call = scripts.examine_entries(keys, name=name, first=first, count=ENTRIES_AT_ONCE, fix=fix)
         reply = yield call
         first = int(reply[0])
         defects += list(_entry_defects(name, reply[1:]))

@@ -27,8 +27,10 @@ from flowcraft_sdk.protocol.bounds import (
     shown,
 )
 from flowcraft_sdk.protocol.misfits import choices, expected, misfits_line
+from flowcraft_sdk.protocol.partitions import root_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+ID_BELOW = re.compile(r"[^~]{1,200}~[A-Za-z][A-Za-z0-9]{0,99}")
 DIGEST_BYTES = 12
 """Of a context's fingerprint. It shows a mistake, an id that is used for two inputs, and each run keeps it."""
 
@@ -60,12 +62,22 @@ def new_run_id() -> str:
     return f"{ms:012x}{secrets.token_hex(8)}"
 
 
-def check_run_id(run_id: str) -> str:
-    """The run id, if it is one.
+def id_below(parent_id: str) -> str:
+    """A new run id that begins with that of the outermost parent, and so lies in its partition."""
+    return f"{root_of(parent_id)}~r{new_run_id()}"
+
+
+def check_run_id(run_id: str, parent_id: str | None = None) -> str:
+    """The run id, if it is one. Below a parent it may be `ROOT~NAME`, with the id of the outermost run and letters and digits.
 
     Raises:
         ConfigurationError: it is not.
     """
+    if parent_id is not None and isinstance(run_id, str) and ID_BELOW.fullmatch(run_id):
+        root = root_of(parent_id)
+        if root_of(run_id) != root or run_id == f"{root}~replay" or not RUN_ID.fullmatch(root):
+            raise ConfigurationError(f"the id of a run below {parent_id} is {root}~NAME, got {shown(run_id)}")
+        return run_id
     if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
         why = "; ids with a ~ are given to child runs and replays" if isinstance(run_id, str) and "~" in run_id else ""
         raise ConfigurationError(f"a run id is 1 to 200 of A-Z a-z 0-9 . _ : -, got {shown(run_id)}{why}")

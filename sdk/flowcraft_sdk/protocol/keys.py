@@ -35,17 +35,24 @@ class Keys:
     Args:
         namespace: the deployment's `name`; many may share one Redis.
         partition: number of the partition; fixed for the life of a run.
+        notified: whether workers are notified of ready nodes, as with several partitions; else they sleep on a list.
+
+    Attributes:
+        script_keys: KEYS of every script: the clock, and with several partitions the channel `wake_channel`.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     partition: int = 0
+    notified: bool = False
     base: str = field(init=False)
     clock: str = field(init=False)
+    script_keys: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         base = f"fc:{{{self.namespace}.{self.partition}}}:"
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "clock", base + "clock")
+        object.__setattr__(self, "script_keys", (self.clock, self.wake_channel) if self.notified else (self.clock,))
 
     def run(self, run_id: str) -> str:
         """Hash with everything small of a run."""
@@ -83,6 +90,16 @@ class Keys:
     def wake(self, queue: str) -> str:
         """Huey's list: wake-up messages for sleeping workers."""
         return f"{self.base}q:{queue}"
+
+    @property
+    def wake_channel(self) -> str:
+        """Channel of `COUNT QUEUE`: nodes have become ready in a queue that was empty. For workers at home in the partition."""
+        return self.base + "wake"
+
+    @property
+    def help_channel(self) -> str:
+        """Channel of `COUNT QUEUE`: nodes wait in a queue longer than they should. For all workers."""
+        return self.base + "help"
 
     def worker(self, worker_id: str) -> str:
         """Hash that describes a live worker."""

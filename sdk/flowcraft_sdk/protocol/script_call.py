@@ -110,7 +110,7 @@ def load(name: str) -> Script:
 
 def call_of(name: str, keys: Keys, *args: Argument) -> ScriptCall:
     """A call of the script `name`."""
-    return ScriptCall(load(name), (keys.clock,), args)
+    return ScriptCall(load(name), keys.script_keys, args)
 
 
 def flat(pairs: Iterable[tuple[Argument, Argument]]) -> list[Argument]:

@@ -142,7 +142,7 @@ def complete(
     own: tuple[Argument, ...] = (run_id, fencing_token, claim_request.mode, output)
     if writes or deletes or values:
         own += (len(writes), len(deletes), len(values), *flat(writes), *deletes, *flat(values))
-    return ScriptCall(load("complete"), (keys.clock,), own, about)
+    return ScriptCall(load("complete"), keys.script_keys, own, about)
 
 
 def fail(

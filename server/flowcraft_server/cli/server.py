@@ -374,8 +374,12 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
         warnings_about,
     )
     from flowcraft_server.store.binary import find_server
+    from flowcraft_server.store.embedded import running_url
 
     if settings.redis.embedded:
+        running = running_url(loaded.place(settings.redis.data_dir), timeout=0.2)
+        for warning in Deployment(loaded, settings, running).look_for_missing_handlers() if running else ():
+            write(f"warning: {warning}", err=True)
         return f"embedded, by {find_server()}"
     url = settings.redis.url
     client = wait_for_redis(url, settings.redis.connect_timeout)

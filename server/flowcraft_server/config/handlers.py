@@ -182,6 +182,8 @@ def _leads_to(missing: str, name: str) -> bool:
 
 def _near_module(error: BaseException, name: str, folder: Path, lookups: Lookups) -> str:
     """`; did you mean 'handlers.text'?` for a module of the folder that is not there."""
+    if name.endswith(".py") and isinstance(error, ModuleNotFoundError):
+        return f"; a module is named without its ending: '{name.removesuffix('.py').replace('/', '.')}'"
     if not isinstance(error, ModuleNotFoundError) or not error.name or not _leads_to(error.name, name):
         return ""
     if not lookups.may():

@@ -1,6 +1,7 @@
 """Keys: the unknown ones are mistakes with a suggestion, and bare values are put where their short form says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from flowcraft_sdk._config.profiles import PROFILES
@@ -23,7 +24,7 @@ def write_out_short_forms(tree: Tree) -> None:
             origin = tree.origin_of(path)
             tree.replace(path, {key: value})
             if origin is not None:
-                tree.origins[(*path, key)] = origin
+                tree.origins[(*path, key)] = replace(origin, short=True)
 
 
 def remove_unknown_keys(tree: Tree) -> list[tuple[Path, SourcePosition | None, str]]:

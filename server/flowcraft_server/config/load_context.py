@@ -62,10 +62,16 @@ class LoadContext:
     ) -> None:
         """Add a diagnostic with the value at a path, or at a place of its own."""
         origin = self.merged.origin_of(path) if path else None
-        diagnostic = Diagnostic(severity, at or (origin.position if origin else None), written_path(path), message)
+        position = at or (origin.position if origin else None)
+        diagnostic = Diagnostic(severity, position, written_path(self.as_written(path)), message)
         if diagnostic not in self._reported:
             self._reported.add(diagnostic)
             self.diagnostics.append(diagnostic)
+
+    def as_written(self, path: Place) -> Place:
+        """A path without the key that a short form stands for: `handlers.h` for its `path`."""
+        origin = self.merged.origins.get(path)
+        return path[:-1] if origin is not None and origin.short else path
 
     @property
     def start(self) -> SourcePosition:

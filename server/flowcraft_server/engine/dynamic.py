@@ -49,7 +49,7 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     if twice is not None:
         raise InvalidDynamicNode(f"node '{claim.instance_id}' returned two dynamic nodes '{twice}'")
     return scripts.expand(
-        engine.keys,
+        engine.partitions.for_run(claim.run_id),
         run_id=claim.run_id,
         instance_id=claim.instance_id,
         fencing_token=claim.fencing_token,
@@ -142,7 +142,7 @@ def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
     Raises:
         LookupError: the run has no such node.
     """
-    raw, entry = engine.link.read_fields(engine.keys.run(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
+    raw, entry = engine.link.read_fields(engine.run_key(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
     if raw is None or entry is None:
         raise LookupError(f"run {claim.run_id} has no node '{claim.node_id}'")
     node = Node.from_plain(wire.loads(raw))

@@ -79,7 +79,7 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
 def _call(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> ScriptCall:
     claim = attempt.claim
     return scripts.start_child(
-        engine.keys,
+        engine.partitions.for_run(claim.run_id),
         run_id=claim.run_id,
         instance_id=claim.instance_id,
         fencing_token=claim.fencing_token,
@@ -213,7 +213,7 @@ def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[s
         SubflowFailed: there is no such run any more.
     """
     wanted = list(dict.fromkeys(fields))
-    plan_hash, *got = engine.link.read_fields(engine.keys.run(child_id), ["plan", *wanted])
+    plan_hash, *got = engine.link.read_fields(engine.run_key(child_id), ["plan", *wanted])
     if plan_hash is None:
         raise SubflowFailed(f"child run {child_id} is gone")
     return plan_hash.decode(), dict(zip(wanted, got, strict=True))
@@ -251,12 +251,13 @@ def _own_result(plan: Plan, got: Mapping[str, bytes | None]) -> Any:
 
 
 def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> SubflowFailed:
-    first = engine.link.read_fields(engine.keys.run(child_id), ["f1", "cx"])
+    record = engine.run_key(child_id)
+    first = engine.link.read_fields(record, ["f1", "cx"])
     blueprint_id = called_by(attempt).blueprint_id
     what = f"subflow '{blueprint_id}' (run {child_id}) {'was ' if status == 'cancelled' else ''}{status}"
     if first[0] is None:
         return SubflowFailed(what.replace("_", " "))
-    inner = engine.link.read_fields(engine.keys.run(child_id), [f"f:{first[0].decode()}"])[0]
+    inner = engine.link.read_fields(record, [f"f:{first[0].decode()}"])[0]
     details = None if inner is None else wire.loads(inner)
     cause = ""
     if isinstance(details, dict):

@@ -10,8 +10,10 @@ from loguru import logger
 from flowcraft_sdk._operations.durability import ASYNC, FSYNC, is_kept, waiting_command
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import connect
+from flowcraft_server.store.publish import WrongPartitions, check_partitions
 
 NO_EVICTION = "noeviction"
 LONGEST_PAUSE = 2.0
@@ -97,30 +99,36 @@ def warnings_about(client: "redis.Redis", url: str) -> list[str]:
     return [f"{warning}; redis-cli CONFIG SET appendonly yes, and the same in its configuration"]
 
 
-def check_protocol(client: "redis.Redis", url: str, keys: Keys) -> None:
-    """Look whether what the namespace keeps in Redis was written by a release of the same protocol.
+def check_protocol(client: "redis.Redis", url: str, partitions: Partitions) -> None:
+    """Look whether what the namespace keeps in Redis was written by a release of the same protocol, into as many partitions.
 
     Raises:
         RedisUnusable: it was not: this release would neither find nor understand it; or Redis stopped answering.
     """
-    found = _read_with_retry(client, url, keys.protocol)
+    keys = partitions.home
+    found = _read_with_retry(client, url, lambda: client.get(keys.protocol))
     spoken = found.decode() if isinstance(found, bytes) else found
     if spoken not in (None, PROTOCOL_VERSION):
         raise RedisUnusable(
             f"{shown_url(url)}: the runs of '{keys.namespace}' are of protocol {spoken}, this server speaks {PROTOCOL_VERSION}: "
             "let the release that recorded them finish them, or give this deployment another `name`"
         )
+    recorded = _read_with_retry(client, url, lambda: client.hget(keys.settings, PARTITIONS_FIELD))
+    try:
+        check_partitions(partitions, spoken, recorded)
+    except WrongPartitions as error:
+        raise RedisUnusable(f"{shown_url(url)}: {error}") from None
 
 
-def _read_with_retry(client: "redis.Redis", url: str, key: str) -> Any:
-    """A key's value; a lost reply is asked for again.
+def _read_with_retry(client: "redis.Redis", url: str, read: Callable[[], Any]) -> Any:
+    """What is read; a lost reply is asked for again.
 
     Raises:
         RedisUnusable: Redis does not answer, or refuses.
     """
     for attempt in range(READ_ATTEMPTS):
         try:
-            return client.get(key)
+            return read()
         except redis.exceptions.RedisError as error:
             if attempt + 1 == READ_ATTEMPTS:
                 raise RedisUnusable(f"{shown_url(url)} does not answer: {_first_line(error)}") from None

@@ -17,7 +17,7 @@ from flowcraft_sdk import Client, ConfigurationError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import check_span
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS, Partitions
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.handler import Handler
@@ -54,14 +54,28 @@ def shared_store() -> str:
         return _store.url
 
 
+def partitions_in_environment() -> int:
+    """How many partitions an environment has whose test names no number: `FLOWCRAFT_TEST_PARTITIONS`, 1 by default.
+
+    Raises:
+        ConfigurationError: the variable is no number that there can be.
+    """
+    given = os.environ.get("FLOWCRAFT_TEST_PARTITIONS") or "1"
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_PARTITIONS:
+        raise ConfigurationError(f"FLOWCRAFT_TEST_PARTITIONS is a number from 1 to {MOST_PARTITIONS}, got {given!r}")
+    return int(given)
+
+
 class TestClock:
     """The clock that the scripts read: Redis time plus an offset that only tests set."""
 
     __test__ = False
 
-    def __init__(self, link: StoreLink, keys: Keys, moved: Callable[[], None], idle: Callable[[], None]) -> None:
+    def __init__(
+        self, link: StoreLink, partitions: Partitions, moved: Callable[[], None], idle: Callable[[], None]
+    ) -> None:
         self._link = link
-        self._keys = keys
+        self._partitions = partitions
         self._moved = moved
         self._idle = idle
 
@@ -72,7 +86,7 @@ class TestClock:
             The time, in UTC.
         """
         seconds, micros = self._link.redis.time()
-        offset = int(self._link.redis.get(self._keys.clock) or 0)
+        offset = int(self._link.redis.get(self._partitions.home.clock) or 0)
         return datetime.fromtimestamp(seconds + micros / 1e6, UTC) + timedelta(milliseconds=offset)
 
     def advance(self, by: timedelta | float | str, *, keep_leases: bool = True) -> None:
@@ -89,7 +103,8 @@ class TestClock:
         seconds = check_span(by, "by")
         if seconds is None:
             raise ConfigurationError("say by how much the clock is to be moved")
-        self._link.call(scripts.advance(self._keys, ms=int(seconds * 1000), keep_leases=keep_leases))
+        for keys in self._partitions.all:
+            self._link.call(scripts.advance(keys, ms=int(seconds * 1000), keep_leases=keep_leases))
         self._moved()
 
     def advance_to_next_timer(self) -> timedelta:
@@ -105,10 +120,11 @@ class TestClock:
             TimeoutError: A node is still running.
         """
         self._idle()
-        first = self._link.redis.zrange(self._keys.timers, 0, 0, withscores=True)
-        if not first:
+        heads = self._link.read_all([("ZRANGE", keys.timers, 0, 0, "WITHSCORES") for keys in self._partitions.all])
+        due = min((float(head[1]) for head in heads if head), default=None)
+        if due is None:
             raise LookupError("no timer is set: nothing sleeps, waits with a timeout or is to be tried again")
-        by = timedelta(milliseconds=max(0, math.ceil(float(first[0][1]) - self.now().timestamp() * 1000)) + 1)
+        by = timedelta(milliseconds=max(0, math.ceil(due - self.now().timestamp() * 1000)) + 1)
         self.advance(by)
         return by
 
@@ -153,6 +169,7 @@ class TestEnvironment:
         models: Language models for `ctx.llm`.
         redis_url: Address of a Redis to use in place of the shared embedded server.
         history: Whether runs keep their events.
+        partitions: How many partitions the deployment has; by default `FLOWCRAFT_TEST_PARTITIONS`, or 1.
         check: Whether blueprints are refused for what `flowcraft-server check` calls an error, such as a handler that is
             not there.
 
@@ -173,17 +190,19 @@ class TestEnvironment:
         models: Any = None,
         redis_url: str | None = None,
         history: bool = True,
+        partitions: int | None = None,
         check: bool = True,
     ) -> None:
         self.url = redis_url or shared_store()
         self.namespace = f"test-{secrets.token_hex(4)}"
-        self.keys = Keys(self.namespace)
+        self.partitions = Partitions(self.namespace, partitions_in_environment() if partitions is None else partitions)
+        self.keys = self.partitions.home
         self.settings = settings or WorkerSettings()
         if not isinstance(handlers or {}, Mapping):
             raise ConfigurationError("handlers is a mapping of names to functions, such as {'charge': charge}")
         self.handlers = {name: as_runnable(name, function) for name, function in (handlers or {}).items()}
         self.link = StoreLink(self.url)
-        self.clock = TestClock(self.link, self.keys, self._clock_moved, self.run_until_idle)
+        self.clock = TestClock(self.link, self.partitions, self._clock_moved, self.run_until_idle)
         self.workers: list[Worker] = []
         self._models = models
         self._history = history
@@ -269,7 +288,7 @@ class TestEnvironment:
         self._entered = True
         publish_settings(
             self.link.redis,
-            self.keys,
+            self.partitions,
             history=self._history,
             max_events=10_000,
             cancel_grace_ms=int(self.settings.cancel_grace * 1000),
@@ -314,7 +333,7 @@ class TestEnvironment:
         if self._check:
             check_blueprints(blueprints, known, self.handlers)
         self._blueprints = known
-        return publish_blueprints(self.link.redis, self.keys, blueprints, self._queues)
+        return publish_blueprints(self.link.redis, self.partitions, blueprints, self._queues)
 
     def add_worker(self, settings: WorkerSettings | None = None) -> Worker:
         """Start another worker.
@@ -325,7 +344,7 @@ class TestEnvironment:
         Returns:
             The worker.
         """
-        chosen = replace(settings or self.settings, worker_id=new_worker_id())
+        chosen = replace(settings or self.settings, worker_id=new_worker_id(), partitions=self.partitions.count)
         worker = Worker(self.url, self.namespace, self.handlers, chosen, self._models)
         worker.start()
         self.workers.append(worker)
@@ -397,24 +416,30 @@ class TestEnvironment:
     def _at_work(self) -> str:
         """What there is to do, for the message of a run that does not come to rest."""
         redis = self.link.redis
-        places = {f"ready in {queue}": self.keys.ready(queue) for queue in self.settings.queues}
-        places |= {"running": self.keys.leases, "timers": self.keys.timers}
-        entries: dict[str, list[Any]] = {what: redis.zrange(name, 0, 9) for what, name in places.items()}
+        entries: dict[str, list[Any]] = {}
+        for keys in self.partitions.all:
+            places = {f"ready in {queue}": keys.ready(queue) for queue in self.settings.queues}
+            for what, name in (places | {"running": keys.leases, "timers": keys.timers}).items():
+                entries.setdefault(what, []).extend(redis.zrange(name, 0, 9))
         return "; ".join(
             f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in entries.items() if parts
         )
 
     def _busy(self) -> bool:
-        # All at one moment: a node that goes from one to the other between two looks would be seen in neither.
-        pipe = self.link.redis.pipeline(transaction=True)
-        pipe.time()
-        pipe.get(self.keys.clock)
-        pipe.zrange(self.keys.timers, 0, 0, withscores=True)
-        for name in [*(self.keys.ready(queue) for queue in self.settings.queues), self.keys.leases]:
-            pipe.zcard(name)
-        (seconds, micros), offset, first, *counts = pipe.execute()
-        now = seconds * 1000 + micros // 1000 + int(offset or 0)
-        return any(counts) or bool(first and first[0][1] <= now and self.workers)
+        # All of a partition at one moment: a node that goes from one to the other between two looks would be seen in neither.
+        groups = [
+            [
+                ("MULTI",), ("TIME",), ("GET", keys.clock), ("ZRANGE", keys.timers, 0, 0, "WITHSCORES"),
+                *(("ZCARD", keys.ready(queue)) for queue in self.settings.queues), ("ZCARD", keys.leases), ("EXEC",),
+            ]
+            for keys in self.partitions.all
+        ]  # fmt: skip
+        replies = self.link.read_all([command for group in groups for command in group])
+        for (seconds, micros), offset, first, *counts in replies[len(groups[0]) - 1 :: len(groups[0])]:
+            now = int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0)
+            if any(counts) or (first and float(first[1]) <= now and self.workers):
+                return True
+        return False
 
     def _clock_moved(self) -> None:
         for worker in self.workers:

@@ -30,6 +30,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             timeout=settings.defaults.timeout,
         ),
         retention=retention_of(settings),
+        partitions=settings.redis.partitions,
     )
 
 

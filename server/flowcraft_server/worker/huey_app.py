@@ -12,7 +12,7 @@ from huey.serializer import Serializer
 from huey.storage import BlackHoleStorage
 
 from flowcraft_server.worker.liveness import thread_runs
-from flowcraft_server.worker.wake_ups import TASK, WakeUps, warn_foreign
+from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
 
 WAKE_SECONDS = 1
 
@@ -54,7 +54,7 @@ class WakeStorage(BlackHoleStorage):  # type: ignore[misc]
 
     blocking = True
 
-    def __init__(self, wake_ups: WakeUps) -> None:
+    def __init__(self, wake_ups: WakeUps | LocalWakeUps) -> None:
         super().__init__("flowcraft")
         self._wake_ups = wake_ups
 
@@ -66,7 +66,7 @@ class WakeStorage(BlackHoleStorage):  # type: ignore[misc]
 class FlowcraftHuey(Huey):  # type: ignore[misc]
     """Huey without what we do not use: no results, no revocation look-ups, no schedule."""
 
-    def __init__(self, wake_ups: WakeUps) -> None:
+    def __init__(self, wake_ups: WakeUps | LocalWakeUps) -> None:
         self.wake_ups = wake_ups
         super().__init__("flowcraft", results=False, serializer=IdsOnlySerializer())
 
@@ -158,7 +158,7 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
         return bool(self._join_workers())
 
 
-def build_consumer(wake_ups: WakeUps, threads: int, work: Callable[[], None]) -> WorkConsumer:
+def build_consumer(wake_ups: WakeUps | LocalWakeUps, threads: int, work: Callable[[], None]) -> WorkConsumer:
     """A consumer whose worker threads call `work` whenever they are woken."""
     huey = FlowcraftHuey(wake_ups)
 

@@ -27,7 +27,7 @@ class OutcomeRecorder:
     """Records outcomes through the commit batcher, and decides what follows from the reply.
 
     Args:
-        wake_sweeper: called with the seconds after which a recorded timer falls due.
+        wake_sweeper: called with the seconds after which a recorded timer falls due, and its run.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class OutcomeRecorder:
         held: InFlightAttempts,
         commit_batcher: CommitBatcher,
         settings: WorkerSettings,
-        wake_sweeper: Callable[[float], None],
+        wake_sweeper: Callable[[float, str], None],
     ) -> None:
         self._calls = calls
         self._claimed_nodes = claimed_nodes
@@ -93,7 +93,7 @@ class OutcomeRecorder:
             logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt.key, reply)
             return None
         if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
-            self._wake_sweeper(attempt.due)
+            self._wake_sweeper(attempt.due, attempt.claim.run_id)
         code = reply[0]
         if code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)

@@ -60,6 +60,7 @@ class WorkerSettings:
         defaults: Settings of nodes that have none of their own.
         retention: How long ended runs are kept.
         secrets: Texts to be masked in what is recorded of failures.
+        partitions: How many partitions the deployment has.
         deployment: `host:file` of the deployment that the worker belongs to, so that it can be seen which ones serve a name.
         worker_id: Id of the worker, short, as each started event has it.
     """
@@ -82,6 +83,7 @@ class WorkerSettings:
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    partitions: int = 1
     deployment: str = ""
     worker_id: str = field(default_factory=new_worker_id)
 

@@ -85,7 +85,16 @@ end
 attempt(work_off, 'leases', lease_expired)
 attempt(work_off, 'timers', timer_is_due)
 
+local LONG = 100 -- ms that a node may be ready before workers are notified that are not at home in the partition
+
 local function wake(queue)
+  if WAKE then
+    local ready = B .. 'ready:' .. queue
+    local first = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
+    local channel = first[2] and NOW - first[2] > LONG and B .. 'help' or WAKE
+    if first[1] then redis.call('PUBLISH', channel, string.format('%d ', redis.call('ZCARD', ready)) .. queue) end
+    return
+  end
   if redis.call('LLEN', B .. 'q:' .. queue) > 0 then return end
   local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
   local id, instance_id = string.match(first or '', '^([^|]+)|(.+)$')

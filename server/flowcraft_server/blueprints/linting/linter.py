@@ -7,6 +7,7 @@ surely not meant; a warning is something that runs, though perhaps not as it was
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import SourcePositions
 from flowcraft_server.blueprints.linting.actions import check_actions
@@ -40,6 +41,7 @@ _OF_THE_WHOLE = (
 )
 
 
+@without_collection()
 def lint(
     blueprint: Blueprint,
     *,

@@ -103,12 +103,20 @@ def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
 
 
 def _edge(reading: LoadContext, index: int, link: Link) -> Edge:
+    positions = reading.positions.values
+    if link.place == f"edges[{index}]":  # noted when it was read
+        positions["edges", index] = link.position
+        return _made(link)
     for part in ("source", "target", "action", "condition", "transform"):
         # What stands there may be of an edge before it that could not be read: its number is another one's now.
-        reading.positions.values.pop(("edges", index, part), None)
+        positions.pop(("edges", index, part), None)
         if part in link.positions:
-            reading.positions.put(("edges", index, part), link.positions[part])
-    reading.positions.put(("edges", index), link.position)
+            positions["edges", index, part] = link.positions[part]
+    positions["edges", index] = link.position
+    return _made(link)
+
+
+def _made(link: Link) -> Edge:
     return Edge(
         link.source, link.target, link.action, link.condition, link.transform, position=link.position, place=link.place
     )

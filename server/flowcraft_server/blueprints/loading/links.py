@@ -9,7 +9,9 @@ from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, 
 from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS, word_of_another
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_blank, is_null
 
-_ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
+_ARROW = re.compile(
+    r"-\[(?P<action>[^\]]{0,1000}+)\]->|->"
+)  # possessive: a bracket that is not closed costs no way back
 ANY_ACTION = "*"
 
 
@@ -151,9 +153,9 @@ def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:
     if source is None or target is None:
         reading.complete = False
         return None
-    positions = {key: entries[key].value.position for key in texts}
+    positions = {key: entries[key].value.position for key, text in texts.items() if text is not None}
     words = (texts.get("action"), texts.get("condition"), texts.get("transform"))
-    return Link("edges", source, target, tree.position, written_path(path), *words, positions)
+    return Link("edges", source, target, tree.position, edge_place(path), *words, positions)
 
 
 def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str | None:
@@ -183,8 +185,13 @@ def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
                 tree.position, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one"
             )
             named = None
-        links.append(Link("edges", source, target, tree.position, written_path(path), named))
+        links.append(Link("edges", source, target, tree.position, edge_place(path), named))
     return links
+
+
+def edge_place(path: Path) -> str:
+    """The path of an edge of the list `edges`, written out."""
+    return f"edges[{path[1]}]"
 
 
 def check_forms(reading: LoadContext, links: list[Link]) -> None:

@@ -82,14 +82,18 @@ class LoadContext:
             if not is_null(tree):
                 self.error(tree.position, path, f"expected a mapping with {listed(known)}; got {kind_of(tree)}")
             return {}
+        found = {}
         for name, entry in tree.entries.items():
-            if name not in known and name not in ignored and not name.startswith("x-"):
+            if name in known:
+                if not is_null(entry.value):
+                    found[name] = entry
+            elif name not in ignored and not name.startswith("x-"):
                 if is_null(entry.value) and _PIECE.search(name):
                     message = f"{shortened(name)} is no key: inside of {{ }} a text with a comma needs quotes"
                     self.error(entry.key_position, path, message)
                     continue
                 self._unknown_key(name, entry.key_position, path, known)
-        return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
+        return found
 
     def _unknown_key(self, name: str, position: SourcePosition, path: Path, known: Collection[str]) -> None:
         other = nearest(name, known)
@@ -122,7 +126,7 @@ class LoadContext:
     def text(self, tree: Tree, path: Path, what: str = "a text") -> str | None:
         """A text; numbers and truth values count as the text they were written as."""
         if isinstance(tree, Scalar) and tree.value is not None:
-            self.positions.put(path, tree.position)
+            self.positions.values[path] = tree.position
             return tree.value if isinstance(tree.value, str) else tree.text
         self.error(tree.position, path, f"expected {what}; got {kind_of(tree)}")
         return None

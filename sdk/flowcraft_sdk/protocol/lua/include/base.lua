@@ -1,7 +1,8 @@
 -- What every script begins with. KEYS[1] is the clock key: it pins the slot, and B, the prefix of the partition's keys,
--- is cut from it. NOW is milliseconds.
+-- is cut from it. NOW is milliseconds. In a deployment of several partitions KEYS[2] is the channel on which its workers are
+-- notified of ready nodes; in one of a single partition they sleep on a list, and there is none.
 
-local B = string.sub(KEYS[1], 1, -6)
+local B, WAKE = string.sub(KEYS[1], 1, -6), KEYS[2]
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + (tonumber(redis.call('GET', KEYS[1]) or 0) or 0)
 
@@ -179,6 +180,11 @@ local function enqueue(id, queue, instance_ids)
       redis.call('ZADD', B .. 'ready:' .. queue, unpack(members)) -- 2,000 at most
       members = {}
     end
+  end
+  if WAKE then -- once, when the queue was empty: a worker that is notified claims until it is empty again
+    local ready = redis.call('ZCARD', B .. 'ready:' .. queue)
+    if ready <= #instance_ids then redis.call('PUBLISH', WAKE, string.format('%d ', ready) .. queue) end
+    return
   end
   local messages = {}
   for i = 1, math.min(#instance_ids, 64 - redis.call('LLEN', wake)) do messages[i] = message(id, instance_ids[i]) end

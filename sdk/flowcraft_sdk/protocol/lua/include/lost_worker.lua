@@ -22,7 +22,8 @@ local siblings_held = {} -- by worker: whether it held several nodes when it was
 local function held_siblings(worker, member)
   if siblings_held[worker] ~= nil then return siblings_held[worker] end
   local members = {}
-  local found = worker == '' or redis.call('EXISTS', B .. 'lost:' .. worker) == 1
+  -- With several partitions it is not seen here what it held in the others.
+  local found = WAKE or worker == '' or redis.call('EXISTS', B .. 'lost:' .. worker) == 1
   if not found then members = redis.call('ZRANGE', LEASES, 0, MOST_LEASES - 1) end
   if #members == MOST_LEASES then found = true end
   for _, other in ipairs(members) do
