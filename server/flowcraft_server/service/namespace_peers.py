@@ -174,7 +174,7 @@ def _publication(raw: str) -> Publication | None:
     try:
         said = json.loads(raw)
         return Publication(str(said["plan"]), str(said["by"]), int(said["at"]))
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 
