@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.server import server
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
@@ -78,7 +79,7 @@ GRAPHS = (
 
 def publish(link: StoreLink, keys: Keys, graphs: Iterable[dict[str, Any]]) -> None:
     """Publish graphs in the plain form."""
-    publish_blueprints(link.redis, keys, [Blueprint.from_plain(graph) for graph in graphs])
+    publish_blueprints(link.redis, Partitions(keys.namespace), [Blueprint.from_plain(graph) for graph in graphs])
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def store() -> Iterator[tuple[StoreLink, Keys]]:
 def prepare(link: StoreLink, keys: Keys, *, history: bool = True) -> None:
     """Make an emptied server ready: scripts, settings, graphs."""
     link.load_scripts()
-    publish_settings(link.redis, keys, history=history, max_events=10_000, cancel_grace_ms=30_000)
+    publish_settings(link.redis, Partitions(keys.namespace), history=history, max_events=10_000, cancel_grace_ms=30_000)
     publish(link, keys, GRAPHS)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.setting import chain, fan
 from flowcraft_sdk import Client, RunCancelledError, RunFailedError
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
@@ -144,11 +144,10 @@ def servers(folder: str, url: str) -> Iterator[list[int]]:
 
 def soak(minutes: float, per_second: float) -> tuple[list[Sample], list[str]]:
     """Load for some minutes; prints the samples, and returns them and what went wrong."""
-    keys = Keys(NAMESPACE)
     with tempfile.TemporaryDirectory() as folder, EmbeddedStore(folder, fsync="no", durable=False) as store:
         link = StoreLink(store.url)
-        publish_settings(link.redis, keys, history=True, max_events=10_000, cancel_grace_ms=1000)
-        publish_blueprints(link.redis, keys, [Blueprint.from_plain(graph) for graph in GRAPHS])
+        publish_settings(link.redis, Partitions(NAMESPACE), history=True, max_events=10_000, cancel_grace_ms=1000)
+        publish_blueprints(link.redis, Partitions(NAMESPACE), [Blueprint.from_plain(graph) for graph in GRAPHS])
         with servers(folder, store.url) as pids, Client(store.url, namespace=NAMESPACE) as client:
             load = Load(client, per_second)
             load.start()

@@ -40,9 +40,9 @@ _EXPECTED = {
     "maxProperties": "an object of at most {wanted} keys",
     "not": "a value that the schema's 'not' leaves out",
 }
-"""What is expected where a keyword does not hold, which jsonschema tells with Python's own forms of values."""
+"""What is expected where a keyword does not hold, which jsonschema writes with Python's own forms of values."""
 _OURS = frozenset(("required", "additionalProperties", "dependentRequired"))
-"""Keywords that are checked here, and tell of what is wrong in our words."""
+"""Keywords that are checked here, with messages in our words."""
 
 
 def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
@@ -89,10 +89,10 @@ def complaint(error: Any) -> str:
     Args:
         error: a `jsonschema.ValidationError` or `SchemaError`.
     """
-    return _shortened(_told(error))
+    return _shortened(_message_of(error))
 
 
-def _told(error: Any) -> str:
+def _message_of(error: Any) -> str:
     keyword, wanted, value = error.validator, error.validator_value, error.instance
     if keyword in _EXPECTED:
         return expected(_EXPECTED[keyword].format(wanted=misfits.found(wanted)), value)
@@ -123,7 +123,7 @@ def _none_of(error: Any, value: Any) -> str:
         return expected(" or ".join(dict.fromkeys(kinds)), value)
     nearest = max(error.context, key=lambda inner: len(inner.relative_path))
     place = written_path(tuple(nearest.relative_path))
-    return f"fits none of the schema's alternatives, such as {place + ': ' if place else ''}{_told(nearest)}"
+    return f"fits none of the schema's alternatives, such as {place + ': ' if place else ''}{_message_of(nearest)}"
 
 
 def _kinds(wanted: Any) -> str:
@@ -188,8 +188,8 @@ def schema_validator(jsonschema: Any) -> Any:
                 yield from validator.descend(instance[name], wanted, path=name)
         elif not wanted and extras:
             for name in extras:
-                told = f"is no key that is expected here{_known_keys(name, known)}"
-                yield jsonschema.ValidationError(told, path=(name,))
+                message = f"is no key that is expected here{_known_keys(name, known)}"
+                yield jsonschema.ValidationError(message, path=(name,))
 
     def unevaluated(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if not validator.is_type(instance, "object"):
@@ -207,8 +207,8 @@ def schema_validator(jsonschema: Any) -> Any:
             if name not in instance:
                 inner = schema.get("properties", {}).get(name)
                 kind = inner.get("type") if isinstance(inner, Mapping) else None
-                told = "is missing" + (f", expected {_kinds(kind)}" if kind is not None else "")
-                yield jsonschema.ValidationError(told, path=(name,))
+                message = "is missing" + (f", expected {_kinds(kind)}" if kind is not None else "")
+                yield jsonschema.ValidationError(message, path=(name,))
 
     def dependent(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         for given, names in wanted.items() if validator.is_type(instance, "object") else ():

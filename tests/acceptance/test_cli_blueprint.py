@@ -250,7 +250,7 @@ class TestSignal:
         for arguments, code, said in [
             (["nope"], 3, "no run nope"),
             ([run_id, "done"], 2, "node 'done' does not wait for a signal; waiting: ask"),
-            ([run_id, "--action", "maybe"], 2, "action: expected one of 'ok', 'no', got 'maybe'"),
+            ([run_id, "--action", "maybe"], 2, 'action: expected "ok" or "no", got "maybe"'),
             ([run_id, "--buffer"], 2, "needs node_id"),
             ([run_id, "-i", "x"], 2, "expected key=value"),
         ]:

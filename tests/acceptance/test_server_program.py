@@ -325,6 +325,21 @@ def test_the_file_can_be_elsewhere_and_is_named_in_the_environment(folder: Path,
     assert run_command(tmp_path, "check", FLOWCRAFT_CONFIG=str(folder / "flowcraft.yaml")).returncode == 0
 
 
+def test_runs_that_need_a_handler_which_was_renamed_are_told_by_check_and_at_start(folder: Path) -> None:
+    asks = folder / "flows" / "asks.yaml"
+    asks.write_text("nodes:\n  ask: {uses: wait}\n  b: {uses: echo, needs: ask}\n")
+    before = started(folder, "dev")
+    with client_of(folder) as client:
+        client.start("asks", run_id="r1").wait_for("waiting", timeout=TIMEOUT)
+    for file in (folder / "flowcraft.yaml", *(folder / "flows").iterdir()):
+        file.write_text(file.read_text().replace("  echo:", "  say:").replace("uses: echo", "uses: say"))
+    told = "run r1 needs the handler 'echo', which no worker has any more (blueprint 'asks')"
+    assert f"warning: {told}" in run_command(folder, "check").stderr
+    before.signal(signal.SIGTERM)
+    assert before.ends() == 0
+    Server(folder, "dev", environ={}).wait_for(told)
+
+
 def test_config_show(folder: Path) -> None:
     shown = run_command(
         folder, "config", "show", "--origin", FLOWCRAFT__EXECUTOR__LEASE="2s", REDIS_URL="redis://:pw12@h"
@@ -334,7 +349,19 @@ def test_config_show(folder: Path) -> None:
     assert rows["executor.lease"] == '"2s" environment variable FLOWCRAFT__EXECUTOR__LEASE'
     assert rows["executor.workers"] == "2 flowcraft.yaml:8"
     assert rows["logging.level"] == '"info" default'
-    assert rows["redis.url"] == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:})'
+    assert (
+        rows["redis.url"]
+        == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:}; REDIS_URL from the environment)'
+    )
+    config = folder / "flowcraft.yaml"
+    config.write_text(config.read_text().replace("redis: {", "x-redis: {"))
+    other = run_command(folder, "config", "show", "--origin", REDIS_URL="redis://:pw12@h").stdout
+    assert "default; of all but dev: REDIS_URL from the environment" in other
+    assert "pw12" not in other
+    optioned = run_command(folder, "config", "show", "--origin", "--workers", "7").stdout
+    assert next(line.split() for line in optioned.splitlines() if line.startswith("executor.workers ")) == [
+        "executor.workers", "7", "option", "for", "executor.workers",
+    ]  # fmt: skip
     plain = run_command(folder, "config", "show")
     assert "lease: 1s" in plain.stdout
 

@@ -13,6 +13,7 @@ import redis
 from flowcraft_sdk import Client
 from flowcraft_sdk._operations import doctor
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing.environment import read_blueprints
@@ -140,7 +141,7 @@ class Deployment:
         )
         (self.folder / "flowcraft.yaml").write_text(text)
         self.redis = redis.Redis.from_url(self.store.start())
-        publish_settings(self.redis, self.keys, history=True, max_events=20_000, cancel_grace_ms=1000)
+        publish_settings(self.redis, Partitions(NAMESPACE), history=True, max_events=20_000, cancel_grace_ms=1000)
         self.publish(self._texts)
         self.client = Client(self.store.url, namespace=NAMESPACE)
         return self
@@ -157,7 +158,7 @@ class Deployment:
 
     def publish(self, texts: dict[str, str]) -> None:
         """Publish blueprints, id -> YAML."""
-        publish_blueprints(self.redis, self.keys, list(read_blueprints(texts)))
+        publish_blueprints(self.redis, Partitions(NAMESPACE), list(read_blueprints(texts)))
 
     def add_worker(self, url: str | None = None, *, wait: bool = True) -> Worker:
         """Start a worker process, on `url` if it is to reach the store by another way."""

@@ -17,6 +17,7 @@ import redis
 
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing.environment import read_blueprints
@@ -126,8 +127,8 @@ def trial(folder: Path, *, guilty: str, guilty_count: int, coroutines: int, func
     texts["other"] = "nodes:\n  node: {uses: quick, config: {queue: others}}\n"
     with EmbeddedStore(folder / "store") as store:
         connection = redis.Redis.from_url(store.url)
-        publish_settings(connection, Keys(NAMESPACE), history=True, max_events=1000, cancel_grace_ms=1000)
-        publish_blueprints(connection, Keys(NAMESPACE), list(read_blueprints(texts)))
+        publish_settings(connection, Partitions(NAMESPACE), history=True, max_events=1000, cancel_grace_ms=1000)
+        publish_blueprints(connection, Partitions(NAMESPACE), list(read_blueprints(texts)))
         environ = {"REDIS_URL": store.url}
         servers = [Server(folder, "worker", environ=environ), Server(folder / "others", "worker", environ=environ)]
         with Client(store.url, namespace=NAMESPACE) as client:

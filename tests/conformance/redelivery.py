@@ -73,16 +73,30 @@ class Unreliable:
         return all(self.made[kind] for kind in ("lost replies", "doubled messages", "lost messages", "expired leases"))
 
     def _meddle(self, env: TestEnvironment) -> None:
-        wake = env.keys.wake("default")
         while not self._over.wait(TICK):
             what = self._random.random()
-            message = env.link.redis.rpop(wake)
+            message = self._taken(env)
             if message is not None and what < 0.6:
-                env.link.redis.lpush(wake, message, message)
+                self._put_twice(env, message)
                 self.made["doubled messages"] += 1
             elif message is not None:
                 self.made["lost messages"] += 1
             if what < 0.2:  # every lease that runs now is over, whatever its worker does
-                env.link.call(scripts.advance(env.keys, ms=int(LEASE * 1000) + 1, keep_leases=False))
-                env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=10_000, grace_ms=1000, queues="default"))
+                for keys in env.partitions.all:
+                    env.link.call(scripts.advance(keys, ms=int(LEASE * 1000) + 1, keep_leases=False))
+                    env.link.call(scripts.sweep(keys, limit=100, max_crashes=10_000, grace_ms=1000, queues="default"))
                 self.made["expired leases"] += 1
+
+    def _taken(self, env: TestEnvironment) -> Any:
+        """A wake-up message that is kept from the workers: of the list, or with several partitions of a worker's own queue."""
+        if env.partitions.count == 1:
+            return env.link.redis.rpop(env.keys.wake("default"))
+        chosen = self._random.choice(env.workers)._consumer.huey.wake_ups
+        return None if chosen.wait(0.0) is None else chosen
+
+    @staticmethod
+    def _put_twice(env: TestEnvironment, message: Any) -> None:
+        if env.partitions.count == 1:
+            env.link.redis.lpush(env.keys.wake("default"), message, message)
+        else:
+            message.notify(2)

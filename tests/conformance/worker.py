@@ -1,4 +1,4 @@
-"""A worker process for the cases: `python -m tests.conformance.worker URL NAMESPACE`, until its standard input ends."""
+"""A worker process for the cases: `python -m tests.conformance.worker URL NAMESPACE PARTITIONS`, until its standard input ends."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def worker_processes(env: TestEnvironment, count: int) -> Iterator[None]:
     with ExitStack() as stack:
         for _ in range(count):
             child = subprocess.Popen(
-                [sys.executable, "-m", "tests.conformance.worker", env.url, env.namespace],
+                [sys.executable, "-m", "tests.conformance.worker", env.url, env.namespace, str(env.partitions.count)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )
@@ -32,11 +32,11 @@ def worker_processes(env: TestEnvironment, count: int) -> Iterator[None]:
         yield
 
 
-def main(url: str, namespace: str) -> None:
+def main(url: str, namespace: str, partitions: str) -> None:
     """Serve until standard input ends."""
     logger.remove()
     handlers = {name: as_runnable(name, function) for name, function in HANDLERS.items()}
-    worker = Worker(url, namespace, handlers, WorkerSettings(threads=2))
+    worker = Worker(url, namespace, handlers, WorkerSettings(threads=2, partitions=int(partitions)))
     worker.start()
     print("up", flush=True)
     sys.stdin.read()
@@ -45,4 +45,4 @@ def main(url: str, namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.argv[2], sys.argv[3])

@@ -7,6 +7,7 @@ import pytest
 
 from flowcraft_server.testing import TestEnvironment, broken_invariants
 from tests.engine.leaks import leaked_keys
+from tests.engine.routed_keys import route_keys
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def environment() -> Iterator[Callable[..., TestEnvironment]]:
     opened: list[TestEnvironment] = []
 
     def make(**options: Any) -> TestEnvironment:
-        env = TestEnvironment(**{"check": False, **options}).__enter__()
+        env = route_keys(TestEnvironment(**{"check": False, **options}).__enter__())
         opened.append(env)
         return env
 

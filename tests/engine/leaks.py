@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.records import STATES
 from flowcraft_server.testing import TestEnvironment
 
@@ -22,24 +23,28 @@ def names_of(env: TestEnvironment) -> list[str]:
     return [key.decode() for key in env.link.redis.scan_iter(match=f"*{env.namespace}*", count=1000)]
 
 
-def members(env: TestEnvironment, name: str) -> list[str]:
-    return [member.decode() for member in env.link.redis.zrange(env.keys.base + name, 0, -1)]
+def members(env: TestEnvironment, keys: Keys, name: str) -> list[str]:
+    return [member.decode() for member in env.link.redis.zrange(keys.base + name, 0, -1)]
 
 
 def leaked_keys(env: TestEnvironment) -> list[str]:
     """Keys of no family, keys of runs in no index, and entries of ended runs in a queue, a lease or a timer."""
     names = names_of(env)
-    listed = {run for status in STATES for run in members(env, f"idx:st:{status}")}
-    found = [f"{name} is outside of the namespace" for name in names if not name.startswith(env.keys.base)]
-    inside = [name.removeprefix(env.keys.base) for name in names if name.startswith(env.keys.base)]
-    for name in inside:
-        wrong = _wrong_with(env, name, listed)
-        if wrong:
-            found.append(f"{name} {wrong}")
-    return [*found, *_entries_of_ended_runs(env, inside)]
+    bases = tuple(keys.base for keys in env.partitions.all)
+    found = [f"{name} is outside of the namespace" for name in names if not name.startswith(bases)]
+    for keys in env.partitions.all:
+        listed = {run for status in STATES for run in members(env, keys, f"idx:st:{status}")}
+        found += [f"{run} lies in another partition" for run in listed if env.partitions.for_run(run) is not keys]
+        inside = [name.removeprefix(keys.base) for name in names if name.startswith(keys.base)]
+        for name in inside:
+            wrong = _wrong_with(env, keys, name, listed)
+            if wrong:
+                found.append(f"{name} {wrong}")
+        found += _entries_of_ended_runs(env, keys, inside)
+    return found
 
 
-def _wrong_with(env: TestEnvironment, name: str, listed: set[str]) -> str:
+def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -> str:
     family, colon, rest = name.partition(":")
     if not colon:
         return "" if family in SINGLE else "is of no family"
@@ -49,18 +54,18 @@ def _wrong_with(env: TestEnvironment, name: str, listed: set[str]) -> str:
             return "belongs to no listed run"
         if family != "batch":
             return "holds a '|'" if bar else ""
-        batches = (env.link.redis.hget(env.keys.run(run_id), "batches") or b"").decode().split("\n")
+        batches = (env.link.redis.hget(keys.run(run_id), "batches") or b"").decode().split("\n")
         return "" if bar and owner in batches else "is a batch that its run does not know of"
     if family == "lost":
-        return "" if env.link.redis.ttl(env.keys.base + name) > 0 else "does not expire"
+        return "" if env.link.redis.ttl(keys.base + name) > 0 else "does not expire"
     if family in ("ready", "q"):
         return "" if QUEUE.fullmatch(rest.removesuffix("!")) else "is of no queue"
     if family == "plan":
-        known = {plan.decode() for plan in env.link.redis.hvals(env.keys.blueprints)}
-        known |= {plan.decode() for plan in env.link.redis.hkeys(env.keys.plans)} | set(members(env, "retired"))
+        known = {plan.decode() for plan in env.link.redis.hvals(keys.blueprints)}
+        known |= {plan.decode() for plan in env.link.redis.hkeys(keys.plans)} | set(members(env, keys, "retired"))
         return "" if rest in known else "is a plan that nothing uses"
     if family == "worker":
-        return "" if rest in members(env, "workers") else "is of a worker that is not listed"
+        return "" if rest in members(env, keys, "workers") else "is of a worker that is not listed"
     if family == "ended":
         return "" if rest in CLASSES else "is of no class"
     if family == "idx":
@@ -70,10 +75,10 @@ def _wrong_with(env: TestEnvironment, name: str, listed: set[str]) -> str:
     return "is of no family"
 
 
-def _entries_of_ended_runs(env: TestEnvironment, names: list[str]) -> Iterator[str]:
-    ended = {run for status in STATES if status.is_terminal for run in members(env, f"idx:st:{status}")}
+def _entries_of_ended_runs(env: TestEnvironment, keys: Keys, names: list[str]) -> Iterator[str]:
+    ended = {run for status in STATES if status.is_terminal for run in members(env, keys, f"idx:st:{status}")}
     for name in names:
         if name in PLACE_OF_RUN or name.startswith("ready:"):
-            for member in members(env, name):
+            for member in members(env, keys, name):
                 if member.split("|")[PLACE_OF_RUN.get(name, 0)] in ended:
                     yield f"{name} keeps {member}"

@@ -54,7 +54,7 @@ damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
 @pytest.fixture
 def env(environment: Make) -> Any:
     """Without workers. What a foreign hand leaves behind is nobody's to clean up, so nothing is looked over at the end."""
-    made = environment(workers=0, handlers={"do": lambda ctx: 1}, blueprints=GRAPHS)
+    made = environment(workers=0, partitions=1, handlers={"do": lambda ctx: 1}, blueprints=GRAPHS)
     yield made
     made.link.redis.unlink(*made.link.redis.scan_iter(match=made.keys.base + "*", count=1000))
 

@@ -64,7 +64,7 @@ def test_all_that_takes_an_id_takes_a_child_s(env: TestEnvironment) -> None:
     assert child.describe().parent_run_id == "p"
     assert [each.run_id for each in env.client.list_runs(parent="p")] == ["p~1"]
     assert run.describe().children == ("p~1",)
-    beside = env.client.start("echo", {"x": 1}, parent="p~1", run_id="beside")
+    beside = env.client.start("echo", {"x": 1}, parent="p~1", run_id="p~beside")
     assert beside.result(timeout=10)["a"] == 1
     child.signal("w", 5)
     assert child.result(timeout=10)["w"] == 5

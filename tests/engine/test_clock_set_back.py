@@ -32,7 +32,8 @@ edges:
 
 
 def set_back(env: TestEnvironment, ms: int) -> None:
-    env.link.redis.incrby(env.keys.clock, -ms)
+    for keys in env.partitions.all:
+        env.link.redis.incrby(keys.clock, -ms)
 
 
 @pytest.mark.parametrize("ms", [300, 5_000, 3_600_000, 86_400_000 * 400])

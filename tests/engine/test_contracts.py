@@ -1,5 +1,6 @@
 """A child's `inputs`: enforced, and its defaults filled in, when a subflow node starts it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -56,13 +57,16 @@ def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
 @pytest.mark.parametrize(
     ("context", "said"),
     [
-        ({"a": "3", "f": 1}, 'amount: expected integer, got "3"'),
-        ({"a": True, "f": 1}, "amount: expected integer, got true"),
-        ({"f": 1}, "amount: is missing, expected integer"),
-        ({"a": 3}, "free: is missing"),
-        ({"a": 3, "f": 1, "t": None}, "tone: expected string, got null"),
-        ({"a": 3, "f": 1, "m": "quick"}, 'mode: expected "fast" or "slow", got "quick"'),
-        ({"a": 3.5, "t": 1, "f": 1}, "amount: expected integer, got 3.5; tone: expected string, got 1"),
+        ({"a": "3", "f": 1}, "amount: expected integer, got \"3\" (from 'a')"),
+        ({"a": True, "f": 1}, "amount: expected integer, got true (from 'a')"),
+        ({"f": 1}, "amount: is missing, expected integer (from 'a')"),
+        ({"a": 3}, "free: is missing (from 'f')"),
+        ({"a": 3, "f": 1, "t": None}, "tone: expected string, got null (from 't')"),
+        ({"a": 3, "f": 1, "m": "quick"}, 'mode: expected "fast" or "slow", got "quick" (from \'m\')'),
+        (
+            {"a": 3.5, "t": 1, "f": 1},
+            "amount: expected integer, got 3.5 (from 'a'); tone: expected string, got 1 (from 't')",
+        ),
     ],
 )
 def test_a_misfit_fails_the_node_and_starts_no_child(env: TestEnvironment, context: dict[str, Any], said: str) -> None:
@@ -70,6 +74,8 @@ def test_a_misfit_fails_the_node_and_starts_no_child(env: TestEnvironment, conte
     assert (snapshot.status, snapshot.children) == (RunStatus.FAILED, ())
     (failure,) = snapshot.failures
     assert (failure.node_id, failure.type) == ("sub", "InvalidNodeInput")
+    assert failure.details["blueprint_id"] == "child"
+    assert {error["loc"][0] for error in failure.details["errors"]} == set(re.findall(r"(?:^|; )(\w+): ", said))
     assert failure.message == f"subflow 'sub' does not fit the inputs of blueprint 'child': {said}"
 
 
@@ -81,7 +87,7 @@ def test_without_a_mapping_the_named_inputs_are_not_there(env: TestEnvironment) 
 
 def test_a_misfit_may_be_caught(env: TestEnvironment) -> None:
     result = env.client.execute("caught", {"a": "x"}, timeout=10)
-    assert result["rescue"].endswith('amount: expected integer, got "x"; free: is missing')
+    assert result["rescue"].endswith("amount: expected integer, got \"x\" (from 'a'); free: is missing")
 
 
 def test_a_client_goes_by_the_contract_that_is_published_when_it_starts(env: TestEnvironment) -> None:

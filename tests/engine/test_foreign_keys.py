@@ -46,7 +46,18 @@ KEYS: dict[str, Callable[[Keys], str]] = {
         )
     },
 }  # fmt: skip
-NO_KEYS = {"namespace", "partition", "base", "channel", "end_channel", "inbox_prefix", "control"}
+NO_KEYS = {
+    "namespace",
+    "partition",
+    "base",
+    "channel",
+    "end_channel",
+    "inbox_prefix",
+    "control",
+    "notified",
+    "script_keys",
+}
+NO_KEYS |= {"wake_channel", "help_channel"}
 EVERYTHING = {"leases", "settings", "plan", "clock", "blueprints"}
 """Without these no run can be started, no node claimed, or none of that plan."""
 
@@ -95,7 +106,9 @@ def calls(env: TestEnvironment, client: Client) -> dict[str, Callable[[], Any]]:
         "doctor-fix": lambda: client.driver.run(doctor(deployment, None, True)),
         "workers": lambda: client.workers(),
         "look-around": lambda: look_around(env.link.redis, env.keys, "host:file"),
-        "settings": lambda: publish_settings(env.link.redis, env.keys, history=True, max_events=100, cancel_grace_ms=1),
+        "settings": lambda: publish_settings(
+            env.link.redis, env.partitions, history=True, max_events=100, cancel_grace_ms=1
+        ),
         "sweep": lambda: env.link.call(
             scripts.sweep(env.keys, limit=10, max_crashes=3, grace_ms=1, queues="default,other")
         ),

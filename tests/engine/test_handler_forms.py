@@ -159,9 +159,34 @@ async def asks_for_nothing_known(ctx: Any) -> Any:
     return ctx.zzz
 
 
+def takes_the_context_for_a_dict(ctx: Any) -> Any:
+    return ctx.context["x"]
+
+
+async def takes_it_for_a_dict_too(ctx: Any) -> Any:
+    ctx.context["x"] = 1
+
+
+def looks_for_a_key_in_it(ctx: Any) -> Any:
+    return "x" in ctx.context
+
+
+def unpacks_it(ctx: Any) -> Any:
+    return list(ctx.context)
+
+
+def asks_ctx_itself(ctx: Any) -> Any:
+    return ctx.get("x")
+
+
 @pytest.mark.parametrize(
     ("handler", "kind", "said"),
     [
+        (takes_the_context_for_a_dict, "TypeError", "ctx.context is no dict: write ctx.context.get('x')"),
+        (takes_it_for_a_dict_too, "TypeError", "ctx.context is no dict: write await ctx.context.set('x', ...)"),
+        (looks_for_a_key_in_it, "TypeError", "ctx.context is no dict: write ctx.context.has('x')"),
+        (unpacks_it, "TypeError", "ctx.context is no dict: name what is read, ctx.context.get_many([...])"),
+        (asks_ctx_itself, "AttributeError", "the ctx of a handler has no 'get'; did you mean 'ctx.context.get'?"),
         (uses_a_call_as_its_value, "UnawaitedCall", "ctx.context.get('x') was not awaited"),
         (asks_for_inputs, "AttributeError", "the ctx of a handler has no 'inputs'; did you mean 'input'?"),
         (asks_for_nothing_known, "AttributeError", "the ctx of a handler has no 'zzz'"),

@@ -66,7 +66,7 @@ class Worker:
 
 @pytest.fixture
 def worker(environment: Callable[..., TestEnvironment]) -> Worker:
-    return Worker(environment(workers=0, blueprints=[CHAIN, ROUTED, SPLIT]))
+    return Worker(environment(workers=0, partitions=1, blueprints=[CHAIN, ROUTED, SPLIT]))
 
 
 def test_each_outcome_has_its_own_reply_and_brings_its_own_successor(worker: Worker) -> None:

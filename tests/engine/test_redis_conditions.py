@@ -18,6 +18,7 @@ from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.settings import WorkerSettings
+from tests.engine.routed_keys import route_keys
 
 GRAPH = {
     "id": "g",
@@ -58,6 +59,7 @@ def env(store: EmbeddedStore, gate: Gate) -> Iterator[TestEnvironment]:
     handlers = {"gate": gate, "echo": lambda ctx: ctx.input}
     settings = WorkerSettings(lease=5.0, heartbeat=0.2)
     with TestEnvironment(handlers=handlers, blueprints=GRAPH, redis_url=store.url, settings=settings) as env:
+        route_keys(env)
         yield env
 
 

@@ -14,6 +14,7 @@ from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.background.retention import RetentionCleaner
 from flowcraft_server.worker.settings import Retention, WorkerSettings
+from tests.engine.routed_keys import in_one_partition
 
 Make = Callable[..., TestEnvironment]
 DAY = 86_400
@@ -53,7 +54,7 @@ def cleaner(env: TestEnvironment, **changes: Any) -> RetentionCleaner:
     keep = changes.pop("keep", ())
     rules = {rule.name: rule for rule in (*FOREVER.keep, *keep)}
     options = {"bytes": None, "tombstone_count": 100, **changes}
-    return RetentionCleaner(env.link, env.keys, Retention(keep=tuple(rules.values()), **options))
+    return RetentionCleaner(env.link, env.partitions, Retention(keep=tuple(rules.values()), **options))
 
 
 def clean(env: TestEnvironment, **changes: Any) -> int:
@@ -92,13 +93,14 @@ class TestRules:
         assert clean(env, keep=[Keep("cancelled", 50_000, None)]) == 1
         assert keys_of_runs(env) == []
 
+    @in_one_partition
     def test_by_default_completed_runs_go_after_a_week_and_failed_ones_after_a_month(
         self, env: TestEnvironment
     ) -> None:
         fine, bad = env.client.start("one", {"x": 1}), env.client.start("one", {"x": "fail"})
         for run in (fine, bad):
             run.wait(10)
-        default = RetentionCleaner(env.link, env.keys, Retention())
+        default = RetentionCleaner(env.link, env.partitions, Retention())
         env.clock.advance(6.9 * DAY)
         assert default.remove_slice() == (0, 0, False)
         env.clock.advance(0.2 * DAY)
@@ -145,6 +147,7 @@ class TestRules:
         assert clean(env, keep=rules, bytes=1) == 0
         assert run_ids(env) == {waiting.run_id, later.run_id}
 
+    @in_one_partition
     def test_work_is_done_in_slices(self, env: TestEnvironment) -> None:
         for number in range(120):
             env.client.start("one", {"x": number})
@@ -195,6 +198,7 @@ class TestFamilies:
             assert len(there) == left
             assert all(run.rpartition("~")[0] in there for run in there if "~" in run)
 
+    @in_one_partition
     def test_a_child_that_goes_on_keeps_those_above_it(self, env: TestEnvironment) -> None:
         env.client.start("family", {"x": 1}, run_id="root").wait(10)
         (child,) = [run_id for run_id in run_ids(env) if run_id.count("~") == 2]

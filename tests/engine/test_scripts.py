@@ -95,7 +95,7 @@ def bench(environment: Callable[..., TestEnvironment]) -> Bench:
         "nodes": [{"id": "s", "uses": "subflow", "params": {"blueprintId": "chain"}}],
         "edges": [],
     }
-    return Bench(environment(workers=0, blueprints=[chain("a", "b"), wait, sub]))
+    return Bench(environment(workers=0, partitions=1, blueprints=[chain("a", "b"), wait, sub]))
 
 
 class TestStart:
@@ -115,7 +115,7 @@ class TestStart:
     def test_whatever_a_node_is_called_the_wake_up_is_json(
         self, environment: Callable[..., TestEnvironment], node: str
     ) -> None:
-        bench = Bench(environment(workers=0, blueprints=[chain(node)]))
+        bench = Bench(environment(workers=0, partitions=1, blueprints=[chain(node)]))
         bench.start()
         message = bench.env.link.redis.rpop(bench.keys.wake("default"))
         assert json.loads(message) == [f"r/{node}", "flowcraft.work", ["r", node, 0]]
@@ -603,7 +603,7 @@ def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_roun
     assert bench.env.link.redis.hget(bench.keys.batch("r", "m"), "r:0") == b'"in time"'
 
 
-@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail"])
+@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail", "release"])
 def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Bench, how: str) -> None:
     bench.env.publish(chain("a", "b", id="goes-on", onFailure="continue"))
     bench.start("goes-on")
@@ -623,11 +623,12 @@ def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Ben
         "park": lambda: scripts.park(bench.keys, **where, kind="signal"),
         "start_child": lambda: scripts.start_child(bench.keys, **where, blueprint_id="chain", max_depth=9, context={}),
         "expand": lambda: scripts.expand(bench.keys, **{**options, **where}, nodes=[("z", entry, b"{}")]),
+        "release": lambda: scripts.release(bench.keys, **where),
     }
     if how == "fail":
         bench.fail(late, "retry", 1000)
     else:
-        assert bench.call(calls[how]()) == [b"stopping"]
+        assert bench.call(calls[how]()) == [b"ok" if how == "release" else b"stopping"]
     assert bench.fields()["n:y"][0] == "X"
     assert bench.status() == "failed"
 
@@ -748,8 +749,8 @@ def test_examine_piece_looks_at_some_nodes(bench: Bench) -> None:
     ]
     assert bench.ready() == ["r|a"]
     counted = {"run_id": "r", "fix": False, "mode": "counted"}
-    assert bench.call(scripts.examine(bench.keys, **counted, live=1, parked=0)) == []
-    assert bench.call(scripts.examine(bench.keys, **counted, live=2, parked=0)) == [b"changed", b"", 0]
+    assert bench.call(scripts.examine(bench.keys, **counted, active=1, parked=0)) == []
+    assert bench.call(scripts.examine(bench.keys, **counted, active=2, parked=0)) == [b"changed", b"", 0]
     bench.env.link.redis.hset(bench.keys.run("r"), mapping={f"c:{number}": "1" for number in range(2_001)})
     assert bench.call(scripts.examine(bench.keys, run_id="r", fix=False, mode="ask")) == [b"large", b"", 0]
     state = bench.env.link.redis.hget(bench.keys.run("r"), "n:a")

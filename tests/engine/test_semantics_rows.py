@@ -105,7 +105,9 @@ def test_s33_an_answer_s_action_chooses_the_branch(env: TestEnvironment, action:
     env.publish({"id": "S33", "nodes": nodes, "edges": edges})
     handle = env.client.start("S33")
     handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
-    env.link.call(scripts.signal(env.keys, run_id=handle.run_id, signal_id="1", action=action))
+    env.link.call(
+        scripts.signal(env.partitions.for_run(handle.run_id), run_id=handle.run_id, signal_id="1", action=action)
+    )
     assert handle.wait(timeout=TIMEOUT).status is RunStatus.COMPLETED
     nodes_ran = {name for name, node in handle.describe().nodes.items() if node.status == "completed"}
     assert nodes_ran == {"w", ran}
@@ -124,5 +126,7 @@ def test_s34_s35_an_answer_is_the_output_and_what_stands_behind_runs(env: TestEn
     handle = env.client.start("S35" if inside else "S34")
     handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
     waiting = handle.describe().children[0] if inside else handle.run_id
-    env.link.call(scripts.signal(env.keys, run_id=waiting, signal_id="1", payload=b'{"by":"bob"}'))
+    env.link.call(
+        scripts.signal(env.partitions.for_run(waiting), run_id=waiting, signal_id="1", payload=b'{"by":"bob"}')
+    )
     assert handle.result(timeout=TIMEOUT)["s" if inside else "z"] == {"by": "bob"}

@@ -125,7 +125,9 @@ MEANWHILE = [at_once, claimed, child_ended, all_but_the_top_ended, all_ended, re
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE, ids=lambda what: what.__name__)
 def test_each_name_after_each_other(environment: Environments, meanwhile: Callable[[Worker, str], None]) -> None:
-    worker = Worker(environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0))
+    worker = Worker(
+        environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0, partitions=1)
+    )
     for number in range(len(names(""))):
         run_id = f"r{number}"
         worker.until_waiting(run_id)
@@ -145,7 +147,9 @@ def test_each_name_after_each_other(environment: Environments, meanwhile: Callab
 
 
 def test_one_id_for_two_runs_is_two_signals(environment: Environments) -> None:
-    worker = Worker(environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0))
+    worker = Worker(
+        environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0, partitions=1)
+    )
     for run_id, second in (("r", ("{b}", "wait")), ("q", ("{top}", "b/wait"))):
         worker.start("both", run_id)
         owners = {claim.instance_id: worker.start_inner(claim, "inner") for claim in (worker.next(), worker.next())}
@@ -161,7 +165,9 @@ def test_one_id_for_two_runs_is_two_signals(environment: Environments) -> None:
 
 
 def test_a_kept_one_counts_by_each_name_too(environment: Environments) -> None:
-    worker = Worker(environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0))
+    worker = Worker(
+        environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0, partitions=1)
+    )
     worker.start("top", "r")
     worker.start_inner(worker.next(), "outer")
     worker.start_inner(worker.next(), "inner")
@@ -187,7 +193,9 @@ def test_a_kept_one_counts_by_each_name_too(environment: Environments) -> None:
 
 
 def test_a_run_remembers_a_bounded_number_of_signals(environment: Environments) -> None:
-    worker = Worker(environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0))
+    worker = Worker(
+        environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input}, workers=0, partitions=1)
+    )
     worker.until_waiting("r")
     old = {"sn": "10000", "sq:1": "sp:old\nmid/sub/wait", "sp:old\nmid/sub/wait": "", "sp:old": "mid/sub/wait"}
     worker.env.link.redis.hset(worker.keys.run("r"), mapping=old)

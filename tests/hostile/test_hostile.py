@@ -13,7 +13,7 @@ import redis
 
 from flowcraft_sdk import Client, Handle
 from flowcraft_sdk._operations import doctor as doctor_module
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing.environment import read_blueprints
@@ -63,8 +63,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     texts["patient"] = blueprint("patient", params=f'{{go: "{folder}/go"}}')
     with EmbeddedStore(folder / "store") as store:
         connection = redis.Redis.from_url(store.url)
-        publish_settings(connection, Keys(NAMESPACE), history=True, max_events=20_000, cancel_grace_ms=1000)
-        publish_blueprints(connection, Keys(NAMESPACE), list(read_blueprints(texts)))
+        publish_settings(connection, Partitions(NAMESPACE), history=True, max_events=20_000, cancel_grace_ms=1000)
+        publish_blueprints(connection, Partitions(NAMESPACE), list(read_blueprints(texts)))
         environ = {"REDIS_URL": store.url, "HOSTILE_TESTS": "1"}
         server = Server(folder, "worker", environ=environ)
         server.wait_for("serving 'hostile'")

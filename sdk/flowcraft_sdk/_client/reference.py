@@ -24,10 +24,10 @@ class RunReference(Generic[T]):
     """A reference to one run of one deployment; equal to every other one of its kind to the same run.
 
     Attributes:
-        run_id: the run.
-        namespace: the deployment.
-        attached: whether `start` found this run there already.
-        notification_token: of the `start` that recorded the run (see `CompletionInbox.reserve`); None of another handle.
+        run_id: Id of the run.
+        namespace: The deployment's name.
+        attached: Whether `start` found this run there already.
+        notification_token: Token of the `start` that recorded the run (see `CompletionInbox.reserve`); None in other handles.
     """
 
     __slots__ = ("_client", "_result_type", "_started", "attached", "namespace", "notification_token", "run_id")

@@ -8,6 +8,7 @@ from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.value_tree import Tree
 
 PROFILES = "profiles"
+_MOST_COMPARED, _MOST_SHOWN = 2_000, 8
 EXTENSION = "x-"
 """Keys at the top that begin so are for the author of the file, such as a place for anchors."""
 
@@ -30,10 +31,9 @@ def profiles_of(tree: Tree, file: str) -> tuple[dict[str, Tree], list[Diagnostic
 
 def no_profile(name: str, known: dict[str, Tree]) -> str:
     """That there is no such profile, and which there are."""
-    near = get_close_matches(name, list(known), 1, 0.6)
-    return f"no profile '{name}'" + (
-        f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known) or 'none'}"
-    )
+    near = get_close_matches(name, list(known)[:_MOST_COMPARED], 1, 0.6)
+    names = ", ".join(list(known)[:_MOST_SHOWN]) + (", ..." if len(known) > _MOST_SHOWN else "")
+    return f"no profile '{name}'" + (f"; did you mean '{near[0]}'?" if near else f"; known: {names or 'none'}")
 
 
 def lay_profile_over(tree: Tree, name: str | None, file: str, sections: Iterable[str]) -> list[Diagnostic]:

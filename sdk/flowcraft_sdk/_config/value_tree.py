@@ -17,12 +17,16 @@ class Origin:
         key: where its key stands, for values in a file.
         position: where it stands itself, for values in a file.
         written: what stands there, if variables were filled in.
+        short: it stands in the place of the section that it is the one key of.
+        filled: where those variables come from, such as `REDIS_URL from .env:3`.
     """
 
     label: str
     key: SourcePosition | None = None
     position: SourcePosition | None = None
     written: str | None = None
+    filled: str = ""
+    short: bool = False
 
 
 @dataclass
@@ -61,10 +65,10 @@ class Tree:
 
     def remove(self, path: Path) -> None:
         """Take the value under a key out, with all below it."""
+        self._forget(path)
         into = self.get(path[:-1])
         if isinstance(into, dict):
             into.pop(path[-1], None)
-        self._forget(path)
 
     def origin_of(self, path: Path) -> Origin | None:
         """The origin of a value, or of what it stands in when it is nowhere written itself."""
@@ -78,7 +82,7 @@ class Tree:
         """A mapping within this one, as a tree of its own."""
         value = self.get(path)
         cut = len(path)
-        origins = {place[cut:]: origin for place, origin in self.origins.items() if place[:cut] == path}
+        origins = {place[cut:]: self.origins[place] for place in _places(path, value) if place in self.origins}
         return Tree(value if isinstance(value, dict) else {}, origins)
 
     def merge(self, over: "Tree") -> None:
@@ -90,11 +94,12 @@ class Tree:
                 if self.get(path[:depth]) is not None and not isinstance(self.get(path[:depth]), dict):
                     self.remove(path[:depth])
             self._forget(path)
-            for place, origin in over.origins.items():
-                if place[: len(path)] == path:
-                    self.origins[place] = origin
-                elif place == path[: len(place)]:
-                    self.origins.setdefault(place, origin)
+            for depth in range(len(path)):
+                if path[:depth] in over.origins:
+                    self.origins.setdefault(path[:depth], over.origins[path[:depth]])
+            for place in _places(path, value):
+                if place in over.origins:
+                    self.origins[place] = over.origins[place]
             self.put(path, value, over.origin_of(path) or Origin(""))
 
     def leaves(self, path: Path = (), value: Any = None) -> Iterator[tuple[Path, Any]]:
@@ -119,6 +124,17 @@ class Tree:
                 yield path, value
 
     def _forget(self, path: Path) -> None:
-        cut = len(path)
-        for place in [place for place in self.origins if place[:cut] == path]:
-            del self.origins[place]
+        for place in _places(path, self.get(path)):
+            self.origins.pop(place, None)
+
+
+def _places(path: Path, value: Any) -> Iterator[Path]:
+    """The path of a value, and of each one in it."""
+    pending: list[tuple[Path, Any]] = [(path, value)]
+    while pending:
+        place, found = pending.pop()
+        yield place
+        if isinstance(found, dict):
+            pending.extend(((*place, key), item) for key, item in found.items())
+        elif isinstance(found, list):
+            pending.extend(((*place, index), item) for index, item in enumerate(found))

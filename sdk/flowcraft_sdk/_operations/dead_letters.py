@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from flowcraft_sdk._operations.deployment import Deployment, record, text
+from flowcraft_sdk._operations.deployment import Deployment, keys_of, partitions_of, record, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import scored
 from flowcraft_sdk.errors import (
@@ -39,15 +39,18 @@ class Replayed:
 
 def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLetter]]:
     """The dead letters, the newest first."""
-    keys = deployment.keys
     if check_count(limit, "limit", MOST_DEAD_LETTERS) == 0:
         return []
-    entries = scored((yield command("ZREVRANGE", keys.dead, 0, limit - 1, "WITHSCORES")))
+    partitions = yield from partitions_of(deployment)
+    replies = yield Batch(tuple(command("ZREVRANGE", keys.dead, 0, limit - 1, "WITHSCORES") for keys in partitions.all))
+    entries = sorted(
+        (entry for reply in replies for entry in scored(reply)), key=lambda entry: (entry[1], entry[0]), reverse=True
+    )[:limit]
     if not entries:
         return []
     places = [member.partition("|")[::2] for member, _ in entries]
     wanted = [
-        command("HMGET", keys.run(run), "st", "bp", f"n:{instance_id}", f"f:{instance_id}")
+        command("HMGET", partitions.for_run(run).run(run), "st", "bp", f"n:{instance_id}", f"f:{instance_id}")
         for run, instance_id in places
     ]
     rows = yield Batch(tuple(wanted), bearing=True)
@@ -110,7 +113,8 @@ def delete_dead_letters(deployment: Deployment, run_id: str, node_id: str | None
     check_text(run_id, "a run id", LONGEST_PATH)
     if node_id is not None:
         check_text(node_id, "node_id", LONGEST_PATH, least=0)
-    reply = yield scripts.delete_dead_letters(deployment.keys, run_id=run_id, instance_id=node_id or "")
+    keys = yield from keys_of(deployment, run_id)
+    reply = yield scripts.delete_dead_letters(keys, run_id=run_id, instance_id=node_id or "")
     if not int(reply):
         raise DeadLetterNotFoundError(run_id, node_id)
     return int(reply)
@@ -128,9 +132,9 @@ def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
     """
     check_text(run_id, "a run id", LONGEST_PATH)
     given_up = yield from record(deployment, run_id)
-    there = False
+    keys, there = (yield from keys_of(deployment, run_id)), False
     for node in filter(None, given_up.fields.get("dead", "").split("\n")):
-        there = there or (yield command("ZSCORE", deployment.keys.dead, f"{run_id}|{node}")) is not None
+        there = there or (yield command("ZSCORE", keys.dead, f"{run_id}|{node}")) is not None
     if not there:
         raise DeadLetterNotFoundError(run_id)
     run = given_up
@@ -143,7 +147,7 @@ def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
             f"run {run.run_id} is still {run.status}; replay it when it has ended, or cancel it",
         )
     replayed = yield from _start_again(deployment, run)
-    yield scripts.delete_dead_letters(deployment.keys, run_id=run_id)
+    yield scripts.delete_dead_letters(keys, run_id=run_id)
     return replayed
 
 
@@ -152,8 +156,9 @@ def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
     new_id = run.run_id + REPLAY
     if len(new_id) > LONGEST_ID:
         new_id = f"replay~{hashlib.sha256(new_id.encode()).hexdigest()}"
+    keys = yield from keys_of(deployment, new_id)
     reply = yield scripts.start(
-        deployment.keys,
+        keys,
         token=secrets.token_hex(8),
         run_id=new_id,
         blueprint_id=fields["bp"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from flowcraft_sdk._operations.deployment import Deployment, record
+from flowcraft_sdk._operations.deployment import Deployment, keys_of, record
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk.errors import RunBrokenError, RunNotFoundError
 from flowcraft_sdk.protocol.run_record import moment
@@ -19,7 +19,8 @@ def describe(deployment: Deployment, run_id: str, ctx: bool, outputs: bool) -> O
     if not snapshot.waiting:  # as with all that have ended
         return snapshot
     points = yield from _with_children(deployment, run_id, snapshot.waiting)
-    timers = tuple(command("ZSCORE", deployment.keys.timers, timer) for timer, _ in points)
+    keys = yield from keys_of(deployment, run_id)
+    timers = tuple(command("ZSCORE", keys.timers, timer) for timer, _ in points)
     ends = yield Batch(timers)
     waiting = tuple(
         point if end is None else point.model_copy(update={"expires_at": moment(float(end))})

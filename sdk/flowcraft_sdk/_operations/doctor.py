@@ -3,16 +3,17 @@
 Each look is one script, so nothing is taken for broken that is only on its way; a run with many nodes is looked at in pieces.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import Deployment, text
+from flowcraft_sdk._operations.deployment import Deployment, keys_of, partitions_of, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
 from flowcraft_sdk._operations.missing_handlers import missing_handlers
 from flowcraft_sdk._operations.tombstones import missing as missing_run
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import STATES, Defect
 
@@ -27,9 +28,9 @@ PASSES = 3
 ABOUT_RUNS = {
     "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
     "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
-    "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
+    "child-not-listed": ("its parent run {subject} does not know of it", "adds it to the parent"),
     "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
-    "live-count": ("its counter of live nodes says {subject}: it would end too early or never", "counts again"),
+    "live-count": ("its counter of active nodes says {subject}: it would end too early or never", "counts again"),
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
     "ready-not-queued": ("node '{subject}' is ready, but in no queue: no worker finds it", "queues it"),
     "running-without-lease": (
@@ -50,7 +51,7 @@ ABOUT_RUNS = {
     ),
     "field-broken": (
         "the field {subject} of its record holds what no server writes there",
-        "puts in what can still be said; a node whose state is lost fails with RecordBroken",
+        "puts in what can be derived; a node whose state is lost fails with RecordBroken",
     ),
     "nothing-live": (
         "nothing in it is live, but it has not ended",
@@ -72,33 +73,37 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     """
     if run_id is not None:
         check_text(run_id, "a run id", LONGEST_PATH)
-        found = _defects_of(run_id, (yield from _look(deployment, run_id, fix)))
+        keys = yield from keys_of(deployment, run_id)
+        found = _defects_of(run_id, (yield from _look(keys, run_id, fix)))
         if found is None:
-            yield from missing_run(deployment.keys.gone, run_id)
-        names = [name for name in (yield from _sorted_sets(deployment)) if name.startswith(READY)]
-        found = (found or []) + (yield from _examine_queues(deployment, names, run_id))
+            yield from missing_run(keys.gone, run_id)
+        names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
+        found = (found or []) + (yield from _examine_queues(deployment, {keys: names}, run_id))
         return found + (yield from _examine_handlers(deployment, run_id))
-    defects = []
-    live = [deployment.keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
-    defects += yield from _examine_indexes(deployment, live, fix)
-    defects += list(_set_aside((yield scripts.examine_broken(deployment.keys, fix=fix))))
-    names = yield from _sorted_sets(deployment)
-    for name in names:
-        defects += yield from _examine_entries(deployment, name, fix)
-    defects += yield from _examine_queues(deployment, names)
+    defects, names_in = [], {}
+    for keys in (yield from partitions_of(deployment)).all:
+        live = [keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
+        defects += yield from _examine_indexes(keys, live, fix)
+        defects += list(_set_aside((yield scripts.examine_broken(keys, fix=fix))))
+        names_in[keys] = yield from _sorted_sets(keys)
+        for name in names_in[keys]:
+            defects += yield from _examine_entries(keys, name, fix)
+    defects += yield from _examine_queues(deployment, names_in)
     return defects + (yield from _examine_handlers(deployment))
 
 
 def examine_all(deployment: Deployment) -> Operation[list[Defect]]:
     """Look at every run, ended ones too, and at all entries; repairs nothing."""
-    names = yield from _sorted_sets(deployment)
-    indexes = [deployment.keys.base + name for name in names if name.startswith(("idx:st:", "idx:bp:"))]
-    defects = yield from _examine_indexes(deployment, indexes, False)
+    defects: list[Defect] = []
+    for keys in (yield from partitions_of(deployment)).all:
+        names = yield from _sorted_sets(keys)
+        indexes = [keys.base + name for name in names if name.startswith(("idx:st:", "idx:bp:"))]
+        defects += yield from _examine_indexes(keys, indexes, False)
     rest = yield from examine(deployment, None, False)
     return defects + [defect for defect in rest if defect not in defects]
 
 
-def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
+def _examine_indexes(keys: Keys, indexes: Iterable[str], fix: bool) -> Operation[list[Defect]]:
     """Look at the runs of some indexes. They may leave them meanwhile, so these are read whole before they are worked off."""
     run_ids: list[str] = []
     defects: list[Defect] = []
@@ -107,34 +112,34 @@ def _examine_indexes(deployment: Deployment, indexes: Iterable[str], fix: bool) 
         while True:
             (page,) = yield Batch((command("ZRANGE", index, first, first + ENTRIES_AT_ONCE - 1),), bearing=True)
             if isinstance(page, Exception):
-                defects.append(_foreign(index.removeprefix(deployment.keys.base)))
+                defects.append(_foreign(index.removeprefix(keys.base)))
                 break
             run_ids += [text(run_id) for run_id in page]
             first += len(page)
             if len(page) < ENTRIES_AT_ONCE:
                 break
     for run_id in dict.fromkeys(run_ids):
-        reply = yield from _look(deployment, run_id, fix)
+        reply = yield from _look(keys, run_id, fix)
         defects += _defects_of(run_id, reply) or []
     return defects
 
 
-def _look(deployment: Deployment, run_id: str, fix: bool) -> Operation[list[Any]]:
+def _look(keys: Keys, run_id: str, fix: bool) -> Operation[list[Any]]:
     """What a look at a run replies. One with many fields is looked over in pieces, so that no script takes long.
 
     It may change between them. Its counters are believed to be wrong only when they disagree with its nodes in one script; before
     it comes to that, which takes long, the pieces are gone through again.
     """
-    keys, found = deployment.keys, dict[tuple[str, str], list[Any]]()
+    found = dict[tuple[str, str], list[Any]]()
     reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="ask")
     for _ in range(PASSES):
         if _first(reply) not in ("large", "changed"):
             break
-        counted = yield from _look_in_pieces(deployment, run_id, fix, found)
+        counted = yield from _look_in_pieces(keys, run_id, fix, found)
         if counted is None:
             break
-        live, parked = counted
-        reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="counted", live=live, parked=parked)
+        active, parked = counted
+        reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="counted", active=active, parked=parked)
     if _first(reply) in ("large", "changed"):
         reply = yield scripts.examine(keys, run_id=run_id, fix=fix)
     for kind, subject, fixed in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
@@ -147,17 +152,17 @@ def _first(reply: list[Any]) -> str:
 
 
 def _look_in_pieces(
-    deployment: Deployment, run_id: str, fix: bool, found: dict[tuple[str, str], list[Any]]
+    keys: Keys, run_id: str, fix: bool, found: dict[tuple[str, str], list[Any]]
 ) -> Operation[tuple[int, int] | None]:
-    """Look over the nodes of a run; how many live and parked ones there were, None if it must be looked over at once."""
-    live, parked, cursor = set[str](), set[str](), 0
+    """Look over the nodes of a run; how many active and parked ones there were, None if it must be looked over at once."""
+    active, parked, cursor = set[str](), set[str](), 0
     seen = dict[tuple[str, str], list[Any]]()
     while True:
-        call = scripts.examine_piece(deployment.keys, run_id=run_id, cursor=cursor, count=FIELDS_AT_ONCE, fix=fix)
-        following, live_nodes, parked_nodes, defects = yield call
+        call = scripts.examine_piece(keys, run_id=run_id, cursor=cursor, count=FIELDS_AT_ONCE, fix=fix)
+        following, active_nodes, parked_nodes, defects = yield call
         if text(following) == "whole":
             return None
-        live |= set(map(text, live_nodes))
+        active |= set(map(text, active_nodes))
         parked |= set(map(text, parked_nodes))
         for kind, subject, fixed in zip(defects[::3], defects[1::3], defects[2::3], strict=True):
             seen[text(kind), text(subject)] = [kind, subject, fixed]
@@ -167,34 +172,33 @@ def _look_in_pieces(
     if not fix:  # what an earlier pass has found was mended by what the run did meanwhile, if it is not found again
         found.clear()
     found.update(seen)
-    return len(live), len(parked)
+    return len(active), len(parked)
 
 
-def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | None = None) -> Operation[list[Defect]]:
+def _examine_queues(
+    deployment: Deployment, names_in: Mapping[Keys, Iterable[str]], run_id: str | None = None
+) -> Operation[list[Defect]]:
     """Queues with ready nodes that no worker serves which was seen lately.
 
     Args:
-        names: of the sorted sets; those of queues count.
+        names_in: by partition the names of the sorted sets; those of queues count.
         run_id: only queues in which this run has a node among the first `ENTRIES_AT_ONCE`.
     """
     served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
     defects: list[Defect] = []
-    for name in sorted(names) if served else ():  # without any worker nothing runs, which `health` tells
-        queue = name.removeprefix(READY)
-        if not name.startswith(READY) or queue in served:
+    queues = {name.removeprefix(READY) for names in names_in.values() for name in names if name.startswith(READY)}
+    for queue in sorted(queues - served) if served else ():  # without any worker nothing runs, which `health` reports
+        total, concerned = 0, run_id is None
+        for keys in names_in:
+            ready = keys.ready(queue)
+            reads = (command("ZCARD", ready), command("ZRANGE", ready, 0, ENTRIES_AT_ONCE - 1))
+            replies = yield Batch(reads, bearing=True)
+            if not isinstance(replies[0], Exception) and replies[0]:
+                total += replies[0]
+                concerned = concerned or any(text(entry).partition("|")[0] == run_id for entry in replies[1])
+        if not total or not concerned:
             continue
-        replies = yield Batch(
-            (
-                command("ZCARD", deployment.keys.ready(queue)),
-                command("ZRANGE", deployment.keys.ready(queue), 0, ENTRIES_AT_ONCE - 1),
-            ),
-            bearing=True,
-        )
-        if isinstance(replies[0], Exception) or not replies[0]:
-            continue
-        if run_id is not None and not any(text(entry).partition("|")[0] == run_id for entry in replies[1]):
-            continue
-        count = "1 node is" if replies[0] == 1 else f"{replies[0]} nodes are"
+        count = "1 node is" if total == 1 else f"{total} nodes are"
         explanation = f"{count} ready in queue '{queue}', which no worker serves that was seen lately (executor.queue)"
         defects.append(Defect(kind=UNSERVED, run_id=run_id or "", subject=queue, explanation=explanation))
     return defects
@@ -202,10 +206,10 @@ def _examine_queues(deployment: Deployment, names: Iterable[str], run_id: str | 
 
 def _examine_handlers(deployment: Deployment, run_id: str | None = None) -> Operation[list[Defect]]:
     """Handlers that live runs will come to and that no worker has which was seen lately."""
-    told = [worker.handlers for worker in (yield from workers(deployment))]
-    if not told or None in told:  # without any worker nothing runs, which `health` tells
+    reported = [worker.handlers for worker in (yield from workers(deployment))]
+    if not reported or None in reported:  # without any worker nothing runs, which `health` reports
         return []
-    known = {name for names in told for name in names or ()}
+    known = {name for names in reported for name in names or ()}
     missing = yield from missing_handlers(deployment, known, run_id)
     return [
         Defect(kind=HANDLER_MISSING, run_id=run_id or "", subject=each.handler, explanation=each.explanation)
@@ -221,16 +225,16 @@ def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
     found = []
     for kind, subject, fixed in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         explanation, remedy = ABOUT_RUNS.get(kind, ("it is wrong in a way that this SDK does not know", ""))
-        said = explanation.format(subject=subject)
+        explained = explanation.format(subject=subject)
         found.append(
-            Defect(kind=kind, run_id=run_id, subject=subject, explanation=said, remedy=remedy, fixed=fixed == "1")
+            Defect(kind=kind, run_id=run_id, subject=subject, explanation=explained, remedy=remedy, fixed=fixed == "1")
         )
     return found
 
 
-def _sorted_sets(deployment: Deployment) -> Operation[list[str]]:
+def _sorted_sets(keys: Keys) -> Operation[list[str]]:
     """Names, without prefix, of the sorted sets whose entries stand for something else."""
-    base = deployment.keys.base
+    base = keys.base
     names = {"leases", "timers", "dead"}
     for pattern in ("ready:*", "idx:*", "ended:*"):
         cursor = 0
@@ -243,10 +247,10 @@ def _sorted_sets(deployment: Deployment) -> Operation[list[str]]:
     return sorted(names)
 
 
-def _examine_entries(deployment: Deployment, name: str, fix: bool) -> Operation[list[Defect]]:
+def _examine_entries(keys: Keys, name: str, fix: bool) -> Operation[list[Defect]]:
     first, defects = 0, []
     while first >= 0:
-        call = scripts.examine_entries(deployment.keys, name=name, first=first, count=ENTRIES_AT_ONCE, fix=fix)
+        call = scripts.examine_entries(keys, name=name, first=first, count=ENTRIES_AT_ONCE, fix=fix)
         reply = yield call
         first = int(reply[0])
         defects += list(_entry_defects(name, reply[1:]))

@@ -48,7 +48,9 @@ def confirm(deployment: "Deployment", run_id: str, what: str) -> Operation[None]
     if level == ASYNC:
         return
     wait = waiting_command(level, int(deployment.ack_timeout * 1000))
-    _, reply = yield Batch((command("SET", deployment.keys.synced, run_id), wait))
+    partitions = deployment.partitions
+    keys = deployment.keys if partitions is None else partitions.for_run(run_id)  # on the node that has the run
+    _, reply = yield Batch((command("SET", keys.synced, run_id), wait))
     if not is_kept(level, reply):
         raise NotDurableError(
             f"{what} of run {run_id} is recorded, but Redis did not confirm within {deployment.ack_timeout:g} s that it is kept "

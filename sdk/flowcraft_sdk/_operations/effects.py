@@ -1,6 +1,6 @@
 """The effects that an operation asks of its driver. Operations are generators without I/O; drivers do the I/O, sync or async."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,9 +34,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to channels from now on, until the operation is over; answered once Redis has confirmed it.
+    """Subscribe to channels from now on, until the operation has ended; answered once Redis has confirmed it.
 
-    The answer is whether nothing can have been said there before that the next `WaitForNotification` does not tell.
+    The answer is whether the next `WaitForNotification` reports every message that was published there before.
 
     Attributes:
         channels: what to listen to.
@@ -51,7 +51,15 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class ReserveNotification:
-    """Reserve a completion in the client's inbox for a run about to be started. The answer is a token for it, '' for none."""
+    """Reserve a completion in the client's inbox for a run about to be started. The answer is a token for it, '' for none.
+
+    Attributes:
+        inbox_prefix: of the partition in which the run will lie.
+        inbox_prefixes: of all partitions.
+    """
+
+    inbox_prefix: str
+    inbox_prefixes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,32 @@ Notifications = dict[str, str]
 def command(name: str, *args: Any) -> Command:
     """A plain Redis command."""
     return Command(name, args)
+
+
+def together(*groups: Sequence[Command]) -> Batch:
+    """One round trip in which nothing happens between the commands of a group; groups may lie in several partitions.
+
+    `replies_of` takes its answer apart.
+    """
+    if len(groups) == 1:
+        return Batch(tuple(groups[0]), atomic=len(groups[0]) > 1)
+    if all(len(group) == 1 for group in groups):
+        return Batch(tuple(group[0] for group in groups))
+    begin, end = Command("MULTI", ()), Command("EXEC", ())
+    return Batch(tuple(part for group in groups for part in (begin, *group, end)))
+
+
+def replies_of(groups: Sequence[Sequence[Command]], answer: Sequence[Any]) -> list[list[Any]]:
+    """The replies to the commands of each group."""
+    if len(groups) == 1:
+        return [list(answer)]
+    if all(len(group) == 1 for group in groups):
+        return [[reply] for reply in answer]
+    at, replies = 0, []
+    for group in groups:
+        at += len(group) + 2
+        replies.append(list(answer[at - 1]))
+    return replies
 
 
 def returning(operation: Operation[T]) -> Operation[None]:

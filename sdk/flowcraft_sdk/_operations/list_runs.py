@@ -1,13 +1,22 @@
 """Listing runs, blueprints and workers: pages over the indexes, never payloads."""
 
 import json
+import math
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import WORKER_FRESH, Deployment, plan_document, server_ms, text
-from flowcraft_sdk._operations.effects import Batch, Operation, Yield, command
+from flowcraft_sdk._operations.deployment import (
+    WORKER_FRESH,
+    Deployment,
+    partitions_of,
+    plan_document,
+    server_ms,
+    text,
+)
+from flowcraft_sdk._operations.effects import Batch, Command, Operation, Yield, command, replies_of, together
 from flowcraft_sdk.errors import ConfigurationError, RunBrokenError
 from flowcraft_sdk.protocol.bounds import (
     LONGEST_NAME,
@@ -19,11 +28,16 @@ from flowcraft_sdk.protocol.bounds import (
     check_text,
     shown,
 )
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
 from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
 
 MOST_DIGITS = 15
-"""Of a number that a worker tells of itself."""
+"""Of a number in the record of a worker."""
+
+LEAST_OF_A_PARTITION = 10
+"""Runs that are read at once of each of several partitions, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +64,24 @@ class Filter:
             if value is not None:
                 check_text(value, name, most)
 
-    def indexes(self, deployment: Deployment) -> list[str]:
-        """The indexes that hold every wanted run, once each."""
-        keys, statuses = deployment.keys, self.statuses
+    def indexes(self, keys: Keys) -> list[str]:
+        """The indexes of a partition that hold every wanted run, once each."""
+        statuses = self.statuses
         if self.tag is not None:
             return [keys.index_tag(self.tag)]
         if statuses is None and self.blueprint_id is not None:
             return [keys.index_blueprint(self.blueprint_id)]
         return [keys.index_status(status) for status in sorted(STATES if statuses is None else statuses)]
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """The least and the greatest score in an index, as Redis takes them.
+
+        Raises:
+            ConfigurationError: a moment is none.
+        """
+        low, high = check_moment(self.after, "started_after"), check_moment(self.before, "started_before")
+        return "-inf" if low is None else str(low), "+inf" if high is None else f"({high}"
 
     @property
     def settled_by_index(self) -> bool:
@@ -99,7 +123,8 @@ def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_si
     check_count(page_size, "page_size", MOST_A_PAGE, least=1)
     if limit is not None and check_count(limit, "limit", None) == 0:
         return
-    pages = _Pages(wanted, deployment, page_size)
+    _ = wanted.bounds  # refused before anything is asked
+    pages = _MergedPages(wanted, (yield from partitions_of(deployment)), page_size)
     while not pages.over:
         run_ids = yield from pages.next()
         for run in (yield from _summaries(deployment, run_ids)):
@@ -110,40 +135,73 @@ def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_si
                     return
 
 
+class _MergedPages:
+    """Pages of run ids, the newest first, out of the indexes of all partitions. It knows a position in each."""
+
+    def __init__(self, wanted: Filter, partitions: Partitions, size: int) -> None:
+        some = partitions.all if wanted.parent is None else (partitions.for_run(wanted.parent),)
+        part = size if len(some) == 1 else max(LEAST_OF_A_PARTITION, math.ceil(2 * size / len(some)))
+        self._size = size
+        self._parts = [(_Pages(wanted, wanted.indexes(keys), part), deque[tuple[str, float]]()) for keys in some]
+
+    @property
+    def over(self) -> bool:
+        """Whether there are no more."""
+        return all(pages.over and not entries for pages, entries in self._parts)
+
+    def next(self) -> Operation[list[str]]:
+        """The next page."""
+        run_ids: list[str] = []
+        while len(run_ids) < self._size and not self.over:
+            empty = [(pages, entries) for pages, entries in self._parts if not entries and not pages.over]
+            if not empty:  # the newest of all is the newest of one of them
+                heads = (entries for _, entries in self._parts if entries)
+                run_ids.append(max(heads, key=lambda entries: (entries[0][1], entries[0][0])).popleft()[0])
+                continue
+            groups = [pages.commands() for pages, _ in empty]
+            answer = yield together(*groups)
+            for (pages, entries), replies in zip(empty, replies_of(groups, answer), strict=True):
+                entries.extend(pages.take(replies))
+            if len(self._parts) == 1:  # a page is what was read at once
+                run_ids = [run_id for run_id, _ in entries]
+                entries.clear()
+                break
+        return run_ids
+
+
 class _Pages:
-    """Pages of run ids, the newest first, out of one or several indexes.
+    """Pages of run ids, the newest first, out of one or several indexes of a partition.
 
     A page begins where the last one ended by *time*, so runs that start meanwhile shift nothing.
     """
 
-    def __init__(self, wanted: Filter, deployment: Deployment, size: int) -> None:
-        self._indexes = wanted.indexes(deployment)
+    def __init__(self, wanted: Filter, indexes: list[str], size: int) -> None:
+        self._indexes = indexes
         self._size = size
-        low, high = check_moment(wanted.after, "started_after"), check_moment(wanted.before, "started_before")
-        self._low = "-inf" if low is None else str(low)
-        self._high = "+inf" if high is None else f"({high}"
+        self._low, self._high = wanted.bounds
         self._seen: set[str] = set()
         self.over = not self._indexes
 
-    def next(self) -> Operation[list[str]]:
-        """The next page."""
-        most = self._size + len(self._seen)
-        bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, most)
-        # All at once: a run that goes from one state to the next is in one of the two.
-        commands = tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes)
-        replies = yield Batch(commands, atomic=len(commands) > 1)
+    def commands(self) -> tuple[Command, ...]:
+        """What reads the next page. All at once: a run that goes from one state to the next is in one of the two."""
+        bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, self._size + len(self._seen))
+        return tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes)
+
+    def take(self, replies: Iterable[Any]) -> list[tuple[str, float]]:
+        """The next page, from the replies to `commands`: run ids and times."""
+        replies, most = list(replies), self._size + len(self._seen)
         entries = [entry for reply in replies for entry in scored(reply)]
         entries.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)  # as each index is sorted
         self.over = all(len(scored(reply)) < most for reply in replies)
         cut = entries[:most]
         if len(entries) > most:
             self.over = False
-        fresh = [run_id for run_id, _ in cut if run_id not in self._seen]
+        fresh = dict(reversed([entry for entry in cut if entry[0] not in self._seen]))
         if not self.over:
             last = cut[-1][1]
             self._high = repr(last)  # all its digits, and inf: whatever score a foreign hand has given
             self._seen = {run_id for run_id, score in cut if score == last}
-        return list(dict.fromkeys(fresh))
+        return list(reversed(fresh.items()))
 
 
 def scored(reply: Any) -> list[tuple[str, float]]:
@@ -163,8 +221,9 @@ def unreadable(run_id: str) -> RunSummary:
 def _summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[RunSummary]]:
     if not run_ids:
         return []
-    keys = deployment.keys
-    rows = yield Batch(tuple(command("HMGET", keys.run(run_id), *SUMMARY_FIELDS) for run_id in run_ids), bearing=True)
+    partitions = yield from partitions_of(deployment)
+    records = [partitions.for_run(run_id).run(run_id) for run_id in run_ids]
+    rows = yield Batch(tuple(command("HMGET", record, *SUMMARY_FIELDS) for record in records), bearing=True)
     found = []
     for run_id, row in zip(run_ids, rows, strict=True):
         if isinstance(row, Exception):
@@ -181,14 +240,15 @@ def _summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[Run
 
 def count_runs(deployment: Deployment, wanted: Filter, page_size: int = 500) -> Operation[int]:
     """How many runs there are; from the indexes alone where no more than one thing is asked."""
+    partitions = yield from partitions_of(deployment)
     if wanted.settled_by_index:
-        indexes = wanted.indexes(deployment)
-        if not indexes:
+        groups = [[command("ZCARD", index) for index in wanted.indexes(keys)] for keys in partitions.all]
+        if not groups[0]:
             return 0
-        counts = yield Batch(tuple(command("ZCARD", index) for index in indexes), atomic=len(indexes) > 1)
-        return sum(int(count) for count in counts)
+        counts = replies_of(groups, (yield together(*groups)))
+        return sum(int(count) for group in counts for count in group)
     count = 0
-    pages = _Pages(wanted, deployment, page_size)
+    pages = _MergedPages(wanted, partitions, page_size)
     while not pages.over:
         run_ids = yield from pages.next()
         count += sum(wanted.wants(run) for run in (yield from _summaries(deployment, run_ids)))
@@ -238,12 +298,12 @@ def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
 
 
 def _number(raw: str | None) -> int:
-    """A number as a worker has told it; 0 if it has told none that can be read."""
+    """A number in the record of a worker; 0 if there is none that can be read."""
     return int(raw) if raw is not None and raw.isdecimal() and len(raw) <= MOST_DIGITS else 0
 
 
 def _names(raw: str | None) -> tuple[str, ...] | None:
-    """A list of names as a worker has told them; None if it has told none that can be read."""
+    """A list of names as a worker has reported them; None if it has reported none that can be read."""
     try:
         names = json.loads(raw or "null")
     except (ValueError, RecursionError):

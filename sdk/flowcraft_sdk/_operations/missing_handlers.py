@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import Deployment, plan_document, text
+from flowcraft_sdk._operations.deployment import Deployment, keys_of, partitions_of, plan_document, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk.protocol.node_kinds import handler_of
 from flowcraft_sdk.records import STATES
@@ -36,11 +36,12 @@ class MissingHandler:
         count = len(self.run_ids)
         runs = f"run {self.run_ids[0]} needs" if count == 1 else f"{count} live runs need"
         such = "" if count == 1 else f", such as {self.run_ids[0]}"
+        they = "it has ended, or cancel it" if count == 1 else "they have ended, or cancel them"
         blueprints = ", ".join(f"'{name}'" for name in sorted(self.blueprint_ids)[:5])
         return (
             f"{runs} the handler '{self.handler}', which no worker has any more (blueprint {blueprints}{such}): a run keeps the"
             " version of its blueprint that it began with, and fails when it comes to that node; serve the handler under"
-            " that name until they have ended, or cancel them"
+            f" that name until {they}"
         )
 
 
@@ -71,19 +72,24 @@ def missing_handlers(
 
 def _plans_of(deployment: Deployment, run_id: str | None) -> Operation[list[str]]:
     if run_id is not None:
-        plan = yield command("HGET", deployment.keys.run(run_id), "plan")
+        keys = yield from keys_of(deployment, run_id)
+        plan = yield command("HGET", keys.run(run_id), "plan")
         return [] if plan is None else [text(plan)]
-    used = yield command("HGETALL", deployment.keys.plans)
-    return [text(plan) for plan, runs in used.items() if int(runs) > 0][:MOST_PLANS]
+    found: dict[str, None] = {}
+    for keys in (yield from partitions_of(deployment)).all:
+        used = yield command("HGETALL", keys.plans)
+        found |= dict.fromkeys(text(plan) for plan, runs in used.items() if int(runs) > 0)
+    return list(found)[:MOST_PLANS]
 
 
 def _live_runs(deployment: Deployment, run_id: str | None) -> Operation[list[list[str]]]:
     if run_id is not None:
         return [[run_id]]
     found: dict[str, None] = {}
-    for status in sorted(STATES):
-        if not status.is_terminal:
-            (members,) = yield Batch((command("ZRANGE", deployment.keys.index_status(status), 0, -1),), bearing=True)
+    live = [status for status in sorted(STATES) if not status.is_terminal]
+    for keys in (yield from partitions_of(deployment)).all:
+        for status in live:
+            (members,) = yield Batch((command("ZRANGE", keys.index_status(status), 0, -1),), bearing=True)
             found |= dict.fromkeys(map(text, members) if not isinstance(members, Exception) else ())
     run_ids = list(found)
     return [run_ids[first : first + RUNS_AT_ONCE] for first in range(0, len(run_ids), RUNS_AT_ONCE)]
@@ -95,8 +101,9 @@ def _look_at(
     lacking: Mapping[str, Mapping[str, str]],
     found: dict[str, MissingHandler],
 ) -> Operation[None]:
-    run_ids, keys = list(run_ids), deployment.keys
-    plans = yield Batch(tuple(command("HMGET", keys.run(each), "plan", "bp", "en") for each in run_ids), bearing=True)
+    run_ids, partitions = list(run_ids), (yield from partitions_of(deployment))
+    reads = (command("HMGET", partitions.for_run(each).run(each), "plan", "bp", "en") for each in run_ids)
+    plans = yield Batch(tuple(reads), bearing=True)
     concerned = []
     for run_id, row in zip(run_ids, plans, strict=True):
         if isinstance(row, Exception) or row[0] is None or row[2] is not None or text(row[0]) not in lacking:
@@ -106,7 +113,8 @@ def _look_at(
         return
     states = yield Batch(
         tuple(
-            command("HMGET", keys.run(run_id), *(f"n:{node}" for node in nodes)) for run_id, _, nodes, _ in concerned
+            command("HMGET", partitions.for_run(run_id).run(run_id), *(f"n:{node}" for node in nodes))
+            for run_id, _, nodes, _ in concerned
         ),
         bearing=True,
     )

@@ -1,6 +1,15 @@
 """The small operations: the state of a run, cancelling it, the state of the deployment."""
 
-from flowcraft_sdk._operations.deployment import WORKER_FRESH, Deployment, Seconds, check_protocol, server_ms, text
+from flowcraft_sdk._operations.deployment import (
+    WORKER_FRESH,
+    Deployment,
+    Seconds,
+    check_protocol,
+    keys_of,
+    partitions_of,
+    server_ms,
+    text,
+)
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.tombstones import missing
 from flowcraft_sdk.protocol import scripts
@@ -16,9 +25,10 @@ DEFAULT_GRACE = 30.0
 
 def status(deployment: Deployment, run_id: str) -> Operation[RunStatus]:
     """A run's state; one small read."""
-    raw = yield command("HGET", deployment.keys.run(run_id), "st")
+    keys = yield from keys_of(deployment, run_id)
+    raw = yield command("HGET", keys.run(run_id), "st")
     if raw is None:
-        yield from missing(deployment.keys.gone, run_id)
+        yield from missing(keys.gone, run_id)
     return RunStatus(text(raw))
 
 
@@ -36,9 +46,10 @@ def cancel(deployment: Deployment, run_id: str, reason: str, grace: Seconds | No
         grace_ms = int(raw) if raw is not None else int(DEFAULT_GRACE * 1000)
     else:
         grace_ms = int(span * 1000)
-    reply = yield scripts.cancel(deployment.keys, run_id=run_id, reason=reason, grace_ms=grace_ms)
+    keys = yield from keys_of(deployment, run_id)
+    reply = yield scripts.cancel(keys, run_id=run_id, reason=reason, grace_ms=grace_ms)
     if reply[0] == b"missing" or reply[0] == "missing":
-        yield from missing(deployment.keys.gone, run_id)
+        yield from missing(keys.gone, run_id)
     return int(reply[0]) == 1
 
 
@@ -49,6 +60,7 @@ def ping(deployment: Deployment) -> Operation[ServerInfo]:
         (command("GET", keys.protocol), command("INFO", "server"), command("HLEN", keys.blueprints))
     )
     check_protocol(deployment, spoken)
+    yield from partitions_of(deployment)
     workers = yield from live_workers(deployment)
     return ServerInfo(
         namespace=keys.namespace,

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from flowcraft_sdk._operations.deployment import Deployment, plan_document, text
+from flowcraft_sdk._operations.deployment import Deployment, keys_of, plan_document, text
 from flowcraft_sdk._operations.effects import Operation
 from flowcraft_sdk.errors import (
     ConfigurationError,
@@ -16,7 +16,7 @@ from flowcraft_sdk.errors import (
 )
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.bounds import LONGEST_NAME, LONGEST_PATH, check_text, shown
-from flowcraft_sdk.protocol.misfits import choices, found, misfits_told
+from flowcraft_sdk.protocol.misfits import choices, found, misfits_line
 from flowcraft_sdk.schema import schema_misfits
 
 SIGNAL_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -40,11 +40,12 @@ def signal(
     if buffer and not path:
         raise ConfigurationError("buffer=True needs node_id: it is not known yet which node will wait")
     encoded = wire.dumps(payload, path="payload", limit=deployment.max_value)
-    reply = yield scripts.find_wait(deployment.keys, run_id=run_id, instance_id=path, signal_id=chosen, early=buffer)
+    keys = yield from keys_of(deployment, run_id)
+    reply = yield scripts.find_wait(keys, run_id=run_id, instance_id=path, signal_id=chosen, early=buffer)
     if text(reply[0]) == "found":
         yield from _check_answer(deployment, run_id, reply, wire.loads(encoded), action)
         reply = yield scripts.signal(
-            deployment.keys,
+            keys,
             run_id=run_id,
             instance_id=text(reply[1]),
             signal_id=chosen,
@@ -98,8 +99,8 @@ def _check_answer(
     if details.get("schema") is not None:
         errors += schema_misfits(payload, details["schema"])
     if errors:
-        told = f"node '{path}' of run {run_id} cannot take this answer: {misfits_told(errors)}"
-        raise InvalidInputError(told, errors)
+        message = f"node '{path}' of run {run_id} cannot take this answer: {misfits_line(errors)}"
+        raise InvalidInputError(message, errors)
 
 
 def _action_misfits(

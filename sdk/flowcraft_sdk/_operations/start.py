@@ -14,6 +14,7 @@ from flowcraft_sdk._operations.deployment import (
     Deployment,
     Seconds,
     check_protocol,
+    partitions_of,
     plan_document,
     server_ms,
     text,
@@ -41,14 +42,31 @@ from flowcraft_sdk.protocol.context_input import (
     as_context,
     check_contract,
     check_known_run_id,
+    check_run_id,
     check_tags,
     digest,
     encoded,
+    id_below,
+    new_run_id,
 )
+from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions, root_of
 
 
 class StartOptions(TypedDict, total=False):
-    """The keyword arguments of `Client.start`, `result_type` apart."""
+    """The keyword arguments of `Client.start`, without `result_type`.
+
+    Attributes:
+        run_id: An id of your own; by default a new one is made.
+        on_conflict: What to do when the id is taken: "attach" to the same run, or "raise".
+        delay: Seconds to wait before the run begins.
+        start_at: When to begin, in place of `delay`; with a time zone.
+        run_timeout: Seconds that the whole run may take, waits and queueing included.
+        tags: Short texts to find runs by.
+        memo: Small JSON value that `describe` shows.
+        version: A plan hash, to start another version than the current one.
+        parent: A run, or its id, whose deadline and depth of nesting this one inherits.
+    """
 
     run_id: str | None
     on_conflict: Literal["attach", "raise"]
@@ -70,11 +88,14 @@ def start(
     values = as_context(ctx)
     if order["delay"]:
         order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
-    token = yield ReserveNotification()
+    partitions = yield from partitions_of(deployment)
+    keys = partitions.for_run(run_id)
+    _check_partition(partitions, run_id, order["parent"])
+    token = yield ReserveNotification(keys.inbox_prefix, partitions.inbox_prefixes)
     notification_token = notification_token_of(token)
     try:
         reply = yield from _send_start(
-            deployment, blueprint_id, values, run_id, order, token or secrets.token_urlsafe(8)
+            deployment, keys, blueprint_id, values, run_id, order, token or secrets.token_urlsafe(8)
         )
         code = text(reply[0])
     except Exception:
@@ -95,8 +116,31 @@ def start(
     return None if code == "attached" else notification_token
 
 
+def choose_run_id(deployment: Deployment, run_id: str | None, parent: Any) -> Operation[str]:
+    """The id of a run with a parent: the one that is given, or a new one in the partition of its parent."""
+    parent_id = check_known_run_id(getattr(parent, "run_id", parent))
+    if run_id is not None:
+        return check_run_id(run_id, parent_id)
+    partitions = yield from partitions_of(deployment)
+    return new_run_id() if partitions.count == 1 else id_below(parent_id)
+
+
+def _check_partition(partitions: Partitions, run_id: str, parent_id: str) -> None:
+    """Refuse a run that would lie in another partition than its parent.
+
+    Raises:
+        ConfigurationError: its id does not begin with that of the outermost parent.
+    """
+    if parent_id and partitions.count > 1 and root_of(run_id) != root_of(parent_id):
+        raise ConfigurationError(
+            f"with several partitions (redis.partitions) the id of a run with a parent is {root_of(parent_id)}~NAME, "
+            f"got {shown(run_id)}; or leave run_id out"
+        )
+
+
 def _send_start(
     deployment: Deployment,
+    keys: Keys,
     blueprint_id: str,
     values: dict[str, Any],
     run_id: str,
@@ -111,7 +155,11 @@ def _send_start(
         doc = yield from plan_document(deployment, plan)
         contract = None if doc is None else doc.get("inputs")
         try:
-            checked = values if contract is None else check_contract(blueprint_id, contract, values)
+            checked = (
+                values
+                if doc is None or contract is None
+                else check_contract(blueprint_id, contract, values, doc.get("context") or ())
+            )
         except InvalidInputError:
             if not remembered:
                 raise
@@ -119,7 +167,7 @@ def _send_start(
             continue
         context = encoded(checked, deployment.max_value)
         reply = yield scripts.start(
-            deployment.keys,
+            keys,
             token=token,
             run_id=run_id,
             blueprint_id=blueprint_id,
@@ -167,7 +215,7 @@ def _start_at(value: Any) -> int | None:
 
 
 def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
-    """The plan that a run would get, as far as this client knows: it looks once, and is told when there is another."""
+    """The plan that a run would get, as far as this client knows: it looks once, and replies say when there is another."""
     if not deployment.protocol_checked:
         check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
     if version:

@@ -1,4 +1,6 @@
-"""Waiting for runs: subscribe, *then* read, then sleep until told; or just sleep, where the client's inbox is told of the end.
+"""Waiting for runs: subscribe, *then* read, then wait for a notification.
+
+A run that this client has started notifies the client's inbox: there it waits without subscribing or reading.
 
 Nothing is polled.
 """
@@ -9,7 +11,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import Deployment, Seconds, record, text, with_plan
+from flowcraft_sdk._operations.deployment import (
+    Deployment,
+    Seconds,
+    keys_of,
+    partitions_of,
+    record,
+    text,
+    with_plan,
+)
 from flowcraft_sdk._operations.durability import confirm
 from flowcraft_sdk._operations.effects import (
     Batch,
@@ -51,7 +61,7 @@ OUTAGE_LOOK = 1.0
 """Seconds between two looks while Redis is away."""
 
 IDLE_WARNING = 5.0
-"""Seconds of waiting after which it is said, once, that no worker is alive."""
+"""Seconds of waiting after which it is logged, once, that no worker is alive."""
 
 EVENTS_A_PAGE = 500
 
@@ -97,7 +107,8 @@ def _sleep_until(
     deadline, now = Deadline(timeout), RunStatus.QUEUED
     if not handle.just_started:
         now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
-    channel = deployment.keys.channel(run_id) if wanted else deployment.keys.end_channel(run_id)
+    keys = yield from keys_of(deployment, run_id)
+    channel = keys.channel(run_id) if wanted else keys.end_channel(run_id)
     if now.is_terminal or now in wanted:
         if handle.notification_token:
             yield ReleaseNotification(handle.notification_token)
@@ -207,7 +218,8 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
     deadline = Deadline(timeout)
     states = yield from _statuses(deployment, list(handles))
     pending = {run_id for run_id, now in states.items() if not now.is_terminal}
-    runs = {deployment.keys.end_channel(run_id): run_id for run_id in handles if run_id in pending}
+    partitions = yield from partitions_of(deployment)
+    runs = {partitions.for_run(run_id).end_channel(run_id): run_id for run_id in handles if run_id in pending}
     for run_id, handle in handles.items():
         if run_id not in pending:
             yield Yield(handle)
@@ -215,7 +227,7 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
         yield Subscribe(tuple(runs), deadline.remaining(LISTEN_WAIT))
     notifications: Mapping[str, str] = {}
     while pending:
-        ended = [runs[channel] for channel, said in notifications.items() if said]
+        ended = [runs[channel] for channel, payload in notifications.items() if payload]
         if not ended:
             look = [run_id for run_id in handles if run_id in pending]
             states = yield from _bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
@@ -233,12 +245,14 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
 def _statuses(deployment: Deployment, run_ids: list[str]) -> Operation[dict[str, RunStatus]]:
     if not run_ids:
         return {}
-    replies = yield Batch(tuple(command("HGET", deployment.keys.run(run_id), "st") for run_id in run_ids), bearing=True)
+    partitions = yield from partitions_of(deployment)
+    reads = tuple(command("HGET", partitions.for_run(run_id).run(run_id), "st") for run_id in run_ids)
+    replies = yield Batch(reads, bearing=True)
     for run_id, reply in zip(run_ids, replies, strict=True):
         if isinstance(reply, Exception):
             raise RunBrokenError(run_id, "something of another type lies under its key")
         if reply is None:
-            yield from missing(deployment.keys.gone, run_id)
+            yield from missing(partitions.for_run(run_id).gone, run_id)
     return {run_id: RunStatus(text(reply)) for run_id, reply in zip(run_ids, replies, strict=True)}
 
 
@@ -253,7 +267,8 @@ def events(
     deadline, seen = Deadline(timeout), _position(after)
     page, ended = yield from _event_page(deployment, run_id, seen)
     if follow and not ended:
-        yield Subscribe((deployment.keys.channel(run_id),), deadline.remaining(LISTEN_WAIT))
+        keys = yield from keys_of(deployment, run_id)
+        yield Subscribe((keys.channel(run_id),), deadline.remaining(LISTEN_WAIT))
     while True:
         for event in page:
             yield Yield(event)
@@ -272,7 +287,7 @@ def events(
 
 
 def attempts(deployment: Deployment, run_id: str) -> Operation[list[NodeAttempt]]:
-    """Every attempt that the run's history tells of."""
+    """Every attempt in the run's history."""
     found: list[RunEvent] = []
     ended = False
     while not ended:
@@ -295,7 +310,7 @@ def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tup
 
     Positions in the list shift when its head is trimmed, so how much is trimmed is read in the same moment.
     """
-    keys, trimmed = deployment.keys, 0
+    keys, trimmed = (yield from keys_of(deployment, run_id)), 0
     while True:
         first = max(0, seen - trimmed)
         head, entries = yield Batch(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,9 +33,10 @@ class AsyncSubscriber:
         self._silent_since = 0.0
         self._closed = False
 
-    def reserve(self) -> str:
+    def reserve(self, prefix: str | None = None, prefixes: Sequence[str] = ()) -> str:
         """Reserve a completion for a run about to be started: a token, '' without one; see `CompletionInbox.reserve`."""
-        return "" if self._closed else self._registry.inbox.reserve()
+        self._registry.inbox.learn(prefixes)
+        return "" if self._closed else self._registry.inbox.reserve(prefix)
 
     def release(self, notification_token: str) -> None:
         """Release a reserved notification that no caller is going to wait for."""

@@ -46,15 +46,15 @@ LOST_FOR_GOOD = (
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How the client talks to Redis; times in seconds.
+    """How a client talks to Redis. Times are in seconds.
 
     Attributes:
-        socket_timeout: after which a command counts as unanswered.
-        connect_timeout: for opening a connection.
-        retries: how often a call is sent again after a broken connection; every call bears it.
-        max_connections: of the command pool; a call that finds none free waits for one.
-        max_outage: how long a wait for a run bears Redis being away, after it has seen the run once.
-        max_value: bytes that one value of a start context may have.
+        socket_timeout: Seconds after which a command counts as unanswered.
+        connect_timeout: Seconds to open a connection.
+        retries: How often a call is sent again after a broken connection; every call is idempotent.
+        max_connections: Size of the command pool; a call that finds no free connection waits for one.
+        max_outage: Seconds that a wait for a run goes on while Redis does not answer, after it has seen the run once.
+        max_value: Bytes that one value of a start context may have.
     """
 
     socket_timeout: float = 5.0
@@ -310,8 +310,8 @@ class Attempts:
 
 def _reason(error: Exception) -> str:
     """What an error says, without the command that redis-py puts in front of it in a pipeline."""
-    said = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
-    return said.removeprefix("('").removesuffix("',)")
+    message = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+    return message.removeprefix("('").removesuffix("',)")
 
 
 def _never_sent(error: Exception) -> bool:

@@ -103,7 +103,7 @@ class SyncDriver:
             )
             return subscriptions[-1].complete
         if isinstance(step, ReserveNotification):
-            return self.subscriber.reserve()
+            return self.subscriber.reserve(step.inbox_prefix, step.inbox_prefixes)
         if isinstance(step, ReleaseNotification):
             return self.subscriber.release(step.notification_token)
         if isinstance(step, WaitForNotification):

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowcraft_sdk._operations.completion_inbox import CompletionInbox
@@ -73,11 +73,12 @@ class Subscriber:
         if self._pid != os.getpid():
             self._reset()
 
-    def reserve(self) -> str:
+    def reserve(self, prefix: str | None = None, prefixes: Sequence[str] = ()) -> str:
         """Reserve a completion for a run about to be started: a token, '' without one; see `CompletionInbox.reserve`."""
         with self._lock:
             connected = self._connection is not None and not self._closed and not self._connection.is_stale
-            return self._registry.inbox.reserve() if connected else ""
+            self._registry.inbox.learn(prefixes)
+            return self._registry.inbox.reserve(prefix) if connected else ""
 
     def release(self, notification_token: str) -> None:
         """Release a reserved notification that no caller is going to wait for."""

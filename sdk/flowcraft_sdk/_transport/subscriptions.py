@@ -139,8 +139,10 @@ class SubscriptionRegistry:
 
     def changes(self) -> tuple[list[str], list[str]]:
         """Channels to subscribe and to unsubscribe now; they count as requested from here on."""
-        if self._by_channel and self.inbox.channel not in self._requested:
-            self._new[self.inbox.channel] = None
+        if self._by_channel:
+            for channel in list(self.inbox.channels):
+                if channel not in self._requested:
+                    self._new[channel] = None
         new, gone = list(self._new), list(self._gone)
         self._new.clear()
         self._gone.clear()
@@ -157,7 +159,7 @@ class SubscriptionRegistry:
         kind, channel = _text(reply[0]), _text(reply[1])
         if kind == "message":
             payload = _text(reply[2])
-            if channel == self.inbox.channel:
+            if channel in self.inbox.channels:
                 self._take_from_inbox(payload)
             elif channel not in self._unconfirmed:
                 self._notify(channel, payload)
@@ -208,8 +210,8 @@ class SubscriptionRegistry:
             self._unconfirmed[channel] = left
             return
         self._unconfirmed.pop(channel, None)
-        if channel == self.inbox.channel:
-            self.inbox.open = True
+        if channel in self.inbox.channels:
+            self.inbox.channels[channel] = True
         for subscription in self._by_channel.get(channel, ()):
             subscription.notify(channel, "")  # after a reconnect something may have been missed
             subscription.unconfirmed.discard(channel)

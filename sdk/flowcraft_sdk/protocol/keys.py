@@ -35,17 +35,24 @@ class Keys:
     Args:
         namespace: the deployment's `name`; many may share one Redis.
         partition: number of the partition; fixed for the life of a run.
+        notified: whether workers are notified of ready nodes, as with several partitions; else they sleep on a list.
+
+    Attributes:
+        script_keys: KEYS of every script: the clock, and with several partitions the channel `wake_channel`.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     partition: int = 0
+    notified: bool = False
     base: str = field(init=False)
     clock: str = field(init=False)
+    script_keys: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         base = f"fc:{{{self.namespace}.{self.partition}}}:"
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "clock", base + "clock")
+        object.__setattr__(self, "script_keys", (self.clock, self.wake_channel) if self.notified else (self.clock,))
 
     def run(self, run_id: str) -> str:
         """Hash with everything small of a run."""
@@ -60,16 +67,16 @@ class Keys:
         return f"{self.base}batch:{run_id}|{owner}"
 
     def channel(self, run_id: str) -> str:
-        """Channel on which something is said whenever the run has changed."""
+        """Channel with a message for each change of the run."""
         return f"{self.base}run:{run_id}"
 
     def end_channel(self, run_id: str) -> str:
-        """Channel on which nothing is said of the run but its end."""
+        """Channel with one message: the end of the run."""
         return f"{self.base}end:{run_id}"
 
     @property
     def inbox_prefix(self) -> str:
-        """What the channels begin with on which clients hear of the ends of runs that they have started."""
+        """Prefix of the channels on which clients receive the ends of runs that they have started."""
         return self.base + "inbox:"
 
     def plan(self, plan_hash: str) -> str:
@@ -83,6 +90,16 @@ class Keys:
     def wake(self, queue: str) -> str:
         """Huey's list: wake-up messages for sleeping workers."""
         return f"{self.base}q:{queue}"
+
+    @property
+    def wake_channel(self) -> str:
+        """Channel of `COUNT QUEUE`: nodes have become ready in a queue that was empty. For workers at home in the partition."""
+        return self.base + "wake"
+
+    @property
+    def help_channel(self) -> str:
+        """Channel of `COUNT QUEUE`: nodes wait in a queue longer than they should. For all workers."""
+        return self.base + "help"
 
     def worker(self, worker_id: str) -> str:
         """Hash that describes a live worker."""

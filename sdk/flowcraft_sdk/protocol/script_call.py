@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.lua_source import source_of
 
 Argument = str | bytes | int
-INCLUDE = "--@include "
 MOST_JOINED_BYTES = 1_000_000
 
 
@@ -102,22 +102,15 @@ def _joined(calls: Sequence[ScriptCall]) -> list[Argument]:
 
 @cache
 def load(name: str) -> Script:
-    """The script `name`, with its includes in their places."""
-    folder = files("flowcraft_sdk.protocol") / "lua"
-    lines = []
-    for line in (folder / f"{name}.lua").read_text("utf-8").splitlines():
-        lines.append(line)
-        if line.startswith(INCLUDE):
-            lines += [(folder / "include" / f"{part}.lua").read_text("utf-8") for part in line.split()[1:]]
-    source = "\n".join(
-        ["local function script()", *lines, "end", (folder / "include" / "named_error.lua").read_text("utf-8")]
-    )
+    """The script `name`, complete: a function, and behind it the naming of a key that holds something of another type."""
+    naming = (files("flowcraft_sdk.protocol") / "lua" / "include" / "named_error.lua").read_text("utf-8")
+    source = "\n".join(["local function script()", source_of(name), "end", naming])
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 def call_of(name: str, keys: Keys, *args: Argument) -> ScriptCall:
     """A call of the script `name`."""
-    return ScriptCall(load(name), (keys.clock,), args)
+    return ScriptCall(load(name), keys.script_keys, args)
 
 
 def flat(pairs: Iterable[tuple[Argument, Argument]]) -> list[Argument]:

@@ -142,7 +142,7 @@ def complete(
     own: tuple[Argument, ...] = (run_id, fencing_token, claim_request.mode, output)
     if writes or deletes or values:
         own += (len(writes), len(deletes), len(values), *flat(writes), *deletes, *flat(values))
-    return ScriptCall(load("complete"), (keys.clock,), own, about)
+    return ScriptCall(load("complete"), keys.script_keys, own, about)
 
 
 def fail(
@@ -319,14 +319,14 @@ def delete_dead_letters(keys: Keys, *, run_id: str, instance_id: str = "") -> Sc
     return call_of("delete_dead_letters", keys, run_id, instance_id)
 
 
-def examine(keys: Keys, *, run_id: str, fix: bool, mode: str = "whole", live: int = 0, parked: int = 0) -> ScriptCall:
+def examine(keys: Keys, *, run_id: str, fix: bool, mode: str = "whole", active: int = 0, parked: int = 0) -> ScriptCall:
     """Look a run over for what should not be; with `fix`, repair what is safe to repair.
 
     Args:
         mode: `whole`; `ask`, which refuses a run with many fields; `counted`, when its nodes were looked over in pieces.
-        live, parked: how many such nodes the pieces have found.
+        active, parked: how many such nodes the pieces have found.
     """
-    return call_of("examine", keys, run_id, int(fix), mode, live, parked)
+    return call_of("examine", keys, run_id, int(fix), mode, active, parked)
 
 
 def examine_piece(keys: Keys, *, run_id: str, cursor: int, count: int, fix: bool) -> ScriptCall:

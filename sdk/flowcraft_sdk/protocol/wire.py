@@ -20,7 +20,7 @@ except ImportError:  # the SDK needs nothing but redis and pydantic
 __all__ = ["DEEPEST", "dumps", "loads"]
 
 SPARE = 16 * 1024 * 1024
-"""Bytes over its limit up to which a value is written all the same, so that the error tells its size."""
+"""Bytes over its limit up to which a value is written all the same, so that the error gives its size."""
 
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _HEX_DIGITS = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
@@ -76,7 +76,7 @@ def _parse(data: bytes) -> Any:
 
 
 def _fast(value: Any) -> bytes | None:
-    """orjson's encoding where it means what the slow one means; None where it might not.
+    """Encode with orjson where it means what the slow one means; None where it might not.
 
     What orjson writes in its own way leaves a trace in the text: NaN becomes null, a UUID becomes a text of its shape,
     and an object that needs a wrapper has a key that starts with `$`. Only then the value itself is gone through.

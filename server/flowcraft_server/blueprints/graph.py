@@ -8,33 +8,33 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, LoopForest, cycles_of, find_loops
+from flowcraft_server.blueprints.compiling.loops import (
+    LOOP_CONTROLLER,
+    LoopForest,
+    cycles_of,
+    find_loops,
+    find_outermost,
+)
 from flowcraft_server.blueprints.compiling.loops import Link as LoopLink
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
 
-@dataclass(frozen=True, slots=True)
-class Arc:
+@dataclass(slots=True, eq=False)
+class Arc:  # not frozen: those take three times as long to make, and there is one for each edge
     """An edge between two nodes that exist.
 
     Attributes:
         index: its place among the blueprint's edges, -1 for an implied one.
         kind: `edge`, `fallback` or `batch`.
+        source: id of the node it leads from.
+        target: id of the node it leads to.
     """
 
     index: int
     kind: str
     edge: Edge
-
-    @property
-    def source(self) -> str:
-        """Id of the node it leads from."""
-        return self.edge.source
-
-    @property
-    def target(self) -> str:
-        """Id of the node it leads to."""
-        return self.edge.target
+    source: str
+    target: str
 
     @property
     def decides(self) -> bool:
@@ -60,14 +60,15 @@ class Graph:
         self.incoming: dict[str, list[Arc]] = {node_id: [] for node_id in self.nodes}
         for index, edge in enumerate(blueprint.edges):
             if edge.source in self.nodes and edge.target in self.nodes:
-                self._put(Arc(index, "edge", edge))
+                self._put(Arc(index, "edge", edge, edge.source, edge.target))
         for node in self.nodes.values():
-            if node.config.fallback in self.nodes:
-                self._put(Arc(-1, "fallback", Edge(node.id, node.config.fallback)))
+            fallback = node.config.fallback
+            if fallback is not None and fallback in self.nodes:
+                self._put(Arc(-1, "fallback", Edge(node.id, fallback), node.id, fallback))
         for node in self.nodes.values():
             gather = gather_of(node)
-            if gather in self.nodes:
-                self._put(Arc(-1, "batch", Edge(node.id, gather)))
+            if gather is not None and gather in self.nodes:
+                self._put(Arc(-1, "batch", Edge(node.id, gather), node.id, gather))
 
         self._forest: LoopForest | None = None
         self._written_from = {node_id: _written(arcs) for node_id, arcs in self.outgoing.items()}
@@ -96,17 +97,21 @@ class Graph:
         """Its loops, over all arcs or over those from and to these nodes that are no fallbacks; see `find_loops`."""
         if among is None and self._forest is not None:
             return self._forest
-        links = [
+        forest = find_loops(self._uses(), self._links(among), self.blueprint.cycle_entry_points, deepest=deepest)
+        if among is None and (deepest is None or all(len(chain) < deepest for chain in forest.chain.values())):
+            self._forest = forest  # all there are
+        return forest
+
+    def _uses(self) -> dict[str, str]:
+        return {node_id: node.uses for node_id, node in self.nodes.items()}
+
+    def _links(self, among: Container[str] | None = None) -> list[LoopLink]:
+        return [
             LoopLink(arc.source, arc.target, arc.decides, arc.kind != "edge")
             for arcs in self.incoming.values()
             for arc in arcs
             if among is None or (arc.kind != "fallback" and arc.source in among and arc.target in among)
         ]
-        uses = {node_id: node.uses for node_id, node in self.nodes.items()}
-        forest = find_loops(uses, links, self.blueprint.cycle_entry_points, deepest=deepest)
-        if among is None and (deepest is None or all(len(chain) < deepest for chain in forest.chain.values())):
-            self._forest = forest  # all there are
-        return forest
 
     def components(self, arcs: Iterable[Arc] | None = None) -> list[list[str]]:
         """The strongly connected parts that hold a cycle, of all arcs or of these."""
@@ -122,7 +127,7 @@ class Graph:
     def _components(self, arcs: Iterable[Arc]) -> list[list[str]]:
         successors: dict[str, list[str]] = {}
         for arc in arcs:
-            successors.setdefault(arc.edge.source, []).append(arc.edge.target)
+            successors.setdefault(arc.source, []).append(arc.target)
         return cycles_of([node_id for node_id in self.nodes if node_id in successors], successors)
 
     def all_arcs(self) -> Iterable[Arc]:
@@ -132,19 +137,16 @@ class Graph:
     def starts(self) -> tuple[str, ...]:
         """Nodes that run first: those that nothing leads to, and one of each cycle that nothing leads into."""
         starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
-        return (*starts, *self.unentered_cycles())
+        return (*starts, *self.unentered_cycles)
 
-    def unentered_cycles(self) -> dict[str, list[str]]:
+    @cached_property
+    def unentered_cycles(self) -> Mapping[str, list[str]]:
         """Cycles that nothing leads into: by the node where each begins, its nodes."""
-        found: dict[str, list[str]] = {}
-        parts = self.components()
-        closed = [part for part in parts if self._is_closed(part)]
-        if closed:
-            headers = self.loops().loops
-            for part in closed:
-                header = next((node for node in headers if node in part and headers[node].parent is None), part[0])
-                found[header] = part
-        return found
+        closed = [part for part in self.components() if self._is_closed(part)]
+        if not closed:
+            return {}
+        outermost = set(find_outermost(self._uses(), self._links(), self.blueprint.cycle_entry_points))
+        return {next((node for node in part if node in outermost), part[0]): part for part in closed}
 
     def _is_closed(self, part: list[str]) -> bool:
         inside = set(part)

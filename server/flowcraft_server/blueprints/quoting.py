@@ -9,12 +9,13 @@ _LONGEST = 60
 def quoted(value: Any) -> str:
     """A value on one line, cut to a length that fits: a text in quotes, anything else as JSON."""
     if isinstance(value, str):
-        return f"'{_cut(''.join(char if char.isprintable() else ' ' for char in value))}'"
+        return f"'{cut(''.join(char if char.isprintable() else ' ' for char in value), _LONGEST)}'"
     try:
-        return _cut(json.dumps(value, ensure_ascii=False, default=repr))
+        return cut(json.dumps(value, ensure_ascii=False, default=repr), _LONGEST)
     except (TypeError, ValueError, RecursionError):
         return type(value).__name__
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def cut(text: str, longest: int = 200) -> str:
+    """A text, cut to a length that fits."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.config.blueprint_files import params_of, places_of, with_join, with_params
+from flowcraft_server.config.handlers import undecorated
 from flowcraft_server.config.load import LoadResult, load_config
 from flowcraft_server.observability.redaction import Redactor
 
@@ -43,7 +45,7 @@ def check_files(
         for blueprint in (deployment.blueprints if deployment is not None else ())
         if blueprint.file is None or Path(blueprint.file).resolve() not in ours
     ]
-    by_id = {blueprint.id: blueprint for blueprint in (*others, *checked.values())}
+    by_id = Catalog({blueprint.id: blueprint for blueprint in (*others, *checked.values())})
     handlers = None if deployment is None else _handlers_of(deployment)
     settings = deployment.settings if deployment is not None else None
     for blueprint in checked.values():
@@ -53,7 +55,12 @@ def check_files(
         params = params_of(settings) if settings is not None else {}
         places = places_of(deployment.values) if deployment is not None else None
         diagnostics += lint(
-            blueprint, handlers=handlers, blueprints=by_id, handler_params=params, handler_places=places
+            blueprint,
+            handlers=handlers,
+            blueprints=by_id,
+            handler_params=params,
+            handler_places=places,
+            undecorated=undecorated(settings.handler_modules) if settings is not None else None,
         )
     redactor = Redactor(deployment.secrets if deployment is not None else ())
     cleaned = [replace(diagnostic, message=redactor.clean(diagnostic.message)) for diagnostic in diagnostics]

@@ -1,7 +1,8 @@
-"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is told, not raised."""
+"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is reported, not raised."""
 
 import contextlib
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.model import BUILTIN_USES
-from flowcraft_server.blueprints.suggestions import did_you_mean
+from flowcraft_server.blueprints.suggestions import Lookups
 from flowcraft_server.config.handler import Handler
 
 from .handler_forms import HandlerError, check_function
@@ -49,15 +50,19 @@ def register_handlers(
     make_importable(folder)
     handlers: dict[str, Handler] = {}
     refusals = []
+    lookups = Lookups()
     for name, entry in entries.items():
         try:
-            handlers[name] = _register(name, entry, folder)
+            handlers[name] = _register(name, entry, folder, lookups)
         except HandlerError as error:
             refusals.append(Refusal(("handlers", name), str(error)))
+    first: dict[str, int] = {}
     for index, module_name in enumerate(modules):
+        first.setdefault(module_name, index)
+    for module_name, index in first.items():
         place = ("handlerModules", index)
         try:
-            module = import_module(module_name, folder)
+            module = import_module(module_name, folder, lookups)
         except HandlerError as error:
             refusals.append(Refusal(place, str(error)))
             continue
@@ -69,6 +74,17 @@ def register_handlers(
     return handlers, refusals
 
 
+def undecorated(modules: tuple[str, ...]) -> dict[str, str]:
+    """Functions of handler modules that are no handlers because they have no `@handler`: `module:name` by name."""
+    found: dict[str, str] = {}
+    for module_name in modules:
+        for name, value in vars(sys.modules.get(module_name, object)).items():
+            own = getattr(value, "__module__", None) == module_name and not name.startswith("_")
+            if own and inspect.isfunction(value) and not hasattr(value, "__flowcraft_handler__"):
+                found.setdefault(name, f"{module_name}:{name}")
+    return found
+
+
 def make_importable(folder: Path) -> None:
     """Put a folder at the end of the import path: a file in it never takes the place of an installed module."""
     place = str(folder.resolve())
@@ -77,7 +93,7 @@ def make_importable(folder: Path) -> None:
         importlib.invalidate_caches()
 
 
-def import_module(name: str, folder: Path) -> ModuleType:
+def import_module(name: str, folder: Path, lookups: Lookups | None = None) -> ModuleType:
     """Import a module of a deployment and make sure that it is the one its author means.
 
     Raises:
@@ -93,7 +109,7 @@ def import_module(name: str, folder: Path) -> ModuleType:
     except BaseException as error:
         if own is not None and isinstance(error, ModuleNotFoundError) and error.name and _leads_to(error.name, name):
             raise HandlerError(_shadowed(name, own, folder)) from error
-        near = _near_module(error, name, folder)
+        near = _near_module(error, name, folder, lookups or Lookups())
         raise HandlerError(f"cannot import '{name}' ({_described(error)}){_raised_in(error, folder)}{near}") from error
     file = getattr(module, "__file__", None)
     origin = Path(file).resolve() if file else None
@@ -102,25 +118,24 @@ def import_module(name: str, folder: Path) -> ModuleType:
     return module
 
 
-def _register(name: str, entry: HandlerEntry, folder: Path) -> Handler:
+def _register(name: str, entry: HandlerEntry, folder: Path, lookups: Lookups) -> Handler:
     if name in BUILTIN_USES:
         raise HandlerError(f"'{name}' is built in; choose another name")
     module_name, _, attribute = entry.path.partition(":")
-    function = _attribute(import_module(module_name, folder), module_name, attribute)
+    function = _attribute(import_module(module_name, folder, lookups), module_name, attribute, lookups)
     function, is_async = check_function(function, entry.path)
     spec: HandlerSpec | None = getattr(function, "__flowcraft_handler__", None)
     timeout = entry.timeout if entry.timeout is not None else spec.timeout if spec else None
     return Handler(name, function, is_async, spec, timeout, entry.queue, entry.params)
 
 
-def _attribute(module: ModuleType, module_name: str, attribute: str) -> Any:
+def _attribute(module: ModuleType, module_name: str, attribute: str, lookups: Lookups) -> Any:
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            known = (
-                [name for name, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
-            )
-            raise HandlerError(f"'{module_name}' has no '{attribute}'{did_you_mean(part, known)}")
+            known = vars(found).items() if hasattr(found, "__dict__") else ()
+            meant = lookups.did_you_mean(part, (name for name, value in known if callable(value)))
+            raise HandlerError(f"'{module_name}' has no '{attribute}'{meant}")
         found = getattr(found, part)
     return found
 
@@ -165,15 +180,19 @@ def _leads_to(missing: str, name: str) -> bool:
     return name == missing or name.startswith(missing + ".")
 
 
-def _near_module(error: BaseException, name: str, folder: Path) -> str:
+def _near_module(error: BaseException, name: str, folder: Path, lookups: Lookups) -> str:
     """`; did you mean 'handlers.text'?` for a module of the folder that is not there."""
+    if name.endswith(".py") and isinstance(error, ModuleNotFoundError):
+        return f"; a module is named without its ending: '{name.removesuffix('.py').replace('/', '.')}'"
     if not isinstance(error, ModuleNotFoundError) or not error.name or not _leads_to(error.name, name):
+        return ""
+    if not lookups.may():
         return ""
     package, _, last = error.name.rpartition(".")
     place = folder.joinpath(*package.split(".")) if package else folder
     known = [file.stem for file in place.glob("*.py")] + [file.parent.name for file in place.glob("*/__init__.py")]
     before = f"{package}." if package else ""
-    return did_you_mean(f"{before}{last}", [f"{before}{stem}" for stem in known if stem != "__init__"])
+    return lookups.did_you_mean(f"{before}{last}", [f"{before}{stem}" for stem in known if stem != "__init__"])
 
 
 def _shadowed(name: str, own: Path, folder: Path) -> str:

@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk._config.environment import OVERRIDE_PREFIX
+from flowcraft_sdk._config.environment import OVERRIDE_PREFIX, Environment
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.value_tree import Origin, Tree
 
 from . import shape
 from .keys import hint_for, place_of
+
+_Names = dict[Path, dict[str, str] | None]
+"""By path, the keys of what is a section or a mapping: as they are, by how variables may write them."""
 
 Diagnostics = list[tuple[str, str]]
 """Name of the variable or option, and what is wrong with it."""
@@ -25,15 +28,18 @@ def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Dia
         below: the file's values, whose handlers and providers can be named.
     """
     tree, diagnostics = Tree(), []
+    names: _Names = {}
     for name, text in sorted(environ.items()):
         if not name.upper().startswith(OVERRIDE_PREFIX) or not text:
             continue
         try:
-            path = _resolve(name[len(OVERRIDE_PREFIX) :].split("__"), below)
+            path = _resolve(name[len(OVERRIDE_PREFIX) :].split("__"), below, names)
         except KeyError as error:
             diagnostics.append((name, str(error.args[0])))
             continue
-        tree.put(path, _items(path, text, below), Origin(f"environment variable {name}"))
+        line = environ.lines.get(name) if isinstance(environ, Environment) else None
+        label = f"environment variable {name}" if line is None else f".env:{line} ({name})"
+        tree.put(path, _items(path, text, below), Origin(label))
     return tree, diagnostics
 
 
@@ -45,18 +51,21 @@ def from_command_line(values: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def _resolve(parts: list[str], below: Tree) -> Path:
+def _resolve(parts: list[str], below: Tree, names: _Names) -> Path:
     path: Path = ()
     place = shape.ROOT
     for part in parts:
         value = below.get(path)
-        known = _known(place, value)
+        if path not in names:
+            keys = _known(place, value)
+            names[path] = None if keys is None else {_plain(key): key for key in reversed(keys)}
+        known = names[path]
         if known is None:
             raise KeyError(f"{part!r} cannot be set, there is nothing below '{'.'.join(map(str, path))}'")
-        matching = [key for key in known if _plain(key) == _plain(part)]
-        if not matching and not shape.is_mapping(place):
-            raise KeyError(f"unknown key '{part}'{hint_for(part, known)}")
-        key = matching[0] if matching else part.lower()
+        found = known.get(_plain(part))
+        if found is None and not shape.is_mapping(place):
+            raise KeyError(f"unknown key '{part}'{hint_for(part, [*known.values()][::-1])}")
+        key = part.lower() if found is None else found
         path, place = (*path, key), shape.child_of(place, key, value)
     if shape.section_of(place, below.get(path)) is not None or shape.is_mapping(place):
         raise KeyError(f"'{'.'.join(map(str, path))}' is a section; name one of its keys after another '__'")

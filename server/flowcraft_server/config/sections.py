@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from flowcraft_sdk._transport.address import EXPECTED, AddressError, checked_address
 from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
+from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS
 
 from .quantities import Duration, Size, format_duration
 
@@ -90,7 +91,11 @@ class HandlerEntry(Section):
     def _is_dotted(cls, path: str) -> str:
         module, colon, attribute = path.partition(":")
         if not colon or not attribute or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
-            raise mistake(f"expected 'package.module:function', got '{path}'")
+            package, dot, function = path.rpartition(".")
+            meant = (
+                f"; did you mean '{package}:{function}'?" if not colon and dot and package and function != "py" else ""
+            )
+            raise mistake(f"expected 'package.module:function', got '{path}'{meant}")
         return path
 
 
@@ -122,6 +127,7 @@ class RedisSection(Section):
     durability: str = "async"
     require_no_eviction: bool = True
     connect_timeout: Seconds = 5.0
+    partitions: int = Field(default=1, ge=1, le=MOST_PARTITIONS)
 
     @field_validator("durability")
     @classmethod

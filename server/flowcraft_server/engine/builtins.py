@@ -99,7 +99,7 @@ def _store_items(engine: Engine, attempt: Attempt) -> None:
         part = encoded[first : first + ITEMS_A_CALL]
         reply = engine.link.call_with_retry(
             scripts.store_items(
-                engine.keys,
+                engine.partitions.for_run(claim.run_id),
                 run_id=claim.run_id,
                 instance_id=claim.instance_id,
                 fencing_token=claim.fencing_token,
@@ -121,12 +121,12 @@ def _scatter(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
 def gathered(engine: Engine, attempt: Attempt, owner: str) -> list[Any]:
     """The results of a batch in the order of its items, read a page at a time."""
     run_id = attempt.claim.run_id
-    record = engine.link.read_fields(engine.keys.run(run_id), [f"b:{owner}"])[0]
+    record = engine.link.read_fields(engine.run_key(run_id), [f"b:{owner}"])[0]
     total = int(record.split(b"|")[0]) if record else 0
     results: list[Any] = []
     for first in range(0, total, ITEMS_A_CALL):
         fields = [f"r:{i}" for i in range(first, min(total, first + ITEMS_A_CALL))]
-        page = engine.link.read_fields(engine.keys.batch(run_id, owner), fields)
+        page = engine.link.read_fields(engine.partitions.for_run(run_id).batch(run_id, owner), fields)
         results += [None if raw is None else wire.loads(raw) for raw in page]
     return results
 
@@ -173,7 +173,7 @@ def _wait(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
         if isinstance(action, str):
             return Done(None, action)
         raise NodeTimeout(f"no signal came for '{attempt.claim.node_id}' within params.timeout")
-    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"v:{attempt.claim.instance_id}"])[0]
+    raw = engine.link.read_fields(engine.run_key(attempt.claim.run_id), [f"v:{attempt.claim.instance_id}"])[0]
     return Done(None if raw is None else wire.loads(raw), attached[1] or None)
 
 
@@ -189,7 +189,8 @@ def _park(engine: Engine, attempt: Attempt, kind: str, due: int | None = None, d
     claim = attempt.claim
     attempt.due = None if due is None else due / 1000
     return scripts.park(
-        engine.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, kind=kind, due_ms=due,
+        engine.partitions.for_run(claim.run_id), run_id=claim.run_id, instance_id=claim.instance_id,
+        fencing_token=claim.fencing_token, kind=kind, due_ms=due,
         details=wire.dumps(details),
     )  # fmt: skip
 
@@ -199,7 +200,7 @@ def caught(engine: Engine, attempt: Attempt) -> Done:
     assert attempt.claim.attached is not None
     _, fallback, action = attempt.claim.attached
     fields = [f"s:{fallback}", f"o:{fallback}"]  # the fallback may have had one itself
-    instead, own = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), fields)
+    instead, own = engine.link.read_fields(engine.run_key(attempt.claim.run_id), fields)
     raw = own if instead is None else instead
     return Done(None if raw is None else wire.loads(raw), action or None, caught=True)
 
@@ -207,7 +208,7 @@ def caught(engine: Engine, attempt: Attempt) -> Done:
 def expanded(engine: Engine, attempt: Attempt) -> Done:
     """The outcome of a node whose dynamic nodes are done: what its handler returned with them."""
     assert attempt.claim.attached is not None
-    raw = engine.link.read_fields(engine.keys.run(attempt.claim.run_id), [f"o:{attempt.claim.instance_id}"])[0]
+    raw = engine.link.read_fields(engine.run_key(attempt.claim.run_id), [f"o:{attempt.claim.instance_id}"])[0]
     return Done(None if raw is None else wire.loads(raw), attempt.claim.attached[1] or None)
 
 

@@ -6,6 +6,27 @@ from typing import Any, NamedTuple
 
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol import wire
+from flowcraft_sdk.protocol.lua_source import index_of, reader
+
+_read_claim = reader(
+    "claim",
+    "claim",
+    "run",
+    "instance_id",
+    "plan",
+    "blueprint",
+    "attempt",
+    "fencing_token",
+    "crashes",
+    "iterations",
+    "input_edge",
+    "attached",
+    "input_value",
+)
+_VALUES = index_of("claim", "claim", "values")
+REPLY_CLAIM = index_of("claim", "outcome_reply", "claim")
+REPLY_READY = index_of("claim", "outcome_reply", "ready")
+"""Places in the reply to a call that hands in an outcome: the next claim, and how many nodes are ready."""
 
 _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
 
@@ -80,8 +101,7 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         input_edge,
         attached,
         input_value,
-        *values,
-    ) = reply
+    ) = _read_claim(reply)
     instance_id = instance_id.decode()
     claims, _, created = fencing_token.partition(b":")
     item = _ITEM.match(instance_id) if instance_id[-1] == "]" else None
@@ -101,5 +121,5 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         input_edge,
         tuple(wire.loads(attached)) if attached else None,
         input_value,
-        tuple(values),
+        tuple(reply[_VALUES:]),
     )

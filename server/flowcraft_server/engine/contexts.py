@@ -33,7 +33,27 @@ T = TypeVar("T")
 AsyncRead = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
 
 
-class BlockingContext(RunContext):
+class _NoMapping:
+    """Says how a run's context is read and written to handlers that take it for a dict: its values are in Redis."""
+
+    _call = "{}"
+
+    def __getitem__(self, key: Any) -> Any:
+        raise TypeError(f"ctx.context is no dict: write {self._call.format(f'ctx.context.get({key!r:.60})')}")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(f"ctx.context is no dict: write {self._call.format(f'ctx.context.set({key!r:.60}, ...)')}")
+
+    def __contains__(self, key: Any) -> bool:
+        raise TypeError(f"ctx.context is no dict: write {self._call.format(f'ctx.context.has({key!r:.60})')}")
+
+    def __iter__(self) -> Any:
+        raise TypeError(
+            f"ctx.context is no dict: name what is read, {self._call.format('ctx.context.get_many([...])')}"
+        )
+
+
+class BlockingContext(_NoMapping, RunContext):
     """The run's context for a plain function."""
 
     def __init__(self, engine: Engine, attempt: Attempt) -> None:
@@ -105,8 +125,10 @@ class ContextCall(Coroutine[Any, Any, T]):
         self._coroutine().close()
 
 
-class AwaitedContext(AsyncRunContext):
+class AwaitedContext(_NoMapping, AsyncRunContext):
     """The run's context for a coroutine: reads do not hold up the loop."""
+
+    _call = "await {}"
 
     def __init__(self, run_key: str, attempt: Attempt, read: AsyncRead) -> None:
         self._run_key = run_key
@@ -210,6 +232,8 @@ class _Shared:
             AttributeError: always, with the name that was probably meant.
         """
         known = [each for each in dir(type(self)) if not each.startswith("_")] + [*_FIELDS]
+        if name in ("get", "set", "has", "delete", "get_many"):
+            raise AttributeError(f"the ctx of a handler has no '{name}'; did you mean 'ctx.context.{name}'?")
         raise AttributeError(f"the ctx of a handler has no '{name}'{did_you_mean(name, known)}")
 
     @property
@@ -236,8 +260,8 @@ class _Shared:
         done = None if fraction is None else float(fraction)
         if done is not None and not 0.0 <= done <= 1.0:
             raise ValueError(f"progress is a fraction from 0 to 1, got {shown(fraction)}")
-        said = str.__str__(message if issubclass(type(message), str) else str(message))
-        self._emit(self._attempt, "g", wire.dumps([done, said[:LONGEST_MESSAGE]]))
+        text = str.__str__(message if issubclass(type(message), str) else str(message))
+        self._emit(self._attempt, "g", wire.dumps([done, text[:LONGEST_MESSAGE]]))
 
     def emit(self, name: str, data: Any = None) -> None:
         name = check_text(name, "an event name", LONGEST_NAME)

@@ -9,6 +9,7 @@ from typing import Any
 from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.compiler import DEFAULT_QUEUE, input_fields
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
@@ -48,7 +49,7 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     if twice is not None:
         raise InvalidDynamicNode(f"node '{claim.instance_id}' returned two dynamic nodes '{twice}'")
     return scripts.expand(
-        engine.keys,
+        engine.partitions.for_run(claim.run_id),
         run_id=claim.run_id,
         instance_id=claim.instance_id,
         fencing_token=claim.fencing_token,
@@ -118,7 +119,7 @@ def _reads(plan: Plan, node: Node) -> list[str]:
 
 
 def _entry(attempt: Attempt, node: Node) -> str:
-    """The node's plan entry, see include/graph.lua: no edges, and the owner's output as what it is brought."""
+    """The node's plan entry, see include/plan.lua: no edges, and the owner's output as what it is brought."""
     options: dict[str, Any] = {"owner": attempt.claim.instance_id}
     if attempt.node.loops:
         options["loops"] = attempt.node.loops
@@ -127,7 +128,8 @@ def _entry(attempt: Attempt, node: Node) -> str:
     if node.config.on_item_error == "collect":
         options["collect"] = 1
     queue = node.config.queue or DEFAULT_QUEUE
-    return json.dumps(["all", [f"o:{attempt.claim.instance_id}"], [], _reads(attempt.plan, node), queue, options])
+    brought = [f"o:{attempt.claim.instance_id}"]
+    return json.dumps(plan_records.entry("all", brought, [], _reads(attempt.plan, node), queue, options))
 
 
 def _definition(engine: Engine, node: Node) -> bytes:
@@ -140,21 +142,21 @@ def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
     Raises:
         LookupError: the run has no such node.
     """
-    raw, entry = engine.link.read_fields(engine.keys.run(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
+    raw, entry = engine.link.read_fields(engine.run_key(claim.run_id), [f"z:{claim.node_id}", f"y:{claim.node_id}"])
     if raw is None or entry is None:
         raise LookupError(f"run {claim.run_id} has no node '{claim.node_id}'")
     node = Node.from_plain(wire.loads(raw))
     stored = json.loads(entry)
-    owner = stored[5]["owner"]
+    options = plan_records.options_of(stored)
     return PlanNode(
         node=node,
         edges=(),
-        reads=tuple(stored[3]),
-        incoming=((owner, "dynamic", 0),),
+        reads=tuple(stored[plan_records.READS]),
+        incoming=((options["owner"], "dynamic", 0),),
         context_keys=(),
         whole_context=False,
         condition=None,
-        loops=tuple(stored[5].get("loops", ())),
+        loops=tuple(options.get("loops", ())),
         fallback_of=(),
         gathers=None,
         transform_sources={},

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
@@ -26,7 +26,7 @@ class Engine:
     def __init__(
         self,
         link: StoreLink,
-        keys: Keys,
+        partitions: Partitions,
         *,
         defaults: ExecutionDefaults | None = None,
         max_value: int | None = None,
@@ -35,19 +35,23 @@ class Engine:
         max_nodes: int = 10_000,
     ) -> None:
         self.link = link
-        self.keys = keys
+        self.partitions = partitions
         self.defaults = defaults or ExecutionDefaults()
         self.max_value = max_value
         self.inline_value = inline_value
         self.max_depth = max_depth
         self.max_nodes = max_nodes
 
+    def run_key(self, run_id: str) -> str:
+        """The key of a run's record."""
+        return self.partitions.for_run(run_id).run(run_id)
+
     def store_seconds(self) -> float:
         """The time as the scripts see it, which tests may move, in seconds."""
 
         def read() -> float:
             seconds, micros = self.link.redis.time()
-            return float(seconds + micros / 1e6 + float(self.link.redis.get(self.keys.clock) or 0) / 1000)
+            return float(seconds + micros / 1e6 + float(self.link.redis.get(self.partitions.home.clock) or 0) / 1000)
 
         return float(self.link.read_with_retry(read))
 
@@ -71,14 +75,14 @@ class Engine:
             others = context_inputs(values)
             if others:
                 wanted = list(dict.fromkeys(name for key in others for name in values.fields(key)))
-                got = self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted)
+                got = self.link.read_fields(self.run_key(attempt.claim.run_id), wanted)
                 values.add_claimed(dict(zip(wanted, got, strict=True)))
             attempt.input = resolve_input(values)
             if others:
                 attempt.input_json = wire.dumps(attempt.input)
             return
         wanted = input_reads(values.plan, source)
-        got = self.link.read_fields(self.keys.run(attempt.claim.run_id), wanted)
+        got = self.link.read_fields(self.run_key(attempt.claim.run_id), wanted)
         attempt.input = input_of(values, source, dict(zip(wanted, got, strict=True)))
         attempt.input_json = wire.dumps(attempt.input)
 
@@ -116,7 +120,7 @@ class Engine:
                 for index, value in routing.values
             )
         return scripts.complete(
-            self.keys,
+            self.partitions.for_run(claim.run_id),
             request,
             run_id=claim.run_id,
             instance_id=claim.instance_id,
@@ -179,7 +183,7 @@ class Engine:
     ) -> ScriptCall:
         claim, given = attempt.claim, self.given_input(attempt)
         return scripts.fail(
-            self.keys,
+            self.partitions.for_run(claim.run_id),
             request,
             run_id=claim.run_id,
             instance_id=claim.instance_id,
@@ -224,7 +228,7 @@ class Engine:
                 ask[key] = fields
         if ask:
             wanted = list(dict.fromkeys(field for fields in ask.values() for field in fields))
-            created, *values = self.link.read_fields(self.keys.run(attempt.claim.run_id), ["cr", *wanted])
+            created, *values = self.link.read_fields(self.run_key(attempt.claim.run_id), ["cr", *wanted])
             attempt.claim.check_incarnation(created)
             got = dict(zip(wanted, values, strict=True))
             found.update({key: attempt.values.pick(key, got) for key in ask})
@@ -235,7 +239,7 @@ class Engine:
 
     def whole_context(self, attempt: Attempt) -> dict[str, Any]:
         """The context as one object: for an expression that uses it as a value. Costs a read of the whole run."""
-        fields = self.link.read_hash(self.keys.run(attempt.claim.run_id))
+        fields = self.link.read_hash(self.run_key(attempt.claim.run_id))
         context: dict[str, Any] = {}
         for stored, raw in fields.items():
             name = stored.decode()

@@ -40,7 +40,11 @@ class HandlerNotFound(Exception):
 
 
 class InvalidNodeInput(Exception):
-    """A built-in node was given an input or parameters that it cannot work with."""
+    """A built-in node was given an input or parameters that it cannot work with. `details` lists the misfits of a subflow."""
+
+    def __init__(self, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class SubflowFailed(Exception):

@@ -61,7 +61,7 @@ def input_of(values: NodeValues, node: PlanNode, fields: Mapping[str, bytes | No
         fields: value of each of `input_reads`.
     """
     brought = list(edge_values(values.plan, node, fields))
-    if node.node.inputs is not None:  # see bringing_edge of claim.lua
+    if node.node.inputs is not None:  # see input_edge_of in claim.lua
         brought = [found for found in brought if _is_transform(values.plan, node, found[0])]
     position, raw = brought[0] if brought else (0, None)
     claim = values.claim._replace(

@@ -7,34 +7,36 @@ from dataclasses import replace
 from typing import Any
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.compiling.fast_path import FLAG
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.link import StoreLink
 
-MOST_TOLD = 32
+MOST_SENT = 32
 """Fields that a successor reads up to which they are sent along with each completion before it."""
 
 
 def sole_successor(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
-    """What the call that completes a node tells of the only node that follows: words `successor` to `reads` of complete.lua.
+    """What the call that completes a node sends about the only node that follows: words `successor` to `reads` of complete.lua.
 
     The script would have to read and parse two plan entries for it. Without successor if the node is not one that the
     compiler has flagged for the fast path, or if there is more to say; then the script does that.
     """
     entry = entries[node_id]
-    edges, options = entry[2], entry[5] if len(entry) > 5 else {}
-    if not options.get(FLAG) or len(edges) > 1:
+    edges = entry[plan_records.OUTS]
+    if not plan_records.options_of(entry).get(FLAG) or len(edges) > 1:
         return ("",)
     if not edges:
         return ("-",)
-    target, place, joins, _, queue = edges[0]
-    _, brings, _, reads, *more = entries[target]
-    if place > len(brings) or len(reads) > MOST_TOLD or joins.startswith("#"):
+    target, place, joins, queue = plan_records.read_plain_edge(edges[0])
+    brings, reads = plan_records.read_target(entries[target])
+    if place > len(brings) or len(reads) > MOST_SENT or joins.startswith("#"):
         return ("",)
     field = brings[place - 1]
-    if len(more) > 1 and more[1].get("inputs") and not (field.startswith("x:") and not field.endswith(">fallback")):
+    is_transformed = field.startswith("x:") and not field.endswith(">fallback")
+    if plan_records.options_of(entries[target]).get("inputs") and not is_transformed:
         field = ""  # a declared input is replaced by a transform's value, by nothing else
     return (target, queue, place, joins, field, *reads)
 
@@ -102,7 +104,7 @@ class PlanCache:
             # What a claim returns is laid down by the stored entry, which another release may have compiled.
             successor = sole_successor(entries, node_id)
             direct_handoff = len(successor) > 1 and len(str(successor[3])) == 1
-            reads = tuple(entries[node_id][3])
+            reads = tuple(entries[node_id][plan_records.READS])
             return replace(compiled.nodes[node_id], reads=reads, successor=successor, direct_handoff=direct_handoff)
 
         return replace(compiled, hash=plan_hash, nodes=LazyNodes(compiled.blueprint_nodes, stored), fields=fields)

@@ -25,7 +25,7 @@ MOST_OF_MESSAGE = 16_000
 MOST_OF_FIELD = 2_000
 MOST_FRAMES = 200
 
-# Libraries that tell on `info` what each of their steps is; that is `debug` for a server.
+# Libraries that log each of their steps on `info`; that is `debug` for a server.
 _TALKATIVE = ("huey", "httpx", "httpcore", "openai", "asyncio")
 
 

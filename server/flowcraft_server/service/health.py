@@ -8,6 +8,7 @@ from typing import Any, cast
 import redis
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import running_url
 from flowcraft_server.store.publish import text
@@ -56,8 +57,9 @@ def check_health(settings: Settings, url: str | None, host: str | None = None) -
     where = f"'{settings.name}'" if host is None else f"'{settings.name}' on host '{host}'"
     last: _Worker | None = None
     exhausted = ""
+    home = Partitions(settings.name, settings.redis.partitions).home  # each worker is listed in all
     try:
-        for worker in _newest_first(client, Keys(settings.name), host):
+        for worker in _newest_first(client, home, host):
             last = last or worker
             if worker.silent > limit:
                 break

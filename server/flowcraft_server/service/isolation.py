@@ -10,7 +10,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.worker.execution_record import SilenceWatch, create_record, read_record
 from flowcraft_server.worker.settings import new_worker_id
@@ -36,25 +36,31 @@ LEASES_AT_ONCE = 200
 STOP_SECONDS = 10.0
 
 
-def give_up_worker(link: StoreLink, keys: Keys, worker: str, max_crashes: int, record: int | None) -> int:
+def give_up_worker(link: StoreLink, partitions: Partitions, worker: str, max_crashes: int, record: int | None) -> int:
     """Give up the nodes of a worker whose process has ended; returns how many there were.
 
     Args:
         record: descriptor of what it executed; None if that is not known.
     """
     executed = None if record is None else read_record(record)
-    first, lost = 0, 0
-    while first >= 0:
-        evidence = (
-            None
-            if executed is None
-            else [(run, instance_id, fencing_token) for run, instance_id, fencing_token in executed]
-        )
-        call = scripts.lose_worker(
-            keys, worker=worker, first=first, count=LEASES_AT_ONCE, max_crashes=max_crashes, executed=evidence
-        )
-        first, found = (int(part) for part in link.call(call))
-        lost += found
+    lost = 0
+    for keys in partitions.all:
+        first = 0
+        while first >= 0:
+            evidence = (
+                None
+                if executed is None
+                else [
+                    (run, instance_id, fencing_token)
+                    for run, instance_id, fencing_token in executed
+                    if partitions.for_run(run) is keys
+                ]
+            )
+            call = scripts.lose_worker(
+                keys, worker=worker, first=first, count=LEASES_AT_ONCE, max_crashes=max_crashes, executed=evidence
+            )
+            first, found = (int(part) for part in link.call(call))
+            lost += found
     if lost:
         what = ", ".join(f"run {run} node {instance_id}" for run, instance_id, _ in executed or ())
         logger.warning("worker {} was lost with {} nodes{}", worker, lost, f"; it executed {what}" if what else "")
@@ -84,7 +90,7 @@ class IsolationProcesses:
     def __init__(
         self,
         url: str,
-        keys: Keys,
+        partitions: Partitions,
         queues: Sequence[str],
         max_crashes: int,
         command: Sequence[str],
@@ -93,7 +99,7 @@ class IsolationProcesses:
     ) -> None:
         self._max_silence = max_silence
         self._link = StoreLink(url)
-        self._keys = keys
+        self._partitions = partitions
         self._queues = tuple(queues)
         self._max_crashes = max_crashes
         self._command = list(command)
@@ -147,7 +153,11 @@ class IsolationProcesses:
         return [child.process for child in self._children]
 
     def _look(self, now: float) -> None:
-        suspects = sum(int(self._link.redis.zcard(self._keys.suspects(queue))) for queue in self._queues)
+        pipe = self._link.redis.pipeline(transaction=False)
+        for keys in self._partitions.all:
+            for queue in self._queues:
+                pipe.zcard(keys.suspects(queue))
+        suspects = sum(pipe.execute())
         if suspects:
             self._last_seen = now
             self._waiting_since = self._waiting_since or now
@@ -178,7 +188,7 @@ class IsolationProcesses:
     def _bury(self, child: _Child) -> None:
         self._children.remove(child)
         try:
-            give_up_worker(self._link, self._keys, child.worker, self._max_crashes, child.record)
+            give_up_worker(self._link, self._partitions, child.worker, self._max_crashes, child.record)
         finally:
             os.close(child.record)
         self._next_look = 0.0

@@ -9,14 +9,14 @@ from loguru import logger
 
 from flowcraft_sdk import BackendUnavailableError, Client
 from flowcraft_sdk._operations.missing_handlers import missing_handlers
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
-from flowcraft_server.store.publish import publish_blueprints, publish_settings
+from flowcraft_server.store.publish import WrongPartitions, publish_blueprints, publish_settings
 from flowcraft_server.worker.lost_threads import end_this_process
 
 from .components import Component, serve
@@ -91,8 +91,13 @@ class Deployment:
 
     @property
     def id(self) -> str:
-        """What this deployment is told from others by."""
+        """What distinguishes this deployment from others."""
         return deployment_id(self.loaded.path)
+
+    @property
+    def partitions(self) -> Partitions:
+        """Its partitions."""
+        return Partitions(self.settings.name, self.settings.redis.partitions)
 
     def open_redis(self, stop: StopRequests, *, lenient: bool) -> "redis.Redis":
         """Wait for Redis and check it.
@@ -111,8 +116,8 @@ class Deployment:
             logger.warning(problem)
         for warning in warnings_about(client, self.url):
             logger.warning(warning)
-        check_protocol(client, self.url, Keys(self.settings.name))
-        check_durability(client, self.url, Keys(self.settings.name), self.settings.redis.durability)
+        check_protocol(client, self.url, self.partitions)
+        check_durability(client, self.url, self.partitions.home, self.settings.redis.durability)
         return client
 
     def publish(self, client: "redis.Redis") -> "Published":
@@ -121,24 +126,27 @@ class Deployment:
         Raises:
             RedisUnusable: Redis refused.
         """
-        keys, settings = Keys(self.settings.name), self.settings
+        partitions, settings = self.partitions, self.settings
+        keys = partitions.home
         queues = {name: handler.queue for name, handler in self.loaded.handlers.items() if handler.queue}
         try:
             before = look_around(client, keys, self.id)
-            unchanged = self._unchanged(client, keys)
+            unchanged = self._unchanged(client, partitions)
             blueprints = self.loaded.blueprints
             if isinstance(blueprints, KeptBlueprints):
                 blueprints = [blueprints.of(name) for name in blueprints.ids if name not in unchanged]
-            hashes = publish_blueprints(client, keys, blueprints, queues, unchanged)
-            note_publisher(client, keys, before, hashes, self.id)
             publish_settings(
                 client,
-                keys,
+                partitions,
                 history=settings.history.enabled,
                 max_events=settings.history.events,
                 cancel_grace_ms=round(settings.executor.cancel_grace * 1000),
                 durability=settings.redis.durability,
             )
+            hashes = publish_blueprints(client, partitions, blueprints, queues, unchanged)
+            note_publisher(client, keys, before, hashes, self.id)
+        except WrongPartitions as error:  # another server has published at the same time
+            raise RedisUnusable(f"{shown_url(self.url)}: {error}") from None
         except redis.exceptions.RedisError as error:
             raise RedisUnusable(f"{shown_url(self.url)}: the blueprints could not be published: {error}") from error
         if self.loaded.kept is not None:
@@ -150,7 +158,7 @@ class Deployment:
         if self.supervised:
             return NamespacePeers({}, {})
         try:
-            return look_around(client, Keys(self.settings.name), self.id)
+            return look_around(client, self.partitions.home, self.id)
         except redis.exceptions.RedisError as error:
             logger.debug("it cannot be read which others serve '{}': {}", self.settings.name, error)
             return NamespacePeers({}, {})
@@ -162,7 +170,7 @@ class Deployment:
             RedisUnusable: Redis refused.
         """
         try:
-            before = look_around(client, Keys(self.settings.name), self.id)
+            before = look_around(client, self.partitions.home, self.id)
         except redis.exceptions.RedisError as error:
             raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
         live = {file_of(by) for by in before.others(self.id)}
@@ -184,13 +192,13 @@ class Deployment:
             try:
                 others = [worker for worker in client.workers() if file_of(worker.deployment) != own]
                 if any(worker.handlers is None for worker in others):
-                    return []  # of a release that does not tell what it has
+                    return []  # of a release that does not report what it has
                 known = {*self.loaded.handlers, *(name for worker in others for name in worker.handlers or ())}
                 return [each.explanation for each in client.driver.run(missing_handlers(client.deployment, known))]
             except BackendUnavailableError as error:
                 raise RedisUnusable(f"{shown_url(self.url)}: {error}") from error
 
-    def _unchanged(self, client: "redis.Redis", keys: Keys) -> dict[str, str]:
+    def _unchanged(self, client: "redis.Redis", partitions: Partitions) -> dict[str, str]:
         """Blueprints that have not changed since an earlier start, and whose plans are still in Redis."""
         if self.loaded.kept is None or not isinstance(self.loaded.blueprints, KeptBlueprints):
             return {}
@@ -198,8 +206,10 @@ class Deployment:
         names = [name for name in self.loaded.blueprints.ids if name in plans]
         pipe = client.pipeline(transaction=False)
         for name in names:
-            pipe.exists(keys.plan(plans[name]))
-        return {name: plans[name] for name, there in zip(names, pipe.execute(), strict=True) if there}
+            for keys in partitions.all:
+                pipe.exists(keys.plan(plans[name]))
+        there, count = pipe.execute(), partitions.count
+        return {name: plans[name] for at, name in enumerate(names) if all(there[at * count : (at + 1) * count])}
 
     def build_workers(self) -> list[Component]:
         """The components that run nodes: a worker in this process, or processes with one each, and what runs suspects apart.
@@ -212,11 +222,11 @@ class Deployment:
         worker = self._build_worker() if self.supervised or (executor.worker_type != "process" and count == 1) else None
         if worker is not None and self.supervised:
             return [worker]
-        keys = Keys(self.settings.name)
+        partitions = self.partitions
         command, environ = self._child_command(), self._child_environ(os.environ)
         max_silence = max(LEASES_OF_SILENCE * executor.lease, LEAST_SILENCE)
         isolation = IsolationProcesses(
-            self.url, keys, executor.queues, executor.max_crashes, [*command, "--isolated"], environ, max_silence
+            self.url, partitions, executor.queues, executor.max_crashes, [*command, "--isolated"], environ, max_silence
         )
         if worker is not None:
             return [isolation, worker]
@@ -225,7 +235,7 @@ class Deployment:
             command,
             count,
             environ,
-            lambda worker, record: give_up_worker(link, keys, worker, executor.max_crashes, record),
+            lambda worker, record: give_up_worker(link, partitions, worker, executor.max_crashes, record),
             max_silence,
         )
         return [isolation, supervisor]
@@ -237,7 +247,7 @@ class Deployment:
             return
         link = StoreLink(self.url)
         try:
-            give_up_worker(link, Keys(self.settings.name), worker, self.settings.executor.max_crashes, None)
+            give_up_worker(link, self.partitions, worker, self.settings.executor.max_crashes, None)
         except (redis.exceptions.RedisError, OSError) as error:
             logger.warning("what this process ran before it was replaced cannot be given up at once: {}", error)
         finally:
@@ -334,15 +344,21 @@ def run_deployment(
     """
     settings = deployment.settings
     client = deployment.open_redis(stop, lenient=lenient)
-    keys = Keys(settings.name)
     published = deployment.publish(client) if publish else Published({}, deployment.peers(client))
     components: list[Component] = []
     if store is not None:
         components.append(KeptStore(store))
     if publish:
-        pause = settings.executor.heartbeat
+        pause, partitions = settings.executor.heartbeat, deployment.partitions
         components.append(
-            KeptPublished(client, keys, published.hashes, lambda: deployment.publish(client), pause, deployment.id)
+            KeptPublished(
+                client,
+                partitions,
+                published.hashes,
+                lambda: deployment.publish(client),
+                pause,
+                deployment.id,
+            )
         )
     deployment.give_up_replaced()
     components += deployment.build_workers()

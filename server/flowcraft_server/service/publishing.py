@@ -8,6 +8,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 
 from .namespace_peers import file_of, read_published
 
@@ -29,14 +30,15 @@ class KeptPublished:
     def __init__(
         self,
         client: Any,
-        keys: Keys,
+        partitions: Partitions,
         hashes: Mapping[str, str],
         publish: Callable[[], object],
         pause: float,
         own: str = "",
     ) -> None:
         self._client = client
-        self._keys = keys
+        self._partitions = partitions
+        self._turn = 0
         self._hashes = hashes
         self._publish = publish
         self._pause = pause
@@ -74,10 +76,25 @@ class KeptPublished:
     def missing(self) -> str:
         """What is not there any more, as a phrase for the log; '' if all is.
 
+        The first partition is looked at, another one in turn, and whether the others have anything at all.
+
         Raises:
             redis.exceptions.RedisError: Redis does not answer.
         """
-        keys, names = self._keys, list(self._hashes)
+        home, *others = self._partitions.all
+        if not others:
+            return self._missing_in(home)
+        self._turn = (self._turn + 1) % len(others)
+        found = self._missing_in(home) or self._missing_in(others[self._turn])
+        if found:
+            return found
+        pipe = self._client.pipeline(transaction=False)
+        for keys in others:
+            pipe.exists(keys.settings)
+        return "" if all(pipe.execute()) else "what is published in some partitions was"
+
+    def _missing_in(self, keys: Keys) -> str:
+        names = list(self._hashes)
         pipe = self._client.pipeline(transaction=False)
         pipe.get(keys.protocol)
         pipe.exists(keys.settings)
@@ -103,7 +120,7 @@ class KeptPublished:
         """A warning about each version that another deployment has published in place of ours, once."""
         if not self._hashes:
             return []
-        found, warnings = read_published(self._client, self._keys), []
+        found, warnings = read_published(self._client, self._partitions.home), []
         for name, ours in self._hashes.items():
             now = found.get(name)
             if now is None or now.plan in (ours, self._reported.get(name)) or now.by == self._own:

@@ -2,7 +2,7 @@
 
 import time
 
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_size
 from flowcraft_server.store.link import StoreLink
@@ -50,4 +50,6 @@ def clean(url: str, settings: Settings) -> str:
 
 def _cleaner(url: str, settings: Settings) -> RetentionCleaner:
     wait_for_redis(url, settings.redis.connect_timeout).close()
-    return RetentionCleaner(StoreLink(url), Keys(settings.name), retention_of(settings))
+    return RetentionCleaner(
+        StoreLink(url), Partitions(settings.name, settings.redis.partitions), retention_of(settings)
+    )

@@ -24,7 +24,7 @@ SOCKET_TIMEOUT = 10.0
 
 
 RETRY_SECONDS = 10.0
-"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller hears of it."""
+"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller gets an error."""
 
 
 class StoreUnavailable(ConnectionError):
@@ -123,6 +123,23 @@ class StoreLink:
             else:
                 replies += [answer] * message.joined if isinstance(answer, Exception) else answer
         return replies
+
+    def read_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send plain commands in one round trip, on the calling thread's own connection.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+            redis.exceptions.ResponseError: Redis refused one of them.
+        """
+        replies = self.read_each(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def read_each(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Like `read_all`, with an exception in the list for each command that Redis refused."""
+        return self._exchange(list(commands)) if commands else []
 
     def call_with_retry(self, call: ScriptCall) -> Any:
         """Like `call`, for a node under way: tried again for `RETRY_SECONDS` seconds when Redis does not answer."""

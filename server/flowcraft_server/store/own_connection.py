@@ -62,7 +62,7 @@ class OwnConnection:
             raise
 
     def cut(self) -> None:
-        """Break the connection under the thread that waits at it, which is told that Redis does not answer."""
+        """Break the connection under the thread that waits at it, which gets the error that Redis does not answer."""
         with suppress(OSError, AttributeError):  # it is not connected, or not any more
             if self._connection._owns_socket():
                 self._connection._sock.shutdown(socket.SHUT_RDWR)

@@ -6,19 +6,21 @@ from typing import Any
 
 from flowcraft_sdk._operations.durability import ASYNC
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
+from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.plan import Plan
 from flowcraft_server.blueprints.model import Blueprint
 
 
 def publish_blueprints(
     redis: Any,
-    keys: Keys,
+    partitions: Partitions,
     blueprints: Iterable[Blueprint],
     handler_queues: Mapping[str, str] | None = None,
     unchanged: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Compile blueprints and publish their plans; returns blueprint id -> plan hash.
+    """Compile blueprints and publish their plans in all partitions; returns blueprint id -> plan hash.
 
     Plans are kept under their content hash, so runs that are under way keep the plan they started with. A blueprint
     that is published elsewhere and not here stays: other servers may serve it. A plan that is replaced goes after the
@@ -28,21 +30,25 @@ def publish_blueprints(
         unchanged: blueprints besides, by id the hash of their plan, which is in Redis.
     """
     hashes = dict(unchanged or {})
-    before = {text(plan) for plan in redis.hgetall(keys.blueprints).values()}
-    pipe = redis.pipeline(transaction=True)
-    pipe.set(keys.protocol, PROTOCOL_VERSION)
-    for blueprint_id, plan_hash in hashes.items():
-        pipe.hset(keys.blueprints, blueprint_id, plan_hash)
-    for blueprint in blueprints:
-        plan = compile_blueprint(blueprint, handler_queues)
-        pipe.hset(keys.plan(plan.hash), mapping=dict(plan.fields))
-        pipe.hset(keys.blueprints, blueprint.id, plan.hash)
-        hashes[blueprint.id] = plan.hash
-    pipe.execute()
-    replaced = sorted(before - set(hashes.values()))
-    if replaced:
-        call = scripts.retire(keys, replaced)
-        redis.eval(call.script.source, len(call.keys), *call.keys, *call.args)
+    plans: Iterable[Plan] = (compile_blueprint(blueprint, handler_queues) for blueprint in blueprints)
+    if partitions.count > 1:
+        plans = list(plans)  # else one after the other: a large deployment's take much memory
+    # The first one last: what its readers find there they find in each partition.
+    for keys in reversed(partitions.all):
+        before = {text(plan) for plan in redis.hgetall(keys.blueprints).values()}
+        pipe = redis.pipeline(transaction=True)
+        pipe.set(keys.protocol, PROTOCOL_VERSION)
+        for blueprint_id, plan_hash in (unchanged or {}).items():
+            pipe.hset(keys.blueprints, blueprint_id, plan_hash)
+        for plan in plans:
+            pipe.hset(keys.plan(plan.hash), mapping=dict(plan.fields))
+            pipe.hset(keys.blueprints, plan.blueprint.id, plan.hash)
+            hashes[plan.blueprint.id] = plan.hash
+        pipe.execute()
+        replaced = sorted(before - set(hashes.values()))
+        if replaced:
+            call = scripts.retire(keys, replaced)
+            redis.eval(call.script.source, len(call.keys), *call.keys, *call.args)
     return hashes
 
 
@@ -52,16 +58,49 @@ def text(value: Any) -> str:
 
 
 def publish_settings(
-    redis: Any, keys: Keys, *, history: bool, max_events: int, cancel_grace_ms: int, durability: str = ASYNC
+    redis: Any, partitions: Partitions, *, history: bool, max_events: int, cancel_grace_ms: int, durability: str = ASYNC
 ) -> None:
-    """Publish what the scripts need to know of the deployment's configuration."""
-    redis.hset(
-        keys.settings,
-        mapping={
-            "history": "on" if history else "off",
-            "events": max_events,
-            "cancelGrace": cancel_grace_ms,
-            "durability": durability,
-            "published": int(time.time() * 1000),
-        },
-    )
+    """Publish what the scripts need to know of the deployment's configuration, in all partitions, and how many these are.
+
+    Raises:
+        WrongPartitions: the deployment has another number of them.
+    """
+    home = partitions.home
+    redis.hsetnx(home.settings, PARTITIONS_FIELD, partitions.count)
+    check_partitions(partitions, None, redis.hget(home.settings, PARTITIONS_FIELD))
+    for keys in partitions.all:
+        redis.hset(
+            keys.settings,
+            mapping={
+                "history": "on" if history else "off",
+                "events": max_events,
+                "cancelGrace": cancel_grace_ms,
+                "durability": durability,
+                "published": int(time.time() * 1000),
+            },
+        )
+
+
+class WrongPartitions(ValueError):
+    """A deployment has another number of partitions than its configuration says; the message says how to change it."""
+
+
+def check_partitions(partitions: Partitions, spoken: Any, recorded: Any) -> None:
+    """Look whether a deployment's record allows so many partitions.
+
+    Args:
+        spoken: the protocol of the deployment, None if nothing is published.
+        recorded: the number on record. A deployment without one has one partition, if it is published.
+
+    Raises:
+        WrongPartitions: it does not.
+    """
+    if recorded is None and spoken is None:
+        return
+    found = int(recorded or 1)
+    if found != partitions.count:
+        raise WrongPartitions(
+            f"the runs of '{partitions.namespace}' lie in {found} partition{'s' if found > 1 else ''}, redis.partitions is "
+            f"{partitions.count}, and the number is fixed for the life of a deployment: set redis.partitions: {found}; or start "
+            f"the new runs under another `name`, until a server with {found} has finished the old ones"
+        )

@@ -39,7 +39,7 @@ def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: 
     """
     replies: list[Any] = [None] * len(calls)
     left = list(range(len(calls)))
-    pause, said = 0.05, ""
+    pause, logged = 0.05, ""
     while True:
         try:
             for index, reply in zip(left, link.send([calls[index] for index in left]), strict=True):
@@ -51,9 +51,9 @@ def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: 
             why = f"Redis refuses {calls[left[0]].script.name}: {condition.advice if condition else ''}"
         except StoreUnavailable as error:
             why = str(error)
-        if why != said:
+        if why != logged:
             logger.warning("{}; holding {} finished steps and trying again", why, len(left))
-            said = why
+            logged = why
         if stopping.wait(pause):
             raise GaveUp(why)
         pause = min(pause * 2, LONGEST_PAUSE)
@@ -68,12 +68,16 @@ class CommitBatcher:
     A piece of work is (make, on_reply, attempt): `make` is a call, or gives one, or None if there is nothing to send any more;
     `on_reply` gets the reply, an exception if the script was refused; `attempt` is the one whose outcome it is, if it is one.
 
+    Args:
+        grouped: whether calls are put together by partition: there are several.
+
     Attributes:
         finished: the first lane: what waits for a thread to `flush` it.
     """
 
-    def __init__(self, link: StoreLink, stopping: threading.Event) -> None:
+    def __init__(self, link: StoreLink, stopping: threading.Event, *, grouped: bool = False) -> None:
         self._link = link
+        self._grouped = grouped
         self._stopping = stopping
         self.finished: deque[Work] = deque()
         self._ordered: deque[Work] = deque()
@@ -155,8 +159,7 @@ class CommitBatcher:
                 time.sleep(0.05)
                 self._wanted.set()
 
-    @staticmethod
-    def _take(queue: deque[Work], most: int) -> list[Sent]:
+    def _take(self, queue: deque[Work], most: int) -> list[Sent]:
         made: list[Sent] = []
         while len(made) < most:
             try:
@@ -170,6 +173,8 @@ class CommitBatcher:
                 continue
             if call is not None:
                 made.append((call, on_reply, attempt))
+        if self._grouped:  # calls of one partition that follow each other are joined; those of a run keep their order
+            made.sort(key=lambda work: work[0].keys)
         return made
 
     def _send(self, made: list[Sent], queue: deque[Work]) -> list[Any]:

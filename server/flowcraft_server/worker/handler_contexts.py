@@ -48,7 +48,7 @@ class HandlerContexts:
         Args:
             read: reads fields of a hash on the coroutine's event loop.
         """
-        key = self._engine.keys.run(attempt.claim.run_id)
+        key = self._engine.run_key(attempt.claim.run_id)
         return AwaitedNodeContext(key, attempt, _logger_of, self.emit, self._model(awaited=True), read)
 
     def emit(self, attempt: Attempt, kind: str, rest: bytes) -> None:
@@ -71,7 +71,7 @@ class HandlerContexts:
         attempt.bytes_queued += size
         attempt.has_emitted = True
         call = scripts.emit(
-            self._engine.keys,
+            self._engine.partitions.for_run(claim.run_id),
             run_id=claim.run_id,
             instance_id=claim.instance_id,
             fencing_token=claim.fencing_token,

@@ -12,7 +12,7 @@ from huey.serializer import Serializer
 from huey.storage import BlackHoleStorage
 
 from flowcraft_server.worker.liveness import thread_runs
-from flowcraft_server.worker.wake_ups import TASK, WakeUps, tell_foreign
+from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
 
 WAKE_SECONDS = 1
 
@@ -54,7 +54,7 @@ class WakeStorage(BlackHoleStorage):  # type: ignore[misc]
 
     blocking = True
 
-    def __init__(self, wake_ups: WakeUps) -> None:
+    def __init__(self, wake_ups: WakeUps | LocalWakeUps) -> None:
         super().__init__("flowcraft")
         self._wake_ups = wake_ups
 
@@ -66,7 +66,7 @@ class WakeStorage(BlackHoleStorage):  # type: ignore[misc]
 class FlowcraftHuey(Huey):  # type: ignore[misc]
     """Huey without what we do not use: no results, no revocation look-ups, no schedule."""
 
-    def __init__(self, wake_ups: WakeUps) -> None:
+    def __init__(self, wake_ups: WakeUps | LocalWakeUps) -> None:
         self.wake_ups = wake_ups
         super().__init__("flowcraft", results=False, serializer=IdsOnlySerializer())
 
@@ -79,7 +79,7 @@ class FlowcraftHuey(Huey):  # type: ignore[misc]
         try:
             return super().dequeue()
         except ForeignMessage as error:
-            tell_foreign(error)
+            warn_foreign(error)
             return None
 
     def is_revoked(self, *_args: Any, **_kwargs: Any) -> bool:
@@ -128,7 +128,7 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.environment.is_alive = thread_runs  # Python never hears of a thread that native code has ended
+        self.environment.is_alive = thread_runs  # Python does not notice that native code has ended a thread
         self._replacing = threading.Lock()
 
     def replace(self, thread: threading.Thread) -> None:
@@ -158,7 +158,7 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
         return bool(self._join_workers())
 
 
-def build_consumer(wake_ups: WakeUps, threads: int, work: Callable[[], None]) -> WorkConsumer:
+def build_consumer(wake_ups: WakeUps | LocalWakeUps, threads: int, work: Callable[[], None]) -> WorkConsumer:
     """A consumer whose worker threads call `work` whenever they are woken."""
     huey = FlowcraftHuey(wake_ups)
 

@@ -17,8 +17,9 @@ WITHOUT_DESCRIPTORS = 3.0
 
 
 def thread_runs(thread: threading.Thread) -> bool:
-    """Whether a thread is alive, or has not been started. On Linux the kernel is asked, too: a thread that native code has
-    ended never tells Python.
+    """Whether a thread is alive, or has not been started.
+
+    On Linux the kernel is asked, too: Python does not notice that native code has ended a thread.
     """
     if thread.ident is None:
         return True

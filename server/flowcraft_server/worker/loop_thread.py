@@ -59,7 +59,7 @@ class NodeTask(asyncio.Task[Any]):
 
 
 class CountingSelector(selectors.DefaultSelector):
-    """Tells from outside whether the loop advances.
+    """Watches from outside whether the loop advances.
 
     Attributes:
         turns: how many turns the loop has begun.
@@ -204,7 +204,7 @@ class LoopThread:
         return now - self._blocked[1]
 
     def current(self) -> tuple[Attempt | None, Any]:
-        """The attempt whose code runs right now, None if it cannot be told, and the thread's frame."""
+        """The attempt whose code runs right now, None if that is not known, and the thread's frame."""
         try:
             task = asyncio.current_task(self.loop)
         except RuntimeError:

@@ -98,7 +98,7 @@ class OutcomeCalls:
         """
         claim = attempt.claim
         return scripts.release(
-            self._engine.keys,
+            self._engine.partitions.for_run(claim.run_id),
             run_id=claim.run_id,
             instance_id=claim.instance_id,
             fencing_token=claim.fencing_token,

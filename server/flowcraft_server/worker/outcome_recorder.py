@@ -9,6 +9,7 @@ from loguru import logger
 from flowcraft_sdk.errors import SerializationError
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.claims import REPLY_CLAIM
 from flowcraft_server.engine.failures import InvalidNodeInput
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.subflows import called_by
@@ -26,7 +27,7 @@ class OutcomeRecorder:
     """Records outcomes through the commit batcher, and decides what follows from the reply.
 
     Args:
-        wake_sweeper: called with the seconds after which a recorded timer falls due.
+        wake_sweeper: called with the seconds after which a recorded timer falls due, and its run.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class OutcomeRecorder:
         held: InFlightAttempts,
         commit_batcher: CommitBatcher,
         settings: WorkerSettings,
-        wake_sweeper: Callable[[float], None],
+        wake_sweeper: Callable[[float, str], None],
     ) -> None:
         self._calls = calls
         self._claimed_nodes = claimed_nodes
@@ -92,7 +93,7 @@ class OutcomeRecorder:
             logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt.key, reply)
             return None
         if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
-            self._wake_sweeper(attempt.due)
+            self._wake_sweeper(attempt.due, attempt.claim.run_id)
         code = reply[0]
         if code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
@@ -105,7 +106,8 @@ class OutcomeRecorder:
             return attempt
         elif reply[1:2] == [b"failed"]:
             _log_failed_run(attempt)
-        return self._claimed_nodes.open(reply[2]) if len(reply) > 2 and reply[2] else None
+        claim = reply[REPLY_CLAIM] if len(reply) > REPLY_CLAIM else None
+        return self._claimed_nodes.open(claim) if claim else None
 
     def _refusal(self, attempt: Attempt, code: str, reply: Any) -> InvalidNodeInput:
         """The node's failure where a script would not start a child or add nodes."""

@@ -89,15 +89,18 @@ class PrefetchBuffer:
         idle = self._active - self._running + finishing
         return max(self._ahead, idle) - len(self._waiting) - self._asked
 
-    def claim_mode(self, direct_handoff: bool) -> ClaimMode:
+    def claim_mode(self, direct_handoff: bool, *, elsewhere: bool = False) -> ClaimMode:
         """How a thread that is done with its node asks for another; `put` ends what is asked for.
 
         Args:
             direct_handoff: another node follows at once. With a full prefetch of quick nodes it is taken all the same, as it
                 comes for the one that went.
+            elsewhere: another partition has ready nodes: they have their turn, and are claimed along with what is sent.
         """
         if self.wanted(finishing=1) > 0:
-            mode = ClaimMode.QUEUE
+            if elsewhere and not direct_handoff:
+                return ClaimMode.NONE
+            mode = ClaimMode.SUCCESSOR if elsewhere else ClaimMode.QUEUE
         elif direct_handoff and self._pace < QUICK:
             mode = ClaimMode.SUCCESSOR
         else:

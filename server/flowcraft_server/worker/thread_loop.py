@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import redis
@@ -11,10 +12,11 @@ from loguru import logger
 from flowcraft_sdk._transport.redis_errors import condition_of
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimMode, ClaimRequest
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.claims import REPLY_READY
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
 from flowcraft_server.worker.attempt_control import AttemptControl
@@ -25,7 +27,8 @@ from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
-from flowcraft_server.worker.wake_ups import TASK, WakeUps, tell_foreign
+from flowcraft_server.worker.ready_partitions import ReadyPartitions, Share
+from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
 
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
@@ -52,12 +55,12 @@ class ThreadLoop:
         commit_batcher: CommitBatcher,
         executor: AsyncExecutor,
         link: StoreLink,
-        keys: Keys,
-        queue: str,
+        partitions: Partitions,
         draining: threading.Event,
         stopping: threading.Event,
         running: RunningFunctions,
-        wake_ups: WakeUps,
+        wake_ups: WakeUps | LocalWakeUps,
+        ready_partitions: ReadyPartitions | None = None,
     ) -> None:
         self._runner = runner
         self._recorder = recorder
@@ -70,8 +73,9 @@ class ThreadLoop:
         self._wake_ups = wake_ups
         self._executor = executor
         self._link = link
-        self._keys = keys
-        self._queue = queue
+        self._partitions = partitions
+        self._keys = partitions.home
+        self._ready_partitions = ready_partitions
         self._draining = draining
         self._stopping = stopping
         self._ready = 0
@@ -110,7 +114,7 @@ class ThreadLoop:
                 self._run(attempt, turn)
             elif finished:
                 self._flush()
-            elif turn.ready == 0:
+            elif turn.ready == 0 if self._ready_partitions is None else not self._ready_partitions:
                 if not self._sleep(turn):
                     return None
             elif (wanted := self._prefetch.wanted()) > 0:
@@ -128,7 +132,7 @@ class ThreadLoop:
         turn.counted = False
         try:
             message = self._wake_ups.wait(max(0.001, turn.until - clock()))
-        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and tells
+        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and reports it
             return False
         finally:
             self._prefetch.enter()
@@ -136,7 +140,7 @@ class ThreadLoop:
         if message is None:
             return False
         if TASK_BYTES not in message:
-            tell_foreign(message[:80])
+            warn_foreign(message[:80])
         turn.ready = None
         return True
 
@@ -153,7 +157,10 @@ class ThreadLoop:
             nonlocal mode
             # Of what has emitted events another thread handles the reply; this one may be gone when it brings a node.
             if mode is ClaimMode.NONE and not (attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
-                mode = self._prefetch.claim_mode(attempt.node.direct_handoff)
+                elsewhere = self._ready_partitions is not None and self._ready_partitions.has_others(
+                    self._partitions.for_run(attempt.claim.run_id)
+                )
+                mode = self._prefetch.claim_mode(attempt.node.direct_handoff, elsewhere=elsewhere)
             return self._claimed_nodes.request(mode)
 
         begin = time.perf_counter()
@@ -193,14 +200,18 @@ class ThreadLoop:
             finally:
                 if turn is not None or following is not None:
                     self._put([] if following is None else [following], 0 if turn is None else 1)
-            if turn is not None and isinstance(reply, list) and len(reply) > 3:
-                self._ready = turn.ready = int(reply[3])
+            if turn is not None and isinstance(reply, list) and len(reply) > REPLY_READY:
+                self._ready = turn.ready = int(reply[REPLY_READY])
+                if self._ready_partitions is not None:
+                    self._ready_partitions.counted(self._partitions.for_run(attempt.claim.run_id), turn.ready)
 
         return on_reply
 
     def _flush(self) -> None:
         """Send what is finished; with it, a claim for more if the queue has more than the finished nodes bring."""
-        more = min(self._prefetch.wanted(), self._ready)
+        if self._ready_partitions is not None:
+            self._add_claims(self._ready_partitions)
+        more = 0 if self._ready_partitions is not None else min(self._prefetch.wanted(), self._ready)
         if more > 0 and self._executor.has_room(0.0) and self._prefetch.ask(more):
             self._ready = 0
             call = scripts.claim(self._keys, self._claimed_nodes.request(), more)
@@ -208,6 +219,22 @@ class ThreadLoop:
         self._prefetch.share()
         self._process_state.restore_now_and_then()
         self._commit_batcher.flush()
+
+    def _add_claims(self, ready: ReadyPartitions) -> None:
+        """With what is finished, claim more from the partitions whose turn it is."""
+        wanted = self._prefetch.wanted()
+        if wanted <= 0 or not ready or not self._executor.has_room(0.0):
+            return
+        for share in ready.shares(wanted):
+            if self._prefetch.ask(share.asked):
+                call = scripts.claim(share.keys, self._claimed_nodes.request(), share.asked)
+                self._commit_batcher.add(call, lambda reply, share=share: self._stock_share(ready, share, reply))  # type: ignore[misc]
+
+    def _stock_share(self, ready: ReadyPartitions, share: Share, reply: Any) -> None:
+        try:
+            self._stock(reply, share.asked)
+        finally:
+            ready.claimed(share, len(reply) if isinstance(reply, list) else 0)
 
     def _stock(self, reply: Any, asked: int) -> None:
         """Stock what a claim brought."""
@@ -219,7 +246,7 @@ class ThreadLoop:
             self._put(attempts, asked)
 
     def _put(self, attempts: list[Attempt], asked: int) -> None:
-        """Stock what claims have brought; what comes after the worker was told to stop is handed back."""
+        """Put claimed nodes into the buffer; those that come after the worker was asked to stop are handed back."""
         if not self._prefetch.put(attempts, asked):
             for attempt in attempts:
                 self._control.hand_back(attempt)
@@ -230,6 +257,8 @@ class ThreadLoop:
         while not self._executor.has_room(0.5):
             if self._draining.is_set():
                 return False
+        if self._ready_partitions is not None:
+            return self._claim_shares(self._ready_partitions, wanted)
         if not self._prefetch.ask(wanted):
             return False
         reply: Any = None
@@ -246,6 +275,38 @@ class ThreadLoop:
         self._ready = 1 if found == wanted else 0
         return found > 0
 
+    def _claim_shares(self, ready: ReadyPartitions, wanted: int) -> bool:
+        """Claim nodes from the partitions whose turn it is, in one pipeline; False when there is none."""
+        shares = [share for share in ready.shares(wanted) if self._prefetch.ask(share.asked)]
+        replies: list[Any] = [None] * len(shares)
+        try:
+            if shares:
+                replies = self._link.send(
+                    [scripts.claim(share.keys, self._claimed_nodes.request(), share.asked) for share in shares]
+                )
+                self._last_warning = ""
+        finally:
+            self._stock_all(shares, replies)
+        refusal = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if refusal is not None:
+            condition = condition_of(refusal)
+            self._warn(f"Redis refuses a claim: {refusal if condition is None else condition.advice}")
+            self._stopping.wait(0.5)
+        found = 0
+        for share, reply in zip(shares, replies, strict=True):
+            if isinstance(reply, list):
+                ready.claimed(share, len(reply))
+                found += len(reply)
+        if found and ready and isinstance(self._wake_ups, LocalWakeUps):
+            self._wake_ups.pass_on()
+        return bool(found) or bool(shares and ready)
+
+    def _stock_all(self, shares: list[Share], replies: list[Any]) -> None:
+        """Stock what each partition gave; one that cannot be stocked keeps no other from it."""
+        with ExitStack() as stack:
+            for share, reply in zip(shares, replies, strict=True):
+                stack.callback(self._stock, reply, share.asked)
+
     def _warn(self, what: str) -> None:
         """Log what is wrong, once until it changes."""
         if what != self._last_warning:
@@ -254,5 +315,4 @@ class ThreadLoop:
 
     def _leave_token(self) -> None:
         """The slice is over, the work perhaps not: a wake-up for any free thread, this one included."""
-        token = b'["slice","flowcraft.work",["","",0]]'
-        self._link.call_once(lambda: self._link.redis.lpush(self._keys.wake(self._queue), token))
+        self._wake_ups.leave()

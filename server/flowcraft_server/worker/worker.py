@@ -13,12 +13,13 @@ from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
+from flowcraft_server.store.publish import check_partitions
 from flowcraft_server.worker.async_executor import AsyncExecutor
 from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.background.lease_renewer import LeaseRenewer
@@ -35,6 +36,7 @@ from flowcraft_server.worker.counters import Counters
 from flowcraft_server.worker.dispatcher import Dispatcher
 from flowcraft_server.worker.execution_record import ExecutionRecord
 from flowcraft_server.worker.handler_contexts import HandlerContexts
+from flowcraft_server.worker.home_partitions import HomePartitions
 from flowcraft_server.worker.huey_app import build_consumer
 from flowcraft_server.worker.in_flight import InFlightAttempts
 from flowcraft_server.worker.liveness import DescriptorWatch, Liveness
@@ -44,9 +46,11 @@ from flowcraft_server.worker.outcome_calls import OutcomeCalls
 from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
+from flowcraft_server.worker.ready_notices import ReadyNotices
+from flowcraft_server.worker.ready_partitions import ReadyPartitions
 from flowcraft_server.worker.settings import WorkerSettings
 from flowcraft_server.worker.thread_loop import ThreadLoop
-from flowcraft_server.worker.wake_ups import WakeUps
+from flowcraft_server.worker.wake_ups import LocalWakeUps, WakeUps
 
 WATCH_PAUSE = 0.1
 """Seconds between two looks at threads and event loops."""
@@ -88,16 +92,18 @@ class Worker:
         self.counters = Counters()
         self._replace_process = replace_process
         self._executing = executing
+        self.partitions = partitions = Partitions(namespace, self.settings.partitions)
+        self.keys = partitions.home
         self._handlers = handlers
-        self.keys = Keys(namespace)
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._gave_up = False
         settings, keys, draining, stopping = self.settings, self.keys, self._draining, self._stopping
+        several = partitions.count > 1
         self._link = link = StoreLink(url)
         engine = Engine(
             link,
-            keys,
+            partitions,
             defaults=settings.defaults,
             max_value=settings.max_value,
             inline_value=settings.inline_value,
@@ -109,9 +115,14 @@ class Worker:
         # From a claim to the recorded outcome: each part knows those above it.
         self.held = held = InFlightAttempts()
         redactor = Redactor(settings.secrets)
-        self._sweeper = Sweeper(link, keys, settings)
+        homes = (
+            HomePartitions(link, partitions, settings.worker_id, settings.queues, settings.heartbeat)
+            if several
+            else None
+        )
+        self._sweeper = Sweeper(link, partitions, settings, homes)
         self._sweeper_thread = Periodic("sweeper", self._sweeper.step, stopping)
-        self._commit_batcher = CommitBatcher(link, stopping)
+        self._commit_batcher = CommitBatcher(link, stopping, grouped=several)
         claimed_nodes = ClaimedNodes(engine, plans, handlers, held, settings)
         calls = OutcomeCalls(engine, held, settings.inline_value, redactor)
         recorder = OutcomeRecorder(
@@ -131,10 +142,14 @@ class Worker:
         # The threads that run nodes.
         self._prefetch = PrefetchBuffer()
         running = RunningFunctions()
-        wake_ups = WakeUps(link, [keys.wake(queue) for queue in settings.queues])
+        ready_partitions, notices = None, None
+        wake_ups: WakeUps | LocalWakeUps = WakeUps(link, [keys.wake(queue) for queue in settings.queues])
+        if homes is not None:
+            ready_partitions, wake_ups = ReadyPartitions(), LocalWakeUps()
+            notices = ReadyNotices(partitions, homes, settings.queues, ready_partitions, wake_ups)
         thread_loop = ThreadLoop(
             runner, recorder, control, claimed_nodes, process_state, self._prefetch, self._commit_batcher, self._executor, link,
-            keys, settings.queues[0], draining, stopping, running, wake_ups,
+            partitions, draining, stopping, running, wake_ups, ready_partitions,
         )  # fmt: skip
         self._consumer = build_consumer(wake_ups, settings.threads, thread_loop.run)
 
@@ -151,20 +166,27 @@ class Worker:
         self._prefetch_watchdog = PrefetchWatchdog(control, self._prefetch, self._commit_batcher, stopping)
         steps = {
             "lease renewer": LeaseRenewer(
-                link, control, keys, settings, self.liveness, self.counters, self._announce
+                link, control, partitions, settings, self.liveness, self.counters, self._announce, homes
             ).step,
-            "stop listener": StopListener(url, control, keys, stopping, self._wake_sweeper).step,
-            "cleaner": RetentionCleaner(link, keys, settings.retention).step,
+            "stop listener": StopListener(url, control, partitions, stopping, self._wake_sweeper, notices).step,
+            "cleaner": RetentionCleaner(link, partitions, settings.retention).step,
             "thread watch": self._watch,
         }
         if settings.suspects != "elsewhere":
-            steps["suspects"] = SuspectRunner(link, keys, runner, claimed_nodes, held, draining).step
+            steps["suspects"] = SuspectRunner(
+                link, partitions, settings.queues, runner, claimed_nodes, held, draining
+            ).step
         self._threads = {name: Periodic(name, step, stopping) for name, step in steps.items()}
         self._threads["sweeper"] = self._sweeper_thread
 
     def start(self) -> None:
-        """Begin to claim nodes. Redis must answer."""
+        """Begin to claim nodes. Redis must answer.
+
+        Raises:
+            WrongPartitions: the deployment has another number of partitions than `settings`.
+        """
         self._link.load_scripts()
+        check_partitions(self.partitions, *self._link.read_with_retry(self._read_partitions))
         self._link.read_with_retry(self._announce)
         self._commit_batcher.start()
         self._executor.start()
@@ -173,6 +195,10 @@ class Worker:
         self._prefetch_watchdog.start()
         if self.settings.suspects != "only":
             self._consumer.start()
+
+    def _read_partitions(self) -> tuple[Any, Any]:
+        redis, home = self._link.redis, self.partitions.home
+        return redis.get(home.protocol), redis.hget(home.settings, PARTITIONS_FIELD)
 
     def restart_dead_threads(self) -> list[str]:
         """Start threads again that died; returns what there is to log of it."""
@@ -214,6 +240,7 @@ class Worker:
 
     def wake(self) -> None:
         """Have leases and timers looked at now."""
+        self._sweeper.expect(0.0)
         for thread in self._threads.values():
             thread.wake()
 
@@ -291,21 +318,23 @@ class Worker:
                 continue
             claim = attempt.claim
             attempt.request_stop("shutdown")
+            keys = self.partitions.for_run(claim.run_id)
             call = scripts.release(
-                self.keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token
+                keys, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token
             )
             logger.info("run {} node {}: handed back at shutdown", claim.run_id, claim.instance_id)
             self._commit_batcher.put(lambda call=call: call, lambda _reply: None)  # type: ignore[misc]
 
-    def _wake_sweeper(self, seconds: float) -> None:
+    def _wake_sweeper(self, seconds: float, run_id: str) -> None:
         """Have the sweeper look at what falls due in so many seconds."""
-        self._sweeper.expect(seconds)
+        self._sweeper.expect(seconds, run_id)
         self._sweeper_thread.wake()
 
     def _announce(self) -> None:
         worker = self.settings.worker_id
         # First its place in the list: a worker that is in there and silent for a day is removed with its record.
-        self._link.call_with_retry(scripts.renew(self.keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
+        for keys in self.partitions.all:
+            self._link.call_with_retry(scripts.renew(keys, worker=worker, lease_ms=self.settings.lease_ms, held=()))
         self._link.redis.hset(
             self.keys.worker(worker),
             mapping={
@@ -314,6 +343,7 @@ class Worker:
                 "started": int(time.time() * 1000),
                 "concurrency": self.settings.threads,
                 "queues": ",".join(self.settings.queues),
+                "suspects": self.settings.suspects,
                 "deployment": self.settings.deployment,
                 "handlers": json.dumps(sorted(self._handlers)),
             },
@@ -321,7 +351,8 @@ class Worker:
 
     def _withdraw(self) -> None:
         try:
-            self._link.redis.zrem(self.keys.workers, self.settings.worker_id)
+            for keys in self.partitions.all:
+                self._link.redis.zrem(keys.workers, self.settings.worker_id)
             self._link.redis.delete(self.keys.worker(self.settings.worker_id))
         except (StoreUnavailable, OSError, Exception) as error:
             logger.debug("could not sign off: {}", error)

@@ -154,6 +154,6 @@ def test_no_key_of_an_ended_run_is_kept_for_ever(environment: Make) -> None:
     handle = env.client.start("g")
     handle.wait(timeout=TIMEOUT)
     env.clock.advance(timedelta(days=40))
-    while RetentionCleaner(env.link, env.keys, Retention()).remove_slice()[2]:
+    while RetentionCleaner(env.link, env.partitions, Retention()).remove_slice()[2]:
         pass
     assert list(env.link.redis.scan_iter(match="*" + handle.run_id + "*")) == []

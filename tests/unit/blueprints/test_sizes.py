@@ -93,6 +93,14 @@ def ring(count: int) -> dict[str, Any]:
     return graph
 
 
+def branching(count: int) -> dict[str, Any]:
+    """A loop of two with a side branch."""
+    graph = chained(count)
+    graph["nodes"].append({"id": "r", "uses": "route"})
+    graph["edges"] += [{"source": "n0", "target": "r"}, {"source": "r", "target": "n0", "action": "again"}]
+    return graph
+
+
 def nested(depth: int) -> dict[str, Any]:
     graph = chained(2 * depth)
     graph["edges"] += [{"source": f"n{2 * depth - 1 - i}", "target": f"n{i}", "action": "again"} for i in range(depth)]
@@ -107,9 +115,14 @@ def nested(depth: int) -> dict[str, Any]:
         (fan_of, linter_sizes.MOST_EDGES, "20,001 edges lead from it, 20,000 at most can"),
         (named, linter_sizes.MOST_NAMES, "1,001 names: a node has 1,000 inputs at most"),
         (ring, linter_sizes.MOST_IN_LOOP, "is in a loop of 1,001 nodes: a loop has 1,000 nodes"),
+        (
+            branching,
+            linter_sizes.MOST_IN_LOOP - 1,
+            "nodes.n0: begins a loop of 1,001 nodes, those of its side branches among them",
+        ),
         (nested, linter_sizes.MOST_NESTED, "nodes.n50: begins a loop that lies in 50 others: loops are nested 50 deep"),
     ],
-    ids=["nodes", "starts", "edges", "names", "loop", "nested"],
+    ids=["nodes", "starts", "edges", "names", "loop", "side branch", "nested"],
 )
 def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, said: str) -> None:
     assert diagnostics(make(limit)) == []

@@ -146,3 +146,21 @@ def test_what_only_both_together_make_wrong_is_told_at_the_node(picky: Path, tol
     assert told(entry("      url: big\n")) == [
         'flowcraft.yaml:6:7   handlers.f.params: a big one has a size of 5 or more, got {"url": "big"} (handler \'f\')'
     ]
+
+
+def test_where_the_handlers_cannot_be_read_no_handler_is_told_as_unknown(flows: Path, told: Told) -> None:
+    for text, mistakes in (
+        ("handlers: [json]\n", 1), ("handlerModules: json\n", 1), ("handlerModule: [json]\n", 1), ("handler: {dump: 'json:dumps'}\n", 1),
+    ):  # fmt: skip
+        found = told(f"{text}blueprints: {{dirs: [flows]}}\n")
+        assert len(found) == mistakes, found
+
+
+def test_a_function_of_a_handler_module_without_its_decorator_is_told(flows: Path, told: Told) -> None:
+    (flows.parent / "deployed_bare.py").write_text(
+        "from flowcraft_sdk import handler\n@handler\ndef dump(ctx): pass\ndef other(ctx): pass\n"
+    )
+    (flows / "more.yaml").write_text("nodes:\n  a: {uses: other}\n")
+    assert told("handlerModules: [deployed_bare]\nblueprints: {dirs: [flows]}\n") == [
+        "flows/more.yaml:2:13   nodes.a.uses: no handler 'other': the function deployed_bare:other has no @handler before it"
+    ]

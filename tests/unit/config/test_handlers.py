@@ -151,7 +151,14 @@ def test_what_can_not(told: Told, name: str, said: str) -> None:
 @pytest.mark.parametrize("path", ["module", "module.function", ":f", "m:", "a b:c", "m:f:g", "1m:f"])
 def test_what_is_no_dotted_path(told: Told, path: str) -> None:
     (diagnostic,) = told(f"handlers:\n  h: '{path}'\n")
-    assert diagnostic == f"flowcraft.yaml:2:6   handlers.h.path: expected 'package.module:function', got '{path}'"
+    assert diagnostic == f"flowcraft.yaml:2:6   handlers.h: expected 'package.module:function', got '{path}'" + (
+        "; did you mean 'module:function'?" if path == "module.function" else ""
+    )
+
+
+def test_a_file_name_is_no_module(told: Told) -> None:
+    (diagnostic,) = told("handlers:\n  h: deployed_handlers.py:plain\n")
+    assert diagnostic.endswith("a module is named without its ending: 'deployed_handlers'")
 
 
 def test_names_of_the_engine_are_taken(told: Told) -> None:

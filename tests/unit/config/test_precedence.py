@@ -202,9 +202,37 @@ def test_what_is_shown_names_its_origin(load: Load) -> None:
     assert rows["executor.lease"] == ("7s", "environment variable FLOWCRAFT__EXECUTOR__LEASE")
     assert rows["logging.level"] == ("debug", "option for logging.level")
     assert rows["executor.drainTimeout"] == ("25s", "default")
-    assert rows["redis.url"] == ("embedded:", "flowcraft.yaml:4 (${REDIS_URL:-embedded:})")
+    assert rows["redis.url"] == ("embedded:", "flowcraft.yaml:4 (${REDIS_URL:-embedded:}; REDIS_URL not set)")
     assert rows["retention.failed.age"] == ("30d", "default")
     assert rows["limits.maxValue"] == ("16MiB", "default")
+
+
+def origins_of(result: LoadResult) -> dict[str, str]:
+    assert result.settings is not None, result.diagnostics
+    return {path: origin for path, _, origin in with_origins(plain_settings(result.settings), result.values)}
+
+
+def test_values_of_a_profile_and_of_the_env_file_say_so(folder: Path, load: Load) -> None:
+    (folder / ".env").write_text("# ours\n\nFLOWCRAFT__EXECUTOR__LEASE=7s\nREDIS_URL=redis://h\nFLOWCRAFT__NAME=x\n")
+    rows = origins_of(load(BASE, profile="prod", environ={"FLOWCRAFT__NAME": "y"}))
+    assert rows["executor.workers"] == "flowcraft.yaml:7 (profile prod)"
+    assert rows["executor.lease"] == ".env:3 (FLOWCRAFT__EXECUTOR__LEASE)"
+    assert rows["name"] == "environment variable FLOWCRAFT__NAME"
+    assert rows["redis.url"] == "flowcraft.yaml:8 (profile prod) (${REDIS_URL:?}; REDIS_URL from .env:4)"
+    assert origins_of(load(BASE, environ={"REDIS_URL": "redis://h"}))["redis.url"].endswith(
+        "REDIS_URL from the environment)"
+    )
+
+
+def test_origins_hold_no_secret(load: Load) -> None:
+    text = (
+        "handlers: {h: 'json:dumps'}\nredis: {url: '${R:-redis://:hidden@h}'}\n"
+        "llm: {providers: {a: {type: openai-compatible, model: m, apiKey: '${K:-sk-12345}'}}}\n"
+    )
+    for environ in ({}, {"K": "sk-9876543", "R": "redis://:pw12@h"}):
+        rows = origins_of(load(text, environ=environ))
+        assert not any(secret in str(rows) for secret in ("hidden", "sk-12345", "sk-9876543", "pw12")), rows
+        assert rows["llm.providers.a.apiKey"].startswith("flowcraft.yaml:3 (${K:-********}; K ")
 
 
 def test_what_is_shown_can_be_loaded_again_and_holds_no_secret(folder: Path, load: Load) -> None:

@@ -45,7 +45,7 @@ version: 1
 name: shop.eu-1
 handlerModules: []
 blueprints: {dirs: []}
-redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms}
+redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms, partitions: 16}
 executor: {queue: [a, b, a], workers: 2, workerType: process, asyncConcurrency: 5, lease: 4s, drainTimeout: 0s,
            cancelGrace: 1m, maxCrashes: 1}
 defaults: {maxRetries: 3, retryDelay: {initial: 1s, factor: 2, max: 1m, jitter: 0.2}, timeout: 5m, joinStrategy: any}
@@ -62,6 +62,7 @@ logging: {level: debug, format: json}
     )
     assert found.redis.url == "rediss://u:p@h:6380/2"
     assert not found.redis.require_no_eviction
+    assert found.redis.partitions == 16
     assert found.executor.queues == ("a", "b")
     assert found.executor.heartbeat == pytest.approx(1.2)
     assert found.defaults.retry_delay is not None
@@ -126,10 +127,10 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("name: 'a:b'", "name: has characters that are not allowed here"),
         ("limits: {maxValue: 5}", "limits.maxValue: 5 has no unit; write 64KiB or 16MiB"),
         ("limits: {maxValue: 5TB}", "limits.maxValue: expected a size, got '5TB'; write 64KiB or 16MiB"),
-        ("defaults: {retryDelay: 5}", "defaults.retryDelay.initial: 5 has no unit; write 5s or 5ms"),
+        ("defaults: {retryDelay: 5}", "defaults.retryDelay: 5 has no unit; write 5s or 5ms"),
         ("defaults: {retryDelay: {factor: 2}}", "defaults.retryDelay.initial: is required"),
         ("defaults: {joinStrategy: some}", "defaults.joinStrategy: expected all or any, got 'some'"),
-        ("history: maybe", "2:10   history.enabled: expected on or off, got 'maybe'"),
+        ("history: maybe", "2:10   history: expected on or off, got 'maybe'"),
         ("retention: {completed: {age: 7}}", "retention.completed.age: 7 has no unit; write 7s or 7ms"),
         (
             "redis: {url: localhost:6379}",
@@ -168,10 +169,13 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("executor: {recycleAfter: 3}", "executor.recycleAfter: unknown key; known: queue, workers, workerType"),
         ("schedules: {}", "schedules: unknown key; known: version, name, handlers"),
         ("retention: {completed: {number: 3}}", "retention.completed.number: unknown key; known: age, count"),
-        ("retention: {tombstones: 60s}", "retention.tombstones.age: must be at least 1d, got '60s'"),
+        ("retention: {tombstones: 60s}", "retention.tombstones: must be at least 1d, got '60s'"),
         ("retention: {completed: {count: 0}}", "retention.completed.count: must be at least 1, got '0'"),
         ("retention: {completed: {count: many}}", "retention.completed.count: expected a whole number"),
         ("retention: {bytes: 5}", "retention.bytes: 5 has no unit; write 64KiB or 16MiB"),
+        ("redis: {partitions: 0}", "redis.partitions: must be at least 1, got '0'"),
+        ("redis: {partitions: 257}", "redis.partitions: must be at most 256, got '257'"),
+        ("redis: {partitions: some}", "redis.partitions: expected a whole number, got 'some'"),
         ("redis: {durability: sometimes}", "redis.durability: expected async, fsync or replicas:N, got 'sometimes'"),
         (
             "redis: {durability: 'replicas:0'}",

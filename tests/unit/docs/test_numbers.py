@@ -33,27 +33,6 @@ def number(name: str, pattern: str) -> int:
     return int(found[1])
 
 
-def test_kinds_of_timers() -> None:
-    table = SOURCES["examine_entries.lua"].partition("local TIMERS = {")[2].partition("\n}")[0]
-    kinds = set(re.findall(r"^  (\w) = function", table, re.MULTILINE))
-    told = set(re.findall(r"`(\w)\\\|run\\\|", row("store.md", "`B timers`")))
-    assert kinds == told
-    swept = set(re.findall(r"kind [=~]= '(\w)'", SOURCES["sweep.lua"]))
-    assert swept == kinds
-
-
-def test_fields_of_a_run() -> None:
-    """Every prefix of a field that a script writes stands in the table of the page."""
-    written = {
-        prefix
-        for text in SOURCES.values()
-        for prefix in re.findall(r"(?:put\(\w+, |get\(\w+, |'HSET', [\w.]+, )'(\w{1,2}):'", text)
-    }
-    told = set(re.findall(r"`(\w{1,2}):<", DOCS["store.md"]))
-    assert written - told == set()
-    assert {"c", "u", "o", "n", "j", "J", "x", "s"} <= told
-
-
 def test_sorted_sets_and_hashes() -> None:
     used = {name for text in SOURCES.values() for name in re.findall(r"B \.\. '(\w+)'", text)}
     told = set(

@@ -146,8 +146,26 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
         ({"post": "p", "order": [1]}, "order: expected object, got [1]"),
         ({"post": "p", "tags": "text"}, 'tags: expected array, got "text"'),
         ({"post": "p", "flag": 1}, "flag: expected boolean, got 1"),
-        ({"post": "p", "limt": 4}, "limt: is no input of the blueprint; did you mean 'limit'?"),
-        ({"post": "p", "LIMIT": 4}, "LIMIT: is no input of the blueprint; did you mean 'limit'?"),
+        (
+            {"post": "p", "limt": 4},
+            "limt: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "lmiit": 4},
+            "lmiit: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "limut": 4},
+            "limut: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "fgal": 4},
+            "fgal: is no input of the blueprint; did you mean 'flag'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "LIMIT": 4},
+            "LIMIT: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
     ],
 )
 def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
@@ -159,10 +177,16 @@ def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"x" * 1_000: 1}]
+    "more",
+    [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"limi1": 4}, {"kinx": 1}, {"x" * 1_000: 1}],
 )
 def test_undeclared_keys_that_are_no_misspelt_inputs(more: dict[str, Any]) -> None:
     assert check_contract("b", CONTRACT, {"post": "p", **more}) == {"post": "p", "limit": 3, **more}
+
+
+def test_a_key_that_the_blueprint_declares_is_meant_as_it_stands() -> None:
+    given = {"post": "p", "limt": 4}
+    assert check_contract("b", CONTRACT, dict(given), ["limt"]) == {"limit": 3, **given}
 
 
 def test_a_misspelt_input_is_told_beside_the_missing_one() -> None:

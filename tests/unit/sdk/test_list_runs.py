@@ -9,6 +9,7 @@ from flowcraft_sdk._operations.deployment import Deployment
 from flowcraft_sdk._operations.effects import Batch, Yield
 from flowcraft_sdk._operations.list_runs import Filter, count_runs, list_runs
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.records import RunStatus
 
 KEYS = Keys("t")
@@ -54,7 +55,7 @@ def test_each_wanted_run_once_and_the_newest_first(
     runs: dict[str, tuple[int, RunStatus]], page_size: int, statuses: set[RunStatus] | None, limit: int | None
 ) -> None:
     wanted = Filter(statuses=None if statuses is None else frozenset(statuses))
-    deployment = Deployment(KEYS, 0, 0)
+    deployment = Deployment(KEYS, 0, 0, partitions=Partitions("t"))
     listed = [found.run_id for found in run(list_runs(deployment, wanted, limit, page_size), runs)[1]]
     chosen = [(created, r) for r, (created, status) in runs.items() if statuses is None or status in statuses]
     assert listed == [r for _, r in sorted(chosen, reverse=True)][:limit]

@@ -33,6 +33,7 @@ from flowcraft_sdk.errors import (
     WaitTimeoutError,
 )
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import RunStatus
 
@@ -43,7 +44,8 @@ Answer = Callable[[Effect], Any]
 
 
 def deployment(**more: Any) -> Deployment:
-    return Deployment(KEYS, max_outage=more.pop("max_outage", 60.0), max_value=1000, **{"durability": "async", **more})
+    known = {"durability": "async", "partitions": Partitions("t"), **more}
+    return Deployment(KEYS, max_outage=known.pop("max_outage", 60.0), max_value=1000, **known)
 
 
 def drive(operation: Any, answer: Answer) -> tuple[Any, list[Any], list[Effect]]:

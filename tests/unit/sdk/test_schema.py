@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from flowcraft_sdk import ConfigurationError
-from flowcraft_sdk.protocol.misfits import misfits_told
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
@@ -51,7 +51,7 @@ def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
     ],
 )  # fmt: skip
 def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, told: str) -> None:
-    assert misfits_told(schema_misfits(payload, schema)) == told
+    assert misfits_line(schema_misfits(payload, schema)) == told
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, 
     ],
 )  # fmt: skip
 def test_no_keyword_is_told_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
-    told = misfits_told(schema_misfits(payload, {keyword: wanted}))
+    told = misfits_line(schema_misfits(payload, {keyword: wanted}))
     assert told.startswith("payload")
     assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", told), told
 

@@ -8,6 +8,7 @@ from flowcraft_sdk import BackendUnavailableError, InvalidInputError, NotWaiting
 from flowcraft_sdk._operations.deployment import Deployment
 from flowcraft_sdk._operations.signals import signal
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 
 DOC = {
@@ -20,7 +21,7 @@ FOUND = [b"found", b"w", b"r", b"w", b"h", b"{}"]
 
 def steps(*replies: Any, action: str | None = "go", signal_id: str | None = None) -> tuple[list[ScriptCall], Any]:
     """The script calls of an operation that gets these replies, and its value."""
-    deployment = Deployment(Keys("n"), 1.0, 1000, plan_documents={"h": DOC})
+    deployment = Deployment(Keys("n"), 1.0, 1000, partitions=Partitions("n"), plan_documents={"h": DOC})
     operation = signal(deployment, "r", "w", 1, action, signal_id, False)
     sent = [next(operation)]
     try:
@@ -58,7 +59,7 @@ def test_an_action_that_no_edge_takes_is_not_sent(action: str | None) -> None:
 
 
 def test_that_redis_is_away_is_the_callers_to_know() -> None:
-    operation = signal(Deployment(Keys("n"), 1.0, 1000), "r", "w", 1, None, None, False)
+    operation = signal(Deployment(Keys("n"), 1.0, 1000, partitions=Partitions("n")), "r", "w", 1, None, None, False)
     next(operation)
     with pytest.raises(BackendUnavailableError):
         operation.throw(BackendUnavailableError("away"))

@@ -66,13 +66,12 @@ def test_runs_that_need_a_handler_which_is_gone_are_told_at_start_and_by_check(
 
 def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path) -> None:
     client: Any = env.link.redis
-    keys = Keys(env.namespace)
     first, second = deployment(env, tmp_path / "a", "one"), deployment(env, tmp_path / "b", "two")
     ours = first.publish(client)
     assert ours.before.change_of("order", ours.hashes["order"]) == "new"
     again = first.publish(client)
     assert again.before.change_of("order", again.hashes["order"]) == ""
-    kept = KeptPublished(client, keys, ours.hashes, lambda: None, 0.0, first.id)
+    kept = KeptPublished(client, env.partitions, ours.hashes, lambda: None, 0.0, first.id)
     assert second.look_for_others(client) == []  # its publisher is gone: nothing takes turns with this deployment
     serve(env, first.id)
     _, warning = second.look_for_others(client)
@@ -84,7 +83,7 @@ def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path)
     change = theirs.before.change_of("order", theirs.hashes["order"])
     assert change.startswith(f"changed, was {ours.hashes['order'][:8]}, published by {first.id} ")
     assert len(warnings_about(theirs.before, second.id, theirs.hashes)) == 2
-    client.delete(keys.workers)
+    client.delete(env.partitions.home.workers)
     said = [*kept.health(), *kept.health()]
     assert len(said) == 1
     assert (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import load_config
@@ -27,12 +28,14 @@ class Published:
 
     def __init__(self, redis: Any, keys: Keys, nodes: str = "a") -> None:
         self.redis, self.keys, self.nodes, self.times = redis, keys, nodes, 0
-        self.kept = KeptPublished(redis, keys, self.publish(), self.publish, pause=0.0)
+        self.kept = KeptPublished(redis, Partitions(keys.namespace), self.publish(), self.publish, pause=0.0)
 
     def publish(self) -> dict[str, str]:
         self.times += 1
-        publish_settings(self.redis, self.keys, history=True, max_events=10, cancel_grace_ms=1)
-        return publish_blueprints(self.redis, self.keys, [blueprint("one", self.nodes), blueprint("two", self.nodes)])
+        publish_settings(self.redis, Partitions(self.keys.namespace), history=True, max_events=10, cancel_grace_ms=1)
+        return publish_blueprints(
+            self.redis, Partitions(self.keys.namespace), [blueprint("one", self.nodes), blueprint("two", self.nodes)]
+        )
 
 
 @pytest.fixture

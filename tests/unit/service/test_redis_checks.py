@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.service import redis_checks
 from flowcraft_server.service.redis_checks import (
     RedisUnusable,
@@ -18,6 +19,7 @@ from flowcraft_server.service.redis_checks import (
     warnings_about,
 )
 from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.store.publish import WrongPartitions, publish_settings
 
 
 @pytest.fixture
@@ -128,15 +130,15 @@ def test_addresses_are_shown_without_passwords() -> None:
 
 def test_runs_that_another_protocol_recorded_are_left_alone(store: EmbeddedStore) -> None:
     client, keys = wait_for_redis(store.url, 1), Keys("orders")
-    check_protocol(client, store.url, keys)
+    check_protocol(client, store.url, Partitions("orders"))
     client.set(keys.protocol, PROTOCOL_VERSION)
-    check_protocol(client, store.url, keys)
+    check_protocol(client, store.url, Partitions("orders"))
     client.set(keys.protocol, "1")
     with pytest.raises(
         RedisUnusable, match=r"the runs of 'orders' are of protocol 1, .* or give this deployment another `name`"
     ):
-        check_protocol(client, store.url, keys)
-    check_protocol(client, store.url, Keys("others"))
+        check_protocol(client, store.url, Partitions("orders"))
+    check_protocol(client, store.url, Partitions("others"))
 
 
 class Unsteady:
@@ -151,9 +153,36 @@ class Unsteady:
             raise redis.exceptions.ConnectionError("Connection closed by server.")
         return PROTOCOL_VERSION.encode()
 
+    def hget(self, _key: str, _field: str) -> None:
+        return None
+
 
 def test_a_lost_reply_about_the_protocol_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_checks, "READ_PAUSE", 0.0)
-    check_protocol(Unsteady(3), "redis://h", Keys("orders"))  # type: ignore[arg-type]
+    check_protocol(Unsteady(3), "redis://h", Partitions("orders"))  # type: ignore[arg-type]
     with pytest.raises(RedisUnusable, match="redis://h does not answer: Connection closed"):
-        check_protocol(Unsteady(99), "redis://h", Keys("orders"))  # type: ignore[arg-type]
+        check_protocol(Unsteady(99), "redis://h", Partitions("orders"))  # type: ignore[arg-type]
+
+
+def test_another_number_of_partitions_than_the_one_on_record_is_refused(store: EmbeddedStore) -> None:
+    client, of_four = wait_for_redis(store.url, 1), Partitions("split", 4)
+    check_protocol(client, store.url, of_four)  # nothing is published yet
+    publish_settings(client, of_four, history=True, max_events=10, cancel_grace_ms=1)
+    check_protocol(client, store.url, of_four)
+    with pytest.raises(RedisUnusable) as caught:
+        check_protocol(client, store.url, Partitions("split"))
+    assert str(caught.value) == (
+        f"{store.url}: the runs of 'split' lie in 4 partitions, redis.partitions is 1, and the number is fixed for the life of a"
+        " deployment: set redis.partitions: 4; or start the new runs under another `name`, until a server with 4 has finished"
+        " the old ones"
+    )
+    with pytest.raises(WrongPartitions):
+        publish_settings(client, Partitions("split", 8), history=True, max_events=10, cancel_grace_ms=1)
+
+
+def test_what_an_older_release_has_published_lies_in_one_partition(store: EmbeddedStore) -> None:
+    client, keys = wait_for_redis(store.url, 1), Keys("older")
+    client.set(keys.protocol, PROTOCOL_VERSION)
+    check_protocol(client, store.url, Partitions("older"))
+    with pytest.raises(RedisUnusable, match=r"lie in 1 partition, redis\.partitions is 16"):
+        check_protocol(client, store.url, Partitions("older", 16))

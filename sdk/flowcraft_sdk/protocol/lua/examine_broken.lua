@@ -1,7 +1,8 @@
 -- Looks over what was set aside because it could not be read: entries of sorted sets, records of runs, keys. With `fix`, what can be
 -- read again, or is gone, is put back in its place and no longer set aside.
 -- KEYS clock
--- ARGV fix (1|0)
+-- ARGV fix
+--   fix: 1 | 0
 -- RETURNS place, entry, since (ms), problem, fixed (1|0) for each, one after the other. place: the sorted set, `run` for a
 --   record, `key` for a key
 --@include base run
@@ -35,7 +36,7 @@ for i = 1, #found, 2 do
   local place, entry = string.match(found[i], '^(%S+) (.*)$')
   local since, problem = string.match(found[i + 1], '^(%d+)|(.*)$')
   local fixed = 0
-  if ARGV[1] == '1' and (not place or is_readable(place, entry)) then
+  if ARGV.fix == '1' and (not place or is_readable(place, entry)) then
     -- An entry that stands for nothing any more is dropped by the next script that comes to it.
     if place and place ~= 'run' and place ~= 'key' and string.find(entry, '|') then redis.call('ZADD', B .. place, NOW, entry) end
     redis.call('HDEL', key, found[i])

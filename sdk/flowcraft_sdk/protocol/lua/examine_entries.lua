@@ -1,22 +1,23 @@
 -- Looks a slice of a sorted set over for entries that stand for nothing, and removes them. Without `fix` it writes nothing.
 -- KEYS clock
--- ARGV name (ready:QUEUE | leases | timers | dead | idx:... | ended:CLASS) first count fix (1|0)
+-- ARGV name first count fix
+--   name: ready:QUEUE | leases | timers | dead | idx:... | ended:CLASS; fix: 1 | 0
 -- RETURNS {position of the next slice, -1 when there is none; then entry fixed (1|0) for each that stands for nothing}
 --@include base
 
-local name, first, count, fix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local name, first, count, fix = ARGV.name, tonumber(ARGV.first), tonumber(ARGV.count), ARGV.fix == '1'
 local kind, which = string.match(name, '^(%a+):?(.*)$')
 
-local function node_letter(id, instance_id)
+local function state_of(id, instance_id)
   local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'n:' .. instance_id)
   if not v[1] or TERMINAL[v[1]] or not v[2] then return nil end
   return string.sub(v[2], 1, 1), v[2]
 end
 
 local TIMERS = {
-  T = function(id, instance_id) return node_letter(id, instance_id) == 'T' end,
-  W = function(id, instance_id) return node_letter(id, instance_id) == 'W' end,
-  p = function(id, instance_id) return node_letter(id, instance_id) == 'R' or node_letter(id, instance_id) == 'L' end,
+  T = function(id, instance_id) return state_of(id, instance_id) == 'T' end,
+  W = function(id, instance_id) return state_of(id, instance_id) == 'W' end,
+  p = function(id, instance_id) return state_of(id, instance_id) == 'R' or state_of(id, instance_id) == 'L' end,
   d = function(_, _, v) return not TERMINAL[v[1]] end,
   g = function(_, _, v) return not TERMINAL[v[1]] and v[2] end,
   c = function(_, _, v) return not TERMINAL[v[1]] and v[3] end,
@@ -26,13 +27,13 @@ local TIMERS = {
 local CHECKS = {
   ready = function(entry)
     local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
-    local letter, v
-    if id then letter, v = node_letter(id, instance_id) end
-    return letter == 'R' and string.match(v, '^R|%d+|%d+|%d+|%d+|(.*)$') == which
+    local state, v
+    if id then state, v = state_of(id, instance_id) end
+    return state == 'R' and string.match(v, '^R|%d+|%d+|%d+|%d+|(.*)$') == which
   end,
   leases = function(entry)
     local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
-    return id and node_letter(id, instance_id) == 'L'
+    return id and state_of(id, instance_id) == 'L'
   end,
   timers = function(entry)
     local what, id, instance_id = string.match(entry, '^(%a)|([^|]+)|(.*)$')
@@ -67,13 +68,13 @@ if entries.err then
   set_aside('key', name, entries)
   return reply
 end
-local gone = 0
+local removed = 0
 for _, entry in ipairs(entries) do
   if not CHECKS[kind](entry) then
     reply[#reply + 1] = entry
     reply[#reply + 1] = fix and 1 or 0
-    if fix then gone = gone + redis.call('ZREM', B .. name, entry) end
+    if fix then removed = removed + redis.call('ZREM', B .. name, entry) end
   end
 end
-if #entries == count then reply[1] = first + count - gone end
+if #entries == count then reply[1] = first + count - removed end
 return reply

@@ -1,21 +1,21 @@
 -- Records a failed attempt: to be retried, failed for good, or given up because the run stops.
 -- KEYS clock
 -- ARGV run instance_id mode fencing_token worker lease_ms queues verdict delay_ms failure input
---   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because it was told to);
+--   verdict: retry | final | fatal (final, and no fallback) | cancelled (the handler ended because its run stops);
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
--- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is an own successor, how many nodes are ready in the queues}
---@include base write_batch joins claim run graph loops memory_usage run_end run_stop claimed_node batch node_failure
+-- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is a direct hand-off, how many nodes are ready in the queues}
+--@include base write_batch plan joins claim run graph loops memory_usage notify run_end run_stop claimed_node batch node_failure
 
-local id, instance_id, mode, worker, lease, queues = ARGV[1], ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[7]
-local verdict, delay, failure = ARGV[8], tonumber(ARGV[9]), ARGV[10]
-local r, n = held(id, instance_id, ARGV[4])
+local id, instance_id, mode, worker, lease, queues = ARGV.run, ARGV.instance_id, ARGV.mode, ARGV.worker, tonumber(ARGV.lease_ms), ARGV.queues
+local verdict, delay, failure = ARGV.verdict, tonumber(ARGV.delay_ms), ARGV.failure
+local r, n = held(id, instance_id, ARGV.fencing_token)
 if not r then
   commit()
   return reply_with_claim(n, '', nil, mode, queues, worker, lease)
 end
 
-drop(r, 'leases', id .. '|' .. instance_id)
+drop_lease(r, instance_id)
 if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end -- a further attempt waits anew
 if verdict == 'retry' and (r.stop or needless(r, instance_id)) then verdict = 'cancelled' end
 if verdict == 'cancelled' then
@@ -26,25 +26,19 @@ elseif verdict == 'retry' then
   put(r, 'f:' .. instance_id, failure)
   n.attempt = n.attempt + 1
   node_event(r, 'r', instance_id, n.attempt .. '|' .. delay .. '|' .. brief(failure))
-  if delay > 0 then
-    put_node(r, instance_id, n, 'T', entry(r, instance_id)[5])
-    redis.call('ZADD', B .. 'timers', NOW + delay, 'T|' .. id .. '|' .. instance_id)
-  else
-    put_node(r, instance_id, n, 'R', entry(r, instance_id)[5])
-    r.fired[#r.fired + 1] = {instance_id = instance_id, queue = entry(r, instance_id)[5]}
-  end
+  requeue(r, instance_id, n, delay)
 else
   local owner, index = string.match(instance_id, '^(.+)%[(%d+)%]$')
-  if owner and entry(r, instance_id)[6].collect then
+  if owner and options_of(r, instance_id).collect then
     node_event(r, 'f', instance_id, n.attempt .. '|' .. brief(failure))
-    add_live(r, entry(r, instance_id), -1)
+    add_active(r, entry_of(r, instance_id), -1)
     batches().done(r, owner, index, '{"error":' .. failure .. '}')
     maybe_finish(r)
   else
-    fail_node(r, instance_id, n, failure, ARGV[11], verdict == 'fatal')
+    fail_node(r, instance_id, n, failure, ARGV.input, verdict == 'fatal')
   end
 end
 
-local own = direct_handoff(r, mode, queues)
+local handoff = direct_handoff(r, mode, queues)
 commit()
-return reply_with_claim('ok', r.st, own, mode, queues, worker, lease)
+return reply_with_claim('ok', r.st, handoff, mode, queues, worker, lease)

@@ -1,14 +1,15 @@
 -- Gives up, at once, the nodes of a worker whose process has ended: whatever started the process has seen that.
 -- A bounded slice of the leases is looked at in a call.
 -- KEYS clock
--- ARGV worker first count max_crashes evidence (1: what follows is all that the process executed when it ended | 0: not
---   known), then run instance_id fencing_token ...
+-- ARGV worker first count max_crashes evidence executed...
+--   evidence: 1: `executed` is all that the process executed when it ended | 0: that is not known; executed: run instance_id
+--   fencing_token of each
 -- RETURNS {position of the next slice, -1 when there is none; how many nodes were given up}
---@include base run joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker
+--@include base run plan joins graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker
 
-local worker, first, count_, max_crashes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local worker, first, count_, max_crashes = ARGV.worker, tonumber(ARGV.first), tonumber(ARGV.count), tonumber(ARGV.max_crashes)
 local executed = {}
-for i = 6, #ARGV, 3 do executed[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
+for i = ARGV.executed, #ARGV, 3 do executed[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
 
 local members, lost = redis.call('ZRANGE', LEASES, first, first + count_ - 1), 0
 
@@ -17,11 +18,11 @@ local function give_up(member)
   local r = id and load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, instance_id)
   if n and n.s == 'L' and string.match(n.more, '^[^!]*') == worker then
-    drop(r, 'leases', member)
+    drop_lease(r, instance_id)
     lost = lost + 1
     if plan_gone(r) then
       lose_plan(r, instance_id)
-    elseif ARGV[5] == '1' then
+    elseif ARGV.evidence == '1' then
       local token = executed[member]
       lose_node(r, instance_id, n, max_crashes, token ~= nil and claims_of(token) == n.claims and is_incarnation(r.cr, token))
     else

@@ -1,7 +1,7 @@
--- Puts plans aside that were replaced and that no run uses; retention removes them ten minutes later, if still nothing does.
+-- Retires plans that were replaced and that no run uses; retention removes them ten minutes later, if still nothing does.
 -- KEYS clock
--- ARGV plan ...
--- RETURNS how many were put aside
+-- ARGV plans...
+-- RETURNS how many were retired
 --@include base removal
 
 local count = 0

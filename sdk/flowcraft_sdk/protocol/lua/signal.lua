@@ -1,13 +1,13 @@
 -- Gives a waiting node its answer: output and action. Applied once per signal id.
 -- KEYS clock
--- ARGV run path ('' when exactly one node waits) signal_id action payload (JSON) early (1: keep it for a node that does not
---   wait yet | 0)
+-- ARGV run path signal_id action payload early
+--   path: '' when exactly one node waits; payload: JSON; early: 1: keep it for a node that does not wait yet | 0
 -- RETURNS {ok, path} | {kept, path} | {full, path, status}: one is kept for the node already | {duplicate, path} | {missing}
 --   | {ended, status} | {not-waiting, status, waiting path ...}
---@include base run joins graph loops memory_usage run_end run_stop waits
+--@include base run plan joins graph loops memory_usage notify run_end run_stop waits
 
-local signal_id, action, payload = ARGV[3], ARGV[4], ARGV[5]
-local to, refusal = addressee(ARGV[1], ARGV[2], signal_id, ARGV[6] == '1')
+local signal_id, action, payload = ARGV.signal_id, ARGV.action, ARGV.payload
+local to, refusal = addressee(ARGV.run, ARGV.path, signal_id, ARGV.early == '1')
 if not to then return refusal end
 local r, instance_id = to.run, to.instance_id
 if not to.waits and get(r, 'ep:' .. instance_id) then return {'full', to.path, to.top.st} end
@@ -16,7 +16,7 @@ note_signal(to, signal_id)
 node_event(r, 'i', instance_id, action)
 if to.waits then
   put(r, 'v:' .. instance_id, payload)
-  drop(r, 'timers', 'W|' .. r.id .. '|' .. instance_id)
+  drop_timer(r, 'W', instance_id)
   ready_with(r, instance_id, to.n, {'signal', action})
 else
   put(r, 'ep:' .. instance_id, payload)

@@ -1,25 +1,20 @@
--- What time brings: expired leases are taken over, due timers fall, sleeping workers are woken for ready nodes.
+-- Handles what is due: takes over expired leases, fires timers, wakes sleeping workers for ready nodes.
 -- Any process may run it at any time; a bounded slice of the work is done per call.
 -- KEYS clock
--- ARGV max_items max_crashes cancel_grace_ms queues (comma separated)
+-- ARGV limit max_crashes grace_ms queues
+--   queues: comma separated
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run joins graph loops memory_usage run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
+--@include base run plan joins graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
 
-local limit, max_crashes, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, max_crashes, grace = tonumber(ARGV.limit), tonumber(ARGV.max_crashes), tonumber(ARGV.grace_ms)
 local done, taken_over = 0, 0
-
-local function requeue(r, instance_id, n)
-  local queue = entry(r, instance_id)[5]
-  put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
-end
 
 local function worker_lost(r, instance_id, n)
   taken_over = taken_over + 1
   lose_node(r, instance_id, n, max_crashes)
 end
 
-local function lease_is_over(member)
+local function lease_expired(member)
   local id, instance_id = string.match(member, '^([^|]+)|(.+)$')
   if not id then error('no entry of a node', 0) end
   local r = load_run(id)
@@ -38,7 +33,7 @@ local function timer_is_due(member)
     if plan_gone(r) then
       if kind ~= 'p' or n and (n.s == 'R' or n.s == 'L') then lose_plan(r, n and instance_id or '') end
     elseif kind == 'T' and n and n.s == 'T' then
-      requeue(r, instance_id, n)
+      requeue(r, instance_id, n, 0)
     elseif kind == 'W' and n and n.s == 'W' then
       ready_with(r, instance_id, n, {'timer'})
     elseif kind == 'b' and r.st == 'scheduled' then
@@ -62,7 +57,7 @@ end
 -- Each entry is handled as a whole, apart from the others: what cannot be read is set aside, and takes nothing else with it.
 local function work_off(name, handle)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', B .. name, '-inf', NOW, 'LIMIT', 0, limit)) do
-    if is_spent() then return end -- the next sweep goes on
+    if is_spent() then return end -- the next sweep continues
     steps = steps + 1
     redis.call('ZREM', B .. name, member)
     forget_runs()
@@ -71,7 +66,7 @@ local function work_off(name, handle)
       commit()
     end)
     if not fine and is_refusal(text_of(problem)) then
-      redis.call('ZADD', B .. name, NOW, member) -- the next sweep that Redis allows goes on
+      redis.call('ZADD', B .. name, NOW, member) -- for the next sweep that Redis allows
       error(problem, 0)
     end
     if not fine then set_aside(name, member, problem) end
@@ -87,16 +82,25 @@ local function attempt(what, ...)
   if not fine then failure = failure or problem end
 end
 
-attempt(work_off, 'leases', lease_is_over)
+attempt(work_off, 'leases', lease_expired)
 attempt(work_off, 'timers', timer_is_due)
 
+local LONG = 100 -- ms that a node may be ready before workers are notified that are not at home in the partition
+
 local function wake(queue)
+  if WAKE then
+    local ready = B .. 'ready:' .. queue
+    local first = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
+    local channel = first[2] and NOW - first[2] > LONG and B .. 'help' or WAKE
+    if first[1] then redis.call('PUBLISH', channel, string.format('%d ', redis.call('ZCARD', ready)) .. queue) end
+    return
+  end
   if redis.call('LLEN', B .. 'q:' .. queue) > 0 then return end
   local first = redis.call('ZRANGE', B .. 'ready:' .. queue, 0, 0)[1]
   local id, instance_id = string.match(first or '', '^([^|]+)|(.+)$')
   if id then redis.call('LPUSH', B .. 'q:' .. queue, message(id, instance_id)) end
 end
-for queue in string.gmatch(ARGV[4], '[^,]+') do
+for queue in string.gmatch(ARGV.queues, '[^,]+') do
   local fine, problem = pcall(wake, queue)
   if not fine then set_aside('key', 'q:' .. queue, problem) end
 end

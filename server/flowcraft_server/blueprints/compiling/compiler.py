@@ -5,7 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
@@ -25,6 +27,7 @@ WIDEST_STRING = 64
 """Edges of a join up to which its decisions are one string; see `joins.lua`."""
 
 
+@without_collection()
 def compile_blueprint(blueprint: Blueprint, handler_queues: Mapping[str, str] | None = None) -> Plan:
     """Compile a blueprint that the linter found free of errors.
 
@@ -125,9 +128,9 @@ class _Compiler:
             entry = self._entry(node, reads)
             if self._is_terminal(node_id, fallback_of):
                 terminals.append(node_id)
-            edges = entry[2]
+            edges = entry[plan_records.OUTS]
             if len(edges) > EDGES_A_PIECE:
-                entry[2] = len(edges)
+                entry[plan_records.OUTS] = len(edges)
                 for piece, first in enumerate(range(0, len(edges), EDGES_A_PIECE)):
                     fields[f"e:{piece}:{node_id}"] = _canonical(edges[first : first + EDGES_A_PIECE])
             fields[f"n:{node_id}"] = _canonical(entry)
@@ -219,13 +222,13 @@ class _Compiler:
         return [field for value in values for field in input_fields(self.nodes, value)]
 
     def _entry(self, node: Node, reads: tuple[str, ...]) -> list[Any]:
-        """What the scripts know of a node; its shape is told at the head of graph.lua."""
+        """What the scripts know of a node, in the layout of include/plan.lua."""
         options = self._options(node)
         outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
         if is_fast_node(options, outs, EDGES_A_PIECE):
             options[FLAG] = 1
         ins = [self._brings(*origin) for origin in self.incoming[node.id]]
-        return [self._join(node.id), ins, outs, reads, self._queue(node), *([options] if options else [])]
+        return plan_records.entry(self._join(node.id), ins, outs, reads, self._queue(node), options)
 
     def _options(self, node: Node) -> dict[str, Any]:
         """What a plan entry says of a node besides its edges."""
@@ -272,15 +275,16 @@ class _Compiler:
         undecided = self._undecided(target)
         if undecided.startswith("#") and kind == "edge" and self.out[source][index].transform is not None:
             undecided += "x"
-        edge: list[Any] = [target, place, undecided, self._join(target), self._queue(self.nodes[target])]
-        if not self.forest.loops:
-            return edge
+        left: list[str] = []
+        entered: list[str] = []
+        kind, loop = "", ""
         if (source, target) in self.forest.back:
-            return [*edge, "b", target]
-        left, entered = self._crossing(source, target)
-        if left or entered:
-            edge += ["x", left[0]] if left else ["", ""]
-        return [*edge, entered] if entered else edge
+            kind, loop = "b", target
+        elif self.forest.loops:
+            left, entered = self._crossing(source, target)
+            kind, loop = ("x", left[0]) if left else ("", "")
+        join, queue = self._join(target), self._queue(self.nodes[target])
+        return plan_records.edge(target, place, undecided, join, queue, kind, loop, entered)
 
     def _undecided(self, target: str) -> str:
         """The join of a node before any edge is decided, in the form that `joins.lua` describes."""
@@ -323,7 +327,7 @@ class _Compiler:
             kinds += [("batch", 0)] if node_id in self.gather else []
             for kind, index in kinds:
                 edge = self._edge(node_id, kind, index)
-                if edge[5:7] == ["x", header]:
+                if edge[plan_records.KIND : plan_records.LOOP + 1] == ["x", header]:
                     exits.append(edge)
             if self.nodes[node_id].config.fallback in self.nodes:
                 clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]

@@ -7,15 +7,14 @@ listed here takes the slow path, and so does a plan without flags, which an olde
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from flowcraft_server.blueprints.compiling.plan_records import JOIN, PLAIN_EDGE, TARGET
+
 NODE_FEATURES = frozenset({"inputs", "collect"})
 """Options of a plan entry that change nothing about how its node is completed. Workers of older releases go by the flag
 of a newer plan, too: if the fast path learns another feature, the flag gets another value."""
 
 START_FEATURES = NODE_FEATURES | {"fallback", "gather"}
 """Options of a plan entry that change nothing about how a run that begins with its node is started."""
-
-_ORDINARY_EDGE = 5
-"""Words of an edge that neither leads back in a loop nor crosses the border of one."""
 
 FLAG = "fast"
 
@@ -32,10 +31,10 @@ def is_fast_node(options: Mapping[str, Any], edges: Sequence[Sequence[Any]], mos
 
 
 def _features_of_edges(edges: Sequence[Sequence[Any]]) -> set[str]:
-    found = {f"join {edge[3]}" for edge in edges if edge[3] != "all"}
-    if any(len(edge) != _ORDINARY_EDGE for edge in edges):
+    found = {f"join {edge[JOIN]}" for edge in edges if edge[JOIN] != "all"}
+    if any(len(edge) != PLAIN_EDGE for edge in edges):
         found.add("border of a loop")
-    if len({edge[0] for edge in edges}) < len(edges):
+    if len({edge[TARGET] for edge in edges}) < len(edges):
         found.add("several edges to one node")
     return found
 

@@ -5,14 +5,14 @@ With the back edges removed, what is still strongly connected is an inner loop. 
 the side branches that run in each iteration: nodes reached only from inside, over edges that do not decide to leave.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LOOP_CONTROLLER = "loop-controller"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """An edge as the loop search sees it. `decides`: it has an action or a condition. `side`: it never leaves a loop."""
 
     source: str
@@ -122,21 +122,27 @@ def find_loops(
     extra_starts: Iterable[str] = (),
     deepest: int | None = None,
 ) -> LoopForest:
-    """Find all loops. Takes time in proportion to the links, and to how deep loops are nested.
+    """Find all loops. Takes time in proportion to the links, and to how deep loops are nested or lie in side branches of others.
 
     Args:
         nodes: node id -> `uses`, in blueprint order.
         links: all edges, fallback and batch edges included.
         entry_points: preferred headers (`metadata.cycleEntryPoints`).
         extra_starts: nodes that start without an incoming edge from outside.
-        deepest: how many loops within each other are looked for; None for all.
+        deepest: how many loops within each other are looked for; None for all. Where a node lies in as many, side branches of
+            loops further out are not looked for.
     """
     search = _Search(nodes, links, entry_points, extra_starts)
     search.find(deepest)
     loops = search.loops
     branches = _SideBranches(search)
+    around = dict.fromkeys(nodes, 0)
     for loop in reversed(loops.values()):
         branches.add_to(loop)
+        for node in loop.region:
+            around[node] += 1
+        if deepest is not None and any(around[node] >= deepest for node in loop.region):
+            break
     # A loop in a side branch was found beside the loop that it belongs to.
     loops = dict(sorted(loops.items(), key=lambda item: -len(item[1].region)))
     chains: dict[str, list[str]] = {node: [] for node in nodes}
@@ -147,6 +153,13 @@ def find_loops(
         loop.parent = chains[header][-2] if len(chains[header]) > 1 else None
     chain = {node: tuple(headers) for node, headers in chains.items()}
     return LoopForest(loops, chain, frozenset(search.back))
+
+
+def find_outermost(nodes: Mapping[str, str], links: Sequence[Link], entry_points: Sequence[str] = ()) -> list[str]:
+    """The headers of the loops that lie in no other one's cycle. Arguments as in `find_loops`."""
+    search = _Search(nodes, links, entry_points, ())
+    search.find(1)
+    return list(search.loops)
 
 
 class _Search:
@@ -246,10 +259,11 @@ class _SideBranches:
         loops = self._search.loops
         for inner in self._children.get(loop.header, ()):
             loop.region |= inner.region
-        around = loops[loop.parent].cycle if loop.parent else frozenset()
+        around: Collection[str] = ()
         ancestors, header = {loop.header}, loop.parent
         while header is not None:
             ancestors.add(header)
+            around = loops[header].cycle  # that of the outermost one holds those of the others
             header = loops[header].parent
         deciding = {node for node in loop.cycle if self._decides(node, loop.cycle)}
         left: dict[str, int] = {}  # by unit: ways into it that do not come from the region, as far as is known

@@ -1,14 +1,14 @@
 """Actions that no edge takes, and edges for actions that are never returned."""
 
-from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.findings import Actions, Findings, node_path
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.suggestions import did_you_mean, listed
+from flowcraft_server.blueprints.suggestions import listed
 
 
 def check_actions(findings: Findings) -> None:
     """Check the actions of every node, as far as they are known."""
     taken: dict[str, set[str | None]] = {}
-    for edge in findings.blueprint.edges:  # those to nowhere too: another check tells of them
+    for edge in findings.blueprint.edges:  # those to nowhere too: another check reports them
         taken.setdefault(edge.source, set()).add(edge.action)
     for node in findings.graph.nodes.values():
         actions = findings.actions_of(node)
@@ -17,7 +17,7 @@ def check_actions(findings: Findings) -> None:
             _check_untaken(findings, node, actions, taken.get(node.id, set()))
 
 
-def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> None:
+def _check_edges(findings: Findings, node: Node, actions: Actions) -> None:
     for arc in findings.graph.edges_from(node.id):
         action = arc.edge.action
         if action is None or action in actions:
@@ -27,20 +27,19 @@ def _check_edges(findings: Findings, node: Node, actions: frozenset[str]) -> Non
             kind = "a batch or a pause" if node.uses in BUILTIN_USES and node.uses != "subflow" else "it"
             message = f"{what} returns no action: {kind} goes on by edges without one; a condition can choose"
         else:
-            returned = listed(f"'{name}'" for name in sorted(actions))
-            message = f"{what} never returns '{action}'; it returns {returned}{did_you_mean(action, actions)}"
+            returned = listed(f"'{name}'" for name in actions)
+            message = f"{what} never returns '{action}'; it returns {returned}{findings.meant(action, actions)}"
         findings.has_wrong_names = True
         findings.error(("edges", arc.index, "action"), message)
 
 
-def _check_untaken(findings: Findings, node: Node, actions: frozenset[str], taken: set[str | None]) -> None:
+def _check_untaken(findings: Findings, node: Node, actions: Actions, taken: set[str | None]) -> None:
     if not taken or None in taken:
         return
-    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check tells of it
-    untaken = sorted(actions - {action for action in taken if action} - known)
-    if not untaken:
+    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check reports it
+    names = listed(f"'{name}'" for name in actions if not (name and name in taken) and name not in known)
+    if not names:
         return
-    names = listed(f"'{name}'" for name in untaken)
     advice = 'add an edge for it, or one without an action ("*" in next)'
     message = f"may return {names}, which no edge takes: the node would fail; {advice}"
     if node.uses in ("wait", "webhook"):

@@ -9,7 +9,7 @@ from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.sizes import MOST_NESTED
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
-from flowcraft_server.blueprints.quoting import quoted
+from flowcraft_server.blueprints.quoting import cut, quoted
 from flowcraft_server.blueprints.suggestions import did_you_mean, nearest
 
 Check = Callable[[Any], str]
@@ -37,7 +37,7 @@ def _schema(value: Any) -> str:
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
-        return f"is no JSON Schema: {unusable(error)}"
+        return f"is no JSON Schema: {cut(unusable(error))}"
     except RecursionError:
         return "is nested too deeply"
     return unusable_pattern(value) or ""
@@ -109,6 +109,10 @@ _NEEDED = {
 def check_builtins(findings: Findings) -> None:
     """Check the params of built-in kinds, and that batches fit together."""
     _check_iterations(findings)
+    collected: dict[str, str] = {}  # by gather, the first node whose results it collects
+    for node in findings.graph.nodes.values():
+        if (gather := gather_of(node)) is not None:
+            collected.setdefault(gather, node.id)
     astray = any(gather not in findings.graph.nodes for gather in _gathers(findings))
     for node in findings.graph.nodes.values():
         if node.uses in BUILTIN_USES:
@@ -116,7 +120,7 @@ def check_builtins(findings: Findings) -> None:
         if node.uses == "batch-gather" and findings.blueprint.complete:
             _check_gather(findings, node, astray)
         if node.uses == "batch-scatter":
-            _check_scatter(findings, node)
+            _check_scatter(findings, node, collected)
         if node.uses in ("wait", "webhook"):
             _check_timeout(findings, node)
         batch = node.uses in ("batch-scatter", "map")
@@ -186,7 +190,7 @@ def _check_iterations(findings: Findings) -> None:
             findings.error(node_path(node, "params", "maxIterations"), wrong)
 
 
-def _check_scatter(findings: Findings, node: Node) -> None:
+def _check_scatter(findings: Findings, node: Node, collected: Mapping[str, str]) -> None:
     gather = node.params.get("gatherNodeId")
     path = node_path(node, "params", "gatherNodeId")
     if not isinstance(gather, str) or not gather:
@@ -200,7 +204,7 @@ def _check_scatter(findings: Findings, node: Node) -> None:
     if uses and uses != "batch-gather":
         findings.error(path, f"'{gather}' uses '{uses}'; results are collected by a node that uses 'batch-gather'")
         return
-    first = next(arc.source for arc in findings.graph.incoming[gather] if arc.kind == "batch")
+    first = collected[gather]
     if first != node.id:
         findings.error(
             path, f"'{gather}' collects the results of '{first}' already; each batch needs a gather of its own"
@@ -226,7 +230,7 @@ def _gathers(findings: Findings) -> Iterator[str | None]:
 
 
 def _check_gather(findings: Findings, node: Node, astray: bool) -> None:
-    """`astray`: a batch-scatter names a gather that does not exist; that is said there, and may well mean this one."""
+    """`astray`: a batch-scatter names a gather that does not exist; that is reported there, and may well mean this one."""
     scatters = [arc.source for arc in findings.graph.incoming[node.id] if arc.kind == "batch"]
     if not scatters and not astray:
         findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")

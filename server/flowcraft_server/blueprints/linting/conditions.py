@@ -1,5 +1,8 @@
 """Expressions of edges and loops: whether they can be read, and whether they read something that exists."""
 
+from collections.abc import Set
+from itertools import chain
+
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.expressions import Expression, ExpressionError, compile_expression
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
@@ -56,11 +59,11 @@ def _check_result(findings: Findings, path: Path, expression: Expression | None)
             findings.warning(path, message)
 
 
-def _check_keys(findings: Findings, path: Path, expression: Expression | None, keys: set[str], certain: bool) -> None:
+def _check_keys(findings: Findings, path: Path, expression: Expression | None, keys: Set[str], certain: bool) -> None:
     """Check the names of context keys and nodes that an expression reads.
 
     A handler may write any key that it does not declare, and an expression may ask whether a key exists. So only names
-    that look misspelt are told, unless it is certain that nothing writes a key.
+    that look misspelt are reported, unless it is certain that nothing writes a key.
     """
     for read in sorted(expression.reads) if expression is not None else ():
         name = read[1] if read[0] == "context" and len(read) > 1 else read[0]
@@ -70,7 +73,7 @@ def _check_keys(findings: Findings, path: Path, expression: Expression | None, k
         if name in _RESULT and name == read[0]:
             findings.warning(path, f"nothing writes '{name}'; did you mean 'result.{name}'?")
             continue
-        similar = findings.nearest(name, [*findings.graph.nodes, *keys, *known_in_scope], _SIMILAR)
+        similar = findings.nearest(name, chain(findings.graph.nodes, keys, known_in_scope), _SIMILAR)
         if similar is not None and similar != name:
             findings.warning(path, f"nothing writes '{name}'; did you mean '{similar}'?")
         elif certain:

@@ -2,6 +2,7 @@
 
 from flowcraft_server.blueprints.analysis import shortest_cycle
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.suggestions import listed
 
 
 def check_cycles(findings: Findings) -> None:
@@ -25,7 +26,7 @@ def _check_endless(findings: Findings) -> None:
 def _check_entries(findings: Findings) -> None:
     graph = findings.graph
     chosen = set(findings.blueprint.cycle_entry_points)
-    for header, part in graph.unentered_cycles().items():
+    for header, part in graph.unentered_cycles.items():
         if graph.nodes[header].uses == "loop-controller":
             continue  # where such a cycle begins is plain
         if chosen & set(part) or all(arc.kind == "fallback" for node in part for arc in graph.incoming[node]):
@@ -50,7 +51,7 @@ def _check_reach(findings: Findings) -> None:
     for node_id, node in graph.nodes.items():
         arcs = graph.incoming[node_id]
         if node_id not in reached:
-            sources = ", ".join(dict.fromkeys(f"'{arc.source}'" for arc in arcs))
+            sources = listed(dict.fromkeys(f"'{arc.source}'" for arc in arcs))
             if len(arcs) > 1 and not any(findings.can_be_taken(arc) for arc in arcs):
                 findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
             else:

@@ -1,18 +1,18 @@
 """What the checks of the linter share: the blueprint with its look-ups, and the list of what they find."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions, written_path
 from flowcraft_server.blueprints.graph import Arc, Graph
+from flowcraft_server.blueprints.linting.catalog import Catalog, always_run
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
-from flowcraft_server.blueprints.suggestions import nearest
+from flowcraft_server.blueprints.suggestions import Lookups
 
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
-
-_MOST_LOOKUPS = 200
-"""Names that suggestions are looked for, in one blueprint: each is compared with all that are known."""
 
 
 class Findings:
@@ -22,7 +22,7 @@ class Findings:
         self,
         blueprint: Blueprint,
         handlers: "Mapping[str, HandlerSpec] | None",
-        blueprints: Mapping[str, Blueprint],
+        blueprints: "Mapping[str, Blueprint] | Catalog",
         handler_params: Mapping[str, Mapping[str, Any]],
         handler_places: SourcePositions | None = None,
     ) -> None:
@@ -30,12 +30,18 @@ class Findings:
         self.handlers = handlers
         self.handler_params = handler_params
         self.handler_places = handler_places or SourcePositions()
-        self.blueprints = {**blueprints, blueprint.id: blueprint}
+        if not isinstance(blueprints, Catalog) or blueprint.id not in blueprints.blueprints:
+            others = blueprints.blueprints if isinstance(blueprints, Catalog) else blueprints
+            blueprints = Catalog({**others, blueprint.id: blueprint})
+        self.catalog = blueprints
+        self._own: dict[str, Any] = {}
         self.graph = Graph(blueprint)
         self.diagnostics: list[Diagnostic] = []
-        self._lookups = 0
+        self._lookups = Lookups()
+        self._actions: dict[tuple[str | None, str], _Known | None] = {}
         self.has_wrong_names = False
         """Whether an edge, a fallback or an action was found to be misspelt: what the graph lacks then follows from that."""
+        self.undecorated: Mapping[str, str] = {}
         self.has_unknown_handlers = False
         """Whether a handler that a node uses is not known: neither is what it writes."""
         self._consequences: list[Diagnostic] = []
@@ -84,15 +90,17 @@ class Findings:
         written_out = edge.place.startswith("edges[") and path in self.blueprint.positions.values
         return edge.place + "".join(f".{part}" for part in path[2:]) if written_out else edge.place
 
-    def nearest(self, name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
+    def nearest(self, name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
         """The known name that is most like this one; no more of them are looked for in a file full of mistakes."""
-        self._lookups += 1
-        return nearest(name, known, cutoff) if self._lookups <= _MOST_LOOKUPS else None
+        return self._lookups.nearest(name, known, cutoff)
 
-    def meant(self, name: str, known: Collection[str]) -> str:
+    def may_look_up(self) -> bool:
+        """Whether another name may be looked for among those that are known; it counts as done then."""
+        return self._lookups.may()
+
+    def meant(self, name: str, known: Iterable[str]) -> str:
         """`; did you mean 'x'?`, or nothing."""
-        near = self.nearest(name, known)
-        return f"; did you mean '{near}'?" if near is not None and near != name else ""
+        return self._lookups.did_you_mean(name, known)
 
     def line_of(self, path: Path) -> str:
         """` (line 20)`, or nothing."""
@@ -105,16 +113,46 @@ class Findings:
             return None
         return self.handlers.get(name)
 
-    def actions_of(self, node: Node) -> frozenset[str] | None:
+    def called(self, blueprint_id: str) -> Blueprint | None:
+        """The blueprint with an id: the one under examination, or one that it may call."""
+        return self.blueprint if blueprint_id == self.blueprint.id else self.catalog.blueprints.get(blueprint_id)
+
+    def keep(self, blueprint: Blueprint, what: str, find: Callable[[], Any]) -> Any:
+        """What `find` says of a blueprint, which does not change while it is checked: it is asked once."""
+        if blueprint is not self.blueprint:
+            return self.catalog.keep(blueprint, what, find)
+        if what not in self._own:
+            self._own[what] = find()
+        return self._own[what]
+
+    @cached_property
+    def stand_ins(self) -> frozenset[str]:
+        """The nodes that are fallbacks of others."""
+        fallbacks = (node.config.fallback for node in self.graph.nodes.values())
+        return frozenset(fallback for fallback in fallbacks if fallback is not None)
+
+    @cached_property
+    def always_run(self) -> set[str]:
+        """The nodes that run in every run that does not fail."""
+        return always_run(self.graph)
+
+    def actions_of(self, node: Node) -> "Actions | None":
         """The actions that a node may return, None if that is not known."""
         own = self._own_actions(node)
         fallback = self.graph.nodes.get(node.config.fallback or "")
         if fallback is None or own is None:
-            return own
+            return None if own is None else Actions((own,))
         others = self._own_actions(fallback)  # a fallback's action stands for that of the node that failed
-        return None if others is None else own | others
+        return None if others is None else Actions((own, others))
 
-    def _own_actions(self, node: Node) -> frozenset[str] | None:
+    def _own_actions(self, node: Node) -> "_Known | None":
+        key = node.id if node.uses in ("wait", "webhook") else None, node.uses
+        if key not in self._actions:
+            declared = self._declared_actions(node)
+            self._actions[key] = None if declared is None else _Known(declared)
+        return self._actions[key]
+
+    def _declared_actions(self, node: Node) -> frozenset[str] | None:
         if node.uses == "loop-controller":
             return frozenset({"continue", "break"})
         if node.uses in ("wait", "webhook"):
@@ -134,6 +172,38 @@ class Findings:
             return True
         actions = self.actions_of(self.graph.nodes[arc.source])
         return actions is None or arc.edge.action in actions
+
+
+class _Known:
+    """What a handler or a node may return, sorted once: many nodes may share it."""
+
+    def __init__(self, actions: frozenset[str]) -> None:
+        self.actions = actions
+
+    @cached_property
+    def sorted(self) -> list[str]:
+        return sorted(self.actions)
+
+
+class Actions:
+    """The actions that a node may return: its own, and those of its fallback. They are not put into one set for each node."""
+
+    def __init__(self, parts: tuple[_Known, ...]) -> None:
+        self._parts = parts
+
+    def __contains__(self, action: object) -> bool:
+        return any(action in part.actions for part in self._parts)
+
+    def __bool__(self) -> bool:
+        return any(part.actions for part in self._parts)
+
+    def __iter__(self) -> Iterator[str]:
+        """Each of them once, in the order of their names."""
+        last = None
+        for action in merge(*(part.sorted for part in self._parts)):
+            if action != last:
+                yield action
+            last = action
 
 
 def node_path(node: Node, *rest: str | int) -> Path:

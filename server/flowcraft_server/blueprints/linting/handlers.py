@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
@@ -51,7 +52,7 @@ def _check_worker(findings: Findings, node: Node) -> None:
     name = {"map": "uses", "batch-scatter": "workerUsesKey"}.get(node.uses)
     worker = node.params.get(name) if name else None
     if not isinstance(worker, str) or not worker or name is None:
-        return  # said by the check of the built-in kinds
+        return  # reported by the check of the built-in kinds
     path = node_path(node, "params", name)
     if worker in BUILTIN_USES:
         findings.error(path, f"'{worker}' cannot run the items of a batch; name a handler")
@@ -65,7 +66,13 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         return False
     if name in findings.handlers:
         return True
-    near = findings.nearest(name, [*findings.handlers, *BUILTIN_USES])
+    if name in findings.undecorated:
+        findings.error(
+            path, f"no handler '{name}': the function {findings.undecorated[name]} has no @handler before it"
+        )
+        findings.has_unknown_handlers = True
+        return False
+    near = findings.nearest(name, chain(findings.handlers, BUILTIN_USES))
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
     findings.error(path, f"no handler '{name}'; {known}{meant}")
@@ -74,7 +81,7 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
 
 
 def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path: Path) -> None:
-    """Check the params of a node; what the deployment's entry of the handler brings is told where it stands there."""
+    """Check the params of a node; what comes from the deployment's entry of the handler is reported at its position there."""
     spec = findings.spec(name)
     model = spec.params if spec is not None else None
     if model is None:
@@ -83,7 +90,7 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
     values = findings.blueprint.positions.values
     # What the entry brings may have been put among the node's params: only what the blueprint holds has a place in it.
     own = {key for key in params if key not in brought or not values or (*path, key) in values}
-    for problem in problems_of(name, model, {**brought, **params}):
+    for problem in problems_of(name, model, {**brought, **params}, findings.meant):
         first = problem.loc[0] if problem.loc else None
         if brought and ((first is None and not own) or (first in brought and first not in own)):
             findings.note(problem_of_entry(name, problem, findings.handler_places))

@@ -1,11 +1,12 @@
 """Inputs that nothing writes, keys that hide nodes, and nodes that get more than one value at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from itertools import chain
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
-from flowcraft_server.blueprints.linting.subflows import called_id
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, writes, written_keys
 from flowcraft_server.blueprints.model import Node
 
@@ -65,11 +66,11 @@ def _sources(inputs: str | Mapping[str, str] | None, path: Path) -> Iterator[tup
         yield from (((*path, name), value) for name, value in inputs.items())
 
 
-def _is_known(findings: Findings, name: str, keys: set[str]) -> bool:
+def _is_known(findings: Findings, name: str, keys: Set[str]) -> bool:
     return name in findings.graph.nodes or name in keys or name.startswith("_")
 
 
-def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
+def _check_source(findings: Findings, path: Path, name: str, keys: Set[str]) -> None:
     nodes = findings.graph.nodes
     base, dot, _ = name.partition(".")
     if name in nodes or name in keys:
@@ -81,13 +82,11 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
         findings.error(path, message)
         return
     if base == CATCH_ERROR and path[:1] == ("nodes",):
-        if not any(node.config.fallback == path[1] for node in nodes.values()):
+        if path[1] not in findings.stand_ins:
             findings.warning(path, f"'{CATCH_ERROR}' is there for a node that is the fallback of another one")
-        elif dot and name.split(".")[1] not in CAUGHT:
-            meant = findings.meant(name.split(".")[1], CAUGHT)
-            findings.warning(
-                path, f"'{CATCH_ERROR}' has no '{name.split('.')[1]}'{meant or '; it has ' + ', '.join(CAUGHT)}"
-            )
+        elif dot and (part := name[len(base) + 1 :].partition(".")[0]) not in CAUGHT:
+            meant = findings.meant(part, CAUGHT)
+            findings.warning(path, f"'{CATCH_ERROR}' has no '{part}'{meant or '; it has ' + ', '.join(CAUGHT)}")
         return
     if name.startswith("_") and base not in _ENGINE_KEYS and (meant := findings.meant(base, _ENGINE_KEYS)):
         findings.warning(path, f"nothing writes '{base}'{meant}")
@@ -103,10 +102,9 @@ def _check_source(findings: Findings, path: Path, name: str, keys: set[str]) -> 
         _check_key(findings, path, name, keys)
 
 
-def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
+def _check_key(findings: Findings, path: Path, name: str, keys: Set[str]) -> None:
     if findings.blueprint.inputs_contract is not None and findings.handlers is not None:
-        known = [*findings.graph.nodes, *keys]
-        meant = findings.meant(name, known)
+        meant = findings.meant(name, chain(findings.graph.nodes, keys))
         if not meant and findings.has_unknown_handlers:
             return
         declare = "" if meant or all_known(findings, findings.blueprint) else HOW_TO_DECLARE
@@ -116,9 +114,9 @@ def _check_key(findings: Findings, path: Path, name: str, keys: set[str]) -> Non
         _suggest(findings, path, name, keys)
 
 
-def _suggest(findings: Findings, path: Path, name: str, keys: set[str]) -> None:
+def _suggest(findings: Findings, path: Path, name: str, keys: Set[str]) -> None:
     """Without a contract any key may be in the start context: only what looks like a misspelling is worth a word."""
-    near = findings.nearest(name, [*findings.graph.nodes, *keys], _ALIKE)
+    near = findings.nearest(name, chain(findings.graph.nodes, keys), _ALIKE)
     if near is not None and near != name:
         findings.warning(path, f"'{name}' is no node and no node writes it; did you mean '{near}'?")
 

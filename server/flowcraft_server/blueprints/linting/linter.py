@@ -7,10 +7,12 @@ surely not meant; a warning is something that runs, though perhaps not as it was
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import SourcePositions
 from flowcraft_server.blueprints.linting.actions import check_actions
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
+from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.conditions import check_expressions
 from flowcraft_server.blueprints.linting.cycles import check_cycles
 from flowcraft_server.blueprints.linting.findings import Findings
@@ -39,14 +41,16 @@ _OF_THE_WHOLE = (
 )
 
 
+@without_collection()
 def lint(
     blueprint: Blueprint,
     *,
     handlers: "Mapping[str, HandlerSpec] | None",
-    blueprints: Mapping[str, Blueprint],
+    blueprints: Mapping[str, Blueprint] | Catalog,
     handler_params: Mapping[str, Mapping[str, Any]] | None = None,
     handler_places: SourcePositions | None = None,
     max_attempts: int | None = None,
+    undecorated: Mapping[str, str] | None = None,
 ) -> list[Diagnostic]:
     """All that is wrong with a blueprint, in the order of its lines.
 
@@ -55,12 +59,15 @@ def lint(
             parts are to each other is left out.
         handlers: what handlers declare, by the name that nodes `use`; None when they are not known, which leaves out
             what depends on them.
-        blueprints: the blueprints that subflows may call, by id.
+        blueprints: the blueprints that subflows may call, by id. Where many are checked, a catalog of all of them: what one
+            check has found out of the others is not looked for again.
         handler_params: params that the deployment gives to handlers, by name; a node's own count before them.
         handler_places: where those params stand in `flowcraft.yaml`; None if they stand in no file.
+        undecorated: functions of handler modules that have no `@handler`, by name; what to call them in messages.
         max_attempts: attempts of nodes that set no `maxRetries`; None if that is not known.
     """
     findings = Findings(blueprint, handlers, blueprints, handler_params or {}, handler_places)
+    findings.undecorated = undecorated or {}
     if blueprint.complete:
         check_sizes(findings)
     too_large = bool(findings.diagnostics)  # what goes through all ways would take its time with it

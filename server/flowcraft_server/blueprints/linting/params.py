@@ -1,6 +1,6 @@
 """Params that do not fit the model that their handler declares, those of nodes and those of a deployment's entries."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePositions, written_path
 from flowcraft_server.blueprints.linting.param_wording import param_misfit
-from flowcraft_server.blueprints.suggestions import did_you_mean
+from flowcraft_server.blueprints.suggestions import Lookups
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,24 +36,30 @@ class ParamProblem:
     missing: bool = False
 
 
-def problems_of(name: str, model: "type[BaseModel]", given: Mapping[str, Any]) -> Iterator[ParamProblem]:
+Meant = Callable[[str, Iterable[str]], str]
+"""Says of a name that is not among the known ones which of them may be meant, in words that end a message, or nothing."""
+
+
+def problems_of(name: str, model: "type[BaseModel]", given: Mapping[str, Any], meant: Meant) -> Iterator[ParamProblem]:
     """All that is wrong with the params of a handler.
 
     Args:
         name: of the handler.
         model: what it declares of its params.
         given: the params.
+        meant: suggests a known name.
     """
     try:
-        for place, meant in _unread(model.model_validate(given), given):
-            yield ParamProblem(place, f"handler '{name}' has no such param{meant}", at_key=True)
+        for place, known in _unread(model.model_validate(given), given):
+            message = f"handler '{name}' has no such param{meant(str(place[-1]), known)}"
+            yield ParamProblem(place, message, at_key=True)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            yield _explained(name, model, given, details)
+            yield _explained(name, model, given, details, meant)
         known = _known_keys(model)
         for key in given if "extra" not in model.model_config else ():
             if key not in known:
-                yield ParamProblem((key,), f"handler '{name}' has no such param{did_you_mean(key, known)}", at_key=True)
+                yield ParamProblem((key,), f"handler '{name}' has no such param{meant(key, known)}", at_key=True)
     except Exception as error:
         yield ParamProblem((), f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
 
@@ -76,24 +82,27 @@ def entry_problems(
 
     What is missing may be given by each node.
     """
+    meant = Lookups().did_you_mean
     for name, given in params.items():
         spec = handlers.get(name)
-        for problem in problems_of(name, spec.params, given) if spec is not None and spec.params is not None else ():
+        for problem in (
+            problems_of(name, spec.params, given, meant) if spec is not None and spec.params is not None else ()
+        ):
             if problem.loc and problem.loc[0] in given:
                 yield problem_of_entry(name, problem, places)
 
 
-def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Keys that a model passes over which does not say that it does: they are misspelt, most often."""
+def _unread(model: "BaseModel", given: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Iterable[str]]]:
+    """Keys that a model passes over which does not say that it does, with those that it knows: they are misspelt, most often."""
     known = _known_keys(type(model))
     for key, value in given.items():
         if key in known:
             yield from _unread_below(getattr(model, known[key]), value, (*path, key))
         elif "extra" not in model.model_config:
-            yield (*path, key), did_you_mean(key, known)
+            yield (*path, key), known
 
 
-def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _unread_below(read: Any, value: Any, path: Path) -> Iterator[tuple[Path, Iterable[str]]]:
     if hasattr(type(read), "model_fields") and isinstance(value, Mapping):
         yield from _unread(read, value, path)
     elif isinstance(read, list | tuple) and isinstance(value, list | tuple):
@@ -121,15 +130,17 @@ def _keys_of(model: "type[BaseModel]", name: str, field: "FieldInfo") -> Iterato
             yield first
 
 
-def _explained(name: str, model: "type[BaseModel]", given: Mapping[str, Any], details: "ErrorDetails") -> ParamProblem:
+def _explained(
+    name: str, model: "type[BaseModel]", given: Mapping[str, Any], details: "ErrorDetails", meant: Meant
+) -> ParamProblem:
     missing, unknown = details["type"] == "missing", details["type"] == "extra_forbidden"
     place = _in_data(given, details["loc"], missing)
     if missing:
         return ParamProblem(place, f"handler '{name}' needs it", missing=True)
     if unknown:
         fields = [field.alias or key for key, field in model.model_fields.items()]
-        meant = did_you_mean(str(details["loc"][-1]), fields) if len(details["loc"]) == 1 else ""
-        return ParamProblem(place, f"handler '{name}' has no such param{meant}", at_key=True)
+        hint = meant(str(details["loc"][-1]), fields) if len(details["loc"]) == 1 else ""
+        return ParamProblem(place, f"handler '{name}' has no such param{hint}", at_key=True)
     return ParamProblem(place, f"{param_misfit(details)} (handler '{name}')")
 
 

@@ -1,11 +1,16 @@
 """Whether a way leads from one node to another, for many pairs of a large graph."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from flowcraft_server.blueprints.compiling.loops import strongly_connected
 
 MOST_STEPS = 5_000_000
-"""Steps of all searches together; what would take more counts as reached, so that nothing false is said."""
+_LEAST_STEPS, _STEPS_A_NODE = 200_000, 500
+
+
+def most_steps(nodes: int) -> int:
+    """Steps of all searches in a graph, by its nodes; what would take more is skipped, so that no false finding is reported."""
+    return min(MOST_STEPS, _LEAST_STEPS + _STEPS_A_NODE * nodes)
 
 
 class Ways:
@@ -21,11 +26,12 @@ class Ways:
 
     def __init__(self, nodes: Sequence[str], before: Mapping[str, Set[str]]) -> None:
         self._before = before
-        self._left = MOST_STEPS
+        self._left = most_steps(len(nodes))
         successors: dict[str, list[str]] = {node: [] for node in nodes}
         for node in nodes:
             for source in before[node]:
                 successors[source].append(node)
+        self._successors = successors
         # Tarjan's parts come with what they lead to before them: the rank falls along the edges.
         parts = strongly_connected(nodes, successors)
         self._rank = {node: rank for rank, part in enumerate(parts) for node in part}
@@ -53,8 +59,14 @@ class Ways:
                     self._from[found] = len(self._from)
                     pending.append((found, iter([target for node in parts[found] for target in successors[node]])))
 
+    def __len__(self) -> int:
+        return len(self._rank)
+
     def lead(self, source: str, target: str) -> bool:
         """Whether a way leads from one node to another; from a node to itself only around a cycle."""
+        self._left -= 1
+        if self._left <= 0:
+            return True
         above, below = self._rank[source], self._rank[target]
         if above == below:
             return source in self._goes_round
@@ -63,6 +75,18 @@ class Ways:
         if self._from[above] <= self._from[below] < self._to[above]:
             return True
         return self._search(source, target, above)
+
+    def behind(self, sources: Iterable[str]) -> set[str] | None:
+        """The nodes that a way leads to from any of these; None if there are too many ways to look at."""
+        seen: set[str] = set()
+        pending = list(sources)
+        while pending and self._left > 0:
+            targets = self._successors[pending.pop()]
+            self._left -= 1 + len(targets)
+            fresh = [target for target in targets if target not in seen]
+            seen.update(fresh)
+            pending += fresh
+        return seen if self._left > 0 else None
 
     def _search(self, source: str, target: str, above: int) -> bool:
         seen = {target}

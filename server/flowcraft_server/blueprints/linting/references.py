@@ -1,6 +1,10 @@
 """Names of nodes that do not exist, or exist twice: in edges, fallbacks, batches and entry points."""
 
+from collections.abc import Mapping
+
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.reachability import most_steps
+from flowcraft_server.blueprints.linting.sizes import MOST_NESTED
 from flowcraft_server.blueprints.model import Node
 
 
@@ -100,35 +104,64 @@ def _check_fallbacks_lead_on(findings: Findings) -> None:
     """What stands in for a node does not lead to it again; to the next round of a loop around both it may."""
     graph = findings.graph
     part_of = {node_id: number for number, part in enumerate(graph.components()) for node_id in part}
-    suspects = {
-        arc.source: _fallbacks_of(findings, arc.source)
+    suspects = [
+        arc.source
         for arc in graph.all_arcs()
         if arc.kind == "fallback" and arc.source in part_of and part_of[arc.source] == part_of.get(arc.target)
-    }
+    ]
     if not suspects:
         return
     onward = {source: [arc for arc in arcs if arc.kind != "fallback"] for source, arcs in graph.outgoing.items()}
-    loops = graph.loops(among=graph.reached(graph.starts(), onward)).loops.values()
-    for node_id, chain in suspects.items():
-        rounds = {loop.header for loop in loops if node_id in loop.cycle}
-        if node_id in rounds or node_id in chain:
+    rounds: dict[str, set[str]] = {}
+    loops = graph.loops(among=graph.reached(graph.starts(), onward), deepest=MOST_NESTED + 1).loops
+    for header, loop in loops.items():
+        for member in loop.cycle:
+            rounds.setdefault(member, set()).add(header)
+    left = most_steps(len(graph.nodes))
+    for node_id in suspects:
+        around = rounds.get(node_id, set())
+        if node_id in around:
             continue
-        within = {source: arcs for source, arcs in onward.items() if source not in rounds}
-        first = next((fallback for fallback in chain if node_id in graph.reached([fallback], within)), None)
+        chain = _fallbacks_within(findings, node_id, part_of)
+        if node_id in chain:
+            left -= len(chain)
+            continue
+        before = _leading_to(findings, node_id, around, part_of)
+        left -= len(chain) + len(before)
+        first = next((fallback for fallback in chain if fallback in before), None)
         if first is not None:
             message = (
                 f"'{first}' leads back to '{node_id}', for which it stands in: '{node_id}' would run again after its edges"
                 " were taken; for another attempt set maxRetries"
             )
             findings.error(node_path(graph.nodes[node_id], "config", "fallback"), message)
+        if left <= 0:
+            return
 
 
-def _fallbacks_of(findings: Findings, node_id: str) -> list[str]:
-    """A node's fallback, that one's fallback, and so on."""
-    nodes, chain = findings.graph.nodes, [node_id]
-    while (name := nodes[chain[-1]].config.fallback) in nodes and name not in chain[1:]:
-        chain.append(str(name))
-    return chain[1:]
+def _fallbacks_within(findings: Findings, node_id: str, part_of: Mapping[str, int]) -> dict[str, None]:
+    """A node's fallback, that one's fallback, and so on, as long as they are in the node's part of the graph."""
+    nodes = findings.graph.nodes
+    chain: dict[str, None] = {}  # in order
+    name = nodes[node_id].config.fallback
+    while name is not None and name not in chain and part_of.get(name) == part_of[node_id]:
+        chain[name] = None
+        name = nodes[name].config.fallback
+    return chain
+
+
+def _leading_to(findings: Findings, node_id: str, closed: set[str], part_of: Mapping[str, int]) -> set[str]:
+    """The nodes of a node's part that lead to it, not over a fallback, and over no node that is closed."""
+    seen = {node_id}
+    pending = [node_id]
+    while pending:
+        for arc in findings.graph.incoming[pending.pop()]:
+            source = arc.source
+            if arc.kind == "fallback" or source in seen or source in closed or part_of.get(source) != part_of[node_id]:
+                continue
+            seen.add(source)
+            pending.append(source)
+    return seen
 
 
 def _no_node(findings: Findings, name: str) -> str:

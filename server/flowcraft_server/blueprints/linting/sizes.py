@@ -1,5 +1,9 @@
 """How large a blueprint may be: what the scripts do in one step has a bound, so that Redis serves others as well."""
 
+from collections.abc import Mapping
+
+from flowcraft_sdk._config.source_positions import Path
+from flowcraft_sdk.protocol.bounds import LONGEST_PATH
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 
 MOST_NODES = 100_000
@@ -11,6 +15,9 @@ MOST_STARTS = 20_000
 
 MOST_NAMES = 1_000
 """Named inputs of a node."""
+
+_PATHS = {"subflow": ("inputs", "outputs"), "map": ("inputs", "outputs")}
+"""Params that hold paths."""
 
 MOST_IN_LOOP = 1_000
 """Nodes of a loop: its next iteration makes all of them pending again, in one step."""
@@ -40,7 +47,20 @@ def check_sizes(findings: Findings) -> None:
         names = 0 if node.inputs is None or isinstance(node.inputs, str) else len(node.inputs)
         if names > MOST_NAMES:
             findings.error(node_path(node, "inputs"), f"{names:,} names: a node has {MOST_NAMES:,} inputs at most")
+        _check_paths(findings, node.inputs, node_path(node, "inputs"))
+        for name in _PATHS.get(node.uses, ()):
+            _check_paths(findings, node.params.get(name), node_path(node, "params", name))
+    _check_paths(findings, findings.blueprint.outputs, ("outputs",))
     _check_loops(findings)
+
+
+def _check_paths(findings: Findings, paths: object, place: Path) -> None:
+    """A path may be looked for under each of its beginnings: a long one has many."""
+    named = paths.items() if isinstance(paths, Mapping) else [(None, paths)]
+    for name, path in named:
+        if isinstance(path, str) and len(path) > LONGEST_PATH:
+            message = f"a path of {len(path):,} characters: it has {LONGEST_PATH:,} at most"
+            findings.error(place if name is None else (*place, name), message)
 
 
 def _check_loops(findings: Findings) -> None:
@@ -59,6 +79,13 @@ def _check_loops(findings: Findings) -> None:
     if too_large or not graph.components():
         return
     forest = graph.loops(deepest=MOST_NESTED + 1)
+    for header, loop in forest.loops.items():
+        if len(loop.region) > MOST_IN_LOOP:
+            message = (
+                f"begins a loop of {len(loop.region):,} nodes, those of its side branches among them: a loop has"
+                f" {MOST_IN_LOOP:,} at most; put them into a subflow"
+            )
+            findings.error(node_path(graph.nodes[header]), message)
     deepest = [header for header in forest.loops if len(forest.chain[header]) > MOST_NESTED]
     for header in deepest[:1]:
         message = f"begins a loop that lies in {MOST_NESTED} others: loops are nested {MOST_NESTED} deep at most"

@@ -1,6 +1,6 @@
 """Which context keys a blueprint's nodes are known to write. Handlers that do not declare it may write others, unseen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings
@@ -11,27 +11,37 @@ HOW_TO_DECLARE = "; of a key that a handler writes, say so in `context:` or with
 _WORKER = {"map": "uses", "batch-scatter": "workerUsesKey"}
 
 
-def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> set[str]:
+def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> Set[str]:
     """Keys of the contract, those declared, and those that nodes are set to write.
 
     Args:
         blueprint: by default the one under examination.
     """
     blueprint = blueprint or findings.blueprint
-    keys = set(blueprint.inputs_contract or {}) | set(blueprint.context_keys or {})
+    found: dict[str, None] = findings.keep(blueprint, "written", lambda: dict.fromkeys(_written(findings, blueprint)))
+    return found.keys()
+
+
+def _written(findings: Findings, blueprint: Blueprint) -> Iterator[str]:
+    yield from blueprint.inputs_contract or ()
+    yield from blueprint.context_keys or ()
     for node in blueprint.nodes:
-        keys.update(_declared(findings, node) or ())
-    return keys | {key for _, _, key in writes(blueprint)}
+        yield from declared_writes(findings, node) or ()
+    for _, _, key in writes(blueprint):
+        yield key
 
 
 def all_known(findings: Findings, blueprint: Blueprint) -> bool:
     """Whether no handler of a blueprint can write other keys: each declares what it writes, or the blueprint does."""
     if blueprint.context_keys is not None:
         return True
-    return all(_declared(findings, node) is not None for node in blueprint.nodes)
+    known: bool = findings.keep(
+        blueprint, "all known", lambda: all(declared_writes(findings, node) is not None for node in blueprint.nodes)
+    )
+    return known
 
 
-def _declared(findings: Findings, node: Node) -> tuple[str, ...] | None:
+def declared_writes(findings: Findings, node: Node) -> tuple[str, ...] | None:
     """What the handler of a node declares to write; None if it does not say."""
     uses = node.uses
     if uses in BUILTIN_USES:

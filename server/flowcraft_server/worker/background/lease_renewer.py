@@ -8,13 +8,16 @@ from loguru import logger
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.counters import Counters
+from flowcraft_server.worker.home_partitions import HomePartitions
 from flowcraft_server.worker.liveness import Liveness
 from flowcraft_server.worker.settings import WorkerSettings
 
 RENEWED_AT_ONCE = 200
+CALLS_AT_ONCE = 64
 DEADLINE_TICK = 0.05
 
 
@@ -25,15 +28,17 @@ class LeaseRenewer:
         self,
         link: StoreLink,
         control: AttemptControl,
-        keys: Keys,
+        partitions: Partitions,
         settings: WorkerSettings,
         liveness: Liveness,
         counters: Counters,
         announce: Callable[[], object],
+        homes: HomePartitions | None = None,
     ) -> None:
         self._link = link
         self._control = control
-        self._keys = keys
+        self._partitions = partitions
+        self._homes = homes
         self._settings = settings
         self._liveness = liveness
         self._counters = counters
@@ -62,17 +67,36 @@ class LeaseRenewer:
             self._counters.attempts_given_up += 1
             self._control.held.remove(attempt)
             self._control.give_up(attempt, "no code runs for it any more")
-        held = [(a.claim.run_id, a.claim.instance_id, a.claim.fencing_token) for a in self._control.held.all()]
-        for first in range(0, max(1, len(held)), RENEWED_AT_ONCE):
-            part = held[first : first + RENEWED_AT_ONCE]
-            call = scripts.renew(
-                self._keys, worker=self._settings.worker_id, lease_ms=self._settings.lease_ms, held=part
+        partitions = self._partitions
+        held_in: dict[Keys, list[tuple[str, str, str | int]]] = {keys: [] for keys in partitions.all}
+        for attempt in self._control.held.all():
+            claim = attempt.claim
+            held_in[partitions.for_run(claim.run_id)].append((claim.run_id, claim.instance_id, claim.fencing_token))
+        refusal = None
+        calls = [  # in each partition one at least: the worker is alive
+            scripts.renew(
+                keys,
+                worker=self._settings.worker_id,
+                lease_ms=self._settings.lease_ms,
+                held=held[first : first + RENEWED_AT_ONCE],
             )
-            stops = [item.decode() for item in self._link.call(call)]
-            for run_id, instance_id, what in zip(stops[::3], stops[1::3], stops[2::3], strict=True):
-                self._stop(run_id, instance_id, what)
+            for keys, held in held_in.items()
+            for first in range(0, max(1, len(held)), RENEWED_AT_ONCE)
+        ]
+        for first in range(0, len(calls), CALLS_AT_ONCE):
+            for reply in self._link.send(calls[first : first + CALLS_AT_ONCE]):
+                if isinstance(reply, Exception):
+                    refusal = reply
+                    continue
+                stops = [item.decode() for item in reply]
+                for run_id, instance_id, what in zip(stops[::3], stops[1::3], stops[2::3], strict=True):
+                    self._stop(run_id, instance_id, what)
+        if refusal is not None:
+            raise refusal
+        if self._homes is not None:
+            self._homes.look()
         counted: dict[Any, Any] = dict(self._counters.fields())
-        worker = self._keys.worker(self._settings.worker_id)
+        worker = self._partitions.home.worker(self._settings.worker_id)
         if not self._link.call_once(lambda: self._link.redis.hexists(worker, "pid")):  # Redis was emptied
             self._announce()
             self._counted = {}

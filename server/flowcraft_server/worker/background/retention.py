@@ -1,12 +1,14 @@
 """Retention: removes ended runs that are past what is kept. Every process has a cleaner; none is the leader."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.worker.settings import Retention
 
@@ -36,10 +38,12 @@ class Due:
 class RetentionCleaner:
     """Removes what is past retention, a slice at a time."""
 
-    def __init__(self, link: StoreLink, keys: Keys, retention: Retention) -> None:
+    def __init__(self, link: StoreLink, partitions: Partitions, retention: Retention) -> None:
         self._link = link
-        self._keys = keys
-        self._retention = retention
+        self._partitions = partitions
+        self._retention = retention_share(retention, partitions.count)
+        self._next = 0
+        self._more: set[Keys] = set()
         self._removed = 0
         self._broken = 0
 
@@ -52,12 +56,15 @@ class RetentionCleaner:
         if self._removed:
             logger.info("retention removed {} ended runs", self._removed)
             self._removed = 0
-        self._tell_of_broken()
+        self._report_broken()
         return PAUSE
 
-    def _tell_of_broken(self) -> None:
+    def _report_broken(self) -> None:
         """Warn when there is more that could not be read and was set aside."""
-        count: Any = self._link.redis.hlen(self._keys.broken)
+        pipe = self._link.redis.pipeline(transaction=False)
+        for keys in self._partitions.all:
+            pipe.hlen(keys.broken)
+        count: Any = sum(pipe.execute())
         if count > self._broken:
             logger.warning(
                 "{} entries or records in Redis could not be read and were set aside; the runs beside them go on: "
@@ -67,10 +74,18 @@ class RetentionCleaner:
         self._broken = count
 
     def remove_slice(self) -> tuple[int, int, bool]:
-        """Remove a slice: how many runs, how many trees were kept as a run of theirs goes on, whether there may be more."""
-        retention = self._retention
+        """Remove a slice: how many runs, how many trees were kept as a run of theirs goes on, whether there may be more.
+
+        A slice is of one partition; the next one is of the next partition, until none has more.
+        """
+        retention, partitions = self._retention, self._partitions
+        if not self._more:
+            self._more = set(partitions.all)
+        while partitions.all[self._next] not in self._more:
+            self._next = (self._next + 1) % partitions.count
+        keys = partitions.all[self._next]
         call = scripts.expire(
-            self._keys,
+            keys,
             keep=retention.keep,
             bytes=retention.bytes,
             tombstone_age_ms=retention.tombstone_age_ms,
@@ -78,19 +93,36 @@ class RetentionCleaner:
             limit=REMOVED_AT_ONCE,
         )
         removed, kept, more = (int(part) for part in self._link.call(call))
-        return removed, kept, bool(more)
+        if not more:
+            self._more.discard(keys)
+        self._next = (self._next + 1) % partitions.count
+        return removed, kept, bool(self._more)
 
     def look(self) -> Due:
         """What there is to be removed now; removes nothing."""
-        redis, keys = self._link.redis, self._keys
+        redis = self._link.redis
         seconds, micros = redis.time()
-        now = seconds * 1000 + micros // 1000 + int(redis.get(keys.clock) or 0)
-        roots: dict[str, int] = {}
-        for rule in self._retention.keep:
-            name = keys.ended(rule.name)
-            total: Any = redis.zcard(name)
-            old: Any = 0 if rule.age_ms is None else redis.zcount(name, "-inf", now - rule.age_ms)
-            roots[rule.name] = max(old, 0 if rule.count is None else total - rule.count)
-        taken = int(redis.hget(keys.stats, "bytes") or 0)
-        budget = self._retention.bytes
-        return Due(roots, taken, 0 if budget is None else max(0, taken - budget))
+        roots: dict[str, int] = {rule.name: 0 for rule in self._retention.keep}
+        taken = over = 0
+        for keys in self._partitions.all:
+            now = seconds * 1000 + micros // 1000 + int(redis.get(keys.clock) or 0)
+            for rule in self._retention.keep:
+                name = keys.ended(rule.name)
+                total: Any = redis.zcard(name)
+                old: Any = 0 if rule.age_ms is None else redis.zcount(name, "-inf", now - rule.age_ms)
+                roots[rule.name] += max(old, 0 if rule.count is None else total - rule.count)
+            here = int(redis.hget(keys.stats, "bytes") or 0)
+            taken += here
+            over += 0 if self._retention.bytes is None else max(0, here - self._retention.bytes)
+        return Due(roots, taken, over)
+
+
+def retention_share(retention: Retention, partitions: int) -> Retention:
+    """What each of some partitions keeps: its share of counts and bytes, rounded up. Ages are the same in all."""
+
+    def share(number: int | None) -> int | None:
+        return None if number is None else -(-number // partitions)
+
+    keep = tuple(Keep(rule.name, rule.age_ms, share(rule.count)) for rule in retention.keep)
+    tombstones = -(-retention.tombstone_count // partitions)
+    return replace(retention, keep=keep, bytes=share(retention.bytes), tombstone_count=tombstones)

@@ -1,12 +1,13 @@
-"""Notifications of runs that stop."""
+"""Notifications of runs that stop, and of nodes that are ready where there are several partitions."""
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.link import connect
 from flowcraft_server.worker.attempt_control import AttemptControl
+from flowcraft_server.worker.ready_notices import ReadyNotices
 
 
 class StopListener:
@@ -16,13 +17,15 @@ class StopListener:
         self,
         url: str,
         control: AttemptControl,
-        keys: Keys,
+        partitions: Partitions,
         stopping: threading.Event,
-        wake_sweeper: Callable[[float], None],
+        wake_sweeper: Callable[[float, str], None],
+        ready: ReadyNotices | None = None,
     ) -> None:
         self._redis = connect(url)
         self._control = control
-        self._keys = keys
+        self._control_channels = [keys.control for keys in partitions.all]
+        self._ready = ready
         self._stopping = stopping
         self._wake_sweeper = wake_sweeper
 
@@ -30,14 +33,20 @@ class StopListener:
         """Subscribe until the connection breaks or the process stops."""
         pubsub: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         with pubsub:
-            pubsub.subscribe(self._keys.control)
+            pubsub.subscribe(*self._control_channels)
+            if self._ready is not None:
+                self._ready.begin()
             while not self._stopping.is_set():
+                if self._ready is not None:
+                    self._ready.subscribe(pubsub)
                 message = pubsub.get_message(timeout=0.25)
                 if message is not None and message["type"] == "message":
+                    if self._ready is not None and self._ready.take(message["channel"], message["data"]):
+                        continue
                     run_id, why, *rest = message["data"].decode().split("|")
                     created = int(rest[0]) if rest else None
                     if why == "goes-on":
-                        self._wake_sweeper(0.0)
+                        self._wake_sweeper(0.0, run_id)
                     elif why == "over":
                         self._control.lose_leases_of_run(run_id, created)
                     else:

@@ -1,11 +1,14 @@
 """Runs suspects of a lost worker apart from everything else: a group at a time, while this worker holds nothing else."""
 
+import random
 import threading
+from collections.abc import Sequence
 
 from loguru import logger
 
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink
@@ -29,14 +32,16 @@ class SuspectRunner:
     def __init__(
         self,
         link: StoreLink,
-        keys: Keys,
+        partitions: Partitions,
+        queues: Sequence[str],
         runner: NodeRunner,
         claimed_nodes: ClaimedNodes,
         held: InFlightAttempts,
         draining: threading.Event,
     ) -> None:
         self._link = link
-        self._keys = keys
+        self._partitions = partitions
+        self._queues = tuple(queues)
         self._runner = runner
         self._claimed_nodes = claimed_nodes
         self._held = held
@@ -48,7 +53,10 @@ class SuspectRunner:
             return IDLE_PAUSE
         if len(self._held):
             return BUSY_PAUSE
-        reply = self._link.call(scripts.claim_suspects(self._keys, self._claimed_nodes.request(ClaimMode.QUEUE)))
+        keys = self._where()
+        if keys is None:
+            return IDLE_PAUSE
+        reply = self._link.call(scripts.claim_suspects(keys, self._claimed_nodes.request(ClaimMode.QUEUE)))
         attempts = [attempt for claim in reply if (attempt := self._claimed_nodes.open(claim)) is not None]
         for attempt in attempts:
             logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
@@ -58,6 +66,16 @@ class SuspectRunner:
         for attempt in attempts:
             self._run(attempt)
         return BUSY_PAUSE if attempts else IDLE_PAUSE
+
+    def _where(self) -> Keys | None:
+        """A partition to claim a group in; None if none has suspects."""
+        partitions = self._partitions
+        if partitions.count == 1:
+            return partitions.home
+        places = [(keys, queue) for keys in partitions.all for queue in self._queues]
+        found = self._link.read_all([("EXISTS", keys.suspects(queue)) for keys, queue in places])
+        some = [keys for (keys, _), there in zip(places, found, strict=True) if there]
+        return random.choice(some) if some else None
 
     def _run(self, attempt: Attempt) -> None:
         if attempt.handler is None or attempt.handler.is_async:

@@ -1,7 +1,8 @@
 -- What every script begins with. KEYS[1] is the clock key: it pins the slot, and B, the prefix of the partition's keys,
--- is cut from it. NOW is milliseconds.
+-- is cut from it. NOW is milliseconds. In a deployment of several partitions KEYS[2] is the channel on which its workers are
+-- notified of ready nodes; in one of a single partition they sleep on a list, and there is none.
 
-local B = string.sub(KEYS[1], 1, -6)
+local B, WAKE = string.sub(KEYS[1], 1, -6), KEYS[2]
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + (tonumber(redis.call('GET', KEYS[1]) or 0) or 0)
 
@@ -40,7 +41,7 @@ end
 
 local MOST_BROKEN = 1000
 
--- Sets aside what cannot be read, so that the rest goes on: field `PLACE ENTRY` of the hash `broken`, value `time|problem`.
+-- Sets aside what cannot be read, so that the rest continues: field `PLACE ENTRY` of the hash `broken`, value `time|problem`.
 -- The doctor lists these, and puts back what can be read again. place: the sorted set, `run` for a record, `key` for a key.
 -- Raises the problem if Redis refuses for another reason.
 local function set_aside(place, entry, problem)
@@ -53,7 +54,7 @@ local function set_aside(place, entry, problem)
   end
 end
 
--- A write to a key that helps to find, count or follow runs. If there is something else under its name, runs go on without it.
+-- A write to a key that helps to find, count or follow runs. If a key of another type has its name, runs continue without it.
 local function write_beside(command, name, ...)
   local reply = redis.pcall(command, B .. name, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
@@ -139,8 +140,31 @@ local function add_events(id, events)
   end
 end
 
+-- A timer, as member of the sorted set `timers`: `KIND|run|node`.
+--   T a retry is due; W a sleep or a wait ends; p the plan was missing when the node was to be claimed;
+--   of a run as a whole, without node: b its scheduled start, d its deadline, g the end of its grace, c something is left `todo`.
+local function timer_of(kind, id, instance_id)
+  return kind .. '|' .. id .. '|' .. (instance_id or '')
+end
+
+local function set_timer(at, kind, id, instance_id)
+  redis.call('ZADD', B .. 'timers', at, timer_of(kind, id, instance_id))
+end
+
+-- Notifies the subscribers of a run that it has changed; `status`: that it has ended so.
+local function notify_run(k, status)
+  redis.call('PUBLISH', k, status or '')
+end
+
+-- Notifies all workers: that a run stops (`what` is why, or `over` when its grace is), with the time of its creation, as another
+-- run may have its id by then; or `goes-on`: that a sweep is due.
+local function notify_workers(id, what, created)
+  redis.call('PUBLISH', B .. 'control', id .. '|' .. what .. (created and '|' .. string.format('%d', created) or ''))
+end
+
+-- A wake-up message, as Huey reads it.
 local function message(id, instance_id)
-  if not string.find(instance_id, '[%c"\\]') then -- as nearly always: no other character has to be written in another way
+  if not string.find(instance_id, '[%c"\\]') then -- as nearly always: no other character is escaped
     return '["' .. id .. '/' .. instance_id .. '","flowcraft.work",["' .. id .. '","' .. instance_id .. '",0]]'
   end
   return cjson.encode({id .. '/' .. instance_id, 'flowcraft.work', {id, instance_id, 0}})
@@ -156,6 +180,11 @@ local function enqueue(id, queue, instance_ids)
       redis.call('ZADD', B .. 'ready:' .. queue, unpack(members)) -- 2,000 at most
       members = {}
     end
+  end
+  if WAKE then -- once, when the queue was empty: a worker that is notified claims until it is empty again
+    local ready = redis.call('ZCARD', B .. 'ready:' .. queue)
+    if ready <= #instance_ids then redis.call('PUBLISH', WAKE, string.format('%d ', ready) .. queue) end
+    return
   end
   local messages = {}
   for i = 1, math.min(#instance_ids, 64 - redis.call('LLEN', wake)) do messages[i] = message(id, instance_ids[i]) end

@@ -14,35 +14,34 @@ local function batches()
     put(r, 'b:' .. owner, b.total .. '|' .. b.opened .. '|' .. b.done .. '|' .. b.limit)
   end
 
-  local function batch_over(r, owner)
-    local e = entry(r, owner)
-    if e[6].gather then
-      decide(r, e[6].gather, 't')
+  local function end_batch(r, owner)
+    local entry = entry_of(r, owner)
+    if entry.options.gather then
+      decide(r, entry.options.gather, 't')
     else
       local n = node_state(r, owner)
       if n and n.s == 'W' and n.more == 'batch' then ready_with(r, owner, n, {'batch'}) end
     end
   end
 
-  -- Nothing is kept of an item that is done. Its fences begin above those of the owner's earlier batches all the same, for
+  -- Nothing is kept of an item that is done. Its fencing tokens begin above those of the owner's earlier batches all the same, for
   -- the owner is claimed anew for each: what comes late from another round of a loop is refused.
-  local FENCES = 1000000
+  local CLAIMS_A_ROUND = 1000000
 
-  -- Makes the next items ready while fewer than `limit` are live; ends the batch when all are done.
+  -- Makes the next items ready while fewer than `limit` are active; ends the batch when all are done.
   local function open(r, owner)
     local b = record(r, owner)
-    local e = entry(r, owner)
-    local claims = node_state(r, owner).claims * FENCES
+    local entry = entry_of(r, owner)
+    local claims = node_state(r, owner).claims * CLAIMS_A_ROUND
     local most = b.opened + 500 -- in one call; each item that is done makes further ones ready
     while not r.stop and b.opened < math.min(b.total, most) and b.opened - b.done < b.limit do
       local instance_id = owner .. '[' .. b.opened .. ']'
-      put_node(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, 'R', e[5])
-      add_live(r, e, 1)
-      r.fired[#r.fired + 1] = {instance_id = instance_id, queue = e[5]}
+      make_ready(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, entry.queue)
+      add_active(r, entry, 1)
       b.opened = b.opened + 1
     end
     put_record(r, owner, b)
-    if b.done == b.total then batch_over(r, owner) end
+    if b.done == b.total then end_batch(r, owner) end
   end
 
   local function done(r, owner, index, result)

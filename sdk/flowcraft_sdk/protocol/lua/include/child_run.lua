@@ -1,4 +1,4 @@
--- A new run that the scripts go on with: one that begins later, or in a loop, or that is a child.
+-- A new run that the call works on: one that begins later, or in a loop, or that is a child.
 
 -- options and pairs_ as in run_record.lua. The caller has made sure that the id is not taken.
 local function create_run(options, pairs_)
@@ -7,16 +7,17 @@ local function create_run(options, pairs_)
   add_to_indexes(options, st)
   local r = load_run(options.id)
   if st == 'scheduled' then
-    redis.call('ZADD', B .. 'timers', options.start_at, 'b|' .. options.id .. '|')
+    set_timer(options.start_at, 'b', options.id)
     event(r, 'B', '', 'scheduled')
   end
   return r
 end
 
 -- Makes the nodes that a run begins with ready, from the second element's on.
-WORK.s = function(r, item)
+-- @fields starts_item kind from
+WORK.s = function(r, starts_item)
   local starts = plan_field(r, 'meta').starts
-  for i = item[2], type(starts) == 'table' and #starts or starts do
+  for i = starts_item.from, type(starts) == 'table' and #starts or starts do
     if is_spent() then
       r.work[#r.work + 1] = {'s', i}
       return

@@ -1,10 +1,13 @@
 -- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
 -- Comes last in a call, when everything else has been written; see write_batch.lua for when it writes.
--- Reply: {run, instance_id, plan, blueprint, attempt, fencing_token, crashes, iterations, position, attached, edge value, value of each `reads`}
---   position: which incoming edge brought the input (0: none); absent values are nil; iterations: `2` or `1.4`, outermost first.
+-- @fields claim run instance_id plan blueprint attempt fencing_token crashes iterations input_edge attached input_value values...
+--   The reply: input_edge: which incoming edge the input came by (0: none); iterations: `2` or `1.4`, outermost first; values: of
+--   each field that the plan entry reads. Absent values are nil.
+-- @fields run_head plan blueprint created history status
+-- @fields ready_node attempt claims crashes since
 
--- Which incoming edge brought a node's input: the last taken one, or the back edge that began a loop's iteration.
-local function bringing_edge(k, node, ins, options)
+-- Which incoming edge a node's input came by: the last taken one, or the back edge that began a loop's iteration.
+local function input_edge_of(k, node, ins, options)
   local position = options.header and tonumber(redis.call('HGET', k, 'i:' .. node) or 0) or 1
   if #ins == 1 or (options.header and position > 0) then return position end
   local j = redis.call('HGET', k, 'j:' .. node) or ''
@@ -33,22 +36,22 @@ local function iterations_of(k, loops)
   return table.concat(list, '.')
 end
 
--- Adds to the claim's reply what the node is to work on. given: what its only incoming edge brings, if that is known.
-local function add_inputs(reply, k, instance_id, e, given)
-  local options = e[6] or {}
+-- Adds to a claim what the node is to work on. input_value: that of its only incoming edge, if it is known.
+local function add_inputs(claim, k, instance_id, entry, input_value)
+  local options = entry.options or {}
   local owner, index = item_of(instance_id)
   if owner then
-    reply[11] = redis.call('HGET', batch_key(reply[1], owner), 'i:' .. index)
+    claim.input_value = redis.call('HGET', batch_key(claim.run, owner), 'i:' .. index)
     return
   end
-  if #e[2] > 0 then
-    local position = bringing_edge(k, instance_id, e[2], options)
-    local value = given or position > 0 and edge_value(k, e[2][position], options)
-    if position > 0 and (not options.inputs or transforms(e[2][position])) then reply[9], reply[11] = position, value end
+  if #entry.ins > 0 then
+    local position = input_edge_of(k, instance_id, entry.ins, options)
+    local value = input_value or position > 0 and edge_value(k, entry.ins[position], options)
+    if position > 0 and (not options.inputs or transforms(entry.ins[position])) then claim.input_edge, claim.input_value = position, value end
   end
-  if #e[4] > 0 then
-    local values = read_fields(k, e[4])
-    for i = 1, #e[4] do reply[11 + i] = values[i] end
+  if #entry.reads > 0 then
+    local values = read_fields(k, entry.reads)
+    for i = 1, #entry.reads do claim[claim.values - 1 + i] = values[i] end
   end
 end
 
@@ -56,24 +59,24 @@ end
 local GROUP = ''
 
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
--- n: {attempt, claims, crashes, since when it is ready} of the node; run: {plan, blueprint, created, history}.
-local function begin_node(id, instance_id, e, n, run, attached, worker, lease, set, events, given)
-  local k, now, claims = B .. 'run:' .. id, string.format('%d', elapsed(run[3])), string.format('%d', n[2] + 1)
+-- ready_node.since: when it became ready.
+local function begin_node(id, instance_id, entry, ready_node, run_head, attached, worker, lease, set, events, input_value)
+  local k, now, claims = B .. 'run:' .. id, string.format('%d', elapsed(run_head.created)), string.format('%d', ready_node.claims + 1)
   set[#set + 1] = 'n:' .. instance_id
-  set[#set + 1] = 'L|' .. n[1] .. '|' .. claims .. '|' .. n[3] .. '|' .. now .. '|' .. worker .. GROUP
+  set[#set + 1] = 'L|' .. ready_node.attempt .. '|' .. claims .. '|' .. ready_node.crashes .. '|' .. now .. '|' .. worker .. GROUP
   add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. instance_id) -- first: a lease too many is harmless
   write_fields_of(k, set)
-  local its = e[6] and e[6].loops and iterations_of(k, e[6].loops) or ''
-  if run[4] ~= 'off' then
-    local began = n[1] .. '|' .. worker
-    if attached then began = began .. '|' .. n[4] end -- what it waited for has come: no further attempt begins
+  local its = entry.options and entry.options.loops and iterations_of(k, entry.options.loops) or ''
+  if run_head.history ~= 'off' then
+    local began = ready_node.attempt .. '|' .. worker
+    if attached then began = began .. '|' .. ready_node.since end -- what it waited for has come: no further attempt begins
     events[#events + 1] = (attached and 'u|' or 's|') .. now .. '|' .. (its ~= '' and (instance_id .. '#' .. its) or instance_id) .. '|' .. began
     note(id, events)
   end
-  local token = claims .. ':' .. string.format('%d', run[3])
-  local reply = {id, instance_id, run[1], run[2], n[1], token, n[3], its, 0, attached, false}
-  add_inputs(reply, k, instance_id, e, given)
-  return reply
+  local token = claims .. ':' .. string.format('%d', run_head.created)
+  local claim = {id, instance_id, run_head.plan, run_head.blueprint, ready_node.attempt, token, ready_node.crashes, its, 0, attached, false}
+  add_inputs(claim, k, instance_id, entry, input_value)
+  return claim
 end
 
 -- What `take` reads of a node that was never claimed.
@@ -95,47 +98,50 @@ local function plan_entry(plan, instance_id, k)
   return entries_taken[key]
 end
 
--- The field that brings a node's input, if that can be told without looking at the run. An item's input lies elsewhere,
--- and what its owner was brought is the whole list.
-local function sole_input(instance_id, e)
-  local is_ordinary = not e[6] or e[6].fast and not e[6].inputs
-  local field = #e[2] == 1 and is_ordinary and not item_of(instance_id) and e[2][1]
+-- The field with a node's input, if it is known without looking at the run. An item's input lies elsewhere, and its owner's is the
+-- whole list.
+local function sole_input(instance_id, entry)
+  local is_ordinary = not entry.options or entry.options.fast and not entry.options.inputs
+  local field = #entry.ins == 1 and is_ordinary and not item_of(instance_id) and entry.ins[1]
   return field and string.byte(field) ~= 63 and field
 end
 
 -- Claims a node if it is ready; false if not. `announced`: subscribers to the run are notified of this call anyway; `records`: of the
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
 local function take(id, instance_id, worker, lease, announced, records)
-  local k, run, brings, v = B .. 'run:' .. id, records[id], nil, nil
-  local e = run and plan_entry(run[1], instance_id, k)
-  if e then
-    brings = sole_input(instance_id, e)
-    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, brings or 'st')
+  local k, run_head = B .. 'run:' .. id, records[id]
+  local state, attached, input_value
+  local entry = run_head and plan_entry(run_head.plan, instance_id, k)
+  if entry then
+    local input_field = sole_input(instance_id, entry)
+    local v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, input_field or 'st')
+    state, attached, input_value = v[1], v[2], input_field and v[3]
   else
-    v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'plan', 'bp', 'cr', 'h', 'st', 'stop')
-    if not v[7] or TERMINAL[v[7]] or v[8] then return false end
-    run = {v[3], v[4], v[5], v[6], v[7]}
+    local v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'stop', 'plan', 'bp', 'cr', 'h', 'st')
+    run_head = {v[4], v[5], v[6], v[7], v[8]}
+    if not run_head.status or TERMINAL[run_head.status] or v[3] then return false end
+    state, attached = v[1], v[2]
   end
-  local n = {string.match(v[1] or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
-  if not n[1] then
-    if v[1] and not string.find(v[1], '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. instance_id .. ' is wrong') end
+  local ready_node = {string.match(state or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
+  if not ready_node.attempt then
+    if state and not string.find(state, '^%u|%d+|%d') then refuse_record(id, 'its field n:' .. instance_id .. ' is wrong') end
     return false
   end
-  e = e or plan_entry(run[1], instance_id, k)
-  if not e then -- the sweeper fails the run
-    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. instance_id)
+  entry = entry or plan_entry(run_head.plan, instance_id, k)
+  if not entry then -- the sweeper fails the run
+    set_timer(NOW, 'p', id, instance_id)
     return false
   end
-  records[id] = run
+  records[id] = run_head
   local set = {}
-  if run[5] == 'queued' then
+  if run_head.status == 'queued' then
     remove_entry('idx:st:queued', id)
-    add_entry('idx:st:running', run[3], id)
+    add_entry('idx:st:running', run_head.created, id)
     set = {'st', 'running', 'sr', NOW}
-    run[5] = 'running'
+    run_head.status = 'running'
   end
-  if not announced then tell(k) end
-  return begin_node(id, instance_id, e, n, run, v[2], worker, lease, set, {}, brings and v[3])
+  if not announced then notify_once(k) end
+  return begin_node(id, instance_id, entry, ready_node, run_head, attached, worker, lease, set, {}, input_value)
 end
 
 -- An error as a reply, or as one among others.
@@ -143,7 +149,7 @@ local function refused(problem)
   return {err = text_of(problem)}
 end
 
--- Claims up to `count` nodes from the queues. What is no longer ready is dropped on the way, what cannot be read set aside.
+-- Claims up to `count` nodes from the queues. What is no longer ready is dropped, what cannot be read set aside.
 -- Also returns the error, if a queue could not be read or Redis refuses; what was popped is put back then. Raises none: what
 -- was claimed is held.
 local function take_many(queues, count, worker, lease)
@@ -174,7 +180,7 @@ local function take_many(queues, count, worker, lease)
   return claims, failure
 end
 
--- How many nodes are ready in the worker's queues: tells it whether asking for more is worth while. Raises nothing.
+-- How many nodes are ready in the worker's queues: by it the worker knows whether to ask for more. Raises nothing.
 local function ready_count(queues)
   local ready = 0
   for queue in string.gmatch(queues, '[^,]+') do
@@ -184,40 +190,42 @@ local function ready_count(queues)
   return ready
 end
 
--- Replies that still want to know about the queue, by worker; nil: each is served at once.
-local wanting
+-- Replies that still lack a claim or the count of ready nodes, by worker; nil: each is served at once.
+local pending
 
 -- Serves them, once all outcomes of the call are recorded.
-local function serve_wanting()
-  for _, asked in pairs(wanting) do
+local function serve_pending()
+  for _, asked in pairs(pending) do
     local claims, failure = {}, nil
     if asked.claims[1] then claims, failure = take_many(asked.queues, #asked.claims, asked.worker, asked.lease) end
     local ready = ready_count(asked.queues)
-    for i, reply in ipairs(asked.claims) do reply[3], reply[4] = claims[i] or false, ready end
-    if failure then asked.claims[#asked.claims].err = refused(failure).err end -- the last one got no claim, and tells why
-    for _, reply in ipairs(asked.counts) do reply[4] = ready end
+    for i, outcome_reply in ipairs(asked.claims) do outcome_reply.claim, outcome_reply.ready = claims[i] or false, ready end
+    if failure then asked.claims[#asked.claims].err = refused(failure).err end -- the last one got no claim, and holds the reason
+    for _, outcome_reply in ipairs(asked.counts) do outcome_reply.ready = ready end
   end
-  wanting = nil
+  pending = nil
 end
 
--- The reply of a call that hands in an outcome and asks for the next node: `own` if the outcome made one ready for the
--- worker, else one from the queue. mode: 'q' own successor, then the queue; 'n' own successor only; '-' none.
-local function reply_with_claim(code, status, own, mode, queues, worker, lease)
-  local claim = own and take(own[1], own[2], worker, lease, true, {})
-  local reply = {code, status, claim or false}
-  if claim or mode == '-' then return reply end
-  if wanting then
+-- The reply of a call that hands in an outcome and asks for the next node: `handoff` if the outcome made one ready for the
+-- worker, else one from the queue. mode: 'q' a direct hand-off, then the queue; 'n' a direct hand-off only; '-' none.
+-- @fields outcome_reply code status claim ready
+-- @fields handoff run instance_id
+local function reply_with_claim(code, status, handoff, mode, queues, worker, lease)
+  local claim = handoff and take(handoff.run, handoff.instance_id, worker, lease, true, {})
+  local outcome_reply = {code, status, claim or false}
+  if claim or mode == '-' then return outcome_reply end
+  if pending then
     local asking = worker .. ' ' .. lease .. ' ' .. queues
-    local asked = wanting[asking] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
-    wanting[asking] = asked
-    table.insert(mode == 'q' and asked.claims or asked.counts, reply)
-    return reply
+    local asked = pending[asking] or {worker = worker, lease = lease, queues = queues, claims = {}, counts = {}}
+    pending[asking] = asked
+    table.insert(mode == 'q' and asked.claims or asked.counts, outcome_reply)
+    return outcome_reply
   end
   if mode == 'q' then
     local claims, failure = take_many(queues, 1, worker, lease)
     if failure then return refused(failure) end -- of the claim: the outcome is recorded
-    reply[3] = claims[1] or false
+    outcome_reply.claim = claims[1] or false
   end
-  reply[4] = ready_count(queues)
-  return reply
+  outcome_reply.ready = ready_count(queues)
+  return outcome_reply
 end

@@ -23,11 +23,21 @@ local function held(id, instance_id, fencing_token, fields)
   local claims = claims_of(fencing_token)
   if n and n.s == 'L' and n.claims == claims and not TERMINAL[r.st] then
     if not plan_gone(r) then return r, n end
-    redis.call('ZADD', B .. 'timers', NOW, 'p|' .. id .. '|' .. instance_id) -- the sweeper fails the run
+    set_timer(NOW, 'p', id, instance_id) -- the sweeper fails the run
     return nil, 'stale'
   end
   if n and n.claims == claims and (n.s == 'C' or n.s == 'K' or n.s == 'W' or n.s == 'F') then return nil, 'already' end
   allow_when_full()
   count('stale')
   return nil, 'stale'
+end
+
+-- Ends a claim: the lease goes once the run is written. False if the run stops, or nothing waits for the node any more: then it is
+-- cancelled.
+local function leave_claim(r, instance_id, n)
+  drop_lease(r, instance_id)
+  if not r.stop and not needless(r, instance_id) then return true end
+  cancel_node(r, instance_id, n)
+  maybe_finish(r)
+  return false
 end

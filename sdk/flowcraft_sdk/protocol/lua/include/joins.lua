@@ -34,7 +34,7 @@ local function decide_wide(position, undecided_join, summary, chunk, mark)
   return summary, string.sub(chunk, 1, at - 1) .. mark .. string.sub(chunk, at + 1), undecided, taken, failed
 end
 
--- Declared inputs are replaced by a transform's value, by nothing else that an edge brings.
+-- Declared inputs are replaced by a transform's value, by nothing else that an edge carries.
 local function transforms(field)
   return string.sub(field, 1, 2) == 'x:' and string.sub(field, -9) ~= '>fallback'
 end

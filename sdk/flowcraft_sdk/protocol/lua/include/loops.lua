@@ -1,4 +1,4 @@
--- Loops: what happens when nothing in one is live any more.
+-- Loops: what happens when nothing in one is active any more.
 
 -- Settles the deepest of the loops that this call touched. Its functions are made here, for most calls meet no loop.
 settle_next_loop = function(r)
@@ -17,7 +17,7 @@ settle_next_loop = function(r)
 
   -- What `iterate` does with the marks of a wide join.
   local function restart_wide(r, node, masks)
-    local ins, undecided, taken, failed, last, transform = entry(r, node)[2], 0, 0, 0, 0, 0
+    local entry, undecided, taken, failed, last, transform = entry_of(r, node), 0, 0, 0, 0, 0
     for from = 1, #masks, CHUNK do
       local field, fresh = chunk_field(node, from), {}
       local chunk = get(r, field) or FRESH_CHUNK
@@ -29,7 +29,7 @@ settle_next_loop = function(r)
         if mark == 'f' then failed = failed + 1 end
         if mark == 't' then
           taken, last = taken + 1, position
-          if transforms(ins[position]) then transform = position end
+          if transforms(entry.ins[position]) then transform = position end
         end
       end
       put(r, field, table.concat(fresh) .. string.sub(FRESH_CHUNK, #fresh + 1))
@@ -74,25 +74,27 @@ settle_next_loop = function(r)
     fire(r, loop)
   end
 
-  -- A loop that has nothing live ends, and its untaken exits are dead; unless a back edge was taken or a way in is undecided.
+  -- A loop that has nothing active ends, and its untaken exits are dead; unless a back edge was taken or an edge into it is undecided.
   local function settle_loop(r, loop)
     local l = loop_record(r, loop)
-    if l.live > 0 or l.closed ~= '' then return end
+    if l.active > 0 or l.closed ~= '' then return end
     if l.back > 0 and not r.stop then return iterate(r, loop, l) end
     local meta = plan_field(r, 'l:' .. loop)
-    for _, way_in in ipairs(meta.entries) do
-      local mark = mark_of(r, way_in[1], way_in[2])
+    for _, edge_in in ipairs(meta.entries) do
+      local mark = mark_of(r, edge_in[1], edge_in[2])
       if mark == 'u' then return end
     end
     l.closed = 'c'
     put_loop(r, loop, l)
     steps = steps + #meta.exits
     for _, edge in ipairs(meta.exits) do
-      decide(r, {edge[1], edge[2], edge[3], edge[4], edge[5], '', '', edge[8]}, 'd')
+      local exit_edge = part_of(edge, 1)
+      exit_edge.kind, exit_edge.loop = '', '' -- now it is one like any other
+      decide(r, exit_edge, 'd')
     end
   end
 
-  -- The touched loop that lies deepest: an outer loop is over only when its inner ones are settled.
+  -- The touched loop that lies deepest: an outer loop ends only when its inner ones are settled.
   local function deepest(r)
     local found, depth
     for loop in pairs(r.touched) do

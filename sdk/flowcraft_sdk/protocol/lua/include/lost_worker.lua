@@ -1,5 +1,5 @@
 -- What is done with a node whose worker was lost: one bad node must not fail those that ran beside it.
--- A node that was alone in its process is to blame, and its crashes are counted. One that had company is a suspect: the run
+-- A node that was alone in its process is to blame, and its crashes are counted. One that ran beside others is a suspect: the run
 -- field `q:<node>` holds its points, 1 for each loss, 2 if it is not known what was executed when the process died, and as
 -- many as it takes to be run alone if the node was. From 3 points on suspects are run apart, in groups that get smaller. So a
 -- first loss without evidence, such as that of a killed container, delays nothing.
@@ -17,12 +17,13 @@ local function group_of(points)
   return points >= ALONE and 1 or points >= SMALLER and 6 or 32
 end
 
-local company = {} -- by worker: whether it held several nodes when it was lost
+local siblings_held = {} -- by worker: whether it held several nodes when it was lost
 
-local function had_company(worker, member)
-  if company[worker] ~= nil then return company[worker] end
+local function held_siblings(worker, member)
+  if siblings_held[worker] ~= nil then return siblings_held[worker] end
   local members = {}
-  local found = worker == '' or redis.call('EXISTS', B .. 'lost:' .. worker) == 1
+  -- With several partitions it is not seen here what it held in the others.
+  local found = WAKE or worker == '' or redis.call('EXISTS', B .. 'lost:' .. worker) == 1
   if not found then members = redis.call('ZRANGE', LEASES, 0, MOST_LEASES - 1) end
   if #members == MOST_LEASES then found = true end
   for _, other in ipairs(members) do
@@ -32,14 +33,14 @@ local function had_company(worker, member)
     found = type(state) == 'string' and string.match(state, '^L|%d+|%d+|%d+|%d+|([^!]*)') == worker
   end
   if found and worker ~= '' then redis.call('SET', B .. 'lost:' .. worker, 1, 'EX', 3600) end
-  company[worker] = found
+  siblings_held[worker] = found
   return found
 end
 
 -- A node was given up with its worker. executed: whether it was executed when the process died, nil if that is not known.
 local function lose_node(r, instance_id, n, max_crashes, executed)
   local worker, group = string.match(n.more, '^([^!]*)!?(%d*)$')
-  local alone = group == '1' or (group == '' and not had_company(worker, r.id .. '|' .. instance_id))
+  local alone = group == '1' or (group == '' and not held_siblings(worker, r.id .. '|' .. instance_id))
   local points = tonumber(get(r, 'q:' .. instance_id) or 0) + (executed == nil and 2 or 1)
   if executed or group == '1' then points = math.max(points, ALONE) end
   if alone then n.crashes = n.crashes + 1 end
@@ -55,9 +56,8 @@ local function lose_node(r, instance_id, n, max_crashes, executed)
       message = 'the worker died or stalled ' .. n.crashes .. ' times while running this node alone (executor.maxCrashes)'})
     return fail_node(r, instance_id, n, failure, false)
   end
-  local queue = entry(r, instance_id)[5]
+  local queue = queue_of(r, instance_id)
   if points >= APART then queue = apart(queue) end
   put(r, 'q:' .. instance_id, points)
-  put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+  make_ready(r, instance_id, n, queue)
 end

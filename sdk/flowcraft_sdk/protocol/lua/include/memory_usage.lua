@@ -1,4 +1,4 @@
--- What is done last when a run has ended, after all else of it has been written: its memory is measured, and waiters are notified.
+-- What is done when a run has ended, after all else of it has been written: its memory is measured.
 
 -- What retention goes by: when a root run ended, and about how many bytes it takes (measured once, over
 -- 100 fields at most; its places in the indexes take some 300). Returns the bytes of its record, 0 if they are not known.
@@ -18,19 +18,4 @@ local function note_size(id, st, batches, child)
   write_beside('HINCRBY', 'stats', 'bytes', bytes)
   if not child then write_beside('ZADD', 'ended:' .. (st == 'timed_out' and 'failed' or st), NOW, id) end
   return record
-end
-
--- A client that waits for the end alone subscribes to another channel, and is not woken by each step of a run; the client that has
--- started the run may have an inbox for the ends of all its runs. A small record goes along, which saves the listeners
--- reading it. size: its bytes; token: of the start.
-local function tell_end(id, st, size, token)
-  local k, channel, said = B .. 'run:' .. id, B .. 'end:' .. id, st
-  local inbox, mark = string.match(token or '', '^(.+)@(.+)$')
-  inbox = inbox and B .. 'inbox:' .. inbox
-  if size > 0 and size <= 8192 and redis.call('HLEN', k) <= 100 then
-    local listeners = redis.pcall('PUBSUB', 'NUMSUB', channel, inbox or channel)
-    if (listeners[2] or 0) > 0 or (listeners[4] or 0) > 0 then said = st .. ' ' .. cjson.encode(redis.call('HGETALL', k)) end
-  end
-  redis.call('PUBLISH', channel, said)
-  if inbox then redis.call('PUBLISH', inbox, mark .. ' ' .. said) end
 end

@@ -1,4 +1,4 @@
--- What every script ends with: it is called, and an error about a key that holds something of another type says which key that is.
+-- What every script ends with: it is called, and an error about a key that holds something of another type names that key.
 
 local fine, reply = pcall(script)
 if fine then return reply end

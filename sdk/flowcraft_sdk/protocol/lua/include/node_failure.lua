@@ -4,10 +4,10 @@ local function mark_failed(r, instance_id, n)
   put_node(r, instance_id, n, 'F')
   put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
   if not get(r, 'f1') then put(r, 'f1', instance_id) end
-  add_live(r, entry(r, instance_id), -1)
+  add_active(r, entry_of(r, instance_id), -1)
 end
 
--- What failed nodes do to their run: it stops, or their edges are failed and other branches go on.
+-- What failed nodes do to their run: it stops, or their edges are failed and other branches continue.
 local function fail_run(r, failed)
   if plan_field(r, 'meta').onFailure ~= 'continue' then
     return stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
@@ -30,11 +30,11 @@ local function stop_child_of(r, instance_id)
 end
 
 -- A failed dynamic node fails its owner, which waits for it. What the owner added besides, and what that added, is cancelled
--- as far as no worker runs it; what runs finishes unheard.
+-- as far as no worker runs it; what runs finishes, and its outcome changes nothing.
 local function fail_owner(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
-  r.park = r.park - 1
+  unpark_node(r, n)
   fail(owner, n)
   if r.stop then return end
   each_node(r, function(instance_id, other)
@@ -45,7 +45,7 @@ local function fail_owner(r, owner, fail)
   end)
 end
 
--- A failed item fails the `map` that waits for it; items that have not begun, and those with child runs, are cancelled; running ones finish unheard.
+-- A failed item fails the `map` that waits for it; items that have not begun, and those with child runs, are cancelled; running ones finish, and their outcomes change nothing.
 local function fail_map(r, owner, fail)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'batch' then return end
@@ -56,41 +56,39 @@ local function fail_map(r, owner, fail)
     if item.s == 'W' and item.more == 'subflow' then stop_child_of(r, instance_id) end
   end)
   close_batch(r, owner)
-  r.park = r.park - 1
+  unpark_node(r, n)
   fail(owner, n)
 end
 
 -- `input` is what the fallback gets as its own input, nil if it was stored before, false if it is not known here: then the worker
--- that claims the fallback finds out. `alone`: no fallback, whatever the plan says.
+-- that claims the fallback finds out. `alone`: no fallback, whatever the plan holds.
 local fail_node
 fail_node = function(r, instance_id, n, failure, input, alone)
-  local e = entry(r, instance_id)
+  local entry = entry_of(r, instance_id)
   put(r, 'f:' .. instance_id, failure)
   node_event(r, 'f', instance_id, n.attempt .. '|' .. brief(failure))
   local owner = string.match(instance_id, '^(.+)%[%d+%]$')
-  if owner and not r.stop and not e[6].gather then
+  if owner and not r.stop and not entry.options.gather then
     put_node(r, instance_id, n, 'F')
-    add_live(r, e, -1)
+    add_active(r, entry, -1)
     fail_map(r, owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
-  if e[6].owner and not r.stop then
+  if entry.options.owner and not r.stop then
     put_node(r, instance_id, n, 'F')
-    add_live(r, e, -1)
-    fail_owner(r, e[6].owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
+    add_active(r, entry, -1)
+    fail_owner(r, entry.options.owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
-  local edge = e[6].fallback
+  local edge = entry.options.fallback
   if edge and not alone and not r.stop and not owner then
-    local fb = node_state(r, edge[1])
+    local fb = node_state(r, edge.target)
     if not fb or fb.s ~= 'F' then
-      put_node(r, instance_id, n, 'W', 'fallback')
-      node_event(r, 'w', instance_id, 'fallback')
-      r.park = r.park + 1
+      park_node(r, instance_id, n, 'fallback')
       if input ~= nil then put(r, 'x:' .. instance_id .. '>fallback', input) end
       if fb and (fb.s == 'C' or fb.s == 'K') then
         ready_with(r, instance_id, node_state(r, instance_id),
-                   {'fallback', edge[1], get(r, 'a:' .. edge[1]) or ''})
+                   {'fallback', edge.target, get(r, 'a:' .. edge.target) or ''})
       else
         decide(r, edge, 't')
       end
@@ -100,10 +98,10 @@ fail_node = function(r, instance_id, n, failure, input, alone)
   mark_failed(r, instance_id, n)
   local failed, i = {instance_id}, 1
   while failed[i] do -- what it was to stand in for has failed as well, and so on
-    for _, source in ipairs(entry(r, failed[i])[6].fallbackOf or {}) do
+    for _, source in ipairs(options_of(r, failed[i]).fallbackOf or {}) do
       local waiting = node_state(r, source)
       if waiting and waiting.s == 'W' and waiting.more == 'fallback' then
-        r.park = r.park - 1
+        unpark_node(r, waiting)
         mark_failed(r, source, waiting)
         node_event(r, 'f', source, waiting.attempt .. '|' .. brief(get(r, 'f:' .. source) or ''))
         failed[#failed + 1] = source

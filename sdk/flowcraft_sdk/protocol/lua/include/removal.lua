@@ -1,4 +1,4 @@
--- Removing runs: all keys and index entries of one together, its tombstone left behind, its plan put aside if it was the last to use it.
+-- Removing runs: all keys and index entries of one together, its tombstone left behind, its plan retired if it was the last to use it.
 
 local CODES = {completed = 0, failed = 1, cancelled = 2, timed_out = 3}
 local removed = 0
@@ -13,7 +13,7 @@ local function tombstone_day(ms)
   return string.format('%.0f', math.floor(ms / 86400000) * 17179869184)
 end
 
-local function bury(id, st, en)
+local function leave_tombstone(id, st, en)
   local score = tombstone_day(NOW) + math.floor(en / 1000) * 4 + CODES[st]
   write_beside('ZADD', 'gone', string.format('%.0f', score), id)
 end
@@ -27,7 +27,7 @@ local function retire_plan(plan, blueprint)
   return true
 end
 
--- Removes plans that were put aside ten minutes ago and are still not used.
+-- Removes plans that were retired ten minutes ago and are still not used.
 local function remove_old_plans(most)
   for _, plan in ipairs(redis.call('ZRANGEBYSCORE', B .. 'retired', '-inf', NOW - 600000, 'LIMIT', 0, most)) do
     redis.call('ZREM', B .. 'retired', plan)
@@ -50,19 +50,20 @@ local function remove_from_indexes(id, st, bp, tags)
   for _, tag in ipairs(fine and type(list) == 'table' and list or {}) do write_beside('ZREM', 'idx:tag:' .. tag, id) end
 end
 
+-- @fields ended_run status ended blueprint tags batches plan bytes parent dead_letters
 local function remove_run(id)
   local k = B .. 'run:' .. id
-  local v = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
-  remove_from_indexes(id, v[1], v[3] or '', v[4])
-  for batch in string.gmatch(v[5] or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
-  for instance_id in string.gmatch(v[9] or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. instance_id) end
+  local ended_run = redis.call('HMGET', k, 'st', 'en', 'bp', 'tags', 'batches', 'plan', 'by', 'par', 'dead')
+  remove_from_indexes(id, ended_run.status, ended_run.blueprint or '', ended_run.tags)
+  for batch in string.gmatch(ended_run.batches or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
+  for instance_id in string.gmatch(ended_run.dead_letters or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. instance_id) end
   redis.call('UNLINK', k, B .. 'events:' .. id)
-  write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(v[7]) or 0))
-  if v[8] then redis.pcall('HDEL', B .. 'run:' .. v[8], 'k:' .. id) end
-  bury(id, v[1], tonumber(v[2]) or NOW)
-  if v[6] and v[3] then
-    write_beside('HINCRBY', 'plans', v[6], -1)
-    retire_plan(v[6], v[3])
+  write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(ended_run.bytes) or 0))
+  if ended_run.parent then redis.pcall('HDEL', B .. 'run:' .. ended_run.parent, 'k:' .. id) end
+  leave_tombstone(id, ended_run.status, tonumber(ended_run.ended) or NOW)
+  if ended_run.plan and ended_run.blueprint then
+    write_beside('HINCRBY', 'plans', ended_run.plan, -1)
+    retire_plan(ended_run.plan, ended_run.blueprint)
   end
   removed = removed + 1
 end
@@ -81,16 +82,16 @@ local PIECE = 100
 
 -- The children of a run with many fields, a piece at a time: how far it was read stands in its field `kc` from one call to the
 -- next, `cursor|outcome|fields`. If it has another number of fields by then, a child may have come behind the cursor: it is read
--- from its beginning. `visit` returns gone | live | limit; returns the same for all of them.
+-- from its beginning. `visit` returns removed | active | limit; returns the same for all of them.
 local function each_child_in_pieces(k, visit)
   local cursor, outcome, fields = string.match(redis.call('HGET', k, 'kc') or '', '^(%d+)|(%a+)|(%d+)$')
-  if not cursor or redis.call('HLEN', k) ~= tonumber(fields) then cursor, outcome = '0', 'gone' end
+  if not cursor or redis.call('HLEN', k) ~= tonumber(fields) then cursor, outcome = '0', 'removed' end
   repeat
     local piece = steps_left > 0 and redis.call('HSCAN', k, cursor, 'MATCH', 'k:*', 'COUNT', PIECE)
     for i = 1, piece and #piece[2] or 0, 2 do
       local below = visit(string.sub(piece[2][i], 3))
       if below == 'limit' then piece = false break end -- this piece is read again: what is gone is skipped then
-      if below == 'live' then outcome = below end
+      if below == 'active' then outcome = below end
     end
     if not piece then
       redis.call('HSETNX', k, 'kc', '')
@@ -103,7 +104,7 @@ local function each_child_in_pieces(k, visit)
   return outcome
 end
 
--- Removes a run and all below it, the leaves first. Returns gone | live (a run goes on, those above it stay) | limit.
+-- Removes a run and all below it, the leaves first. Returns removed | active (a run is still running, those above it stay) | limit.
 -- What lies in the place of a run's record, and is none, is left to the doctor. Raises if that is the topmost.
 local function remove_tree(id, limit, below_another)
   local k = B .. 'run:' .. id
@@ -112,14 +113,14 @@ local function remove_tree(id, limit, below_another)
     local problem = type(st) == 'table' and st or 'it has no status that there is'
     if not below_another then error(problem, 0) end
     set_aside('run', id, problem)
-    return 'gone'
+    return 'removed'
   end
   if not st then
     clear_up(id)
-    return 'gone'
+    return 'removed'
   end
-  if not TERMINAL[st] then return 'live' end
-  local outcome, has_children = 'gone', redis.call('HEXISTS', k, 'kids') == 1
+  if not TERMINAL[st] then return 'active' end
+  local outcome, has_children = 'removed', redis.call('HEXISTS', k, 'kids') == 1
   if has_children and redis.call('HLEN', k) > MANY_FIELDS then
     outcome = each_child_in_pieces(k, function(child)
       if removed >= limit then return 'limit' end
@@ -131,12 +132,12 @@ local function remove_tree(id, limit, below_another)
       if string.sub(field, 1, 2) == 'k:' then
         local below = remove_tree(string.sub(field, 3), limit, true)
         if below == 'limit' then return below end
-        if below == 'live' then outcome = below end
+        if below == 'active' then outcome = below end
       end
     end
   end
-  if outcome ~= 'gone' then return outcome end
+  if outcome ~= 'removed' then return outcome end
   if removed >= limit then return 'limit' end
   remove_run(id)
-  return 'gone'
+  return 'removed'
 end

@@ -7,6 +7,7 @@ local function forget_runs()
   runs, run_order, ended_now = {}, {}, {}
 end
 
+-- @fields run_fields status plan created active parked stop parent blueprint history todo more...
 -- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
 -- Raises BROKENRECORD.
 local function load_run(id, fields)
@@ -15,26 +16,26 @@ local function load_run(id, fields)
   local k = B .. 'run:' .. id
   local names = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', 'todo'}
   if fields and #fields > 900 then fields = nil end -- each is read when it is needed
-  for i = 1, fields and #fields or 0 do names[10 + i] = fields[i] end
-  local v = redis.pcall('HMGET', k, unpack(names)) -- 910 at most
-  if v.err then refuse_record(id, v.err) end
-  if not v[1] then return nil end
-  local created, live, park, w = tonumber(v[3]), tonumber(v[4] or 0), tonumber(v[5] or 0), {}
-  if not (STATUSES[v[1]] and v[2] and created and live and park and v[8]) then
+  for i = 1, fields and #fields or 0 do names[run_fields.more - 1 + i] = fields[i] end
+  local run_fields = redis.pcall('HMGET', k, unpack(names)) -- 910 at most
+  if run_fields['err'] then refuse_record(id, run_fields['err']) end
+  if not run_fields.status then return nil end
+  local created, active, parked, w = tonumber(run_fields.created), tonumber(run_fields.active or 0), tonumber(run_fields.parked or 0), {}
+  if not (STATUSES[run_fields.status] and run_fields.plan and created and active and parked and run_fields.blueprint) then
     refuse_record(id, 'one of its fields st, plan, cr, live, park, bp is missing or wrong')
   end
   if fields then
-    for i = 1, #fields do w[fields[i]] = v[10 + i] end
+    for i = 1, #fields do w[fields[i]] = run_fields[run_fields.more - 1 + i] end
   end
-  r = {id = id, k = k, st = v[1], st0 = v[1], plan = v[2], cr = created, live = live, live0 = live, park = park,
-       park0 = park, stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', todo = v[10], w = w, d = {}, ev = {}, fired = {},
-       drops = {}, work = {}, touched = {}}
+  r = {id = id, k = k, st = run_fields.status, st0 = run_fields.status, plan = run_fields.plan, cr = created, active = active,
+       active0 = active, parked = parked, parked0 = parked, stop = run_fields.stop, par = run_fields.parent, bp = run_fields.blueprint,
+       silent = run_fields.history == 'off', todo = run_fields.todo, w = w, d = {}, ev = {}, fired = {}, drops = {}, work = {}, touched = {}}
   runs[id] = r
   run_order[#run_order + 1] = r
   return r
 end
 
--- Another run that the one at hand has to do with. If its record cannot be read it is as if it were gone.
+-- Another run that the one at hand has to do with. If its record cannot be read it is treated as removed.
 local function load_related(id)
   local fine, r = pcall(load_run, id)
   if fine then return r end
@@ -139,6 +140,14 @@ local function drop(r, name, member)
   r.drops[#r.drops + 1] = {name, member}
 end
 
+local function drop_lease(r, instance_id)
+  drop(r, 'leases', r.id .. '|' .. instance_id)
+end
+
+local function drop_timer(r, kind, instance_id)
+  drop(r, 'timers', timer_of(kind, r.id, instance_id))
+end
+
 local function set_status(r, st)
   if r.st == st then return end
   r.st = st
@@ -160,14 +169,14 @@ local function enqueue_fired(r)
 end
 
 local function write_fields(r)
-  local pairs_, gone = {}, {}
+  local pairs_, deleted = {}, {}
   for field, v in pairs(r.d) do
-    if v == false then gone[#gone + 1] = field else pairs_[#pairs_ + 1] = field; pairs_[#pairs_ + 1] = v end
+    if v == false then deleted[#deleted + 1] = field else pairs_[#pairs_ + 1] = field; pairs_[#pairs_ + 1] = v end
     if #pairs_ >= 2000 then redis.call('HSET', r.k, unpack(pairs_)); pairs_ = {} end -- 2,000 at most, as below
-    if #gone >= 2000 then redis.call('HDEL', r.k, unpack(gone)); gone = {} end -- at most as many
+    if #deleted >= 2000 then redis.call('HDEL', r.k, unpack(deleted)); deleted = {} end -- at most as many
   end
   if #pairs_ > 0 then redis.call('HSET', r.k, unpack(pairs_)) end -- 2,000 at most
-  if #gone > 0 then redis.call('HDEL', r.k, unpack(gone)) end -- 2,000 at most
+  if #deleted > 0 then redis.call('HDEL', r.k, unpack(deleted)) end -- 2,000 at most
 end
 
 -- Entries that make nodes ready come first: one too many is harmless, and if they cannot be written nothing is. What only
@@ -177,19 +186,19 @@ local function save_all()
     if #r.fired > 0 then enqueue_fired(r) end
   end
   for _, r in ipairs(run_order) do
-    if r.live ~= r.live0 then put(r, 'live', r.live > 0 and r.live) end
-    if r.park ~= r.park0 then put(r, 'park', r.park > 0 and r.park) end
+    if r.active ~= r.active0 then put(r, 'live', r.active > 0 and r.active) end
+    if r.parked ~= r.parked0 then put(r, 'park', r.parked > 0 and r.parked) end
     write_fields(r)
   end
   for _, r in ipairs(run_order) do
-    for _, entry in ipairs(r.drops) do write_beside('ZREM', entry[1], entry[2]) end
+    for _, dropped in ipairs(r.drops) do write_beside('ZREM', dropped[1], dropped[2]) end
     if r.st ~= r.st0 then
       write_beside('ZREM', 'idx:st:' .. r.st0, r.id)
       write_beside('ZADD', 'idx:st:' .. r.st, r.cr, r.id)
     end
     if #r.ev > 0 then add_events(r.id, r.ev) end
     if #r.ev > 0 or r.st ~= r.st0 then
-      redis.call('PUBLISH', r.k, TERMINAL[r.st] and r.st or '')
+      notify_run(r.k, TERMINAL[r.st] and r.st)
     end
   end
 end

@@ -1,10 +1,10 @@
--- What must hold of a run and the entries that stand for it elsewhere. `defect(kind, subject, repair)` is told what does not.
+-- What must hold of a run and the entries that stand for it elsewhere. `defect(kind, subject, repair)` is called for what does not.
 
-local LIVE = {R = true, L = true, T = true, W = true}
+local ACTIVE = {R = true, L = true, T = true, W = true}
 local RENEWAL_TIME = 10000 -- ms that a worker has to renew a lease that is put back
 
--- A record that holds what no script writes there: each such field is told, and with `defect`'s repair it is replaced by what
--- can still be said, so that the run can end. Returns whether the run can be loaded now; and its nodes whose state is lost.
+-- A record that holds what no script writes there: each such field is a defect, and its repair replaces it by what is
+-- still known, so that the run can end. Returns whether the run can be loaded now; and its nodes whose state is lost.
 -- skip_nodes: they are looked over in pieces.
 local function mend_record(id, fix, defect, skip_nodes)
   local k = B .. 'run:' .. id
@@ -17,8 +17,8 @@ local function mend_record(id, fix, defect, skip_nodes)
   local instead = {
     st = not STATUSES[v[1]] and (v[7] and 'failed' or 'running'),
     cr = not tonumber(v[2]) and (type(score) == 'string' and score or NOW),
-    live = not tonumber(v[3] or 0) and 0,
-    park = not tonumber(v[4] or 0) and 0,
+    ['live'] = not tonumber(v[3] or 0) and 0,
+    ['park'] = not tonumber(v[4] or 0) and 0,
     plan = not v[5] and '-',
     bp = not v[6] and '-',
   }
@@ -45,14 +45,14 @@ end
 local function fail_lost_node(r, instance_id)
   local n = node_state(r, instance_id)
   if TERMINAL[r.st] or n.s ~= 'L' then return end
-  drop(r, 'leases', r.id .. '|' .. instance_id)
+  drop_lease(r, instance_id)
   fail_node(r, instance_id, n, cjson.encode({type = 'RecordBroken', node = instance_id, attempt = 1, retryable = false, at = NOW,
     message = 'something else had been written over the state of this node in Redis; start the run again'}), nil, true)
 end
 
-local function first_live(r)
+local function first_active(r)
   local first
-  each_node(r, function(instance_id, n) if LIVE[n.s] and not first then first = instance_id end end)
+  each_node(r, function(instance_id, n) if ACTIVE[n.s] and not first then first = instance_id end end)
   return first
 end
 
@@ -101,32 +101,28 @@ end
 local function child_status(r, instance_id)
   local child = get(r, 'w:' .. instance_id)
   local st = child and redis.pcall('HGET', B .. 'run:' .. child, 'st')
-  return type(st) == 'string' and st, child or '' -- what is no record of a run is as good as gone
+  return type(st) == 'string' and st, child or '' -- what is no record of a run counts as missing
 end
 
--- The counters of live and parked nodes, against the nodes themselves.
 local function is_parked(r, instance_id, n)
   return n.s == 'W' and (n.more ~= 'subflow' or child_status(r, instance_id) == 'waiting')
 end
 
+-- The counters of active and parked nodes, against the nodes themselves.
 local function examine_counts(r, defect)
-  local live, parked = r.todo and 1 or 0, 0
+  local active, parked = r.todo and 1 or 0, 0
   each_node(r, function(instance_id, n)
-    if LIVE[n.s] then live = live + 1 end
+    if ACTIVE[n.s] then active = active + 1 end
     if is_parked(r, instance_id, n) then parked = parked + 1 end
   end)
-  if live ~= r.live then defect('live-count', r.live .. ' for ' .. live, function() r.live = live end) end
-  if parked ~= r.park then defect('park-count', r.park .. ' for ' .. parked, function() r.park = parked end) end
-end
-
-local function timer(r, kind, instance_id, at)
-  redis.call('ZADD', B .. 'timers', at, kind .. '|' .. r.id .. '|' .. instance_id)
+  if active ~= r.active then defect('live-count', r.active .. ' for ' .. active, function() r.active = active end) end
+  if parked ~= r.parked then defect('park-count', r.parked .. ' for ' .. parked, function() r.parked = parked end) end
 end
 
 local function examine_waiting(r, instance_id, n, defect)
   local member = r.id .. '|' .. instance_id
-  if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', 'W|' .. member) then
-    defect('timer-missing', instance_id, function() timer(r, 'W', instance_id, NOW) end)
+  if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', timer_of('W', r.id, instance_id)) then
+    defect('timer-missing', instance_id, function() set_timer(NOW, 'W', r.id, instance_id) end)
   elseif n.more == 'batch' then
     local b = batches().record(r, instance_id)
     if b and b.done == b.total then
@@ -144,7 +140,7 @@ end
 
 local SILENCE = 60000 -- ms after which a worker that is not seen runs nothing any more, whatever its leases say
 
--- A lease that goes on though its worker is silent would hold the node until it runs out.
+-- A lease that lasts on though its worker is silent would hold the node until it runs out.
 local function examine_lease(r, instance_id, n, ends, defect)
   local worker = string.match(n.more or '', '^[^!]*')
   if worker == '' or tonumber(ends) <= NOW + RENEWAL_TIME or NOW - r.cr - n.since < SILENCE then return end
@@ -153,11 +149,11 @@ local function examine_lease(r, instance_id, n, ends, defect)
   defect('worker-silent', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, r.id .. '|' .. instance_id) end)
 end
 
--- A live node has the entry by which a worker or a sweeper finds it.
+-- An active node has the entry by which a worker or a sweeper finds it.
 local function examine_node(r, instance_id, n, defect)
   local member = r.id .. '|' .. instance_id
   if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
-    defect('ready-not-queued', instance_id, function() r.fired[#r.fired + 1] = {instance_id = instance_id, queue = n.more} end)
+    defect('ready-not-queued', instance_id, function() queue_node(r, instance_id, n.more) end)
   elseif n.s == 'L' then
     local ends = redis.call('ZSCORE', LEASES, member)
     if not ends then
@@ -165,8 +161,8 @@ local function examine_node(r, instance_id, n, defect)
     else
       examine_lease(r, instance_id, n, ends, defect)
     end
-  elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', 'T|' .. member) then
-    defect('timer-missing', instance_id, function() timer(r, 'T', instance_id, NOW) end)
+  elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', timer_of('T', r.id, instance_id)) then
+    defect('timer-missing', instance_id, function() set_timer(NOW, 'T', r.id, instance_id) end)
   elseif n.s == 'W' then
     examine_waiting(r, instance_id, n, defect)
   end
@@ -175,17 +171,17 @@ end
 -- The run's own timers: its beginning, its deadline, the end of a grace.
 local function examine_timers(r, defect)
   local function expect(kind, at)
-    if not redis.call('ZSCORE', B .. 'timers', kind .. '|' .. r.id .. '|') then
-      defect('timer-missing', kind, function() timer(r, kind, '', at) end)
+    if not redis.call('ZSCORE', B .. 'timers', timer_of(kind, r.id)) then
+      defect('timer-missing', kind, function() set_timer(at, kind, r.id) end)
     end
   end
   if r.st == 'scheduled' then expect('b', NOW) end
   if r.todo then expect('c', NOW) end
   if get(r, 'dl') then expect('d', get(r, 'dl')) end
-  if r.stop and r.live > 0 then expect('g', NOW + tonumber(setting('cancelGrace', '30000'))) end
+  if r.stop and r.active > 0 then expect('g', NOW + tonumber(setting('cancelGrace', '30000'))) end
 end
 
--- Ends a run in which nothing is live: as it would have ended, or as failed if a node was never decided.
+-- Ends a run in which nothing is active: as it would have ended, or as failed if a node was never decided.
 local function end_stalled(r)
   local undecided
   for _, field in ipairs(redis.call('HKEYS', B .. 'plan:' .. r.plan)) do
@@ -197,7 +193,7 @@ local function end_stalled(r)
   if undecided and not r.stop then
     put_node(r, undecided, {attempt = 0, claims = 0, crashes = 0}, 'F')
     put(r, 'f:' .. undecided, cjson.encode({type = 'Stalled', node = undecided, attempt = 0, retryable = false, at = NOW,
-      message = 'nothing was live in the run and this node was never decided; start the run again'}))
+      message = 'nothing was active in the run and this node was never decided; start the run again'}))
     put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
     if not get(r, 'f1') then put(r, 'f1', undecided) end
   end

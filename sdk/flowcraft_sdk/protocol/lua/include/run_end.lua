@@ -3,47 +3,58 @@
 local finish
 
 local function unqueue(r, instance_id, n)
-  local member = r.id .. '|' .. instance_id
   if n.s == 'R' then
-    drop(r, 'ready:' .. n.more, member)
+    drop(r, 'ready:' .. n.more, r.id .. '|' .. instance_id)
     for _, f in ipairs(r.fired) do if f.instance_id == instance_id then f.claimed = true end end
   elseif n.s == 'L' then
-    drop(r, 'leases', member)
+    drop_lease(r, instance_id)
   else
-    drop(r, 'timers', n.s .. '|' .. member)
+    drop_timer(r, n.s, instance_id)
   end
 end
 
--- Ends a live node as cancelled.
+-- Parks a node until what it waits for comes. A node that waits for a child run counts as parked once the child is, see
+-- `change_status`.
+local function park_node(r, instance_id, n, kind)
+  put_node(r, instance_id, n, 'W', kind)
+  if kind ~= 'subflow' then r.parked = r.parked + 1 end
+  node_event(r, 'w', instance_id, kind)
+end
+
+-- The reverse, before its next state is put.
+local function unpark_node(r, n)
+  if n.s == 'W' and n.more ~= 'subflow' then r.parked = r.parked - 1 end
+end
+
+-- Ends a active node as cancelled.
 local function cancel_node(r, instance_id, n)
   unqueue(r, instance_id, n)
-  if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
+  unpark_node(r, n)
   put_node(r, instance_id, n, 'X')
   node_event(r, 'x', instance_id)
   put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
-  add_live(r, entry(r, instance_id), -1)
+  add_active(r, entry_of(r, instance_id), -1)
 end
 
 local function maybe_finish(r)
   settle(r)
-  if r.live == 0 and not r.stopping and not TERMINAL[r.st] then finish(r) end
+  if r.active == 0 and not r.stopping and not TERMINAL[r.st] then finish(r) end
 end
 
+-- Makes a node that waited ready, with the outcome of what it waited for attached.
 local function ready_with(r, instance_id, n, attached)
-  if n.s == 'W' and n.more ~= 'subflow' then r.park = r.park - 1 end
-  local queue = entry(r, instance_id)[5]
+  unpark_node(r, n)
   put(r, 'r:' .. instance_id, cjson.encode(attached))
-  put_node(r, instance_id, n, 'R', queue)
-  r.fired[#r.fired + 1] = {instance_id = instance_id, queue = queue}
+  make_ready(r, instance_id, n, queue_of(r, instance_id))
 end
 
 -- Whether nothing waits for a dynamic node's outcome: the node that added it, or one above that, does not wait any more.
 local function needless(r, instance_id)
-  local owner = entry(r, instance_id)[6].owner
+  local owner = options_of(r, instance_id).owner
   while owner do
     local n = node_state(r, owner)
     if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return true end
-    owner = entry(r, owner)[6].owner
+    owner = options_of(r, owner).owner
   end
   return false
 end
@@ -58,7 +69,7 @@ local function dynamic_done(r, owner)
 end
 
 -- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
-local function tell_parent(child)
+local function resume_parent(child)
   local p = load_related(child.par)
   local instance_id = get(child, 'pn') -- false: started for this parent, by none of its nodes
   if not p or not instance_id or TERMINAL[p.st] then return end
@@ -78,7 +89,7 @@ local function change_status(r, st)
   set_status(r, st)
   if r.par and (st == 'waiting' or before == 'waiting') and get(r, 'pn') then
     local p = load_related(r.par)
-    if p then p.park = p.park + (st == 'waiting' and 1 or -1) end
+    if p then p.parked = p.parked + (st == 'waiting' and 1 or -1) end
   end
 end
 
@@ -93,22 +104,22 @@ finish = function(r)
   change_status(r, outcome(r))
   put(r, 'en', NOW)
   event(r, 'E', '', r.st)
-  if get(r, 'dl') then drop(r, 'timers', 'd|' .. r.id .. '|') end
-  if r.stop then drop(r, 'timers', 'g|' .. r.id .. '|') end
+  if get(r, 'dl') then drop_timer(r, 'd') end
+  if r.stop then drop_timer(r, 'g') end
   if r.par then
-    local fine, problem = pcall(tell_parent, r)
+    local fine, problem = pcall(resume_parent, r)
     if not fine then set_aside('run', r.par, problem) end
   end
   ended_now[#ended_now + 1] = r
 end
 
--- Brings the status in line with what is live: waiting when every live node is parked.
+-- Sets the status according to the active nodes: waiting when every active node is parked.
 local function settle_status()
   local i = 1
   while i <= #run_order do
     local r = run_order[i]
-    if r.live > 0 and (r.st == 'running' or r.st == 'waiting' or r.st == 'queued') then
-      local parked = r.park >= r.live
+    if r.active > 0 and (r.st == 'running' or r.st == 'waiting' or r.st == 'queued') then
+      local parked = r.parked >= r.active
       if parked and r.st ~= 'waiting' then
         change_status(r, 'waiting')
         if r.par then i = 0 end
@@ -124,5 +135,5 @@ end
 local function commit()
   settle_status()
   save_all()
-  for _, r in ipairs(ended_now) do tell_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
+  for _, r in ipairs(ended_now) do notify_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
 end

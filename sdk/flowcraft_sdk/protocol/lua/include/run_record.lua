@@ -11,8 +11,8 @@ end
 
 -- Fields and values of the record and of the context. options: id, blueprint, plan, token, digest, tags, memo, fork, parent,
 -- parent_node, root, depth, deadline, start_at; pairs_: where the context's key, value pairs begin in ARGV;
--- live: how many nodes are ready.
-local function record_of(options, st, pairs_, live)
+-- active: how many nodes are ready.
+local function record_of(options, st, pairs_, active)
   local record = {'bp', options.blueprint, 'plan', options.plan, 'st', st, 'cr', NOW, 'tok', options.token}
   local function add(field, value)
     if value and value ~= '' and value ~= '[]' and value ~= 0 then
@@ -20,7 +20,7 @@ local function record_of(options, st, pairs_, live)
       record[#record + 1] = value
     end
   end
-  add('live', live)
+  add('live', active)
   add('dg', options.digest)
   add('tags', options.tags)
   add('memo', options.memo)
@@ -45,5 +45,5 @@ local function add_to_indexes(options, st)
   if options.tags and options.tags ~= '' then
     for _, tag in ipairs(cjson.decode(options.tags)) do write_beside('ZADD', 'idx:tag:' .. tag, NOW, options.id) end
   end
-  if options.deadline ~= 0 then redis.call('ZADD', B .. 'timers', options.deadline, 'd|' .. options.id .. '|') end
+  if options.deadline ~= 0 then set_timer(options.deadline, 'd', options.id) end
 end

@@ -1,4 +1,4 @@
--- How a run is made to stop. `stop` says why nothing starts any more: fail, cancel or timeout.
+-- How a run is made to stop. `stop` is why nothing starts any more: fail, cancel or timeout.
 
 local function each_node(r, visit)
   local seen, names = {}, {}
@@ -14,7 +14,7 @@ local function each_node(r, visit)
   end
 end
 
--- Stops a run that hangs on the one at hand; false if that cannot be, as its record cannot be read.
+-- Stops a parent or child of the run at hand; false if that cannot be, as its record cannot be read.
 local function stop_related(child, stop)
   local fine, problem = pcall(stop, child)
   if not fine then set_aside('run', child.id, problem) end
@@ -22,7 +22,7 @@ local function stop_related(child, stop)
 end
 
 -- Stops the child runs that were started for a run, but by none of its nodes.
-local function stop_companions(r, stop)
+local function stop_runs_without_node(r, stop)
   if not get(r, 'kids') then return end
   for _, field in ipairs(redis.call('HKEYS', r.k)) do
     if string.sub(field, 1, 2) == 'k:' and get(r, field) == '' then
@@ -42,7 +42,7 @@ end
 
 local stop_run
 
--- A run whose plan is no longer in Redis cannot go on: it fails as it stands, without looking at its graph.
+-- A run whose plan is no longer in Redis cannot continue: it fails as it stands, without looking at its graph.
 local function lose_plan(r, instance_id)
   put(r, 'f:' .. instance_id, cjson.encode({type = 'PlanMissing', node = instance_id, attempt = 0, retryable = false, at = NOW,
     message = 'plan ' .. r.plan .. ' of blueprint ' .. r.bp .. ' is no longer in Redis; publish it again and start a new run'}))
@@ -58,7 +58,7 @@ local function lose_plan(r, instance_id)
       put_node(r, node, n, node == instance_id and 'F' or 'X')
     end
   end)
-  r.live, r.park, r.todo, r.work, r.touched = 0, 0, false, {}, {}
+  r.active, r.parked, r.todo, r.work, r.touched = 0, 0, false, {}, {}
   put(r, 'todo', false)
   event(r, 'f', instance_id, 0)
   finish(r)
@@ -69,12 +69,13 @@ local function is_large(r)
   return redis.call('HLEN', r.k) > 8 * most_steps()
 end
 
--- Looks a page of a large run's fields over. item: {kind, cursor, ...}; visit: told each node; visit_child: each run that was
+-- @fields page_item kind cursor grace
+-- Looks a page of a large run's fields over. visit: called with each node; visit_child: with each run that was
 -- started for it by none of its nodes.
-local function visit_page(r, item, visit, visit_child)
-  local page = redis.call('HSCAN', r.k, item[2], 'COUNT', math.ceil(most_steps() / 2))
-  item[2] = page[1]
-  if page[1] ~= '0' then r.work[#r.work + 1] = item end
+local function visit_page(r, page_item, visit, visit_child)
+  local page = redis.call('HSCAN', r.k, page_item.cursor, 'COUNT', math.ceil(most_steps() / 2))
+  page_item.cursor = page[1]
+  if page[1] ~= '0' then r.work[#r.work + 1] = page_item end
   for i = 1, #page[2], 2 do
     local field, value = page[2][i], page[2][i + 1]
     local kind = string.sub(field, 1, 2)
@@ -93,7 +94,7 @@ local function visit_page(r, item, visit, visit_child)
   end
 end
 
--- Tells `visit` the nodes that this call has changed: the pages of a large run do not show them as they are.
+-- Calls `visit` with the nodes that this call has changed: the pages of a large run do not show them as they are.
 local function visit_changed(r, visit)
   local changed = {}
   for field in pairs(r.d) do
@@ -105,7 +106,7 @@ local function visit_changed(r, visit)
   end
 end
 
--- What a stop does to a node. Returns whether a worker has to be told.
+-- What a stop does to a node. Returns whether a worker runs it.
 local function stop_node(r, instance_id, n, grace)
   if n.s == 'L' then return true end
   if n.s == 'W' and n.more == 'subflow' then
@@ -119,41 +120,41 @@ local function stop_node(r, instance_id, n, grace)
   end
 end
 
-WORK.x = function(r, item)
-  local grace = item[3]
+WORK.x = function(r, page_item)
+  local grace = page_item.grace
   r.stopping = true
-  visit_page(r, item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
+  visit_page(r, page_item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
   r.stopping = nil
 end
 
--- Stops a run: what has not begun is cancelled, what runs is told, children are stopped; the rest is for the grace timer.
+-- Stops a run: what has not begun is cancelled, workers are notified of what runs, children are stopped; the rest is for the grace timer.
 stop_run = function(r, why, grace)
   if TERMINAL[r.st] or r.stop then return end
   if plan_gone(r) then return lose_plan(r, '') end
   r.stop, r.stopping = why, true
   put(r, 'stop', why)
   if r.st == 'scheduled' then
-    drop(r, 'timers', 'b|' .. r.id .. '|')
+    drop_timer(r, 'b')
     put(r, 'nx', 1)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
-  local told = false
-  local function visit(instance_id, n) told = stop_node(r, instance_id, n, grace) or told end
+  local is_running = false
+  local function visit(instance_id, n) is_running = stop_node(r, instance_id, n, grace) or is_running end
   if is_large(r) then
     visit_changed(r, visit)
     r.work[#r.work + 1] = {'x', '0', grace}
-    told = true
+    is_running = true
   else
     each_node(r, visit)
-    stop_companions(r, function(child) stop_child(r, child, grace, stop_run) end)
+    stop_runs_without_node(r, function(child) stop_child(r, child, grace, stop_run) end)
   end
-  if told then redis.call('PUBLISH', B .. 'control', r.id .. '|' .. why .. '|' .. string.format('%d', r.cr)) end
+  if is_running then notify_workers(r.id, why, r.cr) end
   r.stopping = nil
   maybe_finish(r)
-  if r.live > 0 then redis.call('ZADD', B .. 'timers', NOW + grace, 'g|' .. r.id .. '|') end
+  if r.active > 0 then set_timer(NOW + grace, 'g', r.id) end
 end
 
--- The grace is over: what still runs is fenced off and the run ends.
+-- The grace has ended: what still runs is fenced off and the run ends.
 local force_stop
 
 local function end_node(r, instance_id, n)
@@ -165,9 +166,9 @@ local function end_node(r, instance_id, n)
   end
 end
 
-WORK.o = function(r, item)
+WORK.o = function(r, page_item)
   r.stopping = true
-  visit_page(r, item, function(instance_id, n) end_node(r, instance_id, n) end, force_stop)
+  visit_page(r, page_item, function(instance_id, n) end_node(r, instance_id, n) end, force_stop)
   r.stopping = nil
 end
 
@@ -180,9 +181,9 @@ force_stop = function(r)
     r.work[#r.work + 1] = {'o', '0'}
   else
     each_node(r, function(instance_id, n) end_node(r, instance_id, n) end)
-    stop_companions(r, force_stop)
+    stop_runs_without_node(r, force_stop)
   end
-  redis.call('PUBLISH', B .. 'control', r.id .. '|over|' .. string.format('%d', r.cr))
+  notify_workers(r.id, 'over', r.cr)
   r.stopping = nil
   put(r, 'forced', '1')
   maybe_finish(r)

@@ -1,4 +1,4 @@
--- Waiting nodes of a run and of its child runs. A node in a child run is named by the way to it: `subflow/wait`.
+-- Waiting nodes of a run and of its child runs. A node in a child run is named by its path: `subflow/wait`.
 
 local MOST_WAITS, MOST_RUNS = 100, 1000
 local MOST_SIGNALS = 10000 -- that a run remembers; the oldest is forgotten
@@ -7,15 +7,15 @@ local function is_wait(n)
   return n and n.s == 'W' and (n.more == 'signal' or n.more == 'webhook')
 end
 
--- The live child run that a subflow node waits for, or nil.
+-- The active child run that a subflow node waits for, or nil.
 local function child_of(r, instance_id, n)
   if not n or n.s ~= 'W' or n.more ~= 'subflow' then return nil end
   local child = load_related(get(r, 'w:' .. instance_id))
   if child and not TERMINAL[child.st] then return child end
 end
 
--- The run and the node that a path names, however the node stands; nil when a subflow on the way waits for no child.
--- A node whose own id holds a slash comes before a way into a subflow.
+-- The run and the node that a path names, however the node stands; nil when a subflow on it waits for no child.
+-- A node whose own id holds a slash comes before a path into a subflow.
 local function follow(r, path)
   if node_state(r, path) or plan_field(r, 'n:' .. path) then return r, path end
   local from = 1
@@ -34,34 +34,34 @@ end
 local function waiting_paths(r)
   local found, pending, seen, first = {}, {{r, ''}}, 0, {}
   while #pending > 0 and #found < MOST_WAITS and seen < MOST_RUNS do
-    local run, way = pending[1][1], pending[1][2]
+    local run, prefix = pending[1][1], pending[1][2]
     table.remove(pending, 1)
     seen = seen + 1
     each_node(run, function(instance_id, n)
       if is_wait(n) then
         if #found == 0 then first = {run, instance_id} end
-        if #found < MOST_WAITS then found[#found + 1] = way .. instance_id end
+        if #found < MOST_WAITS then found[#found + 1] = prefix .. instance_id end
         return
       end
       local child = child_of(run, instance_id, n)
-      if child then pending[#pending + 1] = {child, way .. instance_id .. '/'} end
+      if child then pending[#pending + 1] = {child, prefix .. instance_id .. '/'} end
     end)
   end
   table.sort(found)
   return found, first[1], first[2]
 end
 
--- Whether a node may still come to wait: it has not been decided, or a loop around it may go round again.
+-- Whether a node may still come to wait: it has not been decided, or a loop around it may begin another iteration.
 local function may_wait(r, instance_id, n)
   if r.stop then return false end
   if not n or n.s == 'P' or n.s == 'R' or n.s == 'L' or n.s == 'T' then return true end
-  local outermost = (entry(r, instance_id)[6].loops or {})[1]
+  local outermost = (options_of(r, instance_id).loops or {})[1]
   return n.s ~= 'W' and outermost ~= nil and loop_record(r, outermost).closed == ''
 end
 
 -- Under which path a run knows a signal id: `sg:<id>` of a signal that this run was named for or that one of its own nodes took,
 -- `sp:<id>` and a path of one that went to a node below it by another name. Nil if it knows none. The same id may have gone to
--- several nodes below, by the names of their own runs: these are told apart by the path.
+-- several nodes below, by the names of their own runs: the path decides which.
 local function known_signal(r, signal_id, path)
   local seen = get(r, 'sg:' .. signal_id)
   if seen then return seen end
@@ -85,7 +85,7 @@ local function remember(r, field)
 end
 
 -- Notes that a signal has been taken, wherever it may be asked for again: in the run of the node, and in each run above it under
--- the path from there. So it is recognised by each of its names, whatever becomes of the runs on the way.
+-- the path from there. So it is recognised by each of its names, whatever becomes of the runs between.
 local function note_signal(to, signal_id)
   local run, path = to.run, to.instance_id
   while run do
@@ -105,8 +105,8 @@ local function note_signal(to, signal_id)
   end
 end
 
--- Finds whom a signal is for. Returns {path, run, instance_id, node state, waits = whether it waits}, or a reply that says why there
--- none does: {missing} | {duplicate, path} | {ended, status} | {not-waiting, status, waiting path ...}.
+-- Finds the node that a signal is for. Returns {path, run, instance_id, node state, waits = whether it waits}, or a reply with the reason why there
+-- is none: {missing} | {duplicate, path} | {ended, status} | {not-waiting, status, waiting path ...}.
 local function addressee(id, path, signal_id, early)
   local r = load_run(id)
   if not r then return nil, {'missing'} end

@@ -1,10 +1,10 @@
 -- What a call writes for each node or run, and that can be written together when the call is about many: entries of sorted
--- sets and the events of a run. And subscribers to a run are notified once that there is news.
+-- sets and the events of a run. And subscribers to a run are notified once that it has changed.
 
-local added, removed, noted, told -- by key, `noted` by run id; nil: nothing is collected, each is written at once
+local added, removed, noted, notified -- by key, `noted` by run id; nil: nothing is collected, each is written at once
 
 local function collect()
-  added, removed, noted, told = {}, {}, {}, {}
+  added, removed, noted, notified = {}, {}, {}, {}
 end
 
 -- Writes what was collected, and collects anew.
@@ -21,7 +21,7 @@ end
 
 -- name: of the sorted set, without B.
 local function remove_entry(name, member)
-  if not told then return write_beside('ZREM', name, member) end
+  if not notified then return write_beside('ZREM', name, member) end
   local members = removed[name]
   if not members then
     removed[name] = {member}
@@ -32,7 +32,7 @@ end
 
 -- Not for an entry that the same call removes afterwards.
 local function add_entry(name, score, member)
-  if not told then return write_beside('ZADD', name, score, member) end
+  if not notified then return write_beside('ZADD', name, score, member) end
   local entries = added[name]
   if not entries then
     added[name] = {score, member}
@@ -44,9 +44,9 @@ end
 
 -- Adds to the history of run `id`; `now`: at once, with what was collected for it.
 local function note(id, events, now)
-  local list = told and noted[id]
+  local list = notified and noted[id]
   for _, event in ipairs(list and events or {}) do list[#list + 1] = event end
-  if told and not now then
+  if notified and not now then
     noted[id] = list or events
     return
   end
@@ -54,8 +54,8 @@ local function note(id, events, now)
   add_events(id, list or events)
 end
 
-local function tell(k)
-  if told and told[k] then return end
-  if told then told[k] = true end
-  redis.call('PUBLISH', k, '')
+local function notify_once(k)
+  if notified and notified[k] then return end
+  if notified then notified[k] = true end
+  notify_run(k)
 end

@@ -1,0 +1,15 @@
+-- The layout of what a plan holds for the scripts: JSON lists in the hash `plan:HASH`. The compiler writes them by these names,
+-- see blueprints/compiling/compiler.py.
+-- @fields entry join ins outs reads queue options
+-- @fields edge target position undecided join queue kind loop enters
+--
+-- entry: of a node, in field `n:<node>`; without what is empty at its end.
+--   join: all | any; ins: for each incoming edge the field with the value that it carries; outs: the outgoing edges; reads: fields
+--   of the run that a claim returns; options: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic
+--   node), fast (1: the fast path takes it)
+--   Of a node with more than 100 edges `outs` is how many there are, and they are in pieces of 100, fields `e:<piece>:<node>`;
+--   so is `starts` of `meta`, the nodes that a run begins with, in fields `s:<piece>`.
+-- edge: without what is empty at its end.
+--   position: which of the target's incoming edges it is; undecided: the target's join before any is decided, see joins.lua;
+--   join, queue: the target's; kind: '' plain, 'b' back to the header of `loop`, 'x' leaves `loop`; enters: the loops that it
+--   leads into.
