@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.testing.environment import partitions_in_environment
 
 FILE = """
 name: acceptance
@@ -64,6 +65,8 @@ def server_environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.upper().startswith("FLOWCRAFT") and name != "REDIS_URL"
     }
+    if partitions_in_environment() > 1:
+        inherited["FLOWCRAFT__REDIS__PARTITIONS"] = str(partitions_in_environment())
     return {**inherited, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
 
 
@@ -106,14 +109,14 @@ class Server:
         _running.append(self)
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         """All that it printed and logged."""
         return self.output.read_text(errors="replace")
 
     def wait_for(self, text: str, seconds: float = 20.0) -> None:
-        """Wait until it has said something."""
-        assert eventually(lambda: text in self.said or self.process.poll() is not None, seconds), self.said
-        assert text in self.said, self.said
+        """Wait until it has shown something."""
+        assert eventually(lambda: text in self.printed or self.process.poll() is not None, seconds), self.printed
+        assert text in self.printed, self.printed
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

@@ -72,7 +72,7 @@ class Deployment:
 
     def starts(self) -> int:
         """How often the program has begun to serve."""
-        return self.server.said.count("serving 'replaced'")
+        return self.server.printed.count("serving 'replaced'")
 
     def workers(self) -> list[bytes]:
         return list(self._redis.zrange(Keys("replaced").workers, 0, -1))
@@ -88,7 +88,7 @@ class Deployment:
             run.wait(timeout=TIMEOUT)
             (failure,) = run.describe().failures
             assert failure.type == "NodeTimeout"
-        assert eventually(lambda: self.starts() > before, TIMEOUT), self.server.said[-3000:]
+        assert eventually(lambda: self.starts() > before, TIMEOUT), self.server.printed[-3000:]
 
 
 @pytest.fixture(params=["run", "dev", "worker"])
@@ -134,8 +134,8 @@ def test_it_goes_on_under_its_id_with_all_runs_and_drains(deployed: Deployment) 
     deployed.server.signal(signal.SIGTERM)  # while a node runs: it may finish
     deployed.server.wait_for("stopping: what runs may finish")
     (deployed.folder / "go").touch()
-    assert deployed.server.ends() == 0, deployed.server.said[-3000:]
-    assert "handing back" not in deployed.server.said
+    assert deployed.server.ends() == 0, deployed.server.printed[-3000:]
+    assert "handing back" not in deployed.server.printed
     if "dev" not in deployed.server.process.args:
         assert under_way.describe(outputs=True).nodes["node"].output == pid
 
@@ -150,4 +150,4 @@ def test_no_descriptor_and_no_defect_is_left_of_several_replacements(deployed: D
     assert eventually(lambda: deployed.descriptors() <= before + 2), os.listdir(f"/proc/{deployed.pid}/fd")
     assert deployed.client.driver.run(doctor_module.examine_all(deployed.client.deployment)) == []
     deployed.server.signal(signal.SIGTERM)
-    assert deployed.server.ends() == 0, deployed.server.said[-3000:]
+    assert deployed.server.ends() == 0, deployed.server.printed[-3000:]

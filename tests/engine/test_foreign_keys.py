@@ -1,4 +1,4 @@
-"""Something else has written under a key of ours, whichever it is: each call tells which key, and what that key does not concern goes on."""
+"""Something else has written under a key of ours, whichever it is: each call reports which key, and what that key does not concern goes on."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is kept of ended runs, for how long, and what is said of those that are gone."""
+"""What is kept of ended runs, for how long, and what is published of those that are gone."""
 
 import asyncio
 import time
@@ -274,7 +274,7 @@ class TestTombstones:
         assert env.client.get_handle(run_id).status() is RunStatus.COMPLETED
 
     def test_its_client_does_not_take_the_first_end_for_the_second(self, env: TestEnvironment) -> None:
-        env.client.execute("one", {"x": 1}, timeout=10)  # from here on ends are told to the client's inbox
+        env.client.execute("one", {"x": 1}, timeout=10)  # from here on ends are sent to the client's inbox
         env.client.start("one", {"x": "fail"}, run_id="gone")
         env.run_until_idle()  # and this one lies there unread
         env.clock.advance(100)
@@ -295,6 +295,7 @@ def test_records_of_dead_workers_go_after_a_day(env: TestEnvironment) -> None:
     assert not env.link.redis.exists(record, env.keys.workers)
 
 
+@in_one_partition
 def test_a_run_that_was_deleted_by_hand_leaves_nothing_in_the_common_indexes(env: TestEnvironment) -> None:
     env.client.start("one", {"x": 1}, run_id="r").wait(10)
     env.link.redis.delete(env.keys.run("r"), env.keys.events("r"))

@@ -268,7 +268,7 @@ class TestSweep:
 
 
 class TestRenew:
-    def test_renews_what_is_held_and_tells_what_is_lost_or_stopping(self, bench: Bench) -> None:
+    def test_renews_what_is_held_and_reports_what_is_lost_or_stopping(self, bench: Bench) -> None:
         bench.start()
         claim = bench.claim()
         assert claim is not None

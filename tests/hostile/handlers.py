@@ -950,18 +950,18 @@ def prints_without_end(ctx: NodeContext) -> str:
     return "printed"
 
 
-@completes("told")
+@completes("reported")
 def floods_with_progress(ctx: NodeContext) -> str:
     for i in range(5000):
         ctx.progress((i % 100) / 100, "again " * 10)
-    return "told"
+    return "reported"
 
 
-@completes("told")
+@completes("reported")
 async def floods_with_events(ctx: AsyncNodeContext) -> str:
     for i in range(5000):
         ctx.emit("again", {"number": i})
-    return "told"
+    return "reported"
 
 
 @fails("PayloadTooLargeError", "17825794 bytes")
@@ -1106,7 +1106,7 @@ async def ends_the_process_in_coroutine(ctx: AsyncNodeContext) -> None:
 
 
 def ends_its_thread_natively(ctx: NodeContext) -> None:
-    """The thread is gone, and Python never hears of it; its attempt is given up. The second attempt is tame."""
+    """The thread is gone, and Python does not notice; its attempt is given up. The second attempt is tame."""
     if ctx.fencing_token > 1:
         return
     ctypes.CDLL(None).pthread_exit(None)

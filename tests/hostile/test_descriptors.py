@@ -130,7 +130,7 @@ def test_what_ran_beside_it_completes(server: tuple[Server, Client], tmp_path: P
     assert {file.name: file.read_bytes() for file in tmp_path.glob("file-*") if file.stat().st_size} == {}
     assert client.driver.run(doctor_module.examine_all(client.deployment)) == []
     program.process.terminate()
-    assert program.ends() == 0, program.said[-3000:]
+    assert program.ends() == 0, program.printed[-3000:]
 
 
 def test_one_that_does_it_each_time_ends_among_the_dead_letters(server: tuple[Server, Client], tmp_path: Path) -> None:

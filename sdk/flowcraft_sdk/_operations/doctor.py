@@ -6,7 +6,7 @@ Each look is one script, so nothing is taken for broken that is only on its way;
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk._operations.deployment import Deployment, keys_of, partitions_of, text
+from flowcraft_sdk._operations.deployment import Deployment, partitions_of, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
 from flowcraft_sdk._operations.missing_handlers import missing_handlers
@@ -73,12 +73,13 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
     """
     if run_id is not None:
         check_text(run_id, "a run id", LONGEST_PATH)
-        keys = yield from keys_of(deployment, run_id)
+        partitions = yield from partitions_of(deployment)
+        keys = partitions.for_run(run_id)
         found = _defects_of(run_id, (yield from _look(keys, run_id, fix)))
         if found is None:
             yield from missing_run(keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
-        found = (found or []) + (yield from _examine_queues(deployment, {keys: names}, run_id))
+        found = (found or []) + (yield from _examine_queues(deployment, dict.fromkeys(partitions.all, names), run_id))
         return found + (yield from _examine_handlers(deployment, run_id))
     defects, names_in = [], {}
     for keys in (yield from partitions_of(deployment)).all:

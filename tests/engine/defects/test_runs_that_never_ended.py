@@ -154,6 +154,7 @@ def test_no_key_of_an_ended_run_is_kept_for_ever(environment: Make) -> None:
     handle = env.client.start("g")
     handle.wait(timeout=TIMEOUT)
     env.clock.advance(timedelta(days=40))
-    while RetentionCleaner(env.link, env.partitions, Retention()).remove_slice()[2]:
+    cleaner = RetentionCleaner(env.link, env.partitions, Retention())
+    while cleaner.remove_slice()[2]:
         pass
     assert list(env.link.redis.scan_iter(match="*" + handle.run_id + "*")) == []

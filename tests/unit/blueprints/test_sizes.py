@@ -108,7 +108,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("make", "limit", "said"),
+    ("make", "limit", "shown"),
     [
         (chained, linter_sizes.MOST_NODES, "100,001 nodes: a blueprint has 100,000 at most"),
         (beginning, linter_sizes.MOST_STARTS, "20,001 nodes that nothing leads to"),
@@ -124,10 +124,10 @@ def nested(depth: int) -> dict[str, Any]:
     ],
     ids=["nodes", "starts", "edges", "names", "loop", "side branch", "nested"],
 )
-def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, said: str) -> None:
+def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, shown: str) -> None:
     assert diagnostics(make(limit)) == []
     found = diagnostics(make(limit + 1))
-    assert found and said in found[0]
+    assert found and shown in found[0]
 
 
 def test_loops_in_loops_a_thousand_deep() -> None:
@@ -152,7 +152,7 @@ def test_twice_the_changes_take_twice_as_long() -> None:
     assert changed(800) / changed(400) < 2.4
 
 
-def test_fallbacks_in_a_circle_are_told_once_each() -> None:
+def test_fallbacks_in_a_circle_are_reported_once_each() -> None:
     graph = SHAPES["fallbacks in a chain"](12)
     graph["nodes"][11]["config"] = {"fallback": "n3"}
     graph["nodes"][2]["config"] = {"fallback": "n5"}

@@ -135,7 +135,7 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "misfit"),
     [
         ({}, "post: is missing, expected string"),
         ({"post": 1}, "post: expected string, got 1"),
@@ -168,11 +168,11 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
+def test_a_context_that_does_not_fit(values: dict[str, Any], misfit: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_contract("b", CONTRACT, values)
-    assert str(caught.value) == f"the context does not fit blueprint 'b': {said}"
-    name = said.partition(":")[0]
+    assert str(caught.value) == f"the context does not fit blueprint 'b': {misfit}"
+    name = misfit.partition(":")[0]
     assert caught.value.errors[0]["loc"] == (name,)
 
 
@@ -189,7 +189,7 @@ def test_a_key_that_the_blueprint_declares_is_meant_as_it_stands() -> None:
     assert check_contract("b", CONTRACT, dict(given), ["limt"]) == {"limit": 3, **given}
 
 
-def test_a_misspelt_input_is_told_beside_the_missing_one() -> None:
+def test_a_misspelt_input_is_reported_beside_the_missing_one() -> None:
     with pytest.raises(InvalidInputError, match=r"post: is missing.*pots: is no input.*did you mean 'post'"):
         check_contract("b", CONTRACT, {"pots": "p"})
 
@@ -205,7 +205,7 @@ def test_ids_of_runs_and_child_runs() -> None:
         assert check_known_run_id(run_id) == run_id
 
 
-def test_all_misfits_are_told_at_once() -> None:
+def test_all_misfits_are_reported_at_once() -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_contract("b", CONTRACT, {"limit": "3"})
     assert [error["loc"][0] for error in caught.value.errors] == ["post", "limit"]

@@ -16,7 +16,7 @@ from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
 @pytest.mark.parametrize(
-    ("payload", "schema", "said"),
+    ("payload", "schema", "message"),
     [
         ({"n": 1}, {"type": "object"}, []),
         ([], {"type": "array", "items": {"type": "string"}}, []),
@@ -27,12 +27,12 @@ from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
         ({}, {"required": ["x", "y"]}, [(("payload", "x"), "required"), (("payload", "y"), "required")]),
     ],
 )  # fmt: skip
-def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
-    assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == said
+def test_what_does_not_fit(payload: Any, schema: Any, message: list[Any]) -> None:
+    assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == message
 
 
 @pytest.mark.parametrize(
-    ("payload", "schema", "told"),
+    ("payload", "schema", "reported"),
     [
         (7, {"type": "string"}, "payload: expected string, got 7"),
         (None, {"type": ["object", "array"]}, "payload: expected object or array, got null"),
@@ -50,8 +50,8 @@ def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
         ("abc", {"pattern": "^x"}, 'payload: expected a text that matches "^x", got "abc"'),
     ],
 )  # fmt: skip
-def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, told: str) -> None:
-    assert misfits_line(schema_misfits(payload, schema)) == told
+def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, reported: str) -> None:
+    assert misfits_line(schema_misfits(payload, schema)) == reported
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,15 @@ def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, 
         ("oneOf", [{}, {}], None), ("dependentRequired", {"a": ["b"]}, {"a": None}), ("propertyNames", {"maxLength": 0}, {"a": 1}),
     ],
 )  # fmt: skip
-def test_no_keyword_is_told_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
-    told = misfits_line(schema_misfits(payload, {keyword: wanted}))
-    assert told.startswith("payload")
-    assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", told), told
+def test_no_keyword_is_reported_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
+    reported = misfits_line(schema_misfits(payload, {keyword: wanted}))
+    assert reported.startswith("payload")
+    assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", reported), (
+        reported
+    )
 
 
-def test_there_is_an_end_to_what_is_said() -> None:
+def test_there_is_an_end_to_what_is_published() -> None:
     found = schema_misfits(["x" * 1000] * 100, {"items": {"type": "integer"}})
     assert len(found) == MOST_MISFITS
     assert all(len(error["msg"]) <= 300 for error in found)

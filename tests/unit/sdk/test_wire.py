@@ -87,21 +87,21 @@ def test_what_goes_in_comes_out_whatever_codec_reads_or_writes(value: Any) -> No
     )
 )
 def test_both_codecs_refuse_the_same_values_with_the_same_words(value: Any) -> None:
-    said = []
+    message = []
     for codec in (None, WithoutOrjson()):
         try:
             if codec is None:
-                said.append(wire.loads(wire.dumps(value, path="ctx")))
+                message.append(wire.loads(wire.dumps(value, path="ctx")))
             else:
                 with codec:
-                    said.append(wire.loads(wire.dumps(value, path="ctx")))
+                    message.append(wire.loads(wire.dumps(value, path="ctx")))
         except SerializationError as error:
-            said.append((str(error), error.path))
-    assert said[0] == said[1]
+            message.append((str(error), error.path))
+    assert message[0] == message[1]
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Equality that tells 1 from 1.0 and True."""
+    """Equality that distinguishes 1 from 1.0 and True."""
     if isinstance(expected, dict):
         return (
             isinstance(found, dict)
@@ -184,7 +184,7 @@ def test_forms(codec: str, value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "path", "said"),
+    ("value", "path", "message"),
     [
         ({"items": [{}, {"price": math.nan}]}, "ctx.order.items[1].price", "nan has no JSON form"),
         ([math.inf], "ctx.order[0]", "inf has no JSON form"),
@@ -202,8 +202,8 @@ def test_forms(codec: str, value: Any, expected: Any) -> None:
         (1j, "ctx.order", "builtins.complex has no JSON form"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_stored_says_where(codec: str, value: Any, path: str, said: str) -> None:
-    with pytest.raises(SerializationError, match=said) as caught:
+def test_what_cannot_be_stored_says_where(codec: str, value: Any, path: str, message: str) -> None:
+    with pytest.raises(SerializationError, match=message) as caught:
         wire.dumps(value, path="ctx.order")
     assert caught.value.path == path
     assert str(caught.value).startswith(f"{path}: ")

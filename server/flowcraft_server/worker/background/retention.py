@@ -42,8 +42,7 @@ class RetentionCleaner:
         self._link = link
         self._partitions = partitions
         self._retention = retention_share(retention, partitions.count)
-        self._next = 0
-        self._more: set[Keys] = set()
+        self._more: tuple[Keys, ...] = ()
         self._removed = 0
         self._broken = 0
 
@@ -76,26 +75,33 @@ class RetentionCleaner:
     def remove_slice(self) -> tuple[int, int, bool]:
         """Remove a slice: how many runs, how many trees were kept as a run of theirs goes on, whether there may be more.
 
-        A slice is of one partition; the next one is of the next partition, until none has more.
+        With several partitions a slice is shared out over those that may have more to remove.
         """
-        retention, partitions = self._retention, self._partitions
-        if not self._more:
-            self._more = set(partitions.all)
-        while partitions.all[self._next] not in self._more:
-            self._next = (self._next + 1) % partitions.count
-        keys = partitions.all[self._next]
-        call = scripts.expire(
-            keys,
-            keep=retention.keep,
-            bytes=retention.bytes,
-            tombstone_age_ms=retention.tombstone_age_ms,
-            tombstone_count=retention.tombstone_count,
-            limit=REMOVED_AT_ONCE,
-        )
-        removed, kept, more = (int(part) for part in self._link.call(call))
-        if not more:
-            self._more.discard(keys)
-        self._next = (self._next + 1) % partitions.count
+        retention = self._retention
+        chosen = self._more or self._partitions.all
+        calls = [
+            scripts.expire(
+                keys,
+                keep=retention.keep,
+                bytes=retention.bytes,
+                tombstone_age_ms=retention.tombstone_age_ms,
+                tombstone_count=retention.tombstone_count,
+                limit=-(-REMOVED_AT_ONCE // len(chosen)),
+            )
+            for keys in chosen
+        ]
+        removed = kept = 0
+        self._more, failure = (), None
+        for keys, reply in zip(chosen, self._link.send(calls), strict=True):
+            if isinstance(reply, Exception):
+                failure = reply
+                continue
+            gone, passed, more = (int(part) for part in reply)
+            removed, kept = removed + gone, kept + passed
+            if more:
+                self._more += (keys,)
+        if failure is not None:
+            raise failure
         return removed, kept, bool(self._more)
 
     def look(self) -> Due:
