@@ -325,7 +325,7 @@ def test_the_file_can_be_elsewhere_and_is_named_in_the_environment(folder: Path,
     assert run_command(tmp_path, "check", FLOWCRAFT_CONFIG=str(folder / "flowcraft.yaml")).returncode == 0
 
 
-def test_runs_that_need_a_handler_which_was_renamed_are_told_by_check_and_at_start(folder: Path) -> None:
+def test_runs_that_need_a_handler_which_was_renamed_are_notified_by_check_and_at_start(folder: Path) -> None:
     asks = folder / "flows" / "asks.yaml"
     asks.write_text("nodes:\n  ask: {uses: wait}\n  b: {uses: echo, needs: ask}\n")
     before = started(folder, "dev")
@@ -333,11 +333,11 @@ def test_runs_that_need_a_handler_which_was_renamed_are_told_by_check_and_at_sta
         client.start("asks", run_id="r1").wait_for("waiting", timeout=TIMEOUT)
     for file in (folder / "flowcraft.yaml", *(folder / "flows").iterdir()):
         file.write_text(file.read_text().replace("  echo:", "  say:").replace("uses: echo", "uses: say"))
-    told = "run r1 needs the handler 'echo', which no worker has any more (blueprint 'asks')"
-    assert f"warning: {told}" in run_command(folder, "check").stderr
+    notified = "run r1 needs the handler 'echo', which no worker has any more (blueprint 'asks')"
+    assert f"warning: {notified}" in run_command(folder, "check").stderr
     before.signal(signal.SIGTERM)
     assert before.ends() == 0
-    Server(folder, "dev", environ={}).wait_for(told)
+    Server(folder, "dev", environ={}).wait_for(notified)
 
 
 def test_config_show(folder: Path) -> None:

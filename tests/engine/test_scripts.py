@@ -733,3 +733,28 @@ def test_examine_entries_removes_what_stands_for_nothing(bench: Bench) -> None:
     assert bench.call(mend) == [0, b"gone|x", 1, b"gone|y", 1]
     assert bench.call(mend) == [-1]
     assert bench.ready() == ["r|a"]
+
+
+def test_examine_piece_looks_at_some_nodes(bench: Bench) -> None:
+    bench.start()
+    piece = {"run_id": "r", "count": 100}
+    assert bench.call(scripts.examine_piece(bench.keys, cursor=0, fix=True, **piece)) == [b"0", [b"a"], [], []]
+    bench.env.link.redis.delete(bench.keys.ready("default"))
+    found = bench.call(scripts.examine_piece(bench.keys, cursor=0, fix=False, **piece))
+    assert found == [b"0", [b"a"], [], [b"ready-not-queued", b"a", 0]]
+    assert bench.call(scripts.examine_piece(bench.keys, cursor=0, fix=True, **piece))[3] == [
+        b"ready-not-queued",
+        b"a",
+        1,
+    ]
+    assert bench.ready() == ["r|a"]
+    counted = {"run_id": "r", "fix": False, "mode": "counted"}
+    assert bench.call(scripts.examine(bench.keys, **counted, active=1, parked=0)) == []
+    assert bench.call(scripts.examine(bench.keys, **counted, active=2, parked=0)) == [b"changed", b"", 0]
+    bench.env.link.redis.hset(bench.keys.run("r"), mapping={f"c:{number}": "1" for number in range(2_001)})
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=False, mode="ask")) == [b"large", b"", 0]
+    state = bench.env.link.redis.hget(bench.keys.run("r"), "n:a")
+    bench.env.link.redis.hset(bench.keys.run("r"), "n:a", "?")
+    whole = scripts.examine_piece(bench.keys, run_id="r", cursor=0, count=100_000, fix=True)
+    assert bench.call(whole) == [b"whole", [], [], []]
+    bench.env.link.redis.hset(bench.keys.run("r"), "n:a", state)

@@ -1,6 +1,6 @@
 """The doctor: finds stuck runs and left-over entries in the store, explains them, and repairs what is safe to repair.
 
-Each look is one script, so nothing is taken for broken that is only on its way.
+Each look is one script, so nothing is taken for broken that is only on its way; a run with many nodes is looked at in pieces.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +18,12 @@ from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import STATES, Defect
 
 ENTRIES_AT_ONCE = 500
+
+FIELDS_AT_ONCE = 250
+"""Fields of a large record that one script looks at."""
+
+PASSES = 3
+"""How often a large run is looked over in pieces before it is looked over at once, as it changes all the time."""
 
 ABOUT_RUNS = {
     "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
@@ -69,7 +75,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         check_text(run_id, "a run id", LONGEST_PATH)
         partitions = yield from partitions_of(deployment)
         keys = partitions.for_run(run_id)
-        found = _defects_of(run_id, (yield scripts.examine(keys, run_id=run_id, fix=fix)))
+        found = _defects_of(run_id, (yield from _look(keys, run_id, fix)))
         if found is None:
             yield from missing_run(keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
@@ -114,9 +120,60 @@ def _examine_indexes(keys: Keys, indexes: Iterable[str], fix: bool) -> Operation
             if len(page) < ENTRIES_AT_ONCE:
                 break
     for run_id in dict.fromkeys(run_ids):
-        reply = yield scripts.examine(keys, run_id=run_id, fix=fix)
+        reply = yield from _look(keys, run_id, fix)
         defects += _defects_of(run_id, reply) or []
     return defects
+
+
+def _look(keys: Keys, run_id: str, fix: bool) -> Operation[list[Any]]:
+    """What a look at a run replies. One with many fields is looked over in pieces, so that no script takes long.
+
+    It may change between them. Its counters are believed to be wrong only when they disagree with its nodes in one script; before
+    it comes to that, which takes long, the pieces are gone through again.
+    """
+    found = dict[tuple[str, str], list[Any]]()
+    reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="ask")
+    for _ in range(PASSES):
+        if _first(reply) not in ("large", "changed"):
+            break
+        counted = yield from _look_in_pieces(keys, run_id, fix, found)
+        if counted is None:
+            break
+        active, parked = counted
+        reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="counted", active=active, parked=parked)
+    if _first(reply) in ("large", "changed"):
+        reply = yield scripts.examine(keys, run_id=run_id, fix=fix)
+    for kind, subject, fixed in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+        found[text(kind), text(subject)] = [kind, subject, fixed]
+    return [part for defect in found.values() for part in defect]
+
+
+def _first(reply: list[Any]) -> str:
+    return text(reply[0]) if reply else ""
+
+
+def _look_in_pieces(
+    keys: Keys, run_id: str, fix: bool, found: dict[tuple[str, str], list[Any]]
+) -> Operation[tuple[int, int] | None]:
+    """Look over the nodes of a run; how many active and parked ones there were, None if it must be looked over at once."""
+    active, parked, cursor = set[str](), set[str](), 0
+    seen = dict[tuple[str, str], list[Any]]()
+    while True:
+        call = scripts.examine_piece(keys, run_id=run_id, cursor=cursor, count=FIELDS_AT_ONCE, fix=fix)
+        following, active_nodes, parked_nodes, defects = yield call
+        if text(following) == "whole":
+            return None
+        active |= set(map(text, active_nodes))
+        parked |= set(map(text, parked_nodes))
+        for kind, subject, fixed in zip(defects[::3], defects[1::3], defects[2::3], strict=True):
+            seen[text(kind), text(subject)] = [kind, subject, fixed]
+        cursor = int(following)
+        if cursor == 0:
+            break
+    if not fix:  # what an earlier pass has found was mended by what the run did meanwhile, if it is not found again
+        found.clear()
+    found.update(seen)
+    return len(active), len(parked)
 
 
 def _examine_queues(

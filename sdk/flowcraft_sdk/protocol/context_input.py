@@ -95,10 +95,11 @@ def check_tags(tags: Any) -> list[str]:
     found = list(islice(tags, MOST_TAGS + 1))
     if len(found) > MOST_TAGS:
         raise ConfigurationError(f"a run has {MOST_TAGS} tags at most, got more")
-    for tag in found:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= LONGEST_TAG or not tag.isprintable():
+    plain = [str.__str__(tag) if isinstance(tag, str) else "" for tag in found]
+    for tag, own in zip(found, plain, strict=True):
+        if not 1 <= len(own) <= LONGEST_TAG or not own.isprintable():
             raise ConfigurationError(f"a tag is a text of 1 to {LONGEST_TAG} printable characters, got {shown(tag)}")
-    return sorted(set(found))
+    return sorted(set(plain))
 
 
 def check_known_run_id(run_id: Any) -> str:

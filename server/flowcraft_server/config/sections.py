@@ -119,6 +119,7 @@ class RedisSection(Section):
         durability: When a start and a result count as kept: `async`, `fsync` or `replicas:N`.
         require_no_eviction: Whether a Redis that may evict keys, or is a replica, is refused.
         connect_timeout: How long to try to reach Redis at the start.
+        partitions: How many partitions the runs are spread over; fixed for the life of a deployment.
     """
 
     url: str = Field(default=EMBEDDED, repr=False)

@@ -174,7 +174,7 @@ def _publication(raw: str) -> Publication | None:
     try:
         fields = json.loads(raw)
         return Publication(str(fields["plan"]), str(fields["by"]), int(fields["at"]))
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 

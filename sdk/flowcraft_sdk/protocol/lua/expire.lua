@@ -74,4 +74,4 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', B .. 'workers', '-inf', NOW 
   redis.call('ZREM', B .. 'workers', worker)
   redis.call('UNLINK', B .. 'worker:' .. worker)
 end
-return {removed_runs(), kept, (removed_runs() >= limit or #old == 500) and 1 or 0}
+return {removed_runs(), kept, (removed_runs() >= limit or more_to_read or #old == 500) and 1 or 0}

@@ -5,7 +5,7 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
-from flowcraft_sdk.protocol.misfits import choices, found
+from flowcraft_sdk.protocol.misfits import choices, expected, found
 from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext
 
@@ -96,7 +96,7 @@ def _type(reading: LoadContext, tree: Tree, path: Path) -> str:
 def _checked_default(reading: LoadContext, entry: Entry, kind: str, path: Path) -> Any:
     value = reading.data(entry.value, path)
     if value is not None and not fits(value, kind):
-        reading.error(entry.value.position, path, f"expected a value of type {kind}, got {kind_of(entry.value)}")
+        reading.error(entry.value.position, path, expected(kind, value))
     return value
 
 
@@ -108,7 +108,7 @@ def _allowed(reading: LoadContext, tree: Tree, kind: str, path: Path) -> list[An
     for index, item in enumerate(tree.items):
         value = reading.data(item, (*path, index))
         if not fits(value, kind):
-            reading.error(item.position, (*path, index), f"expected a value of type {kind}, got {kind_of(item)}")
+            reading.error(item.position, (*path, index), expected(kind, value))
         values.append(value)
     return values
 

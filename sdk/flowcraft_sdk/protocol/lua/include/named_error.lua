@@ -17,7 +17,7 @@ end
 
 for name, expected in pairs({clock = 'string', protocol = 'string', synced = 'string', settings = 'hash', stats = 'hash', plans = 'hash',
     blueprints = 'hash', publishers = 'hash', broken = 'hash', leases = 'zset', timers = 'zset', dead = 'zset', workers = 'zset',
-    gone = 'zset'}) do
+    gone = 'zset', retired = 'zset'}) do
   check(name, expected)
 end
 for _, kind in ipairs({'completed', 'failed', 'cancelled'}) do check('ended:' .. kind, 'zset') end
