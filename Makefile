@@ -8,7 +8,7 @@ SET_UP_DIST := $(VENV)/set-up-dist
 SET_UP_DOCS := $(VENV)/set-up-docs
 export PYTHON
 
-.PHONY: setup demo test check check-docker check-image docs dist cluster coverage fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup demo test check check-docker check-image docs dist cluster test-cluster coverage fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -55,6 +55,11 @@ dist: $(SET_UP_DIST)  ## wheels and sdists of both packages, in dist/; the backe
 
 cluster: $(SET_UP)  ## a Redis Cluster of 3 + 3 nodes and a primary with a replica behind Sentinel, on loopback, for trying out
 	$(BIN)/python -m deploy.local
+
+test-cluster: $(SET_UP)  ## conformance and chosen tests of the engine on a Redis Cluster, with 16 partitions
+	FLOWCRAFT_TEST_PARTITIONS=16 $(BIN)/python -m deploy.local --cluster $(BIN)/python -m pytest -n 2 -q tests/conformance \
+		tests/engine/test_sdk_runs.py tests/engine/test_graphs.py tests/engine/test_signals.py tests/engine/test_cancellation.py \
+		tests/engine/test_failures.py tests/engine/test_partitions.py
 
 coverage: $(SET_UP)  ## coverage by the unit, engine and acceptance tests: printed, drawn in docs/coverage.svg, with a threshold
 	rm -rf .coverage && mkdir .coverage
