@@ -8,7 +8,7 @@ SET_UP_DIST := $(VENV)/set-up-dist
 SET_UP_DOCS := $(VENV)/set-up-docs
 export PYTHON
 
-.PHONY: setup demo test check check-docker check-image docs dist fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup demo test check check-docker check-image docs dist coverage fuzz chaos chaos-hostile bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -45,13 +45,22 @@ check-image: $(SET_UP)  ## build the image's root file system by the Dockerfile 
 	$(BIN)/python -m deploy.image
 
 docs: $(SET_UP_DOCS)  ## the site of the documentation, in build/site; fails on links and names that lead nowhere
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 dist: $(SET_UP_DIST)  ## wheels and sdists of both packages, in dist/; the backend is the pinned one of .venv
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist sdk
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
+
+coverage: $(SET_UP)  ## coverage by the unit, engine and acceptance tests: printed, drawn in docs/coverage.svg, with a threshold
+	rm -rf .coverage && mkdir .coverage
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup tests/unit tests/engine tests/acceptance \
+	  --ignore tests/unit/docs/test_walkthroughs.py --ignore tests/acceptance/test_distributions.py
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage json --quiet --fail-under 0 -o .coverage/report.json
+	$(BIN)/python docs/tools/coverage_figure.py .coverage/report.json
+	$(BIN)/python -m coverage report
 
 fuzz: $(SET_UP)  ## 50,000 random histories of runs against the model, and random programs of all constructs
 	FLOWCRAFT_HISTORIES=50000 $(BIN)/python -m pytest tests/model -q -o faulthandler_timeout=0
@@ -84,4 +93,4 @@ guard: $(SET_UP)  ## nodes a second against bare Huey's tasks, and scripts a nod
 	$(BIN)/python -m benchmarks.guard --rounds 3
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache
+	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .grimp_cache .import_linter_cache

@@ -46,7 +46,7 @@ def each(once: Callable[[], object], times: int) -> list[float]:
 
 
 def ours(url: str, times: int) -> dict[str, list[float]]:
-    """Through the SDK: a start, and the result as soon as it is told."""
+    """Through the SDK: a start, and the result as soon as it is reported."""
     with workers("benchmarks.worker", url, 4), Client(url, namespace=NAMESPACE) as client:
         time.sleep(SETTLING)
         return {

@@ -17,6 +17,7 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.hostile_shapes import SHAPES as HOSTILE_SHAPES
 from benchmarks.report import write
 from benchmarks.setting import chain, fan, store
 from flowcraft_sdk.node import HandlerSpec
@@ -31,6 +32,12 @@ NODES = 20_000
 LARGEST = 100_000
 WIDEST = 10_000
 FILES, NODES_A_FILE = 205, 300
+HOSTILE = (
+    "ladder", "comb", "branches with loops", "closed cycles", "fallbacks that lead back", "fallbacks around loops",
+    "errors read by all", "unknown names", "one key", "wrong actions", "unknown nodes", "many tests",
+)  # fmt: skip
+"""Those of `hostile_shapes` that took quadratic time before they were bounded."""
+
 HANDLERS = {"echo": HandlerSpec(), "route": HandlerSpec(actions=None)}
 
 
@@ -172,6 +179,14 @@ def measure(graph: dict[str, Any], *, text: bool) -> list[float]:
     return [read, checked, timed(lambda: compile_blueprint(blueprint))[0]]
 
 
+def checked(graph: dict[str, Any]) -> list[float]:
+    """Seconds to read from JSON and check what may be full of mistakes; it is not compiled."""
+    source = json.dumps(graph)
+    read, (blueprint, _) = timed(lambda: load_text(source, "b.json", format="json"))
+    assert blueprint is not None
+    return [read, timed(lambda: lint(blueprint, handlers=HANDLERS, blueprints={}))[0], 0.0]
+
+
 def starts() -> list[float]:
     """Seconds to load and publish a deployment of many files, the first time and the second."""
     with TemporaryDirectory() as name, store() as (link, keys):
@@ -193,8 +208,8 @@ def start_once(folder: str, url: str) -> None:
     def whole() -> None:
         loaded = load_config(Path(folder) / "flowcraft.yaml", keep=True)
         assert loaded.settings is not None, loaded.diagnostics[:3]
-        hashes = Deployment(loaded, loaded.settings, url).publish(redis.Redis.from_url(url))
-        assert len(hashes) == FILES
+        published = Deployment(loaded, loaded.settings, url).publish(redis.Redis.from_url(url))
+        assert len(published.hashes) == FILES
 
     print(timed(whole)[0])
 
@@ -214,6 +229,9 @@ def main() -> None:
 
     for name, make in SHAPES.items():
         small, large = measure(make(count // 2), text=False), measure(make(count), text=False)
+        row(name, count, large, f"{sum(large) / sum(small):.1f}")
+    for name in HOSTILE:
+        small, large = (checked(HOSTILE_SHAPES[name](size)) for size in (count // 2, count))
         row(name, count, large, f"{sum(large) / sum(small):.1f}")
     row("chain, from YAML", count, measure(chain("b", count), text=True), "")
     if len(sys.argv) < 2:

@@ -94,7 +94,7 @@ def processors(awake: bool) -> Iterator[str]:
         awake: keep every processor awake with a program of idle priority.
 
     Yields:
-        What is to be said of it.
+        What is to be shown of it.
     """
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(os.cpu_count() or 1)] if awake else []
     try:

@@ -76,8 +76,8 @@ class Sample:
 def resident(*pids: int) -> float:
     """Resident memory of processes."""
     command = ["ps", "-o", "rss=", "-p", ",".join(map(str, pids))]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return sum(map(int, said.split())) / 1024
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sum(map(int, shown.split())) / 1024
 
 
 class Load:

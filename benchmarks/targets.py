@@ -1,4 +1,4 @@
-"""What the results kept last reach of what is wanted: `python -m benchmarks.targets`. Only tells; nothing depends on it."""
+"""What the results kept last reach of what is wanted: `python -m benchmarks.targets`. Only reports; nothing depends on it."""
 
 import statistics
 import sys
@@ -130,7 +130,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Target]]] = {
 
 
 def found() -> Iterator[Target | str]:
-    """All targets; a text for what cannot be told."""
+    """All targets; a text for what cannot be reported."""
     for name, targets in SOURCES.items():
         report = read(name)
         if report is None:
@@ -145,16 +145,16 @@ def found() -> Iterator[Target | str]:
 def main() -> int:
     """Print them."""
     table = Table("what", "wanted", "measured", "", title="What is wanted, and what the last results reach")
-    untold = []
+    unreported = []
     for target in found():
         if isinstance(target, str):
-            untold.append(target)
+            unreported.append(target)
             continue
         sign = "<=" if target.most else ">="
         held = "" if target.held else "missed"
         table.add_row(target.what, f"{sign} {target.wanted:,g}", format(target.measured, target.form), held)
     Console(width=110).print(table)
-    for text in untold:
+    for text in unreported:
         print(text)
     return 0
 

@@ -1,6 +1,6 @@
 """Ours and the peers side by side, interleaved: `python -m benchmarks.throughput [--quick] [--awake] [--only WORD ...]`.
 
-Prints a table and writes benchmarks/results/throughput.json. Who cannot be installed is left out, and said.
+Prints a table and writes benchmarks/results/throughput.json. Who cannot be installed is left out, and shown.
 """
 
 import argparse

@@ -50,20 +50,20 @@ async def async_echo(ctx: Any) -> Any:
 
 
 async def async_sleep(ctx: Any) -> None:
-    """A coroutine that waits as long as it is told, as a call to a language model would."""
+    """A coroutine that waits as long as it is asked to, as a call to a language model would."""
     await asyncio.sleep(ctx.params["seconds"])
 
 
 async def async_patient(ctx: Any) -> None:
-    """A coroutine that notes that it began, waits until it is told to stop, and notes when it was."""
+    """A coroutine that notes that it began, waits until it is asked to stop, and notes when it was."""
     with open(ctx.params["file"] + ".begun", "a") as file:
         file.write("b")
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
-        told = time.monotonic()
+        reported = time.monotonic()
         with open(ctx.params["file"], "a") as file:
-            file.write(f"{told}\n")
+            file.write(f"{reported}\n")
         raise
 
 

@@ -66,7 +66,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _target(source: Path, link: str) -> Path | None:
     """The file that a link of a page leads to; None if there is none, which the build then reports."""
     target = Path(os.path.normpath(source.parent / link))
-    return target if target.is_file() and target.is_relative_to(ROOT) else None
+    return target if target.exists() and target != ROOT and target.is_relative_to(ROOT) else None
 
 
 def _page_of(name: str) -> str:
@@ -74,8 +74,14 @@ def _page_of(name: str) -> str:
 
 
 def _content(source: Path) -> str:
-    text = source.read_text("utf-8")
+    if source.is_dir():
+        return f"# {source.name}\n\n" + "\n".join(_block(path) for path in sorted(source.iterdir()) if path.is_file())
     if source.suffix == ".md":
-        return text
+        return source.read_text("utf-8")
+    return f"# {source.name}\n\n{_block(source, titled=False)}"
+
+
+def _block(source: Path, *, titled: bool = True) -> str:
     language = LANGUAGES.get(source.suffix, "docker" if source.name == "Dockerfile" else "text")
-    return f"# {source.name}\n\n```{language}\n{text}```\n"
+    title = f' title="{source.name}"' if titled else ""
+    return f"```{language}{title}\n{source.read_text('utf-8')}```\n"

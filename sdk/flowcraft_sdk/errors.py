@@ -8,7 +8,11 @@ from flowcraft_sdk.records import NodeFailure, RunSnapshot
 
 
 class FlowcraftError(Exception):
-    """Base of all. `code` is a stable name; `str()` is one line. All can cross processes, without the handles they carry."""
+    """Base of all errors of the SDK. `str()` is one line. All can cross processes, without the handles that they carry.
+
+    Attributes:
+        code: A stable name of the kind of error.
+    """
 
     code = "error"
 
@@ -33,13 +37,18 @@ def _rebuild(cls: type[FlowcraftError], args: tuple[Any, ...], state: dict[str, 
 
 
 class ConfigurationError(FlowcraftError, ValueError):
-    """A bad address, file or option."""
+    """A bad address, file, option or argument."""
 
     code = "configuration"
 
 
 class BackendUnavailableError(FlowcraftError, ConnectionError):
-    """Redis did not answer. `maybe_applied`: the call may have taken effect; repeating it is safe."""
+    """Redis did not answer.
+
+    Attributes:
+        operation: What was being done.
+        maybe_applied: Whether the call may have taken effect; repeating it is safe.
+    """
 
     code = "backend_unavailable"
 
@@ -50,7 +59,11 @@ class BackendUnavailableError(FlowcraftError, ConnectionError):
 
 
 class BackendRefusedError(BackendUnavailableError):
-    """Redis answers, and refuses for a reason that passes. `reason`: full, read-only, loading, cannot-save, ..."""
+    """Redis answers, and refuses for a reason that passes.
+
+    Attributes:
+        reason: full, read-only, loading, cannot-save, ...
+    """
 
     code = "backend_refused"
 
@@ -60,13 +73,18 @@ class BackendRefusedError(BackendUnavailableError):
 
 
 class NotDurableError(BackendUnavailableError):
-    """What was asked for is recorded, but Redis did not confirm in time that it is kept (`redis.durability`)."""
+    """The call is recorded, but Redis did not confirm in time that it is kept (`redis.durability`)."""
 
     code = "not_durable"
 
 
 class ProtocolMismatchError(FlowcraftError):
-    """Client and deployment speak different versions of the protocol."""
+    """Client and deployment speak different versions of the protocol.
+
+    Attributes:
+        client_version: The client's version.
+        server_version: The deployment's version.
+    """
 
     code = "protocol_mismatch"
 
@@ -79,7 +97,11 @@ class ProtocolMismatchError(FlowcraftError):
 
 
 class SerializationError(FlowcraftError, TypeError):
-    """A value that cannot be stored. `path` says where, such as `ctx.order.items[3].price`."""
+    """A value cannot be stored.
+
+    Attributes:
+        path: Where in the arguments the value is, such as `ctx.order.items[3].price`.
+    """
 
     code = "serialization"
 
@@ -89,7 +111,12 @@ class SerializationError(FlowcraftError, TypeError):
 
 
 class PayloadTooLargeError(SerializationError):
-    """A value over the limit; `size` and `limit` in bytes."""
+    """A value is over the limit.
+
+    Attributes:
+        size: Its size in bytes, as far as it was encoded: encoding ends at the limit.
+        limit: The limit in bytes.
+    """
 
     code = "payload_too_large"
 
@@ -100,7 +127,14 @@ class PayloadTooLargeError(SerializationError):
 
 
 class BlueprintNotFoundError(FlowcraftError, LookupError):
-    """No such blueprint is published. `known` holds near matches, `published` all that are, None if that is not known."""
+    """No such blueprint is published.
+
+    Attributes:
+        blueprint_id: The id that was asked for.
+        version: The version that was asked for, None for the current one.
+        known: Similar ids.
+        published: All ids that are published; None if that is not known.
+    """
 
     code = "blueprint_not_found"
 
@@ -129,7 +163,11 @@ class BlueprintNotFoundError(FlowcraftError, LookupError):
 
 
 class InvalidInputError(FlowcraftError, ValueError):
-    """A context that does not fit the blueprint's `inputs`, or an answer that a node cannot take. `errors` lists all misfits."""
+    """A context does not fit the blueprint's `inputs`, or a node cannot take an answer.
+
+    Attributes:
+        errors: Every misfit: mappings with `loc` (path), `type` and `msg`.
+    """
 
     code = "invalid_input"
 
@@ -139,7 +177,11 @@ class InvalidInputError(FlowcraftError, ValueError):
 
 
 class RunNotFoundError(FlowcraftError, LookupError):
-    """No such run."""
+    """There is no such run.
+
+    Attributes:
+        run_id: Id of the run.
+    """
 
     code = "run_not_found"
 
@@ -149,7 +191,12 @@ class RunNotFoundError(FlowcraftError, LookupError):
 
 
 class RunExpiredError(RunNotFoundError):
-    """Retention removed the run. `ended_at` is when it had ended, `status` how."""
+    """Retention removed the run.
+
+    Attributes:
+        ended_at: When the run had ended.
+        status: How it had ended.
+    """
 
     code = "run_expired"
 
@@ -162,7 +209,12 @@ class RunExpiredError(RunNotFoundError):
 
 
 class RunBrokenError(FlowcraftError):
-    """What lies in Redis under the run's key cannot be read as a run: something else has written there. `problem`: what it is."""
+    """What Redis has under the run's key cannot be read as a run: another program has written there.
+
+    Attributes:
+        run_id: Id of the run.
+        problem: What cannot be read.
+    """
 
     code = "run_broken"
 
@@ -174,8 +226,35 @@ class RunBrokenError(FlowcraftError):
         self.problem = problem
 
 
+class ForeignKeyError(FlowcraftError):
+    """Something else has written to a key of ours in Redis.
+
+    Attributes:
+        key: The key.
+        expected: The type that belongs there, as Redis calls it.
+    """
+
+    code = "foreign_key"
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(
+            f"the key {key} in Redis is no {_TYPE_NAMES.get(expected, expected)}: something else has written there; "
+            "find out what, delete the key, then run `flowcraft doctor --fix`"
+        )
+        self.key = key
+        self.expected = expected
+
+
+_TYPE_NAMES = {"zset": "sorted set"}
+
+
 class RunStateError(FlowcraftError):
-    """The run is in a state in which this cannot be done. `status`: which."""
+    """The run is in a state in which this cannot be done.
+
+    Attributes:
+        run_id: Id of the run.
+        status: The state.
+    """
 
     code = "run_state"
 
@@ -189,8 +268,8 @@ class NotWaitingError(RunStateError):
     """No node waits for this signal.
 
     Attributes:
-        node_id: the node it was for, None for the only one that waits.
-        waiting: the nodes that wait.
+        node_id: Id of the node that the signal was for, None for the only one that waits.
+        waiting: Ids of the nodes that wait.
     """
 
     code = "not_waiting"
@@ -213,7 +292,12 @@ class NotWaitingError(RunStateError):
 
 
 class DeadLetterNotFoundError(FlowcraftError, LookupError):
-    """The run has no dead letter, or not for that node."""
+    """The run has no dead letter, or not for that node.
+
+    Attributes:
+        run_id: Id of the run.
+        node_id: Id of the node, None for any.
+    """
 
     code = "dead_letter_not_found"
 
@@ -224,26 +308,39 @@ class DeadLetterNotFoundError(FlowcraftError, LookupError):
 
 
 class RunConflictError(FlowcraftError):
-    """The run id is taken. `reason`: exists, different_input, different_blueprint or broken (what lies in Redis
-    under the id is no record of a run); `existing` is its handle."""
+    """The run id is taken.
+
+    Attributes:
+        run_id: The id.
+        reason: exists, different_input, different_blueprint, or broken (what Redis has under the id is no record of a run).
+        existing: A handle to the run that has the id.
+    """
 
     code = "run_conflict"
 
     def __init__(self, run_id: str, reason: str, existing: Any = None) -> None:
-        said = {
+        reasons = {
             "exists": "exists already",
             "different_input": "exists with another context",
             "different_blueprint": "exists for another blueprint or version",
             "broken": "has a broken record in Redis; choose another id",
         }
-        super().__init__(f"run {run_id} {said.get(reason, reason)}")
+        super().__init__(f"run {run_id} {reasons.get(reason, reason)}")
         self.run_id = run_id
         self.reason = reason
         self.existing = existing
 
 
 class WaitTimeoutError(FlowcraftError, TimeoutError):
-    """The wait is over, the run goes on: `handle` reaches it. `waited` in seconds."""
+    """The wait has ended, the run has not.
+
+    Attributes:
+        run_id: Id of the run.
+        status: The state that the run was in.
+        waited: Seconds that were waited.
+        handle: A handle to the run; None once the error has crossed processes.
+        live_workers: How many workers are alive, None if that is not known.
+    """
 
     code = "wait_timeout"
 
@@ -267,7 +364,13 @@ class RemoteError(Exception):
 
 
 class RunUnsuccessfulError(FlowcraftError):
-    """The run ended without a result. `snapshot` tells how."""
+    """The run ended without a result.
+
+    Attributes:
+        snapshot: The final snapshot.
+        run_id: Id of the run.
+        blueprint_id: Id of its blueprint.
+    """
 
     code = "run_unsuccessful"
 
@@ -279,7 +382,12 @@ class RunUnsuccessfulError(FlowcraftError):
 
 
 class RunFailedError(RunUnsuccessfulError):
-    """A node failed for good. `failure` is the first failure, `failures` are all."""
+    """A node failed for good.
+
+    Attributes:
+        failure: The first failure.
+        failures: All failures.
+    """
 
     code = "run_failed"
 
@@ -292,13 +400,19 @@ class RunFailedError(RunUnsuccessfulError):
         self.show_traceback()
 
     def show_traceback(self) -> None:
-        """Make the handler's traceback the cause, so that it is printed with this one."""
+        """Make the handler's traceback the cause of this error, so that both are printed."""
         if self.failure.traceback:
             self.__cause__ = RemoteError(self.failure.traceback)
 
 
 class RunCancelledError(RunUnsuccessfulError):
-    """The run was cancelled. `forced`: a node still ran when the grace was over."""
+    """The run was cancelled.
+
+    Attributes:
+        reason: What the cancel request gave as its reason.
+        requested_at: When it was requested.
+        forced: Whether a node was still running when the grace period ended.
+    """
 
     code = "run_cancelled"
 
@@ -311,7 +425,11 @@ class RunCancelledError(RunUnsuccessfulError):
 
 
 class RunTimedOutError(RunUnsuccessfulError):
-    """The run's own deadline passed. Not a builtin TimeoutError: that means the wait."""
+    """The run's own deadline passed. It is no `TimeoutError`: that one means the wait.
+
+    Attributes:
+        deadline: The deadline.
+    """
 
     code = "run_timed_out"
 

@@ -20,11 +20,11 @@ class DynamicNode:
     """A node that a handler adds to its run.
 
     Attributes:
-        id: letters, digits, `_` and `-`; no other node of the run may have it.
-        uses: the handler's name, or a built-in one such as `subflow`.
-        params: settings for the handler.
-        inputs: where its input comes from: a path, or paths by name; None for the output of the node that adds it.
-        config: as in a blueprint: `maxRetries`, `retryDelay`, `timeout`, `queue`, ...
+        id: Letters, digits, `_` and `-`; no other node of the run may have it.
+        uses: Name of its handler, or of a built-in one such as `subflow`.
+        params: Settings for the handler.
+        inputs: Where its input comes from: a path, or paths by name; None for the output of the node that adds it.
+        config: As in a blueprint: `maxRetries`, `retryDelay`, `timeout`, `queue`, ...
     """
 
     id: str
@@ -39,7 +39,9 @@ class NodeResult:
     """An output together with the action that chooses the outgoing edges.
 
     Attributes:
-        dynamic_nodes: nodes to be run now; the edges fire when all of them are done. An object with the same keys does as well.
+        output: The node's output.
+        action: The action; None for the edges without one.
+        dynamic_nodes: Nodes to run now; the edges fire when all of them have ended. A mapping with the same keys does as well.
     """
 
     output: Any = None
@@ -51,7 +53,7 @@ class NonRetryableError(Exception):
     """Raised by a handler whose failure no further attempt can mend.
 
     Args:
-        message: what went wrong, recorded with the run.
+        message: What went wrong, recorded with the run.
         details: JSON value recorded beside it.
     """
 
@@ -61,7 +63,7 @@ class NonRetryableError(Exception):
 
 
 class NodeCancelled(Exception):
-    """Raised by `ctx.check_cancelled()` when the run is to stop. Let it through."""
+    """Raised by `ctx.check_cancelled()` when the handler is to stop. Let it through."""
 
 
 class LanguageModel(Protocol):
@@ -76,7 +78,18 @@ class LanguageModel(Protocol):
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> str:
-        """The model's answer to a prompt."""
+        """Ask the model.
+
+        Args:
+            prompt: The prompt.
+            system: Instructions that stand before it.
+            model: Name of the model; None for the provider's own.
+            temperature: As the provider takes it; None for its default.
+            max_tokens: The longest reply, in tokens; None for the provider's default.
+
+        Returns:
+            The reply.
+        """
         ...
 
 
@@ -92,68 +105,150 @@ class AsyncLanguageModel(Protocol):
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> str:
-        """The model's answer to a prompt."""
+        """Ask the model.
+
+        Args:
+            prompt: The prompt.
+            system: Instructions that stand before it.
+            model: Name of the model; None for the provider's own.
+            temperature: As the provider takes it; None for its default.
+            max_tokens: The longest reply, in tokens; None for the provider's default.
+
+        Returns:
+            The reply.
+        """
         ...
 
 
 class RunContext(ABC):
-    """The run's context for a plain function. Writes become visible to others when the node completes."""
+    """The run's context. Writes become visible to other nodes when this one completes."""
 
     @abstractmethod
     def get(self, key: str, default: Any = None) -> Any:
-        """Value of a key, or `default`."""
+        """Read a key.
+
+        Args:
+            key: The key.
+            default: What to return if it is not there.
+
+        Returns:
+            Its value, or `default`.
+        """
 
     @abstractmethod
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Values of those of the keys that are there, in one round trip."""
+        """Read several keys in one round trip.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            The values of those that are there.
+        """
 
     @abstractmethod
     def has(self, key: str) -> bool:
-        """Whether the key is there; null is a value."""
+        """Look whether a key is there; null is a value.
+
+        Args:
+            key: The key.
+
+        Returns:
+            True if it is.
+        """
 
     @abstractmethod
     def set(self, key: str, value: Any) -> None:
-        """Write a key. Raises SerializationError for a value that cannot be stored."""
+        """Write a key.
+
+        Args:
+            key: The key.
+            value: A JSON value.
+
+        Raises:
+            SerializationError: The value cannot be stored.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Delete a key."""
+        """Delete a key.
+
+        Args:
+            key: The key.
+        """
 
 
 class AsyncRunContext(ABC):
-    """The run's context for a coroutine: the same, awaited."""
+    """The run's context. Writes become visible to other nodes when this one completes."""
 
     @abstractmethod
     async def get(self, key: str, default: Any = None) -> Any:
-        """Value of a key, or `default`."""
+        """Read a key.
+
+        Args:
+            key: The key.
+            default: What to return if it is not there.
+
+        Returns:
+            Its value, or `default`.
+        """
 
     @abstractmethod
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Values of those of the keys that are there, in one round trip."""
+        """Read several keys in one round trip.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            The values of those that are there.
+        """
 
     @abstractmethod
     async def has(self, key: str) -> bool:
-        """Whether the key is there; null is a value."""
+        """Look whether a key is there; null is a value.
+
+        Args:
+            key: The key.
+
+        Returns:
+            True if it is.
+        """
 
     @abstractmethod
     async def set(self, key: str, value: Any) -> None:
-        """Write a key. Raises SerializationError for a value that cannot be stored."""
+        """Write a key.
+
+        Args:
+            key: The key.
+            value: A JSON value.
+
+        Raises:
+            SerializationError: The value cannot be stored.
+        """
 
     @abstractmethod
     async def delete(self, key: str) -> None:
-        """Delete a key."""
+        """Delete a key.
+
+        Args:
+            key: The key.
+        """
 
 
 class BaseNodeContext:
-    """What plain functions and coroutines get alike.
+    """What the contexts of plain functions and coroutines have in common.
 
     Attributes:
-        input: the node's resolved input.
-        params: the node's `params`.
+        input: The node's resolved input.
+        params: The node's `params`.
+        run_id: Id of the run.
+        node_id: Id of the node.
+        blueprint_id: Id of the blueprint.
         attempt: 1 for the first attempt; grows with each failed one.
-        item: index of the item in a batch, None outside of one.
-        fencing_token: grows with each take-over of the node.
-        logger: names run and node on each line.
+        item: Index of the item in a batch, None outside of one.
+        fencing_token: Grows with each take-over of the node.
+        logger: Logs with run and node on each line.
     """
 
     input: Any
@@ -173,7 +268,7 @@ class BaseNodeContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at this node in this iteration, for calls to the outside."""
+        """The same for every attempt at this node in this iteration: a key for calls to other services."""
         raise AttributeError("a node context comes from the engine")
 
     @property
@@ -182,27 +277,58 @@ class BaseNodeContext:
         raise AttributeError("a node context comes from the engine")
 
     def check_cancelled(self) -> None:
-        """Raise NodeCancelled if the handler is to stop."""
+        """Raise if the handler is to stop.
+
+        Raises:
+            NodeCancelled: The run is cancelled, or the attempt has timed out or lost its lease.
+        """
         raise AttributeError("a node context comes from the engine")
 
     def progress(self, fraction: float | None, message: str = "") -> None:
-        """Report progress from 0 to 1 (None: unknown) with a short text."""
+        """Report progress, which `describe` and the events of the run show.
+
+        Args:
+            fraction: From 0 to 1; None if it is not known.
+            message: A short text.
+
+        Raises:
+            ValueError: The fraction is not between 0 and 1.
+        """
         raise AttributeError("a node context comes from the engine")
 
     def emit(self, name: str, data: Any = None) -> None:
-        """Add an event of your own to the run's history (64 KiB at most)."""
+        """Add an event of your own to the run's history.
+
+        Args:
+            name: Name of the event.
+            data: A JSON value, 64 KiB at most.
+
+        Raises:
+            ValueError: The name has a `|`.
+            SerializationError: The data cannot be stored.
+        """
         raise AttributeError("a node context comes from the engine")
 
 
 class NodeContext(BaseNodeContext):
-    """The `ctx` of a handler that is a plain function."""
+    """The `ctx` of a handler that is a plain function.
+
+    Attributes:
+        context: The run's context.
+        llm: The deployment's language model.
+    """
 
     context: RunContext
     llm: LanguageModel
 
 
 class AsyncNodeContext(BaseNodeContext):
-    """The `ctx` of a handler that is a coroutine function."""
+    """The `ctx` of a handler that is a coroutine function.
+
+    Attributes:
+        context: The run's context, awaited.
+        llm: The deployment's language model, awaited.
+    """
 
     context: AsyncRunContext
     llm: AsyncLanguageModel
@@ -213,11 +339,11 @@ class HandlerSpec:
     """What a handler declares of itself; the linter checks blueprints against it.
 
     Attributes:
-        name: the name that nodes `use`; None: given in flowcraft.yaml.
-        actions: every action it can return; None: not declared.
-        params: pydantic model that the nodes' `params` must fit.
-        timeout: seconds, for nodes that set none.
-        writes: every context key that it writes and every node that it adds; None: not declared.
+        name: Name that nodes `use`; None: it is given in flowcraft.yaml.
+        actions: Every action that the handler can return; None: not declared.
+        params: Pydantic model that the nodes' `params` must fit.
+        timeout: Seconds that an attempt may take, for nodes that set none.
+        writes: Every context key that it writes and every node that it adds; None: not declared.
     """
 
     name: str | None = None
@@ -252,18 +378,28 @@ def handler(
 ) -> Any:
     """Declare a function, a coroutine function or a class with `__call__` to be a handler, bare or with arguments.
 
+    Example:
+        ```python
+        @handler("greet", actions=["polite", "brief"], timeout="30s")
+        def greet(ctx: NodeContext) -> NodeResult:
+            return NodeResult(f"Hello {ctx.input}", action="polite")
+        ```
+
     Args:
-        name: the name that nodes `use`; by default the function's own, or the one in flowcraft.yaml.
-        actions: every action it can return.
-        params: pydantic model that the nodes' `params` must fit.
-        timeout: for nodes that set none: seconds, a timedelta, or a text such as `30s`.
-        writes: every context key that it writes with `ctx.context.set`, and the id of every node that it adds; `check`
+        name: Name that nodes `use`; by default the function's own, or the one in flowcraft.yaml.
+        actions: Every action that it can return.
+        params: Pydantic model that the nodes' `params` must fit.
+        timeout: Time limit of an attempt, for nodes that set none: seconds, a timedelta, or a text such as `30s`.
+        writes: Every context key that it writes with `ctx.context.set`, and the id of every node that it adds; `check`
             knows them then. Empty for none.
 
+    Returns:
+        The function itself, or a decorator that returns it.
+
     Raises:
-        TypeError: the name is no text, `actions` or `writes` is one text in place of a list of them, or `params` is no
+        TypeError: The name is no text, `actions` or `writes` is one text in place of a list of them, or `params` is no
             pydantic model.
-        ConfigurationError: the timeout is no span, or 0.
+        ConfigurationError: The timeout is no duration, or 0.
     """
     seconds = check_span(timeout, "timeout")
     if seconds == 0:

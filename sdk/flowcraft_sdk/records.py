@@ -1,4 +1,4 @@
-"""What the SDK tells of runs: frozen records."""
+"""What the SDK returns about runs: frozen records."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RunStatus(StrEnum):
-    """State of a run; UNKNOWN is one that a newer server invented."""
+    """State of a run; UNKNOWN is one that a newer server has and this SDK does not."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -39,7 +39,7 @@ _TERMINAL = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStat
 
 
 class NodeStatus(StrEnum):
-    """State of a node."""
+    """State of a node; UNKNOWN is one that a newer server has and this SDK does not."""
 
     PENDING = "pending"
     READY = "ready"
@@ -58,7 +58,7 @@ class NodeStatus(StrEnum):
 
 
 class Record(BaseModel):
-    """Base of all records: frozen."""
+    """Base of all records, which are frozen pydantic models."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,11 +67,15 @@ class NodeFailure(Record):
     """A failed attempt of a node.
 
     Attributes:
-        type: dotted name of the exception's class.
-        traceback: text, never an object.
-        details: what the exception carried as `details`.
-        retryable: whether a further attempt might have helped.
-        input_hash: the hash of what the node was given: attempts at the same input have the same one.
+        node_id: Id of the node.
+        attempt: Number of the attempt, from 1.
+        type: Dotted name of the exception's class.
+        message: Text of the exception.
+        traceback: Text of the traceback.
+        details: JSON value that the exception carried as `details`.
+        retryable: Whether a further attempt might have helped.
+        input_hash: Hash of the node's input: attempts at the same input have the same one.
+        at: When it failed.
     """
 
     node_id: str
@@ -86,7 +90,7 @@ class NodeFailure(Record):
 
     @property
     def summary(self) -> str:
-        """Type and message in one, such as `KeyError: 'price'`: a message alone often says nothing."""
+        """Type and message in one line, such as `KeyError: 'price'`: a message alone is often not enough."""
         name = self.type.rpartition(".")[2]
         return ": ".join(part for part in (name, self.message) if part)
 
@@ -95,15 +99,20 @@ class NodeSnapshot(Record):
     """A node of a run.
 
     Attributes:
-        attempts: attempts so far.
-        crashes: how often its worker was lost while it ran nothing else.
-        started_at: when its first attempt began, of the latest round in a loop.
-        waited: for how many seconds it was parked meanwhile, waiting for a signal, a time, items or a child run; what it
-            is waiting for now is not in it.
-        worker: that runs it now.
-        caught_by_fallback: it failed, and its fallback's output stands for its own.
-        progress: fraction from 0 to 1 that the handler reported, and its message.
-        output: only when asked for.
+        status: State of the node.
+        attempts: Attempts so far.
+        crashes: How often its worker was lost while it ran nothing else.
+        caught_by_fallback: Whether it failed, and the output of its fallback stands for its own.
+        started_at: When its first attempt began, of the latest round in a loop.
+        ended_at: When it ended.
+        waited: Seconds that it was parked, waiting for a signal, a time, items or a child run; its present wait is not in it.
+        worker: Id of the worker that is running it.
+        waiting_for: Kind of its present wait.
+        child_run_id: Id of the child run of a subflow.
+        progress: Fraction from 0 to 1 that the handler reported.
+        message: Text that the handler reported with it.
+        error: The last failure.
+        output: The output; None unless it was asked for.
     """
 
     status: NodeStatus
@@ -123,17 +132,19 @@ class NodeSnapshot(Record):
 
 
 class NodeAttempt(Record):
-    """One attempt at a node, as the run's history tells it.
+    """One attempt at a node, as the run's history has it.
 
     Attributes:
-        node_id: the node, without round and item.
-        round: which round of the loops around it, from 0, such as `2` or `1.4` (outermost first); empty outside of loops.
-        item: which item of a batch, None outside of one.
-        attempt: 1 for the first one in its round.
+        node_id: Id of the node, without round and item.
+        round: Round of the loops around it, from 0, such as `2` or `1.4` (outermost first); empty outside of loops.
+        item: Index of the item of a batch, None outside of one.
+        attempt: Number of the attempt in its round, from 1.
         status: running, waiting, completed, failed, cancelled, or lost: its worker died or stalled, and it was run again.
-        waited: for how many seconds it was parked.
-        worker: that ran it last.
-        error: what it failed with: type, message and input hash.
+        started_at: When it began.
+        ended_at: When it ended.
+        waited: Seconds that it was parked.
+        worker: Id of the worker that ran it last.
+        error: What it failed with: type, message and input hash.
     """
 
     node_id: str
@@ -152,12 +163,15 @@ class WaitPoint(Record):
     """A node that waits: for a signal, a time or a child run.
 
     Attributes:
-        node_id: the node; one in a child run by the way to it: `subflow/wait`. `Handle.signal` takes it as it is.
-        run_id: the run that the node is in.
-        expires_at: when it ends by itself, if it does.
-        prompt: what the node asks.
-        payload_schema: JSON Schema of the answers that it takes, if it says so.
-        actions: the actions that it offers, if it says so.
+        node_id: Id of the node; of one in a child run, the path to it, `subflow/wait`. `Handle.signal` takes it as it is.
+        kind: What it waits for.
+        since: When the wait began.
+        run_id: Id of the run that the node is in.
+        expires_at: When the wait ends by itself, if it does.
+        prompt: What the node asks.
+        payload_schema: JSON Schema of the answers that it takes, if it declares one.
+        actions: The actions that it offers, if it declares them.
+        child_run_id: Id of the child run of a subflow.
     """
 
     node_id: str
@@ -172,7 +186,14 @@ class WaitPoint(Record):
 
 
 class CancelInfo(Record):
-    """A cancel request. `forced`: something still ran when the grace was over."""
+    """A cancel request.
+
+    Attributes:
+        reason: Its reason.
+        requested_at: When it was made.
+        grace: Seconds that running handlers have to stop.
+        forced: Whether a node was still running when the grace period ended.
+    """
 
     reason: str = ""
     requested_at: datetime | None = None
@@ -181,14 +202,31 @@ class CancelInfo(Record):
 
 
 class Progress(Record):
-    """How many of the graph's nodes are done; skipped ones count."""
+    """How far a run is.
+
+    Attributes:
+        done: How many of the graph's nodes have ended; skipped ones count.
+        total: How many nodes the graph has.
+    """
 
     done: int
     total: int
 
 
 class RunSummary(Record):
-    """A run in a list, without payloads."""
+    """A run in a list, without payloads.
+
+    Attributes:
+        run_id: Id of the run.
+        blueprint_id: Id of its blueprint.
+        blueprint_version: Plan hash of the blueprint's version.
+        status: State of the run.
+        created_at: When it was recorded.
+        started_at: When its first node began.
+        ended_at: When it ended.
+        tags: Its tags.
+        parent_run_id: Id of the run that it is a child of.
+    """
 
     run_id: str
     blueprint_id: str
@@ -202,13 +240,20 @@ class RunSummary(Record):
 
 
 class RunSnapshot(RunSummary):
-    """A consistent picture of a run, read at once.
+    """A consistent snapshot of a run, read in one call.
 
     Attributes:
-        forked_from: the run that this one does again.
-        nodes: by instance: every node of the graph, and items of batches that are under way (`node[7]`).
-        ctx: the full context, only when asked for.
-        output: the result, only when asked for and completed.
+        deadline: When the run times out.
+        forked_from: Id of the run that this one does again.
+        memo: The memo that `start` was given.
+        nodes: By instance: every node of the graph, and items of batches that have not ended (`node[7]`).
+        waiting: The nodes that wait.
+        progress: How many of its nodes have ended.
+        cancel: The cancel request, if there is one.
+        failures: The failures for good, the first one first.
+        children: Ids of its child runs.
+        ctx: The whole context; None unless it was asked for.
+        output: The output; None unless it was asked for and the run has completed.
     """
 
     deadline: datetime | None = None
@@ -228,13 +273,14 @@ class RunEvent(Record):
     """Something that happened in a run.
 
     Attributes:
-        id: position in the history; `events(after=id)` goes on behind it.
+        id: Position in the history; `events(after=id)` begins behind it.
         type: run_started, node_started (an attempt), node_completed, node_retrying, node_failed, node_recovered (it failed,
             and its fallback stands in), node_skipped, node_waiting, node_resumed (what it waited for has come),
             node_cancelled, node_taken_over, node_handed_back (by a worker that could not run it), node_progress, custom,
             signal_received, cancel_requested, run_ended, events_truncated or unknown.
-        node_id: the node's instance, with the iteration in loops (`node#2`).
-        data: what the type tells besides.
+        at: When it happened.
+        node_id: The node's instance, with the iteration in loops (`node#2`).
+        data: Further values, by the type of the event.
     """
 
     id: str
@@ -245,7 +291,15 @@ class RunEvent(Record):
 
 
 class BlueprintInfo(Record):
-    """A published blueprint."""
+    """A published blueprint.
+
+    Attributes:
+        id: Id of the blueprint.
+        version: Plan hash of its current version.
+        description: Its description.
+        node_count: How many nodes it has.
+        inputs: The `inputs` that it declares.
+    """
 
     id: str
     version: str
@@ -255,13 +309,17 @@ class BlueprintInfo(Record):
 
 
 class WorkerInfo(Record):
-    """A worker that was seen lately.
+    """A worker that was seen recently.
 
     Attributes:
-        concurrency: how many functions it runs at once.
-        queues: the queues that it serves, the first one first.
-        deployment: its file, as `host:path`; '' if it does not tell.
-        handlers: names of the handlers that it has; None for a worker of a release that does not tell.
+        id: Id of the worker.
+        host: Name of its machine.
+        pid: Id of its process.
+        concurrency: How many functions it runs at once.
+        queues: The queues that it serves, the first one first.
+        last_seen: When it last renewed its record.
+        deployment: Its file, as `host:path`; empty if the worker does not report it.
+        handlers: Names of the handlers that it has; None for a worker of a release that does not report them.
     """
 
     id: str
@@ -275,7 +333,15 @@ class WorkerInfo(Record):
 
 
 class ServerInfo(Record):
-    """What `ping` found."""
+    """What `ping` found.
+
+    Attributes:
+        namespace: The deployment's name.
+        protocol: Version of the protocol that the deployment speaks.
+        redis_version: Version of Redis or Valkey.
+        blueprints: How many blueprints are published.
+        workers: How many workers are alive.
+    """
 
     namespace: str
     protocol: str
@@ -288,10 +354,13 @@ class DeadLetter(Record):
     """A node that was given up because its worker was lost again and again while running it.
 
     Attributes:
-        status: of the run, now.
-        at: when the node was given up.
-        crashes: how many workers were lost.
-        reason: one line.
+        run_id: Id of the run.
+        node_id: Id of the node.
+        blueprint_id: Id of the blueprint.
+        status: State of the run, now.
+        at: When the node was given up.
+        crashes: How many workers were lost.
+        reason: Why, in one line.
     """
 
     run_id: str
@@ -304,15 +373,15 @@ class DeadLetter(Record):
 
 
 class Defect(Record):
-    """Something in the store that should not be.
+    """An entry of the store that should not be as it is.
 
     Attributes:
-        kind: a stable name, such as `ready-not-queued`.
-        run_id: the run, if it is about one.
-        subject: the node, the child run or the entry.
-        explanation: one line: what is wrong, and what comes of it.
-        remedy: one line: what a repair does, empty if it takes a person.
-        fixed: whether it was repaired.
+        kind: A stable name, such as `ready-not-queued`.
+        run_id: Id of the run, if it is about one.
+        subject: The node, the child run or the entry.
+        explanation: What is wrong and what follows from it, in one line.
+        remedy: What a repair does, in one line; empty if it takes a person.
+        fixed: Whether it was repaired.
     """
 
     kind: str

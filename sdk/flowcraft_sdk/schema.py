@@ -9,16 +9,12 @@ from typing import Any
 from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol import misfits
+from flowcraft_sdk.protocol.evaluated_keys import evaluated_keys
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
 from flowcraft_sdk.protocol.misfits import expected
 
 MOST_MISFITS = 20
 MOST_KEYS_SHOWN = 8
-
-UNBOUNDED = (
-    "unevaluatedProperties cannot be used with patternProperties: jsonschema would search for the patterns in a way that "
-    "can take for ever; use additionalProperties"
-)
 
 _EXPECTED = {
     "const": "{wanted}",
@@ -44,12 +40,9 @@ _EXPECTED = {
     "maxProperties": "an object of at most {wanted} keys",
     "not": "a value that the schema's 'not' leaves out",
 }
-"""What is expected where a keyword does not hold, which jsonschema tells with Python's own forms of values."""
+"""What is expected where a keyword does not hold, which jsonschema writes with Python's own forms of values."""
 _OURS = frozenset(("required", "additionalProperties", "dependentRequired"))
-"""Keywords that are checked here, and tell of what is wrong in our words."""
-
-_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
-"""Keywords whose keys are names that the schema's author chose, not keywords."""
+"""Keywords that are checked here, with messages in our words."""
 
 
 def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
@@ -69,8 +62,6 @@ def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
         message = "the node checks its answers by a schema, which needs jsonschema: pip install 'flowcraft-sdk[schema]'"
         raise ConfigurationError(message) from None
     try:
-        if _unbounded(schema):
-            raise PatternError(UNBOUNDED)
         validator.check_schema(schema)
         found = list(islice(validator(schema, registry=Registry()).iter_errors(payload), MOST_MISFITS))
     except (SchemaError, Unresolvable, PatternError, RecursionError) as error:
@@ -98,10 +89,10 @@ def complaint(error: Any) -> str:
     Args:
         error: a `jsonschema.ValidationError` or `SchemaError`.
     """
-    return _shortened(_told(error))
+    return _shortened(_message_of(error))
 
 
-def _told(error: Any) -> str:
+def _message_of(error: Any) -> str:
     keyword, wanted, value = error.validator, error.validator_value, error.instance
     if keyword in _EXPECTED:
         return expected(_EXPECTED[keyword].format(wanted=misfits.found(wanted)), value)
@@ -132,26 +123,11 @@ def _none_of(error: Any, value: Any) -> str:
         return expected(" or ".join(dict.fromkeys(kinds)), value)
     nearest = max(error.context, key=lambda inner: len(inner.relative_path))
     place = written_path(tuple(nearest.relative_path))
-    return f"fits none of the schema's alternatives, such as {place + ': ' if place else ''}{_told(nearest)}"
+    return f"fits none of the schema's alternatives, such as {place + ': ' if place else ''}{_message_of(nearest)}"
 
 
 def _kinds(wanted: Any) -> str:
     return " or ".join(map(str, wanted)) if isinstance(wanted, list | tuple) else str(wanted)
-
-
-def _unbounded(schema: Any) -> bool:
-    """Whether jsonschema would search for a pattern of the schema with Python's own engine, to see what is evaluated."""
-    used: set[str] = set()
-    pending = [(schema, False)]
-    while pending:
-        part, named = pending.pop()
-        if isinstance(part, Mapping):
-            if not named:
-                used.update(word for word in ("unevaluatedProperties", "patternProperties") if word in part)
-            pending += [(value, not named and key in _NAMED) for key, value in part.items()]
-        elif isinstance(part, list | tuple):
-            pending += [(item, False) for item in part]
-    return len(used) == 2
 
 
 def unusable_pattern(schema: Any) -> str | None:
@@ -160,8 +136,6 @@ def unusable_pattern(schema: Any) -> str | None:
     Raises:
         ImportError: google-re2 is not installed.
     """
-    if _unbounded(schema):
-        return UNBOUNDED
     pending = [schema]
     while pending:
         part = pending.pop()
@@ -214,16 +188,27 @@ def schema_validator(jsonschema: Any) -> Any:
                 yield from validator.descend(instance[name], wanted, path=name)
         elif not wanted and extras:
             for name in extras:
-                told = f"is no key that is expected here{_known_keys(name, known)}"
-                yield jsonschema.ValidationError(told, path=(name,))
+                message = f"is no key that is expected here{_known_keys(name, known)}"
+                yield jsonschema.ValidationError(message, path=(name,))
+
+    def unevaluated(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if not validator.is_type(instance, "object"):
+            return
+        evaluated = evaluated_keys(
+            validator, instance, {key: part for key, part in schema.items() if key != "unevaluatedProperties"}
+        )
+        for name, value in instance.items():
+            if name not in evaluated and next(iter(validator.descend(value, wanted)), None) is not None:
+                yield jsonschema.ValidationError("")  # `complaint` says it
+                return
 
     def required(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         for name in wanted if validator.is_type(instance, "object") else ():
             if name not in instance:
                 inner = schema.get("properties", {}).get(name)
                 kind = inner.get("type") if isinstance(inner, Mapping) else None
-                told = "is missing" + (f", expected {_kinds(kind)}" if kind is not None else "")
-                yield jsonschema.ValidationError(told, path=(name,))
+                message = "is missing" + (f", expected {_kinds(kind)}" if kind is not None else "")
+                yield jsonschema.ValidationError(message, path=(name,))
 
     def dependent(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         for given, names in wanted.items() if validator.is_type(instance, "object") else ():
@@ -235,6 +220,7 @@ def schema_validator(jsonschema: Any) -> Any:
         "pattern": pattern,
         "patternProperties": pattern_properties,
         "additionalProperties": additional,
+        "unevaluatedProperties": unevaluated,
         "required": required,
         "dependentRequired": dependent,
     }

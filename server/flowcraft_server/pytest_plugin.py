@@ -13,6 +13,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Put the folder of the nearest `flowcraft.yaml`, from where the tests are upwards, at the end of the import path.
 
     At the end, as the server does: a file in it never takes the place of an installed module.
+
+    Args:
+        early_config: The configuration of pytest.
     """
     places = [Path(argument.partition("::")[0]) for argument in early_config.known_args_namespace.file_or_dir]
     for place in [*places, early_config.invocation_params.dir]:
@@ -22,5 +25,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def deployment_folder(place: Path) -> Path | None:
-    """The folder of the nearest `flowcraft.yaml` from a file or folder upwards; None if there is none."""
+    """Find the folder of the nearest `flowcraft.yaml` from a file or folder upwards.
+
+    Args:
+        place: The file or folder.
+
+    Returns:
+        The folder, None if there is none.
+    """
     return next((folder for folder in (place, *place.parents) if (folder / CONFIG_FILE).is_file()), None)

@@ -109,14 +109,14 @@ class Server:
         _running.append(self)
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         """All that it printed and logged."""
         return self.output.read_text(errors="replace")
 
     def wait_for(self, text: str, seconds: float = 20.0) -> None:
-        """Wait until it has said something."""
-        assert eventually(lambda: text in self.said or self.process.poll() is not None, seconds), self.said
-        assert text in self.said, self.said
+        """Wait until it has shown something."""
+        assert eventually(lambda: text in self.printed or self.process.poll() is not None, seconds), self.printed
+        assert text in self.printed, self.printed
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

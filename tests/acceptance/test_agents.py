@@ -82,7 +82,7 @@ def test_job_application_of_a_candidate_who_is_not(agents: TestEnvironment, chan
 
 
 def test_a_good_review(agents: TestEnvironment) -> None:
-    result, ran = completed(agents, "customer-review", {"initial_review": "The editor is a joy. I tell everybody."})
+    result, ran = completed(agents, "customer-review", {"initial_review": "The editor is a joy. I report everybody."})
     assert ran == {"summarize", "categorize", "check_sentiment", "positive_branch", "final_step"}
     assert "Ticket: \nE-mail: \nThank-you note: Thank you for taking the time" in result["final_output"]
     assert "The editor is a joy" in result["final_output"]

@@ -61,7 +61,7 @@ def flowcraft(env: TestEnvironment) -> Flowcraft:
     return call
 
 
-def told(result: Result, code: int) -> str:
+def reported(result: Result, code: int) -> str:
     """Check that a call failed with one line on standard error; return the line."""
     assert result.exit_code == code, result.output
     assert result.stdout == ""
@@ -103,7 +103,7 @@ def test_values_are_json_if_they_are_json_and_text_otherwise(flowcraft: Flowcraf
 def test_one_key_of_the_result(flowcraft: Flowcraft) -> None:
     assert flowcraft("start", "greeting", "-i", "name=Ada", "--wait", "--key", "name").stdout == "Ada\n"
     assert flowcraft("start", "greeting", "-i", "name=Ada", "--wait", "--key", "name", "--json").stdout == '"Ada"\n'
-    line = told(flowcraft("start", "greeting", "-i", "name=Ada", "--wait", "--key", "nope"), 2)
+    line = reported(flowcraft("start", "greeting", "-i", "name=Ada", "--wait", "--key", "nope"), 2)
     assert "no key 'nope'" in line
     assert "greet" in line
 
@@ -122,12 +122,12 @@ def test_the_same_id_is_found_again_and_refused_for_another_start(flowcraft: Flo
     for attached in (False, True):
         result = flowcraft("start", "greeting", "-i", "name=Ada", "--id", "mine", "--json")
         assert json.loads(result.stdout) == {"run_id": "mine", "blueprint_id": "greeting", "attached": attached}
-    assert "run mine exists" in told(flowcraft("start", "greeting", "-i", "name=Bob", "--id", "mine"), 2)
-    assert "run id" in told(flowcraft("start", "greeting", "--id", "not an id"), 2)
+    assert "run mine exists" in reported(flowcraft("start", "greeting", "-i", "name=Bob", "--id", "mine"), 2)
+    assert "run id" in reported(flowcraft("start", "greeting", "--id", "not an id"), 2)
 
 
 def test_a_failed_run_is_exit_code_1(flowcraft: Flowcraft) -> None:
-    line = told(flowcraft("start", "broken", "--wait"), 1)
+    line = reported(flowcraft("start", "broken", "--wait"), 1)
     assert "node 'breaks': ValueError: it broke badly" in line
     result = flowcraft("start", "broken", "--wait", "--json")
     assert result.exit_code == 1
@@ -135,13 +135,13 @@ def test_a_failed_run_is_exit_code_1(flowcraft: Flowcraft) -> None:
     assert plain["status"] == "failed"
     assert plain["output"] is None
     assert plain["failures"][0]["type"] == "ValueError"
-    assert "failed" in told(flowcraft("result", plain["run_id"]), 1)
+    assert "failed" in reported(flowcraft("result", plain["run_id"]), 1)
 
 
 def test_an_unknown_blueprint_or_run_is_exit_code_3(flowcraft: Flowcraft) -> None:
-    assert "did you mean 'greeting'" in told(flowcraft("start", "greting"), 3)
+    assert "did you mean 'greeting'" in reported(flowcraft("start", "greting"), 3)
     for command in ("status", "result", "cancel", "show"):
-        assert told(flowcraft(command, "nope"), 3) == "no run nope"
+        assert reported(flowcraft(command, "nope"), 3) == "no run nope"
 
 
 def test_wrong_usage_is_exit_code_2(flowcraft: Flowcraft, tmp_path: Path) -> None:
@@ -163,16 +163,16 @@ def test_wrong_usage_is_exit_code_2(flowcraft: Flowcraft, tmp_path: Path) -> Non
         (["--config", str(no_json), "list"], "exclude each other"),
         (["nonsense"], "No such command"),
     ]:
-        assert message in told(flowcraft(*arguments), 2)
+        assert message in reported(flowcraft(*arguments), 2)
 
 
 def test_a_timeout_is_exit_code_4_and_the_run_goes_on(flowcraft: Flowcraft, env: TestEnvironment) -> None:
     before = time.monotonic()
-    line = told(flowcraft("start", "endless", "--wait", "--timeout", "0.3"), 4)
+    line = reported(flowcraft("start", "endless", "--wait", "--timeout", "0.3"), 4)
     assert 0.25 < time.monotonic() - before < 5
     assert "it goes on" in line
     run_id = line.split()[1]
-    assert told(flowcraft("result", run_id, "--timeout", "50ms"), 4)
+    assert reported(flowcraft("result", run_id, "--timeout", "50ms"), 4)
     assert env.client.get_handle(run_id).status() is RunStatus.RUNNING
     env.client.get_handle(run_id).cancel(grace=0)
 
@@ -182,7 +182,7 @@ def test_cancel(flowcraft: Flowcraft) -> None:
     cancelled = flowcraft("cancel", run_id, "--reason", "had enough", "--grace", "5s")
     assert cancelled.exit_code == 0
     assert cancelled.stdout.strip() in ("cancelling", "cancelled")
-    assert "cancelled: had enough" in told(flowcraft("result", run_id, "--timeout", "10"), 1)
+    assert "cancelled: had enough" in reported(flowcraft("result", run_id, "--timeout", "10"), 1)
     assert flowcraft("cancel", run_id, "--json").exit_code == 0
     ended = flowcraft("start", "greeting", "--wait", "--json").stdout
     again = flowcraft("cancel", json.loads(ended)["run_id"])
@@ -274,7 +274,7 @@ def test_help_loads_neither_rich_nor_redis(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, check=True)
 
 
-def test_without_a_file_the_default_address_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_file_the_default_address_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for variable in ("FLOWCRAFT_REDIS_URL", "REDIS_URL", "FLOWCRAFT_CONFIG"):
         monkeypatch.delenv(variable, raising=False)

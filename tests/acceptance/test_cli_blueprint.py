@@ -111,7 +111,7 @@ class TestShow:
         assert f"ask ({version[:12]}, published)" in good("blueprint", "show", "ask")
 
     def test_what_is_not_there(self, deployment: Path) -> None:
-        for reference, code, said in [
+        for reference, code, printed in [
             ("greting", 3, "no blueprint 'greting' is published; did you mean 'greeting'?"),
             ("ask@00000000", 3, "no blueprint 'ask' in version 00000000"),
             ("ask@0", 2, "4 characters"),
@@ -119,7 +119,7 @@ class TestShow:
         ]:
             result = flowcraft("blueprint", "show", reference)
             assert (result.exit_code, result.stdout) == (code, "")
-            assert said in result.stderr
+            assert printed in result.stderr
         assert flowcraft("blueprint", "show", "ask", "--json", "--mermaid").exit_code == 2
 
 
@@ -151,7 +151,7 @@ class TestList:
         assert good("--profile", "more", "blueprint", "check") == "1 blueprint: 0 errors\n"
         assert "127.0.0.1:1" in flowcraft("--profile", "away", "list").stderr
 
-    def test_a_broken_file_is_told_of(self, deployment: Path) -> None:
+    def test_a_broken_file_is_reported(self, deployment: Path) -> None:
         (deployment / "blueprints" / "broken.yaml").write_text("nodes: {a: {uses: echo, needs: nobody}}\n")
         result = flowcraft("blueprint", "list", "--json")
         assert result.exit_code == 2
@@ -247,16 +247,16 @@ class TestSignal:
 
     def test_what_is_refused(self, deployment: Path, env: TestEnvironment) -> None:
         run_id = self.waiting(env)
-        for arguments, code, said in [
+        for arguments, code, printed in [
             (["nope"], 3, "no run nope"),
             ([run_id, "done"], 2, "node 'done' does not wait for a signal; waiting: ask"),
-            ([run_id, "--action", "maybe"], 2, "action: expected one of 'ok', 'no', got 'maybe'"),
+            ([run_id, "--action", "maybe"], 2, 'action: expected "ok" or "no", got "maybe"'),
             ([run_id, "--buffer"], 2, "needs node_id"),
             ([run_id, "-i", "x"], 2, "expected key=value"),
         ]:
             result = flowcraft("signal", *arguments)
             assert (result.exit_code, result.stdout) == (code, "")
-            assert said in result.stderr
+            assert printed in result.stderr
         assert "not JSON" in flowcraft("signal", run_id, "-f", "-", stdin="{").stderr
         assert "is a JSON object" in flowcraft("signal", run_id, "-f", "-", "-i", "a=1", stdin="[]").stderr
         env.client.get_handle(run_id).cancel()

@@ -20,7 +20,7 @@ COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2
 
 def echo(ctx: NodeContext) -> Any:
     ctx.progress(0.5, HOSTILE)
-    ctx.emit("said", {HOSTILE: HOSTILE})
+    ctx.emit("printed", {HOSTILE: HOSTILE})
     return ctx.input
 
 
@@ -32,13 +32,13 @@ BLUEPRINTS = {
     "hostile": {
         "description": HOSTILE,
         "nodes": [
-            {"id": "tells", "uses": "echo", "inputs": "text"},
+            {"id": "reports", "uses": "echo", "inputs": "text"},
             {"id": "fails", "uses": "fails", "config": {"fallback": "asks"}},
             {"id": "asks", "uses": "wait", "params": {"prompt": HOSTILE, "actions": ["a", HOSTILE]}},
         ],
-        "edges": [{"source": "tells", "target": "fails"}],
+        "edges": [{"source": "reports", "target": "fails"}],
     },
-    "told": {"nodes": [{"id": "tells", "uses": "echo", "inputs": "text"}], "edges": []},
+    "reported": {"nodes": [{"id": "reports", "uses": "echo", "inputs": "text"}], "edges": []},
     "broken": {"nodes": [{"id": "fails", "uses": "fails"}], "edges": []},
 }
 
@@ -47,7 +47,7 @@ BLUEPRINTS = {
 def env() -> Iterator[TestEnvironment]:
     with TestEnvironment(blueprints=BLUEPRINTS, handlers={"echo": echo, "fails": fails}) as env:
         env.client.start("hostile", {"text": HOSTILE}, run_id="waits", tags=["a"])
-        env.client.start("told", {"text": HOSTILE}, run_id="told", memo={"m": HOSTILE})
+        env.client.start("reported", {"text": HOSTILE}, run_id="reported", memo={"m": HOSTILE})
         env.client.start("broken", run_id="broken")
         env.client.start("hostile", {"text": HOSTILE}, run_id="cancelled")
         env.run_until_idle()
@@ -61,12 +61,12 @@ def call(env: TestEnvironment, *arguments: str) -> Result:
 
 
 COMMAND_LINES = [
-    ("show", "waits", "--ctx"), ("show", "told", "--ctx"), ("show", "broken"), ("show", "cancelled"), ("status", "waits"),
-    ("result", "told"), ("result", "told", "--key", "tells"), ("result", "broken"), ("result", "cancelled"),
+    ("show", "waits", "--ctx"), ("show", "reported", "--ctx"), ("show", "broken"), ("show", "cancelled"), ("status", "waits"),
+    ("result", "reported"), ("result", "reported", "--key", "reports"), ("result", "broken"), ("result", "cancelled"),
     ("result", "waits", "--timeout", "0.05"), ("list",), ("dlq", "list"), ("doctor",), ("blueprint", "list"),
     ("blueprint", "show", "hostile"), ("blueprint", "show", "hostile", "--format", "mermaid"),
-    ("blueprint", "diff", "hostile", "told"), ("signal", "waits", "asks", "--action", HOSTILE),
-    ("start", "told", "-i", f"text={HOSTILE}", "--follow"), ("start", "told", "-i", f"text={HOSTILE}", "--wait"),
+    ("blueprint", "diff", "hostile", "reported"), ("signal", "waits", "asks", "--action", HOSTILE),
+    ("start", "reported", "-i", f"text={HOSTILE}", "--follow"), ("start", "reported", "-i", f"text={HOSTILE}", "--wait"),
     ("start", "broken", "--wait"), ("start", HOSTILE), ("show", HOSTILE), ("status", HOSTILE),
 ]  # fmt: skip
 
@@ -82,18 +82,18 @@ def test_hostile_text_is_shown_escaped(env: TestEnvironment, arguments: tuple[st
 
 
 @pytest.mark.parametrize(
-    "arguments", [("show", "told", "--ctx", "--json"), ("result", "told", "--json"), ("list", "--json")]
+    "arguments", [("show", "reported", "--ctx", "--json"), ("result", "reported", "--json"), ("list", "--json")]
 )
 def test_json_holds_the_same_value_escaped(env: TestEnvironment, arguments: tuple[str, ...]) -> None:
     result = call(env, *arguments)
     assert not COMMANDS.search(result.stdout)
     value = json.loads(result.stdout)
     if arguments[0] == "result":
-        assert value["output"]["tells"] == HOSTILE
+        assert value["output"]["reports"] == HOSTILE
 
 
 def test_the_words_of_a_run_are_still_there(env: TestEnvironment) -> None:
-    shown = call(env, "result", "told", "--key", "tells").stdout
+    shown = call(env, "result", "reported", "--key", "reports").stdout
     assert "\\x1b]0;owned\\x07" in shown
     assert "[red]x[/red]" in shown
     assert "\\u202egnp.exe" in shown

@@ -66,6 +66,7 @@ def env() -> Iterator[TestEnvironment]:
             ]
         },
         "asks": {"nodes": [{"id": "ask", "uses": "wait"}]},
+        "above": {"nodes": [{"id": "below", "uses": "subflow", "params": {"blueprintId": "asks"}}]},
     }
     with TestEnvironment(blueprints=blueprints, handlers={"values": values, "boom": boom}) as env:
         yield env
@@ -165,6 +166,34 @@ def test_errors_are_json_too(flowcraft: Flowcraft, arguments: list[str], kind: s
     error = json.loads(result.stderr)["error"]
     assert (error["type"], error["exit_code"]) == (kind, code)
     assert error["message"]
+
+
+def test_a_wait_that_is_over_names_its_run(flowcraft: Flowcraft, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = flowcraft("--json", "start", "asks", "--wait", "--timeout", "10ms")
+    error = json.loads(result.stderr)["error"]
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert error["status"] in ("queued", "running", "waiting")
+    assert json.loads(flowcraft("status", error["run_id"], "--json").stdout)["run_id"] == error["run_id"]
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flowcraft_sdk.Handle.wait", interrupted)
+    stopped = flowcraft("start", "asks", "--id", "a3", "--wait", "--json")
+    assert json.loads(stopped.stderr)["error"] == {
+        "type": "Interrupted",
+        "message": "interrupted; the run goes on: flowcraft result a3",
+        "exit_code": 130,
+        "run_id": "a3",
+    }
+
+
+def test_a_signal_names_the_node_that_got_it(flowcraft: Flowcraft, env: TestEnvironment) -> None:
+    for run_id, blueprint, node in (("s1", "asks", "ask"), ("s2", "above", "below/ask")):
+        flowcraft("start", blueprint, "--id", run_id)
+        env.client.get_handle(run_id).wait_for("waiting", timeout=10)
+        env.run_until_idle()
+        assert json.loads(flowcraft("signal", run_id, "--json").stdout)["node_id"] == node
 
 
 def test_errors_of_the_server_are_json_too(tmp_path: Path) -> None:

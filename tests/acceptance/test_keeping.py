@@ -39,9 +39,9 @@ def rename(env: TestEnvironment, name: str) -> None:
 
 def test_gc_says_what_it_would_do_and_does_it(external: str, tmp_path: Path) -> None:
     folder = write_deployment(tmp_path / "app", FILE + RULES)
-    told = run_command(folder, "gc", "--dry", REDIS_URL=external)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("would remove: 3 completed (with the runs below them); ended runs take about ")
+    reported = run_command(folder, "gc", "--dry", REDIS_URL=external)
+    assert reported.returncode == 0, reported.stderr
+    assert reported.stdout.startswith("would remove: 3 completed (with the runs below them); ended runs take about ")
     done = run_command(folder, "gc", REDIS_URL=external)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("removed 3 runs; ended runs take about ")
@@ -54,10 +54,10 @@ def test_gc_says_what_it_would_do_and_does_it(external: str, tmp_path: Path) -> 
 
 def test_gc_without_a_store(tmp_path: Path) -> None:
     folder = write_deployment(tmp_path / "app")
-    told = run_command(folder, "gc")
-    assert told.returncode == 1
-    assert "the embedded store does not run" in told.stderr
-    assert "Traceback" not in told.stderr
+    reported = run_command(folder, "gc")
+    assert reported.returncode == 1
+    assert "the embedded store does not run" in reported.stderr
+    assert "Traceback" not in reported.stderr
 
 
 SECRET = "hunter2-hunter2"
@@ -96,8 +96,8 @@ def test_no_secret_is_in_what_a_failing_deployment_says_or_records(tmp_path: Pat
         server.ends()
     finally:
         end_all(folder)
-    assert "the service refused" in server.said and "the service refused" in stored
-    assert SECRET not in server.said
+    assert "the service refused" in server.printed and "the service refused" in stored
+    assert SECRET not in server.printed
     assert SECRET not in stored
 
 
@@ -118,21 +118,21 @@ def everything_in(url: str) -> str:
     return "\n".join(found)
 
 
-def test_no_secret_is_in_what_is_said_of_a_wrong_file(tmp_path: Path) -> None:
+def test_no_secret_is_in_what_is_printed_of_a_wrong_file(tmp_path: Path) -> None:
     folder = write_deployment(tmp_path / "app", FILE.replace("workers: 2", "workers: '${file:key}'"))
     (folder / "key").write_text(SECRET)
     for command in (("check", "--offline"), ("config", "show"), ("dev",), ("gc",)):
-        told = run_command(folder, *command)
-        assert told.returncode == 2, command
-        assert "executor.workers: expected a whole number" in told.stdout + told.stderr
-        assert SECRET not in told.stdout + told.stderr
-        assert "Traceback" not in told.stderr
+        reported = run_command(folder, *command)
+        assert reported.returncode == 2, command
+        assert "executor.workers: expected a whole number" in reported.stdout + reported.stderr
+        assert SECRET not in reported.stdout + reported.stderr
+        assert "Traceback" not in reported.stderr
 
 
 def test_a_redis_that_cannot_keep_what_is_wanted_is_refused(external: str, tmp_path: Path) -> None:
     folder = write_deployment(tmp_path / "app", FILE.replace("redis: {", "redis: {durability: fsync, "))
     for command in ("run", "worker", "check"):
-        told = run_command(folder, command, REDIS_URL=external)
-        assert told.returncode == 1
-        assert "keeps no append-only file; set appendonly yes" in told.stderr
-        assert "Traceback" not in told.stderr
+        reported = run_command(folder, command, REDIS_URL=external)
+        assert reported.returncode == 1
+        assert "keeps no append-only file; set appendonly yes" in reported.stderr
+        assert "Traceback" not in reported.stderr

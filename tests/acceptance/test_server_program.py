@@ -78,7 +78,7 @@ def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
         "echo, slow, sleepy",
         "flowcraft start chain",
     ):
-        assert text in server.said
+        assert text in server.printed
     with client_of(folder) as client:
         assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["b"] == "slept"
     health = run_command(folder, "health")
@@ -88,7 +88,7 @@ def test_dev_serves_runs_and_says_what_it_does(folder: Path) -> None:
     assert url is not None
     store = int(redis.Redis.from_url(url).info("server")["process_id"])
     server.signal(signal.SIGINT)
-    assert server.ends() == 0, server.said
+    assert server.ends() == 0, server.printed
     assert not alive(store)
     health = run_command(folder, "health")
     assert health.returncode == 1
@@ -103,7 +103,7 @@ def test_a_drain_lets_what_runs_finish(folder: Path) -> None:
         server.signal(signal.SIGTERM)
         server.wait_for("stopping: what runs may finish")
         (folder / "go").touch()
-        assert server.ends() == 0, server.said
+        assert server.ends() == 0, server.printed
     again = started(folder, "dev")
     with client_of(folder) as client:
         assert client.get_handle("r1").result(timeout=TIMEOUT)["a"] == server.process.pid
@@ -121,8 +121,8 @@ def test_a_second_signal_hands_back_at_once(folder: Path) -> None:
     server.signal(signal.SIGTERM)
     server.wait_for("stopping: what runs may finish")
     server.signal(signal.SIGTERM)
-    assert server.ends() == 1, server.said
-    assert "handed back" in server.said
+    assert server.ends() == 1, server.printed
+    assert "handed back" in server.printed
     again = started(folder, "dev")
     assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 2, 5)
     (folder / "go").touch()
@@ -142,7 +142,7 @@ def test_after_a_kill_the_next_one_takes_everything_over(folder: Path) -> None:
     server.process.wait()
     (folder / "go").touch()
     again = started(folder, "dev")
-    assert "joined the server that runs already" in again.said
+    assert "joined the server that runs already" in again.printed
     with client_of(folder) as client:
         pid = client.get_handle("r1").result(timeout=TIMEOUT)["a"]
         assert pid == pids_of_slow_nodes(folder)[-1] != server.process.pid
@@ -154,7 +154,7 @@ def test_after_a_kill_the_next_one_takes_everything_over(folder: Path) -> None:
 def test_two_in_one_folder_share_the_store(folder: Path) -> None:
     first = started(folder, "dev")
     second = started(folder, "dev")
-    assert "joined the server that runs already" in second.said
+    assert "joined the server that runs already" in second.printed
     first.signal(signal.SIGHUP)
     assert first.ends() == 0
     with client_of(folder) as client:
@@ -181,7 +181,7 @@ def test_a_store_that_dies_is_started_again_under_the_workers(folder: Path) -> N
 
 def test_worker_processes(folder: Path) -> None:
     server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process")
-    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    assert eventually(lambda: server.printed.count("serving 'acceptance'") == 3)
     with client_of(folder) as client:
         client.start("long", {}, run_id="r1")
         assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
@@ -193,14 +193,14 @@ def test_worker_processes(folder: Path) -> None:
         (folder / "go").touch()
         assert client.get_handle("r1").result(timeout=TIMEOUT)["a"] == pids_of_slow_nodes(folder)[1]
     server.signal(signal.SIGTERM)
-    assert server.ends() == 0, server.said
+    assert server.ends() == 0, server.printed
 
 
 def test_processes_of_several_threads(folder: Path) -> None:
     """Two of two threads each run four functions at once; one that dies is started again, and the others take its nodes over."""
     server = started(folder, "dev", "--processes", "2")
-    assert "2 processes of 2 threads" in server.said
-    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    assert "2 processes of 2 threads" in server.printed
+    assert eventually(lambda: server.printed.count("serving 'acceptance'") == 3)
     with client_of(folder) as client:
         runs = [client.start("long") for _ in range(4)]
         assert eventually(lambda: len(pids_of_slow_nodes(folder)) == 4)
@@ -215,14 +215,14 @@ def test_processes_of_several_threads(folder: Path) -> None:
         assert first not in pids_of_slow_nodes(folder)[4:]
         assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     server.signal(signal.SIGTERM)
-    assert server.ends() == 0, server.said
+    assert server.ends() == 0, server.printed
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 def test_a_worker_process_ends_for_a_function_that_does_not_return(folder: Path, how: str) -> None:
     timeout = {"FLOWCRAFT__DEFAULTS__TIMEOUT": "1s"} if how == "timed out" else {}
     server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process", **timeout)
-    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
+    assert eventually(lambda: server.printed.count("serving 'acceptance'") == 3)
     with client_of(folder) as client:
         run = client.start("long", {})
         assert eventually(lambda: bool(pids_of_slow_nodes(folder)))
@@ -234,13 +234,13 @@ def test_a_worker_process_ends_for_a_function_that_does_not_return(folder: Path,
         server.wait_for("ended with exit code 75")
         assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     server.signal(signal.SIGTERM)
-    assert server.ends() == 0, server.said
+    assert server.ends() == 0, server.printed
 
 
 def test_worker_processes_end_with_a_killed_parent(folder: Path) -> None:
     server = started(folder, "dev", FLOWCRAFT__EXECUTOR__WORKER_TYPE="process")
-    assert eventually(lambda: server.said.count("serving 'acceptance'") == 3)
-    workers = [int(text.split()[0].rstrip('",}')) for text in server.said.split("is process ")[1:]]
+    assert eventually(lambda: server.printed.count("serving 'acceptance'") == 3)
+    workers = [int(text.split()[0].rstrip('",}')) for text in server.printed.split("is process ")[1:]]
     assert len(workers) == 2
     server.process.kill()
     server.process.wait()
@@ -253,13 +253,13 @@ def test_worker_processes_end_with_a_killed_parent(folder: Path) -> None:
 def test_run_and_worker_on_an_external_redis(folder: Path, external: str) -> None:
     server = started(folder, "run", REDIS_URL=external)
     worker = started(folder, "worker", "--queue", "other", REDIS_URL=external)
-    assert "on queue other" in worker.said
+    assert "on queue other" in worker.printed
     with Client(external, namespace="acceptance") as client:
         assert client.start("chain", {"x": 1}).result(timeout=TIMEOUT)["b"] == "slept"
     assert run_command(folder, "health", REDIS_URL=external).returncode == 0
     for process in (server, worker):
         process.signal(signal.SIGTERM)
-        assert process.ends() == 0, process.said
+        assert process.ends() == 0, process.printed
 
 
 def test_run_needs_a_redis_that_answers(folder: Path, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_run_refuses_a_redis_that_evicts_and_dev_warns(folder: Path, external: s
     assert result.returncode == 1
     assert "maxmemory-policy allkeys-lru" in result.stderr
     server = started(folder, "dev", REDIS_URL=external)
-    assert "maxmemory-policy allkeys-lru" in server.said
+    assert "maxmemory-policy allkeys-lru" in server.printed
     server.signal(signal.SIGTERM)
     assert server.ends() == 0
     allowed = started(folder, "run", REDIS_URL=external, FLOWCRAFT__REDIS__REQUIRE_NO_EVICTION="off")
@@ -325,6 +325,21 @@ def test_the_file_can_be_elsewhere_and_is_named_in_the_environment(folder: Path,
     assert run_command(tmp_path, "check", FLOWCRAFT_CONFIG=str(folder / "flowcraft.yaml")).returncode == 0
 
 
+def test_runs_that_need_a_handler_which_was_renamed_are_notified_by_check_and_at_start(folder: Path) -> None:
+    asks = folder / "flows" / "asks.yaml"
+    asks.write_text("nodes:\n  ask: {uses: wait}\n  b: {uses: echo, needs: ask}\n")
+    before = started(folder, "dev")
+    with client_of(folder) as client:
+        client.start("asks", run_id="r1").wait_for("waiting", timeout=TIMEOUT)
+    for file in (folder / "flowcraft.yaml", *(folder / "flows").iterdir()):
+        file.write_text(file.read_text().replace("  echo:", "  say:").replace("uses: echo", "uses: say"))
+    notified = "run r1 needs the handler 'echo', which no worker has any more (blueprint 'asks')"
+    assert f"warning: {notified}" in run_command(folder, "check").stderr
+    before.signal(signal.SIGTERM)
+    assert before.ends() == 0
+    Server(folder, "dev", environ={}).wait_for(notified)
+
+
 def test_config_show(folder: Path) -> None:
     shown = run_command(
         folder, "config", "show", "--origin", FLOWCRAFT__EXECUTOR__LEASE="2s", REDIS_URL="redis://:pw12@h"
@@ -334,7 +349,19 @@ def test_config_show(folder: Path) -> None:
     assert rows["executor.lease"] == '"2s" environment variable FLOWCRAFT__EXECUTOR__LEASE'
     assert rows["executor.workers"] == "2 flowcraft.yaml:8"
     assert rows["logging.level"] == '"info" default'
-    assert rows["redis.url"] == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:})'
+    assert (
+        rows["redis.url"]
+        == '"redis://:********@h" flowcraft.yaml:9 (${REDIS_URL:-embedded:}; REDIS_URL from the environment)'
+    )
+    config = folder / "flowcraft.yaml"
+    config.write_text(config.read_text().replace("redis: {", "x-redis: {"))
+    other = run_command(folder, "config", "show", "--origin", REDIS_URL="redis://:pw12@h").stdout
+    assert "default; of all but dev: REDIS_URL from the environment" in other
+    assert "pw12" not in other
+    optioned = run_command(folder, "config", "show", "--origin", "--workers", "7").stdout
+    assert next(line.split() for line in optioned.splitlines() if line.startswith("executor.workers ")) == [
+        "executor.workers", "7", "option", "for", "executor.workers",
+    ]  # fmt: skip
     plain = run_command(folder, "config", "show")
     assert "lease: 1s" in plain.stdout
 
@@ -343,7 +370,7 @@ def test_logs_are_json_when_nobody_watches(folder: Path) -> None:
     server = started(folder, "dev")
     server.signal(signal.SIGTERM)
     assert server.ends() == 0
-    lines = [json.loads(line) for line in server.said.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in server.printed.splitlines() if line.startswith("{")]
     assert lines
     assert all({"time", "level", "message", "logger"} <= set(line) for line in lines)
 
@@ -362,7 +389,7 @@ def test_a_worker_process_that_stands_still_is_replaced(folder: Path) -> None:
     server = started(folder, "dev", "--processes", "2", FLOWCRAFT__EXECUTOR__LEASE="1s")
     with client_of(folder) as client:
         assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["a"] == "ran again"
-        assert eventually(lambda: "has not been seen for 10 s: killing it" in server.said), server.said
+        assert eventually(lambda: "has not been seen for 10 s: killing it" in server.printed), server.printed
         assert eventually(lambda: len(client.workers()) >= 2)
         assert client.start("chain", {"x": 3}).result(timeout=TIMEOUT)["a"] == "ran again"
 
@@ -383,7 +410,7 @@ def test_a_worker_process_without_file_descriptors_is_replaced(folder: Path) -> 
     server = started(folder, "dev", "--processes", "2")
     with client_of(folder) as client:
         first = client.start("chain", {"x": 3})
-        assert eventually(lambda: "no file descriptor is free" in server.said), server.said
+        assert eventually(lambda: "no file descriptor is free" in server.printed), server.printed
         server.wait_for("ended with exit code 75")
         runs = [client.start("chain", {"x": 3}) for _ in range(4)]
         assert len({run.result(timeout=TIMEOUT)["a"] for run in runs}) >= 1
@@ -391,7 +418,7 @@ def test_a_worker_process_without_file_descriptors_is_replaced(folder: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("replies", "said"),
+    ("replies", "announced"),
     [
         (None, "cannot be read: No such file or directory"),
         ("default: no\nreplies:\n  - {mach: x, reply: y}\n", "replies[0].mach: unknown key"),
@@ -399,22 +426,22 @@ def test_a_worker_process_without_file_descriptors_is_replaced(folder: Path) -> 
     ],
 )
 @pytest.mark.parametrize("command", ["check", "dev"])
-def test_mistakes_in_scripted_replies_are_told_before_anything_starts(
-    folder: Path, replies: str | None, said: str, command: str
+def test_mistakes_in_scripted_replies_are_reported_before_anything_starts(
+    folder: Path, replies: str | None, announced: str, command: str
 ) -> None:
     file = folder / "flowcraft.yaml"
     file.write_text(file.read_text() + "llm: {providers: {demo: {type: scripted, file: replies.yaml}}}\n")
     if replies is not None:
         (folder / "replies.yaml").write_text(replies)
     result = run_command(folder, command)
-    told = result.stdout + result.stderr
-    assert result.returncode == 2 and said in told, told
-    assert "llm.providers.demo.file" in told and "flowcraft.yaml:" in told
-    assert "Traceback" not in told and "Start a run" not in told
+    reported = result.stdout + result.stderr
+    assert result.returncode == 2 and announced in reported, reported
+    assert "llm.providers.demo.file" in reported and "flowcraft.yaml:" in reported
+    assert "Traceback" not in reported and "Start a run" not in reported
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "dangling"])
-def test_a_blueprint_that_is_no_regular_file_is_told(folder: Path, kind: str) -> None:
+def test_a_blueprint_that_is_no_regular_file_is_reported(folder: Path, kind: str) -> None:
     place = folder / "flows" / "odd.yaml"
     if kind == "fifo":
         os.mkfifo(place)
@@ -446,8 +473,8 @@ def test_a_worker_process_whose_modules_were_changed_is_replaced(folder: Path) -
     server = started(folder, "dev", "--processes", "2", FLOWCRAFT__EXECUTOR__LEASE="1s")
     with client_of(folder) as client:
         first = client.start("chain", {"x": 3})
-        assert eventually(lambda: "no lease is renewed, for errors of this process" in server.said), server.said
+        assert eventually(lambda: "no lease is renewed, for errors of this process" in server.printed), server.printed
         server.wait_for("ended with exit code 75")
         assert first.wait(timeout=TIMEOUT).status == "completed"
         assert client.start("chain", {"x": 3}).wait(timeout=TIMEOUT).status == "completed"
-    assert server.said.count("met an error of its own") < 30, server.said[-4000:]
+    assert server.printed.count("met an error of its own") < 30, server.printed[-4000:]

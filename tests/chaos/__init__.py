@@ -1,1 +1,1 @@
-"""Workers, stores and clients that die, freeze and lose replies, with a ledger outside Redis to tell what was lost or doubled."""
+"""Workers, stores and clients that die, freeze and lose replies, with a ledger outside Redis to report what was lost or doubled."""

@@ -165,7 +165,7 @@ class Deployment:
         worker = Worker(self, url)
         self.workers.append(worker)
         if wait:
-            assert eventually(worker.up), worker.server.said
+            assert eventually(worker.up), worker.server.printed
         return worker
 
     def kill(self, worker: Worker) -> Death:
@@ -194,7 +194,7 @@ class Deployment:
         except redis.exceptions.ConnectionError:  # the store may be dead at the moment
             return {}
 
-    def told(self) -> ledger.Told:
+    def read_ledger(self) -> ledger.LedgerReport:
         """What the handlers have written."""
         return ledger.read(self.ledger)
 
@@ -209,5 +209,5 @@ class Deployment:
 
     def begun(self, node: str, times: int = 1) -> bool:
         """Whether handlers of a node have begun so often."""
-        told: Any = self.told().executions
-        return sum(len(found) for place, found in told.items() if place.node == node) >= times
+        reported: Any = self.read_ledger().executions
+        return sum(len(found) for place, found in reported.items() if place.node == node) >= times

@@ -1,6 +1,6 @@
 """A worker process that kills itself at a chosen script call: `python -m tests.chaos.doomed URL LEASE WHEN SCRIPT INSTANCE NUMBER`.
 
-WHEN is `before` (the call is never sent) or `after` (Redis has applied it, and the process dies before it hears of that).
+WHEN is `before` (the call is never sent) or `after` (Redis has applied it, and the process dies before it receives that).
 SCRIPT is the name of a script, or `claim of` for any reply that brings the node INSTANCE; an empty INSTANCE is any.
 NUMBER counts the calls that match.
 """

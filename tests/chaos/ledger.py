@@ -32,7 +32,7 @@ class Execution:
 
 
 @dataclass
-class Told:
+class LedgerReport:
     """A ledger as it was read: executions by place, in the order in which they began."""
 
     executions: dict[Place, list[Execution]] = field(default_factory=lambda: defaultdict(list))
@@ -65,9 +65,9 @@ def write(what: str, ctx: Any) -> None:
         os.close(ledger)
 
 
-def read(path: Path) -> Told:
+def read(path: Path) -> LedgerReport:
     """What stands in a ledger."""
-    told = Told()
+    reported = LedgerReport()
     ends = set()
     lines = path.read_text().splitlines() if path.exists() else []
     entries = [json.loads(line) for line in lines]
@@ -78,5 +78,5 @@ def read(path: Path) -> Told:
         if what == "begin":
             ended = (run, node, turn, fencing_token, pid) in ends
             place = Place(run, node, turn)
-            told.executions[place].append(Execution(place, attempt, fencing_token, pid, at, ended))
-    return told
+            reported.executions[place].append(Execution(place, attempt, fencing_token, pid, at, ended))
+    return reported

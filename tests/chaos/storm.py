@@ -47,12 +47,12 @@ class Storm:
     seconds: float
 
 
-def rage(folder: Path, *, kills: int, runs: int, seed: int, hostile: float = 0.0, said: bool = False) -> Storm:
+def rage(folder: Path, *, kills: int, runs: int, seed: int, hostile: float = 0.0, shown: bool = False) -> Storm:
     """Start `runs` runs spread over `kills` kills of a random worker; one worker at least is always alive.
 
     Args:
         hostile: the share of handler calls that misbehave.
-        said: whether to print how far it is.
+        shown: whether to print how far it is.
     """
     chance = random.Random(seed)
     started: dict[str, tuple[str, int]] = {}
@@ -73,14 +73,14 @@ def rage(folder: Path, *, kills: int, runs: int, seed: int, hostile: float = 0.0
             time.sleep(chance.uniform(0.0, 0.3))
             deployment.kill(chance.choice([worker for worker in deployment.workers if worker.up()]))
             deployment.add_worker(wait=False)
-            if said and number % 25 == 0:
+            if shown and number % 25 == 0:
                 print(f"{number} kills, {len(started)} runs started, {time.monotonic() - begin:.0f} s", flush=True)
         start(runs)
         verdict = judge(deployment, started, SETTLING, deployment.deaths)
         verdict.hanging += deployment.hanging()
-        told = deployment.told()
+        reported = deployment.read_ledger()
         seconds = time.monotonic() - begin
-        return Storm(seed, kills, verdict, told.begun(), told.again(), deployment.stale(), seconds)
+        return Storm(seed, kills, verdict, reported.begun(), reported.again(), deployment.stale(), seconds)
 
 
 def table(storm: Storm) -> str:
@@ -117,7 +117,7 @@ def main() -> int:
     hostile = float(os.environ.get("FLOWCRAFT_CHAOS_HOSTILE") or 0)
     sys.stdout.write(f"seed {seed}: {kills} kills, {runs} runs, {hostile:.0%} of the handler calls misbehave\n")
     with tempfile.TemporaryDirectory(prefix="flowcraft-chaos-") as folder:
-        storm = rage(Path(folder), kills=kills, runs=runs, seed=seed, hostile=hostile, said=True)
+        storm = rage(Path(folder), kills=kills, runs=runs, seed=seed, hostile=hostile, shown=True)
     sys.stdout.write(f"{storm.verdict.faults()}\n{table(storm)}\n")
     return 0 if storm.verdict.is_clean() and max(storm.verdict.takeovers, default=0) <= LEASE + 1 else 1
 

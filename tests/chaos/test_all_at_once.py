@@ -41,10 +41,10 @@ def test_kills_freezes_lost_replies_and_a_store_that_dies(deployed: Make) -> Non
     assert verdict.is_clean(), f"seed {seed}\n{verdict.faults()}"
     assert proxy.lost > ROUNDS, f"seed {seed}"
     assert chaos.hanging() == []
-    said = "".join(path.read_text() for path in chaos.folder.glob("output-*.txt"))
+    shown = "".join(path.read_text() for path in chaos.folder.glob("output-*.txt"))
     of_handlers = "failed, the last one: Traceback"
-    others = [line for line in said.splitlines() if "raceback" in line and of_handlers not in line]
-    assert not others, said[said.find("\n" + others[0]) :][:3000]
+    others = [line for line in shown.splitlines() if "raceback" in line and of_handlers not in line]
+    assert not others, shown[shown.find("\n" + others[0]) :][:3000]
 
 
 def trouble(chaos: Deployment, proxy: LossyProxy, victim: Worker, kind: str) -> None:

@@ -29,14 +29,14 @@ def test_a_late_finisher_is_refused_and_counted(deployed: Make) -> None:
     assert handle.status() == "running"
     chaos.go()
     assert handle.result(timeout=10)["b"] == 3
-    first, second = chaos.told().at(handle.run_id, "a")
+    first, second = chaos.read_ledger().at(handle.run_id, "a")
     assert first.fencing_token < second.fencing_token
     assert first.pid == frozen.pid
     completed = [
         event.node_id for event in handle.events(follow=False) if event.type in ("node_completed", "node_recovered")
     ]
     assert completed == ["a", "b"]
-    assert "no longer ours" in frozen.server.said
+    assert "no longer ours" in frozen.server.printed
 
 
 def test_workers_freeze_in_turn_under_load(deployed: Make) -> None:
@@ -55,5 +55,5 @@ def test_workers_freeze_in_turn_under_load(deployed: Make) -> None:
         workers[number % 3].thaw()
     verdict = judge(chaos, runs, 40, deaths[-1:])
     assert verdict.is_clean(), verdict.faults()
-    assert chaos.told().again() > 0
+    assert chaos.read_ledger().again() > 0
     assert chaos.stale() > 0

@@ -68,7 +68,7 @@ def test_a_worker_that_dies_while_it_renews(survivor: tuple[Deployment, Worker],
     chaos.go()
     rescuer.thaw()
     assert chaos.client.get_handle(run_id).result(timeout=10)["c"] == 4
-    assert len(chaos.told().at(run_id, "b")) == 2
+    assert len(chaos.read_ledger().at(run_id, "b")) == 2
     (chaos.folder / "go").unlink()
 
 
@@ -89,8 +89,8 @@ def test_k1_during_a_node(deployed: Make) -> None:
     rescuer.thaw()
     assert seconds_to_end(chaos, run_id, died) < RECOVERY
     assert chaos.client.get_handle(run_id).result()["c"] == 4
-    assert len(chaos.told().at(run_id, "b")) == 2
-    assert len(chaos.told().at(run_id, "a")) == 1
+    assert len(chaos.read_ledger().at(run_id, "b")) == 2
+    assert len(chaos.read_ledger().at(run_id, "a")) == 1
 
 
 def test_k2_between_an_output_and_the_successor(deployed: Make) -> None:
@@ -100,7 +100,7 @@ def test_k2_between_an_output_and_the_successor(deployed: Make) -> None:
 def test_k3_between_a_router_and_its_branch(deployed: Make) -> None:
     chaos = deployed(lease=LEASE)
     assert rescued(chaos, "router", Point("after", "complete", "choose")) < RECOVERY
-    assert not any(place.node == "right" for place in chaos.told().executions)
+    assert not any(place.node == "right" for place in chaos.read_ledger().executions)
 
 
 @pytest.mark.parametrize("point", [Point("after", CLAIM_OF, "j"), Point("before", "complete", "j")], ids=str)
@@ -133,7 +133,7 @@ def test_a_node_that_kills_its_worker_each_time_fails_and_says_so(deployed: Make
     with pytest.raises(RunFailedError, match="died or stalled 3 times"):
         chaos.client.get_handle(run_id).result(timeout=10)
     assert chaos.redis.zrange(chaos.keys.dead, 0, -1) == [f"{run_id}|b".encode()]
-    assert chaos.told().at(run_id, "b") == []
+    assert chaos.read_ledger().at(run_id, "b") == []
 
 
 def test_in_the_middle_of_a_map_of_5000_items(deployed: Make) -> None:
@@ -142,7 +142,7 @@ def test_in_the_middle_of_a_map_of_5000_items(deployed: Make) -> None:
     handle = chaos.client.start("large", {"list": list(range(5000))})
     rescuer = frozen_worker(chaos)
     died = die_at(chaos, Point("after", "complete", "each[2500]"), 60)
-    done = len(chaos.told().executions)
+    done = len(chaos.read_ledger().executions)
     assert 2000 < done < 4000
     rescuer.thaw()
     assert handle.result(timeout=60)["each"] == list(range(1, 5001))
@@ -150,6 +150,6 @@ def test_in_the_middle_of_a_map_of_5000_items(deployed: Make) -> None:
         event.node_id for event in handle.events(follow=False) if event.type in ("node_completed", "node_recovered")
     ]
     assert len(completed) == len(set(completed)) == 5001
-    again = [place for place, found in chaos.told().executions.items() if len(found) > 1]
+    again = [place for place, found in chaos.read_ledger().executions.items() if len(found) > 1]
     assert len(again) < 50, "what was completed is not run again"
     assert seconds_to_end(chaos, handle.run_id, died) > 0

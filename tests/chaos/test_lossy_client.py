@@ -32,7 +32,7 @@ HELD = "nodes:\n  a: {uses: hold, inputs: x}\n  b: {uses: step, inputs: a, needs
 
 @pytest.fixture
 def lossy(deployed: Make, seed: int) -> Iterator[tuple[Deployment, Client, LossyProxy]]:
-    """A deployment with a worker, and a client that loses the replies it is told to."""
+    """A deployment with a worker, and a client that loses the replies it is asked to."""
     chaos = deployed(lease=1.0, flows={"gates": GATES, "held": HELD})
     chaos.add_worker()
     with (

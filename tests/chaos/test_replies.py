@@ -95,7 +95,7 @@ def test_messages_in_hueys_queue(deployed: Make, seed: int, what: str) -> None:
         time.sleep(0.01)
     verdict = judge(chaos, runs, TIMEOUT)
     assert verdict.is_clean(), verdict.faults()
-    assert chaos.told().again() == 0
+    assert chaos.read_ledger().again() == 0
 
 
 def meddle(chaos: Deployment, wake: str, what: str) -> None:

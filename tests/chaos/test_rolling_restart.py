@@ -1,4 +1,4 @@
-"""Workers that are told to stop and replaced, one after the other, under load: a deploy."""
+"""Workers that are asked to stop and replaced, one after the other, under load: a deploy."""
 
 import random
 import signal
@@ -18,7 +18,7 @@ RESTARTS = 4
 
 @pytest.mark.parametrize("gently", [True, False], ids=["drained", "at once"])
 def test_a_rolling_restart_loses_nothing(deployed: Make, gently: bool) -> None:
-    """Drained workers finish what they run, so nothing is run again; told twice, they hand back what they run.
+    """Drained workers finish what they run, so nothing is run again; asked twice, they hand back what they run.
 
     The lease is longer than the test waits: what were not handed back would be stuck.
     """
@@ -38,10 +38,10 @@ def test_a_rolling_restart_loses_nothing(deployed: Make, gently: bool) -> None:
             time.sleep(0.05)  # two signals that come together are delivered as one
             oldest.server.signal(signal.SIGTERM)
         # A second signal that comes when the program is already through ends it by the signal itself.
-        assert oldest.server.ends() in ((0,) if gently else (0, 1, -signal.SIGTERM)), oldest.server.said
+        assert oldest.server.ends() in ((0,) if gently else (0, 1, -signal.SIGTERM)), oldest.server.printed
         assert eventually(chaos.workers[-1].up)
     verdict = judge(chaos, runs, 20)
     assert not (verdict.lost or verdict.stuck or verdict.twice), verdict.faults()
     if gently:
         assert verdict.is_clean(), verdict.faults()
-        assert chaos.told().again() == 0
+        assert chaos.read_ledger().again() == 0

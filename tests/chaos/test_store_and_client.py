@@ -41,8 +41,8 @@ def test_a_node_that_runs_while_the_store_is_away_is_not_run_again(deployed: Mak
     chaos.kill_store()
     chaos.go()
     assert handle.result(timeout=20)["b"] == 3
-    assert chaos.told().again() == 0
-    assert "raceback" not in worker.server.said, "an outage is told in a line"
+    assert chaos.read_ledger().again() == 0
+    assert "raceback" not in worker.server.printed, "an outage is reported in a line"
 
 
 def test_the_client_killed_while_it_waits(deployed: Make) -> None:
@@ -57,4 +57,4 @@ def test_the_client_killed_while_it_waits(deployed: Make) -> None:
     assert chaos.client.get_handle("r1").result(timeout=20)["b"] == 3
     again = chaos.client.start("held", context("held", 1), run_id="r1")
     assert again.attached
-    assert len(chaos.told().at("r1", "a")) == 1
+    assert len(chaos.read_ledger().at("r1", "a")) == 1

@@ -69,7 +69,7 @@ def judge(
             handle.wait(timeout=max(0.05, until - time.monotonic()))
         except TimeoutError:
             verdict.stuck.append(f"{run_id}: {started[run_id]}, {handle.status()}")
-    seen = deployment.told()
+    seen = deployment.read_ledger()
     died = {death.worker: death.at for death in deaths if death.worker}
     for run_id, (flow, x) in started.items():
         _judge_run(verdict, deployment, seen, deployment.client.get_handle(run_id), flow, x, died)
@@ -85,7 +85,7 @@ def judge(
 def _judge_run(
     verdict: Verdict,
     deployment: Deployment,
-    told: ledger.Told,
+    reported: ledger.LedgerReport,
     handle: Handle[object],
     flow: str,
     x: int,
@@ -110,12 +110,12 @@ def _judge_run(
         verdict.lost.append(f"{run}: {flow} {name} is {'recorded' if name in completed else 'not recorded'}")
     if sum(event.type == "run_ended" for event in events) != 1:
         verdict.twice.append(f"{run}: its end")
-    _compare_with_ledger(verdict, deployment, told, run, events)
+    _compare_with_ledger(verdict, deployment, reported, run, events)
     _measure_takeovers(verdict, events, died)
 
 
 def _compare_with_ledger(
-    verdict: Verdict, deployment: Deployment, told: ledger.Told, run: str, events: list[RunEvent]
+    verdict: Verdict, deployment: Deployment, reported: ledger.LedgerReport, run: str, events: list[RunEvent]
 ) -> None:
     """Each recorded node was executed to its end, and more often than its attempts only where a worker was lost."""
     claimed: Counter[str] = Counter()
@@ -125,7 +125,7 @@ def _compare_with_ledger(
         taken_over[event.node_id or ""] += event.type == "node_taken_over"
     for name in {event.node_id or "" for event in events if event.type in RECORDED}:
         node, _, turn = name.partition("#")
-        executions = told.at(run, node, int(turn or 0))
+        executions = reported.at(run, node, int(turn or 0))
         if HANDLER_NODES.match(node) and not any(execution.ended for execution in executions):
             verdict.lost.append(f"{run}: {name} is recorded, and never came to its end")
         again = len(executions) - len({execution.attempt for execution in executions})

@@ -1,4 +1,4 @@
-"""Whether the ways to look at a run tell the same of it: its record and its history."""
+"""Whether the ways to look at a run report the same of it: its record and its history."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -90,7 +90,7 @@ ROWS = [
     Row("S17", {"a": {"uses": "boom", "config": {"fallback": "fb"}}, "fb": "name", "z": "echo", "own": "name"}, ("a z", "fb own"),
         has={"z": "fb", "a": None}, ran="a fb own z"),
     Row("S18", {"a": {"uses": "boom", "config": {"fallback": "fb"}}, "fb": "name", "u": "boom"}, failure="payment declined",
-        rule="an unrelated failure fails the run; the original said completed"),
+        rule="an unrelated failure fails the run; the original reported completed"),
     Row("S19", LOOP | {"init": say(0)}, ("init lc", "lc body continue", "body lc", edge("lc", "end", transform="body") |
         {"action": "break"}), {"i": 0}, {"i": 3, "end": 3, "lc": None}, "init lc body end"),
     Row("S20", SCATTER | {"z": "echo"}, ("sc ga", "ga z"), {"items": [1, 2, 3]},
@@ -107,7 +107,7 @@ ROWS = [
     Row("S25", {"s": {"uses": "subflow", "params": {"blueprintId": "two"}}, "t": {"uses": "subflow", "params": {"blueprintId": "one"}}},
         has={"s": {"u": "u", "v": "v"}, "t": "u"}),
     Row("S26", {"s": {"uses": "subflow", "params": {"blueprintId": "broken"}}}, failure="payment declined",
-        rule="the inner message is kept; the original said `Unknown error`"),
+        rule="the inner message is kept; the original reported `Unknown error`"),
     Row("S27", {"a": "nobody"}, failure="no worker has a handler 'nobody'"),
     Row("S28", {"a": say({"error": {"message": "x"}}), "z": "echo"}, ("a z",), has={"z": {"error": {"message": "x"}}}),
     Row("S29", {"a": "none", "z": "echo"}, ("a z",), has={"a": None, "z": None},

@@ -1,4 +1,4 @@
-"""One account of a node: its record, its history and its attempts tell when it began, waited and ended, and why it failed."""
+"""One account of a node: its record, its history and its attempts report when it began, waited and ended, and why it failed."""
 
 import threading
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def test_the_history_bounds_what_it_keeps_of_an_error(environment: Make) -> None
     assert event.data["error"]["message"] == "é" * 1000 + "..."
 
 
-def test_a_node_whose_fallback_stood_in_is_told_so_everywhere(environment: Make) -> None:
+def test_a_node_whose_fallback_stood_in_is_reported_so_everywhere(environment: Make) -> None:
     def fails(ctx: NodeContext) -> None:
         raise ValueError("declined")
 
@@ -160,7 +160,7 @@ def test_a_run_that_is_cancelled_agrees_on_what_had_begun(environment: Make) -> 
     assert run.describe().nodes["nap"].waited > 0 or run.describe().nodes["nap"].started_at is not None
 
 
-def test_what_a_worker_died_with_is_told_as_lost(environment: Make) -> None:
+def test_what_a_worker_died_with_is_reported_as_lost(environment: Make) -> None:
     blueprint = {"id": "s", "nodes": [{"id": "a", "uses": "step"}]}
     env = environment(handlers={"step": lambda ctx: 1}, blueprints=blueprint, workers=0)
     run = env.client.start("s")
@@ -225,19 +225,19 @@ def test_the_log_says_that_a_run_failed_and_shows_the_traceback_of_the_last_atte
         """,
     )
     lines: list[tuple[str, str, dict[str, Any]]] = []
-    told = threading.Event()
+    reported = threading.Event()
 
     def note(message: Any) -> None:
         record = message.record
         lines.append((record["level"].name, record["message"], record["extra"]))
         if record["message"].startswith("run failed"):
-            told.set()
+            reported.set()
 
     sink = logger.add(note, level="WARNING")
     try:
         run = env.client.start("logged")
         run.wait(timeout=10)
-        assert told.wait(10)  # the worker says so after the store has recorded it
+        assert reported.wait(10)  # the worker says so after the store has recorded it
     finally:
         logger.remove(sink)
     own = [(level, text) for level, text, extra in lines if extra.get("run") == run.run_id]

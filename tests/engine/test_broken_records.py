@@ -1,4 +1,4 @@
-"""Records that something else has written over: each is an island. What stands beside one goes on, readers are told, and the
+"""Records that something else has written over: each is an island. What stands beside one goes on, readers get an error, and the
 doctor mends what can be mended."""
 
 from collections.abc import Callable
@@ -184,16 +184,18 @@ def test_lists_and_the_doctor_beside_a_broken_record(env: TestEnvironment, damag
     ],
     ids=["describe", "status", "result", "cancel", "signal", "events"],
 )
-def test_who_asks_for_a_broken_run_is_told(env: TestEnvironment, ask: Callable[[Any], Any]) -> None:
+def test_who_asks_for_a_broken_run_is_reported(env: TestEnvironment, ask: Callable[[Any], Any]) -> None:
     env.client.start("one", {}, run_id="broken")
     another_type(env, "broken")
-    with pytest.raises(RunBrokenError, match=r"the record of run broken in Redis cannot be read.*doctor --fix") as told:
+    with pytest.raises(
+        RunBrokenError, match=r"the record of run broken in Redis cannot be read.*doctor --fix"
+    ) as reported:
         ask(env.client.get_handle("broken"))
-    assert told.value.run_id == "broken"
+    assert reported.value.run_id == "broken"
 
 
 @pytest.mark.parametrize("name", ["cr", "sr", "tags", "memo", "n:a", "f:a", "dl", "cx"])
-def test_a_field_that_cannot_be_read_is_told_and_no_traceback(env: TestEnvironment, name: str) -> None:
+def test_a_field_that_cannot_be_read_is_reported_and_no_traceback(env: TestEnvironment, name: str) -> None:
     env.client.start("one", {}, run_id="broken", tags=["t"], memo={"m": 1}, run_timeout=60)
     field(name, "{nonsense")(env, "broken")
     try:
@@ -231,8 +233,11 @@ def test_what_was_set_aside_comes_back_once_it_can_be_read(env: TestEnvironment)
     env.link.redis.set(env.keys.run("broken"), "no hash")
     env.clock.advance(3601)
     sweep(env)
-    (told,) = [defect for defect in env.client.admin.examine() if defect.kind == "set-aside"]
-    assert (told.run_id, told.subject) == ("broken", "timers W|broken|a") and "WRONGTYPE" in told.explanation
+    (reported,) = [defect for defect in env.client.admin.examine() if defect.kind == "set-aside"]
+    assert (reported.run_id, reported.subject) == (
+        "broken",
+        "timers W|broken|a",
+    ) and "WRONGTYPE" in reported.explanation
     env.link.redis.rename(env.keys.run("broken") + ":aside", env.keys.run("broken"))
     env.client.admin.examine(fix=True)
     assert set_aside(env) == [] and env.client.admin.examine() == []

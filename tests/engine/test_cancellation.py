@@ -1,4 +1,4 @@
-"""Cancellation: what is told, what is fenced, what a caller hears."""
+"""Cancellation: what is reported, what is fenced, what a caller receives."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ Make = Callable[..., TestEnvironment]
 
 
 class Gate:
-    """A handler that says when it began and obeys, or does not, when it is told to stop."""
+    """A handler that says when it began and obeys, or does not, when it is asked to stop."""
 
     def __init__(self, obeys: bool = True) -> None:
         self.begun = threading.Event()
@@ -56,7 +56,7 @@ def test_a_coroutine_is_cancelled_at_its_next_await(environment: Make) -> None:
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
-            seen.append("told")
+            seen.append("reported")
             raise
 
     env = environment(handlers={"sleeps": sleeps}, blueprints=graph({"a": "sleeps"}))
@@ -64,7 +64,7 @@ def test_a_coroutine_is_cancelled_at_its_next_await(environment: Make) -> None:
     assert begun.wait(5)
     run.cancel()
     assert run.wait(timeout=5).status is RunStatus.CANCELLED
-    assert seen == ["told"]
+    assert seen == ["reported"]
 
 
 def test_coroutines_that_were_claimed_and_not_begun_end_as_well(environment: Make) -> None:

@@ -126,7 +126,7 @@ def test_a_process_that_loses_too_many_threads_is_replaced(environment: Make) ->
         handlers={"stuck": stuck},
         settings=WorkerSettings(threads=1, abandoned_threads=1),
     )
-    env.workers[0]._replace_process = replaced.set
+    env.workers[0]._replace_process = lambda _worker_id: replaced.set()
     for _ in range(2):
         assert failure_of(env, env.client.start("f")) == "NodeTimeout"
     assert replaced.wait(TIMEOUT)

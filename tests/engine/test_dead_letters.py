@@ -102,9 +102,9 @@ def test_a_replay_is_a_new_run_with_the_context_that_the_old_one_was_started_wit
     assert (again.run_id, again.attached) == ("r~replay", False)
     env.add_worker()
     assert again.result(10) == {"w": [1], "a": "overwritten", "x": "overwritten", "more": 1}
-    told = again.describe()
-    assert (told.forked_from, told.tags, told.memo) == ("r", ("blue",), {"by": "test"})
-    assert told.blueprint_version == before.blueprint_version
+    reported = again.describe()
+    assert (reported.forked_from, reported.tags, reported.memo) == ("r", ("blue",), {"by": "test"})
+    assert reported.blueprint_version == before.blueprint_version
     assert env.client.get_handle("r").describe(ctx=True, outputs=True) == before, "an ended run never changes"
     assert env.client.admin.dead_letters() == []
     with pytest.raises(DeadLetterNotFoundError):

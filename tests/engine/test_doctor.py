@@ -130,7 +130,7 @@ class TestNodes:
         with pytest.raises(RunFailedError, match=r"subflow 'pause' \(run r.1\) failed"):
             finish(env)
 
-    def test_a_child_whose_end_was_not_heard(self, env: TestEnvironment) -> None:
+    def test_a_child_whose_end_was_not_received(self, env: TestEnvironment) -> None:
         settle(env, "up")
         before = fields(env)["n:s"]
         env.client.get_handle("r~1").cancel(grace=0)
@@ -141,7 +141,7 @@ class TestNodes:
         with pytest.raises(RunFailedError, match="was cancelled"):
             finish(env)
 
-    def test_items_whose_end_was_not_heard(self, env: TestEnvironment) -> None:
+    def test_items_whose_end_was_not_received(self, env: TestEnvironment) -> None:
         env.client.start("many", {"list": [1, 2]}, run_id="r")
         fencing_token = parse_claim(env.link.call(scripts.claim(env.keys, SEAT))[0]).fencing_token
         node: dict[str, Any] = {"run_id": "r", "instance_id": "m", "fencing_token": fencing_token}

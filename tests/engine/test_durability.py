@@ -55,7 +55,7 @@ def test_a_start_and_a_result_are_on_disk(env: TestEnvironment) -> None:
     assert commands(env) == {"wait": 0, "waitaof": 3}
 
 
-def test_a_disk_that_does_not_follow_is_told(env: TestEnvironment) -> None:
+def test_a_disk_that_does_not_follow_is_reported(env: TestEnvironment) -> None:
     demand(env, "fsync")
     env.link.redis.config_set("appendfsync", "no")
     with Client(env.url, namespace=env.namespace, settings=QUICK) as client:

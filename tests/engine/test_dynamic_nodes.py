@@ -63,13 +63,13 @@ def test_their_inputs_params_and_the_action(environment: Make) -> None:
     }
     blueprint["nodes"][0] = {"id": "first", "uses": "one"}  # type: ignore[index]
     nodes: list[Any] = [
-        {"id": "t0", "uses": "told", "params": {"by": 3}, "inputs": {"a": "first", "b": "key", "c": "plan"}},
-        DynamicNode("t1", "told", inputs="key"),
+        {"id": "t0", "uses": "reported", "params": {"by": 3}, "inputs": {"a": "first", "b": "key", "c": "plan"}},
+        DynamicNode("t1", "reported", inputs="key"),
     ]
     handlers = {
         "one": lambda ctx: 1,
         "plan": planner(*nodes, action="yes"),
-        "told": lambda ctx: [ctx.input, ctx.params.get("by")],
+        "reported": lambda ctx: [ctx.input, ctx.params.get("by")],
         "see": see,
     }
     env = environment(blueprints=blueprint, handlers=handlers)
@@ -160,7 +160,7 @@ def test_its_fallback_catches_that(environment: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "said"),
+    ("nodes", "message"),
     [
         ([DynamicNode("after", "double")], "'after' has the id of another node"),
         ([DynamicNode("t0", "double"), DynamicNode("t0", "double")], "two dynamic nodes 't0'"),
@@ -175,12 +175,12 @@ def test_its_fallback_catches_that(environment: Make) -> None:
         ([DynamicNode("t0", "dubble")], "no worker has a handler 'dubble'"),
     ],
 )
-def test_what_cannot_be_added_fails_the_run_and_says_why(environment: Make, nodes: list[Any], said: str) -> None:
+def test_what_cannot_be_added_fails_the_run_and_says_why(environment: Make, nodes: list[Any], message: str) -> None:
     settings = WorkerSettings(max_nodes=5, missing_handler_timeout=0.0)
     env = environment(
         blueprints=PLANNED, handlers={"plan": planner(*nodes), "double": double, "see": see}, settings=settings
     )
-    with pytest.raises(RunFailedError, match=said):
+    with pytest.raises(RunFailedError, match=message):
         env.client.start("planned").result(timeout=10)
 
 

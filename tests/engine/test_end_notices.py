@@ -1,4 +1,4 @@
-"""What is said when a run ends: how, and with a small run its whole record, if somebody listens."""
+"""What is reported when a run ends: how, and with a small run its whole record, if somebody listens."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def gate() -> Iterator[Gate]:
 
 
 def notice(env: TestEnvironment, gate: Gate, context: dict[str, Any]) -> tuple[Any, str]:
-    """The end of a run, and what is said of it."""
+    """The end of a run, and what is reported of it."""
     run = env.client.start("g", context)
     assert gate.begun.wait(5)
     channel, inbox = env.keys.end_channel(run.run_id), f"{env.keys.inbox_prefix}box"
@@ -33,10 +33,10 @@ def notice(env: TestEnvironment, gate: Gate, context: dict[str, Any]) -> tuple[A
         listener.subscribe(channel, inbox)
         assert [listener.get_message(timeout=5)["type"] for _ in range(2)] == ["subscribe", "subscribe"]
         gate.go.set()
-        said = listener.get_message(timeout=5)["data"].decode()
-        assert listener.get_message(timeout=5)["data"].decode() == f"mark {said}", "the inbox of who started it"
-        assert listener.get_message(timeout=0.05) is None, "it is said once"
-    return run, said
+        message = listener.get_message(timeout=5)["data"].decode()
+        assert listener.get_message(timeout=5)["data"].decode() == f"mark {message}", "the inbox of who started it"
+        assert listener.get_message(timeout=0.05) is None, "it is reported once"
+    return run, message
 
 
 @pytest.mark.parametrize("ends", ["straight", "branched", "failed"])
@@ -51,8 +51,8 @@ def test_the_record_comes_along_as_it_is_stored(environment: Make, gate: Gate, e
     if ends == "branched":
         blueprint["edges"][0]["condition"] = "result.output.text == 'another'"
     env = environment(handlers={"end": end}, blueprints=blueprint)
-    run, said = notice(env, gate, VALUES)
-    state, fields = parse_end_notice(said)
+    run, message = notice(env, gate, VALUES)
+    state, fields = parse_end_notice(message)
     assert fields is not None
     stored = {k.decode(): v.decode() for k, v in env.link.redis.hgetall(env.keys.run(run.run_id)).items()}
     assert fields == stored
@@ -68,6 +68,6 @@ def test_the_record_comes_along_as_it_is_stored(environment: Make, gate: Gate, e
 @pytest.mark.parametrize("context", [{"text": "x" * 8_200}, {f"k{n}": n for n in range(100)}], ids=["long", "many"])
 def test_a_large_record_stays_where_it_is(environment: Make, gate: Gate, context: dict[str, Any]) -> None:
     env = environment(handlers={"gate": gate.handle}, blueprints=graph({"a": "gate"}))
-    run, said = notice(env, gate, context)
-    assert said == "completed"
+    run, message = notice(env, gate, context)
+    assert message == "completed"
     assert run.result(timeout=5) == {**context, "a": "through"}

@@ -154,7 +154,7 @@ class TestFailedRun:
         assert "raise Declined(1, 2, 3)" in str(caught.value.__cause__)
 
     def test_nothing_starts_after_the_first_failure(self, environment: Make) -> None:
-        """D19: the rest went on after the client was told."""
+        """D19: the rest went on after the client was notified."""
         ran: list[str] = []
         failed = threading.Event()
 

@@ -17,7 +17,7 @@ MANY = {"uses": "const", "params": {"value": {"k": [1.50, 2]}}}
 
 
 class Deadly:
-    """Notes its input and runs until its worker is killed; raises instead where it is told to."""
+    """Notes its input and runs until its worker is killed; raises instead where it is asked to."""
 
     def __init__(self) -> None:
         self.began, self.release = threading.Event(), threading.Event()

@@ -86,7 +86,7 @@ def test_a_plan_without_flags_runs_as_one_with_them(store: EmbeddedStore) -> Non
 
 
 def test_what_a_later_release_adds_to_a_node_takes_the_slow_path(store: EmbeddedStore) -> None:
-    """A feature that this release has never heard of: the later compiler has set no flag."""
+    """A feature that this release does not know: the later compiler has set no flag."""
 
     def later(env: TestEnvironment) -> None:
         key = env.keys.plan(env.link.redis.hvals(env.keys.blueprints)[0].decode())

@@ -93,20 +93,22 @@ def forgotten_get(ctx: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("call", "said"), [(forgotten_set, r"set\('total', ...\)"), (forgotten_get, r"get\('total'\)")]
+    ("call", "published"), [(forgotten_set, r"set\('total', ...\)"), (forgotten_get, r"get\('total'\)")]
 )
-def test_a_call_that_is_not_awaited_fails_the_node(call: Callable[..., Any], said: str) -> None:
+def test_a_call_that_is_not_awaited_fails_the_node(call: Callable[..., Any], published: str) -> None:
     async def forgets(ctx: Any) -> int:
         call(ctx)
         return 1
 
     with TestEnvironment(handlers={"h": forgets}, blueprints=GRAPH) as env:
-        with pytest.raises(RunFailedError, match=rf"ctx.context.{said} was not awaited, so it did nothing") as caught:
+        with pytest.raises(
+            RunFailedError, match=rf"ctx.context.{published} was not awaited, so it did nothing"
+        ) as caught:
             env.client.execute("g", {}, timeout=10)
         assert not caught.value.failure.retryable
 
 
-def test_a_coroutine_function_that_a_decorator_hides_is_told() -> None:
+def test_a_coroutine_function_that_a_decorator_hides_is_reported() -> None:
     with (
         TestEnvironment(handlers={"h": hiding(adds)}, blueprints=GRAPH) as env,
         pytest.raises(RunFailedError, match=r"a decorator hides it: let the decorator use functools\.wraps"),
@@ -114,7 +116,7 @@ def test_a_coroutine_function_that_a_decorator_hides_is_told() -> None:
         env.client.execute("g", {"n": 1}, timeout=10)
 
 
-def test_a_coroutine_that_is_returned_is_told() -> None:
+def test_a_coroutine_that_is_returned_is_reported() -> None:
     async def forgets(ctx: Any) -> Any:
         return adds(ctx)
 
@@ -159,20 +161,45 @@ async def asks_for_nothing_known(ctx: Any) -> Any:
     return ctx.zzz
 
 
+def takes_the_context_for_a_dict(ctx: Any) -> Any:
+    return ctx.context["x"]
+
+
+async def takes_it_for_a_dict_too(ctx: Any) -> Any:
+    ctx.context["x"] = 1
+
+
+def looks_for_a_key_in_it(ctx: Any) -> Any:
+    return "x" in ctx.context
+
+
+def unpacks_it(ctx: Any) -> Any:
+    return list(ctx.context)
+
+
+def asks_ctx_itself(ctx: Any) -> Any:
+    return ctx.get("x")
+
+
 @pytest.mark.parametrize(
-    ("handler", "kind", "said"),
+    ("handler", "kind", "published"),
     [
+        (takes_the_context_for_a_dict, "TypeError", "ctx.context is no dict: write ctx.context.get('x')"),
+        (takes_it_for_a_dict_too, "TypeError", "ctx.context is no dict: write await ctx.context.set('x', ...)"),
+        (looks_for_a_key_in_it, "TypeError", "ctx.context is no dict: write ctx.context.has('x')"),
+        (unpacks_it, "TypeError", "ctx.context is no dict: name what is read, ctx.context.get_many([...])"),
+        (asks_ctx_itself, "AttributeError", "the ctx of a handler has no 'get'; did you mean 'ctx.context.get'?"),
         (uses_a_call_as_its_value, "UnawaitedCall", "ctx.context.get('x') was not awaited"),
         (asks_for_inputs, "AttributeError", "the ctx of a handler has no 'inputs'; did you mean 'input'?"),
         (asks_for_nothing_known, "AttributeError", "the ctx of a handler has no 'zzz'"),
     ],
 )
-def test_mistakes_with_the_context_are_told(handler: Any, kind: str, said: str) -> None:
+def test_mistakes_with_the_context_are_reported(handler: Any, kind: str, published: str) -> None:
     with TestEnvironment(blueprints={"b": "nodes: {a: {uses: h}}"}, handlers={"h": handler}) as env:
         with pytest.raises(RunFailedError) as failed:
             env.client.execute("b", timeout=10)
         (failure,) = failed.value.snapshot.failures
-        assert failure.type == kind and said in failure.message
+        assert failure.type == kind and published in failure.message
 
 
 @pytest.mark.parametrize(

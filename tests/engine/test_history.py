@@ -1,4 +1,4 @@
-"""What a run's history tells of its nodes; of those inside loops each entry names the round, as docs/store.md says."""
+"""What a run's history reports about its nodes; of those inside loops each entry names the round, as docs/store.md says."""
 
 from collections.abc import Callable
 
@@ -38,14 +38,14 @@ def test_every_entry_of_a_node_in_a_loop_names_the_round(environment: Make) -> N
     env = environment(handlers={"body": body, "end": lambda ctx: None}, blueprints=LOOP)
     run = env.client.start("rounds")
     run.result(timeout=10)
-    told: dict[str, set[str]] = {}
+    reported: dict[str, set[str]] = {}
     for event in run.events(follow=False):
-        told.setdefault(event.type, set()).add(event.node_id or "")
+        reported.setdefault(event.type, set()).add(event.node_id or "")
     both = {f"{node}#{n}" for node in ("body", "side") for n in (0, 1)}
-    assert told["node_retrying"] == both
-    assert told["node_progress"] == both
-    assert told["node_waiting"] == {"nap#0", "nap#1"}
-    assert told["node_completed"] >= both
+    assert reported["node_retrying"] == both
+    assert reported["node_progress"] == both
+    assert reported["node_waiting"] == {"nap#0", "nap#1"}
+    assert reported["node_completed"] >= both
 
 
 def test_a_take_over_and_a_failure_in_a_loop_name_the_round(environment: Make) -> None:
@@ -67,9 +67,9 @@ def test_a_take_over_and_a_failure_in_a_loop_name_the_round(environment: Make) -
         env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
     env.add_worker()
     assert run.wait(timeout=10).status == "failed"
-    told = {event.type: event.node_id for event in run.events(follow=False)}
-    assert told["node_taken_over"] == "again#0"
-    assert told["node_failed"] == "body#0"
+    reported = {event.type: event.node_id for event in run.events(follow=False)}
+    assert reported["node_taken_over"] == "again#0"
+    assert reported["node_failed"] == "body#0"
 
 
 def test_what_a_handler_says_last_is_kept(environment: Make) -> None:
@@ -84,5 +84,5 @@ def test_what_a_handler_says_last_is_kept(environment: Make) -> None:
     runs = [env.client.start("talk") for _ in range(50)]
     for run in runs:
         run.result(timeout=10)
-        said = {event.node_id: event.data for event in run.events(follow=False) if event.type == "custom"}
-        assert said == {key: {"name": "last", "data": {"words": run.run_id}} for key in "ab"}
+        message = {event.node_id: event.data for event in run.events(follow=False) if event.type == "custom"}
+        assert message == {key: {"name": "last", "data": {"words": run.run_id}} for key in "ab"}

@@ -1,4 +1,4 @@
-"""A client that starts runs and waits for them hears of their ends in its inbox: no subscription, no look."""
+"""A client that starts runs and waits for them receives their ends in its inbox: no subscription, no look."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -130,7 +130,7 @@ def test_branches_of_one_run_meet_in_one_call(worker: Worker) -> None:
     assert noted == [("B", ""), ("s", "a"), ("c", "a"), ("s", "b"), ("s", "c"), ("c", "b"), ("c", "c"), ("s", "d")]
 
 
-def test_a_follower_hears_of_a_call_once_and_who_waits_of_the_end_alone(worker: Worker) -> None:
+def test_a_follower_is_notified_of_a_call_once_and_a_waiter_of_the_end_alone(worker: Worker) -> None:
     held = worker.start("split", "r")
     listener, waiter = worker.env.link.redis.pubsub(), worker.env.link.redis.pubsub()
     listener.subscribe(worker.env.keys.channel("r"))
@@ -141,8 +141,8 @@ def test_a_follower_hears_of_a_call_once_and_who_waits_of_the_end_alone(worker: 
     branches = [parse_claim(first[2]), *worker.claims(5)]
     join = parse_claim(worker.send(*[worker.outcome(claim) for claim in branches])[1][2])
     worker.send(worker.outcome(join, ""))
-    said = [listener.get_message(timeout=5)["data"] for _ in range(4)]
-    assert said == [b"", b"", b"", b"completed"], "the outcome, the claim, both branches together, the end"
+    message = [listener.get_message(timeout=5)["data"] for _ in range(4)]
+    assert message == [b"", b"", b"", b"completed"], "the outcome, the claim, both branches together, the end"
     state, record = parse_end_notice(waiter.get_message(timeout=5)["data"].decode())
     stored = worker.env.link.redis.hgetall(worker.env.keys.run("r"))
     assert (state, record) == ("completed", {key.decode(): value.decode() for key, value in stored.items()})
@@ -158,7 +158,7 @@ def test_a_server_that_has_forgotten_the_script_gets_it_again(worker: Worker) ->
     assert [reply[0] for reply in replies] == [b"ok", b"ok"]
 
 
-def test_what_was_applied_is_said_again_when_the_reply_was_lost(worker: Worker) -> None:
+def test_what_was_applied_is_reported_again_when_the_reply_was_lost(worker: Worker) -> None:
     held = worker.start("chain", "r1", "r2")
     calls = [worker.outcome(claim) for claim in held.values()]
     worker.send(*calls)
@@ -204,8 +204,8 @@ def test_a_broken_queue_costs_no_outcome(worker: Worker) -> None:
         worker.env.keys, ClaimRequest("w1", 10_000, "default"), run_id="r1", instance_id="b", fencing_token=1, plan=held["r1"].plan_hash,
         state="C", action="", decisions="", output=b"1", successor=("-",),
     )  # fmt: skip
-    told, other = worker.send(asking, worker.outcome(ends[1], ""))
-    assert isinstance(told, redis.exceptions.ResponseError), "why there is no next node"
+    reported, other = worker.send(asking, worker.outcome(ends[1], ""))
+    assert isinstance(reported, redis.exceptions.ResponseError), "why there is no next node"
     assert other[:2] == [b"ok", b"completed"]
     assert [worker.status(run) for run in ("r1", "r2")] == ["completed", "completed"]
     with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):

@@ -63,7 +63,7 @@ def test_they_run_together_to_the_end(env: TestEnvironment) -> None:
     assert not leaked_keys(env)
 
 
-def test_each_waiter_is_told_of_its_own_run_only(env: TestEnvironment) -> None:
+def test_each_waiter_is_notified_of_its_own_run_only(env: TestEnvironment) -> None:
     handles = start_all(env)
     listening = env.link.redis.pubsub(ignore_subscribe_messages=True)
     channels = {env.keys.end_channel(run_id): run_id for run_id in IDS}
@@ -71,15 +71,15 @@ def test_each_waiter_is_told_of_its_own_run_only(env: TestEnvironment) -> None:
     listening.subscribe(*channels)
     for run_id in IDS:
         handles[run_id].signal("ask")
-        heard: set[str] = set()
+        received: set[str] = set()
         while True:
             message = listening.get_message(timeout=10)
             if message is None:
                 continue
-            heard.add(channels[message["channel"].decode()])
+            received.add(channels[message["channel"].decode()])
             if message["channel"].decode() == env.keys.end_channel(run_id):
                 break
-        assert heard == {run_id}
+        assert received == {run_id}
         assert handles[run_id].result(timeout=10)["end"][0] == run_id
         others = [other for other in IDS[IDS.index(run_id) + 1 :] if handles[other].status() is not RunStatus.WAITING]
         assert others == []

@@ -68,7 +68,7 @@ def test_the_doctor_says_how_many_runs_need_which_handler(env: TestEnvironment) 
     assert found(env) == []
 
 
-def test_workers_of_a_release_that_does_not_tell_are_asked_nothing(env: TestEnvironment) -> None:
+def test_workers_of_a_release_that_does_not_report_are_asked_nothing(env: TestEnvironment) -> None:
     (run,) = replaced(env, "before")
     assert len(found(env)) == 1
     (worker,) = env.client.workers()

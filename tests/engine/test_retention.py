@@ -1,4 +1,4 @@
-"""What is kept of ended runs, for how long, and what is said of those that are gone."""
+"""What is kept of ended runs, for how long, and what is published of those that are gone."""
 
 import asyncio
 import time
@@ -274,7 +274,7 @@ class TestTombstones:
         assert env.client.get_handle(run_id).status() is RunStatus.COMPLETED
 
     def test_its_client_does_not_take_the_first_end_for_the_second(self, env: TestEnvironment) -> None:
-        env.client.execute("one", {"x": 1}, timeout=10)  # from here on ends are told to the client's inbox
+        env.client.execute("one", {"x": 1}, timeout=10)  # from here on ends are sent to the client's inbox
         env.client.start("one", {"x": "fail"}, run_id="gone")
         env.run_until_idle()  # and this one lies there unread
         env.clock.advance(100)
@@ -304,3 +304,54 @@ def test_a_run_that_was_deleted_by_hand_leaves_nothing_in_the_common_indexes(env
     assert keys_of_runs(env) == ["idx:bp:one"], "that one is for the doctor: nothing says which it was"
     env.client.admin.examine(fix=True)
     assert keys_of_runs(env) == []
+
+
+@pytest.fixture
+def wide_family(env: TestEnvironment) -> tuple[TestEnvironment, list[str]]:
+    """A root whose record is read in pieces, and its children, all ended but the last one."""
+    env.client.start("one", {"x": 1}, run_id="root").result(timeout=10)
+    children = [env.client.start("one", {"x": 1}, parent="root") for _ in range(129)]
+    children.append(env.client.start("pause", parent="root"))
+    for child in children[:-1]:
+        child.result(timeout=10)
+    env.run_until_idle()
+    fields = {f"c:{number}": "1" for number in range(6_000)}
+    env.link.redis.hset(env.keys.run("root"), mapping=fields)  # type: ignore[arg-type]
+    return env, [child.run_id for child in children]
+
+
+def test_a_record_with_many_fields_is_read_in_pieces(wide_family: tuple[TestEnvironment, list[str]]) -> None:
+    env, children = wide_family
+    old = {"keep": [Keep("completed", 0, None), Keep("cancelled", 0, None)]}
+    env.clock.advance(DAY)
+    assert clean(env, **old) == 129
+    assert env.client.get_handle("root").status() == "completed", "one below it goes on"
+    assert env.link.redis.hget(env.keys.run("root"), "kc") is None
+    assert [run for run in children if env.link.redis.exists(env.keys.run(run))] == children[-1:]
+    env.client.get_handle(children[-1]).cancel(grace=0)
+    env.clock.advance(DAY)
+    assert clean(env, **old) == 2
+    assert not env.link.redis.exists(env.keys.run("root"))
+
+
+def test_a_child_that_comes_while_the_record_is_read_goes_before_its_parent(
+    wide_family: tuple[TestEnvironment, list[str]],
+) -> None:
+    env, children = wide_family
+    env.client.get_handle(children[-1]).cancel(grace=0)
+    env.clock.advance(DAY)
+    slices = cleaner(env, keep=[Keep("completed", 0, None), Keep("cancelled", 0, None)])
+    removed, _, more = slices.remove_slice()
+    assert 0 < removed < 130
+    assert more
+    assert env.link.redis.hget(env.keys.run("root"), "kc") is not None
+    late = env.client.start("one", {"x": 1}, parent="root")
+    late.result(timeout=10)
+    going_on = env.client.start("pause", parent="root")
+    while more:
+        _, _, more = slices.remove_slice()
+    assert env.client.get_handle("root").status() == "completed", "whatever place in the record the last child got"
+    going_on.cancel(grace=0)
+    env.clock.advance(DAY)
+    clean(env, keep=[Keep("completed", 0, None), Keep("cancelled", 0, None)])
+    assert not env.link.redis.exists(*map(env.keys.run, ("root", late.run_id, going_on.run_id)))

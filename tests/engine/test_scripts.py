@@ -268,7 +268,7 @@ class TestSweep:
 
 
 class TestRenew:
-    def test_renews_what_is_held_and_tells_what_is_lost_or_stopping(self, bench: Bench) -> None:
+    def test_renews_what_is_held_and_reports_what_is_lost_or_stopping(self, bench: Bench) -> None:
         bench.start()
         claim = bench.claim()
         assert claim is not None
@@ -603,7 +603,7 @@ def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_roun
     assert bench.env.link.redis.hget(bench.keys.batch("r", "m"), "r:0") == b'"in time"'
 
 
-@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail"])
+@pytest.mark.parametrize("how", ["park", "start_child", "expand", "fail", "release"])
 def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Bench, how: str) -> None:
     bench.env.publish(chain("a", "b", id="goes-on", onFailure="continue"))
     bench.start("goes-on")
@@ -623,11 +623,12 @@ def test_a_dynamic_node_that_nobody_waits_for_any_more_begins_nothing(bench: Ben
         "park": lambda: scripts.park(bench.keys, **where, kind="signal"),
         "start_child": lambda: scripts.start_child(bench.keys, **where, blueprint_id="chain", max_depth=9, context={}),
         "expand": lambda: scripts.expand(bench.keys, **{**options, **where}, nodes=[("z", entry, b"{}")]),
+        "release": lambda: scripts.release(bench.keys, **where),
     }
     if how == "fail":
         bench.fail(late, "retry", 1000)
     else:
-        assert bench.call(calls[how]()) == [b"stopping"]
+        assert bench.call(calls[how]()) == [b"ok" if how == "release" else b"stopping"]
     assert bench.fields()["n:y"][0] == "X"
     assert bench.status() == "failed"
 
@@ -732,3 +733,28 @@ def test_examine_entries_removes_what_stands_for_nothing(bench: Bench) -> None:
     assert bench.call(mend) == [0, b"gone|x", 1, b"gone|y", 1]
     assert bench.call(mend) == [-1]
     assert bench.ready() == ["r|a"]
+
+
+def test_examine_piece_looks_at_some_nodes(bench: Bench) -> None:
+    bench.start()
+    piece = {"run_id": "r", "count": 100}
+    assert bench.call(scripts.examine_piece(bench.keys, cursor=0, fix=True, **piece)) == [b"0", [b"a"], [], []]
+    bench.env.link.redis.delete(bench.keys.ready("default"))
+    found = bench.call(scripts.examine_piece(bench.keys, cursor=0, fix=False, **piece))
+    assert found == [b"0", [b"a"], [], [b"ready-not-queued", b"a", 0]]
+    assert bench.call(scripts.examine_piece(bench.keys, cursor=0, fix=True, **piece))[3] == [
+        b"ready-not-queued",
+        b"a",
+        1,
+    ]
+    assert bench.ready() == ["r|a"]
+    counted = {"run_id": "r", "fix": False, "mode": "counted"}
+    assert bench.call(scripts.examine(bench.keys, **counted, active=1, parked=0)) == []
+    assert bench.call(scripts.examine(bench.keys, **counted, active=2, parked=0)) == [b"changed", b"", 0]
+    bench.env.link.redis.hset(bench.keys.run("r"), mapping={f"c:{number}": "1" for number in range(2_001)})
+    assert bench.call(scripts.examine(bench.keys, run_id="r", fix=False, mode="ask")) == [b"large", b"", 0]
+    state = bench.env.link.redis.hget(bench.keys.run("r"), "n:a")
+    bench.env.link.redis.hset(bench.keys.run("r"), "n:a", "?")
+    whole = scripts.examine_piece(bench.keys, run_id="r", cursor=0, count=100_000, fix=True)
+    assert bench.call(whole) == [b"whole", [], [], []]
+    bench.env.link.redis.hset(bench.keys.run("r"), "n:a", state)

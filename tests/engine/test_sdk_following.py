@@ -210,7 +210,7 @@ def test_a_subflows_run_is_listed_under_its_parent(environment: Make, client_of:
     assert snapshot.nodes["s"].child_run_id == snapshot.children[0]
 
 
-def test_what_a_deployment_tells_of_itself(environment: Make, client_of: ClientOf) -> None:
+def test_what_a_deployment_reports_about_itself(environment: Make, client_of: ClientOf) -> None:
     env = environment(
         handlers={"echo": echo}, blueprints={**CHAIN, "description": "Three.", "inputs": {"value": "any"}}
     )

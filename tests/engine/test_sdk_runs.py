@@ -186,7 +186,7 @@ def test_an_id_that_is_taken(environment: Make, client_of: ClientOf) -> None:
         assert caught.value.existing.run_id == "post-7"
 
 
-def test_a_failure_is_told_without_the_handlers_class(environment: Make, client_of: ClientOf) -> None:
+def test_a_failure_is_reported_without_the_handlers_class(environment: Make, client_of: ClientOf) -> None:
     class Odd(Exception):
         def __init__(self, one: int, two: int, three: int) -> None:
             super().__init__(f"odd: {one + two + three}")
@@ -272,7 +272,7 @@ def test_execute_carries_the_handle_when_the_wait_runs_out(environment: Make, cl
     assert client.get_handle("r7").result(timeout=5) == {"a": "through"}
 
 
-def test_a_missing_parent_is_told(environment: Make, client_of: ClientOf) -> None:
+def test_a_missing_parent_is_reported(environment: Make, client_of: ClientOf) -> None:
     client = client_of(environment(handlers={"echo": echo}, blueprints=ECHO))
     with pytest.raises(RunNotFoundError, match="no run nope to be the parent"):
         client.start("g", {"value": 1}, parent="nope")

@@ -216,7 +216,7 @@ class TestRefusals:
             env.client.get_handle("nope").signal()
 
     @pytest.mark.parametrize(
-        ("payload", "action", "said"),
+        ("payload", "action", "message"),
         [
             ({"by": "Bob"}, "postponed", 'action: expected "approved" or "refused", got "postponed"'),
             ({"by": "Bob"}, None, 'action: expected "approved" or "refused", got none'),
@@ -225,13 +225,13 @@ class TestRefusals:
         ],
     )
     def test_an_answer_that_the_node_cannot_take(
-        self, env: TestEnvironment, payload: Any, action: str | None, said: str
+        self, env: TestEnvironment, payload: Any, action: str | None, message: str
     ) -> None:
         run = waiting(env, "ask")
         for node in ("ask", None):
             with pytest.raises(InvalidInputError) as caught:
                 run.signal(node, payload, action=action, signal_id="s")
-            assert str(caught.value).endswith(f"cannot take this answer: {said}")
+            assert str(caught.value).endswith(f"cannot take this answer: {message}")
         assert run.status() is RunStatus.WAITING
         run.signal("ask", {"by": "Bob"}, action="approved", signal_id="s")
         assert run.result(timeout=10)["publish"] == {"by": "Bob"}

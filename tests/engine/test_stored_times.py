@@ -62,7 +62,7 @@ def test_no_reader_fails(env: TestEnvironment, value: str) -> None:
         for read in (handle.status, handle.describe, lambda handle=handle: list(handle.events(follow=False))):
             try:
                 read()
-            except RunBrokenError as error:  # the reader is told which run it is
+            except RunBrokenError as error:  # the reader learns which run it is
                 assert run_id in str(error)
         for words in (["status", run_id], ["show", run_id], ["show", run_id, "--json"]):
             assert command(env, *words) in (0, 2)

@@ -1,4 +1,4 @@
-"""`TestEnvironment` as tests of users meet it: a deployment's file, paths, overrides, and mistakes that are told at once."""
+"""`TestEnvironment` as tests of users meet it: a deployment's file, paths, overrides, and mistakes that are reported at once."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def test_a_handler_in_place_of_one_of_the_file(deployment: Path, function: Calla
         assert env.handlers["charge"].timeout == 9.0
 
 
-def test_mistakes_in_a_deployment_are_told_with_their_place(deployment: Path) -> None:
+def test_mistakes_in_a_deployment_are_reported_with_their_place(deployment: Path) -> None:
     path = deployment / "flowcraft.yaml"
     with pytest.raises(ConfigurationError, match=r"names no handler 'chrage'; did you mean 'charge'\?"):
         TestEnvironment.from_config(path, handlers={"chrage": free})
@@ -107,7 +107,7 @@ def test_a_path_that_is_not_there() -> None:
         TestEnvironment(blueprints="flows/ordr.yaml").__enter__()
 
 
-def test_a_handler_that_is_not_there_is_told_on_entering(deployment: Path) -> None:
+def test_a_handler_that_is_not_there_is_reported_on_entering(deployment: Path) -> None:
     with pytest.raises(ValueError, match=r"order.yaml:5:16 .*'ship'"):
         TestEnvironment(blueprints=deployment / "flows", handlers={"charge": free}).__enter__()
     with TestEnvironment(blueprints=deployment / "flows", handlers={"charge": lambda ctx: 1}, check=False) as env:
@@ -165,7 +165,7 @@ def test_the_patience_for_a_missing_handler_follows_the_test_clock() -> None:
         assert len(handed_back) == 4
 
 
-def test_an_override_that_nothing_entered_is_told(deployment: Path) -> None:
+def test_an_override_that_nothing_entered_is_reported(deployment: Path) -> None:
     with (
         pytest.raises(ConfigurationError, match="the override of 'charge' had no effect"),
         TestEnvironment.from_config(deployment / "flowcraft.yaml") as env,
@@ -181,7 +181,7 @@ def test_an_override_that_nothing_entered_is_told(deployment: Path) -> None:
         env.override("chrage", lambda ctx: 1)
 
 
-def test_an_environment_that_was_not_entered_is_told() -> None:
+def test_an_environment_that_was_not_entered_is_reported() -> None:
     env = TestEnvironment(blueprints={"b": "nodes: {a: {uses: echo}}"}, handlers={"echo": lambda ctx: 1})
     with pytest.raises(ConfigurationError, match="write `with TestEnvironment"):
         env.client  # noqa: B018
@@ -197,7 +197,7 @@ def test_spans_of_the_clock() -> None:
                 env.clock.advance(wrong)  # type: ignore[arg-type]
 
 
-def test_wrong_arguments_of_the_kit_are_told() -> None:
+def test_wrong_arguments_of_the_kit_are_reported() -> None:
     with pytest.raises(ConfigurationError, match="handlers is a mapping of names to functions"):
         TestEnvironment(handlers=[lambda ctx: 1])  # type: ignore[arg-type]
     with TestEnvironment(workers=1) as env:

@@ -125,23 +125,23 @@ REFUSED: list[tuple[str, Callable[[], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(("make", "published"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 class TestRefused:
-    def test_as_output(self, give: Callable[..., Any], make: Callable[[], Any], said: str) -> None:
-        with pytest.raises(RunFailedError, match=rf"node 'a': .*{said}") as raised:
+    def test_as_output(self, give: Callable[..., Any], make: Callable[[], Any], published: str) -> None:
+        with pytest.raises(RunFailedError, match=rf"node 'a': .*{published}") as raised:
             give(lambda ctx: make())
         assert len(str(raised.value)) < 5000
 
-    def test_as_a_context_value(self, give: Callable[..., Any], make: Callable[[], Any], said: str) -> None:
-        here = said.replace("output of node 'a'", "context\\.k")
+    def test_as_a_context_value(self, give: Callable[..., Any], make: Callable[[], Any], published: str) -> None:
+        here = published.replace("output of node 'a'", "context\\.k")
         with pytest.raises(RunFailedError, match=rf"node 'a': .*{here}"):
             give(lambda ctx: ctx.context.set("k", make()))
 
-    def test_as_an_event(self, give: Callable[..., Any], make: Callable[[], Any], said: str) -> None:
+    def test_as_an_event(self, give: Callable[..., Any], make: Callable[[], Any], published: str) -> None:
         with pytest.raises(RunFailedError, match="node 'a'"):
-            give(lambda ctx: ctx.emit("told", make()))
+            give(lambda ctx: ctx.emit("reported", make()))
 
-    def test_as_details_of_a_failure(self, give: Callable[..., Any], make: Callable[[], Any], said: str) -> None:
+    def test_as_details_of_a_failure(self, give: Callable[..., Any], make: Callable[[], Any], published: str) -> None:
         def fail(ctx: NodeContext) -> None:
             raise NonRetryableError("as asked", details=make())
 
@@ -171,7 +171,7 @@ class TestSizes:
             give(fail)
         assert "not stored: details: 100002 bytes" in raised.value.failure.details
 
-    def test_what_is_large_is_said_once(self, environment: Make, lines: list[str]) -> None:
+    def test_what_is_large_is_published_once(self, environment: Make, lines: list[str]) -> None:
         def do(ctx: NodeContext) -> str:
             ctx.context.set("k", "y" * 2500)
             return "x" * 3000

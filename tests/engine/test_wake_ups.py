@@ -1,4 +1,4 @@
-"""Messages that wake worker threads: what is none of ours is dropped and told, whoever sleeps on them, and work goes on."""
+"""Messages that wake worker threads: what is none of ours is dropped and reported, whoever sleeps on them, and work goes on."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,7 +14,7 @@ FOREIGN = b'["x","another.task",[1]]'
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def published() -> Iterator[list[str]]:
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(line.record["message"]), level="WARNING")  # type: ignore[union-attr]
     yield lines
@@ -22,8 +22,8 @@ def said() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("runs", [0, 20], ids=["asleep in Huey", "asleep in the slice"])
-def test_what_is_no_wake_up_is_dropped_and_told(
-    environment: Callable[..., TestEnvironment], said: list[str], monkeypatch: pytest.MonkeyPatch, runs: int
+def test_what_is_no_wake_up_is_dropped_and_reported(
+    environment: Callable[..., TestEnvironment], published: list[str], monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:
     monkeypatch.setattr("flowcraft_server.worker.thread_loop.SLICE_SECONDS", 60.0)
     env = environment(handlers={"echo": echo}, blueprints=graph({"a": "echo"}))
@@ -31,8 +31,8 @@ def test_what_is_no_wake_up_is_dropped_and_told(
         assert env.client.start("g", {"value": n}).result(timeout=10)["a"] == n
     messages = [FOREIGN, b"\xff\x00", b"", b"[" * 10_000]
     env.link.redis.lpush(env.keys.wake("default"), *messages)
-    until(lambda: sum("not ours" in line for line in said) == len(messages), "all are told")
-    assert max(map(len, said)) < 500
+    until(lambda: sum("not ours" in line for line in published) == len(messages), "all are reported")
+    assert max(map(len, published)) < 500
     assert env.client.start("g", {"value": "on"}).result(timeout=10)["a"] == "on"
 
 

@@ -6,9 +6,11 @@ What must come of each stands in its decorator; `test_hostile.py` runs them one 
 import _thread
 import argparse
 import asyncio
+import collections.abc
 import ctypes
 import gc
 import io
+import itertools
 import logging
 import os
 import signal
@@ -19,6 +21,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from loguru import logger
@@ -299,6 +302,239 @@ async def deaf_loop(ctx: AsyncNodeContext) -> int:
     loop._csock.close()
     loop._ssock.close()
     return 1
+
+
+# ---- containers that never end, or lie
+
+
+class EndlessDict(dict[str, Any]):
+    """There is always another item."""
+
+    def items(self) -> Any:
+        return ((str(number), number) for number in itertools.count())
+
+
+class EndlessList(list[Any]):
+    """There is always another element."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(1)
+
+
+class EndlessTexts(list[Any]):
+    """Its elements are few and large."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat("x" * 1_000_000)
+
+
+class EndlessDepth(list[Any]):
+    """Each element holds another one."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([EndlessDepth(), EndlessDepth()])
+
+
+class EndlessMapping(collections.abc.Mapping[str, Any]):
+    """A mapping that is no dict and has as many keys as it is asked for; it says that there are none."""
+
+    def __getitem__(self, key: str) -> Any:
+        return key
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, itertools.count())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class NoPairs(dict[str, Any]):
+    """Its items are none."""
+
+    def items(self) -> Any:
+        return [1, 2, 3]
+
+
+class LyingText(str):
+    """It is long and says that it is short."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, key: Any) -> Any:
+        return self
+
+    def encode(self, *_: Any) -> bytes:
+        return b""
+
+    def __str__(self) -> str:
+        return self
+
+
+class LyingLength(list[Any]):
+    """It says that it is endless, and is short."""
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+
+class EndlessNotes(list[Any]):
+    """Notes of an exception."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat("note")
+
+
+def _bomb(levels: int = 60) -> list[Any]:
+    """A few lists that stand for more elements than there are atoms."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+@fails("SerializationError", "EndlessDict gives more than 100,000 items")
+def returns_an_endless_dict(ctx: NodeContext) -> Any:
+    return EndlessDict()
+
+
+@fails("SerializationError", "EndlessList gives more than 100,000 items")
+async def returns_an_endless_list_from_a_coroutine(ctx: AsyncNodeContext) -> Any:
+    return {"list": EndlessList()}
+
+
+@fails("PayloadTooLargeError")
+def returns_endless_texts(ctx: NodeContext) -> Any:
+    return EndlessTexts()
+
+
+@fails("SerializationError", "nested deeper")
+async def returns_endless_depth(ctx: AsyncNodeContext) -> Any:
+    return EndlessDepth()
+
+
+@fails("SerializationError", "items of tests.hostile.handlers.NoPairs are no pairs")
+def returns_items_that_are_no_pairs(ctx: NodeContext) -> Any:
+    return NoPairs()
+
+
+@fails("PayloadTooLargeError")
+def returns_a_bomb(ctx: NodeContext) -> Any:
+    return _bomb()
+
+
+@fails("PayloadTooLargeError")
+async def returns_a_bomb_of_dates(ctx: AsyncNodeContext) -> Any:
+    return [datetime.now(UTC), _bomb()]
+
+
+@fails("PayloadTooLargeError")
+async def returns_one_text_many_times(ctx: AsyncNodeContext) -> Any:
+    return ["x" * 1_000_000] * 1_000_000
+
+
+@completes([1])
+def returns_a_length_that_is_none(ctx: NodeContext) -> Any:
+    return LyingLength([1])
+
+
+@fails("SerializationError", "EndlessMapping gives more than 100,000 items")
+def sets_an_endless_mapping(ctx: NodeContext) -> None:
+    ctx.context.set("key", EndlessMapping())
+
+
+@fails("PayloadTooLargeError", "context.key")
+async def sets_a_bomb(ctx: AsyncNodeContext) -> None:
+    await ctx.context.set("key", _bomb())
+
+
+@fails("ConfigurationError", "1,000 characters at most")
+def sets_under_a_key_that_lies(ctx: NodeContext) -> None:
+    ctx.context.set(LyingText("x" * 1_000_000), 1)
+
+
+@fails("ConfigurationError", "1,000 characters at most")
+async def reads_under_a_key_that_lies(ctx: AsyncNodeContext) -> None:
+    await ctx.context.get(LyingText("x" * 1_000_000))
+
+
+@fails("ConfigurationError", "10,000 context keys")
+def reads_keys_without_end(ctx: NodeContext) -> None:
+    ctx.context.get_many(map(str, itertools.count()))
+
+
+@fails("ConfigurationError", "10,000 context keys")
+async def reads_keys_without_end_in_coroutine(ctx: AsyncNodeContext) -> None:
+    await ctx.context.get_many(map(str, itertools.count()))
+
+
+@fails("SerializationError", "EndlessDict gives more than 100,000 items")
+def emits_an_endless_dict(ctx: NodeContext) -> None:
+    ctx.emit("event", EndlessDict())
+
+
+@fails("PayloadTooLargeError", "event")
+async def emits_a_bomb(ctx: AsyncNodeContext) -> None:
+    ctx.emit("event", _bomb())
+
+
+@fails("ConfigurationError", "an event name has 1 to 200 characters")
+def emits_under_a_name_that_lies(ctx: NodeContext) -> None:
+    ctx.emit(LyingText("x" * 1_000_000))
+
+
+@fails("TypeError")
+async def reports_an_endless_fraction(ctx: AsyncNodeContext) -> None:
+    ctx.progress(EndlessList())  # type: ignore[arg-type]
+
+
+@completes("reported")
+def reports_a_message_that_lies(ctx: NodeContext) -> str:
+    ctx.progress(0.5, LyingText("x" * 5_000_000))
+    return "reported"
+
+
+@completes("reported")
+def reports_for_a_second(ctx: NodeContext) -> str:
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        ctx.progress(0.5, "x" * 1_000)
+    return "reported"
+
+
+@fails("EventsNotSent", "wait to be sent")
+def emits_without_end(ctx: NodeContext) -> str:
+    while True:
+        ctx.emit("again", "x" * 60_000)
+
+
+@fails("ValueError", "noted")
+def notes_without_end(ctx: NodeContext) -> None:
+    error = ValueError("noted")
+    error.__notes__ = EndlessNotes()
+    raise error
+
+
+@fails("ValueError", "x")
+async def details_without_end(ctx: AsyncNodeContext) -> None:
+    error = ValueError("x")
+    error.details = EndlessMapping()  # type: ignore[attr-defined]
+    raise error
+
+
+@fails("SerializationError", "EndlessDict gives more than 100,000 items")
+def adds_endless_params(ctx: NodeContext) -> NodeResult:
+    return NodeResult(1, dynamic_nodes=[DynamicNode(id="one", uses="innocent", params=EndlessDict())])
+
+
+@fails("SerializationError", "EndlessMapping gives more than 100,000 items")
+async def adds_an_endless_node(ctx: AsyncNodeContext) -> NodeResult:
+    return NodeResult(1, dynamic_nodes=[EndlessMapping()])
+
+
+@fails("TypeError", "more than 1,000,000 nodes")
+def adds_nodes_without_end(ctx: NodeContext) -> NodeResult:
+    return NodeResult(1, dynamic_nodes=itertools.repeat(None))  # type: ignore[arg-type]
 
 
 # ---- ways to leave
@@ -714,18 +950,18 @@ def prints_without_end(ctx: NodeContext) -> str:
     return "printed"
 
 
-@completes("told")
+@completes("reported")
 def floods_with_progress(ctx: NodeContext) -> str:
     for i in range(5000):
         ctx.progress((i % 100) / 100, "again " * 10)
-    return "told"
+    return "reported"
 
 
-@completes("told")
+@completes("reported")
 async def floods_with_events(ctx: AsyncNodeContext) -> str:
     for i in range(5000):
         ctx.emit("again", {"number": i})
-    return "told"
+    return "reported"
 
 
 @fails("PayloadTooLargeError", "17825794 bytes")
@@ -870,7 +1106,7 @@ async def ends_the_process_in_coroutine(ctx: AsyncNodeContext) -> None:
 
 
 def ends_its_thread_natively(ctx: NodeContext) -> None:
-    """The thread is gone, and Python never hears of it; its attempt is given up. The second attempt is tame."""
+    """The thread is gone, and Python does not notice; its attempt is given up. The second attempt is tame."""
     if ctx.fencing_token > 1:
         return
     ctypes.CDLL(None).pthread_exit(None)

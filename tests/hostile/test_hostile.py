@@ -78,7 +78,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
             defects = client.driver.run(doctor_module.examine_all(client.deployment))
             assert [f"{defect.kind}: {defect.run_id}" for defect in defects] == []
         server.process.terminate()
-        assert server.ends() == 0, server.said[-3000:]
+        assert server.ends() == 0, server.printed[-3000:]
         connection.close()
 
 
@@ -123,11 +123,11 @@ def test_a_thread_that_native_code_ends_is_replaced_and_its_node_run_again(hosti
     for _ in range(5):  # one more than there are threads
         run = hostile.client.start("ends_its_thread_natively")
         check(run, Expected())
-        assert "a worker thread died" in hostile.server.said
+        assert "a worker thread died" in hostile.server.printed
     untouched(hostile)
 
 
 def test_the_log_still_works_after_all_of_them(hostile: Hostile) -> None:
     marked = hostile.client.start("innocent", run_id=f"marked-{os.getpid()}")
     marked.result(timeout=TIMEOUT)
-    assert eventually(lambda: f"innocent {marked.run_id}" in hostile.server.said), hostile.server.said[-2000:]
+    assert eventually(lambda: f"innocent {marked.run_id}" in hostile.server.printed), hostile.server.printed[-2000:]

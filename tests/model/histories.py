@@ -186,8 +186,8 @@ class History:
 
     def completion(self, claim: Claim, decisions: str, how: str, caught: bool) -> ScriptCall:
         # Every other time without the successor: the script has to find out by itself then, and must come to the same.
-        told = decisions in ("", "t") and len(self.log) % 2
-        successor = sole_successor(self.entries, claim.node_id) if told else scripts.NO_SUCCESSOR
+        reported = decisions in ("", "t") and len(self.log) % 2
+        successor = sole_successor(self.entries, claim.node_id) if reported else scripts.NO_SUCCESSOR
         return scripts.complete(
             self.keys, self.claim_request(how), run_id=self.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash,
             state="K" if caught else "C", action="", decisions=decisions, output=b"1", successor=successor,
@@ -306,19 +306,19 @@ class History:
         fields = {k.decode(): v.decode() for k, v in self.link.redis.hgetall(self.keys.run(self.run_id)).items()}
         states = {k[2:]: LETTERS[v[0]] for k, v in fields.items() if k.startswith("n:")}
         model = {node: state for node, state in self.model.state.items() if state != "pending"}
-        told = f"\n{self.blueprint.to_plain()}\n{self.log}"
-        assert {n: s for n, s in states.items() if s != "pending"} == model, told
-        assert int(fields.get("live", 0)) == len(self.model.live()), told
+        reported = f"\n{self.blueprint.to_plain()}\n{self.log}"
+        assert {n: s for n, s in states.items() if s != "pending"} == model, reported
+        assert int(fields.get("live", 0)) == len(self.model.live()), reported
         status = fields["st"]
         assert (status if status in TERMINAL else "live") == (
             self.model.status if self.model.status in TERMINAL else "live"
-        ), told
+        ), reported
         mine = self.run_id.encode() + b"|"
         ready = {m for m in self.link.redis.zrange(self.keys.ready("default"), 0, -1) if m.startswith(mine)}
         ready |= {m for m in self.link.redis.zrange(self.keys.suspects("default"), 0, -1) if m.startswith(mine)}
-        assert ready == {mine + n.encode() for n, s in model.items() if s == "ready"}, told
+        assert ready == {mine + n.encode() for n, s in model.items() if s == "ready"}, reported
         leases = {m for m in self.link.redis.zrange(self.keys.leases, 0, -1) if m.startswith(mine)}
-        assert leases == {mine + n.encode() for n, s in model.items() if s == "running"}, told
+        assert leases == {mine + n.encode() for n, s in model.items() if s == "running"}, reported
 
     def finish(self) -> None:
         """Let everything that is live succeed: the run must end, and leave nothing behind."""

@@ -111,7 +111,7 @@ class RunModel:
         ]
 
     def give_up(self, node: str) -> None:
-        """A running node of a stopping run ended because it was told to."""
+        """A running node of a stopping run ended because it was asked to."""
         self.state[node] = "cancelled"
         self.undone = True
         self.settle()

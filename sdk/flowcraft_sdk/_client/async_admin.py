@@ -11,35 +11,55 @@ if TYPE_CHECKING:
 
 
 class AsyncAdmin:
-    """Administration of a deployment; `client.admin`."""
+    """Administration of a deployment: `client.admin`."""
 
     def __init__(self, client: "AsyncClient") -> None:
         self._client = client
 
     async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
-        """Nodes that were given up because their worker was lost again and again, the newest first."""
+        """List the nodes that were given up because their worker was lost again and again, the newest first.
+
+        Args:
+            limit: How many at most.
+
+        Returns:
+            The dead letters.
+        """
         return await self._client.driver.run(dead_letters.dead_letters(self._client.deployment, limit))
 
     async def replay(self, run_id: str) -> AsyncHandle[Any]:
         """Do the run of a dead letter again as a new run, and delete its dead letters.
 
-        The new run has the blueprint, version, start context, tags and memo of the old one, which stays as it is, and
-        the id `RUN~replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
+        The new run has the blueprint, version, start context, tags and memo of the old one, which stays as it is, and the id
+        `RUN~replay`; repeating the call starts nothing twice. Of a child run, the outermost parent is done again.
+
+        Args:
+            run_id: Id of the run.
+
+        Returns:
+            A handle to the new run.
 
         Raises:
-            DeadLetterNotFoundError: the run has no dead letter.
-            RunStateError: it goes on.
-            RunNotFoundError: there is no such run.
-            BlueprintNotFoundError: its plan is gone.
+            DeadLetterNotFoundError: The run has no dead letter.
+            RunStateError: The run is still running.
+            RunNotFoundError: There is no such run.
+            BlueprintNotFoundError: Its plan is gone.
         """
         replayed = await self._client.driver.run(dead_letters.replay(self._client.deployment, run_id))
         return AsyncHandle(self._client, replayed.run_id, None, attached=replayed.attached)
 
     async def delete_dead_letters(self, run_id: str, node_id: str | None = None) -> int:
-        """Delete the dead letters of a run, or of one of its nodes; returns how many. The run stays as it is.
+        """Delete the dead letters of a run, or of one of its nodes. The run stays as it is.
+
+        Args:
+            run_id: Id of the run.
+            node_id: Id of the node; None for all nodes of the run.
+
+        Returns:
+            How many were deleted.
 
         Raises:
-            DeadLetterNotFoundError: there is none.
+            DeadLetterNotFoundError: There is none.
         """
         return await self._client.driver.run(dead_letters.delete_dead_letters(self._client.deployment, run_id, node_id))
 
@@ -47,10 +67,13 @@ class AsyncAdmin:
         """Look for stuck runs and left-over entries.
 
         Args:
-            run_id: only this run; else all live runs, and all entries of queues, leases, timers and indexes.
-            fix: repair what is safe to repair.
+            run_id: Only this run; by default all live runs, and all entries of queues, leases, timers and indexes.
+            fix: Whether to repair what is safe to repair.
+
+        Returns:
+            The defects, with what was done about each.
 
         Raises:
-            RunNotFoundError: there is no such run.
+            RunNotFoundError: There is no such run.
         """
         return await self._client.driver.run(doctor.examine(self._client.deployment, run_id, fix))

@@ -22,20 +22,26 @@ from flowcraft_sdk.records import BlueprintInfo, RunStatus, RunSummary, ServerIn
 
 
 class Client:
-    """Talks to a Flowcraft deployment through Redis. Cheap to make, connects on first use. Use as a context manager.
+    """Starts runs of a deployment and gives handles to them, through Redis. Use it as a context manager.
 
-    A `Client` is for threads: one may serve all of them, and survives a fork. An `AsyncClient` is for asyncio, with the
-    same methods; it belongs to the event loop that uses it first.
+    A client is cheap to make and connects on first use. A `Client` is for threads: one may serve all of them, and survives a
+    fork. An `AsyncClient` is for asyncio, with the same methods; it belongs to the event loop that uses it first.
+
+    Example:
+        ```python
+        with Client("redis://localhost:6379/0", namespace="agents") as client:
+            print(client.execute("summarize", {"text": "..."}, timeout=60))
+        ```
 
     Args:
-        url: of Redis; else `FLOWCRAFT_REDIS_URL`, `REDIS_URL`, `redis://localhost:6379/0`.
-        namespace: the deployment's `name`; else `FLOWCRAFT_NAMESPACE`, `flowcraft`.
-        redis: a redis-py client of your own for commands, instead of `url`; waiting opens one more connection like its.
-        partitions: how many partitions the deployment must have; by default as many as its record in Redis says.
-        settings: time-outs and sizes.
+        url: Address of Redis; by default `FLOWCRAFT_REDIS_URL`, `REDIS_URL`, or `redis://localhost:6379/0`.
+        namespace: The deployment's `name`; by default `FLOWCRAFT_NAMESPACE`, or `flowcraft`.
+        redis: A redis-py client of your own for commands, in place of `url`; waiting opens one more connection like its own.
+        partitions: How many partitions the deployment must have; by default as many as its record in Redis says.
+        settings: Time-outs and sizes.
 
     Raises:
-        ConfigurationError: the address is none, or both it and a client are given.
+        ConfigurationError: The address cannot be used, or both an address and a client are given.
     """
 
     def __init__(
@@ -64,17 +70,20 @@ class Client:
     def from_config(
         cls, path: str | Path = "flowcraft.yaml", *, profile: str | None = None, settings: ClientSettings | None = None
     ) -> Self:
-        """A client for the deployment that this server file describes: the same Redis, the same namespace.
+        """Make a client for the deployment that a `flowcraft.yaml` describes: the same Redis, the same namespace.
 
-        Read as the server reads it, with the `.env` file beside it.
+        The file is read as the server reads it, with the `.env` file beside it.
 
         Args:
-            path: of the file.
-            profile: name of a profile in it; else `FLOWCRAFT_PROFILE`.
-            settings: time-outs and sizes.
+            path: Path of the file.
+            profile: Name of a profile in it; by default `FLOWCRAFT_PROFILE`.
+            settings: Time-outs and sizes.
+
+        Returns:
+            The client.
 
         Raises:
-            ConfigurationError: the file cannot be read or used.
+            ConfigurationError: The file cannot be read or used.
         """
         url, namespace = read_server_file(path, profile)
         return cls(url, namespace=namespace, settings=settings)
@@ -105,31 +114,34 @@ class Client:
         parent: Handle[Any] | str | None = None,
         result_type: Any = None,
     ) -> Handle[Any]:
-        """Record a run and queue its first nodes in one atomic step; returns before any node has run.
+        """Record a run and queue its first nodes in one atomic step. Returns before any node has run.
 
         Repeating a call with the same run_id and ctx gives a handle to the run that is already there.
 
         Args:
-            blueprint_id: which blueprint.
-            ctx: the start context: a mapping, a dataclass or a pydantic model.
-            run_id: an id of your own; made up otherwise. With a `parent` it may be `ROOT~NAME`: the id of the outermost run, and
-                letters and digits; it must be where the deployment has several partitions.
-            on_conflict: what to do when the id is taken: "attach" to the same run, or "raise".
-            delay: seconds to wait before the run begins.
-            start_at: when to begin, instead of `delay`; with a time zone.
-            run_timeout: seconds that the whole run may take, waits and queueing included.
-            tags: short texts to find runs by.
-            memo: small JSON shown by `describe`.
-            version: a plan hash, to start another version than the current one.
-            parent: a run whose deadline and depth of nesting this one inherits.
-            result_type: type that `result` is validated as.
+            blueprint_id: Id of the blueprint.
+            ctx: The start context: a mapping, a dataclass or a pydantic model.
+            run_id: An id of your own; by default a new one is made. With a `parent` it may be `ROOT~NAME`, that of the outermost
+                run and letters and digits; it must be where the deployment has several partitions.
+            on_conflict: What to do when the id is taken: "attach" to the same run, or "raise".
+            delay: Seconds (or a timedelta, or a text such as "5m") to wait before the run begins.
+            start_at: When to begin, in place of `delay`; with a time zone.
+            run_timeout: Seconds that the whole run may take, waits and queueing included.
+            tags: Short texts to find runs by.
+            memo: Small JSON value that `describe` shows.
+            version: A plan hash, to start another version than the current one.
+            parent: A run, or its id, whose deadline and depth of nesting this one inherits.
+            result_type: Type that `result` is validated as.
+
+        Returns:
+            A handle to the run; its `attached` says whether the run was there already.
 
         Raises:
-            BlueprintNotFoundError: no such blueprint, or not in this version; it names near ones.
-            InvalidInputError: the context does not fit the blueprint's `inputs`.
-            SerializationError: the context holds what cannot be stored; it names where.
-            RunConflictError: the id is taken by another run.
-            RunNotFoundError: there is no such parent.
+            BlueprintNotFoundError: There is no such blueprint, or not in this version; the message names similar ones.
+            InvalidInputError: The context does not fit the blueprint's `inputs`.
+            SerializationError: The context holds a value that cannot be stored; the message has its path.
+            RunConflictError: The id is taken by another run.
+            RunNotFoundError: There is no such parent.
             BackendUnavailableError: Redis did not answer.
         """
         if parent is not None:
@@ -181,9 +193,25 @@ class Client:
         result_type: Any = None,
         **options: Unpack[StartOptions],
     ) -> Any:
-        """`start` then `result`, with the arguments of both.
+        """Start a run and wait for its result: `start` then `result`, with the arguments of both.
 
-        If the wait runs out the error carries `.handle`, and the run goes on.
+        If the time-out passes, the error carries the handle of the run, which is still running.
+
+        Args:
+            blueprint_id: Id of the blueprint.
+            ctx: The start context: a mapping, a dataclass or a pydantic model.
+            timeout: Seconds to wait for the result; None for no limit.
+            result_type: Type that the result is validated as.
+            **options: The other arguments of `start`.
+
+        Returns:
+            The output of the run.
+
+        Raises:
+            WaitTimeoutError: The run has not ended in time; `handle` reaches it.
+            RunFailedError: A node failed for good.
+            RunCancelledError: The run was cancelled.
+            RunTimedOutError: The run passed its own deadline.
         """
         handle = self.start(blueprint_id, ctx, result_type=result_type, **options)
         return handle.result(timeout)
@@ -195,7 +223,18 @@ class Client:
     def get_handle(self, run_id: str, *, result_type: Any = None) -> Handle[Any]: ...
 
     def get_handle(self, run_id: str, *, result_type: Any = None) -> Handle[Any]:
-        """A handle to an existing run. No I/O: a wrong id shows at the first call on the handle."""
+        """Make a handle to an existing run. It does no I/O: a wrong id shows at the first call on the handle.
+
+        Args:
+            run_id: Id of the run.
+            result_type: Type that `result` is validated as.
+
+        Returns:
+            The handle.
+
+        Raises:
+            ConfigurationError: The id is no text that can be one.
+        """
         return Handle(self, check_known_run_id(run_id), result_type)
 
     def list_runs(
@@ -210,17 +249,23 @@ class Client:
         limit: int | None = 100,
         page_size: int = 100,
     ) -> Iterator[RunSummary]:
-        """Runs, newest first, fetched page by page while iterated, never with payloads.
+        """List runs, newest first, without payloads. They are fetched page by page while the iterator is read.
 
         Args:
-            blueprint_id: only runs of this blueprint.
-            status: only runs in this state, or in one of these.
-            tag: only runs with this tag.
-            parent: only children of this run.
-            started_after: only runs recorded at or after this moment; with a time zone.
-            started_before: only runs recorded before this moment; with a time zone.
-            limit: at most so many; None for all.
-            page_size: how many to fetch at once.
+            blueprint_id: Only runs of this blueprint.
+            status: Only runs in this state, or in one of these.
+            tag: Only runs with this tag.
+            parent: Only children of this run.
+            started_after: Only runs recorded at or after this moment; with a time zone.
+            started_before: Only runs recorded before this moment; with a time zone.
+            limit: How many at most; None for all.
+            page_size: How many to fetch at once.
+
+        Returns:
+            An iterator over the runs.
+
+        Raises:
+            ConfigurationError: A filter, the limit or the page size cannot be used.
         """
         statuses = list_runs.checked_statuses(status)
         wanted = list_runs.Filter(blueprint_id, statuses, tag, parent, started_after, started_before)
@@ -233,34 +278,61 @@ class Client:
         status: RunStatus | Iterable[RunStatus] | None = None,
         tag: str | None = None,
     ) -> int:
-        """How many runs there are."""
+        """Count runs.
+
+        Args:
+            blueprint_id: Only runs of this blueprint.
+            status: Only runs in this state, or in one of these.
+            tag: Only runs with this tag.
+
+        Returns:
+            How many there are.
+        """
         wanted = list_runs.Filter(blueprint_id, list_runs.checked_statuses(status), tag)
         return self.driver.run(list_runs.count_runs(self.deployment, wanted))
 
     def as_completed(self, handles: Iterable[Handle[T]], *, timeout: Seconds | None = None) -> Iterator[Handle[T]]:
         """Yield each handle as its run ends, however it ends.
 
+        Args:
+            handles: Handles of this client.
+            timeout: Seconds in all; None for no limit.
+
+        Returns:
+            An iterator over the handles, in the order in which their runs end.
+
         Raises:
-            ConfigurationError: what is given are no handles.
-            WaitTimeoutError: some have not ended in time.
+            ConfigurationError: An element is no handle.
+            WaitTimeoutError: Some runs have not ended in time.
         """
         waiting_for = {handle.run_id: handle for handle in check_handles(handles, Handle)}
         return self.driver.stream(wait.as_completed(self.deployment, waiting_for, timeout))
 
     def blueprints(self) -> list[BlueprintInfo]:
-        """Published blueprints."""
+        """List the published blueprints.
+
+        Returns:
+            The current version of each.
+        """
         return self.driver.run(list_runs.blueprints(self.deployment))
 
     def workers(self) -> list[WorkerInfo]:
-        """Workers that were seen lately."""
+        """List the workers that were seen recently.
+
+        Returns:
+            One record for each worker.
+        """
         return self.driver.run(list_runs.workers(self.deployment))
 
     def ping(self) -> ServerInfo:
-        """Check Redis and the protocol version.
+        """Check that Redis answers, and that client and deployment speak the same version of the protocol.
+
+        Returns:
+            What was found there.
 
         Raises:
             BackendUnavailableError: Redis does not answer.
-            ProtocolMismatchError: the deployment speaks another version.
+            ProtocolMismatchError: The deployment speaks another version.
         """
         return self.driver.run(runs.ping(self.deployment))
 
@@ -270,7 +342,7 @@ class Client:
         return Admin(self)
 
     def close(self) -> None:
-        """Close all connections; afterwards the client is of no use."""
+        """Close all connections. The client cannot be used afterwards."""
         self.driver.close()
 
     def __enter__(self) -> Self:

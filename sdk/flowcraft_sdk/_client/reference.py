@@ -1,6 +1,7 @@
 """What the sync and the async handle are alike: a reference that holds ids only."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowcraft_sdk._operations.deployment import Deployment
@@ -23,10 +24,10 @@ class RunReference(Generic[T]):
     """A reference to one run of one deployment; equal to every other one of its kind to the same run.
 
     Attributes:
-        run_id: the run.
-        namespace: the deployment.
-        attached: whether `start` found this run there already.
-        notification_token: of the `start` that recorded the run (see `CompletionInbox.reserve`); None of another handle.
+        run_id: Id of the run.
+        namespace: The deployment's name.
+        attached: Whether `start` found this run there already.
+        notification_token: Token of the `start` that recorded the run (see `CompletionInbox.reserve`); None in other handles.
     """
 
     __slots__ = ("_client", "_result_type", "_started", "attached", "namespace", "notification_token", "run_id")
@@ -71,6 +72,9 @@ class RunReference(Generic[T]):
         return f"<{type(self).__name__} {self.run_id} of {self.namespace}>"
 
 
+MOST_HANDLES = 1_000_000
+
+
 def check_handles(handles: Any, kind: type[H]) -> list[H]:
     """The handles of an iterable.
 
@@ -79,7 +83,9 @@ def check_handles(handles: Any, kind: type[H]) -> list[H]:
     """
     if isinstance(handles, str | bytes) or not isinstance(handles, Iterable):
         raise ConfigurationError(f"expected handles of runs, got {shown(handles)}")
-    found = list(handles)
+    found = list(islice(handles, MOST_HANDLES + 1))
+    if len(found) > MOST_HANDLES:
+        raise ConfigurationError(f"{MOST_HANDLES:,} handles can be waited for at most together")
     for handle in found:
         if not isinstance(handle, kind):
             raise ConfigurationError(

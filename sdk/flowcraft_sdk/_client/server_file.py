@@ -70,18 +70,18 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
             f"{place}: {first.path}: {first.message}" if first.path else f"{place}: {first.message}"
         )
     _refuse_unknown_keys(file, tree)
-    said = _Said(file, tree, environ, Interpolation(environ, folder))
-    said.check_version()
-    namespace = said.text(("name",), DEFAULT_NAMESPACE)
+    values = _FileValues(file, tree, environ, Interpolation(environ, folder))
+    values.check_version()
+    namespace = values.text(("name",), DEFAULT_NAMESPACE)
     if not NAMESPACE.fullmatch(namespace):
-        raise said.wrong(("name",), f"is 1 to 64 of A-Z a-z 0-9 . _ -, got {namespace[:80]!r}")
-    url = said.text(("redis", "url"), EMBEDDED)
-    data = folder / said.text(("redis", "dataDir"), ".flowcraft/data")
+        raise values.wrong(("name",), f"is 1 to 64 of A-Z a-z 0-9 . _ -, got {namespace[:80]!r}")
+    url = values.text(("redis", "url"), EMBEDDED)
+    data = folder / values.text(("redis", "dataDir"), ".flowcraft/data")
     if url != EMBEDDED:
         try:
             return checked_address(url), namespace
         except AddressError as error:
-            raise said.wrong(("redis", "url"), str(error)) from None
+            raise values.wrong(("redis", "url"), str(error)) from None
     found = _running_store(data.resolve()) or address_in(environ)
     if not found:
         raise ConfigurationError(f"{file}: the embedded store is not running; start it with `flowcraft-server dev`")
@@ -103,8 +103,8 @@ def _refuse_unknown_keys(file: Path, tree: "Tree") -> None:
             raise ConfigurationError(f"{place}: {'.'.join((*path, str(key)))}: unknown key; {hint}")
 
 
-class _Said:
-    """What the file and the environment say of single values."""
+class _FileValues:
+    """Single values of the file and the environment."""
 
     def __init__(self, file: Path, tree: "Tree", environ: dict[str, str], interpolation: "Interpolation") -> None:
         self._file = file

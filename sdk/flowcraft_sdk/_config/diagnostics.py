@@ -5,6 +5,9 @@ from typing import Literal
 
 from flowcraft_sdk._config.source_positions import SourcePosition
 
+LONGEST_SHOWN = 4_000
+"""Characters of a message, and of a path."""
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
@@ -33,5 +36,6 @@ class Diagnostic:
 
 
 def _on_one_line(text: str) -> str:
-    """What a file holds is shown as it is, but never breaks a line or moves a terminal's cursor."""
+    """What a file holds is shown as it is, but never breaks a line, moves a terminal's cursor or goes on for ever."""
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -16,7 +16,21 @@ LARGEST_ENV = 1024 * 1024
 """Bytes of a `.env` file."""
 
 
-def environment_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+class Environment(dict[str, str]):
+    """Variables, and in which line of `.env` those stand that the shell does not set."""
+
+    def __init__(self, values: Mapping[str, str], lines: Mapping[str, int] | None = None) -> None:
+        super().__init__(values)
+        self.lines = dict(lines or {})
+
+    def place_of(self, name: str) -> str:
+        """Where a variable comes from, for people."""
+        if name in self.lines:
+            return f".env:{self.lines[name]}"
+        return "the environment" if name in self else "not set"
+
+
+def environment_of(folder: Path, environ: Mapping[str, str]) -> Environment:
     """The shell's environment over the `.env` file of a folder, if there is one.
 
     Raises:
@@ -26,12 +40,15 @@ def environment_of(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     try:
         text = read_regular_file(folder / ".env", LARGEST_ENV).decode("utf-8")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return dict(environ)
+        return Environment(environ)
     read: dict[str, str] = {}
+    lines: dict[str, int] = {}
     for binding in parse_stream(StringIO(text)):
         if binding.error:
             reason = f"line {binding.original.line} sets no variable: expected NAME=value, with quotes closed"
             raise OSError(errno.EINVAL, reason, str(folder / ".env"))
         if binding.key is not None and binding.value is not None:
             read[binding.key] = binding.value
-    return {**read, **environ}
+            begun = binding.original.string[: len(binding.original.string) - len(binding.original.string.lstrip())]
+            lines[binding.key] = binding.original.line + begun.count("\n")
+    return Environment({**read, **environ}, {name: line for name, line in lines.items() if name not in environ})

@@ -7,6 +7,9 @@ from flowcraft_sdk._config.regular_file import read_regular_file
 LARGEST = 1024 * 1024
 """Bytes of an included file."""
 
+MOST_INCLUDED = 16 * 1024 * 1024
+"""Characters of all that one blueprint takes in; a file that it names several times counts each time."""
+
 
 class Includes:
     """Reads the files beside a blueprint.
@@ -17,6 +20,8 @@ class Includes:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._read: dict[str, str] = {}
+        self._included = 0
 
     def read(self, name: str) -> str:
         """The text of a file in the blueprint's folder or below it.
@@ -28,8 +33,16 @@ class Includes:
             raise ValueError("!include works in blueprint files only: this text has no folder")
         if not name.strip():
             raise ValueError("!include needs the name of a file")
+        if self._included > MOST_INCLUDED:
+            raise ValueError(f"!include: all included files together have more than {MOST_INCLUDED // 2**20} MiB")
+        if name not in self._read:
+            self._read[name] = self._file(name, self.folder)
+        self._included += len(self._read[name])
+        return self._read[name]
+
+    def _file(self, name: str, beside: Path) -> str:
         try:
-            folder = self.folder.resolve()
+            folder = beside.resolve()
             path = (folder / name).resolve()
             if not path.is_relative_to(folder):
                 raise ValueError(f"!include '{name}' is outside of the blueprint's folder")

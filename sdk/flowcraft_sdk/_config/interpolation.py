@@ -43,6 +43,12 @@ class Interpolation:
         """
         return _TOKEN.sub(self._replace, text) if "$" in text else text
 
+    def variables_in(self, text: str) -> list[str]:
+        """Names of the variables that a text mentions, in their order."""
+        inner = [found["inner"] for found in _TOKEN.finditer(text) if found["inner"] is not None]
+        named = [_VARIABLE.fullmatch(each) for each in inner if not each.startswith("file:")]
+        return list(dict.fromkeys(found["name"] for found in named if found is not None))
+
     def _replace(self, found: re.Match[str]) -> str:
         if found["escaped"]:
             return "$"

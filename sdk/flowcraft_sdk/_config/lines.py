@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect_right
+from functools import cached_property
 
 from flowcraft_sdk._config.source_positions import SourcePosition
 
@@ -13,7 +14,11 @@ class Lines:
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
+        self._text = text
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(found.end() for found in _BREAK.finditer(self._text))]
 
     def position(self, index: int) -> SourcePosition:
         """The place of a character."""

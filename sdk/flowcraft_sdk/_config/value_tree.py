@@ -17,12 +17,16 @@ class Origin:
         key: where its key stands, for values in a file.
         position: where it stands itself, for values in a file.
         written: what stands there, if variables were filled in.
+        short: it stands in the place of the section that it is the one key of.
+        filled: where those variables come from, such as `REDIS_URL from .env:3`.
     """
 
     label: str
     key: SourcePosition | None = None
     position: SourcePosition | None = None
     written: str | None = None
+    filled: str = ""
+    short: bool = False
 
 
 @dataclass

@@ -6,8 +6,14 @@
 import math
 import re
 
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_BEGIN_NUMBERS = "+-.0123456789"
+MAY_BEGIN_VALUES = frozenset(_BEGIN_NUMBERS) | {word[:1] for word in _WORDS}
+"""Characters that unquoted values other than texts begin with; an empty one is null."""
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -24,11 +30,9 @@ def core_scalar(text: str) -> ScalarValue:
     Raises:
         ValueError: a number that JSON cannot hold; the message says what to do.
     """
-    if text in _NULL:
-        return None
-    if text in _BOOL:
-        return _BOOL[text]
-    return number(text) if text[0] in "+-.0123456789" else text
+    if text in _WORDS:
+        return _WORDS[text]
+    return number(text) if text[0] in _BEGIN_NUMBERS else text
 
 
 def number(text: str) -> int | float | str:
@@ -37,6 +41,8 @@ def number(text: str) -> int | float | str:
     Raises:
         ValueError: a number that JSON cannot hold.
     """
+    if text.isascii() and text.isdigit() and len(text) <= _LONGEST:
+        return int(text)
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"{text} cannot be stored as JSON; put it in quotes if it is a text")
     whole = _INT.fullmatch(text) or _BASED.fullmatch(text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition
 
@@ -10,8 +10,13 @@ DEEPEST = 100
 """Levels of nesting that are read; more than that is no blueprint."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+LONG_TEXT = 1_000
+"""Characters of a text that count as one value more, where it is counted what aliases stand for."""
+
+
+class Scalar(
+    NamedTuple
+):  # a tuple, as the other two: made several times as fast as a frozen dataclass, and there are many
     """A text, number, truth value or null, and the text it was written as."""
 
     value: str | int | float | bool | None
@@ -20,8 +25,8 @@ class Scalar:
 
     @property
     def size(self) -> int:
-        """Values in it."""
-        return 1
+        """Values in it; a long text counts as several."""
+        return 1 + len(self.text) // LONG_TEXT
 
     @property
     def depth(self) -> int:
@@ -29,8 +34,7 @@ class Scalar:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """A list."""
 
     items: tuple["Tree", ...]
@@ -39,16 +43,14 @@ class Items:
     depth: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A value under a key, and where the key stands."""
 
     key_position: SourcePosition
     value: "Tree"
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """A mapping, its keys as they were written."""
 
     entries: Mapping[str, Entry]

@@ -1,6 +1,6 @@
 """The doctor: finds stuck runs and left-over entries in the store, explains them, and repairs what is safe to repair.
 
-Each look is one script, so nothing is taken for broken that is only on its way.
+Each look is one script, so nothing is taken for broken that is only on its way; a run with many nodes is looked at in pieces.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +19,16 @@ from flowcraft_sdk.records import STATES, Defect
 
 ENTRIES_AT_ONCE = 500
 
+FIELDS_AT_ONCE = 250
+"""Fields of a large record that one script looks at."""
+
+PASSES = 3
+"""How often a large run is looked over in pieces before it is looked over at once, as it changes all the time."""
+
 ABOUT_RUNS = {
     "not-in-index": ("it is missing in the index {subject}: lists or retention overlook it", "puts it into the index"),
     "parent-missing": ("its parent run {subject} is gone, nothing waits for it", "makes it a run of its own"),
-    "child-not-listed": ("its parent run {subject} does not know of it", "tells the parent"),
+    "child-not-listed": ("its parent run {subject} does not know of it", "adds it to the parent"),
     "plan-missing": ("its plan {subject} is no longer in Redis: it cannot go on", "fails a live run with PlanMissing"),
     "live-count": ("its counter of active nodes says {subject}: it would end too early or never", "counts again"),
     "park-count": ("its counter of parked nodes says {subject}: its status may be wrong", "counts again"),
@@ -45,7 +51,7 @@ ABOUT_RUNS = {
     ),
     "field-broken": (
         "the field {subject} of its record holds what no server writes there",
-        "puts in what can still be said; a node whose state is lost fails with RecordBroken",
+        "puts in what can be derived; a node whose state is lost fails with RecordBroken",
     ),
     "nothing-live": (
         "nothing in it is live, but it has not ended",
@@ -69,7 +75,7 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
         check_text(run_id, "a run id", LONGEST_PATH)
         partitions = yield from partitions_of(deployment)
         keys = partitions.for_run(run_id)
-        found = _defects_of(run_id, (yield scripts.examine(keys, run_id=run_id, fix=fix)))
+        found = _defects_of(run_id, (yield from _look(keys, run_id, fix)))
         if found is None:
             yield from missing_run(keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
@@ -114,9 +120,60 @@ def _examine_indexes(keys: Keys, indexes: Iterable[str], fix: bool) -> Operation
             if len(page) < ENTRIES_AT_ONCE:
                 break
     for run_id in dict.fromkeys(run_ids):
-        reply = yield scripts.examine(keys, run_id=run_id, fix=fix)
+        reply = yield from _look(keys, run_id, fix)
         defects += _defects_of(run_id, reply) or []
     return defects
+
+
+def _look(keys: Keys, run_id: str, fix: bool) -> Operation[list[Any]]:
+    """What a look at a run replies. One with many fields is looked over in pieces, so that no script takes long.
+
+    It may change between them. Its counters are believed to be wrong only when they disagree with its nodes in one script; before
+    it comes to that, which takes long, the pieces are gone through again.
+    """
+    found = dict[tuple[str, str], list[Any]]()
+    reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="ask")
+    for _ in range(PASSES):
+        if _first(reply) not in ("large", "changed"):
+            break
+        counted = yield from _look_in_pieces(keys, run_id, fix, found)
+        if counted is None:
+            break
+        active, parked = counted
+        reply = yield scripts.examine(keys, run_id=run_id, fix=fix, mode="counted", active=active, parked=parked)
+    if _first(reply) in ("large", "changed"):
+        reply = yield scripts.examine(keys, run_id=run_id, fix=fix)
+    for kind, subject, fixed in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+        found[text(kind), text(subject)] = [kind, subject, fixed]
+    return [part for defect in found.values() for part in defect]
+
+
+def _first(reply: list[Any]) -> str:
+    return text(reply[0]) if reply else ""
+
+
+def _look_in_pieces(
+    keys: Keys, run_id: str, fix: bool, found: dict[tuple[str, str], list[Any]]
+) -> Operation[tuple[int, int] | None]:
+    """Look over the nodes of a run; how many active and parked ones there were, None if it must be looked over at once."""
+    active, parked, cursor = set[str](), set[str](), 0
+    seen = dict[tuple[str, str], list[Any]]()
+    while True:
+        call = scripts.examine_piece(keys, run_id=run_id, cursor=cursor, count=FIELDS_AT_ONCE, fix=fix)
+        following, active_nodes, parked_nodes, defects = yield call
+        if text(following) == "whole":
+            return None
+        active |= set(map(text, active_nodes))
+        parked |= set(map(text, parked_nodes))
+        for kind, subject, fixed in zip(defects[::3], defects[1::3], defects[2::3], strict=True):
+            seen[text(kind), text(subject)] = [kind, subject, fixed]
+        cursor = int(following)
+        if cursor == 0:
+            break
+    if not fix:  # what an earlier pass has found was mended by what the run did meanwhile, if it is not found again
+        found.clear()
+    found.update(seen)
+    return len(active), len(parked)
 
 
 def _examine_queues(
@@ -131,7 +188,7 @@ def _examine_queues(
     served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
     defects: list[Defect] = []
     queues = {name.removeprefix(READY) for names in names_in.values() for name in names if name.startswith(READY)}
-    for queue in sorted(queues - served) if served else ():  # without any worker nothing runs, which `health` tells
+    for queue in sorted(queues - served) if served else ():  # without any worker nothing runs, which `health` reports
         total, concerned = 0, run_id is None
         for keys in names_in:
             ready = keys.ready(queue)
@@ -150,10 +207,10 @@ def _examine_queues(
 
 def _examine_handlers(deployment: Deployment, run_id: str | None = None) -> Operation[list[Defect]]:
     """Handlers that live runs will come to and that no worker has which was seen lately."""
-    told = [worker.handlers for worker in (yield from workers(deployment))]
-    if not told or None in told:  # without any worker nothing runs, which `health` tells
+    reported = [worker.handlers for worker in (yield from workers(deployment))]
+    if not reported or None in reported:  # without any worker nothing runs, which `health` reports
         return []
-    known = {name for names in told for name in names or ()}
+    known = {name for names in reported for name in names or ()}
     missing = yield from missing_handlers(deployment, known, run_id)
     return [
         Defect(kind=HANDLER_MISSING, run_id=run_id or "", subject=each.handler, explanation=each.explanation)
@@ -169,9 +226,9 @@ def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
     found = []
     for kind, subject, fixed in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         explanation, remedy = ABOUT_RUNS.get(kind, ("it is wrong in a way that this SDK does not know", ""))
-        said = explanation.format(subject=subject)
+        explained = explanation.format(subject=subject)
         found.append(
-            Defect(kind=kind, run_id=run_id, subject=subject, explanation=said, remedy=remedy, fixed=fixed == "1")
+            Defect(kind=kind, run_id=run_id, subject=subject, explanation=explained, remedy=remedy, fixed=fixed == "1")
         )
     return found
 

@@ -34,9 +34,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to channels from now on, until the operation is over; answered once Redis has confirmed it.
+    """Subscribe to channels from now on, until the operation has ended; answered once Redis has confirmed it.
 
-    The answer is whether nothing can have been said there before that the next `WaitForNotification` does not tell.
+    The answer is whether the next `WaitForNotification` reports every message that was published there before.
 
     Attributes:
         channels: what to listen to.

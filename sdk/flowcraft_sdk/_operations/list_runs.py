@@ -33,6 +33,9 @@ from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
 from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
 
+MOST_DIGITS = 15
+"""Of a number in the record of a worker."""
+
 LEAST_OF_A_PARTITION = 10
 """Runs that are read at once of each of several partitions, at least."""
 
@@ -283,8 +286,8 @@ def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
             WorkerInfo(
                 id=name,
                 host=about.get("host", ""),
-                pid=int(about.get("pid", 0)),
-                concurrency=int(about.get("concurrency", 0)),
+                pid=_number(about.get("pid")),
+                concurrency=_number(about.get("concurrency")),
                 queues=tuple(filter(None, about.get("queues", "").split(","))),
                 deployment=about.get("deployment", ""),
                 handlers=_names(about.get("handlers")),
@@ -294,10 +297,15 @@ def workers(deployment: Deployment) -> Operation[list[WorkerInfo]]:
     return found
 
 
+def _number(raw: str | None) -> int:
+    """A number in the record of a worker; 0 if there is none that can be read."""
+    return int(raw) if raw is not None and raw.isdecimal() and len(raw) <= MOST_DIGITS else 0
+
+
 def _names(raw: str | None) -> tuple[str, ...] | None:
-    """A list of names as a worker has told them; None if it has told none that can be read."""
+    """A list of names as a worker has reported them; None if it has reported none that can be read."""
     try:
         names = json.loads(raw or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None

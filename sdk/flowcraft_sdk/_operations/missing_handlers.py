@@ -36,11 +36,12 @@ class MissingHandler:
         count = len(self.run_ids)
         runs = f"run {self.run_ids[0]} needs" if count == 1 else f"{count} live runs need"
         such = "" if count == 1 else f", such as {self.run_ids[0]}"
+        they = "it has ended, or cancel it" if count == 1 else "they have ended, or cancel them"
         blueprints = ", ".join(f"'{name}'" for name in sorted(self.blueprint_ids)[:5])
         return (
             f"{runs} the handler '{self.handler}', which no worker has any more (blueprint {blueprints}{such}): a run keeps the"
             " version of its blueprint that it began with, and fails when it comes to that node; serve the handler under"
-            " that name until they have ended, or cancel them"
+            f" that name until {they}"
         )
 
 

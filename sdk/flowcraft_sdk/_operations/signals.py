@@ -16,7 +16,7 @@ from flowcraft_sdk.errors import (
 )
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.bounds import LONGEST_NAME, LONGEST_PATH, check_text, shown
-from flowcraft_sdk.protocol.misfits import choices, found, misfits_told
+from flowcraft_sdk.protocol.misfits import choices, found, misfits_line
 from flowcraft_sdk.schema import schema_misfits
 
 SIGNAL_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -99,8 +99,8 @@ def _check_answer(
     if details.get("schema") is not None:
         errors += schema_misfits(payload, details["schema"])
     if errors:
-        told = f"node '{path}' of run {run_id} cannot take this answer: {misfits_told(errors)}"
-        raise InvalidInputError(told, errors)
+        message = f"node '{path}' of run {run_id} cannot take this answer: {misfits_line(errors)}"
+        raise InvalidInputError(message, errors)
 
 
 def _action_misfits(

@@ -54,7 +54,19 @@ from flowcraft_sdk.protocol.partitions import Partitions, root_of
 
 
 class StartOptions(TypedDict, total=False):
-    """The keyword arguments of `Client.start`, `result_type` apart."""
+    """The keyword arguments of `Client.start`, without `result_type`.
+
+    Attributes:
+        run_id: An id of your own; by default a new one is made.
+        on_conflict: What to do when the id is taken: "attach" to the same run, or "raise".
+        delay: Seconds to wait before the run begins.
+        start_at: When to begin, in place of `delay`; with a time zone.
+        run_timeout: Seconds that the whole run may take, waits and queueing included.
+        tags: Short texts to find runs by.
+        memo: Small JSON value that `describe` shows.
+        version: A plan hash, to start another version than the current one.
+        parent: A run, or its id, whose deadline and depth of nesting this one inherits.
+    """
 
     run_id: str | None
     on_conflict: Literal["attach", "raise"]
@@ -143,7 +155,11 @@ def _send_start(
         doc = yield from plan_document(deployment, plan)
         contract = None if doc is None else doc.get("inputs")
         try:
-            checked = values if contract is None else check_contract(blueprint_id, contract, values)
+            checked = (
+                values
+                if doc is None or contract is None
+                else check_contract(blueprint_id, contract, values, doc.get("context") or ())
+            )
         except InvalidInputError:
             if not remembered:
                 raise
@@ -199,7 +215,7 @@ def _start_at(value: Any) -> int | None:
 
 
 def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operation[str]:
-    """The plan that a run would get, as far as this client knows: it looks once, and is told when there is another."""
+    """The plan that a run would get, as far as this client knows: it looks once, and replies say when there is another."""
     if not deployment.protocol_checked:
         check_protocol(deployment, (yield command("GET", deployment.keys.protocol)))
     if version:

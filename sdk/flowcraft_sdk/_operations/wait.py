@@ -1,4 +1,6 @@
-"""Waiting for runs: subscribe, *then* read, then sleep until told; or just sleep, where the client's inbox is told of the end.
+"""Waiting for runs: subscribe, *then* read, then wait for a notification.
+
+A run that this client has started notifies the client's inbox: there it waits without subscribing or reading.
 
 Nothing is polled.
 """
@@ -34,6 +36,7 @@ from flowcraft_sdk._operations.tombstones import missing
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
     ConfigurationError,
+    ForeignKeyError,
     RunBrokenError,
     RunCancelledError,
     RunFailedError,
@@ -58,7 +61,7 @@ OUTAGE_LOOK = 1.0
 """Seconds between two looks while Redis is away."""
 
 IDLE_WARNING = 5.0
-"""Seconds of waiting after which it is said, once, that no worker is alive."""
+"""Seconds of waiting after which it is logged, once, that no worker is alive."""
 
 EVENTS_A_PAGE = 500
 
@@ -161,7 +164,7 @@ def _timed_out(
 ) -> Operation[WaitTimeoutError]:
     try:
         alive: int | None = yield from live_workers(deployment)
-    except BackendUnavailableError:
+    except (BackendUnavailableError, ForeignKeyError):
         alive = None
     return WaitTimeoutError(run_id, now.value, deadline.waited, handle, alive)
 
@@ -169,7 +172,7 @@ def _timed_out(
 def _warn_if_nobody_works(deployment: Deployment, run_id: str) -> Operation[None]:
     try:
         alive = yield from live_workers(deployment)
-    except BackendUnavailableError:
+    except (BackendUnavailableError, ForeignKeyError):
         return
     if alive == 0:
         logging.getLogger("flowcraft_sdk").warning("waiting for run %s, but no worker is alive", run_id)
@@ -224,7 +227,7 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
         yield Subscribe(tuple(runs), deadline.remaining(LISTEN_WAIT))
     notifications: Mapping[str, str] = {}
     while pending:
-        ended = [runs[channel] for channel, said in notifications.items() if said]
+        ended = [runs[channel] for channel, payload in notifications.items() if payload]
         if not ended:
             look = [run_id for run_id in handles if run_id in pending]
             states = yield from _bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
@@ -284,7 +287,7 @@ def events(
 
 
 def attempts(deployment: Deployment, run_id: str) -> Operation[list[NodeAttempt]]:
-    """Every attempt that the run's history tells of."""
+    """Every attempt in the run's history."""
     found: list[RunEvent] = []
     ended = False
     while not ended:

@@ -63,7 +63,7 @@ def checked_address(url: object) -> str:
         return url
     else:
         if "@" in path or ("@" not in netloc and _may_be_split(netloc, query)):
-            raise AddressError(f"the host cannot be told from the password: {_ENCODED}")
+            raise AddressError(f"the host cannot be distinguished from the password: {_ENCODED}")
         _check_place(netloc.rpartition("@")[2])
         if path and not (_WHOLE.fullmatch(path) and int(path) < MOST_DATABASES):
             raise AddressError("after the host stands the number of the database, such as /0")

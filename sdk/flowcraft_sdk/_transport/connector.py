@@ -15,8 +15,14 @@ from redis.retry import Retry
 from flowcraft_sdk._operations.effects import Batch, Command
 from flowcraft_sdk._transport.address import AddressError, checked_address, sentinel_address, shown_if_harmless
 from flowcraft_sdk._transport.redis_errors import condition_of
-from flowcraft_sdk.errors import BackendRefusedError, BackendUnavailableError, ConfigurationError, RunBrokenError
-from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE
+from flowcraft_sdk.errors import (
+    BackendRefusedError,
+    BackendUnavailableError,
+    ConfigurationError,
+    ForeignKeyError,
+    RunBrokenError,
+)
+from flowcraft_sdk.protocol.keys import DEFAULT_NAMESPACE, type_of_key
 from flowcraft_sdk.protocol.script_call import ScriptCall
 
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -40,15 +46,15 @@ LOST_FOR_GOOD = (
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How the client talks to Redis; times in seconds.
+    """How a client talks to Redis. Times are in seconds.
 
     Attributes:
-        socket_timeout: after which a command counts as unanswered.
-        connect_timeout: for opening a connection.
-        retries: how often a call is sent again after a broken connection; every call bears it.
-        max_connections: of the command pool; a call that finds none free waits for one.
-        max_outage: how long a wait for a run bears Redis being away, after it has seen the run once.
-        max_value: bytes that one value of a start context may have.
+        socket_timeout: Seconds after which a command counts as unanswered.
+        connect_timeout: Seconds to open a connection.
+        retries: How often a call is sent again after a broken connection; every call is idempotent.
+        max_connections: Size of the command pool; a call that finds no free connection waits for one.
+        max_outage: Seconds that a wait for a run goes on while Redis does not answer, after it has seen the run once.
+        max_value: Bytes that one value of a start context may have.
     """
 
     socket_timeout: float = 5.0
@@ -226,6 +232,23 @@ def broken_run(step: Command | Batch | ScriptCall, error: Exception) -> RunBroke
     return None
 
 
+_FOREIGN = re.compile(r"FOREIGNKEY (\S+) is a \w+ and no (\w+)")
+_OF_PIPELINE = re.compile(r"Command # \d+ \(\S+ (\S+).*\) of pipeline caused error: ", re.DOTALL)
+
+
+def foreign_key(step: Command | Batch | ScriptCall, error: Exception) -> ForeignKeyError | None:
+    """The key that an error of redis-py says is of another type than ours, None if it is another kind of error."""
+    found = _FOREIGN.search(str(error))
+    if found:
+        return ForeignKeyError(found[1], found[2])
+    if "WRONGTYPE" not in str(error):
+        return None
+    in_pipeline = _OF_PIPELINE.match(str(error))
+    key = in_pipeline[1] if in_pipeline else str(step.args[0]) if isinstance(step, Command) and step.args else ""
+    expected = type_of_key(key)
+    return None if expected is None else ForeignKeyError(key, expected)
+
+
 class Attempts:
     """Counts the attempts at one call, and says what becomes of a failed one.
 
@@ -251,6 +274,7 @@ class Attempts:
         Raises:
             ConfigurationError: Redis refuses this user.
             RunBrokenError: the record of the run cannot be read.
+            ForeignKeyError: something else has written to a key of ours.
             BackendRefusedError: Redis refuses for now.
             BackendUnavailableError: there is no further attempt.
         """
@@ -260,6 +284,9 @@ class Attempts:
         broken = broken_run(self._step, error)
         if broken is not None:
             raise broken from error
+        foreign = foreign_key(self._step, error)
+        if foreign is not None:
+            raise foreign from error
         refused = isinstance(error, LOST_FOR_GOOD)
         self._sent = self._sent or not (refused or _never_sent(error))
         condition = condition_of(error)
@@ -283,8 +310,8 @@ class Attempts:
 
 def _reason(error: Exception) -> str:
     """What an error says, without the command that redis-py puts in front of it in a pipeline."""
-    said = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
-    return said.removeprefix("('").removesuffix("',)")
+    message = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error), flags=re.DOTALL)
+    return message.removeprefix("('").removesuffix("',)")
 
 
 def _never_sent(error: Exception) -> bool:

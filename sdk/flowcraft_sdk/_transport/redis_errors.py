@@ -49,7 +49,7 @@ _CLASSES = (
 
 
 def condition_of(error: BaseException) -> RedisCondition | None:
-    """The condition that an error of redis-py tells of, None if it is another kind of error."""
+    """The condition that an error of redis-py reports, None if it is another kind of error."""
     for kind, code in _CLASSES:
         if isinstance(error, kind):
             return _CONDITIONS[code]

@@ -93,20 +93,21 @@ def check_moment(value: Any, name: str) -> int | None:
 
 
 def check_text(value: Any, name: str, most: int, *, least: int = 1) -> str:
-    """A text of a bounded length.
+    """A text of a bounded length, without what a subclass of `str` may do.
 
     Raises:
         ConfigurationError: it is none, or longer or shorter.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} is a text, got {shown(value)}")
-    if not least <= len(value) <= most:
-        raise ConfigurationError(f"{name} has {least} to {most:,} characters, got {len(value):,}")
+    text = str.__str__(value)  # a subclass may say anything of its length
+    if not least <= len(text) <= most:
+        raise ConfigurationError(f"{name} has {least} to {most:,} characters, got {len(text):,}")
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise ConfigurationError(f"{name} has no form in UTF-8: {shown(value)}") from None
-    return value
+        raise ConfigurationError(f"{name} has no form in UTF-8: {shown(text)}") from None
+    return text
 
 
 def check_count(value: Any, name: str, most: int | None, *, least: int = 0) -> int:

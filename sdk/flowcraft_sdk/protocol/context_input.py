@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
@@ -19,24 +19,27 @@ from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import (
     LONGEST_PATH,
     LONGEST_TAG,
+    MOST_KEYS,
     MOST_TAGS,
     check_key,
     check_key_count,
     check_text,
     shown,
 )
-from flowcraft_sdk.protocol.misfits import choices, expected, misfits_told
+from flowcraft_sdk.protocol.misfits import choices, expected, misfits_line
 from flowcraft_sdk.protocol.partitions import root_of
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 ID_BELOW = re.compile(r"[^~]{1,200}~[A-Za-z][A-Za-z0-9]{0,99}")
 DIGEST_BYTES = 12
-"""Of a context's fingerprint. It tells a mistake, an id that is used for two inputs, and each run keeps it."""
+"""Of a context's fingerprint. It shows a mistake, an id that is used for two inputs, and each run keeps it."""
 
 _SIMILAR = 0.85
 """Of `difflib`'s ratio, from which on an undeclared key counts as a misspelt input."""
 _SIMILAR_OF_A_MISFIT = 0.6
 """The same for a context that is refused anyway: a likely name helps, and a wrong guess costs nothing."""
+_SHORTEST_SLIP = 4
+"""Letters of a name from which on two that have changed places are a slip; of a wrong letter, one more."""
 _LONGEST_COMPARED = 100
 _MOST_MISSPELT = 10
 _MOST_COMPARED, _MOST_LOOKED_FOR = 2_000, 200
@@ -92,10 +95,11 @@ def check_tags(tags: Any) -> list[str]:
     found = list(islice(tags, MOST_TAGS + 1))
     if len(found) > MOST_TAGS:
         raise ConfigurationError(f"a run has {MOST_TAGS} tags at most, got more")
-    for tag in found:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= LONGEST_TAG or not tag.isprintable():
+    plain = [str.__str__(tag) if isinstance(tag, str) else "" for tag in found]
+    for tag, own in zip(found, plain, strict=True):
+        if not 1 <= len(own) <= LONGEST_TAG or not own.isprintable():
             raise ConfigurationError(f"a tag is a text of 1 to {LONGEST_TAG} printable characters, got {shown(tag)}")
-    return sorted(set(found))
+    return sorted(set(plain))
 
 
 def check_known_run_id(run_id: Any) -> str:
@@ -126,12 +130,14 @@ def as_context(ctx: Any) -> dict[str, Any]:
     if fields is None:
         kind = type(ctx).__name__
         raise SerializationError(f"a context is a mapping, a dataclass or a pydantic model, got {kind}", "ctx")
-    for key in fields:
+    context: dict[str, Any] = {}
+    for key in islice(fields, MOST_KEYS + 1):  # a mapping with code of its own may never end
         if not isinstance(key, str):
             raise SerializationError(f"the key {shown(key)} is no text", "ctx")
-        check_key(key)
-    check_key_count(len(fields))
-    return dict(fields)
+        context[check_key(key)] = fields[key]
+    if len(context) > MOST_KEYS:
+        check_key_count(max(len(context), len(fields)))
+    return context
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
@@ -163,39 +169,59 @@ def digest(context: Mapping[str, bytes]) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES]).decode()
 
 
-def check_contract(blueprint_id: str, contract: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+def check_contract(
+    blueprint_id: str, contract: Mapping[str, Any], values: dict[str, Any], declared: Collection[str] = ()
+) -> dict[str, Any]:
     """The context with defaults filled in.
+
+    Args:
+        declared: keys that the blueprint declares besides its inputs (`context:`): they are meant as they stand.
 
     Raises:
         InvalidInputError: something is missing, has another type, or is misspelt.
     """
     filled, errors = fill_contract(contract, values)
-    errors += misspelt_inputs(contract, values, _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT)
+    errors += misspelt_inputs(contract, values, declared, _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT)
     if errors:
-        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_told(errors)}", errors)
+        raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_line(errors)}", errors)
     return filled
 
 
 def misspelt_inputs(
-    contract: Mapping[str, Any], values: Mapping[str, Any], cutoff: float = _SIMILAR
+    contract: Mapping[str, Any], values: Iterable[str], declared: Collection[str] = (), cutoff: float = _SIMILAR
 ) -> list[dict[str, Any]]:
     """Keys that are no inputs of the blueprint but look like one that is not given.
 
     Other keys that the blueprint does not declare are part of the context like any other. A misspelt input is not: its
     default would be used in its place, and nothing would say so.
     """
+    values = dict.fromkeys(values)
     names = islice((name for name in contract if name not in values and len(name) <= _LONGEST_COMPARED), _MOST_COMPARED)
     absent = {_without_separators(name): name for name in names}
     errors = []
-    keys = (key for key in values if key not in contract and len(key) <= _LONGEST_COMPARED)
-    for key in islice(keys if absent else (), _MOST_LOOKED_FOR):
-        similar = difflib.get_close_matches(_without_separators(key), absent, 1, cutoff)
+    unknown = (key for key in values if key not in contract and key not in declared and len(key) <= _LONGEST_COMPARED)
+    for key in islice(unknown if absent else (), _MOST_LOOKED_FOR):
+        plain = _without_separators(key)
+        similar = difflib.get_close_matches(plain, absent, 1, cutoff)
+        similar = similar or [name for name in absent if _is_one_slip_away(plain, name)]
         if similar:
-            message = f"is no input of the blueprint; did you mean '{absent[similar[0]]}'?"
+            message = (
+                f"is no input of the blueprint; did you mean '{absent[similar[0]]}'? Else declare it in `context:`"
+            )
             errors.append({"loc": (key,), "type": "unexpected", "msg": message})
             if len(errors) == _MOST_MISSPELT:
                 break
     return errors
+
+
+def _is_one_slip_away(key: str, name: str) -> bool:
+    """Whether one letter is another one, or two letters have changed places; digits are no slips: `line1`, `line2`."""
+    if len(key) != len(name) or len(key) < _SHORTEST_SLIP:
+        return False
+    differing = [(mine, theirs) for mine, theirs in zip(key, name, strict=True) if mine != theirs]
+    if len(differing) == 1:
+        return len(key) > _SHORTEST_SLIP and not any(char.isdigit() for char in differing[0])
+    return len(differing) == 2 and differing[0] == differing[1][::-1]
 
 
 def _without_separators(name: str) -> str:

@@ -12,6 +12,22 @@ PROTOCOL_VERSION = "2"
 DEFAULT_NAMESPACE = "flowcraft"
 
 
+_TYPES = {
+    **dict.fromkeys(
+        ("run", "batch", "plan", "worker", "broken", "plans", "blueprints", "publishers", "settings", "stats"), "hash"
+    ),
+    **dict.fromkeys(("ready", "idx", "ended", "gone", "leases", "timers", "dead", "workers"), "zset"),
+    **dict.fromkeys(("events", "q"), "list"),
+    **dict.fromkeys(("lost", "synced", "protocol", "clock"), "string"),
+}
+
+
+def type_of_key(key: str) -> str | None:
+    """The type that a key of ours has in Redis, as its command `TYPE` says it; None if it is no key of ours."""
+    _, bracket, name = key.partition("}:")
+    return _TYPES.get(name.partition(":")[0]) if bracket and key.startswith("fc:{") else None
+
+
 @dataclass(frozen=True)
 class Keys:
     """Key names of one partition of a namespace.
@@ -51,16 +67,16 @@ class Keys:
         return f"{self.base}batch:{run_id}|{owner}"
 
     def channel(self, run_id: str) -> str:
-        """Channel on which something is said whenever the run has changed."""
+        """Channel with a message for each change of the run."""
         return f"{self.base}run:{run_id}"
 
     def end_channel(self, run_id: str) -> str:
-        """Channel on which nothing is said of the run but its end."""
+        """Channel with one message: the end of the run."""
         return f"{self.base}end:{run_id}"
 
     @property
     def inbox_prefix(self) -> str:
-        """What the channels begin with on which clients hear of the ends of runs that they have started."""
+        """Prefix of the channels on which clients receive the ends of runs that they have started."""
         return self.base + "inbox:"
 
     def plan(self, plan_hash: str) -> str:

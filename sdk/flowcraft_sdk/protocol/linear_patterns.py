@@ -26,5 +26,5 @@ def compile_linear(pattern: str, *, ignore_case: bool = False, dot_matches_all: 
     try:
         return re2.compile(pattern, options=options)
     except (re2.error, UnicodeError) as error:
-        said = error.args[0] if error.args else "it cannot be used"
-        raise PatternError(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
+        message = error.args[0] if error.args else "it cannot be used"
+        raise PatternError(message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)) from None

@@ -191,7 +191,7 @@ def _part(path: str) -> _Part:
 
 @cache
 def _shared() -> dict[str, tuple[str, ...]]:
-    """The records of all includes: a script that uses one without its include is told so."""
+    """The records of all includes: a script that uses one without its include is refused."""
     found: dict[str, tuple[str, ...]] = {}
     for file in (files("flowcraft_sdk.protocol") / "lua" / "include").iterdir():
         for record, fields in declarations(file.read_text("utf-8"), file.name).items():

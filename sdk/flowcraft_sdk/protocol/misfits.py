@@ -1,9 +1,10 @@
 """Values that do not fit, in one wording: where, what was expected, and what was found, as JSON."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from flowcraft_sdk._config.source_positions import written_path
@@ -27,20 +28,20 @@ def found(value: Any) -> str:
         return f"a value of type {type(value).__name__}"
 
 
-def choices(values: Iterable[Any]) -> str:
+def choices(values: Collection[Any]) -> str:
     """`"a", "b" or "c"`: the values of which one was expected, as JSON."""
-    shown = [found(value) for value in values]
-    if len(shown) > _MOST_CHOICES:
-        return f"{', '.join(shown[:_MOST_CHOICES])} or {len(shown) - _MOST_CHOICES} others"
+    shown = [found(value) for value in islice(values, _MOST_CHOICES)]
+    if len(values) > _MOST_CHOICES:
+        return f"{', '.join(shown)} or {len(values) - _MOST_CHOICES} others"
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def expected(what: str, value: Any) -> str:
-    """What is told of a value that is none of what was expected."""
+    """The message about a value that is none of what was expected."""
     return f"expected {what}, got {found(value)}"
 
 
-def misfits_told(errors: Iterable[Mapping[str, Any]]) -> str:
+def misfits_line(errors: Iterable[Mapping[str, Any]]) -> str:
     """All misfits in one line, each with its path."""
     return "; ".join(f"{written_path(tuple(error['loc']))}: {error['msg']}" for error in errors)
 

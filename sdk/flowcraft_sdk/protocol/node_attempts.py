@@ -29,7 +29,7 @@ class _Open:
 
 
 def attempts_of(events: Iterable[RunEvent]) -> list[NodeAttempt]:
-    """Every attempt that the events tell of, in the order in which they began."""
+    """Every attempt in the events, in the order in which they began."""
     done: dict[int, dict[str, Any]] = {}
     open_: dict[str, _Open] = {}
     for place, event in enumerate(events):

@@ -57,7 +57,7 @@ def _maybe(fields: Mapping[str, str], name: str) -> datetime | None:
     return moment(fields[name]) if fields.get(name) else None
 
 
-UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
+UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError)
 """What reading a field raises that holds something unexpected."""
 
 P = ParamSpec("P")

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from itertools import groupby
 from typing import NamedTuple
 
@@ -101,8 +102,9 @@ def _joined(calls: Sequence[ScriptCall]) -> list[Argument]:
 
 @cache
 def load(name: str) -> Script:
-    """The script `name`, complete."""
-    source = source_of(name)
+    """The script `name`, complete: a function, and behind it the naming of a key that holds something of another type."""
+    naming = (files("flowcraft_sdk.protocol") / "lua" / "include" / "named_error.lua").read_text("utf-8")
+    source = "\n".join(["local function script()", source_of(name), "end", naming])
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -319,9 +319,19 @@ def delete_dead_letters(keys: Keys, *, run_id: str, instance_id: str = "") -> Sc
     return call_of("delete_dead_letters", keys, run_id, instance_id)
 
 
-def examine(keys: Keys, *, run_id: str, fix: bool) -> ScriptCall:
-    """Look a run over for what should not be; with `fix`, repair what is safe to repair."""
-    return call_of("examine", keys, run_id, int(fix))
+def examine(keys: Keys, *, run_id: str, fix: bool, mode: str = "whole", active: int = 0, parked: int = 0) -> ScriptCall:
+    """Look a run over for what should not be; with `fix`, repair what is safe to repair.
+
+    Args:
+        mode: `whole`; `ask`, which refuses a run with many fields; `counted`, when its nodes were looked over in pieces.
+        active, parked: how many such nodes the pieces have found.
+    """
+    return call_of("examine", keys, run_id, int(fix), mode, active, parked)
+
+
+def examine_piece(keys: Keys, *, run_id: str, cursor: int, count: int, fix: bool) -> ScriptCall:
+    """Look over some nodes of a run with many fields."""
+    return call_of("examine_piece", keys, run_id, cursor, count, int(fix))
 
 
 def examine_entries(keys: Keys, *, name: str, first: int, count: int, fix: bool) -> ScriptCall:
@@ -342,5 +352,5 @@ def advance(keys: Keys, *, ms: int, keep_leases: bool) -> ScriptCall:
 ALL = (
     "start", "cancel", "find_wait", "signal", "claim", "complete", "fail", "start_child", "park", "expand",
     "store_items", "release", "renew", "emit", "sweep", "expire", "advance", "retire", "delete_dead_letters", "examine",
-    "examine_entries", "examine_broken", "lose_worker", "claim_suspects",
+    "examine_piece", "examine_entries", "examine_broken", "lose_worker", "claim_suspects",
 )  # fmt: skip

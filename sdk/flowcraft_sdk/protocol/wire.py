@@ -9,14 +9,18 @@ import json
 from typing import Any
 
 from flowcraft_sdk.errors import PayloadTooLargeError
-from flowcraft_sdk.protocol.wire_values import MAX_DEPTH, READERS, plain, refuse_constant
+from flowcraft_sdk.protocol.value_size import DEEPEST, LARGEST_VALUE, least_size
+from flowcraft_sdk.protocol.wire_values import READERS, plain, refuse_constant
 
 try:
     import orjson
 except ImportError:  # the SDK needs nothing but redis and pydantic
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["MAX_DEPTH", "dumps", "loads"]
+__all__ = ["DEEPEST", "dumps", "loads"]
+
+SPARE = 16 * 1024 * 1024
+"""Bytes over its limit up to which a value is written all the same, so that the error gives its size."""
 
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _HEX_DIGITS = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
@@ -30,18 +34,23 @@ def dumps(value: Any, *, path: str = "value", limit: int | None = None) -> bytes
     Args:
         value: JSON values, pydantic models, dataclasses, enums, tuples, sets, and the types that have tags.
         path: how the value is called in error messages.
-        limit: the most bytes it may take.
+        limit: the most bytes it may take; None for what Redis can store.
 
     Raises:
         SerializationError: it holds something that cannot be stored; the message names where.
         PayloadTooLargeError: it is larger than `limit`.
     """
+    most = LARGEST_VALUE if limit is None else limit
+    written = most + SPARE
+    size = least_size(value, written, path)
+    if size > written:
+        raise PayloadTooLargeError(path, size, most)
     encoded = _fast(value) if orjson is not None else None
     if encoded is None:
-        json_value = plain(value, path)
+        json_value = plain(value, path, most, SPARE)
         encoded = json.dumps(json_value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    if limit is not None and len(encoded) > limit:
-        raise PayloadTooLargeError(path, len(encoded), limit)
+    if len(encoded) > most:
+        raise PayloadTooLargeError(path, len(encoded), most)
     return encoded
 
 
@@ -67,7 +76,7 @@ def _parse(data: bytes) -> Any:
 
 
 def _fast(value: Any) -> bytes | None:
-    """orjson's encoding where it means what the slow one means; None where it might not.
+    """Encode with orjson where it means what the slow one means; None where it might not.
 
     What orjson writes in its own way leaves a trace in the text: NaN becomes null, a UUID becomes a text of its shape,
     and an object that needs a wrapper has a key that starts with `$`. Only then the value itself is gone through.

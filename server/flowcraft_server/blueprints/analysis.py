@@ -1,4 +1,4 @@
-"""What can be said of a blueprint's shape without running it."""
+"""What is known of a blueprint's shape without running it."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -21,8 +21,8 @@ class Change:
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON values; what is missing is left out."""
-        said = {"path": self.path, "before": self.before, "after": self.after}
-        return {name: value for name, value in said.items() if value is not MISSING}
+        values = {"path": self.path, "before": self.before, "after": self.after}
+        return {name: value for name, value in values.items() if value is not MISSING}
 
 
 @dataclass(frozen=True, slots=True)

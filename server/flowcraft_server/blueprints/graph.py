@@ -19,28 +19,22 @@ from flowcraft_server.blueprints.compiling.loops import Link as LoopLink
 from flowcraft_server.blueprints.model import Blueprint, Edge, Node
 
 
-@dataclass(frozen=True, slots=True)
-class Arc:
+@dataclass(slots=True, eq=False)
+class Arc:  # not frozen: those take three times as long to make, and there is one for each edge
     """An edge between two nodes that exist.
 
     Attributes:
         index: its place among the blueprint's edges, -1 for an implied one.
         kind: `edge`, `fallback` or `batch`.
+        source: id of the node it leads from.
+        target: id of the node it leads to.
     """
 
     index: int
     kind: str
     edge: Edge
-
-    @property
-    def source(self) -> str:
-        """Id of the node it leads from."""
-        return self.edge.source
-
-    @property
-    def target(self) -> str:
-        """Id of the node it leads to."""
-        return self.edge.target
+    source: str
+    target: str
 
     @property
     def decides(self) -> bool:
@@ -66,14 +60,15 @@ class Graph:
         self.incoming: dict[str, list[Arc]] = {node_id: [] for node_id in self.nodes}
         for index, edge in enumerate(blueprint.edges):
             if edge.source in self.nodes and edge.target in self.nodes:
-                self._put(Arc(index, "edge", edge))
+                self._put(Arc(index, "edge", edge, edge.source, edge.target))
         for node in self.nodes.values():
-            if node.config.fallback in self.nodes:
-                self._put(Arc(-1, "fallback", Edge(node.id, node.config.fallback)))
+            fallback = node.config.fallback
+            if fallback is not None and fallback in self.nodes:
+                self._put(Arc(-1, "fallback", Edge(node.id, fallback), node.id, fallback))
         for node in self.nodes.values():
             gather = gather_of(node)
-            if gather in self.nodes:
-                self._put(Arc(-1, "batch", Edge(node.id, gather)))
+            if gather is not None and gather in self.nodes:
+                self._put(Arc(-1, "batch", Edge(node.id, gather), node.id, gather))
 
         self._forest: LoopForest | None = None
         self._written_from = {node_id: _written(arcs) for node_id, arcs in self.outgoing.items()}
@@ -132,7 +127,7 @@ class Graph:
     def _components(self, arcs: Iterable[Arc]) -> list[list[str]]:
         successors: dict[str, list[str]] = {}
         for arc in arcs:
-            successors.setdefault(arc.edge.source, []).append(arc.edge.target)
+            successors.setdefault(arc.source, []).append(arc.target)
         return cycles_of([node_id for node_id in self.nodes if node_id in successors], successors)
 
     def all_arcs(self) -> Iterable[Arc]:

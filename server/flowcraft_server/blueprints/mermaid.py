@@ -71,8 +71,8 @@ def _box(node: Node, is_start: bool) -> str:
 def _drawn(arc: Arc, names: Mapping[str, str]) -> str:
     source, target = names[arc.source], names[arc.target]
     if arc.kind != "edge":
-        said = "fallback" if arc.kind == "fallback" else "items"
-        return f'{source} -. "{said}" .-> {target}'
+        label = "fallback" if arc.kind == "fallback" else "items"
+        return f'{source} -. "{label}" .-> {target}'
     parts = [arc.edge.action or ""]
     if arc.edge.condition is not None:
         parts.append(f"if {arc.edge.condition}")

@@ -103,14 +103,14 @@ class Edge:
 
     def to_plain(self) -> dict[str, Any]:
         """The edge in the words of the JSON form."""
-        said = {
+        values = {
             "source": self.source,
             "target": self.target,
             "action": self.action,
             "condition": self.condition,
             "transform": self.transform,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
@@ -161,7 +161,7 @@ class Blueprint:
     nodes_known: bool = field(default=True, compare=False, repr=False)
 
     def to_plain(self) -> dict[str, Any]:
-        """The plain form: JSON values only, always the same for the same blueprint; what was not said is left out."""
+        """The plain form: JSON values only, always the same for the same blueprint; what is not set is left out."""
         plain: dict[str, Any] = {"id": self.id}
         if self.description:
             plain["description"] = self.description

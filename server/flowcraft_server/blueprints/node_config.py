@@ -50,7 +50,7 @@ class RetryDelay:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """How a node is run. None stands for "not said": the deployment's default counts.
+    """How a node is run. None stands for "not set": the deployment's default counts.
 
     Attributes:
         max_retries: attempts in all, the first one too.
@@ -73,10 +73,10 @@ class NodeConfig:
     on_item_error: Literal["fail", "collect"] | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """What was said, in the words of the JSON form."""
-        if self is NOTHING_SAID:
+        """What is set, in the keys of the JSON form."""
+        if self is NOTHING_SET:
             return {}
-        said = {
+        values = {
             "maxRetries": self.max_retries,
             "retryDelay": None if self.retry_delay is None else self.retry_delay.to_plain(),
             "timeout": self.timeout_ms,
@@ -86,7 +86,7 @@ class NodeConfig:
             "nonRetryable": list(self.non_retryable) or None,
             "onItemError": self.on_item_error,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
@@ -96,7 +96,7 @@ class NodeConfig:
             ValueError: one of the values is none that a blueprint may have.
         """
         if not plain:
-            return NOTHING_SAID  # type: ignore[return-value]
+            return NOTHING_SET  # type: ignore[return-value]
         delay, timeout, attempts = plain.get("retryDelay"), plain.get("timeout"), plain.get("maxRetries")
         if attempts is not None and _number(attempts, "maxRetries", 1, MOST_ATTEMPTS) != int(attempts):
             raise ValueError(f"maxRetries is a whole number, got {attempts!r}")
@@ -139,5 +139,5 @@ def _names(value: Any) -> tuple[str, ...]:
     return names
 
 
-NOTHING_SAID = NodeConfig()
+NOTHING_SET = NodeConfig()
 """The configuration of most nodes, which share it."""

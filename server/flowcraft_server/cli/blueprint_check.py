@@ -11,6 +11,7 @@ from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.config.blueprint_files import params_of, places_of, with_join, with_params
+from flowcraft_server.config.handlers import undecorated
 from flowcraft_server.config.load import LoadResult, load_config
 from flowcraft_server.observability.redaction import Redactor
 
@@ -54,7 +55,12 @@ def check_files(
         params = params_of(settings) if settings is not None else {}
         places = places_of(deployment.values) if deployment is not None else None
         diagnostics += lint(
-            blueprint, handlers=handlers, blueprints=by_id, handler_params=params, handler_places=places
+            blueprint,
+            handlers=handlers,
+            blueprints=by_id,
+            handler_params=params,
+            handler_places=places,
+            undecorated=undecorated(settings.handler_modules) if settings is not None else None,
         )
     redactor = Redactor(deployment.secrets if deployment is not None else ())
     cleaned = [replace(diagnostic, message=redactor.clean(diagnostic.message)) for diagnostic in diagnostics]

@@ -111,8 +111,8 @@ def _print_changes(changes: Iterable[Change], indent: str) -> None:
 
 def _edge(edge: Edge, *, full: bool = False) -> str:
     arrow = f"-[{edge.action}]->" if edge.action is not None else "->"
-    said = [("if", edge.condition), ("transform", edge.transform)] if full else []
-    more = "".join(f" {word} {_value(text)}" for word, text in said if text is not None)
+    parts = [("if", edge.condition), ("transform", edge.transform)] if full else []
+    more = "".join(f" {word} {_value(text)}" for word, text in parts if text is not None)
     return f"{edge.source} {arrow} {edge.target}{more}"
 
 

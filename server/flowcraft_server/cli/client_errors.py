@@ -21,15 +21,20 @@ JSON_OPTION = "--json"
 AS_JSON = "flowcraft.as_json"
 """The key under which a command's context keeps whether JSON was asked for."""
 
+RUN = "flowcraft.run"
+"""The key under which a command's context keeps the run that it waits for."""
+ABOUT = ("run_id", "status", "node_id", "blueprint_id")
+"""What errors as JSON name besides, of those that have it."""
+
 DEFAULT_ADDRESS = "flowcraft.default_address"
-"""The key under which a command's context keeps whether nothing said where Redis is."""
+"""The key under which a command's context keeps whether nothing named the address of Redis."""
 _NO_FILE = "no flowcraft.yaml is in this folder or above it, so this is the default address: give --config or --url"
 
 DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
 
 
 class TextCommands(click.Group):
-    """A group that refuses arguments that are no text, and tells errors as JSON where `--json` is among the arguments."""
+    """A group that refuses arguments that are no text, and prints errors as JSON where `--json` is among the arguments."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Look the arguments over before anything is made of them: whatever they reached would fail in a way of its own."""
@@ -38,31 +43,34 @@ class TextCommands(click.Group):
                 write(f"{ctx.info_name}: argument {number} is not UTF-8 text: {argument!a:.80}", err=True)
                 ctx.exit(EXIT_USAGE)
         ctx.meta[AS_JSON] = JSON_OPTION in args
-        with _usage_told(ctx):
+        with _usage_errors(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
-        with _usage_told(ctx):
+        with _usage_errors(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _usage_told(ctx: click.Context) -> Iterator[None]:
-    """Tell what is wrong with a command line as JSON, where JSON was asked for."""
+def _usage_errors(ctx: click.Context) -> Iterator[None]:
+    """Print what is wrong with a command line as JSON, where JSON was asked for."""
     try:
         yield
     except click.ClickException as error:
         if not ctx.meta.get(AS_JSON):
             raise
         cause = error.__context__ if type(error) is click.ClickException else None
-        tell(ctx, type(cause or error).__name__, error.format_message(), error.exit_code)
+        exit_with(ctx, type(cause or error).__name__, error.format_message(), error.exit_code)
 
 
-def tell(ctx: click.Context, kind: str, line: str, code: int) -> NoReturn:
-    """Tell an error on standard error, in one line or as JSON, and leave with an exit code."""
+def exit_with(ctx: click.Context, kind: str, line: str, code: int, error: Exception | None = None) -> NoReturn:
+    """Print an error on standard error, in one line or as JSON, and leave with an exit code."""
     if ctx.meta.get(AS_JSON):
-        write_json({"error": {"type": kind, "message": line, "exit_code": code}}, err=True)
+        about = {name: value for name in ABOUT if isinstance(value := getattr(error, name, None), str) and value}
+        if RUN in ctx.meta:
+            about.setdefault("run_id", ctx.meta[RUN])
+        write_json({"error": {"type": kind, "message": line, "exit_code": code, **about}}, err=True)
     else:
         write(line, err=True)
     ctx.exit(code)
@@ -77,7 +85,7 @@ def _is_text(argument: str) -> bool:
 
 
 class Commands(TextCommands):
-    """A group whose commands tell every error in one line on standard error, with the exit code that it stands for."""
+    """A group whose commands print every error in one line on standard error, with the exit code that it stands for."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
@@ -86,17 +94,17 @@ class Commands(TextCommands):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            tell(ctx, "Interrupted", "interrupted", EXIT_INTERRUPTED)
+            exit_with(ctx, "Interrupted", "interrupted", EXIT_INTERRUPTED)
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
-            line, code = told(error)
+            line, code = line_and_code(error)
             if ctx.meta.get(DEFAULT_ADDRESS) and type(error).__name__ == "BackendUnavailableError":
                 line += f"; {_NO_FILE}"
-            tell(ctx, type(error).__name__, line, code)
+            exit_with(ctx, type(error).__name__, line, code, error)
 
 
-def told(error: Exception) -> tuple[str, int]:
+def line_and_code(error: Exception) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
     from flowcraft_sdk.errors import (
         BlueprintNotFoundError,
@@ -121,9 +129,10 @@ def told(error: Exception) -> tuple[str, int]:
 
 @contextmanager
 def run_goes_on(run_id: str) -> Iterator[None]:
-    """While waiting: an interrupt ends the waiting, and says that it did not end the run."""
+    """While waiting: whatever ends the waiting names the run, and an interrupt says that it did not end the run."""
+    ctx = click.get_current_context()
+    ctx.meta[RUN] = run_id
     try:
         yield
     except KeyboardInterrupt:
-        write(f"\ninterrupted; the run goes on: flowcraft result {run_id}", err=True)
-        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        exit_with(ctx, "Interrupted", f"interrupted; the run goes on: flowcraft result {run_id}", EXIT_INTERRUPTED)

@@ -70,7 +70,8 @@ def print_run(run: "RunSnapshot", attempts: "Sequence[NodeAttempt]", *, unfold: 
     """Print a run: its record, its nodes, its failures, and its context if it is there.
 
     Args:
-        attempts: what its history tells of.
+        run: The run.
+        attempts: Those of its history.
         unfold: with a row for each attempt, also those of earlier rounds and of items of batches.
     """
     from rich.table import Table
@@ -115,7 +116,7 @@ def _about(node: "NodeSnapshot") -> str:
 
 
 def _by_node(attempts: "Iterable[NodeAttempt]") -> "dict[str, list[NodeAttempt]]":
-    """The attempts of each node that has more of them than its own row tells of."""
+    """The attempts of each node that has more of them than its own row shows."""
     rows: dict[str, list[NodeAttempt]] = {}
     for attempt in attempts:
         rows.setdefault(attempt.node_id, []).append(attempt)
@@ -127,16 +128,16 @@ def _by_node(attempts: "Iterable[NodeAttempt]") -> "dict[str, list[NodeAttempt]]
 
 
 def _folded(rows: "Sequence[NodeAttempt]", unfold: bool) -> str:
-    """What is said of a node's rounds and items in place of their rows."""
+    """A summary of a node's rounds and items in place of their rows."""
     if unfold:
         return ""
     rounds = len({row.round for row in rows})
     items = {(row.item, row.round): row.status for row in rows if row.item is not None}
     failed = sum(status == "failed" for status in items.values())
-    said = [f"{rounds} rounds"] if rounds > 1 else []
+    parts = [f"{rounds} rounds"] if rounds > 1 else []
     if items:
-        said.append(f"{len(items)} items" + (f" ({failed} failed)" if failed else ""))
-    return ", ".join(said)
+        parts.append(f"{len(items)} items" + (f" ({failed} failed)" if failed else ""))
+    return ", ".join(parts)
 
 
 def _row_name(row: "NodeAttempt") -> str:
@@ -191,14 +192,14 @@ def event_line(event: "RunEvent") -> str:
     """An event as one line: when, which node, what."""
     what = event.type.removeprefix("node_").replace("_", " ")
     about = ", ".join(
-        f"{key} {_told(key, value)}"
+        f"{key} {_shown_value(key, value)}"
         for key, value in event.data.items()
         if value not in (None, "") and key != "ready_at"
     )
     return f"{event.at.astimezone():%H:%M:%S.%f}"[:-3] + f"  {event.node_id or '(run)':<28} {what:<16} {about}".rstrip()
 
 
-def _told(key: str, value: Any) -> str:
+def _shown_value(key: str, value: Any) -> str:
     """A part of an event's data in a line; of an error its type and message."""
     if key == "error" and isinstance(value, dict):
         from flowcraft_sdk import NodeFailure

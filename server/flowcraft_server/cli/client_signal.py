@@ -40,10 +40,10 @@ def signal(
     """
     payload = _payload(pairs, file)
     handle = connect().get_handle(run_id)
-    handle.signal(node_id, payload, action=action, signal_id=signal_id, buffer=buffer)
+    path = handle.signal(node_id, payload, action=action, signal_id=signal_id, buffer=buffer)
     now = handle.status()
     if as_json:
-        write_json({"run_id": run_id, "node_id": node_id, "action": action, "status": now.value})
+        write_json({"run_id": run_id, "node_id": path, "action": action, "status": now.value})
     else:
         write(now.value)
 

@@ -11,10 +11,30 @@ from flowcraft_server.blueprints.suggestions import listed
 from .terminal import write, write_json
 
 FORMATS = ("text", "json", "github")
+MOST_PRINTED = 1_000
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic], format: str) -> None:
-    """Print diagnostics: `text` on standard error, `json` and `github` (annotations) on standard output."""
+    """Print diagnostics: `text` on standard error, `json` and `github` (annotations) on standard output.
+
+    Of very many the first are printed, errors before warnings, and how many more there are.
+    """
+    shown, left = _first(diagnostics)
+    _print(shown, format)
+    if left:
+        write(f"... and {left:,} more; these first {len(shown):,} are shown", err=True)
+
+
+def _first(diagnostics: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], int]:
+    """As many as are printed, in their order, and how many are left out."""
+    if len(diagnostics) <= MOST_PRINTED:
+        return diagnostics, 0
+    by_weight = sorted(range(len(diagnostics)), key=lambda place: diagnostics[place].severity != "error")
+    chosen = sorted(by_weight[:MOST_PRINTED])
+    return [diagnostics[place] for place in chosen], len(diagnostics) - MOST_PRINTED
+
+
+def _print(diagnostics: Sequence[Diagnostic], format: str) -> None:
     if format == "json":
         write_json([_plain(diagnostic) for diagnostic in diagnostics])
         return

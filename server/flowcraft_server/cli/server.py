@@ -37,7 +37,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:
-    """End for a SIGTERM that comes before anything is served, or after. An exception would be told where none can catch it."""
+    """End for a SIGTERM that comes before anything is served, or after. An exception could not be caught there."""
     sys.stdout.flush()
     os._exit(EXIT_TERMINATED)
 
@@ -101,14 +101,14 @@ def _working(command: Callable[..., Any]) -> Callable[..., Any]:
 def _overrides(
     redis_url: str | None, workers: str | None, processes: str | None, queue: tuple[str, ...], log_level: str | None
 ) -> dict[str, Any]:
-    said = {
+    values = {
         "redis.url": redis_url,
         "executor.workers": workers,
         "executor.processes": processes,
         "executor.queue": list(queue) or None,
         "logging.level": log_level,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @main.command()
@@ -120,7 +120,7 @@ def dev(file: Path, profile: str | None, **options: Any) -> None:
     from flowcraft_server.store.embedded import EmbeddedStore
 
     loaded, settings = _load_or_exit(file, profile, _overrides(**options))
-    with _errors_told(), StopRequests().on_signals() as stop:
+    with _errors_printed(), StopRequests().on_signals() as stop:
         store = None
         if settings.redis.embedded:
             store = EmbeddedStore(loaded.place(settings.redis.data_dir), settings.redis.fsync)
@@ -148,7 +148,7 @@ def run(file: Path, profile: str | None, **options: Any) -> None:
     from flowcraft_server.service.stopping import StopRequests
 
     loaded, settings = _load_or_exit(file, profile, _overrides(**options))
-    with _errors_told(), StopRequests().on_signals() as stop:
+    with _errors_printed(), StopRequests().on_signals() as stop:
         finished = run_deployment(Deployment(loaded, settings, _external_url(loaded, settings)), stop)
     sys.exit(0 if finished else EXIT_FAILED)
 
@@ -182,7 +182,7 @@ def worker(
     if single:
         overrides |= {"executor.workerType": "thread", "executor.workers": 1}
     stop = StopRequests()
-    with _errors_told(), stop.on_signals():
+    with _errors_printed(), stop.on_signals():
         if parent_pipe is not None:
             end_with_parent(parent, parent_pipe, stop.request)
         loaded, settings = _load_or_exit(file, profile, overrides, blueprints=False)
@@ -217,7 +217,7 @@ def check(file: Path, profile: str | None, format_: str, offline: bool, strict: 
         print_verdict(loaded, format_, strict=strict)
         sys.exit(EXIT_INVALID)
     configure_logging("warning", "pretty", secrets=loaded.secrets)
-    with _errors_told():
+    with _errors_printed():
         about_redis = "not looked at" if offline else _check_redis(loaded, loaded.settings)
     print_verdict(loaded, format_, about_redis)
 
@@ -229,12 +229,12 @@ def config() -> None:
 
 
 @config.command("show")
-@_common
+@_working
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @as_json_option
-def config_show(file: Path, profile: str | None, origin: bool, as_json: bool) -> None:
-    """Print the settings that count, secrets masked."""
-    loaded = load_settings(file, profile=profile)
+def config_show(file: Path, profile: str | None, origin: bool, as_json: bool, **options: Any) -> None:
+    """Print the settings that count, secrets masked. The options of `run` show what they would change."""
+    loaded = load_settings(file, profile=profile, overrides=_overrides(**options))
     print_settings(loaded, _settings_or_exit(loaded), origin, as_json)
 
 
@@ -256,7 +256,7 @@ def health(file: Path, profile: str | None, this_host: bool, liveness: bool, as_
     settings = _settings_or_exit(loaded)
     configure_logging("error", "pretty", secrets=loaded.secrets)
     url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
-    with _errors_told():
+    with _errors_printed():
         url = url or _redis_variable(loaded)
         if liveness:
             found = check_liveness(settings, url, socket.gethostname())
@@ -276,7 +276,7 @@ def gc(file: Path, profile: str | None, dry: bool, as_json: bool) -> None:
     loaded = load_settings(file, profile=profile)
     settings = _settings_or_exit(loaded)
     configure_logging("warning", "pretty", secrets=loaded.secrets)
-    with _errors_told():
+    with _errors_printed():
         url = _known_url(loaded, settings)
         _print_line("gc", overdue(url, settings) if dry else clean(url, settings), as_json)
 
@@ -302,7 +302,7 @@ def _known_url(loaded: LoadResult, settings: Settings) -> str:
 def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
 ) -> tuple[LoadResult, Settings]:
-    """Load a deployment and set up logging; tell what is wrong and exit if anything is."""
+    """Load a deployment and set up logging; print what is wrong and exit if anything is."""
     loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints, keep=blueprints)
     loaded = _with_scripted_replies(loaded)
     settings = _settings_or_exit(loaded)
@@ -354,7 +354,7 @@ def _external_url(loaded: LoadResult, settings: Settings) -> str:
 
 
 def _redis_variable(loaded: LoadResult) -> str | None:
-    """The address in the environment. What is none is told in one line, with the exit code of a wrong file."""
+    """The address in the environment. What is none is printed in one line, with the exit code of a wrong file."""
     try:
         return address_in(environment_of(loaded.folder, os.environ))
     except ConfigurationError as error:
@@ -374,8 +374,12 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
         warnings_about,
     )
     from flowcraft_server.store.binary import find_server
+    from flowcraft_server.store.embedded import running_url
 
     if settings.redis.embedded:
+        running = running_url(loaded.place(settings.redis.data_dir), timeout=0.2)
+        for warning in Deployment(loaded, settings, running).look_for_missing_handlers() if running else ():
+            write(f"warning: {warning}", err=True)
         return f"embedded, by {find_server()}"
     url = settings.redis.url
     client = wait_for_redis(url, settings.redis.connect_timeout)
@@ -391,8 +395,8 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
-    """What a user can mend is told in one line; exit code 1."""
+def _errors_printed() -> Iterator[None]:
+    """What a user can mend is printed in one line; exit code 1."""
     from flowcraft_server.llm.errors import LLMSettingsError
     from flowcraft_server.service.health import Unhealthy
     from flowcraft_server.service.redis_checks import RedisUnusable

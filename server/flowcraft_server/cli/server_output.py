@@ -3,12 +3,15 @@
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from flowcraft_sdk._config.environment import environment_of
+from flowcraft_sdk._transport.connector import URL_VARIABLES
 from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import LoadResult
@@ -49,7 +52,7 @@ def print_settings(loaded: LoadResult, settings: Settings, origin: bool, as_json
     """Print the settings that count as YAML or JSON, or each with where it comes from."""
     plain = plain_settings(settings, loaded.secrets)
     if as_json:
-        origins = with_origins(plain, loaded.values) if origin else ()
+        origins = _origins(loaded, settings, plain) if origin else ()
         shown = [{"path": path, "value": value, "origin": place} for path, value, place in origins]
         write_json(shown if origin else plain)
         return
@@ -57,18 +60,27 @@ def print_settings(loaded: LoadResult, settings: Settings, origin: bool, as_json
         write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
         return
     rows = [
-        (path, json.dumps(value, ensure_ascii=False), place)
-        for path, value, place in with_origins(plain, loaded.values)
+        (path, json.dumps(value, ensure_ascii=False), place) for path, value, place in _origins(loaded, settings, plain)
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for path, value, place in rows:
         write(f"{path:<{widths[0]}}  {value:<{widths[1]}}  {place}")
 
 
+def _origins(loaded: LoadResult, settings: Settings, plain: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """As `with_origins`; of the embedded store also which variable all but `dev` take the address from."""
+    environ = environment_of(loaded.folder, os.environ)
+    variable = next((name for name in URL_VARIABLES if environ.get(name)), None)
+    for path, value, place in with_origins(plain, loaded.values):
+        if path == "redis.url" and settings.redis.embedded and variable is not None:
+            place += f"; of all but dev: {variable} from {environ.place_of(variable)}"
+        yield path, value, place
+
+
 def print_started(
     loaded: LoadResult, settings: Settings, url: str, published: Published, store: EmbeddedStore | None
 ) -> None:
-    """Tell what runs now, where its state lies, and what to type next."""
+    """Print what runs now, where its state is, and what to type next."""
     executor = settings.executor
     workers = f"{executor.workers} {'processes' if executor.worker_type == 'process' else 'threads'}"
     if executor.processes > 1:

@@ -22,9 +22,11 @@ def write(
     """Write text, with a newline at its end.
 
     Args:
+        text: What is written; escaped for terminals.
         err: to standard error.
         end: whether the newline is written.
         colour: a colour of click's, on a terminal.
+        bold: whether it is bold, on a terminal.
     """
     escaped = plain_text(str(text))
     click.secho(escaped, err=err, nl=end, fg=colour, bold=bold or None)

@@ -1,1 +1,1 @@
-"""Configuration: `flowcraft.yaml`, its environment and its handlers, all mistakes told at once, with their places."""
+"""Configuration: `flowcraft.yaml`, its environment and its handlers, all mistakes reported at once, with their positions."""

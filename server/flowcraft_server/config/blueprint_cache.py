@@ -87,10 +87,10 @@ class BlueprintCache:
 
     def write(self, blueprints: Iterable[Blueprint], diagnostics: Iterable[Diagnostic]) -> None:
         """Keep a result without errors."""
-        told = [
+        kept = [
             (diagnostic.position, diagnostic.path, diagnostic.message, diagnostic.excerpt) for diagnostic in diagnostics
         ]
-        self._save("blueprints", {"blueprints": {b.id: b.to_plain() for b in blueprints}, "diagnostics": told})
+        self._save("blueprints", {"blueprints": {b.id: b.to_plain() for b in blueprints}, "diagnostics": kept})
 
     def plans(self) -> dict[str, str]:
         """The plan of each blueprint, as far as it is known."""
@@ -124,14 +124,14 @@ class BlueprintCache:
             beside.replace(path)
 
 
-def key_of(deployment: Path, folders: Iterable[Path], said: Any) -> str | None:
+def key_of(deployment: Path, folders: Iterable[Path], depends_on: Any) -> str | None:
     """The key of a deployment's blueprints as they are now; None if they are too many to be kept.
 
     Args:
         folders: of blueprints, with all that lies in them, for blueprints take in files beside them.
-        said: what else the result depends on, as JSON values.
+        depends_on: what else the result depends on, as JSON values.
     """
-    digest = hashlib.sha256(f"{_release()}\n{json.dumps(said, sort_keys=True, default=str)}".encode())
+    digest = hashlib.sha256(f"{_release()}\n{json.dumps(depends_on, sort_keys=True, default=str)}".encode())
     left = MOST_BYTES
     try:
         for number, path in enumerate(_files(folders)):

@@ -40,7 +40,7 @@ def mistakes_of(error: ValidationError, tree: Tree) -> Iterator[tuple[Path, str]
     Args:
         tree: the values that were validated, for their paths and for what is shown of them.
     """
-    told: set[Path] = set()
+    explained: set[Path] = set()
     for found in error.errors(include_url=False):
         if found["type"] == "default_factory_not_called":  # a default that depends on what is wrong itself
             continue
@@ -50,9 +50,9 @@ def mistakes_of(error: ValidationError, tree: Tree) -> Iterator[tuple[Path, str]
             path = (*path, "type")
         elif found["type"] == "mistake" and "at" in context:
             path = (*path, context["at"])
-        if path in told:  # each form that a value might have had complains by itself
+        if path in explained:  # pydantic reports each form that a value might have had
             continue
-        told.add(path)
+        explained.add(path)
         yield path, _sentence(found["type"], context, path, tree)
 
 
@@ -114,7 +114,7 @@ def _related(path: Path | None, tree: Tree) -> str:
 
 
 def _shown(value: Any, path: Path) -> str:
-    """`, got 'x'`, unless that might tell a secret or a whole section."""
+    """`, got 'x'`, unless that might show a secret or a whole section."""
     if isinstance(value, (dict, list)):
         return f", got a {'mapping' if isinstance(value, dict) else 'list'}"
     if value is None or isinstance(value, SecretStr) or any(is_secret_name(str(key)) for key in path):

@@ -9,16 +9,16 @@ from flowcraft_sdk.node import HandlerSpec
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A handler that was imported and found callable: what the configuration knows of it and the engine calls.
+    """A handler that was imported and found callable: what the configuration has of it and the engine calls.
 
     Attributes:
-        name: what blueprints call it in `uses`.
-        function: the function, called with one context.
-        is_async: whether it is a coroutine function.
-        spec: what its decorator declared, None when it has none.
-        timeout: seconds, for nodes that set none.
-        queue: queue for nodes that name none.
-        params: defaults for nodes' params.
+        name: Name that blueprints `use`.
+        function: The function, called with one context.
+        is_async: Whether it is a coroutine function.
+        spec: What its decorator declared, None when it has none.
+        timeout: Seconds that an attempt may take, for nodes that set none.
+        queue: Queue for nodes that name none.
+        params: Defaults for nodes' params.
     """
 
     name: str

@@ -48,7 +48,7 @@ def check_function(function: Any, path: str) -> tuple[Callable[..., Any], bool]:
     except TypeError:
         shown = inspect.signature(function)
         raise HandlerError(f"'{path}{shown}' must take exactly one argument, the context") from None
-    except ValueError:  # written in C, without a signature to look at: calling it will tell
+    except ValueError:  # written in C, without a signature to look at: only a call shows it
         return function, False
     is_async = inspect.iscoroutinefunction(called)
     _check_annotation(function, path, is_async)
@@ -122,8 +122,8 @@ def _check_awaits(function: Any, path: str) -> None:
     for node in ast.walk(tree):
         call = node.value if isinstance(node, ast.Expr) else None
         if isinstance(call, ast.Call) and _is_of_context(call.func, names):
-            said = f"`{ast.unparse(call.func)}(...)` on line {first + call.lineno - 1}"
-            raise HandlerError(f"'{path}': {said} is not awaited, so it does nothing: put `await` before it")
+            where = f"`{ast.unparse(call.func)}(...)` on line {first + call.lineno - 1}"
+            raise HandlerError(f"'{path}': {where} is not awaited, so it does nothing: put `await` before it")
 
 
 def _is_of_context(called: ast.expr, names: list[str]) -> bool:

@@ -1,7 +1,8 @@
-"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is told, not raised."""
+"""Handlers by dotted path: imported, checked, registered by name. What is wrong with one is reported, not raised."""
 
 import contextlib
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -71,6 +72,17 @@ def register_handlers(
             except HandlerError as error:
                 refusals.append(Refusal(place, str(error)))
     return handlers, refusals
+
+
+def undecorated(modules: tuple[str, ...]) -> dict[str, str]:
+    """Functions of handler modules that are no handlers because they have no `@handler`: `module:name` by name."""
+    found: dict[str, str] = {}
+    for module_name in modules:
+        for name, value in vars(sys.modules.get(module_name, object)).items():
+            own = getattr(value, "__module__", None) == module_name and not name.startswith("_")
+            if own and inspect.isfunction(value) and not hasattr(value, "__flowcraft_handler__"):
+                found.setdefault(name, f"{module_name}:{name}")
+    return found
 
 
 def make_importable(folder: Path) -> None:
@@ -170,6 +182,8 @@ def _leads_to(missing: str, name: str) -> bool:
 
 def _near_module(error: BaseException, name: str, folder: Path, lookups: Lookups) -> str:
     """`; did you mean 'handlers.text'?` for a module of the folder that is not there."""
+    if name.endswith(".py") and isinstance(error, ModuleNotFoundError):
+        return f"; a module is named without its ending: '{name.removesuffix('.py').replace('/', '.')}'"
     if not isinstance(error, ModuleNotFoundError) or not error.name or not _leads_to(error.name, name):
         return ""
     if not lookups.may():

@@ -1,6 +1,7 @@
 """Keys: the unknown ones are mistakes with a suggestion, and bare values are put where their short form says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from flowcraft_sdk._config.profiles import PROFILES
@@ -23,18 +24,18 @@ def write_out_short_forms(tree: Tree) -> None:
             origin = tree.origin_of(path)
             tree.replace(path, {key: value})
             if origin is not None:
-                tree.origins[(*path, key)] = origin
+                tree.origins[(*path, key)] = replace(origin, short=True)
 
 
 def remove_unknown_keys(tree: Tree) -> list[tuple[Path, SourcePosition | None, str]]:
     """Take out all keys that no section knows; returns their paths, their places and what to say about each."""
     found = list(_unknown((), shape.ROOT, tree.data))
-    told = []
+    problems = []
     for path, message in found:
         origin = tree.origin_of(path)
-        told.append((path, origin.key if origin else None, message))
+        problems.append((path, origin.key if origin else None, message))
         tree.remove(path)
-    return told
+    return problems
 
 
 def remove_empty_sections(tree: Tree) -> None:

@@ -23,7 +23,7 @@ from flowcraft_server.observability.redaction import Redactor, secrets_in, secre
 from .blueprint_cache import BlueprintCache, key_of
 from .blueprint_files import params_of, places_of, with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
-from .handlers import register_handlers
+from .handlers import register_handlers, undecorated
 from .load_context import LoadContext, read_configuration
 from .model import Settings
 from .source import make_settings
@@ -164,12 +164,20 @@ def _mapped(place: Place) -> Place:
 
 def _load_handlers(reading: LoadContext, settings: Settings) -> tuple[dict[str, Handler], bool]:
     """The handlers, and whether every name that a blueprint may use is known."""
+    before = [diagnostic for diagnostic in reading.diagnostics if diagnostic.severity == "error"]
     handlers, refusals = register_handlers(settings.handlers, settings.handler_modules, reading.folder)
     for refusal in refusals:
         path = (*refusal.path, "path") if refusal.path[0] == "handlers" else refusal.path
         origin = reading.merged.origin_of(path)
         reading.report(refusal.path, refusal.message, at=origin.position if origin else None)
-    return handlers, not any(refusal.path[0] == "handlerModules" for refusal in refusals)
+    # Where one of the two keys is wrong or misspelt, handlers that it would have named are not known.
+    sections = ("handlers", "handlerModules")
+    wrong = any(
+        diagnostic.path.partition(".")[0].partition("[")[0] in sections
+        or any(f"'{key}'" in diagnostic.message for key in sections)
+        for diagnostic in before
+    )
+    return handlers, not wrong and not any(refusal.path[0] == "handlerModules" for refusal in refusals)
 
 
 def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Handler] | None) -> BlueprintCache | None:
@@ -184,8 +192,8 @@ def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Hand
         )
         for name, handler in handlers.items()
     }
-    said = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd()]
-    key = key_of(reading.folder, [reading.folder / name for name in settings.blueprints.dirs], said)
+    depends_on = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd()]
+    key = key_of(reading.folder, [reading.folder / name for name in settings.blueprints.dirs], depends_on)
     return None if key is None else BlueprintCache(reading.folder, key)
 
 
@@ -221,11 +229,12 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
     specs = None if handlers is None else _specs(reading, handlers)
     attempts, params, places = settings.defaults.max_retries, params_of(settings), places_of(reading.merged)
     diagnostics.extend(entry_problems(specs or {}, params, places))
+    bare = undecorated(settings.handler_modules)
     for blueprint in blueprints:
         diagnostics.extend(
             lint(
                 with_params(blueprint, settings.handlers), handlers=specs, blueprints=by_id, handler_params=params,
-                handler_places=places, max_attempts=attempts,
+                handler_places=places, max_attempts=attempts, undecorated=bare,
             )
         )  # fmt: skip
     known = set(reading.diagnostics)

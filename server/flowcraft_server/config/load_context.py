@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.document import read_document
-from flowcraft_sdk._config.environment import PROFILE_VARIABLE, environment_of
+from flowcraft_sdk._config.environment import PROFILE_VARIABLE, Environment, environment_of
 from flowcraft_sdk._config.interpolation import Interpolation, InterpolationError
 from flowcraft_sdk._config.profiles import EXTENSION, PROFILES, no_profile, profiles_of
 from flowcraft_sdk._config.regular_file import read_regular_file
@@ -29,7 +29,7 @@ class LoadContext:
 
     Attributes:
         path: the file.
-        shown: its name as people are told it.
+        shown: its name in messages.
         profile: name of the profile that was laid over it.
         layers: the values by where they were set, what counts most first: options, environment, file.
         merged: all of them together, with the origin of each.
@@ -45,7 +45,7 @@ class LoadContext:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     unfilled: set[Place] = field(default_factory=set)
-    _told: set[Diagnostic] = field(default_factory=set)
+    _reported: set[Diagnostic] = field(default_factory=set)
 
     @property
     def folder(self) -> Path:
@@ -62,10 +62,16 @@ class LoadContext:
     ) -> None:
         """Add a diagnostic with the value at a path, or at a place of its own."""
         origin = self.merged.origin_of(path) if path else None
-        diagnostic = Diagnostic(severity, at or (origin.position if origin else None), written_path(path), message)
-        if diagnostic not in self._told:
-            self._told.add(diagnostic)
+        position = at or (origin.position if origin else None)
+        diagnostic = Diagnostic(severity, position, written_path(self.as_written(path)), message)
+        if diagnostic not in self._reported:
+            self._reported.add(diagnostic)
             self.diagnostics.append(diagnostic)
+
+    def as_written(self, path: Place) -> Place:
+        """A path without the key that a short form stands for: `handlers.h` for its `path`."""
+        origin = self.merged.origins.get(path)
+        return path[:-1] if origin is not None and origin.short else path
 
     @property
     def start(self) -> SourcePosition:
@@ -98,7 +104,7 @@ def read_configuration(
     reading.merged = file
     _apply_profile(reading, file, profile or environment.get(PROFILE_VARIABLE))
     _lay_over(reading, file, overrides, environment)
-    _fill_in(reading, file, Interpolation(environment, path.parent, reading.secrets))
+    _fill_in(reading, file, Interpolation(environment, path.parent, reading.secrets), environment)
     return reading
 
 
@@ -113,6 +119,8 @@ def _apply_profile(reading: LoadContext, file: Tree, name: str | None) -> None:
     file.remove((PROFILES,))
     _tidy(reading, file, ())
     if reading.profile is not None:
+        for path, origin in list(chosen.origins.items()):
+            chosen.origins[path] = replace(origin, label=f"{origin.label} (profile {reading.profile})")
         file.merge(chosen)
     elif name:
         reading.report((), no_profile(name, profiles))
@@ -139,7 +147,7 @@ def _lay_over(reading: LoadContext, file: Tree, overrides: Mapping[str, Any], en
     reading.merged.merge(options)
 
 
-def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation) -> None:
+def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation, environment: Environment) -> None:
     """Fill variables into the values of the file that still count: what is overridden may name a variable that is not set."""
     for path, value in list(reading.merged.scalars()):
         origin = reading.merged.origins.get(path)
@@ -151,12 +159,16 @@ def _fill_in(reading: LoadContext, file: Tree, interpolation: Interpolation) -> 
             reading.report(path, str(error))
             reading.unfilled.add(path)
             continue
+        names = interpolation.variables_in(value)
+        places = ", ".join(
+            f"{name} {'from ' if name in environment else ''}{environment.place_of(name)}" for name in names
+        )
         for tree in (reading.merged, file):
             tree.replace(path, filled)
-            tree.origins[path] = replace(origin, written=value)
+            tree.origins[path] = replace(origin, written=value, filled=places)
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """A path as short as it can be written from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk._config.environment import OVERRIDE_PREFIX
+from flowcraft_sdk._config.environment import OVERRIDE_PREFIX, Environment
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.value_tree import Origin, Tree
 
@@ -37,7 +37,9 @@ def from_environment(environ: Mapping[str, str], below: Tree) -> tuple[Tree, Dia
         except KeyError as error:
             diagnostics.append((name, str(error.args[0])))
             continue
-        tree.put(path, _items(path, text, below), Origin(f"environment variable {name}"))
+        line = environ.lines.get(name) if isinstance(environ, Environment) else None
+        label = f"environment variable {name}" if line is None else f".env:{line} ({name})"
+        tree.put(path, _items(path, text, below), Origin(label))
     return tree, diagnostics
 
 

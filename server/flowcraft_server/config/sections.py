@@ -91,7 +91,11 @@ class HandlerEntry(Section):
     def _is_dotted(cls, path: str) -> str:
         module, colon, attribute = path.partition(":")
         if not colon or not attribute or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
-            raise mistake(f"expected 'package.module:function', got '{path}'")
+            package, dot, function = path.rpartition(".")
+            meant = (
+                f"; did you mean '{package}:{function}'?" if not colon and dot and package and function != "py" else ""
+            )
+            raise mistake(f"expected 'package.module:function', got '{path}'{meant}")
         return path
 
 
@@ -115,6 +119,7 @@ class RedisSection(Section):
         durability: When a start and a result count as kept: `async`, `fsync` or `replicas:N`.
         require_no_eviction: Whether a Redis that may evict keys, or is a replica, is refused.
         connect_timeout: How long to try to reach Redis at the start.
+        partitions: How many partitions the runs are spread over; fixed for the life of a deployment.
     """
 
     url: str = Field(default=EMBEDDED, repr=False)

@@ -1,5 +1,6 @@
 """The settings that count, as they would be written, secrets masked."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -7,9 +8,11 @@ from pydantic import SecretStr
 
 from flowcraft_sdk._config.source_positions import Path, written_path
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_server.observability.redaction import MASK, Redactor
+from flowcraft_server.observability.redaction import MASK, Redactor, is_secret_name
 
 from .model import Settings
+
+_DEFAULT_OF_A_VARIABLE = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*:?[-+?])[^}]*")
 
 
 def plain_settings(settings: Settings, secrets: Iterable[str] = ()) -> dict[str, Any]:
@@ -36,7 +39,13 @@ def _origin(path: Path, values: Tree) -> str:
     origin = values.origin_of(path)
     if origin is None:
         return "default"
-    return f"{origin.label} ({origin.written})" if origin.written else origin.label
+    if not origin.written:
+        return origin.label
+    # What a variable stands for when it is not set may be a secret, or hold one.
+    written = Redactor().clean(origin.written)
+    if any(is_secret_name(str(key)) for key in path) or written != origin.written:
+        written = _DEFAULT_OF_A_VARIABLE.sub(rf"\g<1>{MASK}", origin.written)
+    return f"{origin.label} ({written}{'; ' if origin.filled else ''}{origin.filled})"
 
 
 def _as_written(value: Any, masked: str) -> Any:

@@ -90,7 +90,7 @@ def _run_all(client: Client, console: "Console") -> list[Follower]:
 
 
 def _cancel(handle: Handle[Any]) -> None:
-    with suppress(FlowcraftError):  # the run then ends as it was not to, which is told
+    with suppress(FlowcraftError):  # the run then ends as it was not to, which is printed
         handle.cancel("it would have taken a minute")
 
 

@@ -46,7 +46,7 @@ class Follower(threading.Thread):
             for event in self.handle.events():
                 self.snapshot = self.handle.describe()
                 if self._console is not None:
-                    self._tell(event)
+                    self._print(event)
             self.snapshot = self.handle.describe(outputs=True)
         except FlowcraftError as error:
             self.error = error
@@ -56,7 +56,7 @@ class Follower(threading.Thread):
         """Whether the run has ended, or cannot be followed any more."""
         return not self.is_alive()
 
-    def _tell(self, event: RunEvent) -> None:
+    def _print(self, event: RunEvent) -> None:
         if event.type not in _SHOWN:
             return
         assert self._console is not None

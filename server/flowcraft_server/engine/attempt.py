@@ -36,6 +36,8 @@ class Attempt:
         state: whether an outcome may still be handed in.
         deadline: monotonic seconds at which the node has taken too long.
         has_emitted: it has sent progress or events while it ran.
+        events_queued, events_sent: how many of them, and how many of these have left.
+        bytes_queued, bytes_sent: of these events.
         due: seconds after which the node falls due again, once the recorded outcome put it off.
         large: values over `limits.inlineValue`, and their bytes.
         failure: what it failed with.
@@ -59,6 +61,10 @@ class Attempt:
     deadline: float | None = None
     due: float | None = None
     has_emitted: bool = False
+    events_queued: int = 0
+    events_sent: int = 0
+    bytes_queued: int = 0
+    bytes_sent: int = 0
     interrupt: Callable[[], None] | None = None
     large: list[tuple[str, int]] = field(default_factory=list)
     failure: Failure | None = None

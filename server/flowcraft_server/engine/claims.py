@@ -24,6 +24,10 @@ _read_claim = reader(
     "input_value",
 )
 _VALUES = index_of("claim", "claim", "values")
+REPLY_CLAIM = index_of("claim", "outcome_reply", "claim")
+REPLY_READY = index_of("claim", "outcome_reply", "ready")
+"""Places in the reply to a call that hands in an outcome: the next claim, and how many nodes are ready."""
+
 _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
 
 

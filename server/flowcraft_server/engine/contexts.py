@@ -1,8 +1,10 @@
 """The `ctx` that handlers get: plain calls in a function, awaited ones in a coroutine."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
+from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.node import (
     AsyncNodeContext,
     AsyncRunContext,
@@ -12,7 +14,15 @@ from flowcraft_sdk.node import (
     RunContext,
 )
 from flowcraft_sdk.protocol import wire
-from flowcraft_sdk.protocol.bounds import LONGEST_MESSAGE, LONGEST_NAME, MOST_EVENT_BYTES, check_text, shown
+from flowcraft_sdk.protocol.bounds import (
+    LONGEST_MESSAGE,
+    LONGEST_NAME,
+    MOST_EVENT_BYTES,
+    MOST_KEYS,
+    check_key,
+    check_text,
+    shown,
+)
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.engine import Engine
@@ -23,7 +33,27 @@ T = TypeVar("T")
 AsyncRead = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
 
 
-class BlockingContext(RunContext):
+class _NoMapping:
+    """Says how a run's context is read and written to handlers that take it for a dict: its values are in Redis."""
+
+    _call = "{}"
+
+    def __getitem__(self, key: Any) -> Any:
+        raise TypeError(f"ctx.context is no dict: write {self._call.format(f'ctx.context.get({key!r:.60})')}")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(f"ctx.context is no dict: write {self._call.format(f'ctx.context.set({key!r:.60}, ...)')}")
+
+    def __contains__(self, key: Any) -> bool:
+        raise TypeError(f"ctx.context is no dict: write {self._call.format(f'ctx.context.has({key!r:.60})')}")
+
+    def __iter__(self) -> Any:
+        raise TypeError(
+            f"ctx.context is no dict: name what is read, {self._call.format('ctx.context.get_many([...])')}"
+        )
+
+
+class BlockingContext(_NoMapping, RunContext):
     """The run's context for a plain function."""
 
     def __init__(self, engine: Engine, attempt: Attempt) -> None:
@@ -31,14 +61,16 @@ class BlockingContext(RunContext):
         self._attempt = attempt
 
     def get(self, key: str, default: Any = None) -> Any:
+        key = check_key(key)
         value = self._engine.read(self._attempt, [key])[key]
         return default if value is MISSING else value
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        found = self._engine.read(self._attempt, list(keys))
+        found = self._engine.read(self._attempt, _checked(keys))
         return {key: value for key, value in found.items() if value is not MISSING}
 
     def has(self, key: str) -> bool:
+        key = check_key(key)
         return self._engine.read(self._attempt, [key])[key] is not MISSING
 
     def set(self, key: str, value: Any) -> None:
@@ -46,6 +78,14 @@ class BlockingContext(RunContext):
 
     def delete(self, key: str) -> None:
         self._attempt.values.delete(key)
+
+
+def _checked(keys: Iterable[str]) -> list[str]:
+    """Context keys that are to be read, as plain texts; what gives them may never end."""
+    wanted = [check_key(key) for key in islice(keys, MOST_KEYS + 1)]
+    if len(wanted) > MOST_KEYS:
+        raise ConfigurationError(f"{MOST_KEYS:,} context keys can be read at most at once")
+    return wanted
 
 
 class UnawaitedCall(NonRetryableError):
@@ -85,8 +125,10 @@ class ContextCall(Coroutine[Any, Any, T]):
         self._coroutine().close()
 
 
-class AwaitedContext(AsyncRunContext):
+class AwaitedContext(_NoMapping, AsyncRunContext):
     """The run's context for a coroutine: reads do not hold up the loop."""
+
+    _call = "await {}"
 
     def __init__(self, run_key: str, attempt: Attempt, read: AsyncRead) -> None:
         self._run_key = run_key
@@ -131,20 +173,22 @@ class AwaitedContext(AsyncRunContext):
 
     def get(self, key: str, default: Any = None) -> ContextCall[Any]:
         async def call() -> Any:
-            value = (await self._find([key]))[key]
+            name = check_key(key)
+            value = (await self._find([name]))[name]
             return default if value is MISSING else value
 
         return ContextCall(f"get({shown(key)})", self._waiting, call)
 
     def get_many(self, keys: Iterable[str]) -> ContextCall[dict[str, Any]]:
         async def call() -> dict[str, Any]:
-            return {key: value for key, value in (await self._find(list(keys))).items() if value is not MISSING}
+            return {key: value for key, value in (await self._find(_checked(keys))).items() if value is not MISSING}
 
         return ContextCall("get_many(...)", self._waiting, call)
 
     def has(self, key: str) -> ContextCall[bool]:
         async def call() -> bool:
-            return (await self._find([key]))[key] is not MISSING
+            name = check_key(key)
+            return (await self._find([name]))[name] is not MISSING
 
         return ContextCall(f"has({shown(key)})", self._waiting, call)
 
@@ -188,6 +232,8 @@ class _Shared:
             AttributeError: always, with the name that was probably meant.
         """
         known = [each for each in dir(type(self)) if not each.startswith("_")] + [*_FIELDS]
+        if name in ("get", "set", "has", "delete", "get_many"):
+            raise AttributeError(f"the ctx of a handler has no '{name}'; did you mean 'ctx.context.{name}'?")
         raise AttributeError(f"the ctx of a handler has no '{name}'{did_you_mean(name, known)}")
 
     @property
@@ -211,13 +257,15 @@ class _Shared:
             raise NodeCancelled(f"node '{self.node_id}' of run {self.run_id} is to stop: {self._attempt.stop_reason}")
 
     def progress(self, fraction: float | None, message: str = "") -> None:
-        if fraction is not None and not 0.0 <= fraction <= 1.0:
-            raise ValueError(f"progress is a fraction from 0 to 1, got {fraction!r}")
-        said = message if isinstance(message, str) else str(message)
-        self._emit(self._attempt, "g", wire.dumps([fraction, said[:LONGEST_MESSAGE]]))
+        done = None if fraction is None else float(fraction)
+        if done is not None and not 0.0 <= done <= 1.0:
+            raise ValueError(f"progress is a fraction from 0 to 1, got {shown(fraction)}")
+        text = str.__str__(message if issubclass(type(message), str) else str(message))
+        self._emit(self._attempt, "g", wire.dumps([done, text[:LONGEST_MESSAGE]]))
 
     def emit(self, name: str, data: Any = None) -> None:
-        if "|" in check_text(name, "an event name", LONGEST_NAME):
+        name = check_text(name, "an event name", LONGEST_NAME)
+        if "|" in name:
             raise ValueError(f"an event name is text without '|', got {name!r}")
         encoded = wire.dumps(data, path=f"event '{name}'", limit=MOST_EVENT_BYTES)
         self._emit(self._attempt, "e", name.encode() + b"|" + encoded)

@@ -43,7 +43,7 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     if len(added) > engine.max_nodes:
         most = f"a run has no more than {engine.max_nodes} dynamic nodes (limits.dynamicNodes)"
         raise InvalidDynamicNode(f"node '{claim.instance_id}' returned {len(added)}; {most}")
-    nodes = [_node(claim.instance_id, each) for each in added]
+    nodes = [_node(engine, claim.instance_id, each) for each in added]
     counts = Counter(node.id for node in nodes)
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
@@ -63,12 +63,16 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
     )
 
 
-def _node(owner: str, added: Any) -> Node:
+def _node(engine: Engine, owner: str, added: Any) -> Node:
     if isinstance(added, DynamicNode):
-        plain: Mapping[str, Any] = {key: getattr(added, key) for key in _KEYS}
-    elif isinstance(added, Mapping) and {"id", "uses"} <= set(added) <= _KEYS:
+        plain: Any = {key: getattr(added, key) for key in _KEYS}
+    elif isinstance(added, Mapping):
         plain = added
     else:
+        plain = None
+    # Written and read once: nothing is left of it that has code of its own, which might never end.
+    plain = wire.loads(wire.dumps(plain, path=f"dynamic node of '{owner}'", limit=engine.max_value))
+    if not isinstance(plain, dict) or not {"id", "uses"} <= plain.keys() <= _KEYS:
         raise InvalidDynamicNode(
             f"node '{owner}' returned a dynamic node that is neither a DynamicNode nor an object of {', '.join(sorted(_KEYS))}"
         )

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from flowcraft_server.observability.redaction import Redactor, clip
 MAX_TRACEBACK = 8_000
 MAX_MESSAGE = 4_000
 MAX_FRAMES = 200
+MAX_LINES = 10_000
+MAX_FORMATTED = 1_000_000
+"""Characters of a traceback that are put together before it is shortened to `MAX_TRACEBACK`."""
+
 MAX_PARTS = 300
 """Exceptions in groups that are shown. Formatting takes time for each path that leads to one: two to the depth, if one is in a
 group twice."""
@@ -35,7 +40,11 @@ class HandlerNotFound(Exception):
 
 
 class InvalidNodeInput(Exception):
-    """A built-in node was given an input or parameters that it cannot work with."""
+    """A built-in node was given an input or parameters that it cannot work with. `details` lists the misfits of a subflow."""
+
+    def __init__(self, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class SubflowFailed(Exception):
@@ -111,9 +120,22 @@ def _traceback(error: BaseException) -> str:
         if _has_many_parts(error):
             frames = "".join(traceback.format_tb(_own_frames(error), limit=MAX_FRAMES))
             return f"{frames}{type(error).__name__}: {_message(error)} (more than {MAX_PARTS} exceptions in it are not shown)"
-        return "".join(traceback.format_exception(type(error), error, _own_frames(error), limit=MAX_FRAMES))
+        described = traceback.TracebackException(type(error), error, _own_frames(error), limit=MAX_FRAMES, compact=True)
+        return _joined(described.format())
     except BaseException as own:  # causes and notes of foreign exceptions have code of their own
         return f"not shown: {type(own).__name__} while it was formatted"
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """Some lines as one text; of the notes that an exception carries there may be no end."""
+    text, size = [], 0
+    for number, line in enumerate(lines):
+        if number >= MAX_LINES or size > MAX_FORMATTED:
+            text.append("... and more\n")
+            break
+        text.append(str.__str__(line))
+        size += len(text[-1])
+    return "".join(text)
 
 
 def _details(error: BaseException) -> Any:
@@ -126,7 +148,7 @@ def _details(error: BaseException) -> Any:
 
 def _message(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str.__str__(str(error))
     except BaseException:
         text = ""
     return text or type(error).__name__

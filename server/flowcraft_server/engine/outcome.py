@@ -1,12 +1,16 @@
 """What came of an attempt."""
 
 from dataclasses import dataclass
+from itertools import islice
 from types import CoroutineType
 from typing import Any
 
 from flowcraft_sdk.node import NodeResult
 from flowcraft_sdk.protocol.bounds import plain_text
 from flowcraft_sdk.protocol.script_call import ScriptCall
+
+MOST_ADDED = 1_000_000
+"""Dynamic nodes that are taken from a handler: `limits.dynamicNodes` cannot be set higher."""
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     """Output, action and dynamic nodes of what a handler returned.
 
     Raises:
-        TypeError: the action is not text, or it is a coroutine that was not awaited.
+        TypeError: the action is not text, there is no end of dynamic nodes, or it is a coroutine that was not awaited.
         SerializationError: the action is no valid UTF-8.
     """
     if type(returned) is CoroutineType:
@@ -52,4 +56,7 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     if returned.action is not None and not isinstance(returned.action, str):
         raise TypeError(f"NodeResult.action must be text or None, got {returned.action!r}")
     action = None if returned.action is None else plain_text(returned.action, "an action", "action")
-    return returned.output, action, tuple(returned.dynamic_nodes)
+    added = tuple(islice(returned.dynamic_nodes, MOST_ADDED + 1))
+    if len(added) > MOST_ADDED:
+        raise TypeError(f"NodeResult.dynamic_nodes gives more than {MOST_ADDED:,} nodes (limits.dynamicNodes)")
+    return returned.output, action, added

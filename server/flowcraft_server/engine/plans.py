@@ -14,12 +14,12 @@ from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.store.link import StoreLink
 
-MOST_TOLD = 32
+MOST_SENT = 32
 """Fields that a successor reads up to which they are sent along with each completion before it."""
 
 
 def sole_successor(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str | int, ...]:
-    """What the call that completes a node tells of the only node that follows: words `successor` to `reads` of complete.lua.
+    """What the call that completes a node sends about the only node that follows: words `successor` to `reads` of complete.lua.
 
     The script would have to read and parse two plan entries for it. Without successor if the node is not one that the
     compiler has flagged for the fast path, or if there is more to say; then the script does that.
@@ -32,7 +32,7 @@ def sole_successor(entries: Mapping[str, list[Any]], node_id: str) -> tuple[str 
         return ("-",)
     target, place, joins, queue = plan_records.read_plain_edge(edges[0])
     brings, reads = plan_records.read_target(entries[target])
-    if place > len(brings) or len(reads) > MOST_TOLD or joins.startswith("#"):
+    if place > len(brings) or len(reads) > MOST_SENT or joins.startswith("#"):
         return ("",)
     field = brings[place - 1]
     is_transformed = field.startswith("x:") and not field.endswith(">fallback")

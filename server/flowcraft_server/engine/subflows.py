@@ -6,7 +6,7 @@ from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.context_input import fill_contract
-from flowcraft_sdk.protocol.misfits import misfits_told
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.records import NodeFailure
@@ -97,7 +97,7 @@ def _child_context(engine: Engine, attempt: Attempt, called: Called, plan: Plan)
     An item that is an object gives its keys besides to a child that declares `inputs`.
     """
     if called.inputs:
-        return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, called)))
+        return _encoded(engine, attempt, _fitted(attempt, plan, _mapped(engine, attempt, called), called.inputs))
     encoded = wire.dumps(attempt.input, path=f"input of node '{attempt.claim.instance_id}'", limit=engine.max_value)
     brought = {f"_inputs.{node}": encoded for node in plan.starts}
     keys: dict[str, Any] = {}
@@ -121,8 +121,13 @@ def _mapped(engine: Engine, attempt: Attempt, called: Called) -> dict[str, Any]:
     return context
 
 
-def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
+def _fitted(
+    attempt: Attempt, plan: Plan, values: dict[str, Any], sources: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The values as the child's contract has them, its defaults filled in.
+
+    Args:
+        sources: the path that each value comes from, by the child's name for it.
 
     Raises:
         InvalidNodeInput: they do not fit it.
@@ -132,8 +137,13 @@ def _fitted(attempt: Attempt, plan: Plan, values: dict[str, Any]) -> dict[str, A
         return values
     filled, errors = fill_contract(blueprint.inputs_contract, values)
     if errors:
-        what = f"subflow '{attempt.claim.node_id}' does not fit the inputs of blueprint '{blueprint.id}'"
-        raise InvalidNodeInput(f"{what}: {misfits_told(errors)}")
+        for error in errors:
+            source = (sources or {}).get(error["loc"][0])
+            if source is not None and source != error["loc"][0]:
+                error["msg"] += f" (from '{source}')"
+        what = f"subflow '{attempt.claim.instance_id}' does not fit the inputs of blueprint '{blueprint.id}'"
+        details = {"blueprint_id": blueprint.id, "errors": errors}
+        raise InvalidNodeInput(f"{what}: {misfits_line(errors)}", details)
     return filled
 
 
@@ -249,8 +259,8 @@ def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> Su
         return SubflowFailed(what.replace("_", " "))
     inner = engine.link.read_fields(record, [f"f:{first[0].decode()}"])[0]
     details = None if inner is None else wire.loads(inner)
-    said = ""
+    cause = ""
     if isinstance(details, dict):
         failure = NodeFailure(node_id=details["node"], type=details["type"], message=details["message"])
-        said = f": node '{failure.node_id}': {failure.summary}"
-    return SubflowFailed(what + said, {"run_id": child_id, "failure": details})
+        cause = f": node '{failure.node_id}': {failure.summary}"
+    return SubflowFailed(what + cause, {"run_id": child_id, "failure": details})

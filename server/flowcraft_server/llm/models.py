@@ -32,11 +32,11 @@ class LanguageModels:
 
     @property
     def warnings(self) -> list[str]:
-        """What the operator should be told about the default provider: an empty key, scripted replies."""
+        """What the operator should know about the default provider: an empty key, scripted replies."""
         return [self.default.warning] if self.default.warning else []
 
     def warn(self) -> None:
-        """Log what the operator should be told."""
+        """Log what the operator should know."""
         self.default.warn()
 
     @property
@@ -58,9 +58,10 @@ class LanguageModels:
             raise LLMSettingsError(f"llm: no provider {name!r}; {hint}") from None
 
     def for_handler(self, *, awaited: bool, deadline: float | None = None) -> LanguageModel | AsyncLanguageModel:
-        """Return the default provider as `ctx.llm` of a coroutine handler (`awaited`) or of a plain one.
+        """Return the default provider as the `ctx.llm` of a handler.
 
         Args:
+            awaited: whether the handler is a coroutine function.
             deadline: seconds of the monotonic clock at which a plain handler's calls end; a coroutine is cancelled.
         """
         if awaited:

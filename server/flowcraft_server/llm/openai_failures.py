@@ -25,6 +25,7 @@ def failure_of(error: Exception, *, provider: str, timeout: float, base_url: str
     """Return our error for `error`, which the `openai` client raised.
 
     Args:
+        error: The exception.
         provider: the provider's name, for the message.
         timeout: the provider's time limit in seconds, for the message.
         base_url: the provider's address, for the message.
@@ -64,15 +65,15 @@ def reply_text(completion: Any, *, provider: str) -> str:
 
 def _failure_of_status(error: openai.APIStatusError, where: str, provider: str) -> LLMError:
     status = error.status_code
-    said = f"HTTP {status}: {_quote(error.message)}"
+    reply = f"HTTP {status}: {_quote(error.message)}"
     retry_after = retry_after_seconds(error.response.headers)
     if status == 429:
-        return LLMRateLimited(f"{where}: {said}", provider=provider, status=status, retry_after=retry_after)
+        return LLMRateLimited(f"{where}: {reply}", provider=provider, status=status, retry_after=retry_after)
     if status in (401, 403):
-        return LLMAuthError(f"{where}.apiKey was refused: {said}", provider=provider, status=status)
+        return LLMAuthError(f"{where}.apiKey was refused: {reply}", provider=provider, status=status)
     if 400 <= status < 500 and status not in _MAY_PASS:
-        return LLMRequestError(f"{where}: the request was refused: {said}", provider=provider, status=status)
-    return LLMError(f"{where}: {said}", provider=provider, status=status, retry_after=retry_after)
+        return LLMRequestError(f"{where}: the request was refused: {reply}", provider=provider, status=status)
+    return LLMError(f"{where}: {reply}", provider=provider, status=status, retry_after=retry_after)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

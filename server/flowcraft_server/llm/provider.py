@@ -35,6 +35,7 @@ class Provider(ABC):
         """Send `prompt`, wait for the reply and return its text. Blocks the calling thread.
 
         Args:
+            prompt: The user's message.
             system: system message sent before the prompt.
             model: model name, in place of the provider's own.
             temperature: sampling temperature; the model's default if None.

@@ -1,10 +1,10 @@
-"""Reads the rules of a `scripted` provider from YAML.
+r"""Reads the rules of a `scripted` provider from YAML.
 
     replies:
       - match: classify this ticket            # a text the prompt contains, upper and lower case alike
         reply: bug
         latency: 200ms                         # optional
-      - match: [summarise, '/about (?P<topic>\\w+)/']   # all of them; between slashes: an expression of RE2
+      - match: [summarise, '/about (?P<topic>\w+)/']    # all of them; between slashes: an expression of RE2
         reply: Everything about {{ topic }}.   # groups by name or number, from the first expression that has them
     default: I do not know.                    # the reply when no rule matches; text or {reply:, latency:}
 
@@ -111,8 +111,8 @@ class _Wrong(Exception):
     """Something in the file is not as it should be. `path`: where."""
 
     def __init__(self, path: Path_, message: str) -> None:
-        said = written_path(path)
-        super().__init__(f"{said}: {message}" if said else message)
+        where = written_path(path)
+        super().__init__(f"{where}: {message}" if where else message)
         self.path = path
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from loguru import logger
 
 from .current_node import name_current_node
+from .descriptor_identity import OwnStream
 from .redaction import Redactor, clip
 from .terminal import plain_json, plain_text
 
@@ -25,7 +25,7 @@ MOST_OF_MESSAGE = 16_000
 MOST_OF_FIELD = 2_000
 MOST_FRAMES = 200
 
-# Libraries that tell on `info` what each of their steps is; that is `debug` for a server.
+# Libraries that log each of their steps on `info`; that is `debug` for a server.
 _TALKATIVE = ("huey", "httpx", "httpcore", "openai", "asyncio")
 
 
@@ -40,11 +40,11 @@ def configure_logging(
         secrets: texts that are masked wherever they would appear.
         stream: where lines go, standard error by default.
     """
-    stream = _own_copy(sys.stderr) if stream is None else stream
-    terminal = stream.isatty()
+    output = _own_copy(sys.stderr) if stream is None else stream
+    terminal = output.isatty()
     redactor = Redactor(secrets)
     pretty = terminal if format == "auto" else format == "pretty"
-    sink = _PrettyLines(stream, redactor, terminal) if pretty else _JsonLines(stream, redactor)
+    sink = _PrettyLines(output, redactor, terminal) if pretty else _JsonLines(output, redactor)
     global _output
     _output = None
     logger.remove()
@@ -95,13 +95,11 @@ class _Output:
 _output: _Output | None = None
 
 
-def _own_copy(stream: TextIO) -> TextIO:
-    """The same stream over a descriptor of our own, so that a handler that closes the other one does not end the log."""
+def _own_copy(stream: TextIO) -> "TextIO | OwnStream":
     try:
-        descriptor = os.dup(stream.fileno())
-    except (OSError, ValueError, AttributeError):  # it has none, as under a test's capture
+        return OwnStream(stream)
+    except (OSError, ValueError, AttributeError):  # it has no descriptor, as under a test's capture
         return stream
-    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m", "DEBUG": "\x1b[2m"}
@@ -109,7 +107,7 @@ _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
 class _PrettyLines:
-    def __init__(self, stream: TextIO, redactor: Redactor, colours: bool) -> None:
+    def __init__(self, stream: TextIO | OwnStream, redactor: Redactor, colours: bool) -> None:
         self._stream = stream
         self._redactor = redactor
         self._colours = colours
@@ -137,7 +135,7 @@ class _PrettyLines:
 
 
 class _JsonLines:
-    def __init__(self, stream: TextIO, redactor: Redactor) -> None:
+    def __init__(self, stream: TextIO | OwnStream, redactor: Redactor) -> None:
         self._stream = stream
         self._redactor = redactor
 

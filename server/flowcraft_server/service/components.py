@@ -6,6 +6,7 @@ from typing import Protocol
 from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_server.store.descriptors import VITAL
 
 from .stopping import StopRequests
 
@@ -53,6 +54,10 @@ def serve(components: Sequence[Component], stop: StopRequests, drain_timeout: fl
             component.start()
             started.append(component)
         while not stop.wait(HEALTH_PAUSE):
+            if (
+                VITAL.are_lost()
+            ):  # the worker has this process replaced; what components open or close now could be others'
+                continue
             for component in components:
                 for finding in component.health():
                     logger.warning(finding)

@@ -18,6 +18,14 @@ from flowcraft_server.worker.settings import new_worker_id
 from .child_processes import StopSignals, have_ended_well
 
 MOST_PROCESSES = 2
+"""Processes that are started as soon as there are suspects."""
+
+MOST_BESIDE_LONG_NODES = 8
+"""Processes at most: suspects that take hours must not keep others waiting."""
+
+LONGEST_WAIT = 2.0
+"""Seconds after which suspects that wait get a further process."""
+
 LOOK_PAUSE = 0.5
 """Seconds between two looks for suspects."""
 
@@ -100,6 +108,7 @@ class IsolationProcesses:
         self._pipe, self._held_open = os.pipe()
         self._next_look = 0.0
         self._last_seen = 0.0
+        self._waiting_since: float | None = None
         self._stop_signals = StopSignals()
 
     def start(self) -> None:
@@ -151,9 +160,16 @@ class IsolationProcesses:
         suspects = sum(pipe.execute())
         if suspects:
             self._last_seen = now
+            self._waiting_since = self._waiting_since or now
             while len(self._children) < min(MOST_PROCESSES, suspects):
                 self._start()
-        elif self._children and now - self._last_seen > LINGER:
+                self._waiting_since = now
+            if now - self._waiting_since > LONGEST_WAIT and len(self._children) < MOST_BESIDE_LONG_NODES:
+                self._start()
+                self._waiting_since = now
+            return
+        self._waiting_since = None
+        if self._children and now - self._last_seen > LINGER:
             for child in self._children:
                 child.process.send_signal(signal.SIGTERM)  # what it still runs it finishes
 

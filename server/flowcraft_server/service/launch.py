@@ -31,7 +31,7 @@ from .namespace_peers import (
     note_publisher,
 )
 from .namespace_peers import warnings_about as peer_warnings
-from .program import restart_this_program
+from .program import replaced_worker, restart_this_program
 from .publishing import KeptPublished
 from .redis_checks import (
     RedisUnusable,
@@ -91,7 +91,7 @@ class Deployment:
 
     @property
     def id(self) -> str:
-        """What this deployment is told from others by."""
+        """What distinguishes this deployment from others."""
         return deployment_id(self.loaded.path)
 
     @property
@@ -192,7 +192,7 @@ class Deployment:
             try:
                 others = [worker for worker in client.workers() if file_of(worker.deployment) != own]
                 if any(worker.handlers is None for worker in others):
-                    return []  # of a release that does not tell what it has
+                    return []  # of a release that does not report what it has
                 known = {*self.loaded.handlers, *(name for worker in others for name in worker.handlers or ())}
                 return [each.explanation for each in client.driver.run(missing_handlers(client.deployment, known))]
             except BackendUnavailableError as error:
@@ -239,6 +239,19 @@ class Deployment:
             max_silence,
         )
         return [isolation, supervisor]
+
+    def give_up_replaced(self) -> None:
+        """Give up what a worker of this very process held, if the process was replaced; its leases run out in any case."""
+        worker = replaced_worker()
+        if not worker:
+            return
+        link = StoreLink(self.url)
+        try:
+            give_up_worker(link, self.partitions, worker, self.settings.executor.max_crashes, None)
+        except (redis.exceptions.RedisError, OSError) as error:
+            logger.warning("what this process ran before it was replaced cannot be given up at once: {}", error)
+        finally:
+            link.close()
 
     def _build_worker(self) -> Component:
         return build_worker(
@@ -347,6 +360,7 @@ def run_deployment(
                 deployment.id,
             )
         )
+    deployment.give_up_replaced()
     components += deployment.build_workers()
     started(published)
     _log_start(deployment, published)

@@ -21,7 +21,7 @@ HASH_SHOWN = 8
 
 
 def deployment_id(path: Path) -> str:
-    """What a deployment is told from others by: its host and its file."""
+    """What distinguishes a deployment from others: its host and its file."""
     return f"{socket.gethostname()}:{path.resolve()}"
 
 
@@ -89,10 +89,10 @@ def read_published(client: Any, keys: Keys) -> dict[str, Publication]:
     pipe.hgetall(keys.blueprints)
     pipe.hgetall(keys.publishers)
     plans, publishers = pipe.execute()
-    told = {text(name): _publication(text(raw)) for name, raw in publishers.items()}
+    publications = {text(name): _publication(text(raw)) for name, raw in publishers.items()}
     published = {}
     for name, plan in ((text(name), text(plan)) for name, plan in plans.items()):
-        known = told.get(name)
+        known = publications.get(name)
         published[name] = known if known is not None and known.plan == plan else Publication(plan)
     return published
 
@@ -172,9 +172,9 @@ def listed_workers(workers: Mapping[str, int]) -> str:
 
 def _publication(raw: str) -> Publication | None:
     try:
-        said = json.loads(raw)
-        return Publication(str(said["plan"]), str(said["by"]), int(said["at"]))
-    except (ValueError, TypeError, LookupError):
+        fields = json.loads(raw)
+        return Publication(str(fields["plan"]), str(fields["by"]), int(fields["at"]))
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 

@@ -50,7 +50,7 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
         raise RedisUnusable(f"{shown_url(url)} is no address of a Redis: {_first_line(error)}") from None
     deadline = clock() + timeout
     seconds = 0.1
-    said = False
+    logged = False
     while True:
         refusal = _refusal(client, url)
         if refusal is None:
@@ -60,9 +60,9 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
                 f"{shown_url(url)} does not answer{f' within {timeout:g} s' if timeout else ''} ({refusal}); "
                 "is redis.url right, and Redis running?"
             )
-        if not said:
+        if not logged:
             logger.warning("{} does not answer yet ({}), trying again", shown_url(url), refusal)
-            said = True
+            logged = True
         if pause(seconds):
             raise RedisUnusable("stopped while waiting for Redis")
         seconds = min(seconds * 2, LONGEST_PAUSE)
@@ -73,7 +73,7 @@ def find_problems(client: "redis.Redis", url: str) -> list[str]:
     problems = []
     policy = _info(client, "memory").get("maxmemory_policy")
     if policy is None:
-        logger.warning("{} does not tell its maxmemory-policy; make sure that it is {}", shown_url(url), NO_EVICTION)
+        logger.warning("{} does not report its maxmemory-policy; make sure that it is {}", shown_url(url), NO_EVICTION)
     elif policy != NO_EVICTION:
         problems.append(
             f"{shown_url(url)} throws data away when its memory is full (maxmemory-policy {policy}); "
@@ -85,7 +85,7 @@ def find_problems(client: "redis.Redis", url: str) -> list[str]:
 
 
 def warnings_about(client: "redis.Redis", url: str) -> list[str]:
-    """What is dangerous about a Redis and yet may be meant: it keeps nothing on disk. One that does not tell is trusted."""
+    """What is dangerous about a Redis and yet may be meant: it keeps nothing on disk. One that does not report it is trusted."""
     if _info(client, "persistence").get("aof_enabled") != 0:
         return []
     try:
@@ -148,19 +148,19 @@ def check_durability(client: "redis.Redis", url: str, keys: Keys, level: str) ->
     pipe = client.pipeline(transaction=False)
     pipe.set(keys.synced, "start")
     pipe.execute_command(wait.name, *wait.args)  # type: ignore[no-untyped-call]
-    said = f"redis.durability: {level}: {shown_url(url)}"
+    checked = f"redis.durability: {level}: {shown_url(url)}"
     try:
         reply = pipe.execute()[1]
     except redis.exceptions.RedisError as error:
         why = _first_line(error)
         if "appendonly" in why:
-            raise RedisUnusable(f"{said} keeps no append-only file; set appendonly yes") from None
+            raise RedisUnusable(f"{checked} keeps no append-only file; set appendonly yes") from None
         if "unknown command" in why:
-            raise RedisUnusable(f"{said} has no {wait.name}, which came with Redis 7.2 and Valkey 7.2") from None
-        raise RedisUnusable(f"{said} refuses {wait.name} ({why})") from None
+            raise RedisUnusable(f"{checked} has no {wait.name}, which came with Redis 7.2 and Valkey 7.2") from None
+        raise RedisUnusable(f"{checked} refuses {wait.name} ({why})") from None
     if not is_kept(level, reply):
         short = f"has {reply} replicas that follow it" if level != FSYNC else "did not confirm a write"
-        raise RedisUnusable(f"{said} {short} within {CONFIRMED_WITHIN / 1000:g} s")
+        raise RedisUnusable(f"{checked} {short} within {CONFIRMED_WITHIN / 1000:g} s")
 
 
 def _refusal(client: "redis.Redis", url: str) -> str | None:

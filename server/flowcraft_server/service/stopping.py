@@ -3,14 +3,21 @@
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+from flowcraft_server.observability.descriptor_identity import identity
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 STRAY_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a handler's alarm, profiler or call of `kill` sends, and that would end the process with all its nodes."""
+
+
+WITHOUT_PIPE = 0.05
+"""Seconds between two looks for stop requests once the pipe is gone."""
 
 
 class StopRequests:
@@ -22,6 +29,7 @@ class StopRequests:
     def __init__(self) -> None:
         self._count = 0
         self._reading, self._writing = os.pipe()
+        self._pipe = identity(self._reading), identity(self._writing)
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
 
@@ -38,15 +46,18 @@ class StopRequests:
     def request(self) -> None:
         """Ask for a stop, or ask again. May be called from a signal handler and from any thread."""
         self._count += 1
-        try:
-            os.write(self._writing, b"!")
-        except BlockingIOError:  # the pipe is full of requests
-            return
+        if self._has_pipe():
+            with suppress(BlockingIOError):  # the pipe is full of requests
+                os.write(self._writing, b"!")
 
     def wait(self, seconds: float) -> bool:
         """Sleep until another stop is asked for, `seconds` at most; returns whether one ever was."""
-        if select.select([self._reading], [], [], seconds)[0]:
+        if self._has_pipe() and not select.select([self._reading], [], [], seconds)[0]:
+            return self.drain
+        if self._has_pipe():
             os.read(self._reading, 4096)
+        else:  # a handler has closed it: this process is about to be replaced
+            time.sleep(min(seconds, WITHOUT_PIPE))
         return self.drain
 
     @contextmanager
@@ -68,8 +79,12 @@ class StopRequests:
 
     def close(self) -> None:
         """Give the pipe back. Nothing may be asked or waited for afterwards."""
-        os.close(self._reading)
-        os.close(self._writing)
+        if self._has_pipe():
+            os.close(self._reading)
+            os.close(self._writing)
+
+    def _has_pipe(self) -> bool:
+        return (identity(self._reading), identity(self._writing)) == self._pipe
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.request()

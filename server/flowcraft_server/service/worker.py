@@ -58,7 +58,7 @@ def build_worker(
     isolated: bool = False,
     worker_id: str = "",
     executing: int | None = None,
-    replace_process: Callable[[], None] | None = None,
+    replace_process: Callable[[str], None] | None = None,
     secrets: frozenset[str] = frozenset(),
     deployment: str = "",
 ) -> ServedWorker:
@@ -73,7 +73,7 @@ def build_worker(
         worker_id: the name that its supervisor knows it by; "" for a new one.
         executing: descriptor of the record of what it executes, if its supervisor keeps one.
         deployment: `host:file` of the deployment, for others to see.
-        replace_process: ends this process so that a fresh one takes its place.
+        replace_process: ends this process, given the worker's id, so that a fresh one takes its place.
 
     Raises:
         LLMSettingsError: a scripted provider's file is missing or wrong.

@@ -56,10 +56,10 @@ def server_version(program: Path) -> tuple[int, ...] | None:
     """Version of a server program, or None when it does not run or does not say."""
     try:
         command = [str(program), "--version"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\bv=(\d+(?:\.\d+)*)", said)
+    found = re.search(r"\bv=(\d+(?:\.\d+)*)", printed)
     return tuple(int(part) for part in found[1].split(".")) if found else None
 
 
@@ -69,7 +69,7 @@ def _named(value: str) -> Path:
         raise NoServerBinary(f"{VARIABLE}: {value!r} is not a program that can be run")
     version = server_version(Path(found))
     if version is None:
-        raise NoServerBinary(f"{VARIABLE}: {value!r} is not a Valkey or Redis server ('--version' tells no version)")
+        raise NoServerBinary(f"{VARIABLE}: {value!r} is not a Valkey or Redis server ('--version' prints no version)")
     if version < OLDEST_VERSION:
         raise NoServerBinary(
             f"{VARIABLE}: {value!r} is version {_written(version)}; {_written(OLDEST_VERSION)} or newer is needed"

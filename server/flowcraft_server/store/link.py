@@ -11,9 +11,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowcraft_sdk._transport.connector import pool_of
+from flowcraft_sdk.errors import ForeignKeyError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.keys import type_of_key
 from flowcraft_sdk.protocol.script_call import ScriptCall, load, messages
+from flowcraft_server.store.descriptors import guarded
 from flowcraft_server.store.own_connection import OwnConnection, UnsendableError
 
 SOCKET_TIMEOUT = 10.0
@@ -21,11 +24,31 @@ SOCKET_TIMEOUT = 10.0
 
 
 RETRY_SECONDS = 10.0
-"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller hears of it."""
+"""Seconds for which a read, or a call that may be sent twice, is tried again before the caller gets an error."""
 
 
 class StoreUnavailable(ConnectionError):
     """Redis did not answer; whether the last call was applied is unknown. Every script is idempotent."""
+
+
+class NamingRedis(redis.Redis):
+    """A client whose errors about a key of another type say which key that is."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run one command."""
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except redis.exceptions.ResponseError as error:
+            key = text_of(args[1]) if len(args) > 1 else ""
+            expected = type_of_key(key)
+            if expected is None or not str(error).startswith("WRONGTYPE"):
+                raise
+            raise redis.exceptions.ResponseError(f"WRONGTYPE {ForeignKeyError(key, expected)}") from error
+
+
+def text_of(name: Any) -> str:
+    """The name of a key as text."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "redis.Redis":
@@ -40,7 +63,8 @@ def connect(url: str, *, max_connections: int = 256, decode: bool = False) -> "r
         decode_responses=decode,
         protocol=2,  # no push messages: a thread's own connection reads replies and nothing else
     )
-    return redis.Redis.from_pool(pool)
+    pool.connection_class = guarded(pool.connection_class)
+    return NamingRedis.from_pool(pool)
 
 
 class StoreLink:

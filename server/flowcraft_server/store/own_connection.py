@@ -24,7 +24,7 @@ class OwnConnection:
     """Not thread-safe, but for `cut`.
 
     Args:
-        connection: an unconnected redis-py connection, with protocol 2.
+        connection: an unconnected redis-py connection with protocol 2, guarded as `descriptors` does it.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -62,9 +62,10 @@ class OwnConnection:
             raise
 
     def cut(self) -> None:
-        """Break the connection under the thread that waits at it, which is told that Redis does not answer."""
+        """Break the connection under the thread that waits at it, which gets the error that Redis does not answer."""
         with suppress(OSError, AttributeError):  # it is not connected, or not any more
-            self._connection._sock.shutdown(socket.SHUT_RDWR)
+            if self._connection._owns_socket():
+                self._connection._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it, until it is used again."""
@@ -74,6 +75,7 @@ class OwnConnection:
     def _read(self) -> Any:
         while (reply := self._reader.gets()) is False:
             assert self._socket is not None
+            self._connection.check_descriptor()
             data = self._socket.recv(CHUNK)
             if not data:
                 raise redis.exceptions.ConnectionError("the connection was closed")

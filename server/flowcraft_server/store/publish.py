@@ -54,7 +54,7 @@ def publish_blueprints(
 
 def text(value: Any) -> str:
     """A reply as text; the client may decode it already."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def publish_settings(

@@ -81,7 +81,7 @@ class ServerProcess:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
 
     def close(self, timeout: float = 5.0) -> None:
-        """Take notice of the end of a server that was told to end, within `timeout` seconds."""
+        """Wait at most `timeout` seconds for the end of a server that was asked to end."""
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None

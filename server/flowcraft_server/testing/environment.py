@@ -37,7 +37,11 @@ _store_lock = threading.Lock()
 
 
 def shared_store() -> str:
-    """Address of an embedded server that all environments of this process share; `FLOWCRAFT_TEST_REDIS_URL` replaces it."""
+    """Start the embedded server that all environments of this process share.
+
+    Returns:
+        Its address; `FLOWCRAFT_TEST_REDIS_URL`, if it is set.
+    """
     global _store
     given = os.environ.get("FLOWCRAFT_TEST_REDIS_URL")
     if given:
@@ -51,7 +55,7 @@ def shared_store() -> str:
 
 
 def partitions_in_environment() -> int:
-    """How many partitions an environment has that is told nothing of it: `FLOWCRAFT_TEST_PARTITIONS`, 1 by default.
+    """How many partitions an environment has whose test names no number: `FLOWCRAFT_TEST_PARTITIONS`, 1 by default.
 
     Raises:
         ConfigurationError: the variable is no number that there can be.
@@ -76,17 +80,25 @@ class TestClock:
         self._idle = idle
 
     def now(self) -> datetime:
-        """The time as the scripts see it."""
+        """Read the time as the scripts see it.
+
+        Returns:
+            The time, in UTC.
+        """
         seconds, micros = self._link.redis.time()
         offset = int(self._link.redis.get(self._partitions.home.clock) or 0)
         return datetime.fromtimestamp(seconds + micros / 1e6, UTC) + timedelta(milliseconds=offset)
 
     def advance(self, by: timedelta | float | str, *, keep_leases: bool = True) -> None:
-        """Move the clock forward; what falls due is done by the workers at once.
+        """Move the clock forward. Workers do at once what falls due.
 
         Args:
-            by: seconds, a timedelta, or a text such as `2d` or `1h30m`.
-            keep_leases: running nodes stay their workers', as if renewed meanwhile; False: all workers were silent.
+            by: Seconds, a timedelta, or a text such as `2d` or `1h30m`.
+            keep_leases: Whether running nodes stay with their workers, as if their leases were renewed; False: all workers were
+                silent for that time.
+
+        Raises:
+            ConfigurationError: `by` is no duration.
         """
         seconds = check_span(by, "by")
         if seconds is None:
@@ -98,14 +110,14 @@ class TestClock:
     def advance_to_next_timer(self) -> timedelta:
         """Wait until nothing is ready or running, and move the clock to the timer that is due first.
 
-        A timer is the end of a `sleep`, of a retry's delay, of a wait, or of what a run or a start was given.
+        A timer is the end of a `sleep`, of a retry's delay, of a wait, of a run's time limit, or of a start's delay.
 
         Returns:
             How far the clock was moved.
 
         Raises:
-            LookupError: there is no timer.
-            TimeoutError: something still runs.
+            LookupError: There is no timer.
+            TimeoutError: A node is still running.
         """
         self._idle()
         heads = self._link.read_all([("ZRANGE", keys.timers, 0, 0, "WITHSCORES") for keys in self._partitions.all])
@@ -140,24 +152,30 @@ class _Override:
 
 
 class TestEnvironment:
-    """The real engine for a test. Use as a context manager.
+    """The real engine for a test. Use it as a context manager.
+
+    Example:
+        ```python
+        with TestEnvironment(blueprints="blueprints", handlers={"greet": lambda ctx: f"Hello {ctx.input}"}) as env:
+            assert env.client.execute("greeting", {"name": "Ada"}, timeout=10) == "Hello Ada"
+        ```
 
     Args:
-        blueprints: a folder, a file (paths as text or `Path`), a blueprint in YAML, a mapping id -> blueprint (plain form
+        blueprints: A folder, a file (paths as text or `Path`), a blueprint in YAML, a mapping id -> blueprint (plain form
             or YAML), or an iterable of those.
-        handlers: functions and coroutines by the name that nodes `use`.
-        workers: how many workers run in this process; 0 for none.
-        settings: of each worker.
-        models: language models for `ctx.llm`.
-        redis_url: a Redis to use in place of the shared embedded one.
-        history: whether runs keep their events.
-        partitions: how many partitions the deployment has; `FLOWCRAFT_TEST_PARTITIONS` or 1 if it is not given.
-        check: whether blueprints are refused for what `flowcraft-server check` calls an error, such as a handler that is
-            not here.
+        handlers: Functions and coroutine functions by the name that nodes `use`.
+        workers: How many workers run in this process; 0 for none.
+        settings: Settings of each worker.
+        models: Language models for `ctx.llm`.
+        redis_url: Address of a Redis to use in place of the shared embedded server.
+        history: Whether runs keep their events.
+        partitions: How many partitions the deployment has; by default `FLOWCRAFT_TEST_PARTITIONS`, or 1.
+        check: Whether blueprints are refused for what `flowcraft-server check` calls an error, such as a handler that is
+            not there.
 
     Raises:
-        ValueError: on entering, a blueprint has errors; the message lists them.
-        HandlerError: one of the handlers can be none.
+        ValueError: On entering, a blueprint has errors; the message lists them.
+        HandlerError: A value of `handlers` cannot be a handler.
     """
 
     __test__ = False
@@ -209,23 +227,26 @@ class TestEnvironment:
         models: Any = None,
         redis_url: str | None = None,
     ) -> Self:
-        """The environment of a deployment: its blueprints, handlers, params, queues, limits and language models.
+        """Make the environment of a deployment: its blueprints, handlers, params, queues, limits and language models.
 
         It never touches the deployment's Redis, nor its name there.
 
         Args:
-            path: of its `flowcraft.yaml`.
-            handlers: handlers in place of those in the file, by name; params, queue and timeout stay the file's.
-            profile: a profile of the file; FLOWCRAFT_PROFILE if None.
-            overrides: values that count before all others, by dotted path such as `executor.workers`.
-            workers: how many workers run in this process.
-            models: language models in place of the file's.
-            redis_url: a Redis to use in place of the shared embedded one.
+            path: Path of its `flowcraft.yaml`.
+            handlers: Handlers in place of those in the file, by name; params, queue and timeout stay the file's.
+            profile: Name of a profile of the file; by default `FLOWCRAFT_PROFILE`.
+            overrides: Values that count before all others, by dotted path such as `executor.workers`.
+            workers: How many workers run in this process.
+            models: Language models in place of the file's.
+            redis_url: Address of a Redis to use in place of the shared embedded server.
+
+        Returns:
+            The environment, which is to be entered.
 
         Raises:
-            ConfigurationError: the file, a handler or a blueprint has errors, or a handler is given that the file does
+            ConfigurationError: The file, a handler or a blueprint has errors, or a handler is given that the file does
                 not name; the message lists them.
-            LLMSettingsError: a scripted provider's file is missing or wrong.
+            LLMSettingsError: The file of a scripted provider is missing or wrong.
         """
         loaded = load_config(path, profile=profile, overrides=overrides)
         errors = [str(diagnostic) for diagnostic in loaded.diagnostics if diagnostic.severity == "error"]
@@ -255,7 +276,7 @@ class TestEnvironment:
         """An SDK client of this environment.
 
         Raises:
-            ConfigurationError: the environment was not entered: nothing is published yet, and no worker runs.
+            ConfigurationError: The environment was not entered: nothing is published yet, and no worker runs.
         """
         if not self._entered:
             raise ConfigurationError("the environment was not entered: write `with TestEnvironment(...) as env:`")
@@ -296,10 +317,16 @@ class TestEnvironment:
             raise ConfigurationError(message)
 
     def publish(self, sources: BlueprintSource | Iterable[BlueprintSource]) -> dict[str, str]:
-        """Publish blueprints; returns id -> plan hash.
+        """Publish blueprints.
+
+        Args:
+            sources: As the argument `blueprints` of the class.
+
+        Returns:
+            The plan hash of each, by id.
 
         Raises:
-            ValueError: one of them has errors; the message lists them.
+            ValueError: One of them has errors; the message lists them.
         """
         blueprints = list(read_blueprints(sources))
         known = {**self._blueprints, **{blueprint.id: blueprint for blueprint in blueprints}}
@@ -309,7 +336,14 @@ class TestEnvironment:
         return publish_blueprints(self.link.redis, self.partitions, blueprints, self._queues)
 
     def add_worker(self, settings: WorkerSettings | None = None) -> Worker:
-        """Start another worker."""
+        """Start another worker.
+
+        Args:
+            settings: Its settings; by default those of the environment.
+
+        Returns:
+            The worker.
+        """
         chosen = replace(settings or self.settings, worker_id=new_worker_id(), partitions=self.partitions.count)
         worker = Worker(self.url, self.namespace, self.handlers, chosen, self._models)
         worker.start()
@@ -319,8 +353,11 @@ class TestEnvironment:
     def kill_worker(self, worker: Worker | None = None) -> None:
         """Drop a worker without clean-up, as kill -9 would: nothing more of it reaches Redis.
 
+        Args:
+            worker: The worker; None for the one that was started last.
+
         Raises:
-            ConfigurationError: it is none of the environment's workers.
+            ConfigurationError: It is none of the environment's workers.
         """
         if worker not in (None, *self.workers) or not self.workers:
             raise ConfigurationError("there is no such worker to kill; `add_worker` starts one")
@@ -332,13 +369,16 @@ class TestEnvironment:
         """Replace a handler for as long as the `with` block that this call stands in.
 
         Args:
-            type: its name, as nodes `use` it.
-            handler: what runs in its place; params and timeout stay those of the one that is replaced.
+            type: Its name, as nodes `use` it.
+            handler: The function that runs in its place; params and timeout stay those of the one that is replaced.
+
+        Returns:
+            A context manager.
 
         Raises:
-            ConfigurationError: there is no such handler, and no node uses one; or the engine itself runs such nodes.
+            ConfigurationError: There is no such handler, and no node uses one; or the engine itself runs such nodes.
                 At the end of the environment, if an override was made that no `with` entered.
-            HandlerError: what was given can be no handler.
+            HandlerError: What was given cannot be a handler.
         """
         if type in BUILTIN_USES:
             raise ConfigurationError(f"'{type}' is built in: no handler runs it, and none can be put in its place")
@@ -361,8 +401,11 @@ class TestEnvironment:
     def run_until_idle(self, timeout: float = 10.0) -> None:
         """Wait until nothing is ready or running, and no timer is due. Waits and later timers may remain.
 
+        Args:
+            timeout: Seconds to wait.
+
         Raises:
-            TimeoutError: something still runs.
+            TimeoutError: A node is still running.
         """
         until = clock() + timeout
         while self._busy():
@@ -373,13 +416,13 @@ class TestEnvironment:
     def _at_work(self) -> str:
         """What there is to do, for the message of a run that does not come to rest."""
         redis = self.link.redis
-        told: dict[str, list[Any]] = {}
+        entries: dict[str, list[Any]] = {}
         for keys in self.partitions.all:
             places = {f"ready in {queue}": keys.ready(queue) for queue in self.settings.queues}
             for what, name in (places | {"running": keys.leases, "timers": keys.timers}).items():
-                told.setdefault(what, []).extend(redis.zrange(name, 0, 9))
+                entries.setdefault(what, []).extend(redis.zrange(name, 0, 9))
         return "; ".join(
-            f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in told.items() if parts
+            f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in entries.items() if parts
         )
 
     def _busy(self) -> bool:

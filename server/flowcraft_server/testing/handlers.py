@@ -9,10 +9,17 @@ from flowcraft_server.config.handler_forms import check_function
 
 
 def as_runnable(name: str, function: Callable[..., Any]) -> Handler:
-    """A function, or what else can be a handler, as the engine calls it.
+    """Make a function, or another object that can be a handler, into one that the engine calls.
+
+    Args:
+        name: Name that nodes `use`.
+        function: The function.
+
+    Returns:
+        The handler.
 
     Raises:
-        HandlerError: it can be none.
+        HandlerError: It cannot be one.
     """
     spec = getattr(function, "__flowcraft_handler__", None)
     called, is_async = check_function(function, name)
@@ -26,10 +33,17 @@ def as_runnable(name: str, function: Callable[..., Any]) -> Handler:
 
 
 def in_place_of(handler: Handler, function: Callable[..., Any]) -> Handler:
-    """Another function under a handler's name, with its params and timeout.
+    """Put another function under a handler's name, with its params and timeout.
+
+    Args:
+        handler: The handler.
+        function: The function.
+
+    Returns:
+        The new handler.
 
     Raises:
-        HandlerError: it can be none.
+        HandlerError: The function cannot be a handler.
     """
     other = as_runnable(handler.name, function)
     spec = other.spec or handler.spec

@@ -5,6 +5,13 @@ from flowcraft_server.testing.environment import TestEnvironment
 
 
 def broken_invariants(env: TestEnvironment) -> list[str]:
-    """What the doctor finds wrong, a line each: with runs, ended ones too, and entries of queues, leases, timers and indexes."""
+    """Look for what the doctor would report: in runs, also ended ones, and in entries of queues, leases, timers and indexes.
+
+    Args:
+        env: The environment.
+
+    Returns:
+        A line for each defect; empty if all is as it should be.
+    """
     defects = env.client.driver.run(doctor.examine_all(env.client.deployment))
     return [f"{defect.kind}: {defect.run_id} {defect.explanation}" for defect in defects]

@@ -16,10 +16,16 @@ BlueprintSource = Path | str | Mapping[str, Any] | Blueprint
 
 
 def read_blueprints(sources: BlueprintSource | Iterable[BlueprintSource]) -> Iterator[Blueprint]:
-    """Blueprints from whatever form a test has them in.
+    """Read blueprints from any form that a test has them in.
+
+    Args:
+        sources: One or several of them.
+
+    Yields:
+        The blueprints.
 
     Raises:
-        ValueError: one of them has errors; the message lists them.
+        ValueError: One of them has errors; the message lists them.
     """
     if isinstance(sources, Blueprint):
         yield sources
@@ -66,11 +72,12 @@ def check_blueprints(
     """Make sure that blueprints have no mistake that `flowcraft-server check` would call an error.
 
     Args:
-        known: the blueprints that subflows may call, by id.
-        handlers: all that nodes may use.
+        blueprints: The blueprints.
+        known: The blueprints that subflows may call, by id.
+        handlers: All that nodes may use.
 
     Raises:
-        ValueError: one has; the message lists the errors, each with file, line and column.
+        ValueError: One has; the message lists the errors, each with file, line and column.
     """
     specs = {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
     params = {name: handler.params for name, handler in handlers.items() if handler.params}

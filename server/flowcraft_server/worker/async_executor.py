@@ -9,6 +9,7 @@ from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.store.descriptors import VITAL
 from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.code_location import describe_place
 from flowcraft_server.worker.counters import Counters
@@ -149,7 +150,7 @@ class AsyncExecutor:
     def _replace(self, loop: LoopThread, why: str) -> None:
         """Put another loop in the place of this one, and give up what it ran."""
         with self._room:
-            if loop is not self._current or self._closed:
+            if loop is not self._current or self._closed or VITAL.are_lost():
                 return
             current, _ = loop.current()
             loop.retired = True

@@ -39,7 +39,7 @@ def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: 
     """
     replies: list[Any] = [None] * len(calls)
     left = list(range(len(calls)))
-    pause, said = 0.05, ""
+    pause, logged = 0.05, ""
     while True:
         try:
             for index, reply in zip(left, link.send([calls[index] for index in left]), strict=True):
@@ -51,9 +51,9 @@ def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: 
             why = f"Redis refuses {calls[left[0]].script.name}: {condition.advice if condition else ''}"
         except StoreUnavailable as error:
             why = str(error)
-        if why != said:
+        if why != logged:
             logger.warning("{}; holding {} finished steps and trying again", why, len(left))
-            said = why
+            logged = why
         if stopping.wait(pause):
             raise GaveUp(why)
         pause = min(pause * 2, LONGEST_PAUSE)

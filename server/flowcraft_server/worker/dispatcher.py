@@ -104,7 +104,7 @@ class Dispatcher:
             self._missing[attempt.key] = since, times + 1
             pause = min(SHORTEST_HAND_BACK * 2**times, LONGEST_HAND_BACK)
             logger.bind(run=claim.run_id, node=claim.instance_id, blueprint=claim.blueprint_id).warning(
-                "no handler '{}' here: handing the node back for {:g} s; is another deployment served under this name?",
+                "no handler '{}' here: handing the node back for {:g} s; renamed, or of another deployment?",
                 name, pause,
             )  # fmt: skip
             attempt.due = pause

@@ -35,7 +35,7 @@ def create_record() -> int:
 
 
 def read_record(descriptor: int) -> list[Executed] | None:
-    """What the process executed when it ended; None if that cannot be told."""
+    """What the process executed when it ended; None if that is not known."""
     found: list[Executed] = []
     content = os.pread(descriptor, SLOTS * SLOT_BYTES, 0)
     for begin in range(0, len(content), SLOT_BYTES):
@@ -56,7 +56,7 @@ def read_heartbeats(descriptor: int) -> int:
 
 
 class SilenceWatch:
-    """Tells when a process does not report any more that it is alive: stopped, or held up in native code.
+    """Notices when a process does not report any more that it is alive: stopped, or held up in native code.
 
     Args:
         descriptor: of its record.

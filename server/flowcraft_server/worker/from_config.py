@@ -1,4 +1,4 @@
-"""What a worker is told, from the configuration of a deployment."""
+"""The settings of a worker, from the configuration of a deployment."""
 
 from flowcraft_sdk.protocol.scripts import Keep
 from flowcraft_server.blueprints.model import RetryDelay
@@ -9,7 +9,7 @@ from flowcraft_server.worker.settings import Retention, WorkerSettings
 
 
 def worker_settings(settings: Settings) -> WorkerSettings:
-    """The part of the configuration that a worker is told."""
+    """The part of the configuration that a worker needs."""
     executor = settings.executor
     return WorkerSettings(
         queues=executor.queues,
@@ -35,7 +35,7 @@ def worker_settings(settings: Settings) -> WorkerSettings:
 
 
 def retention_of(settings: Settings) -> Retention:
-    """How long ended runs are kept, as the cleaner is told."""
+    """How long ended runs are kept, in the form that the worker's retention takes."""
     section = settings.retention
     classes = {"completed": section.completed, "failed": section.failed, "cancelled": section.cancelled}
     return Retention(

@@ -78,7 +78,7 @@ class HomePartitions:
         unknown = [worker for worker in alive if worker not in self._served]
         found = self._link.read_all([("HMGET", home.worker(worker), "queues", "suspects") for worker in unknown])
         for worker, (queues, suspects) in zip(unknown, found, strict=True):
-            if queues is not None:  # else it has not said yet
+            if queues is not None:  # else it has not been listed yet
                 served = () if suspects == b"only" else queues.decode().split(",")
                 self._served[worker] = frozenset(served) & self._queues
         self._served = {worker: queues for worker, queues in self._served.items() if worker in scores}

@@ -12,7 +12,7 @@ from huey.serializer import Serializer
 from huey.storage import BlackHoleStorage
 
 from flowcraft_server.worker.liveness import thread_runs
-from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, tell_foreign
+from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
 
 WAKE_SECONDS = 1
 
@@ -79,7 +79,7 @@ class FlowcraftHuey(Huey):  # type: ignore[misc]
         try:
             return super().dequeue()
         except ForeignMessage as error:
-            tell_foreign(error)
+            warn_foreign(error)
             return None
 
     def is_revoked(self, *_args: Any, **_kwargs: Any) -> bool:
@@ -128,7 +128,7 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.environment.is_alive = thread_runs  # Python never hears of a thread that native code has ended
+        self.environment.is_alive = thread_runs  # Python does not notice that native code has ended a thread
         self._replacing = threading.Lock()
 
     def replace(self, thread: threading.Thread) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.store.descriptors import VITAL
 
 _LINUX = sys.platform == "linux"
 
@@ -16,8 +17,9 @@ WITHOUT_DESCRIPTORS = 3.0
 
 
 def thread_runs(thread: threading.Thread) -> bool:
-    """Whether a thread is alive, or has not been started. On Linux the kernel is asked, too: a thread that native code has
-    ended never tells Python.
+    """Whether a thread is alive, or has not been started.
+
+    On Linux the kernel is asked, too: Python does not notice that native code has ended a thread.
     """
     if thread.ident is None:
         return True
@@ -27,19 +29,26 @@ def thread_runs(thread: threading.Thread) -> bool:
 
 
 class DescriptorWatch:
-    """Notices that a process has no file descriptor left: it cannot connect to anything any more, and does not recover.
+    """Notices that a process has no file descriptor left, or that foreign code has closed its own: it does not recover from that.
 
     Args:
-        exhausted: called once with the reason.
+        exhausted: called once with the reason when none is free.
+        lost: called once with the reason when its own were closed. Nothing may be opened then, or written to what was open.
     """
 
-    def __init__(self, exhausted: Callable[[str], None]) -> None:
+    def __init__(self, exhausted: Callable[[str], None], lost: Callable[[str], None]) -> None:
         self._exhausted = exhausted
+        self._lost = lost
         self._since: float | None = None
         self._reported = False
 
     def look(self) -> None:
         """Look once."""
+        if VITAL.are_lost():
+            if not self._reported:
+                self._reported = True
+                self._lost("code of a handler has closed file descriptors of this process")
+            return
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from flowcraft_sdk._transport.connector import pool_of
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.store.descriptors import VITAL
 from flowcraft_server.store.link import SOCKET_TIMEOUT
 from flowcraft_server.worker.forking import end_fork
 from flowcraft_server.worker.liveness import thread_runs
@@ -58,7 +59,7 @@ class NodeTask(asyncio.Task[Any]):
 
 
 class CountingSelector(selectors.DefaultSelector):
-    """Tells from outside whether the loop advances.
+    """Watches from outside whether the loop advances.
 
     Attributes:
         turns: how many turns the loop has begun.
@@ -82,6 +83,11 @@ class CountingSelector(selectors.DefaultSelector):
 
 
 class _Loop(asyncio.SelectorEventLoop):
+    def _write_to_self(self) -> None:
+        """Wake the loop, through a socket whose number may have become another's."""
+        if not VITAL.are_lost():
+            super()._write_to_self()  # type: ignore[misc]
+
     def time(self) -> float:
         """Seconds by a clock that a handler which freezes time does not stop."""
         return clock()
@@ -124,6 +130,8 @@ class LoopThread:
         self._died = died
         self.selector = CountingSelector()
         self.loop: asyncio.AbstractEventLoop = _Loop(self.selector)
+        for vital in (self.selector, self.loop._ssock, self.loop._csock):  # type: ignore[attr-defined]
+            VITAL.add(vital)
         self._wrap = wrap
         self.loop.set_task_factory(self._create_task)
         self.loop.set_exception_handler(_log_loop_error)
@@ -196,7 +204,7 @@ class LoopThread:
         return now - self._blocked[1]
 
     def current(self) -> tuple[Attempt | None, Any]:
-        """The attempt whose code runs right now, None if it cannot be told, and the thread's frame."""
+        """The attempt whose code runs right now, None if that is not known, and the thread's frame."""
         try:
             task = asyncio.current_task(self.loop)
         except RuntimeError:
@@ -239,6 +247,8 @@ class LoopThread:
                     "the event loop met {} outside of the handlers' own coroutines; it is still running",
                     type(error).__name__,
                 )
+            if VITAL.are_lost():  # the process is about to be replaced
+                return
             errors.append(clock())
             if len(errors) == MOST_ERRORS and errors[-1] - errors[0] < 1.0:
                 logger.error("the event loop cannot be used any more; another one takes its place")

@@ -164,6 +164,6 @@ class ThreadWatch:
         self._running.leave(turn)
 
 
-def end_this_process() -> None:
-    """End without waiting for any thread."""
+def end_this_process(_worker_id: str) -> None:
+    """End without waiting for any thread. What has started the process gives up what it held, and starts it again."""
     os._exit(REPLACED)

@@ -9,6 +9,7 @@ from loguru import logger
 from flowcraft_sdk.errors import SerializationError
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.claims import REPLY_CLAIM
 from flowcraft_server.engine.failures import InvalidNodeInput
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.subflows import called_by
@@ -105,7 +106,8 @@ class OutcomeRecorder:
             return attempt
         elif reply[1:2] == [b"failed"]:
             _log_failed_run(attempt)
-        return self._claimed_nodes.open(reply[2]) if len(reply) > 2 and reply[2] else None
+        claim = reply[REPLY_CLAIM] if len(reply) > REPLY_CLAIM else None
+        return self._claimed_nodes.open(claim) if claim else None
 
     def _refusal(self, attempt: Attempt, code: str, reply: Any) -> InvalidNodeInput:
         """The node's failure where a script would not start a child or add nodes."""

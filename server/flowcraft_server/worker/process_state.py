@@ -17,7 +17,7 @@ from loguru import logger
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_server.observability.logging import restore_logging
 
-MOST_TOLD = 1000
+MOST_LOGGED = 1000
 SELDOM = 0.01
 
 
@@ -105,7 +105,7 @@ class ProcessState:
         self._streams = (_Stream("stdout"), _Stream("stderr"))
         self._stored = _stored_environment()
         self._variables = dict(os.environ)
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
         self._looked = 0.0
 
     def restore(self, uses: str) -> list[str]:
@@ -123,8 +123,8 @@ class ProcessState:
         if _stored_environment() != self._stored and self._restore_variables():
             changed.append("environment variables")
         for name in changed:
-            if (uses, name) not in self._told and len(self._told) < MOST_TOLD:
-                self._told.add((uses, name))
+            if (uses, name) not in self._logged and len(self._logged) < MOST_LOGGED:
+                self._logged.add((uses, name))
                 logger.warning("handler '{}' changed {} of the process; it was put back", uses, name)
         return changed
 

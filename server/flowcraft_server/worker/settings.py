@@ -1,4 +1,4 @@
-"""What a worker process needs to be told."""
+"""The settings of a worker."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -38,29 +38,31 @@ class Retention:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Settings of one worker process; times in seconds.
+    """Settings of one worker. Times are in seconds.
 
     Attributes:
-        queues: names of the queues it serves, the first one first.
-        threads: how many plain functions run at once.
-        async_concurrency: how many coroutines run at once.
-        lease: how long a claim holds without renewal.
-        heartbeat: how often leases are renewed; less than half of `lease`.
-        cancel_grace: how long the siblings of a failed node, and nodes of a run that timed out, may take to give up.
-        max_crashes: after how many crashes a node goes to the dead letters.
-        max_value: bytes that one stored value may have.
-        inline_value: bytes above which a stored value is worth a line in the log.
-        max_depth: how deep subflows may nest.
-        max_nodes: how many dynamic nodes a run may have.
-        missing_handler_timeout: how long a node waits for a worker that has its handler.
-        abandoned_threads: how many threads and loops may be lost to code whose node is over, before the process is replaced.
-        suspects: whether nodes that may have ended a worker are run `here`, when the worker holds nothing else, `elsewhere`, in
+        queues: Names of the queues that it serves, the first one first.
+        threads: How many plain functions run at once.
+        async_concurrency: How many coroutines run at once.
+        lease: How long a claim holds without renewal.
+        heartbeat: How often leases are renewed; less than half of `lease`.
+        cancel_grace: How long the siblings of a failed node, and nodes of a run that timed out, may take to stop.
+        max_crashes: After how many crashes a node goes to the dead letters.
+        max_value: Bytes that one stored value may have.
+        inline_value: Bytes above which a stored value is worth a line in the log.
+        max_depth: How deep subflows may nest.
+        max_nodes: How many dynamic nodes a run may have.
+        missing_handler_timeout: How long a node waits for a worker that has its handler.
+        abandoned_threads: How many threads and loops may be lost to code whose node has ended, before the process is replaced.
+        suspects: Whether nodes that may have ended a worker are run `here`, when the worker holds nothing else, `elsewhere`, in
             a process of their own, or are the `only` ones that this worker runs.
-        owns_process: the process is the worker's alone, which puts back what handlers change of it.
-        retention: how long ended runs are kept.
-        secrets: texts to be masked in what is recorded of failures.
-        partitions: how many partitions the deployment has.
+        owns_process: Whether the process is the worker's alone, which puts back what handlers change of it.
+        defaults: Settings of nodes that have none of their own.
+        retention: How long ended runs are kept.
+        secrets: Texts to be masked in what is recorded of failures.
+        partitions: How many partitions the deployment has.
         deployment: `host:file` of the deployment that the worker belongs to, so that it can be seen which ones serve a name.
+        worker_id: Id of the worker, short, as each started event has it.
     """
 
     queues: tuple[str, ...] = ("default",)

@@ -16,6 +16,7 @@ from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimMode, ClaimRequest
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.claims import REPLY_READY
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
 from flowcraft_server.worker.attempt_control import AttemptControl
@@ -27,7 +28,7 @@ from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
 from flowcraft_server.worker.ready_partitions import ReadyPartitions, Share
-from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, tell_foreign
+from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
 
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
@@ -131,7 +132,7 @@ class ThreadLoop:
         turn.counted = False
         try:
             message = self._wake_ups.wait(max(0.001, turn.until - clock()))
-        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and tells
+        except redis.exceptions.ResponseError:  # Huey's sleep meets it, too, and reports it
             return False
         finally:
             self._prefetch.enter()
@@ -139,7 +140,7 @@ class ThreadLoop:
         if message is None:
             return False
         if TASK_BYTES not in message:
-            tell_foreign(message[:80])
+            warn_foreign(message[:80])
         turn.ready = None
         return True
 
@@ -199,8 +200,8 @@ class ThreadLoop:
             finally:
                 if turn is not None or following is not None:
                     self._put([] if following is None else [following], 0 if turn is None else 1)
-            if turn is not None and isinstance(reply, list) and len(reply) > 3:
-                self._ready = turn.ready = int(reply[3])
+            if turn is not None and isinstance(reply, list) and len(reply) > REPLY_READY:
+                self._ready = turn.ready = int(reply[REPLY_READY])
                 if self._ready_partitions is not None:
                     self._ready_partitions.counted(self._partitions.for_run(attempt.claim.run_id), turn.ready)
 
@@ -245,7 +246,7 @@ class ThreadLoop:
             self._put(attempts, asked)
 
     def _put(self, attempts: list[Attempt], asked: int) -> None:
-        """Stock what claims have brought; what comes after the worker was told to stop is handed back."""
+        """Put claimed nodes into the buffer; those that come after the worker was asked to stop are handed back."""
         if not self._prefetch.put(attempts, asked):
             for attempt in attempts:
                 self._control.hand_back(attempt)

@@ -23,8 +23,10 @@ AWAY_PAUSE = 0.2
 
 
 class WakeUps:
-    """Sleeps until a message comes: on the connection over which the thread claims, as redis-py's `brpop` takes half as long
-    again as being woken does. A message is a hint; a woken thread asks for work, whatever it says.
+    """Sleeps until a message comes, on the connection over which the thread claims.
+
+    redis-py's `brpop` takes half as long again as being woken does. A message is a hint; a woken thread asks for work, whatever
+    the message has.
     """
 
     def __init__(self, link: StoreLink, wake_keys: Sequence[str]) -> None:
@@ -46,14 +48,14 @@ class WakeUps:
             found = self._link.sleep(self._wake_keys, seconds)
         except StoreUnavailable as error:
             if not self._closed.is_set():
-                self._tell_away(error)
+                self._log_outage(error)
             self._closed.wait(AWAY_PAUSE)
             return None
         if self._away_since is not None:
-            self._tell_back()
+            self._log_return()
         return found
 
-    def _tell_away(self, error: StoreUnavailable) -> None:
+    def _log_outage(self, error: StoreUnavailable) -> None:
         """Once for an outage, and not for each thread and try."""
         with self._lock:
             if self._away_since is not None:
@@ -61,7 +63,7 @@ class WakeUps:
             self._away_since = clock()
         logger.warning("Redis is away, no work can be waited for: {}", error)
 
-    def _tell_back(self) -> None:
+    def _log_return(self) -> None:
         with self._lock:
             since, self._away_since = self._away_since, None
         if since is not None:
@@ -121,6 +123,6 @@ class LocalWakeUps:
             self._changed.notify_all()
 
 
-def tell_foreign(message: object) -> None:
+def warn_foreign(message: object) -> None:
     """Say that something in a list was dropped which is no wake-up."""
     logger.warning("dropped a message that is not ours: {}", message)

@@ -73,7 +73,8 @@ class Worker:
         namespace: the deployment's `name`.
         handlers: by the name that nodes `use`.
         models: language models handed to handlers as `ctx.llm`, or None.
-        replace_process: ends this process so that a fresh one takes its place; None if it cannot be replaced.
+        replace_process: ends this process so that a fresh one takes its place, given the id of this worker; None if it cannot be
+            replaced.
         executing: where it is written down what is executed, for the process that has started this one.
     """
 
@@ -84,7 +85,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         settings: WorkerSettings | None = None,
         models: Any = None,
-        replace_process: Callable[[], None] | None = None,
+        replace_process: Callable[[str], None] | None = None,
         executing: ExecutionRecord | None = None,
     ) -> None:
         self.settings = settings or WorkerSettings()
@@ -157,7 +158,7 @@ class Worker:
             running.attempts, self._executor.attempts, self._prefetch.attempts, self._commit_batcher.attempts, runner.direct,
         )  # fmt: skip
         self.liveness = Liveness(held.all, places)
-        self._descriptor_watch = DescriptorWatch(self._exhausted)
+        self._descriptor_watch = DescriptorWatch(self._exhausted, self._lose_descriptors)
         self._thread_watch = ThreadWatch(
             running, self.counters, self._lose_thread, self._consumer.replace, control.give_up, settings.abandoned_threads,
             self._exhausted,
@@ -297,7 +298,18 @@ class Worker:
                 self.held.wait_empty(DRAINED_BEFORE_REPLACED)
             self._hand_back()
             self._commit_batcher.close(1.0)
-        self._replace_process()
+        self._replace_process(self.settings.worker_id)
+
+    def _lose_descriptors(self, why: str) -> None:
+        """Have the process replaced at once, and its nodes given up by what takes its place.
+
+        Its numbers may be others' by now, so nothing is sent.
+        """
+        if self._replace_process is None:
+            logger.error("{}; start this process again", why)
+            return
+        logger.error("{}; a fresh process takes the place of this one, and what it ran is given up", why)
+        self._replace_process(self.settings.worker_id)
 
     def _hand_back(self) -> None:
         """Give up the leases of nodes that did not finish, so that another worker takes them without waiting."""

@@ -229,7 +229,7 @@ def test_a_program_that_fails_ends(env: TestEnvironment, tree: Tree, start: int,
         expected = None
     handle = program.run(start)
     if expected is None:
-        assert handle.status() is RunStatus.FAILED, program.told
+        assert handle.status() is RunStatus.FAILED, program.description
     else:
         program.check(handle, expected)
 
@@ -255,7 +255,7 @@ class Program:
         sheet.finish(deployment.name)
         self.name, self.last = deployment.name, sheet.nodes[-1]["id"]
         blueprints = [{**blueprint, "onFailure": policy} for blueprint in deployment.finished]
-        self.told = f"{tree}\n{blueprints}"
+        self.description = f"{tree}\n{blueprints}"
         env.publish(blueprints)
 
     def run(self, start: int) -> Any:
@@ -265,13 +265,13 @@ class Program:
         handle = self.env.client.start(self.name, {"start": start}, run_id=self.name)
         drive(self.env, handle)
         differing = disagreements(handle)
-        assert not differing, f"{differing}\n{self.told}"
+        assert not differing, f"{differing}\n{self.description}"
         return handle
 
     def check(self, handle: Any, result: Any) -> None:
         """It completed with this result."""
-        assert handle.status() is RunStatus.COMPLETED, f"{handle.describe().failures}\n{self.told}"
-        assert handle.result(timeout=TIMEOUT)[self.last] == result, self.told
+        assert handle.status() is RunStatus.COMPLETED, f"{handle.describe().failures}\n{self.description}"
+        assert handle.result(timeout=TIMEOUT)[self.last] == result, self.description
 
 
 def drive(env: TestEnvironment, handle: Any) -> None:

@@ -85,12 +85,12 @@ def test_a_wait_takes_an_answer_in_each_round(environment: Make) -> None:
     """An answer of the round before is not taken for one of this round."""
     env = environment(blueprints=around({"w": "wait", "z": "note"}, "t w", "w z", "z lc"), handlers=BASE)
     handle = env.client.start("g")
-    for said in (1, 2, 3):
+    for published in (1, 2, 3):
         handle.wait_for(RunStatus.WAITING, timeout=TIMEOUT)
         env.run_until_idle()
-        assert handle.describe(ctx=True).ctx["n"] == said
+        assert handle.describe(ctx=True).ctx["n"] == published
         call = scripts.signal(
-            env.keys, run_id=handle.run_id, instance_id="w", signal_id=f"s{said}", payload=str(said).encode()
+            env.keys, run_id=handle.run_id, instance_id="w", signal_id=f"s{published}", payload=str(published).encode()
         )
         assert env.link.call(call)[0] == b"ok"
         env.run_until_idle()
@@ -158,12 +158,12 @@ def test_branches_that_change_from_round_to_round(environment: Make) -> None:
     def route(ctx: NodeContext) -> NodeResult:
         return NodeResult(ctx.input, "x" if ctx.input % 2 else "y")
 
-    def said(ctx: NodeContext) -> str:
+    def published(ctx: NodeContext) -> str:
         return f"{ctx.node_id}{ctx.input}"
 
-    nodes = {"r": "route", "x": "said", "y": "said", "j": "note"}
+    nodes = {"r": "route", "x": "published", "y": "published", "j": "note"}
     g = around(nodes, "t r", "r x x", "r y y", "x j", "y j", "j lc", rounds=4)
-    result = environment(blueprints=g, handlers={**BASE, "route": route, "said": said}).client.execute(
+    result = environment(blueprints=g, handlers={**BASE, "route": route, "published": published}).client.execute(
         "g", timeout=TIMEOUT
     )
     assert result["seen"] == ["x1", "y2", "x3", "y4"]

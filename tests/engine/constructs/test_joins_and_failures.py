@@ -138,7 +138,7 @@ class TestFallbacks:
         assert ran(handle.describe()) == {"a", "b", "c", "y"}
 
     def test_a_fallback_that_was_caught_itself_is_there_for_a_later_failure(self, environment: Make) -> None:
-        """It runs once: what its own fallback said stands for the second node as well."""
+        """It runs once: what its own fallback returned stands for the second node as well."""
         nodes = {
             "a": caught("boom", "b"),
             "b": caught("boom", "c"),

@@ -78,7 +78,7 @@ def test_d18_a_fallback_that_is_not_needed_does_not_run(environment: Make) -> No
 
 
 def test_d19_after_failed_nothing_happens_any_more(environment: Make) -> None:
-    """The client was told `failed`, and side effects came later: nothing stopped the rest."""
+    """The client received `failed`, and side effects came later: nothing stopped the rest."""
     effects: list[str] = []
     begun, failed = threading.Event(), threading.Event()
 

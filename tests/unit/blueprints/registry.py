@@ -75,5 +75,5 @@ def problems_of(text: str, *, format: Format = "yaml", **options: Any) -> list[D
 
 
 def messages_of(text: str, **options: Any) -> list[str]:
-    """What is said of a text, without file, line and column."""
+    """What is shown of a text, without file, line and column."""
     return [str(diagnostic).split("   ", 1)[1] for diagnostic in problems_of(text, **options)]

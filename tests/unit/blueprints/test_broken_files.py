@@ -21,11 +21,11 @@ def test_there_are_many_of_them() -> None:
 def test_a_broken_blueprint_is_explained(family: str, case: dict[str, Any]) -> None:
     form = case.get("format", "yaml")
     diagnostics = problems_of(case["text"], format=form)
-    said = [str(diagnostic).split("\n")[0].removeprefix(f"main.{form}:") for diagnostic in diagnostics]
-    missing = [line for line in case["expect"] if not any(found.startswith(line) for found in said)]
-    extra = [found for found in said if not any(found.startswith(line) for line in case["expect"])]
-    assert not missing, f"not said: {missing}\nbut: {said}"
-    assert not extra, f"said as well: {extra}"
+    shown = [str(diagnostic).split("\n")[0].removeprefix(f"main.{form}:") for diagnostic in diagnostics]
+    missing = [line for line in case["expect"] if not any(found.startswith(line) for found in shown)]
+    extra = [found for found in shown if not any(found.startswith(line) for line in case["expect"])]
+    assert not missing, f"not shown: {missing}\nbut: {shown}"
+    assert not extra, f"shown as well: {extra}"
 
 
 GENERATED = {
@@ -39,10 +39,10 @@ def test_an_endless_expression_is_explained(name: str) -> None:
     source, expected = GENERATED[name]
     head = "nodes: {a: {uses: echo}, b: {uses: echo}}\nedges:\n"
     text = f'{head}  -\n    {{source: a, target: b, condition:         "{source}"}}\n'
-    said = [str(diagnostic) for diagnostic in problems_of(text)]
-    assert len(said) == 1
-    assert said[0].startswith(f"main.yaml:{expected}")
-    assert all(len(line) < 250 for line in said[0].split("\n"))
+    shown = [str(diagnostic) for diagnostic in problems_of(text)]
+    assert len(shown) == 1
+    assert shown[0].startswith(f"main.yaml:{expected}")
+    assert all(len(line) < 250 for line in shown[0].split("\n"))
 
 
 class TestWhatIsShown:
@@ -71,7 +71,7 @@ class TestWhatIsShown:
         ]
         assert lines == [2, 3, 4]
 
-    def test_an_aliased_mistake_is_said_once_for_each_node(self) -> None:
+    def test_an_aliased_mistake_is_shown_once_for_each_node(self) -> None:
         text = "nodes:\n  a: &a {uses: echo, config: {timeout: soon}}\n  b: *a\n  c: {<<: *a}\n"
         errors = [diagnostic for diagnostic in problems_of(text) if diagnostic.severity == "error"]
         assert [diagnostic.path for diagnostic in errors] == [f"nodes.{name}.config.timeout" for name in "abc"]

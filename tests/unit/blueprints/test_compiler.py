@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.model import Blueprint
 from tests.unit.blueprints.registry import read
 
@@ -64,3 +65,21 @@ def test_a_plan_has_one_hash_however_its_blueprint_was_kept(factor: str, jitter:
     assert len(hashes) == 1
     other = read(text.replace("factor: 2.0", "factor: 2").replace("jitter: 1.0", "jitter: 1"))
     assert compile_blueprint(other).hash in hashes
+
+
+def test_a_loop_within_two_others_takes_no_node_of_the_outermost_one() -> None:
+    """Once the innermost one took the outer header for a side branch of its own: the plan had no node to begin with."""
+    plain = {
+        "id": "b",
+        "nodes": [{"id": "n0", "uses": "x", "config": {"fallback": "n0"}}, {"id": "n1", "uses": "x"}, {"id": "n2", "uses": "x"}],
+        "edges": [
+            {"source": "n0", "target": "n2"},
+            {"source": "n0", "target": "n1"},
+            {"source": "n1", "target": "n2", "action": "on"},
+            {"source": "n2", "target": "n0"},
+        ],
+    }  # fmt: skip
+    blueprint = Blueprint.from_plain(plain)
+    forest = Graph(blueprint).loops()
+    assert {header: loop.parent for header, loop in forest.loops.items()} == {"n1": None, "n2": "n1", "n0": "n2"}
+    assert compile_blueprint(blueprint).starts == Graph(blueprint).starts() == ("n1",)

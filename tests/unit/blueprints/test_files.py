@@ -10,7 +10,7 @@ from flowcraft_server.blueprints.loading.loader import load_dirs, load_file
 GOOD = "nodes: {a: {uses: echo}}\n"
 
 
-def said(path: Path) -> list[str]:
+def shown(path: Path) -> list[str]:
     _, diagnostics = load_file(path)
     return [str(diagnostic).removeprefix(f"{path}:") for diagnostic in diagnostics]
 
@@ -34,7 +34,7 @@ class TestOneFile:
 
     def test_a_name_that_is_no_id(self, tmp_path: Path) -> None:
         (tmp_path / "a#1.yaml").write_text(GOOD)
-        assert "'a#1' is no id for a blueprint" in said(tmp_path / "a#1.yaml")[0]
+        assert "'a#1' is no id for a blueprint" in shown(tmp_path / "a#1.yaml")[0]
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -49,26 +49,26 @@ class TestOneFile:
     )
     def test_what_is_no_text(self, tmp_path: Path, content: bytes, message: str) -> None:
         (tmp_path / "a.yaml").write_bytes(content)
-        found = said(tmp_path / "a.yaml")
+        found = shown(tmp_path / "a.yaml")
         assert len(found) == 1
         assert found[0].startswith(message)
 
     def test_what_cannot_be_read(self, tmp_path: Path) -> None:
-        assert said(tmp_path / "none.yaml") == ["1:1   cannot be read: No such file or directory"]
+        assert shown(tmp_path / "none.yaml") == ["1:1   cannot be read: No such file or directory"]
         (tmp_path / "folder.yaml").mkdir()
-        assert said(tmp_path / "folder.yaml") == ["1:1   cannot be read: Is a directory"]
-        assert said(tmp_path / "flow.toml") == ["1:1   a blueprint file ends in .yaml, .yml, .json"]
+        assert shown(tmp_path / "folder.yaml") == ["1:1   cannot be read: Is a directory"]
+        assert shown(tmp_path / "flow.toml") == ["1:1   a blueprint file ends in .yaml, .yml, .json"]
 
     def test_what_is_too_large(self, tmp_path: Path) -> None:
         with (tmp_path / "a.yaml").open("wb") as file:
             file.truncate(17 * 1024 * 1024)
-        assert said(tmp_path / "a.yaml") == ["1:1   cannot be read: it is larger than 16 MiB"]
+        assert shown(tmp_path / "a.yaml") == ["1:1   cannot be read: it is larger than 16 MiB"]
 
 
 class TestIncludes:
     def include(self, folder: Path, name: str) -> list[str]:
         (folder / "a.yaml").write_text(f"nodes:\n  a: {{uses: echo, params: {{t: !include {name}}}}}\n")
-        return said(folder / "a.yaml")
+        return shown(folder / "a.yaml")
 
     @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "sub/../../secret.txt", "link.txt"])
     def test_nothing_outside_of_the_folder(self, tmp_path: Path, name: str) -> None:

@@ -62,7 +62,7 @@ def test_from_plain_is_the_inverse() -> None:
     assert Blueprint.from_plain(json.loads(json.dumps(FULL.to_plain()))) == FULL
 
 
-def test_what_was_not_said_is_left_out() -> None:
+def test_what_is_not_set_is_left_out() -> None:
     small = Blueprint("small", (Node("a", "echo"),))
     assert small.to_plain() == {"id": "small", "nodes": [{"id": "a", "uses": "echo"}], "edges": []}
     assert Blueprint.from_plain(small.to_plain()) == small

@@ -168,7 +168,7 @@ def test_lists_of_nodes_may_use_short_forms() -> None:
 
 
 def test_edges_that_are_written_in_two_ways_name_both_places() -> None:
-    said = messages_of("nodes:\n  a: {uses: echo}\n  b: {uses: echo, needs: [a]}\nedges: [a -> b]\n")
-    assert said == [
+    shown = messages_of("nodes:\n  a: {uses: echo}\n  b: {uses: echo, needs: [a]}\nedges: [a -> b]\n")
+    assert shown == [
         "edges[0]: the edge 'a' -> 'b' is there already by nodes.b.needs (line 3); write it in one of the ways"
     ]

@@ -93,6 +93,14 @@ def ring(count: int) -> dict[str, Any]:
     return graph
 
 
+def branching(count: int) -> dict[str, Any]:
+    """A loop of two with a side branch."""
+    graph = chained(count)
+    graph["nodes"].append({"id": "r", "uses": "route"})
+    graph["edges"] += [{"source": "n0", "target": "r"}, {"source": "r", "target": "n0", "action": "again"}]
+    return graph
+
+
 def nested(depth: int) -> dict[str, Any]:
     graph = chained(2 * depth)
     graph["edges"] += [{"source": f"n{2 * depth - 1 - i}", "target": f"n{i}", "action": "again"} for i in range(depth)]
@@ -100,21 +108,26 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("make", "limit", "said"),
+    ("make", "limit", "shown"),
     [
         (chained, linter_sizes.MOST_NODES, "100,001 nodes: a blueprint has 100,000 at most"),
         (beginning, linter_sizes.MOST_STARTS, "20,001 nodes that nothing leads to"),
         (fan_of, linter_sizes.MOST_EDGES, "20,001 edges lead from it, 20,000 at most can"),
         (named, linter_sizes.MOST_NAMES, "1,001 names: a node has 1,000 inputs at most"),
         (ring, linter_sizes.MOST_IN_LOOP, "is in a loop of 1,001 nodes: a loop has 1,000 nodes"),
+        (
+            branching,
+            linter_sizes.MOST_IN_LOOP - 1,
+            "nodes.n0: begins a loop of 1,001 nodes, those of its side branches among them",
+        ),
         (nested, linter_sizes.MOST_NESTED, "nodes.n50: begins a loop that lies in 50 others: loops are nested 50 deep"),
     ],
-    ids=["nodes", "starts", "edges", "names", "loop", "nested"],
+    ids=["nodes", "starts", "edges", "names", "loop", "side branch", "nested"],
 )
-def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, said: str) -> None:
+def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]], limit: int, shown: str) -> None:
     assert diagnostics(make(limit)) == []
     found = diagnostics(make(limit + 1))
-    assert found and said in found[0]
+    assert found and shown in found[0]
 
 
 def test_loops_in_loops_a_thousand_deep() -> None:
@@ -139,7 +152,7 @@ def test_twice_the_changes_take_twice_as_long() -> None:
     assert changed(800) / changed(400) < 2.4
 
 
-def test_fallbacks_in_a_circle_are_told_once_each() -> None:
+def test_fallbacks_in_a_circle_are_reported_once_each() -> None:
     graph = SHAPES["fallbacks in a chain"](12)
     graph["nodes"][11]["config"] = {"fallback": "n3"}
     graph["nodes"][2]["config"] = {"fallback": "n5"}

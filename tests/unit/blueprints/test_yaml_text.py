@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowcraft_sdk._config import yaml_reader
-from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_scalars import core_scalar
 from flowcraft_server.blueprints.loading.loader import load_text
 from tests.unit.blueprints.registry import read
@@ -132,7 +132,7 @@ def test_separators_that_pasted_texts_hold_end_no_line(separator: str) -> None:
 def test_the_other_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     text = TestPlaces.TEXT + "metadata: {list: [1, 2.5, no, &a {b: c}, *a]}\n"
     one = read(text)
-    monkeypatch.setattr(yaml_reader, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_reader, "_Parser", yaml.SafeLoader)
     other = read(text)
     assert other == one
     assert other.positions == one.positions
@@ -195,11 +195,12 @@ def test_an_included_file_is_a_text(tmp_path: Path) -> None:
 def test_the_parser_counts_lines_and_columns_as_editors_do(parts: list[str]) -> None:
     text = "".join(parts)
     lines, seen = Lines(text, "f"), []
-    reader = yaml_reader._Reader(lines, Includes(None), "")
+    parser = yaml_reader._Parser(text.translate(yaml_reader._HIDE))
     try:
-        for event in yaml.parse(text.translate(yaml_reader._HIDE), Loader=yaml_reader._Loader):
+        while (event := parser.get_event()) is not None:
             if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
-                seen.append((reader._begins(event), lines.position(event.start_mark.index)))
+                mark = event.start_mark
+                seen.append((SourcePosition("f", mark.line + 1, mark.column + 1), lines.position(mark.index)))
     except yaml.YAMLError:
         pass
     assert all(found == expected for found, expected in seen)

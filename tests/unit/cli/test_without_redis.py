@@ -99,10 +99,10 @@ def commands(group: click.Group, prefix: str = "") -> Iterator[str]:
 def test_more_than_a_command_takes(words: list[str]) -> None:
     result = called(*words)
     assert result.exit_code == 2
-    said = [line for line in result.stderr.splitlines() if line and not line.startswith(("Usage:", "Try "))]
-    assert len(said) == 1
-    assert len(said[0]) < 400
-    assert "does not answer" not in said[0]
+    printed = [line for line in result.stderr.splitlines() if line and not line.startswith(("Usage:", "Try "))]
+    assert len(printed) == 1
+    assert len(printed[0]) < 400
+    assert "does not answer" not in printed[0]
 
 
 def test_the_command_and_the_sdk_have_the_same_bound_of_letters() -> None:

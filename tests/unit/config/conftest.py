@@ -37,7 +37,7 @@ def load(folder: Path) -> Load:
 
 
 @pytest.fixture
-def told(load: Load) -> Callable[..., list[str]]:
+def reported(load: Load) -> Callable[..., list[str]]:
     """All that is wrong with a `flowcraft.yaml`, as people read it."""
 
     def diagnostics(text: str, **options: Any) -> list[str]:

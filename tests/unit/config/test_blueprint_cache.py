@@ -48,7 +48,7 @@ def test_the_second_start_takes_what_the_first_one_kept(folder: Path, monkeypatc
     monkeypatch.setattr(loading, "load_dirs", lambda _dirs: pytest.fail("nothing is to be read"))
     second = load(folder)
     assert (taken(first), taken(second)) == (False, True)
-    assert second.diagnostics == first.diagnostics and len(first.diagnostics) == 1, "a warning is told again"
+    assert second.diagnostics == first.diagnostics and len(first.diagnostics) == 1, "a warning is reported again"
     assert [compile_blueprint(b).hash for b in second.blueprints] == [
         compile_blueprint(b).hash for b in first.blueprints
     ]

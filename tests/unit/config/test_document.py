@@ -80,7 +80,7 @@ def test_anchors_and_merge_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "shown"),
     [
         ("a: [1\n", "not valid YAML"),
         ("a: 1\n b: 2\n", "not valid YAML"),
@@ -94,9 +94,9 @@ def test_anchors_and_merge_keys() -> None:
         ("a: &a [*a]\n", "the anchor '&a' holds itself"),
     ],
 )
-def test_what_is_refused(text: str, said: str) -> None:
+def test_what_is_refused(text: str, shown: str) -> None:
     assert len(messages(text)) == 1
-    assert said in messages(text)[0]
+    assert shown in messages(text)[0]
 
 
 def test_a_syntax_error_has_its_place() -> None:

@@ -1,4 +1,4 @@
-"""Handlers: imported by dotted path, checked, and everything that is wrong with one said in one line."""
+"""Handlers: imported by dotted path, checked, and everything that is wrong with one shown in one line."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from flowcraft_server.config.load import LoadResult
 
 Load = Callable[..., LoadResult]
-Told = Callable[..., list[str]]
+Reported = Callable[..., list[str]]
 
 USER_CODE = """
 import functools
@@ -123,7 +123,7 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
 
 @pytest.mark.usefixtures("deployed")
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "shown"),
     [
         ("plan", "'deployed_handlers.code' has no 'plan'; did you mean 'plain'?"),
         ("zzz", "'deployed_handlers.code' has no 'zzz'"),
@@ -142,20 +142,27 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
         ("async_stream", "is a generator; a handler returns its output"),
     ],
 )
-def test_what_can_not(told: Told, name: str, said: str) -> None:
-    (diagnostic,) = told(one(name))
+def test_what_can_not(reported: Reported, name: str, shown: str) -> None:
+    (diagnostic,) = reported(one(name))
     assert diagnostic.startswith("flowcraft.yaml:2:6   handlers.h: ")
-    assert said in diagnostic
+    assert shown in diagnostic
 
 
 @pytest.mark.parametrize("path", ["module", "module.function", ":f", "m:", "a b:c", "m:f:g", "1m:f"])
-def test_what_is_no_dotted_path(told: Told, path: str) -> None:
-    (diagnostic,) = told(f"handlers:\n  h: '{path}'\n")
-    assert diagnostic == f"flowcraft.yaml:2:6   handlers.h.path: expected 'package.module:function', got '{path}'"
+def test_what_is_no_dotted_path(reported: Reported, path: str) -> None:
+    (diagnostic,) = reported(f"handlers:\n  h: '{path}'\n")
+    assert diagnostic == f"flowcraft.yaml:2:6   handlers.h: expected 'package.module:function', got '{path}'" + (
+        "; did you mean 'module:function'?" if path == "module.function" else ""
+    )
 
 
-def test_names_of_the_engine_are_taken(told: Told) -> None:
-    assert told("handlers: {sleep: 'json:dumps'}\n") == [
+def test_a_file_name_is_no_module(reported: Reported) -> None:
+    (diagnostic,) = reported("handlers:\n  h: deployed_handlers.py:plain\n")
+    assert diagnostic.endswith("a module is named without its ending: 'deployed_handlers'")
+
+
+def test_names_of_the_engine_are_taken(reported: Reported) -> None:
+    assert reported("handlers: {sleep: 'json:dumps'}\n") == [
         "flowcraft.yaml:1:19   handlers.sleep: 'sleep' is built in; choose another name"
     ]
 
@@ -184,9 +191,9 @@ def test_a_module_brings_all_handlers_that_it_declares(load: Load) -> None:
     assert result.handlers["fetch"].timeout == 5.0
 
 
-def test_two_functions_of_one_name(deployed: Path, told: Told, load: Load) -> None:
+def test_two_functions_of_one_name(deployed: Path, reported: Reported, load: Load) -> None:
     (deployed / "more.py").write_text("from flowcraft_sdk import handler\n@handler('fetch')\ndef other(ctx): pass\n")
-    (diagnostic,) = told("handlerModules: [deployed_handlers.code, deployed_handlers.more]\n")
+    (diagnostic,) = reported("handlerModules: [deployed_handlers.code, deployed_handlers.more]\n")
     assert diagnostic == (
         "flowcraft.yaml:1:42   handlerModules[1]: 'deployed_handlers.more': handler 'fetch' "
         "(deployed_handlers.more:other) is there already (deployed_handlers.code:fetch)"
@@ -195,7 +202,7 @@ def test_two_functions_of_one_name(deployed: Path, told: Told, load: Load) -> No
     assert again.diagnostics == []
 
 
-def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Told, load: Load) -> None:
+def test_all_that_is_wrong_in_a_module_is_reported_at_once(deployed: Path, reported: Reported, load: Load) -> None:
     (deployed / "several.py").write_text(
         "from flowcraft_sdk import handler\n"
         "@handler\ndef one(): pass\n"
@@ -206,8 +213,8 @@ def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Tol
         "@handler\ndef six(ctx): pass\n"
     )
     text = "handlers: {four: 'deployed_handlers.several:four'}\nhandlerModules: [deployed_handlers.several]\n"
-    said = [diagnostic.partition(": ")[2] for diagnostic in told(text)]
-    assert said == [
+    shown = [diagnostic.partition(": ")[2] for diagnostic in reported(text)]
+    assert shown == [
         "'deployed_handlers.several:one()' must take exactly one argument, the context",
         "'deployed_handlers.several:two' is a generator; a handler returns its output",
         "'deployed_handlers.several:three': 'sleep' is built in; choose another name",
@@ -215,7 +222,7 @@ def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Tol
     assert sorted(load(text).handlers) == ["four", "six"]
     (deployed / "other.py").write_text("from deployed_handlers.several import four\n")
     again = "handlers: {four: 'deployed_handlers.other:four'}\nhandlerModules: [deployed_handlers.other]\n"
-    assert told(again) == []
+    assert reported(again) == []
 
 
 @pytest.mark.usefixtures("deployed")
@@ -223,16 +230,16 @@ def test_all_that_is_wrong_in_a_module_is_told_at_once(deployed: Path, told: Tol
     ("path", "near"),
     [("deployed_handlers.cod", "deployed_handlers.code"), ("deployed_handler.code", "deployed_handlers")],
 )
-def test_a_misspelt_module_has_a_suggestion(told: Told, path: str, near: str) -> None:
-    (diagnostic,) = told(f"handlers: {{h: '{path}:fetch'}}\n")
+def test_a_misspelt_module_has_a_suggestion(reported: Reported, path: str, near: str) -> None:
+    (diagnostic,) = reported(f"handlers: {{h: '{path}:fetch'}}\n")
     assert diagnostic.endswith(f"; did you mean '{near}'?")
 
 
-def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Path, told: Told) -> None:
+def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Path, reported: Reported) -> None:
     (deployed / "broken.py").write_text("import os\n\nimport httpz\n")
     (deployed / "outer.py").write_text("from . import broken\n")
     for module, place in (("broken", "broken.py:3 `import httpz`"), ("outer", "broken.py:3 `import httpz`")):
-        (diagnostic,) = told(f"handlers:\n  h: deployed_handlers.{module}:f\n")
+        (diagnostic,) = reported(f"handlers:\n  h: deployed_handlers.{module}:f\n")
         assert diagnostic == (
             f"flowcraft.yaml:2:6   handlers.h: cannot import 'deployed_handlers.{module}' "
             f"(ModuleNotFoundError: No module named 'httpz'), raised in deployed_handlers/{place}"
@@ -240,7 +247,7 @@ def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Pat
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "shown"),
     [
         ("x = (\n", "(SyntaxError: '(' was never closed), in deployed_handlers/bad.py:1 `x = (`"),
         ("1 / 0\n", "(ZeroDivisionError: division by zero), raised in deployed_handlers/bad.py:1 `1 / 0`"),
@@ -250,15 +257,15 @@ def test_an_import_that_fails_names_the_line_of_the_users_own_code(deployed: Pat
         ("raise KeyError\n", "(KeyError)"),
     ],
 )
-def test_whatever_happens_in_an_import_is_one_line(deployed: Path, told: Told, code: str, said: str) -> None:
+def test_whatever_happens_in_an_import_is_one_line(deployed: Path, reported: Reported, code: str, shown: str) -> None:
     (deployed / "bad.py").write_text(code)
-    (diagnostic,) = told("handlers:\n  h: deployed_handlers.bad:f\n")
-    assert said in diagnostic
+    (diagnostic,) = reported("handlers:\n  h: deployed_handlers.bad:f\n")
+    assert shown in diagnostic
     assert "\n" not in diagnostic
 
 
-def test_a_module_that_is_not_there(told: Told) -> None:
-    (diagnostic,) = told("handlers:\n  h: deployed_nowhere.at_all:f\n")
+def test_a_module_that_is_not_there(reported: Reported) -> None:
+    (diagnostic,) = reported("handlers:\n  h: deployed_nowhere.at_all:f\n")
     assert (
         "cannot import 'deployed_nowhere.at_all' (ModuleNotFoundError: No module named 'deployed_nowhere')"
         in diagnostic
@@ -273,24 +280,24 @@ def test_the_folder_comes_last_on_the_import_path(folder: Path, load: Load) -> N
     assert sys.path.count(str(folder.resolve())) == 1
 
 
-def test_a_file_named_like_a_standard_module_is_named_not_taken(folder: Path, told: Told) -> None:
+def test_a_file_named_like_a_standard_module_is_named_not_taken(folder: Path, reported: Reported) -> None:
     (folder / "json.py").write_text("def f(ctx): pass\n")
-    (diagnostic,) = told("handlers:\n  h: json:f\n")
+    (diagnostic,) = reported("handlers:\n  h: json:f\n")
     assert "'json' means json.py, but " in diagnostic
     assert "json/__init__.py is found first; rename yours" in diagnostic
 
 
-def test_a_package_that_hides_behind_another(folder: Path, told: Told) -> None:
+def test_a_package_that_hides_behind_another(folder: Path, reported: Reported) -> None:
     (folder / "email").mkdir()
     (folder / "email" / "send.py").write_text("def f(ctx): pass\n")
-    (diagnostic,) = told("handlers:\n  h: email.send:f\n")
+    (diagnostic,) = reported("handlers:\n  h: email.send:f\n")
     assert "'email.send' means email/send.py, but " in diagnostic
     assert "email/__init__.py is found first; rename yours" in diagnostic
 
 
-def test_a_module_built_into_python(folder: Path, told: Told) -> None:
+def test_a_module_built_into_python(folder: Path, reported: Reported) -> None:
     (folder / "time.py").write_text("def f(ctx): pass\n")
-    (diagnostic,) = told("handlers:\n  h: time:f\n")
+    (diagnostic,) = reported("handlers:\n  h: time:f\n")
     assert "a module that is built into Python is found first" in diagnostic
 
 
@@ -300,8 +307,8 @@ def test_folders_without_init_files_are_packages_too(folder: Path, load: Load) -
     assert load("handlers: {h: 'deployed_space.code:f'}\n").diagnostics == []
 
 
-def test_handlers_are_checked_beside_other_mistakes(told: Told) -> None:
-    diagnostics = told("handlers: {h: 'deployed_nowhere:f'}\nexecutor: {workers: x}\n")
+def test_handlers_are_checked_beside_other_mistakes(reported: Reported) -> None:
+    diagnostics = reported("handlers: {h: 'deployed_nowhere:f'}\nexecutor: {workers: x}\n")
     assert len(diagnostics) == 2
     assert "cannot import 'deployed_nowhere'" in diagnostics[0]
 

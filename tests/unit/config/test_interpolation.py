@@ -40,7 +40,7 @@ def test_forms(written: str, filled: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "shown"),
     [
         ("${UNSET}", "environment variable UNSET is not set (written as ${UNSET})"),
         ("${UNSET:?}", "environment variable UNSET is not set (written as ${UNSET:?})"),
@@ -56,10 +56,10 @@ def test_forms(written: str, filled: str, tmp_path: Path) -> None:
         ("${file:nowhere}", "file nowhere cannot be read: No such file or directory"),
     ],
 )
-def test_mistakes(written: str, said: str, tmp_path: Path) -> None:
+def test_mistakes(written: str, shown: str, tmp_path: Path) -> None:
     with pytest.raises(InterpolationError) as raised:
         Interpolation(ENVIRON, tmp_path).fill(written)
-    assert said in str(raised.value)
+    assert shown in str(raised.value)
 
 
 def test_a_file_gives_its_text_without_its_last_newline(tmp_path: Path) -> None:

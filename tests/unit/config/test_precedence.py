@@ -11,7 +11,7 @@ from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.show import plain_settings, with_origins
 
 Load = Callable[..., LoadResult]
-Told = Callable[..., list[str]]
+Reported = Callable[..., list[str]]
 
 BASE = """
 handlers: {h: 'json:dumps'}
@@ -53,9 +53,9 @@ def test_the_environment_names_the_profile_and_an_option_another(load: Load) -> 
     assert load(BASE, environ=environ, profile="ci").profile == "ci"
 
 
-def test_variables_of_a_profile_that_is_not_used_are_not_needed(told: Told) -> None:
-    assert told(BASE) == []
-    assert "REDIS_URL is not set" in told(BASE, profile="prod")[0]
+def test_variables_of_a_profile_that_is_not_used_are_not_needed(reported: Reported) -> None:
+    assert reported(BASE) == []
+    assert "REDIS_URL is not set" in reported(BASE, profile="prod")[0]
 
 
 def test_variables_of_a_value_that_is_overridden_are_not_needed(load: Load) -> None:
@@ -63,16 +63,16 @@ def test_variables_of_a_value_that_is_overridden_are_not_needed(load: Load) -> N
     assert load(BASE, profile="prod", environ={"FLOWCRAFT__REDIS__URL": "redis://h"}).settings is not None
 
 
-def test_unknown_profiles_and_typing_errors_in_any_of_them(told: Told) -> None:
-    assert told(BASE, profile="prd") == ["no profile 'prd'; did you mean 'prod'?"]
-    assert told(BASE, profile="x") == ["no profile 'x'; known: prod, ci"]
-    (diagnostic,) = told(BASE + "wrong: 1\n")
+def test_unknown_profiles_and_typing_errors_in_any_of_them(reported: Reported) -> None:
+    assert reported(BASE, profile="prd") == ["no profile 'prd'; did you mean 'prod'?"]
+    assert reported(BASE, profile="x") == ["no profile 'x'; known: prod, ci"]
+    (diagnostic,) = reported(BASE + "wrong: 1\n")
     assert diagnostic.startswith("flowcraft.yaml:11:1   wrong: unknown key; known: version, name, handlers, ")
     assert (
         "profiles.p.executor.worker: unknown key; did you mean 'workers'?"
-        in told("handlers: {h: 'json:dumps'}\nprofiles: {p: {executor: {worker: 1}}}\n")[0]
+        in reported("handlers: {h: 'json:dumps'}\nprofiles: {p: {executor: {worker: 1}}}\n")[0]
     )
-    assert "profiles: expected a mapping" in told("handlers: {h: 'json:dumps'}\nprofiles: [a]\n")[0]
+    assert "profiles: expected a mapping" in reported("handlers: {h: 'json:dumps'}\nprofiles: [a]\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -117,25 +117,25 @@ def test_the_environment_reaches_into_handlers_and_providers(load: Load) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "shown"),
     [
         ("FLOWCRAFT__EXECUTOR__WORKRES", "unknown key 'WORKRES'; did you mean 'workers'?"),
         ("FLOWCRAFT__EXECUTOR", "'executor' is a section; name one of its keys after another '__'"),
         ("FLOWCRAFT__EXECUTOR__WORKERS__MAX", "'MAX' cannot be set, there is nothing below 'executor.workers'"),
     ],
 )
-def test_mistakes_in_names_of_the_environment(told: Told, name: str, said: str) -> None:
-    assert told(BASE, environ={name: "1"}) == [f"environment variable {name}: {said}"]
+def test_mistakes_in_names_of_the_environment(reported: Reported, name: str, shown: str) -> None:
+    assert reported(BASE, environ={name: "1"}) == [f"environment variable {name}: {shown}"]
 
 
-def test_a_wrong_value_says_which_variable_it_comes_from(told: Told) -> None:
-    assert told(BASE, environ={"FLOWCRAFT__EXECUTOR__WORKERS": "x"}) == [
+def test_a_wrong_value_says_which_variable_it_comes_from(reported: Reported) -> None:
+    assert reported(BASE, environ={"FLOWCRAFT__EXECUTOR__WORKERS": "x"}) == [
         "executor.workers: expected a whole number, got 'x' (from environment variable FLOWCRAFT__EXECUTOR__WORKERS)"
     ]
-    assert told(BASE, environ={"FLOWCRAFT__EXECUTOR__LEASE": "10"}) == [
+    assert reported(BASE, environ={"FLOWCRAFT__EXECUTOR__LEASE": "10"}) == [
         "executor.lease: 10 has no unit; write 10s or 10ms (from environment variable FLOWCRAFT__EXECUTOR__LEASE)"
     ]
-    assert "(from option for executor.workers)" in told(BASE, overrides={"executor.workers": "x"})[0]
+    assert "(from option for executor.workers)" in reported(BASE, overrides={"executor.workers": "x"})[0]
 
 
 def test_empty_variables_set_nothing(load: Load) -> None:
@@ -168,15 +168,15 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     assert "cannot be read" in str(folder_itself)
 
 
-def test_a_file_that_is_no_yaml_is_told_once(told: Told) -> None:
-    (diagnostic,) = told("handlers: [\n")
+def test_a_file_that_is_no_yaml_is_reported_once(reported: Reported) -> None:
+    (diagnostic,) = reported("handlers: [\n")
     assert "not valid YAML" in diagnostic
 
 
-def test_a_variable_that_is_not_set_is_told_once(told: Told) -> None:
-    (diagnostic,) = told("handlers: {h: 'json:dumps', g: '${G}'}\n")
+def test_a_variable_that_is_not_set_is_reported_once(reported: Reported) -> None:
+    (diagnostic,) = reported("handlers: {h: 'json:dumps', g: '${G}'}\n")
     assert "environment variable G is not set" in diagnostic
-    (diagnostic,) = told("handlers: {h: 'json:dumps'}\nblueprints: {dirs: ['${D}']}\n")
+    (diagnostic,) = reported("handlers: {h: 'json:dumps'}\nblueprints: {dirs: ['${D}']}\n")
     assert "environment variable D is not set" in diagnostic
 
 
@@ -202,9 +202,37 @@ def test_what_is_shown_names_its_origin(load: Load) -> None:
     assert rows["executor.lease"] == ("7s", "environment variable FLOWCRAFT__EXECUTOR__LEASE")
     assert rows["logging.level"] == ("debug", "option for logging.level")
     assert rows["executor.drainTimeout"] == ("25s", "default")
-    assert rows["redis.url"] == ("embedded:", "flowcraft.yaml:4 (${REDIS_URL:-embedded:})")
+    assert rows["redis.url"] == ("embedded:", "flowcraft.yaml:4 (${REDIS_URL:-embedded:}; REDIS_URL not set)")
     assert rows["retention.failed.age"] == ("30d", "default")
     assert rows["limits.maxValue"] == ("16MiB", "default")
+
+
+def origins_of(result: LoadResult) -> dict[str, str]:
+    assert result.settings is not None, result.diagnostics
+    return {path: origin for path, _, origin in with_origins(plain_settings(result.settings), result.values)}
+
+
+def test_values_of_a_profile_and_of_the_env_file_say_so(folder: Path, load: Load) -> None:
+    (folder / ".env").write_text("# ours\n\nFLOWCRAFT__EXECUTOR__LEASE=7s\nREDIS_URL=redis://h\nFLOWCRAFT__NAME=x\n")
+    rows = origins_of(load(BASE, profile="prod", environ={"FLOWCRAFT__NAME": "y"}))
+    assert rows["executor.workers"] == "flowcraft.yaml:7 (profile prod)"
+    assert rows["executor.lease"] == ".env:3 (FLOWCRAFT__EXECUTOR__LEASE)"
+    assert rows["name"] == "environment variable FLOWCRAFT__NAME"
+    assert rows["redis.url"] == "flowcraft.yaml:8 (profile prod) (${REDIS_URL:?}; REDIS_URL from .env:4)"
+    assert origins_of(load(BASE, environ={"REDIS_URL": "redis://h"}))["redis.url"].endswith(
+        "REDIS_URL from the environment)"
+    )
+
+
+def test_origins_hold_no_secret(load: Load) -> None:
+    text = (
+        "handlers: {h: 'json:dumps'}\nredis: {url: '${R:-redis://:hidden@h}'}\n"
+        "llm: {providers: {a: {type: openai-compatible, model: m, apiKey: '${K:-sk-12345}'}}}\n"
+    )
+    for environ in ({}, {"K": "sk-9876543", "R": "redis://:pw12@h"}):
+        rows = origins_of(load(text, environ=environ))
+        assert not any(secret in str(rows) for secret in ("hidden", "sk-12345", "sk-9876543", "pw12")), rows
+        assert rows["llm.providers.a.apiKey"].startswith("flowcraft.yaml:3 (${K:-********}; K ")
 
 
 def test_what_is_shown_can_be_loaded_again_and_holds_no_secret(folder: Path, load: Load) -> None:

@@ -1,4 +1,4 @@
-"""Values: defaults, units, and what is said about wrong ones and unknown keys."""
+"""Values: defaults, units, and what is shown about wrong ones and unknown keys."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.config.sections import ExecutorSection, OpenAIProviderSection, RedisSection
 
 Load = Callable[..., LoadResult]
-Told = Callable[..., list[str]]
+Reported = Callable[..., list[str]]
 
 MODULE = "handlers: {h: 'json:dumps'}\n"  # something importable, so that there is something to serve
 
@@ -107,7 +107,7 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "shown"),
     [
         ("executor: {workers: many}", "2:21   executor.workers: expected a whole number, got 'many'"),
         ("executor: {workers: 1.5}", "executor.workers: expected a whole number, got '1.5'"),
@@ -127,10 +127,10 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("name: 'a:b'", "name: has characters that are not allowed here"),
         ("limits: {maxValue: 5}", "limits.maxValue: 5 has no unit; write 64KiB or 16MiB"),
         ("limits: {maxValue: 5TB}", "limits.maxValue: expected a size, got '5TB'; write 64KiB or 16MiB"),
-        ("defaults: {retryDelay: 5}", "defaults.retryDelay.initial: 5 has no unit; write 5s or 5ms"),
+        ("defaults: {retryDelay: 5}", "defaults.retryDelay: 5 has no unit; write 5s or 5ms"),
         ("defaults: {retryDelay: {factor: 2}}", "defaults.retryDelay.initial: is required"),
         ("defaults: {joinStrategy: some}", "defaults.joinStrategy: expected all or any, got 'some'"),
-        ("history: maybe", "2:10   history.enabled: expected on or off, got 'maybe'"),
+        ("history: maybe", "2:10   history: expected on or off, got 'maybe'"),
         ("retention: {completed: {age: 7}}", "retention.completed.age: 7 has no unit; write 7s or 7ms"),
         (
             "redis: {url: localhost:6379}",
@@ -169,7 +169,7 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("executor: {recycleAfter: 3}", "executor.recycleAfter: unknown key; known: queue, workers, workerType"),
         ("schedules: {}", "schedules: unknown key; known: version, name, handlers"),
         ("retention: {completed: {number: 3}}", "retention.completed.number: unknown key; known: age, count"),
-        ("retention: {tombstones: 60s}", "retention.tombstones.age: must be at least 1d, got '60s'"),
+        ("retention: {tombstones: 60s}", "retention.tombstones: must be at least 1d, got '60s'"),
         ("retention: {completed: {count: 0}}", "retention.completed.count: must be at least 1, got '0'"),
         ("retention: {completed: {count: many}}", "retention.completed.count: expected a whole number"),
         ("retention: {bytes: 5}", "retention.bytes: 5 has no unit; write 64KiB or 16MiB"),
@@ -183,15 +183,15 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ),
     ],
 )
-def test_mistakes(told: Told, text: str, said: str) -> None:
-    diagnostics = told(MODULE + text + "\n")
+def test_mistakes(reported: Reported, text: str, shown: str) -> None:
+    diagnostics = reported(MODULE + text + "\n")
     assert len(diagnostics) == 1, diagnostics
     assert diagnostics[0].startswith("flowcraft.yaml:2:")
-    assert said in diagnostics[0]
+    assert shown in diagnostics[0]
 
 
-def test_processes_of_threads_and_processes_of_one_thread_do_not_go_together(load: Load, told: Told) -> None:
-    (diagnostic,) = told(MODULE + "executor:\n  workerType: process\n  processes: 2\n")
+def test_processes_of_threads_and_processes_of_one_thread_do_not_go_together(load: Load, reported: Reported) -> None:
+    (diagnostic,) = reported(MODULE + "executor:\n  workerType: process\n  processes: 2\n")
     assert diagnostic == (
         "flowcraft.yaml:4:14   executor.processes: counts with workerType: thread (it is process, line 3); "
         "with process, workers says how many there are"
@@ -200,19 +200,21 @@ def test_processes_of_threads_and_processes_of_one_thread_do_not_go_together(loa
     assert settings(load, "executor: {processes: 3}\n").executor.workers == 4
 
 
-def test_a_heartbeat_that_is_too_slow_names_the_lease_and_its_line(told: Told) -> None:
+def test_a_heartbeat_that_is_too_slow_names_the_lease_and_its_line(reported: Reported) -> None:
     text = MODULE + "executor:\n  lease: 30s\n  heartbeat: 20s\n"
-    assert told(text) == ["flowcraft.yaml:4:14   executor.heartbeat: 20s must be less than half of lease (30s, line 3)"]
+    assert reported(text) == [
+        "flowcraft.yaml:4:14   executor.heartbeat: 20s must be less than half of lease (30s, line 3)"
+    ]
 
 
-def test_a_heartbeat_is_measured_against_the_default_lease_too(told: Told) -> None:
-    assert told(MODULE + "executor: {heartbeat: 5s}\n") == [
+def test_a_heartbeat_is_measured_against_the_default_lease_too(reported: Reported) -> None:
+    assert reported(MODULE + "executor: {heartbeat: 5s}\n") == [
         "flowcraft.yaml:2:23   executor.heartbeat: 5s must be less than half of lease (10s)"
     ]
 
 
-def test_every_mistake_is_told_at_once_by_line(told: Told) -> None:
-    diagnostics = told(
+def test_every_mistake_is_reported_at_once_by_line(reported: Reported) -> None:
+    diagnostics = reported(
         "version: 1\n"
         "handlers: {a: nowhere_at_all:x}\n"
         "executor: {workers: x, lease: 3, wrong: 1}\n"
@@ -231,16 +233,16 @@ def test_every_mistake_is_told_at_once_by_line(told: Told) -> None:
     ]
 
 
-def test_an_unset_variable_is_not_complained_about_twice(told: Told) -> None:
+def test_an_unset_variable_is_not_complained_about_twice(reported: Reported) -> None:
     text = MODULE + "llm: {providers: {a: {type: openai-compatible, model: '${M}'}}}\nexecutor: {queue: ['${Q}']}\n"
-    assert [diagnostic.partition("   ")[2] for diagnostic in told(text)] == [
+    assert [diagnostic.partition("   ")[2] for diagnostic in reported(text)] == [
         "llm.providers.a.model: environment variable M is not set (written as ${M})",
         "executor.queue[0]: environment variable Q is not set (written as ${Q})",
     ]
 
 
-def test_a_wrong_value_out_of_a_variable_says_how_it_was_written(told: Told) -> None:
-    diagnostics = told(MODULE + "executor: {workers: '${N:-four}'}\n")
+def test_a_wrong_value_out_of_a_variable_says_how_it_was_written(reported: Reported) -> None:
+    diagnostics = reported(MODULE + "executor: {workers: '${N:-four}'}\n")
     assert diagnostics == [
         "flowcraft.yaml:2:21   executor.workers: expected a whole number, got 'four' (written as ${N:-four})"
     ]
@@ -260,9 +262,9 @@ def test_variables_stay_text_in_params(load: Load) -> None:
     assert result.handlers["h"].params == {"n": "8", "list": [1, "$x"]}
 
 
-def test_secrets_do_not_show(told: Told, load: Load) -> None:
+def test_secrets_do_not_show(reported: Reported, load: Load) -> None:
     text = MODULE + "llm: {providers: {a: {type: openai-compatible, model: m, apiKey: [sk-1]}}}\n"
-    assert "sk-1" not in "".join(told(text))
+    assert "sk-1" not in "".join(reported(text))
     result = load(
         MODULE
         + "redis: {url: 'redis://:hidden@h'}\n"
@@ -282,8 +284,8 @@ def test_a_default_provider_without_a_key_is_a_warning(load: Load) -> None:
     assert result.settings is not None
 
 
-def test_a_file_that_serves_nothing(told: Told) -> None:
-    assert told("name: x\n") == [
+def test_a_file_that_serves_nothing(reported: Reported) -> None:
+    assert reported("name: x\n") == [
         "flowcraft.yaml:1:1   there is nothing to serve: name handlers, handlerModules or blueprints"
     ]
 

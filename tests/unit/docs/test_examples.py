@@ -146,14 +146,14 @@ def test_blueprints_run_as_the_page_says(page: Path, section: str) -> None:
     group = groups()[page, section]
     with TestEnvironment(blueprints=group.blueprints, handlers=handlers_of(page)) as env:
         for block, blueprint_id, line in group.runs:
-            start, arrow, said = line.partition(" -> ")
+            start, arrow, shown = line.partition(" -> ")
             assert arrow, f"{block}: START -> RESULT"
-            if said.startswith("failed: "):
+            if shown.startswith("failed: "):
                 with pytest.raises(RunFailedError) as caught:
                     env.client.execute(blueprint_id, json.loads(start), timeout=10)
-                assert said.removeprefix("failed: ") in str(caught.value), line
+                assert shown.removeprefix("failed: ") in str(caught.value), line
                 continue
-            result, expected = env.client.execute(blueprint_id, json.loads(start), timeout=10), json.loads(said)
+            result, expected = env.client.execute(blueprint_id, json.loads(start), timeout=10), json.loads(shown)
             assert {key: result.get(key, "nothing") for key in expected} == expected, f"{block}: {line}"
 
 

@@ -35,14 +35,14 @@ def number(name: str, pattern: str) -> int:
 
 def test_sorted_sets_and_hashes() -> None:
     used = {name for text in SOURCES.values() for name in re.findall(r"B \.\. '(\w+)'", text)}
-    told = set(
+    reported = set(
         re.findall(r"`(?:B )?(\w+)`", "\n".join(line for line in DOCS["store.md"].splitlines() if line.startswith("|")))
     )
-    assert used - told - {"control"} == set()
+    assert used - reported - {"control"} == set()
 
 
 @pytest.mark.parametrize(
-    ("page", "said", "value"),
+    ("page", "shown", "value"),
     [
         ("state-machine.md", r"\((\d+) a process at most\)", prefetch.MOST_AHEAD),
         ("state-machine.md", r"A call takes (\d+) steps at most", number("include/graph.lua", r"setting\('steps', '(\d+)'\)")),
@@ -72,9 +72,9 @@ def test_sorted_sets_and_hashes() -> None:
         ("sdk.md", r"progress message \| ([\d,]+) characters", bounds.LONGEST_MESSAGE),
     ],
 )  # fmt: skip
-def test_numbers(page: str, said: str, value: int) -> None:
-    found = re.search(said, DOCS[page])
-    assert found is not None, f"{page} does not say {said}"
+def test_numbers(page: str, shown: str, value: int) -> None:
+    found = re.search(shown, DOCS[page])
+    assert found is not None, f"{page} does not say {shown}"
     assert int(found[1].replace(",", "")) == value
 
 

@@ -60,7 +60,7 @@ def test_no(reply: str) -> None:
         "",
         "   ",
         "maybe",
-        "I cannot tell.",
+        "I cannot report.",
         "true or false?",
         "true?",
         "Yes and no",

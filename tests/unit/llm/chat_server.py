@@ -1,4 +1,4 @@
-"""A local server that speaks the OpenAI chat-completions protocol and answers as a test tells it to."""
+"""A local server that speaks the OpenAI chat-completions protocol and answers as a test sets it up."""
 
 import json
 import threading

@@ -52,7 +52,7 @@ def test_auto_without_a_key_is_scripted_and_says_so(replies: Path, default: str 
     assert "llm.providers.scripted: replies are scripted" in found.warnings[0]
 
 
-def test_what_is_said_at_the_start_is_not_said_again_at_the_first_reply(
+def test_what_is_shown_at_the_start_is_not_shown_again_at_the_first_reply(
     replies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripted_module, "_announced", set())

@@ -75,7 +75,7 @@ def test_the_level_holds_for_everybody() -> None:
     assert [(line["message"], line["logger"]) for line in json_lines(stream)] == [("yes", "some.library")]
 
 
-def test_huey_is_heard_from_warning_on_and_at_debug_in_full() -> None:
+def test_huey_is_logged_from_warning_on_and_at_debug_in_full() -> None:
     stream = io.StringIO()
     configure_logging("info", "json", stream=stream)
     logging.getLogger("huey.consumer").info("no")

@@ -97,7 +97,7 @@ class Runs:
         channels = self.keys.channel(run_id), self.keys.end_channel(run_id)
         return sum(int(count) for _, count in self.redis.pubsub_numsub(*channels))
 
-    def until_heard(self, run_id: str, listeners: int = 1) -> None:
+    def until_received(self, run_id: str, listeners: int = 1) -> None:
         """Wait until so many connections listen to a run."""
         until(lambda: self.listeners(run_id) == listeners, f"{listeners} listen to {run_id}")
 

@@ -1,4 +1,4 @@
-"""Everything a caller hands in has a bound, told by a typed error; one more than allowed never reaches Redis."""
+"""Everything a caller hands in has a bound, reported by a typed error; one more than allowed never reaches Redis."""
 
 import inspect
 import math
@@ -251,9 +251,9 @@ def test_a_message_names_what_was_asked_for_and_no_command(client: Any, name: st
     asked, call = ASKED[name]
     with pytest.raises(BackendUnavailableError) as raised:
         call(client)
-    said = str(raised.value)
-    assert said.startswith(f"cannot {asked}: Redis at redis://127.0.0.1:1/0 does not answer")
-    assert not any(word.isupper() and len(word) > 3 for word in said.replace(":", " ").split())
+    message = str(raised.value)
+    assert message.startswith(f"cannot {asked}: Redis at redis://127.0.0.1:1/0 does not answer")
+    assert not any(word.isupper() and len(word) > 3 for word in message.replace(":", " ").split())
 
 
 def test_every_public_call_is_asked_for() -> None:

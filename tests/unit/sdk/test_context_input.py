@@ -135,7 +135,7 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "misfit"),
     [
         ({}, "post: is missing, expected string"),
         ({"post": 1}, "post: expected string, got 1"),
@@ -146,26 +146,50 @@ def test_a_context_that_fits(more: dict[str, Any]) -> None:
         ({"post": "p", "order": [1]}, "order: expected object, got [1]"),
         ({"post": "p", "tags": "text"}, 'tags: expected array, got "text"'),
         ({"post": "p", "flag": 1}, "flag: expected boolean, got 1"),
-        ({"post": "p", "limt": 4}, "limt: is no input of the blueprint; did you mean 'limit'?"),
-        ({"post": "p", "LIMIT": 4}, "LIMIT: is no input of the blueprint; did you mean 'limit'?"),
+        (
+            {"post": "p", "limt": 4},
+            "limt: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "lmiit": 4},
+            "lmiit: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "limut": 4},
+            "limut: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "fgal": 4},
+            "fgal: is no input of the blueprint; did you mean 'flag'? Else declare it in `context:`",
+        ),
+        (
+            {"post": "p", "LIMIT": 4},
+            "LIMIT: is no input of the blueprint; did you mean 'limit'? Else declare it in `context:`",
+        ),
     ],
 )
-def test_a_context_that_does_not_fit(values: dict[str, Any], said: str) -> None:
+def test_a_context_that_does_not_fit(values: dict[str, Any], misfit: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_contract("b", CONTRACT, values)
-    assert str(caught.value) == f"the context does not fit blueprint 'b': {said}"
-    name = said.partition(":")[0]
+    assert str(caught.value) == f"the context does not fit blueprint 'b': {misfit}"
+    name = misfit.partition(":")[0]
     assert caught.value.errors[0]["loc"] == (name,)
 
 
 @pytest.mark.parametrize(
-    "more", [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"x" * 1_000: 1}]
+    "more",
+    [{"limit": 4, "limits": 5}, {"posts": 1}, {"li": 4}, {"order_id": 4}, {"limi1": 4}, {"kinx": 1}, {"x" * 1_000: 1}],
 )
 def test_undeclared_keys_that_are_no_misspelt_inputs(more: dict[str, Any]) -> None:
     assert check_contract("b", CONTRACT, {"post": "p", **more}) == {"post": "p", "limit": 3, **more}
 
 
-def test_a_misspelt_input_is_told_beside_the_missing_one() -> None:
+def test_a_key_that_the_blueprint_declares_is_meant_as_it_stands() -> None:
+    given = {"post": "p", "limt": 4}
+    assert check_contract("b", CONTRACT, dict(given), ["limt"]) == {"limit": 3, **given}
+
+
+def test_a_misspelt_input_is_reported_beside_the_missing_one() -> None:
     with pytest.raises(InvalidInputError, match=r"post: is missing.*pots: is no input.*did you mean 'post'"):
         check_contract("b", CONTRACT, {"pots": "p"})
 
@@ -181,7 +205,7 @@ def test_ids_of_runs_and_child_runs() -> None:
         assert check_known_run_id(run_id) == run_id
 
 
-def test_all_misfits_are_told_at_once() -> None:
+def test_all_misfits_are_reported_at_once() -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_contract("b", CONTRACT, {"limit": "3"})
     assert [error["loc"][0] for error in caught.value.errors] == ["post", "limit"]

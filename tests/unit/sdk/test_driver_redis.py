@@ -16,6 +16,7 @@ from flowcraft_sdk import (
     Client,
     ClientSettings,
     ConfigurationError,
+    ForeignKeyError,
     ProtocolMismatchError,
     RunBrokenError,
     RunNotFoundError,
@@ -49,13 +50,16 @@ def test_a_connection_that_broke_between_calls_is_mended(client: Any, runs: Runs
         runs.kill_connections("normal")
 
 
-def test_what_redis_refuses_is_told_and_not_tried_again(client: Any, runs: Runs) -> None:
+def test_what_redis_refuses_is_reported_and_not_tried_again(client: Any, runs: Runs) -> None:
     runs.redis.set(runs.keys.run("r"), "no hash")
     with pytest.raises(RunBrokenError, match="the record of run r in Redis cannot be read"):
         client.get_handle("r").status()
     runs.redis.set(runs.keys.index_tag("t"), "no index")
-    with pytest.raises(BackendUnavailableError, match=r"cannot count runs: Redis .* refuses: WRONGTYPE"):
+    with pytest.raises(
+        ForeignKeyError, match="idx:tag:t in Redis is no sorted set: something else has written there"
+    ) as reported:
         client.count_runs(tag="t")
+    assert (reported.value.key, reported.value.expected) == (runs.keys.index_tag("t"), "zset")
 
 
 def test_another_protocol_shows_in_ping_and_start(client: Any, runs: Runs) -> None:

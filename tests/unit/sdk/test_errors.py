@@ -121,7 +121,7 @@ def test_near_blueprints_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "published", "said"),
+    ("known", "published", "shown"),
     [
         (["b1"], ["a", "b1"], "no blueprint 'b' is published; did you mean 'b1'?"),
         ([], ["x", "y"], "no blueprint 'b' is published; published are 'x', 'y'"),
@@ -130,8 +130,8 @@ def test_near_blueprints_are_named() -> None:
         ([], None, "no blueprint 'b' is published"),
     ],
 )
-def test_a_missing_blueprint_says_what_there_is(known: list[str], published: list[str] | None, said: str) -> None:
-    assert str(errors.BlueprintNotFoundError("b", None, known, published)).endswith(said)
+def test_a_missing_blueprint_says_what_there_is(known: list[str], published: list[str] | None, shown: str) -> None:
+    assert str(errors.BlueprintNotFoundError("b", None, known, published)).endswith(shown)
 
 
 def test_a_failure_has_its_type_in_its_summary() -> None:

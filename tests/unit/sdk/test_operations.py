@@ -122,7 +122,7 @@ def test_the_second_start_reads_nothing() -> None:
     assert [type(step) for step in again[1]] == [ReserveNotification, ScriptCall]
 
 
-def test_a_start_names_the_inbox_that_is_to_be_told_of_the_end() -> None:
+def test_a_start_names_the_inbox_that_is_to_be_notified_of_the_end() -> None:
     position, asked = start(server([b"started", b"h1"], token="box@m"))
     assert (position, call(asked).args[0]) == ("m", "box@m")
     position, asked = start(server([b"attached", b"running", b"h1"], token="box@m"))
@@ -184,7 +184,7 @@ def test_a_delay_counts_from_the_deployments_clock() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "error", "said"),
+    ("reply", "error", "shown"),
     [
         ([b"no-version"], BlueprintNotFoundError, "no blueprint 'b' in version h9 is published"),
         ([b"no-parent"], RunNotFoundError, "no run r0 to be the parent"),
@@ -194,8 +194,8 @@ def test_a_delay_counts_from_the_deployments_clock() -> None:
         (["conflict", "different_blueprint", "x"], RunConflictError, "run r1 exists for another blueprint or version"),
     ],
 )
-def test_a_refusal_of_the_script_is_an_error_of_its_own(reply: list[Any], error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_a_refusal_of_the_script_is_an_error_of_its_own(reply: list[Any], error: type[Exception], shown: str) -> None:
+    with pytest.raises(error, match=shown):
         start(server(reply), version="h9", parent="r0")
 
 
@@ -215,7 +215,7 @@ def test_another_protocol_is_refused_before_anything_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "shown"),
     [
         ({"on_conflict": "replace"}, ConfigurationError, "on_conflict is 'attach' or 'raise', got 'replace'"),
         ({"delay": 1, "start_at": datetime(2026, 1, 1, tzinfo=UTC)}, ConfigurationError, "delay or start_at, not both"),
@@ -229,12 +229,14 @@ def test_another_protocol_is_refused_before_anything_is_sent() -> None:
         ({"ctx": {"post": "x" * 2000}}, SerializationError, "ctx.post: 2002 bytes are over the limit of 1000"),
     ],
 )
-def test_a_mistake_is_told_before_a_run_is_recorded(options: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_a_mistake_is_reported_before_a_run_is_recorded(
+    options: dict[str, Any], error: type[Exception], shown: str
+) -> None:
     def answer(step: Effect) -> Any:
         assert not isinstance(step, ScriptCall)
         return server([])(step)
 
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=shown):
         start(answer, **options)
 
 
@@ -282,7 +284,7 @@ def test_a_run_that_was_just_started_is_listened_to_before_anybody_looks() -> No
     assert [type(step) for step in asked] == [Command], "without time to wait nobody subscribes"
 
 
-def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
+def test_a_run_whose_end_the_inbox_is_notified_of_is_not_looked_at() -> None:
     pending = iter([{KEYS.end_channel("r1"): "failed"}])
 
     def answer(step: Effect) -> Any:
@@ -301,10 +303,10 @@ def test_a_run_whose_end_the_inbox_is_told_of_is_not_looked_at() -> None:
     assert [type(step) for step in asked[1:]] == [WaitForNotification]
     ended = iter([b"running", b"running", b"completed"])
 
-    def nothing_heard(step: Effect) -> Any:
+    def nothing_received(step: Effect) -> Any:
         return {} if isinstance(step, WaitForNotification) else True if isinstance(step, Subscribe) else next(ended)
 
-    value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, just_started), nothing_heard)
+    value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, just_started), nothing_received)
     assert value is RunStatus.COMPLETED
     kinds = [type(step) for step in asked]
     assert kinds == [
@@ -327,11 +329,11 @@ def test_a_record_that_comes_with_the_notice_is_not_read() -> None:
         "c:text": json.dumps('wörter "in" {}'),
         "o:a": "null",
     }
-    said = "completed " + json.dumps([part for pair in fields.items() for part in pair])
+    shown = "completed " + json.dumps([part for pair in fields.items() for part in pair])
 
     def answer(step: Effect) -> Any:
         if isinstance(step, WaitForNotification):
-            return {KEYS.end_channel("r1"): said}
+            return {KEYS.end_channel("r1"): shown}
         if isinstance(step, Subscribe):
             return False
         return DOC if isinstance(step, Command) and step.args[1] == "doc" else b"running"

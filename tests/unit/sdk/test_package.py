@@ -66,7 +66,7 @@ def test_results_are_typed_as_asked(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MYPYPATH", str(root))
         cache = root.parent / ".mypy_cache" / "typed"
-        said, errors, code = api.run(
+        message, errors, code = api.run(
             ["--strict", "--config-file=", "--cache-dir", str(cache), "--follow-imports=silent", str(source)]
         )
-    assert (code, errors) == (0, ""), said
+    assert (code, errors) == (0, ""), message

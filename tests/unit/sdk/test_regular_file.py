@@ -82,7 +82,7 @@ def test_blueprints_and_what_they_include(tmp_path: Path, make: Callable[[Path],
     assert any("!include 'prompt.txt'" in diagnostic.message for diagnostic in load_file(tmp_path / "c.yaml")[1])
 
 
-def test_one_mistake_behind_thousands_of_aliases_is_told_a_few_times(tmp_path: Path) -> None:
+def test_one_mistake_behind_thousands_of_aliases_is_reported_a_few_times(tmp_path: Path) -> None:
     path = tmp_path / "b.yaml"
     nodes = "".join(f"  n{i}: *bad\n" for i in range(4_000))
     path.write_text("x-bad: &bad {uses: x, config: {maxRetries: none}}\nnodes:\n" + nodes)

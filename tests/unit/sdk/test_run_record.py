@@ -91,7 +91,7 @@ def test_progress_counts_what_is_done_and_items_of_a_batch_are_nodes_of_their_ow
 
 
 def failure(node: str, message: str = "boom", **more: Any) -> dict[str, Any]:
-    told = {
+    reported = {
         "type": "app.Boom",
         "message": message,
         "node": node,
@@ -99,7 +99,7 @@ def failure(node: str, message: str = "boom", **more: Any) -> dict[str, Any]:
         "traceback": "Traceback",
         "retryable": False,
     }
-    return {**told, "details": {"price": Decimal("1.10")}, "at": int(CR) + 50, **more}
+    return {**reported, "details": {"price": Decimal("1.10")}, "at": int(CR) + 50, **more}
 
 
 def test_failures_for_good_come_first_failed_first_and_nobody_elses() -> None:
@@ -111,7 +111,7 @@ def test_failures_for_good_come_first_failed_first_and_nobody_elses() -> None:
         "f1": "b",
     }  # fmt: skip
     found = record(fields, doc("a", "b", "c", "d"), st="failed").snapshot()
-    assert [told.message for told in found.failures] == ["first", "second"]
+    assert [reported.message for reported in found.failures] == ["first", "second"]
     first = found.failures[0]
     assert (first.node_id, first.attempt, first.type, first.retryable, first.at) == ("b", 2, "app.Boom", False, at(50))
     assert first.details == {"price": Decimal("1.10")}
@@ -189,7 +189,7 @@ def test_a_written_key_comes_before_the_output_of_a_node_of_that_name() -> None:
     assert record({"o:a": 1, "c:_outputs.a": 3}).context()["_outputs.a"] == 3
 
 
-def test_outputs_are_told_even_when_the_plan_is_gone() -> None:
+def test_outputs_are_reported_even_when_the_plan_is_gone() -> None:
     found = RunRecord("r1", {"bp": "b", "plan": "h", "st": "completed", "cr": CR, "o:a": "1", "c:k": "2"}, None)
     assert found.result() == {"a": 1, "k": 2}
     assert found.snapshot().nodes == {}

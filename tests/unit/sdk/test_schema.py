@@ -6,14 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from flowcraft_sdk import ConfigurationError
-from flowcraft_sdk.protocol.misfits import misfits_told
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
 @pytest.mark.parametrize(
-    ("payload", "schema", "said"),
+    ("payload", "schema", "message"),
     [
         ({"n": 1}, {"type": "object"}, []),
         ([], {"type": "array", "items": {"type": "string"}}, []),
@@ -24,12 +27,12 @@ from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
         ({}, {"required": ["x", "y"]}, [(("payload", "x"), "required"), (("payload", "y"), "required")]),
     ],
 )  # fmt: skip
-def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
-    assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == said
+def test_what_does_not_fit(payload: Any, schema: Any, message: list[Any]) -> None:
+    assert [(error["loc"], error["type"]) for error in schema_misfits(payload, schema)] == message
 
 
 @pytest.mark.parametrize(
-    ("payload", "schema", "told"),
+    ("payload", "schema", "reported"),
     [
         (7, {"type": "string"}, "payload: expected string, got 7"),
         (None, {"type": ["object", "array"]}, "payload: expected object or array, got null"),
@@ -47,8 +50,8 @@ def test_what_does_not_fit(payload: Any, schema: Any, said: list[Any]) -> None:
         ("abc", {"pattern": "^x"}, 'payload: expected a text that matches "^x", got "abc"'),
     ],
 )  # fmt: skip
-def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, told: str) -> None:
-    assert misfits_told(schema_misfits(payload, schema)) == told
+def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, schema: Any, reported: str) -> None:
+    assert misfits_line(schema_misfits(payload, schema)) == reported
 
 
 @pytest.mark.parametrize(
@@ -61,13 +64,15 @@ def test_misfits_say_what_was_expected_and_what_was_found_as_json(payload: Any, 
         ("oneOf", [{}, {}], None), ("dependentRequired", {"a": ["b"]}, {"a": None}), ("propertyNames", {"maxLength": 0}, {"a": 1}),
     ],
 )  # fmt: skip
-def test_no_keyword_is_told_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
-    told = misfits_told(schema_misfits(payload, {keyword: wanted}))
-    assert told.startswith("payload")
-    assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", told), told
+def test_no_keyword_is_reported_in_python_s_forms(keyword: str, wanted: Any, payload: Any) -> None:
+    reported = misfits_line(schema_misfits(payload, {keyword: wanted}))
+    assert reported.startswith("payload")
+    assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", reported), (
+        reported
+    )
 
 
-def test_there_is_an_end_to_what_is_said() -> None:
+def test_there_is_an_end_to_what_is_published() -> None:
     found = schema_misfits(["x" * 1000] * 100, {"items": {"type": "integer"}})
     assert len(found) == MOST_MISFITS
     assert all(len(error["msg"]) <= 300 for error in found)
@@ -185,10 +190,55 @@ BOTH = [
 
 @pytest.mark.usefixtures("_no_backtracking")
 @pytest.mark.parametrize("schema", BOTH)
-def test_unevaluated_properties_beside_patterns_are_refused(schema: Any) -> None:
-    with pytest.raises(ConfigurationError, match="unevaluatedProperties cannot be used with patternProperties"):
-        schema_misfits({"a" * 40 + "!": 1}, schema)
-    assert "unevaluatedProperties cannot be used with patternProperties" in str(unusable_pattern(schema))
+def test_patterns_beside_unevaluated_properties_are_searched_for_in_linear_time(schema: Any) -> None:
+    assert unusable_pattern(schema) is None
+    inner = "properties" in schema
+    for name, fits in (("aaa", True), ("a" * 40 + "!", schema.get("unevaluatedProperties") == {})):
+        payload = {"x": {name: 1}} if inner else {name: 1}
+        found = schema_misfits(payload, schema)
+        assert bool(found) is not fits, found
+
+
+SUBSCHEMAS = st.sampled_from([True, False, {"type": "integer"}, {"type": "string"}, {"const": 1}])
+NAMED = st.dictionaries(st.sampled_from(["a", "b", "ab"]), SUBSCHEMAS, max_size=2)
+OBJECTS: Any = st.recursive(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": NAMED,
+            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$", "c"]), SUBSCHEMAS, max_size=2),
+            "additionalProperties": SUBSCHEMAS,
+            "unevaluatedProperties": SUBSCHEMAS,
+        },
+    ),
+    lambda part: st.fixed_dictionaries(
+        {"unevaluatedProperties": SUBSCHEMAS},
+        optional={
+            "properties": NAMED,
+            **{name: st.lists(part, min_size=1, max_size=2) for name in ("allOf", "anyOf", "oneOf")},
+            **dict.fromkeys(("if", "then", "else", "not"), part),
+            "dependentSchemas": st.dictionaries(st.sampled_from(["a", "b"]), part, max_size=1),
+        },
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(OBJECTS, st.dictionaries(st.sampled_from(["a", "b", "ab", "c", "d"]), st.sampled_from([1, 2, "x"]), max_size=4))
+def test_what_is_unevaluated_is_that_of_jsonschema(schema: Any, payload: Any) -> None:
+    assert bool(schema_misfits(payload, schema)) is not Draft202012Validator(schema).is_valid(payload)
+
+
+def test_a_reference_evaluates_what_it_refers_to() -> None:
+    schema = {
+        "$defs": {"a": {"patternProperties": {"^x": {"type": "integer"}}}},
+        "$ref": "#/$defs/a",
+        "unevaluatedProperties": False,
+    }
+    assert schema_misfits({"x1": 1}, schema) == []
+    (misfit,) = schema_misfits({"x1": 1, "y": 1}, schema)
+    assert "without further keys" in misfit["msg"]
 
 
 @pytest.mark.parametrize(

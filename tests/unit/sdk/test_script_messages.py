@@ -20,7 +20,7 @@ def test_outcomes_of_the_same_node_say_what_the_node_is_once() -> None:
 
 
 def test_only_what_follows_each_other_is_joined() -> None:
-    """What a node has said must be there before its outcome, and a claim comes after what makes room for it."""
+    """What a node has published must be there before its outcome, and a claim comes after what makes room for it."""
     claim = scripts.claim(KEYS, scripts.ClaimRequest("w", 1000, "default"))
     made = messages([outcome("r1", "a"), claim, claim, outcome("r2", "a"), outcome("r3", "a")])
     assert [(message.script.name, message.joined) for message in made] == [

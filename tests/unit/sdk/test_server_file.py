@@ -64,7 +64,7 @@ def test_an_embedded_store_is_found_beside_the_file(tmp_path: Path, data_dir: st
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "published"),
     [
         ("redis: [", r"flowcraft.yaml:1:9: not valid YAML"),
         ("- a\n", "expected a mapping"),
@@ -73,8 +73,8 @@ def test_an_embedded_store_is_found_beside_the_file(tmp_path: Path, data_dir: st
         ("redis: {url: 'ftp://h'}\n", "expected an address"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why_in_one_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said) as caught:
+def test_a_file_that_cannot_be_used_says_why_in_one_line(tmp_path: Path, text: str, published: str) -> None:
+    with pytest.raises(ConfigurationError, match=published) as caught:
         Client.from_config(write(tmp_path, text))
     assert "\n" not in str(caught.value)
 
@@ -155,7 +155,7 @@ class TestBesideTheFile:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "published"),
     [
         ("nmae: shop\n", "flowcraft.yaml:1:1: nmae: unknown key; did you mean 'name'?"),
         ("name: shop\nredis:\n  urll: x\n", "flowcraft.yaml:3:3: redis.urll: unknown key; did you mean 'url'?"),
@@ -163,11 +163,11 @@ class TestBesideTheFile:
         ("id: order\nnodes: {}\n", "flowcraft.yaml:1:1: id: unknown key; known: version, name, "),
     ],
 )
-def test_keys_that_the_server_refuses_too(tmp_path: Path, text: str, said: str) -> None:
+def test_keys_that_the_server_refuses_too(tmp_path: Path, text: str, published: str) -> None:
     (tmp_path / "flowcraft.yaml").write_text(text)
     with pytest.raises(ConfigurationError) as caught:
         Client.from_config(tmp_path / "flowcraft.yaml")
-    assert said in str(caught.value)
+    assert published in str(caught.value)
 
 
 def test_the_known_keys_are_those_of_the_servers_settings() -> None:
@@ -176,7 +176,7 @@ def test_the_known_keys_are_those_of_the_servers_settings() -> None:
 
 
 @pytest.mark.parametrize("line", ["A B C", "Q='unclosed", "=3"])
-def test_a_line_of_the_env_file_that_sets_nothing_is_told(tmp_path: Path, line: str) -> None:
+def test_a_line_of_the_env_file_that_sets_nothing_is_reported(tmp_path: Path, line: str) -> None:
     path = write(tmp_path, "name: x\nredis: {url: redis://h}\nblueprints: {dirs: [.]}\n")
     (tmp_path / ".env").write_text(f"A=1\n{line}\n")
     with pytest.raises(ConfigurationError, match=r"\.env: line 2 sets no variable: expected NAME=value"):

@@ -28,7 +28,7 @@ def client(server: PrivateServer, namespace: str) -> Iterator[Client]:
         yield client
 
 
-def test_an_ear_hears_what_is_said_after_listen_returned(subscriber: Subscriber, runs: Runs) -> None:
+def test_an_ear_receives_what_is_published_after_listen_returned(subscriber: Subscriber, runs: Runs) -> None:
     channel = runs.keys.channel("r")
     subscription = subscriber.subscribe((channel,), 5.0)
     assert runs.redis.publish(channel, "completed") == 1
@@ -48,12 +48,12 @@ def test_the_last_ear_on_a_channel_unsubscribes_at_once(subscriber: Subscriber, 
     until(lambda: runs.listeners("r") == 0, "unsubscribed")
 
 
-def test_a_broken_connection_is_mended_and_everybody_told_to_look(subscriber: Subscriber, runs: Runs) -> None:
+def test_a_broken_connection_is_mended_and_everybody_asked_to_look(subscriber: Subscriber, runs: Runs) -> None:
     channels = tuple(runs.keys.channel(f"r{n}") for n in range(3))
     subscription = subscriber.subscribe(channels, 5.0)
     runs.kill_connections("pubsub")
     pending = {}
-    until(lambda: pending.update(subscriber.wait(subscription, 1.0)) or len(pending) == 3, "told to look")
+    until(lambda: pending.update(subscriber.wait(subscription, 1.0)) or len(pending) == 3, "asked to look")
     assert set(pending.values()) == {""}
     runs.redis.publish(channels[1], "failed")
     assert subscriber.wait(subscription, 5.0) == {channels[1]: "failed"}
@@ -123,7 +123,7 @@ def test_a_forked_child_gets_a_hub_and_connections_of_its_own(client: Client, ru
     runs.write("after")
     waiter = threading.Thread(target=lambda: client.get_handle("before").wait(10))
     waiter.start()
-    runs.until_heard("before")
+    runs.until_received("before")
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -134,11 +134,11 @@ def test_a_forked_child_gets_a_hub_and_connections_of_its_own(client: Client, ru
         os.write(writer, answer.encode())
         os._exit(0)
     os.close(writer)
-    runs.until_heard("after")
+    runs.until_received("after")
     assert runs.listeners("before") == 1
     runs.end("after")
-    with os.fdopen(reader) as said:
-        assert said.read() == "done"
+    with os.fdopen(reader) as message:
+        assert message.read() == "done"
     os.waitpid(child, 0)
     runs.end("before")
     waiter.join(5)
@@ -158,7 +158,7 @@ def test_closing_ends_the_connection_and_what_waits(server: PrivateServer, names
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    runs.until_heard("r")
+    runs.until_received("r")
     client.close()
     waiter.join(5)
     assert [type(error) for error in errors] == [ConfigurationError]
@@ -252,7 +252,7 @@ def test_a_connection_that_nobody_read_for_long_is_not_trusted(
 def test_a_line_that_does_not_answer_is_given_up(
     subscriber: Subscriber, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis hangs: the PING is not answered, and everybody is told to look once it goes on."""
+    """Redis hangs: the PING is not answered, and everybody is asked to look once it goes on."""
     monkeypatch.setattr("flowcraft_sdk._transport.subscriber_connection.QUIET", 0.05)
     monkeypatch.setattr("flowcraft_sdk._transport.subscriber_connection.ANSWER", 0.05)
     channel = runs.keys.channel("r")
@@ -277,7 +277,9 @@ def test_ended_channels_do_not_pile_up(client: Client, runs: Runs) -> None:
     until(lambda: sum(runs.listeners(run_id) for run_id in ids) == 0, "all are unsubscribed")
 
 
-def test_an_end_that_another_reader_has_put_into_the_inbox_is_heard_at_once(subscriber: Subscriber, runs: Runs) -> None:
+def test_an_end_that_another_reader_has_put_into_the_inbox_is_received_at_once(
+    subscriber: Subscriber, runs: Runs
+) -> None:
     until(
         lambda: subscriber.subscribe((runs.keys.end_channel("first"),), 5) and subscriber.reserve(), "the inbox is open"
     )

@@ -65,7 +65,7 @@ def test_a_channel_is_unsubscribed_with_its_last_ear() -> None:
     assert not registry.busy
 
 
-def test_forgotten_and_wanted_again_before_redis_heard_of_it_needs_nothing() -> None:
+def test_forgotten_and_wanted_again_before_redis_received_it_needs_nothing() -> None:
     registry, first, second = registry_of_a_client(), subscription("a"), subscription("a")
     registry.add(first)
     registry.changes()
@@ -91,7 +91,7 @@ def test_only_the_last_of_several_confirmations_counts() -> None:
     assert is_set(second.ready)
 
 
-def test_what_is_said_reaches_the_ears_of_the_channel() -> None:
+def test_what_is_published_reaches_the_ears_of_the_channel() -> None:
     registry, mine, other = registry_of_a_client(), subscription("a"), subscription("b")
     for each in (mine, other):
         registry.add(each)
@@ -149,7 +149,7 @@ def test_answers_to_a_ping_and_strangers_are_let_through() -> None:
         registry.take(reply)
 
 
-def test_waking_all_tells_every_ear() -> None:
+def test_waking_all_notifies_every_ear() -> None:
     registry, mine = registry_of_a_client(), subscription("a", "b")
     registry.add(mine)
     registry.notify_all()
@@ -161,11 +161,11 @@ def expect(registry: SubscriptionRegistry) -> str:
     return notification_token_of(registry.inbox.reserve())
 
 
-def into_inbox(registry: SubscriptionRegistry, position: str, said: str) -> None:
-    registry.take([b"message", registry.inbox.channel.encode(), f"{position} {said}".encode()])
+def into_inbox(registry: SubscriptionRegistry, position: str, published: str) -> None:
+    registry.take([b"message", registry.inbox.channel.encode(), f"{position} {published}".encode()])
 
 
-def test_an_end_that_the_inbox_is_told_of_needs_no_subscription() -> None:
+def test_an_end_that_the_inbox_is_notified_of_needs_no_subscription() -> None:
     registry = registry_of_a_client()
     mine = subscription("a", notification_token=expect(registry))
     registry.add(mine)
@@ -178,7 +178,7 @@ def test_an_end_that_the_inbox_is_told_of_needs_no_subscription() -> None:
     assert registry.changes() == ([], [])
 
 
-def test_an_end_that_came_before_anybody_waited_is_told_at_once() -> None:
+def test_an_end_that_came_before_anybody_waited_is_reported_at_once() -> None:
     registry = registry_of_a_client()
     mine = subscription("a", notification_token=expect(registry))
     into_inbox(registry, mine.notification_token or "", "completed")
@@ -201,7 +201,7 @@ def test_the_end_of_an_earlier_run_with_the_same_id_is_not_taken_for_this_one() 
     assert mine.take() == {"a": "completed"}
 
 
-def test_it_is_said_once_so_a_further_ear_subscribes_and_looks() -> None:
+def test_it_is_published_once_so_a_further_ear_subscribes_and_looks() -> None:
     registry = registry_of_a_client()
     notification_token = expect(registry)
     first, second, third = (subscription("a", notification_token=notification_token) for _ in range(3))
@@ -215,7 +215,7 @@ def test_it_is_said_once_so_a_further_ear_subscribes_and_looks() -> None:
     assert registry.changes() == (["a"], [])
 
 
-def test_who_has_given_up_waiting_hears_nothing_and_waits_anew_with_a_subscription() -> None:
+def test_who_has_given_up_waiting_receives_nothing_and_waits_anew_with_a_subscription() -> None:
     registry = registry_of_a_client()
     notification_token = expect(registry)
     first, again = (
@@ -238,7 +238,7 @@ def test_who_was_not_the_one_to_start_the_run_subscribes() -> None:
     assert registry.changes() == (["a"], [])
 
 
-def test_with_the_connection_what_the_inbox_is_told_is_lost() -> None:
+def test_with_the_connection_what_the_inbox_receives_is_lost() -> None:
     registry = registry_of_a_client()
     mine, later = (
         subscription("a", notification_token=expect(registry)),
@@ -256,7 +256,7 @@ def test_with_the_connection_what_the_inbox_is_told_is_lost() -> None:
     assert expect(registry)
 
 
-def test_a_client_that_does_not_wait_is_told_of_a_few_ends_only() -> None:
+def test_a_client_that_does_not_wait_is_notified_of_a_few_ends_only() -> None:
     registry = registry_of_a_client()
     positions = [expect(registry) for _ in range(3 * MOST_RESERVED)]
     assert [bool(position) for position in positions] == [True] * MOST_RESERVED + [False] * 2 * MOST_RESERVED
@@ -272,14 +272,14 @@ def test_a_client_that_does_not_wait_is_told_of_a_few_ends_only() -> None:
 
 def test_what_is_no_word_of_ours_in_the_inbox_is_passed_over() -> None:
     registry = registry_of_a_client()
-    for said in (b"", b"word", b"unknown completed"):
-        registry.take([b"message", registry.inbox.channel.encode(), said])
+    for published in (b"", b"word", b"unknown completed"):
+        registry.take([b"message", registry.inbox.channel.encode(), published])
     mine = subscription("a", notification_token=expect(registry))
     registry.add(mine)
     assert not is_set(mine.notified)
 
 
-def test_what_an_earlier_subscription_was_told_is_no_news() -> None:
+def test_what_an_earlier_subscription_received_is_no_news() -> None:
     """An end that lay unread when its channel was unsubscribed, and the id is used again."""
     registry, first, second = registry_of_a_client(), subscription("a"), subscription("a")
     registry.add(first)
@@ -298,4 +298,4 @@ def test_what_an_earlier_subscription_was_told_is_no_news() -> None:
     assert second.take() == {"a": ""}, "it looks"
     registry.take([b"message", b"a", b"completed"])
     assert second.take() == {"a": "completed"}
-    assert owner.take() == {"a": ""}, "it is told by the inbox"
+    assert owner.take() == {"a": ""}, "it is reported by the inbox"

@@ -84,7 +84,7 @@ def test_a_span_that_is_none_is_refused(client: Any, runs: Runs, timeout: Any) -
         client.get_handle("r").result(timeout=timeout)
 
 
-def test_an_unknown_run_is_told_at_once_by_every_method(client: Any, runs: Runs) -> None:
+def test_an_unknown_run_is_reported_at_once_by_every_method(client: Any, runs: Runs) -> None:
     handle = client.get_handle("nope")
     begin = time.monotonic()
     for call in (
@@ -100,7 +100,7 @@ def test_an_unknown_run_is_told_at_once_by_every_method(client: Any, runs: Runs)
     ("status", "error"),
     [("failed", RunFailedError), ("cancelled", RunCancelledError), ("timed_out", RunTimedOutError)],
 )
-def test_how_a_run_ended_tells_errors_apart(client: Any, runs: Runs, status: str, error: type[Exception]) -> None:
+def test_how_a_run_ended_reports_errors_apart(client: Any, runs: Runs, status: str, error: type[Exception]) -> None:
     runs.write("r", cx='{"reason": "enough", "at": 1, "grace": 0}')
     runs.end_later("r", 0.02, status)
     with pytest.raises(error) as caught:

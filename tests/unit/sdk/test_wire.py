@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections import OrderedDict
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
@@ -16,6 +17,7 @@ from pydantic import BaseModel, RootModel
 
 from flowcraft_sdk.errors import PayloadTooLargeError, SerializationError
 from flowcraft_sdk.protocol import wire as wire_module
+from flowcraft_sdk.protocol.value_size import least_size
 
 wire: Any = wire_module
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=11))])
@@ -48,6 +50,13 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return str(request.param)
 
 
+class Listed(list[Any]):
+    """A list of a type of its own, which holds an object twice."""
+
+    def __init__(self, held: Any, *, twice: bool = True) -> None:
+        super().__init__([held, held] if twice else [held])
+
+
 class WithoutOrjson:
     """The module without orjson for a while; not a fixture, since hypothesis runs a test many times."""
 
@@ -78,21 +87,21 @@ def test_what_goes_in_comes_out_whatever_codec_reads_or_writes(value: Any) -> No
     )
 )
 def test_both_codecs_refuse_the_same_values_with_the_same_words(value: Any) -> None:
-    said = []
+    message = []
     for codec in (None, WithoutOrjson()):
         try:
             if codec is None:
-                said.append(wire.loads(wire.dumps(value, path="ctx")))
+                message.append(wire.loads(wire.dumps(value, path="ctx")))
             else:
                 with codec:
-                    said.append(wire.loads(wire.dumps(value, path="ctx")))
+                    message.append(wire.loads(wire.dumps(value, path="ctx")))
         except SerializationError as error:
-            said.append((str(error), error.path))
-    assert said[0] == said[1]
+            message.append((str(error), error.path))
+    assert message[0] == message[1]
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Equality that tells 1 from 1.0 and True."""
+    """Equality that distinguishes 1 from 1.0 and True."""
     if isinstance(expected, dict):
         return (
             isinstance(found, dict)
@@ -175,7 +184,7 @@ def test_forms(codec: str, value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "path", "said"),
+    ("value", "path", "message"),
     [
         ({"items": [{}, {"price": math.nan}]}, "ctx.order.items[1].price", "nan has no JSON form"),
         ([math.inf], "ctx.order[0]", "inf has no JSON form"),
@@ -193,8 +202,8 @@ def test_forms(codec: str, value: Any, expected: Any) -> None:
         (1j, "ctx.order", "builtins.complex has no JSON form"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_stored_says_where(codec: str, value: Any, path: str, said: str) -> None:
-    with pytest.raises(SerializationError, match=said) as caught:
+def test_what_cannot_be_stored_says_where(codec: str, value: Any, path: str, message: str) -> None:
+    with pytest.raises(SerializationError, match=message) as caught:
         wire.dumps(value, path="ctx.order")
     assert caught.value.path == path
     assert str(caught.value).startswith(f"{path}: ")
@@ -222,9 +231,9 @@ def test_nesting_has_the_same_limit_with_both_codecs(codec: str, shape: str) -> 
             value = [value] if shape == "list" else {"k": value}
         return value
 
-    deepest = nested(wire.MAX_DEPTH)
+    deepest = nested(wire.DEEPEST)
     assert wire.loads(wire.dumps(deepest)) == deepest
-    for levels in (wire.MAX_DEPTH + 1, 100_000):
+    for levels in (wire.DEEPEST + 1, 100_000):
         with pytest.raises(SerializationError, match="nested deeper than 254 levels"):
             wire.dumps(nested(levels))
 
@@ -264,3 +273,51 @@ def test_plain_json_is_left_to_orjson_and_costs_little() -> None:
     assert wire._fast(document) == wire.orjson.dumps(document)
     assert wire._fast({**document, "nothing": None, "id": str(ID)}) is not None
     assert json.loads(wire.dumps(document)) == document
+
+
+class TestValuesWithoutEnd:
+    """Few objects may stand for any amount of JSON; what is written is bounded in bytes and in items."""
+
+    @pytest.mark.parametrize("leaf", [1, "text", UUID(int=1), Decimal(1)])
+    @pytest.mark.parametrize("hold", [lambda x: [x, x], lambda x: {"a": x, "b": x}, lambda x: (x, [x]), Listed])
+    def test_lists_that_hold_each_other_are_refused_by_their_size(self, codec: str, leaf: Any, hold: Any) -> None:
+        value = leaf
+        for _ in range(60):
+            value = hold(value)
+        with pytest.raises(PayloadTooLargeError, match="value: ") as caught:
+            wire.dumps(value, limit=1_000_000)
+        assert caught.value.size > 1_000_000
+
+    def test_a_text_that_occurs_many_times_counts_each_time(self, codec: str) -> None:
+        with pytest.raises(PayloadTooLargeError):
+            wire.dumps(["x" * 1_000_000] * 1_000_000)
+
+    def test_what_is_shared_is_written_as_often_as_it_occurs(self, codec: str) -> None:
+        shared = {"at": datetime(2026, 1, 1, tzinfo=UTC)}
+        assert wire.loads(wire.dumps([shared, [shared], shared])) == [shared, [shared], shared]
+
+    def test_a_shared_chain_is_no_way_round_the_limit_of_nesting(self, codec: str) -> None:
+        chain: Any = UUID(int=1)
+        for _ in range(20):
+            for _ in range(200):
+                chain = Listed(chain, twice=False)
+            chain = [chain, chain]
+        with pytest.raises(SerializationError, match="nested deeper"):
+            wire.dumps(chain)
+
+    def test_an_honest_subclass_may_be_large(self, codec: str) -> None:
+        large = OrderedDict((str(number), number) for number in range(150_000))
+        assert wire.loads(wire.dumps(large)) == large
+
+    def test_the_least_size_is_never_more_than_the_size(self) -> None:
+        for value in ([], {}, [1], {"a": 1}, "x", ["x", ["y", {"z": None}]], [[], {}, ()], {"ä": "ö"}, [0.5, True]):
+            assert least_size(value, 1_000, "value") <= len(wire.dumps(value))
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_no_value_is_refused_for_its_size_that_fits(value: Any) -> None:
+    size = len(wire.dumps(value))
+    assert wire.dumps(value, limit=size)
+    with WithoutOrjson():
+        assert wire.dumps(value, limit=len(wire.dumps(value)))

@@ -39,7 +39,7 @@ def serve(env: TestEnvironment, by: str, handlers: str | None = None) -> None:
     client.hset(keys.worker("peer"), mapping={"deployment": by} | ({} if handlers is None else {"handlers": handlers}))
 
 
-def test_runs_that_need_a_handler_which_is_gone_are_told_at_start_and_by_check(
+def test_runs_that_need_a_handler_which_is_gone_are_reported_at_start_and_by_check(
     env: TestEnvironment, tmp_path: Path
 ) -> None:
     client: Any = env.link.redis
@@ -48,11 +48,11 @@ def test_runs_that_need_a_handler_which_is_gone_are_told_at_start_and_by_check(
     env.publish({"id": "older", "nodes": [{"id": "a", "uses": "wait"}, {"id": "b", "uses": "charge"}], "edges": []})
     assert ours.look_for_missing_handlers() == []
     runs = [env.client.start("older") for _ in range(2)]
-    (told,) = ours.look_for_missing_handlers()
-    assert told.startswith(
+    (reported,) = ours.look_for_missing_handlers()
+    assert reported.startswith(
         "2 live runs need the handler 'charge', which no worker has any more (blueprint 'older', such as "
     )
-    assert told.endswith("serve the handler under that name until they have ended, or cancel them")
+    assert reported.endswith("serve the handler under that name until they have ended, or cancel them")
     serve(env, "h:/elsewhere/flowcraft.yaml", '["charge"]')
     assert ours.look_for_missing_handlers() == []  # another deployment of this name has it
     serve(env, "h:/elsewhere/flowcraft.yaml", '["other"]')
@@ -64,7 +64,7 @@ def test_runs_that_need_a_handler_which_is_gone_are_told_at_start_and_by_check(
     assert ours.look_for_missing_handlers() == []
 
 
-def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path) -> None:
+def test_who_published_what_before_is_reported(env: TestEnvironment, tmp_path: Path) -> None:
     client: Any = env.link.redis
     first, second = deployment(env, tmp_path / "a", "one"), deployment(env, tmp_path / "b", "two")
     ours = first.publish(client)
@@ -84,12 +84,12 @@ def test_who_published_what_before_is_told(env: TestEnvironment, tmp_path: Path)
     assert change.startswith(f"changed, was {ours.hashes['order'][:8]}, published by {first.id} ")
     assert len(warnings_about(theirs.before, second.id, theirs.hashes)) == 2
     client.delete(env.partitions.home.workers)
-    said = [*kept.health(), *kept.health()]
-    assert len(said) == 1
+    shown = [*kept.health(), *kept.health()]
+    assert len(shown) == 1
     assert (
-        f"new runs of 'order' get another version than the one published here: {theirs.hashes['order'][:8]}" in said[0]
+        f"new runs of 'order' get another version than the one published here: {theirs.hashes['order'][:8]}" in shown[0]
     )
-    assert "two deployments share this name" in said[0]
+    assert "two deployments share this name" in shown[0]
 
 
 def test_workers_of_another_deployment_are_seen_and_copies_are_none(env: TestEnvironment) -> None:

@@ -63,7 +63,7 @@ def test_a_redis_that_keeps_nothing(store: EmbeddedStore, appendonly: str, save:
     assert warnings_about(wait_for_redis(url, 1), url) == []
 
 
-def test_a_redis_that_tells_nothing_is_not_refused(store: EmbeddedStore) -> None:
+def test_a_redis_that_reports_nothing_is_not_refused(store: EmbeddedStore) -> None:
     client = wait_for_redis(store.url, 1)
     client.execute_command("ACL", "SETUSER", "mute", "on", ">word", "~*", "+@all", "-info")
     url = store.url.replace("unix://", "unix://mute:word@")

@@ -208,14 +208,14 @@ def test_the_pipe_does_where_the_kernel_does_not() -> None:
     from flowcraft_server.service import parent_watch
 
     reading, writing = os.pipe()
-    told = threading.Event()
+    reported = threading.Event()
     asked = parent_watch._ask_kernel
     try:
         parent_watch._ask_kernel = lambda: False
-        parent_watch.end_with_parent(os.getppid(), reading, told.set)
-        assert not told.wait(0.02)
+        parent_watch.end_with_parent(os.getppid(), reading, reported.set)
+        assert not reported.wait(0.02)
         os.close(writing)
-        assert told.wait(10)
+        assert reported.wait(10)
     finally:
         parent_watch._ask_kernel = asked
         os.close(reading)
@@ -225,53 +225,53 @@ def test_a_parent_that_died_before_the_child_asked(monkeypatch: pytest.MonkeyPat
     from flowcraft_server.service import parent_watch
 
     monkeypatch.setattr(parent_watch, "_ask_kernel", lambda: True)
-    told = threading.Event()
-    parent_watch.end_with_parent(-1, 0, told.set)
-    assert told.is_set()
+    reported = threading.Event()
+    parent_watch.end_with_parent(-1, 0, reported.set)
+    assert reported.is_set()
 
 
 def test_the_nodes_of_a_child_that_died_are_given_up_with_what_it_executed(tmp_path: Path) -> None:
     stop = StopRequests()
-    told: list[tuple[str, object]] = []
+    reported: list[tuple[str, object]] = []
 
     def give_up(worker: str, record: int | None) -> int:
         assert record is not None
-        told.append((worker, read_record(record)))
+        reported.append((worker, read_record(record)))
         stop.request()
         return 1
 
     serve([Supervisor(command(tmp_path, "dying"), 1, ENVIRON, give_up)], stop, 5)
     stop.close()
-    (worker, executed), *_ = told
+    (worker, executed), *_ = reported
     assert worker.startswith("w")
     assert executed == [("run", "node[3]", "7")]
 
 
 def test_a_child_that_stands_still_is_killed_and_its_nodes_are_given_up(tmp_path: Path) -> None:
     stop = StopRequests()
-    told: list[object] = []
+    reported: list[object] = []
 
     def give_up(worker: str, record: int | None) -> int:
         assert record is not None
-        told.append(read_record(record))
-        if len(told) == 2:
+        reported.append(read_record(record))
+        if len(reported) == 2:
             stop.request()
         return 1
 
     serve([Supervisor(command(tmp_path, "frozen"), 1, ENVIRON, give_up, max_silence=0.4)], stop, 0)
     stop.close()
-    assert told == [[("run", "node[3]", "7")]] * 2, "it was started again, and killed again"
+    assert reported == [[("run", "node[3]", "7")]] * 2, "it was started again, and killed again"
 
 
 def test_a_child_that_has_not_begun_to_report_is_left_alone(tmp_path: Path) -> None:
     stop = StopRequests()
-    told: list[str] = []
+    reported: list[str] = []
 
     def look() -> None:
         if (tmp_path / "reported").exists():
             stop.request()
 
-    supervisor = Supervisor(command(tmp_path, "late"), 1, ENVIRON, lambda *_: len(told), max_silence=0.9)
+    supervisor = Supervisor(command(tmp_path, "late"), 1, ENVIRON, lambda *_: len(reported), max_silence=0.9)
     assert serve([supervisor, Looks(look)], stop, 5)
     stop.close()
     assert len(list(tmp_path.glob("[0-9]*"))) == 1, "one process was enough"
@@ -282,12 +282,12 @@ def test_a_parent_that_died_before_the_child_looked_is_noticed(monkeypatch: pyte
 
     monkeypatch.setattr(parent_watch, "_ask_kernel", lambda: True)
     for ended in (False, True):
-        told = threading.Event()
+        reported = threading.Event()
         reading, writing = os.pipe()
         if ended:
             os.close(writing)
-        parent_watch.end_with_parent(os.getppid(), reading, told.set)
-        assert told.is_set() is ended
+        parent_watch.end_with_parent(os.getppid(), reading, reported.set)
+        assert reported.is_set() is ended
         os.close(reading)
         if not ended:
             os.close(writing)

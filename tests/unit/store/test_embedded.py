@@ -155,8 +155,8 @@ def test_a_folder_that_others_could_read_is_made_private(tmp_path: Path, mode: i
     folder = tmp_path / "data"
     folder.mkdir()
     folder.chmod(mode)
-    said: list[str] = []
-    sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
+    shown: list[str] = []
+    sink = logger.add(lambda message: shown.append(str(message)), level="WARNING")
     before = os.umask(0o000)
     try:
         for _ in range(2):
@@ -166,7 +166,7 @@ def test_a_folder_that_others_could_read_is_made_private(tmp_path: Path, mode: i
         os.umask(before)
         logger.remove(sink)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert len(said) == 1 and "others could read it" in said[0]
+    assert len(shown) == 1 and "others could read it" in shown[0]
     open_to_others = [path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
     assert open_to_others in ([], [".gitignore"])
 

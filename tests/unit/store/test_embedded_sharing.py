@@ -125,12 +125,12 @@ def test_many_that_start_at_once_share_one_server(folder: Path) -> None:
         )
         for _ in range(6)
     ]
-    said = [user.stdout.readline().split() for user in users if user.stdout is not None]
-    assert len({pid for pid, _ in said}) == 1
-    assert [attached for _, attached in said].count("False") == 1
+    shown = [user.stdout.readline().split() for user in users if user.stdout is not None]
+    assert len({pid for pid, _ in shown}) == 1
+    assert [attached for _, attached in shown].count("False") == 1
     for user in users:
         user.communicate("\n", timeout=20)
-    assert not alive(int(said[0][0]))
+    assert not alive(int(shown[0][0]))
 
 
 def test_a_forked_child_does_not_end_its_parents_store(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lock that tells who is alive: given back by the kernel, passed on to a child."""
+"""The lock that reports who is alive: given back by the kernel, passed on to a child."""
 
 import subprocess
 import sys

@@ -109,7 +109,7 @@ def test_a_sleeper_is_woken_by_a_message_and_by_a_call(link: StoreLink) -> None:
         except StoreUnavailable:
             found.append("cut off")
 
-    for wake, heard in ((lambda: link.redis.lpush("list", "x"), b"x"), (link.wake_sleepers, "cut off")):
+    for wake, received in ((lambda: link.redis.lpush("list", "x"), b"x"), (link.wake_sleepers, "cut off")):
         thread = threading.Thread(target=sleep)
         thread.start()
         deadline = time.monotonic() + 5
@@ -117,7 +117,7 @@ def test_a_sleeper_is_woken_by_a_message_and_by_a_call(link: StoreLink) -> None:
             assert time.monotonic() < deadline
         wake()
         thread.join(5)
-        assert found.pop() == heard
+        assert found.pop() == received
     link.redis.lpush("list", "again")
     assert link.sleep(["list"], 1) == b"again"
 

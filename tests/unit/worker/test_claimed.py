@@ -62,7 +62,7 @@ def test_a_closed_stock_takes_nothing_and_is_settled_when_what_was_asked_for_has
     assert (prefetch.ask(1), prefetch.claim_mode(True), len(prefetch)) == (False, ClaimMode.NONE, 0)
 
 
-def test_who_stands_by_for_a_claim_is_told_that_it_brought_nothing(prefetch: PrefetchBuffer) -> None:
+def test_who_stands_by_for_a_claim_is_notified_that_it_brought_nothing(prefetch: PrefetchBuffer) -> None:
     """It may have been woken for a node that became ready just after that claim."""
     assert (prefetch.take(), prefetch.take()) == ("first", "second")
     standing_by = threading.Thread(target=prefetch.wait, args=(20.0,))

@@ -1,4 +1,4 @@
-"""What is told of an outage of Redis: that it began, that it is over and how long it took; each once."""
+"""What is logged of an outage of Redis: that it began, that it is over and how long it took; each once."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,16 @@ from flowcraft_server.worker.wake_ups import WakeUps
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
+def reported() -> Iterator[list[str]]:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(message.record["message"]))
     yield lines
     logger.remove(sink)
 
 
-def test_an_outage_is_told_once_and_its_end_with_its_length(monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+def test_an_outage_is_reported_once_and_its_end_with_its_length(
+    monkeypatch: pytest.MonkeyPatch, reported: list[str]
+) -> None:
     now = 100.0
     answers: list[bytes | StoreUnavailable | None] = [
         None, StoreUnavailable("refused"), StoreUnavailable("refused"), b"message", None, StoreUnavailable("gone"), None,
@@ -39,7 +41,7 @@ def test_an_outage_is_told_once_and_its_end_with_its_length(monkeypatch: pytest.
     monkeypatch.setattr(wake_ups, "AWAY_PAUSE", 0.0)
     wakes = WakeUps(link, ["list"])
     assert [wakes.wait(1.0) for _ in range(7)] == expected
-    assert told == [
+    assert reported == [
         "Redis is away, no work can be waited for: refused",
         "Redis is back after 3.0 s",
         "Redis is away, no work can be waited for: gone",

@@ -28,8 +28,9 @@ local function oldest(class, before, most)
   return redis.call('ZRANGEBYSCORE', B .. 'ended:' .. class, '-inf', before, 'LIMIT', 0, most)
 end
 
-for i = ARGV.classes, #ARGV, 3 do
-  local class, age, count = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+local failure -- of a class that cannot be read; the others are cleaned all the same
+
+local function clean(class, age, count)
   local function go(ids)
     for _, id in ipairs(ids) do
       if removed_runs() < limit then remove_root(class, id) end
@@ -39,6 +40,12 @@ for i = ARGV.classes, #ARGV, 3 do
   local excess = count and redis.call('ZCARD', B .. 'ended:' .. class) - count or 0
   if excess > 0 then go(oldest(class, LATELY, math.min(excess, limit))) end
 end
+
+for i = ARGV.classes, #ARGV, 3 do
+  local fine, problem = pcall(clean, ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
+  if not fine then failure = failure or problem end
+end
+if failure then error(failure, 0) end
 
 -- The class whose oldest run ended first, and that run.
 local function oldest_of_all()
@@ -67,4 +74,4 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', B .. 'workers', '-inf', NOW 
   redis.call('ZREM', B .. 'workers', worker)
   redis.call('UNLINK', B .. 'worker:' .. worker)
 end
-return {removed_runs(), kept, (removed_runs() >= limit or #old == 500) and 1 or 0}
+return {removed_runs(), kept, (removed_runs() >= limit or more_to_read or #old == 500) and 1 or 0}

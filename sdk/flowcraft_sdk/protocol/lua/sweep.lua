@@ -74,8 +74,16 @@ local function work_off(name, handle)
   end
 end
 
-work_off('leases', lease_expired)
-work_off('timers', timer_is_due)
+-- What cannot be read as a whole holds up nothing else: its error is raised at the end.
+local failure
+
+local function attempt(what, ...)
+  local fine, problem = pcall(what, ...)
+  if not fine then failure = failure or problem end
+end
+
+attempt(work_off, 'leases', lease_expired)
+attempt(work_off, 'timers', timer_is_due)
 
 local LONG = 100 -- ms that a node may be ready before workers are notified that are not at home in the partition
 
@@ -97,6 +105,7 @@ for queue in string.gmatch(ARGV.queues, '[^,]+') do
   if not fine then set_aside('key', 'q:' .. queue, problem) end
 end
 
+if failure then error(failure, 0) end
 local wait = -1
 for _, key in ipairs({'leases', 'timers'}) do
   local head = redis.call('ZRANGE', B .. key, 0, 0, 'WITHSCORES')

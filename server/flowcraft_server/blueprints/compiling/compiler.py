@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
@@ -26,6 +27,7 @@ WIDEST_STRING = 64
 """Edges of a join up to which its decisions are one string; see `joins.lua`."""
 
 
+@without_collection()
 def compile_blueprint(blueprint: Blueprint, handler_queues: Mapping[str, str] | None = None) -> Plan:
     """Compile a blueprint that the linter found free of errors.
 

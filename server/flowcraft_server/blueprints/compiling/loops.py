@@ -5,14 +5,14 @@ With the back edges removed, what is still strongly connected is an inner loop. 
 the side branches that run in each iteration: nodes reached only from inside, over edges that do not decide to leave.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LOOP_CONTROLLER = "loop-controller"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """An edge as the loop search sees it. `decides`: it has an action or a condition. `side`: it never leaves a loop."""
 
     source: str
@@ -259,10 +259,11 @@ class _SideBranches:
         loops = self._search.loops
         for inner in self._children.get(loop.header, ()):
             loop.region |= inner.region
-        around = loops[loop.parent].cycle if loop.parent else frozenset()
+        around: Collection[str] = ()
         ancestors, header = {loop.header}, loop.parent
         while header is not None:
             ancestors.add(header)
+            around = loops[header].cycle  # that of the outermost one holds those of the others
             header = loops[header].parent
         deciding = {node for node in loop.cycle if self._decides(node, loop.cycle)}
         left: dict[str, int] = {}  # by unit: ways into it that do not come from the region, as far as is known

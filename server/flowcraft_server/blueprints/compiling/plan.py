@@ -39,7 +39,7 @@ class PlanNode:
         gathers: the scatter node whose results it gathers.
         transform_sources: by edge index, the node whose output an edge's transform is given in place of this node's.
         always: the decisions for its edges, where they do not depend on the outcome; None where they do.
-        successor: what a completion tells of the only node that follows, see `sole_successor`.
+        successor: what a completion sends about the only node that follows, see `sole_successor`.
         direct_handoff: exactly one node follows, and it waits for nothing else.
     """
 

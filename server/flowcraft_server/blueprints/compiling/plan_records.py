@@ -1,4 +1,4 @@
-"""The lists in which a plan tells the scripts of nodes and edges, in the layout that include/plan.lua declares. Pure."""
+"""The lists in which a plan gives the scripts nodes and edges, in the layout that include/plan.lua declares. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -11,7 +11,7 @@ class ExpressionError(ValueError):
     Its text is the message with the position, then the line of the expression, then a caret below the spot.
 
     Attributes:
-        message: what is wrong, and where it can be said, what to write instead; one line.
+        message: what is wrong, and where it is known, what to write instead; one line.
         source: the whole expression.
         offset: index of the spot in `source`, counted in characters from 0.
     """

@@ -27,28 +27,28 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class ListLiteral:
-    """`[a, b]`"""
+    """`[a, b]`."""
 
     items: tuple["Node", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectLiteral:
-    """`{key: a, "other key": b}`"""
+    """`{key: a, "other key": b}`."""
 
     entries: tuple[tuple[str, "Node"], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """`!a`, `not a`"""
+    """`!a`, `not a`."""
 
     operand: "Node"
 
 
 @dataclass(frozen=True, slots=True)
 class Negative:
-    """`-a`"""
+    """`-a`."""
 
     operand: "Node"
 
@@ -71,7 +71,7 @@ class Arithmetic:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`left op right`"""
+    """`left op right`."""
 
     operator: str
     left: "Node"
@@ -80,7 +80,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`condition ? then : otherwise`, `then if condition else otherwise`"""
+    """`condition ? then : otherwise`, `then if condition else otherwise`."""
 
     condition: "Node"
     then: "Node"

@@ -8,7 +8,7 @@ from flowcraft_server.blueprints.suggestions import listed
 def check_actions(findings: Findings) -> None:
     """Check the actions of every node, as far as they are known."""
     taken: dict[str, set[str | None]] = {}
-    for edge in findings.blueprint.edges:  # those to nowhere too: another check tells of them
+    for edge in findings.blueprint.edges:  # those to nowhere too: another check reports them
         taken.setdefault(edge.source, set()).add(edge.action)
     for node in findings.graph.nodes.values():
         actions = findings.actions_of(node)
@@ -36,7 +36,7 @@ def _check_edges(findings: Findings, node: Node, actions: Actions) -> None:
 def _check_untaken(findings: Findings, node: Node, actions: Actions, taken: set[str | None]) -> None:
     if not taken or None in taken:
         return
-    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check tells of it
+    known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check reports it
     names = listed(f"'{name}'" for name in actions if not (name and name in taken) and name not in known)
     if not names:
         return

@@ -230,7 +230,7 @@ def _gathers(findings: Findings) -> Iterator[str | None]:
 
 
 def _check_gather(findings: Findings, node: Node, astray: bool) -> None:
-    """`astray`: a batch-scatter names a gather that does not exist; that is said there, and may well mean this one."""
+    """`astray`: a batch-scatter names a gather that does not exist; that is reported there, and may well mean this one."""
     scatters = [arc.source for arc in findings.graph.incoming[node.id] if arc.kind == "batch"]
     if not scatters and not astray:
         findings.error(node_path(node), f"no batch-scatter names '{node.id}' as its params.gatherNodeId")

@@ -63,7 +63,7 @@ def _check_keys(findings: Findings, path: Path, expression: Expression | None, k
     """Check the names of context keys and nodes that an expression reads.
 
     A handler may write any key that it does not declare, and an expression may ask whether a key exists. So only names
-    that look misspelt are told, unless it is certain that nothing writes a key.
+    that look misspelt are reported, unless it is certain that nothing writes a key.
     """
     for read in sorted(expression.reads) if expression is not None else ():
         name = read[1] if read[0] == "context" and len(read) > 1 else read[0]

@@ -41,6 +41,7 @@ class Findings:
         self._actions: dict[tuple[str | None, str], _Known | None] = {}
         self.has_wrong_names = False
         """Whether an edge, a fallback or an action was found to be misspelt: what the graph lacks then follows from that."""
+        self.undecorated: Mapping[str, str] = {}
         self.has_unknown_handlers = False
         """Whether a handler that a node uses is not known: neither is what it writes."""
         self._consequences: list[Diagnostic] = []

@@ -52,7 +52,7 @@ def _check_worker(findings: Findings, node: Node) -> None:
     name = {"map": "uses", "batch-scatter": "workerUsesKey"}.get(node.uses)
     worker = node.params.get(name) if name else None
     if not isinstance(worker, str) or not worker or name is None:
-        return  # said by the check of the built-in kinds
+        return  # reported by the check of the built-in kinds
     path = node_path(node, "params", name)
     if worker in BUILTIN_USES:
         findings.error(path, f"'{worker}' cannot run the items of a batch; name a handler")
@@ -66,6 +66,12 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         return False
     if name in findings.handlers:
         return True
+    if name in findings.undecorated:
+        findings.error(
+            path, f"no handler '{name}': the function {findings.undecorated[name]} has no @handler before it"
+        )
+        findings.has_unknown_handlers = True
+        return False
     near = findings.nearest(name, chain(findings.handlers, BUILTIN_USES))
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
@@ -75,7 +81,7 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
 
 
 def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path: Path) -> None:
-    """Check the params of a node; what the deployment's entry of the handler brings is told where it stands there."""
+    """Check the params of a node; what comes from the deployment's entry of the handler is reported at its position there."""
     spec = findings.spec(name)
     model = spec.params if spec is not None else None
     if model is None:

@@ -1,5 +1,6 @@
 """Inputs that nothing writes, keys that hide nodes, and nodes that get more than one value at once."""
 
+import re
 from collections.abc import Iterator, Mapping, Set
 from itertools import chain
 
@@ -13,6 +14,8 @@ from flowcraft_server.blueprints.model import Node
 CATCH_ERROR = "_catch_error"
 CAUGHT = ("type", "message", "node", "details", "traceback", "attempts")
 _ENGINE_KEYS = ("_outputs", "_inputs", "_own", CATCH_ERROR)
+_TEMPLATE = re.compile(r"(?:\{\{|\$\{|\$\.)([^{}]*)")
+"""How values are named in templates, in other systems and in JSONPath."""
 _ALIKE = 0.85
 """How much a name must look like another one to be taken for a misspelling of it, when it may well be right."""
 
@@ -80,6 +83,10 @@ def _check_source(findings: Findings, path: Path, name: str, keys: Set[str]) -> 
         where = "a fixed value is a 'default' of the child's input" if called else "fixed values belong in 'params'"
         message = f"expected the path of a value, and there is no node or key '{name}'; {where}"
         findings.error(path, message)
+        return
+    if (template := _TEMPLATE.match(name)) is not None:
+        meant = template[1].strip() or "check.total"
+        findings.error(path, f"expected the path of a value, which is no template and no expression: write {meant}")
         return
     if base == CATCH_ERROR and path[:1] == ("nodes",):
         if path[1] not in findings.stand_ins:

@@ -29,7 +29,7 @@ def check_joins(findings: Findings) -> None:
 
 
 def _check_all(findings: Findings, node: Node, arcs: list[Arc], choices: Choices) -> None:
-    """`all` said out loud, where only one edge is ever taken: it works, but reads as if both were waited for."""
+    """`all` written explicitly, where only one edge is ever taken: it works, but reads as if both were waited for."""
     found = [choices.between(one, other) for one, other in combinations(arcs, 2)]
     if not found or not all(choice is not None and choice[1][0] != choice[2][0] for choice in found):
         return

@@ -7,6 +7,7 @@ surely not meant; a warning is something that runs, though perhaps not as it was
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import SourcePositions
 from flowcraft_server.blueprints.linting.actions import check_actions
@@ -40,6 +41,7 @@ _OF_THE_WHOLE = (
 )
 
 
+@without_collection()
 def lint(
     blueprint: Blueprint,
     *,
@@ -48,6 +50,7 @@ def lint(
     handler_params: Mapping[str, Mapping[str, Any]] | None = None,
     handler_places: SourcePositions | None = None,
     max_attempts: int | None = None,
+    undecorated: Mapping[str, str] | None = None,
 ) -> list[Diagnostic]:
     """All that is wrong with a blueprint, in the order of its lines.
 
@@ -60,9 +63,11 @@ def lint(
             check has found out of the others is not looked for again.
         handler_params: params that the deployment gives to handlers, by name; a node's own count before them.
         handler_places: where those params stand in `flowcraft.yaml`; None if they stand in no file.
+        undecorated: functions of handler modules that have no `@handler`, by name; what to call them in messages.
         max_attempts: attempts of nodes that set no `maxRetries`; None if that is not known.
     """
     findings = Findings(blueprint, handlers, blueprints, handler_params or {}, handler_places)
+    findings.undecorated = undecorated or {}
     if blueprint.complete:
         check_sizes(findings)
     too_large = bool(findings.diagnostics)  # what goes through all ways would take its time with it

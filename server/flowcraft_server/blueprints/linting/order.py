@@ -1,5 +1,6 @@
 """Inputs taken from nodes that need not have run by then, or from keys that such nodes write."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 
 from flowcraft_sdk._config.source_positions import Path
@@ -15,6 +16,9 @@ def check_order(findings: Findings) -> None:
     keys = written_keys(findings)
     before = _sources(findings)
     written_by_nodes = _keys_written_by_nodes(findings)
+    reads_of_all = (name for node in findings.graph.nodes.values() for _, name in _reads(node))
+    readers = Counter(name.partition(".")[0] for name in reads_of_all) if written_by_nodes else Counter[str]()
+    behind: dict[str, set[str] | None] = {}
     ways: Ways | None = None
     for node in findings.graph.nodes.values():
         reads = [(path, source) for path, name in _reads(node) if (source := _read_node(findings, name, keys))]
@@ -25,17 +29,38 @@ def check_order(findings: Findings) -> None:
         ]
         if all(source in before[node.id] for _, source in reads) and not written:
             continue
-        ways = ways or Ways(list(findings.graph.nodes), before)
+        ways = ways if ways is not None else Ways(list(findings.graph.nodes), before)
         for path, source in reads:
             if not ways.lead(source, node.id):
                 message = f"'{source}' may not have run by then: no way leads from it to '{node.id}'"
                 own = "this is the node's own output, which is not there before it has run"
                 findings.consequence(path, own if source == node.id else message)
         for path, name, writers in written:
-            if not any(ways.lead(writer, node.id) for writer in writers):
+            if not _comes_after(ways, node.id, writers, name.partition(".")[0], readers, behind):
                 sources = listed(f"'{writer}'" for writer in writers)
                 message = f"'{name}' may not have been written by then: no way leads from {sources} to '{node.id}'"
                 findings.consequence(path, message)
+
+
+def _comes_after(
+    ways: Ways,
+    node_id: str,
+    writers: list[str],
+    key: str,
+    readers: Mapping[str, int],
+    behind: dict[str, set[str] | None],
+) -> bool:
+    """Whether a way leads to a node from one of those that write a key.
+
+    Args:
+        behind: by key, the nodes behind those that write it: looked for once where that is less than to look for each reader.
+    """
+    if len(writers) * readers[key] <= len(ways):
+        return any(ways.lead(writer, node_id) for writer in writers)
+    if key not in behind:
+        behind[key] = ways.behind(writers)
+    found = behind[key]
+    return found is None or node_id in found
 
 
 def _keys_written_by_nodes(findings: Findings) -> dict[str, list[str]]:

@@ -59,5 +59,5 @@ def param_misfit(details: "ErrorDetails") -> str:
     what = _KINDS.get(_SUFFIX.sub("", kind))
     if what is not None:
         return expected(what, value)
-    told = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f"{told[:1].lower()}{told[1:]}, got {found(value)}"
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{message[:1].lower()}{message[1:]}, got {found(value)}"

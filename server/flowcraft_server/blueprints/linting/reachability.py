@@ -1,6 +1,6 @@
 """Whether a way leads from one node to another, for many pairs of a large graph."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from flowcraft_server.blueprints.compiling.loops import strongly_connected
 
@@ -9,7 +9,7 @@ _LEAST_STEPS, _STEPS_A_NODE = 200_000, 500
 
 
 def most_steps(nodes: int) -> int:
-    """Steps of all searches in a graph, by its nodes; what would take more is not looked at, so that nothing false is said."""
+    """Steps of all searches in a graph, by its nodes; what would take more is skipped, so that no false finding is reported."""
     return min(MOST_STEPS, _LEAST_STEPS + _STEPS_A_NODE * nodes)
 
 
@@ -31,6 +31,7 @@ class Ways:
         for node in nodes:
             for source in before[node]:
                 successors[source].append(node)
+        self._successors = successors
         # Tarjan's parts come with what they lead to before them: the rank falls along the edges.
         parts = strongly_connected(nodes, successors)
         self._rank = {node: rank for rank, part in enumerate(parts) for node in part}
@@ -58,6 +59,9 @@ class Ways:
                     self._from[found] = len(self._from)
                     pending.append((found, iter([target for node in parts[found] for target in successors[node]])))
 
+    def __len__(self) -> int:
+        return len(self._rank)
+
     def lead(self, source: str, target: str) -> bool:
         """Whether a way leads from one node to another; from a node to itself only around a cycle."""
         self._left -= 1
@@ -71,6 +75,18 @@ class Ways:
         if self._from[above] <= self._from[below] < self._to[above]:
             return True
         return self._search(source, target, above)
+
+    def behind(self, sources: Iterable[str]) -> set[str] | None:
+        """The nodes that a way leads to from any of these; None if there are too many ways to look at."""
+        seen: set[str] = set()
+        pending = list(sources)
+        while pending and self._left > 0:
+            targets = self._successors[pending.pop()]
+            self._left -= 1 + len(targets)
+            fresh = [target for target in targets if target not in seen]
+            seen.update(fresh)
+            pending += fresh
+        return seen if self._left > 0 else None
 
     def _search(self, source: str, target: str, above: int) -> bool:
         seen = {target}

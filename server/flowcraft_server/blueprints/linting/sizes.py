@@ -79,6 +79,13 @@ def _check_loops(findings: Findings) -> None:
     if too_large or not graph.components():
         return
     forest = graph.loops(deepest=MOST_NESTED + 1)
+    for header, loop in forest.loops.items():
+        if len(loop.region) > MOST_IN_LOOP:
+            message = (
+                f"begins a loop of {len(loop.region):,} nodes, those of its side branches among them: a loop has"
+                f" {MOST_IN_LOOP:,} at most; put them into a subflow"
+            )
+            findings.error(node_path(graph.nodes[header]), message)
     deepest = [header for header in forest.loops if len(forest.chain[header]) > MOST_NESTED]
     for header in deepest[:1]:
         message = f"begins a loop that lies in {MOST_NESTED} others: loops are nested {MOST_NESTED} deep at most"

@@ -4,12 +4,14 @@ from collections.abc import Collection, Mapping
 from itertools import chain, islice
 
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH
+from flowcraft_sdk.protocol.context_input import misspelt_inputs
 from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linting.catalog import call_param, called_id
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.handed_types import check_handed_types
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.loading.contract import required_inputs
-from flowcraft_server.blueprints.loading.load_context import LONGEST_ID, MOST_TOLD
+from flowcraft_server.blueprints.loading.load_context import LONGEST_ID, MOST_REPORTED
 from flowcraft_server.blueprints.model import Blueprint, Node
 from flowcraft_server.blueprints.suggestions import listed
 
@@ -29,6 +31,7 @@ def check_subflows(findings: Findings) -> None:
             continue
         _check_recursion(findings, node, called)
         _check_handed_over(findings, node, child)
+        check_handed_types(findings, node, child)
         _check_returned(findings, node, child)
 
 
@@ -36,7 +39,7 @@ def _check_names(findings: Findings) -> None:
     """Signals name a node of a child run by the way to it, `subflow/node`: no node of this blueprint may be called so."""
     subflows = {node.id for node in findings.graph.nodes.values() if node.uses == "subflow"}
     for node in findings.graph.nodes.values():
-        if "/" not in node.id or len(node.id) > LONGEST_ID:  # of a longer one the loader tells
+        if "/" not in node.id or len(node.id) > LONGEST_ID:  # of a longer one the loader reports it
             continue
         parts = node.id.split("/")
         ways = ("/".join(parts[:count]) for count in range(1, len(parts)))
@@ -67,14 +70,16 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
         return
     handed = node.params.get("inputs")
     given = handed if isinstance(handed, Mapping) else {}
+    misspelt = {error["loc"][0] for error in misspelt_inputs(contract, given, child.context_keys or ())}
     for name in given:
-        if name not in contract:
+        if name not in contract and name not in (child.context_keys or ()):
             message = f"blueprint '{child.id}' has no input of this name{findings.meant(name, contract)}"
-            findings.warning(node_path(node, "params", "inputs", name), message, key=True)
+            note = findings.error if name in misspelt else findings.warning  # a default would be used in its place
+            note(node_path(node, "params", "inputs", name), message, key=True)
     if node.uses == "map" and not given:
         return  # the keys of each item
     needed = findings.keep(child, "needed", lambda: required_inputs(contract))
-    for name in islice((name for name in needed if name not in given), MOST_TOLD):
+    for name in islice((name for name in needed if name not in given), MOST_REPORTED):
         message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over: the node would fail"
         findings.error(node_path(node, "params", "inputs"), message)
 
@@ -97,7 +102,7 @@ def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
     for name, key in returned.items() if isinstance(returned, Mapping) else ():
         if (
             not isinstance(key, str) or key.startswith("_") or len(key) > LONGEST_PATH
-        ):  # of a longer one another check tells
+        ):  # of a longer one another check reports it
             continue
         if any(part in names for part in beginnings(key) for names in known):
             continue

@@ -6,9 +6,10 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.context_input import misspelt_inputs
+from flowcraft_sdk.protocol.misfits import choices, expected
 from flowcraft_server.blueprints.linting.findings import Findings
 from flowcraft_server.blueprints.loading.contract import fits, required_inputs
-from flowcraft_server.blueprints.loading.load_context import MOST_TOLD
+from flowcraft_server.blueprints.loading.load_context import MOST_REPORTED
 from flowcraft_server.blueprints.suggestions import listed
 
 
@@ -63,19 +64,18 @@ def _taken_actions(findings: Findings) -> dict[str, dict[str | None, None]]:
 
 
 def _check_input(findings: Findings, starts: _Starts, given: Mapping[str, Any], path: Path) -> None:
-    for name in islice((name for name in starts.needed if name not in given), MOST_TOLD):
+    for name in islice((name for name in starts.needed if name not in given), MOST_REPORTED):
         findings.error(path, f"the run would be refused: it needs the input '{name}'")
     for name in given:
         rule = starts.contract.get(name)
         if rule is None:
             continue
         if not fits(given[name], rule.get("type", "any")):
-            findings.error((*path, name), f"the run would be refused: expected a value of type {rule['type']}")
+            findings.error((*path, name), f"the run would be refused: {expected(rule['type'], given[name])}")
         elif not starts.allows(name, given[name]):
-            known = listed(map(repr, rule["enum"]))
-            findings.error((*path, name), f"the run would be refused: expected one of {known}")
+            findings.error((*path, name), f"the run would be refused: {expected(choices(rule['enum']), given[name])}")
     if any(name not in starts.contract for name in given) and findings.may_look_up():
-        for misspelt in misspelt_inputs(starts.contract, given):
+        for misspelt in misspelt_inputs(starts.contract, given, findings.blueprint.context_keys or ()):
             name = misspelt["loc"][0]
             findings.error((*path, name), f"the run would be refused: '{name}' {misspelt['msg']}", key=True)
 

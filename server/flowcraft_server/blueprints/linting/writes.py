@@ -26,7 +26,7 @@ def _written(findings: Findings, blueprint: Blueprint) -> Iterator[str]:
     yield from blueprint.inputs_contract or ()
     yield from blueprint.context_keys or ()
     for node in blueprint.nodes:
-        yield from _declared(findings, node) or ()
+        yield from declared_writes(findings, node) or ()
     for _, _, key in writes(blueprint):
         yield key
 
@@ -36,12 +36,12 @@ def all_known(findings: Findings, blueprint: Blueprint) -> bool:
     if blueprint.context_keys is not None:
         return True
     known: bool = findings.keep(
-        blueprint, "all known", lambda: all(_declared(findings, node) is not None for node in blueprint.nodes)
+        blueprint, "all known", lambda: all(declared_writes(findings, node) is not None for node in blueprint.nodes)
     )
     return known
 
 
-def _declared(findings: Findings, node: Node) -> tuple[str, ...] | None:
+def declared_writes(findings: Findings, node: Node) -> tuple[str, ...] | None:
     """What the handler of a node declares to write; None if it does not say."""
     uses = node.uses
     if uses in BUILTIN_USES:

@@ -20,7 +20,7 @@ from flowcraft_server.blueprints.loading.node_settings import read_config, with_
 from flowcraft_server.blueprints.loading.nodes import NodeDraft, read_nodes
 from flowcraft_server.blueprints.loading.test_cases import read_tests
 from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Node
-from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
+from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig
 
 
 def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Blueprint | None:
@@ -33,8 +33,8 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
     reading.positions.put((), tree.position)
     for key, entry in entries.items():
         reading.positions.put((key,), entry.value.position, entry.key_position)
-    said = _top(reading, tree, entries, default_id)
-    defaults = NOTHING_SAID
+    fields = _top(reading, tree, entries, default_id)
+    defaults = NOTHING_SET
     if "defaults" in entries:
         defaults = read_config(reading, entries["defaults"].value, ("defaults",), DEFAULTS_KEYS)
     drafts: list[NodeDraft] = []
@@ -52,31 +52,33 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
         positions=SourcePositions(reading.positions.keys, reading.positions.values, reading.positions.written),
         complete=reading.complete,
         nodes_known=reading.nodes_known,
-        **said,
+        **fields,
     )
 
 
 def _top(reading: LoadContext, tree: Fields, entries: Mapping[str, Entry], default_id: str) -> dict[str, Any]:
-    said: dict[str, Any] = {"id": default_id}
+    fields: dict[str, Any] = {"id": default_id}
     if "id" in entries:
-        said["id"] = reading.identifier(entries["id"].value, ("id",), "blueprint") or default_id
+        fields["id"] = reading.identifier(entries["id"].value, ("id",), "blueprint") or default_id
     else:
         reading.check_identifier(default_id, tree.position, ("id",), "blueprint")
     if "description" in entries:
-        said["description"] = reading.text(entries["description"].value, ("description",)) or ""
+        fields["description"] = reading.text(entries["description"].value, ("description",)) or ""
     if "inputs" in entries:
-        said["inputs_contract"] = read_contract(reading, entries["inputs"].value)
+        fields["inputs_contract"] = read_contract(reading, entries["inputs"].value)
     if "outputs" in entries:
-        said["outputs"] = read_outputs(reading, entries["outputs"].value)
+        fields["outputs"] = read_outputs(reading, entries["outputs"].value)
     if "context" in entries:
-        said["context_keys"] = read_contract(reading, entries["context"].value, ("context",), CONTEXT_KEYS)
+        fields["context_keys"] = read_contract(reading, entries["context"].value, ("context",), CONTEXT_KEYS)
     if "onFailure" in entries:
-        said["on_failure"] = reading.choice(entries["onFailure"].value, ("onFailure",), ("stop", "continue")) or "stop"
+        fields["on_failure"] = (
+            reading.choice(entries["onFailure"].value, ("onFailure",), ("stop", "continue")) or "stop"
+        )
     if "metadata" in entries:
-        said |= _metadata(reading, entries["metadata"].value)
+        fields |= _metadata(reading, entries["metadata"].value)
     if "tests" in entries:
-        said["tests"] = read_tests(reading, entries["tests"].value)
-    return said
+        fields["tests"] = read_tests(reading, entries["tests"].value)
+    return fields
 
 
 def _metadata(reading: LoadContext, tree: Tree) -> dict[str, Any]:
@@ -101,12 +103,20 @@ def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
 
 
 def _edge(reading: LoadContext, index: int, link: Link) -> Edge:
+    positions = reading.positions.values
+    if link.place == f"edges[{index}]":  # noted when it was read
+        positions["edges", index] = link.position
+        return _made(link)
     for part in ("source", "target", "action", "condition", "transform"):
         # What stands there may be of an edge before it that could not be read: its number is another one's now.
-        reading.positions.values.pop(("edges", index, part), None)
+        positions.pop(("edges", index, part), None)
         if part in link.positions:
-            reading.positions.put(("edges", index, part), link.positions[part])
-    reading.positions.put(("edges", index), link.position)
+            positions["edges", index, part] = link.positions[part]
+    positions["edges", index] = link.position
+    return _made(link)
+
+
+def _made(link: Link) -> Edge:
     return Edge(
         link.source, link.target, link.action, link.condition, link.transform, position=link.position, place=link.place
     )

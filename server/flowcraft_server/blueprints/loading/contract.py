@@ -5,11 +5,16 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
-from flowcraft_sdk.protocol.misfits import choices, found
+from flowcraft_sdk.protocol.misfits import choices, expected, found
 from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext
 
 INPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array", "any", "list")
+_PYTHON_NAMES = {
+    "str": "string", "text": "string", "int": "integer", "float": "number", "decimal": "number", "double": "number",
+    "bool": "boolean", "dict": "object", "mapping": "object", "map": "object", "json": "any", "tuple": "array", "set": "array",
+}  # fmt: skip
+"""Types as other languages call them."""
 _PYTHON: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "number": (int, float),
@@ -39,7 +44,7 @@ def read_contract(
     """What a run is started with, or what its handlers write, by name: `name: type`, `name: {type, ...}` or a list of names.
 
     Args:
-        known: what may be said of a name besides.
+        known: further keys that a name may have.
     """
     reading.positions.put(path, tree.position)
     if isinstance(tree, Items):
@@ -58,31 +63,40 @@ def read_contract(
 
 def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(tree, Fields):
-        return {"type": "any" if _is_nothing(tree) else reading.choice(tree, path, INPUT_TYPES) or "any"}
+        return {"type": "any" if _is_nothing(tree) else _type(reading, tree, path)}
     entries = reading.fields(tree, path, known)
-    kind = reading.choice(entries["type"].value, (*path, "type"), INPUT_TYPES) if "type" in entries else "any"
-    said: dict[str, Any] = {"type": kind or "any"}
+    kind = _type(reading, entries["type"].value, (*path, "type")) if "type" in entries else "any"
+    rule: dict[str, Any] = {"type": kind}
     if "default" in tree.entries and "default" in known:  # null is a default like any other
-        said["default"] = _checked_default(reading, tree.entries["default"], said["type"], (*path, "default"))
+        rule["default"] = _checked_default(reading, tree.entries["default"], rule["type"], (*path, "default"))
     if "required" in entries:
-        said["required"] = _flag(reading, entries["required"].value, (*path, "required"))
+        rule["required"] = _flag(reading, entries["required"].value, (*path, "required"))
     if "description" in entries:
-        said["description"] = reading.text(entries["description"].value, (*path, "description"))
+        rule["description"] = reading.text(entries["description"].value, (*path, "description"))
     if "enum" in entries:
-        said["enum"] = _allowed(reading, entries["enum"].value, said["type"], (*path, "enum"))
-    if said.get("default") is not None and said.get("enum") and said["default"] not in said["enum"]:
+        rule["enum"] = _allowed(reading, entries["enum"].value, rule["type"], (*path, "enum"))
+    if rule.get("default") is not None and rule.get("enum") and rule["default"] not in rule["enum"]:
         position = tree.entries["default"].value.position
-        message = f"{found(said['default'])} is not one of the allowed values: {choices(said['enum'])}"
+        message = f"{found(rule['default'])} is not one of the allowed values: {choices(rule['enum'])}"
         reading.error(position, (*path, "default"), message)
-    if said.get("required") is True and "default" in said:
+    if rule.get("required") is True and "default" in rule:
         reading.error(tree.position, path, "is required and has a default; one of them cannot be meant")
-    return {name: value for name, value in said.items() if value is not None or name == "default"}
+    return {name: value for name, value in rule.items() if value is not None or name == "default"}
+
+
+def _type(reading: LoadContext, tree: Tree, path: Path) -> str:
+    other = _PYTHON_NAMES.get(tree.text.lower()) if isinstance(tree, Scalar) else None
+    if isinstance(tree, Scalar) and other is not None:
+        known = ", ".join(INPUT_TYPES)
+        reading.error(tree.position, path, f"expected one of {known}, got '{tree.text}'; did you mean '{other}'?")
+        return other
+    return reading.choice(tree, path, INPUT_TYPES) or "any"
 
 
 def _checked_default(reading: LoadContext, entry: Entry, kind: str, path: Path) -> Any:
     value = reading.data(entry.value, path)
     if value is not None and not fits(value, kind):
-        reading.error(entry.value.position, path, f"expected a value of type {kind}, got {kind_of(entry.value)}")
+        reading.error(entry.value.position, path, expected(kind, value))
     return value
 
 
@@ -94,7 +108,7 @@ def _allowed(reading: LoadContext, tree: Tree, kind: str, path: Path) -> list[An
     for index, item in enumerate(tree.items):
         value = reading.data(item, (*path, index))
         if not fits(value, kind):
-            reading.error(item.position, (*path, index), f"expected a value of type {kind}, got {kind_of(item)}")
+            reading.error(item.position, (*path, index), expected(kind, value))
         values.append(value)
     return values
 

@@ -4,11 +4,14 @@ import re
 from dataclasses import dataclass, field
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
+from flowcraft_sdk._config.yaml_quoting import in_quotes
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
-from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS
+from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS, word_of_another
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_blank, is_null
 
-_ARROW = re.compile(r"-\[(?P<action>[^\]]{0,1000})\]->|->")
+_ARROW = re.compile(
+    r"-\[(?P<action>[^\]]{0,1000}+)\]->|->"
+)  # possessive: a bracket that is not closed costs no way back
 ANY_ACTION = "*"
 
 
@@ -97,36 +100,62 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
     elif isinstance(tree, Items):
         items = list(tree.items)
     else:
-        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}")
+        hint = f"; write [{in_quotes(tree.text)}]" if isinstance(tree, Scalar) and "->" in tree.text else ""
+        reading.lost(tree.position, path, f"expected a list of edges; got {kind_of(tree)}{hint}")
         return []
     for index, item in enumerate(items):
         place = (*path, index)
-        if isinstance(item, Fields):
+        if isinstance(item, Fields) and not _is_short_in_braces(item):
             link = _long_form(reading, item, place)
             links += [link] if link is not None else []
         elif isinstance(item, Scalar) and not is_null(item):
             links += _short_form(reading, item, place)
         else:
-            got = kind_of(item)
-            reading.lost(item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}")
+            got, meant = kind_of(item), _as_text(item)
+            hint = f"; write {meant}" if meant else ""
+            reading.lost(
+                item.position, place, f"expected {{source, target}} or a text such as 'a -> b'; got {got}{hint}"
+            )
     return links
+
+
+def _is_short_in_braces(tree: Fields) -> bool:
+    """`{a -> b}` or `a: b`: a mapping of one key that is none of an edge's."""
+    return len(tree.entries) == 1 and not set(tree.entries) & {*EDGE_KEYS, *EDITOR_EDGE_KEYS} and bool(_as_text(tree))
+
+
+def _as_text(tree: Tree) -> str:
+    """The short form of an edge that was written as a list or in braces; '' if it may have been meant otherwise."""
+    if isinstance(tree, Fields):
+        name, entry = next(iter(tree.entries.items()))
+        if is_null(entry.value):
+            return in_quotes(name) if "->" in name else ""
+        ends = [name, entry.value.text] if isinstance(entry.value, Scalar) else []
+        return in_quotes(" -> ".join(ends)) if ends and word_of_another(name, EDGE_KEYS) is None else ""
+    parts = [item.text for item in tree.items if isinstance(item, Scalar)] if isinstance(tree, Items) else []
+    if not parts or not isinstance(tree, Items) or len(parts) != len(tree.items):
+        return ""
+    if len(parts) == 1:
+        return in_quotes(parts[0]) if "->" in parts[0] else ""
+    shapes = {2: "{} -> {}", 3: "{} -[{}]-> {}"}
+    return in_quotes(shapes[len(parts)].format(*parts)) if len(parts) in shapes else ""
 
 
 def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:
     entries = reading.fields(tree, path, EDGE_KEYS, EDITOR_EDGE_KEYS)
-    said: dict[str, str | None] = {}
+    texts: dict[str, str | None] = {}
     for key in EDGE_KEYS:
         if key in entries:
-            said[key] = _edge_text(reading, key, entries[key], path)
+            texts[key] = _edge_text(reading, key, entries[key], path)
         elif key in ("source", "target") and (*path, key) not in reading.meant:
             reading.lost(tree.position, path, f"an edge needs '{key}', the id of a node")
-    source, target = said.get("source"), said.get("target")
+    source, target = texts.get("source"), texts.get("target")
     if source is None or target is None:
         reading.complete = False
         return None
-    positions = {key: entries[key].value.position for key in said}
-    words = (said.get("action"), said.get("condition"), said.get("transform"))
-    return Link("edges", source, target, tree.position, written_path(path), *words, positions)
+    positions = {key: entries[key].value.position for key, text in texts.items() if text is not None}
+    words = (texts.get("action"), texts.get("condition"), texts.get("transform"))
+    return Link("edges", source, target, tree.position, edge_place(path), *words, positions)
 
 
 def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str | None:
@@ -156,12 +185,17 @@ def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
                 tree.position, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one"
             )
             named = None
-        links.append(Link("edges", source, target, tree.position, written_path(path), named))
+        links.append(Link("edges", source, target, tree.position, edge_place(path), named))
     return links
 
 
+def edge_place(path: Path) -> str:
+    """The path of an edge of the list `edges`, written out."""
+    return f"edges[{path[1]}]"
+
+
 def check_forms(reading: LoadContext, links: list[Link]) -> None:
-    """Note edges that are written in two ways: it could not be told which one counts."""
+    """Note edges that are written in two ways: it would not be clear which one counts."""
     needed = {(link.source, link.target): link for link in links if link.form == "needs"}
     by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
     for link in links:

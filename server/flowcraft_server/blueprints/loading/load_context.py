@@ -1,5 +1,6 @@
 """LoadContext single values of a tree: each is checked, and what is wrong is noted with its place."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -7,12 +8,14 @@ from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, as_written, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, PositionTable, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
-from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, STRUCTURE, word_of_another
-from flowcraft_server.blueprints.suggestions import did_you_mean, listed
+from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDGE_KEYS, STRUCTURE, word_of_another
+from flowcraft_server.blueprints.suggestions import did_you_mean, listed, nearest
 
 LONGEST_ID = 200
-MOST_TOLD = 10
+MOST_REPORTED = 10
 """Diagnostics with the same words at the same place of a file."""
+_PIECE = re.compile(r"[\s'\"()=<>&|!?]")
+"""What a key never holds, but the rest of a text that was cut at its comma."""
 _NOT_IN_IDS = frozenset("#[]|>")
 
 
@@ -27,15 +30,15 @@ class LoadContext:
     Attributes:
         complete: no node and no edge is left out.
         nodes_known: the id of every node is known, so that a name that is none of them is wrong for certain.
-        meant: paths of keys for which another system's word was written, which was told.
+        meant: paths of keys for which another system's word was written, which was reported.
     """
 
     def __init__(self, file: str, *, lenient: bool) -> None:
         self.file = file
         self.lenient = lenient
         self.diagnostics: list[Diagnostic] = []
-        self._told: set[Diagnostic] = set()
-        self._told_of: dict[tuple[SourcePosition | None, str], int] = {}
+        self._reported: set[Diagnostic] = set()
+        self._reports_of: dict[tuple[SourcePosition | None, str], int] = {}
         self.positions = PositionTable()
         self.complete = True
         self.nodes_known = True
@@ -63,12 +66,12 @@ class LoadContext:
         return path if isinstance(path, str) else written_path(as_written(path, self.positions.written))
 
     def _note(self, diagnostic: Diagnostic) -> None:
-        # An aliased value is read once for each alias: what is wrong with it is told of some of the nodes that have it.
+        # An aliased value is read once for each alias: what is wrong with it is reported for some of the nodes that have it.
         place = (diagnostic.position, diagnostic.message)
-        count = self._told_of.get(place, 0)
-        if diagnostic not in self._told and count < MOST_TOLD:
-            self._told.add(diagnostic)
-            self._told_of[place] = count + 1
+        count = self._reports_of.get(place, 0)
+        if diagnostic not in self._reported and count < MOST_REPORTED:
+            self._reported.add(diagnostic)
+            self._reports_of[place] = count + 1
             self.diagnostics.append(diagnostic)
 
     def fields(
@@ -79,27 +82,37 @@ class LoadContext:
             if not is_null(tree):
                 self.error(tree.position, path, f"expected a mapping with {listed(known)}; got {kind_of(tree)}")
             return {}
+        found = {}
         for name, entry in tree.entries.items():
-            if name not in known and name not in ignored and not name.startswith("x-"):
+            if name in known:
+                if not is_null(entry.value):
+                    found[name] = entry
+            elif name not in ignored and not name.startswith("x-"):
+                if is_null(entry.value) and _PIECE.search(name):
+                    message = f"{shortened(name)} is no key: inside of {{ }} a text with a comma needs quotes"
+                    self.error(entry.key_position, path, message)
+                    continue
                 self._unknown_key(name, entry.key_position, path, known)
-        return {name: entry for name, entry in tree.entries.items() if name in known and not is_null(entry.value)}
+        return found
 
     def _unknown_key(self, name: str, position: SourcePosition, path: Path, known: Collection[str]) -> None:
-        meant = did_you_mean(name, known)
+        other = nearest(name, known)
         where = self._shown((*path, name))
-        if self.lenient and not meant:
+        if self.lenient and other is None:
             self.warning(position, where, "unknown key, ignored")
         else:
-            other = None if meant else word_of_another(name, known)
+            other = other or word_of_another(name, known)
+            meant = f"; did you mean '{other}'?" if other is not None else ""
             if other is not None:
-                meant = f"; did you mean '{other}'?"
                 self.meant.add((*path, other))
-                # What follows from its lack is not told as well.
+                # What follows from its lack is not reported as well.
                 self.complete = self.complete and other not in STRUCTURE
                 self.nodes_known = self.nodes_known and other != "nodes"
             if not meant and len(path) == 2 and path[0] == "nodes":
                 setting = name if name in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
                 meant = f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""
+                if word_of_another(name, EDGE_KEYS) == "condition" or name == "condition":
+                    meant = f"; a condition stands on an edge: {{source: ..., target: {path[1]}, condition: ...}}"
             self.error(position, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:
@@ -113,7 +126,7 @@ class LoadContext:
     def text(self, tree: Tree, path: Path, what: str = "a text") -> str | None:
         """A text; numbers and truth values count as the text they were written as."""
         if isinstance(tree, Scalar) and tree.value is not None:
-            self.positions.put(path, tree.position)
+            self.positions.values[path] = tree.position
             return tree.value if isinstance(tree.value, str) else tree.text
         self.error(tree.position, path, f"expected {what}; got {kind_of(tree)}")
         return None

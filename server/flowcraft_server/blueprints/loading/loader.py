@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
@@ -104,6 +105,7 @@ def _files(dirs: Iterable[str | Path], diagnostics: list[Diagnostic]) -> list[Pa
     return list(found)
 
 
+@without_collection()
 def _load(
     text: str, file: str, default_id: str, form: Format, includes: Includes
 ) -> tuple[Blueprint | None, list[Diagnostic]]:

@@ -9,7 +9,7 @@ from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Fields, Tree
 from flowcraft_server.blueprints.loading.keys import RETRY_DELAY_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
-from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPTS, NOTHING_SAID, NodeConfig, RetryDelay
+from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPTS, NOTHING_SET, NodeConfig, RetryDelay
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """The same that `executor.queue` of a server takes: a queue that no server could name would never be served."""
@@ -23,20 +23,22 @@ _ERROR_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 def read_config(reading: LoadContext, tree: Tree, path: Path, known: Collection[str]) -> NodeConfig:
     """The config that a mapping lays down."""
     entries = reading.fields(tree, path, known)
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, entry in entries.items():
         reading.positions.put((*path, key), entry.value.position, entry.key_position)
         name, value = _setting(reading, key, entry.value, (*path, key))
         if value is not None:
-            said[name] = value
-    return NodeConfig(**said) if said else NOTHING_SAID
+            values[name] = value
+    if (*path, "maxRetries") in reading.meant:  # reported: that there is no second attempt is not reported as well
+        values.setdefault("max_retries", 2)
+    return NodeConfig(**values) if values else NOTHING_SET
 
 
 def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
     """The config, completed by the blueprint's defaults."""
-    if defaults == NOTHING_SAID:
+    if defaults == NOTHING_SET:
         return config
-    if config is NOTHING_SAID:
+    if config is NOTHING_SET:
         return defaults
     missing = {}
     for field in fields(NodeConfig):
@@ -78,7 +80,7 @@ def _retry_delay(reading: LoadContext, tree: Tree, path: Path) -> RetryDelay | N
     entries = reading.fields(tree, path, RETRY_DELAY_KEYS)
     if "initial" not in entries:
         reading.error(tree.position, path, "needs 'initial', the first pause, such as 1s")
-    said: dict[str, Any] = {"initial_ms": 0}
+    values: dict[str, Any] = {"initial_ms": 0}
     for key, entry in entries.items():
         place = (*path, key)
         reading.positions.put(place, entry.value.position, entry.key_position)
@@ -89,8 +91,8 @@ def _retry_delay(reading: LoadContext, tree: Tree, path: Path) -> RetryDelay | N
         else:
             value = reading.number(entry.value, place, 0, 1)
         if value is not None:
-            said[key if key in ("factor", "jitter") else f"{key}_ms"] = value
-    delay = RetryDelay(**said)
+            values[key if key in ("factor", "jitter") else f"{key}_ms"] = value
+    delay = RetryDelay(**values)
     if delay.max_ms is not None and delay.max_ms < delay.initial_ms:
         reading.error(entries["max"].value.position, (*path, "max"), "is shorter than 'initial'")
     return delay

@@ -10,7 +10,7 @@ from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDITOR_NODE_KE
 from flowcraft_server.blueprints.loading.links import Link, read_needs, read_next
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
 from flowcraft_server.blueprints.loading.node_settings import read_config
-from flowcraft_server.blueprints.node_config import NOTHING_SAID, NodeConfig
+from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig
 
 _DURATION_PARAMS = {"sleep": "duration", "wait": "timeout", "webhook": "timeout"}
 _OLDER_SUBFLOW = ("sub-workflow", "subflow")
@@ -27,7 +27,7 @@ class NodeDraft:
     uses: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     inputs: str | Mapping[str, str] | None = None
-    config: NodeConfig = NOTHING_SAID
+    config: NodeConfig = NOTHING_SET
     join: str | None = None
     links: list[Link] = field(default_factory=list)
 

@@ -31,48 +31,48 @@ def read_tests(reading: LoadContext, tree: Tree) -> tuple[Mapping[str, Any], ...
 def _case(reading: LoadContext, tree: Fields, path: Path) -> dict[str, Any]:
     entries = reading.fields(tree, path, TEST_KEYS)
     reading.data(tree, path)
-    said: dict[str, Any] = {}
+    case: dict[str, Any] = {}
     if "name" in entries:
-        said["name"] = reading.text(entries["name"].value, (*path, "name")) or ""
+        case["name"] = reading.text(entries["name"].value, (*path, "name")) or ""
     if "input" in entries:
         place = (*path, "input")
         reading.any_fields(entries["input"].value, place, "keys of the start context to values")
         context = reading.data(entries["input"].value, place)
-        said["input"] = context if isinstance(context, dict) else {}
+        case["input"] = context if isinstance(context, dict) else {}
     if "mocks" in entries:
         mocks = reading.any_fields(entries["mocks"].value, (*path, "mocks"), "node ids to what the nodes return")
-        said["mocks"] = {node: _mock(reading, entry.value, (*path, "mocks", node)) for node, entry in mocks.items()}
+        case["mocks"] = {node: _mock(reading, entry.value, (*path, "mocks", node)) for node, entry in mocks.items()}
     if "expect" in entries:
-        said["expect"] = _expected(reading, entries["expect"].value, (*path, "expect"))
-    return said
+        case["expect"] = _expected(reading, entries["expect"].value, (*path, "expect"))
+    return case
 
 
 def _mock(reading: LoadContext, tree: Tree, path: Path) -> dict[str, Any]:
     entries = reading.fields(tree, path, MOCK_KEYS)
-    said: dict[str, Any] = {}
+    case: dict[str, Any] = {}
     if isinstance(tree, Fields) and "output" in tree.entries:  # null is an output like any other
-        said["output"] = reading.data(tree.entries["output"].value, (*path, "output"))
+        case["output"] = reading.data(tree.entries["output"].value, (*path, "output"))
     for name, what in (("action", "an action"), ("error", "the message of an error")):
         if name in entries:
-            said[name] = reading.text(entries[name].value, (*path, name), what)
-    if "error" in entries and len(said) > 1:
+            case[name] = reading.text(entries[name].value, (*path, name), what)
+    if "error" in entries and len(case) > 1:
         reading.error(
             entries["error"].key_position, (*path, "error"), "a node that fails has neither output nor action"
         )
-    return said
+    return case
 
 
 def _expected(reading: LoadContext, tree: Tree, path: Path) -> dict[str, Any]:
     entries = reading.fields(tree, path, EXPECT_KEYS)
-    said: dict[str, Any] = {}
+    case: dict[str, Any] = {}
     if "status" in entries:
-        said["status"] = reading.choice(entries["status"].value, (*path, "status"), STATUSES)
+        case["status"] = reading.choice(entries["status"].value, (*path, "status"), STATUSES)
     for name in ("ran", "notRan"):
         if name in entries:
-            said[name] = _ids(reading, entries[name].value, (*path, name))
+            case[name] = _ids(reading, entries[name].value, (*path, name))
     if isinstance(tree, Fields) and "output" in tree.entries:
-        said["output"] = reading.data(tree.entries["output"].value, (*path, "output"))
-    return said
+        case["output"] = reading.data(tree.entries["output"].value, (*path, "output"))
+    return case
 
 
 def _ids(reading: LoadContext, tree: Tree, path: Path) -> list[str]:

@@ -55,10 +55,10 @@ class RetentionCleaner:
         if self._removed:
             logger.info("retention removed {} ended runs", self._removed)
             self._removed = 0
-        self._tell_of_broken()
+        self._report_broken()
         return PAUSE
 
-    def _tell_of_broken(self) -> None:
+    def _report_broken(self) -> None:
         """Warn when there is more that could not be read and was set aside."""
         pipe = self._link.redis.pipeline(transaction=False)
         for keys in self._partitions.all:

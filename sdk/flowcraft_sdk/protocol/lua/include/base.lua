@@ -4,7 +4,7 @@
 
 local B, WAKE = string.sub(KEYS[1], 1, -6), KEYS[2]
 local TIME = redis.call('TIME')
-local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + tonumber(redis.call('GET', KEYS[1]) or 0)
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000) + (tonumber(redis.call('GET', KEYS[1]) or 0) or 0)
 
 local LEASES = B .. 'leases'
 local TERMINAL = {completed = true, failed = true, cancelled = true, timed_out = true}
@@ -63,7 +63,7 @@ end
 
 -- Lets this call write although Redis' memory is full: Redis refuses a script's first write then, unless it frees memory.
 local function allow_when_full()
-  redis.call('ZREM', B .. 'workers', '')
+  redis.pcall('ZREM', B .. 'workers', '')
 end
 
 -- A list from its `from`-th element to its `to`-th, the last by default. Lua's stack takes some 8,000 at once.

@@ -2,6 +2,7 @@
 
 local CODES = {completed = 0, failed = 1, cancelled = 2, timed_out = 3}
 local removed = 0
+local more_to_read = false -- a record is read in pieces, and not to its end in this call
 
 local function removed_runs()
   return removed
@@ -75,6 +76,34 @@ local function clear_up(id)
   end
 end
 
+local MANY_FIELDS = 2000 -- of a record; a larger one is read in pieces
+local steps_left = 10 -- pieces of such records that one call reads
+local PIECE = 100
+
+-- The children of a run with many fields, a piece at a time: how far it was read stands in its field `kc` from one call to the
+-- next, `cursor|outcome|fields`. If it has another number of fields by then, a child may have come behind the cursor: it is read
+-- from its beginning. `visit` returns removed | active | limit; returns the same for all of them.
+local function each_child_in_pieces(k, visit)
+  local cursor, outcome, fields = string.match(redis.call('HGET', k, 'kc') or '', '^(%d+)|(%a+)|(%d+)$')
+  if not cursor or redis.call('HLEN', k) ~= tonumber(fields) then cursor, outcome = '0', 'removed' end
+  repeat
+    local piece = steps_left > 0 and redis.call('HSCAN', k, cursor, 'MATCH', 'k:*', 'COUNT', PIECE)
+    for i = 1, piece and #piece[2] or 0, 2 do
+      local below = visit(string.sub(piece[2][i], 3))
+      if below == 'limit' then piece = false break end -- this piece is read again: what is gone is skipped then
+      if below == 'active' then outcome = below end
+    end
+    if not piece then
+      redis.call('HSETNX', k, 'kc', '')
+      redis.call('HSET', k, 'kc', cursor .. '|' .. outcome .. '|' .. redis.call('HLEN', k))
+      return 'limit'
+    end
+    cursor, steps_left = piece[1], steps_left - 1
+  until cursor == '0'
+  redis.call('HDEL', k, 'kc')
+  return outcome
+end
+
 -- Removes a run and all below it, the leaves first. Returns removed | active (a run is still running, those above it stay) | limit.
 -- What lies in the place of a run's record, and is none, is left to the doctor. Raises if that is the topmost.
 local function remove_tree(id, limit, below_another)
@@ -91,13 +120,20 @@ local function remove_tree(id, limit, below_another)
     return 'removed'
   end
   if not TERMINAL[st] then return 'active' end
-  local outcome = 'removed'
-  local below_it = redis.call('HEXISTS', k, 'kids') == 1 and redis.call('HKEYS', k) or {}
-  for _, field in ipairs(below_it) do
-    if string.sub(field, 1, 2) == 'k:' then
-      local below = remove_tree(string.sub(field, 3), limit, true)
-      if below == 'limit' then return below end
-      if below == 'active' then outcome = below end
+  local outcome, has_children = 'removed', redis.call('HEXISTS', k, 'kids') == 1
+  if has_children and redis.call('HLEN', k) > MANY_FIELDS then
+    outcome = each_child_in_pieces(k, function(child)
+      if removed >= limit then return 'limit' end
+      return remove_tree(child, limit, true)
+    end)
+    if outcome == 'limit' then more_to_read = true end
+  else
+    for _, field in ipairs(has_children and redis.call('HKEYS', k) or {}) do
+      if string.sub(field, 1, 2) == 'k:' then
+        local below = remove_tree(string.sub(field, 3), limit, true)
+        if below == 'limit' then return below end
+        if below == 'active' then outcome = below end
+      end
     end
   end
   if outcome ~= 'removed' then return outcome end

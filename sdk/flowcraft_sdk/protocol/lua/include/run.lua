@@ -7,6 +7,7 @@ local function forget_runs()
   runs, run_order, ended_now = {}, {}, {}
 end
 
+-- @fields run_fields status plan created active parked stop parent blueprint history todo more...
 -- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
 -- Raises BROKENRECORD.
 local function load_run(id, fields)
@@ -15,20 +16,20 @@ local function load_run(id, fields)
   local k = B .. 'run:' .. id
   local names = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', 'todo'}
   if fields and #fields > 900 then fields = nil end -- each is read when it is needed
-  for i = 1, fields and #fields or 0 do names[10 + i] = fields[i] end
-  local v = redis.pcall('HMGET', k, unpack(names)) -- 910 at most
-  if v.err then refuse_record(id, v.err) end
-  if not v[1] then return nil end
-  local created, active, parked, w = tonumber(v[3]), tonumber(v[4] or 0), tonumber(v[5] or 0), {}
-  if not (STATUSES[v[1]] and v[2] and created and active and parked and v[8]) then
+  for i = 1, fields and #fields or 0 do names[run_fields.more - 1 + i] = fields[i] end
+  local run_fields = redis.pcall('HMGET', k, unpack(names)) -- 910 at most
+  if run_fields['err'] then refuse_record(id, run_fields['err']) end
+  if not run_fields.status then return nil end
+  local created, active, parked, w = tonumber(run_fields.created), tonumber(run_fields.active or 0), tonumber(run_fields.parked or 0), {}
+  if not (STATUSES[run_fields.status] and run_fields.plan and created and active and parked and run_fields.blueprint) then
     refuse_record(id, 'one of its fields st, plan, cr, live, park, bp is missing or wrong')
   end
   if fields then
-    for i = 1, #fields do w[fields[i]] = v[10 + i] end
+    for i = 1, #fields do w[fields[i]] = run_fields[run_fields.more - 1 + i] end
   end
-  r = {id = id, k = k, st = v[1], st0 = v[1], plan = v[2], cr = created, active = active, active0 = active, parked = parked,
-       parked0 = parked, stop = v[6], par = v[7], bp = v[8], silent = v[9] == 'off', todo = v[10], w = w, d = {}, ev = {}, fired = {},
-       drops = {}, work = {}, touched = {}}
+  r = {id = id, k = k, st = run_fields.status, st0 = run_fields.status, plan = run_fields.plan, cr = created, active = active,
+       active0 = active, parked = parked, parked0 = parked, stop = run_fields.stop, par = run_fields.parent, bp = run_fields.blueprint,
+       silent = run_fields.history == 'off', todo = run_fields.todo, w = w, d = {}, ev = {}, fired = {}, drops = {}, work = {}, touched = {}}
   runs[id] = r
   run_order[#run_order + 1] = r
   return r

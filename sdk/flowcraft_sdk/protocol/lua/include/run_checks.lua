@@ -5,7 +5,8 @@ local RENEWAL_TIME = 10000 -- ms that a worker has to renew a lease that is put 
 
 -- A record that holds what no script writes there: each such field is a defect, and its repair replaces it by what is
 -- still known, so that the run can end. Returns whether the run can be loaded now; and its nodes whose state is lost.
-local function mend_record(id, fix, defect)
+-- skip_nodes: they are looked over in pieces.
+local function mend_record(id, fix, defect, skip_nodes)
   local k = B .. 'run:' .. id
   local v = redis.pcall('HMGET', k, 'st', 'cr', 'live', 'park', 'plan', 'bp', 'en')
   if v.err then
@@ -30,7 +31,7 @@ local function mend_record(id, fix, defect)
   end
   if wrong and not fix then return false, lost end
   local r = load_run(id)
-  for _, field in ipairs(redis.call('HKEYS', k)) do
+  for _, field in ipairs(skip_nodes and {} or redis.call('HKEYS', k)) do
     if string.sub(field, 1, 2) == 'n:' and not pcall(node_state, r, string.sub(field, 3)) then
       local instance_id = string.sub(field, 3)
       lost[#lost + 1] = instance_id
@@ -103,12 +104,16 @@ local function child_status(r, instance_id)
   return type(st) == 'string' and st, child or '' -- what is no record of a run counts as missing
 end
 
+local function is_parked(r, instance_id, n)
+  return n.s == 'W' and (n.more ~= 'subflow' or child_status(r, instance_id) == 'waiting')
+end
+
 -- The counters of active and parked nodes, against the nodes themselves.
 local function examine_counts(r, defect)
   local active, parked = r.todo and 1 or 0, 0
   each_node(r, function(instance_id, n)
     if ACTIVE[n.s] then active = active + 1 end
-    if n.s == 'W' and (n.more ~= 'subflow' or child_status(r, instance_id) == 'waiting') then parked = parked + 1 end
+    if is_parked(r, instance_id, n) then parked = parked + 1 end
   end)
   if active ~= r.active then defect('live-count', r.active .. ' for ' .. active, function() r.active = active end) end
   if parked ~= r.parked then defect('park-count', r.parked .. ' for ' .. parked, function() r.parked = parked end) end
@@ -144,25 +149,23 @@ local function examine_lease(r, instance_id, n, ends, defect)
   defect('worker-silent', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, r.id .. '|' .. instance_id) end)
 end
 
--- Each active node has the entry by which a worker or a sweeper finds it.
-local function examine_nodes(r, defect)
-  each_node(r, function(instance_id, n)
-    local member = r.id .. '|' .. instance_id
-    if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
-      defect('ready-not-queued', instance_id, function() queue_node(r, instance_id, n.more) end)
-    elseif n.s == 'L' then
-      local ends = redis.call('ZSCORE', LEASES, member)
-      if not ends then
-        defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, member) end)
-      else
-        examine_lease(r, instance_id, n, ends, defect)
-      end
-    elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', timer_of('T', r.id, instance_id)) then
-      defect('timer-missing', instance_id, function() set_timer(NOW, 'T', r.id, instance_id) end)
-    elseif n.s == 'W' then
-      examine_waiting(r, instance_id, n, defect)
+-- An active node has the entry by which a worker or a sweeper finds it.
+local function examine_node(r, instance_id, n, defect)
+  local member = r.id .. '|' .. instance_id
+  if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
+    defect('ready-not-queued', instance_id, function() queue_node(r, instance_id, n.more) end)
+  elseif n.s == 'L' then
+    local ends = redis.call('ZSCORE', LEASES, member)
+    if not ends then
+      defect('running-without-lease', instance_id, function() redis.call('ZADD', LEASES, NOW + RENEWAL_TIME, member) end)
+    else
+      examine_lease(r, instance_id, n, ends, defect)
     end
-  end)
+  elseif n.s == 'T' and not redis.call('ZSCORE', B .. 'timers', timer_of('T', r.id, instance_id)) then
+    defect('timer-missing', instance_id, function() set_timer(NOW, 'T', r.id, instance_id) end)
+  elseif n.s == 'W' then
+    examine_waiting(r, instance_id, n, defect)
+  end
 end
 
 -- The run's own timers: its beginning, its deadline, the end of a grace.

@@ -1,0 +1,22 @@
+"""Reading without garbage collection."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Put off garbage collection while a file is read or checked.
+
+    It would go through all that was read again and again, and nothing of it is garbage: with many nodes that takes as long as
+    the reading. Counted references are freed as ever.
+    """
+    if not gc.isenabled():  # another thread does the same, and will end it
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
