@@ -8,6 +8,9 @@ from flowcraft_sdk.protocol.keys import Keys
 MOST_ASKED_AT_ONCE = 8
 """Partitions that are asked for nodes in one pipeline."""
 
+LEAST_SHARE = 16
+"""Nodes that one of them is asked for, where many are wanted: the calls that finish them are joined by partition."""
+
 
 class Share(NamedTuple):
     """What one partition is asked for.
@@ -54,7 +57,8 @@ class ReadyPartitions:
     def shares(self, wanted: int) -> list[Share]:
         """What to ask which partitions for, so that each gets its turn; empty if none is believed to have nodes."""
         with self._lock:
-            chosen = list(self._noted.items())[: min(wanted, MOST_ASKED_AT_ONCE)]
+            most = wanted if wanted < LEAST_SHARE else wanted // LEAST_SHARE
+            chosen = list(self._noted.items())[: min(most, MOST_ASKED_AT_ONCE)]
             for keys, noted in chosen:  # the others come first next time
                 del self._noted[keys]
                 self._noted[keys] = noted
