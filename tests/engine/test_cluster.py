@@ -11,6 +11,7 @@ from deploy.local.cluster import LocalCluster
 from deploy.local.servers import Servers, free_port
 from flowcraft_sdk import AsyncClient, BackendUnavailableError, Client
 from flowcraft_sdk._transport.cluster import slot_of
+from flowcraft_server.service.redis_checks import find_problems, wait_for_redis, warnings_about
 from flowcraft_server.testing import TestEnvironment
 
 TIMEOUT = 60
@@ -143,3 +144,11 @@ def test_a_server_that_is_in_no_cluster_is_told(tmp_path: Path) -> None:
         wanted = pytest.raises(BackendUnavailableError, match="in no cluster; its address is redis://")
         with Client(f"redis+cluster://127.0.0.1:{port}") as client, wanted:
             client.ping()
+
+
+def test_what_is_dangerous_about_a_cluster_is_warned_of(cluster: LocalCluster) -> None:
+    client = wait_for_redis(cluster.url, 5)
+    assert find_problems(client, cluster.url) == []
+    (few,) = warnings_about(client, cluster.url, 1)
+    assert "3 primaries, and redis.partitions is 1" in few
+    assert warnings_about(client, cluster.url, PARTITIONS) == []

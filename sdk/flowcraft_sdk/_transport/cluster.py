@@ -151,6 +151,7 @@ class Topology:
         self._served: list[Place | None] = [None] * SLOTS
         self._primaries: list[Place] = []
         self._others: list[Place] = []
+        self._alone: list[Place] = []
         self._suspects: set[Place] = set()
         self._stale = True
 
@@ -167,6 +168,16 @@ class Topology:
     def primaries(self) -> list[Place]:
         """Nodes that serve slots."""
         return list(self._primaries)
+
+    @property
+    def missing_slots(self) -> int:
+        """How many slots no node serves."""
+        return self._served.count(None)
+
+    @property
+    def without_replica(self) -> list[Place]:
+        """Nodes that serve slots which are lost with them."""
+        return list(self._alone)
 
     @property
     def places(self) -> list[Place]:
@@ -189,15 +200,18 @@ class Topology:
         served: list[Place | None] = [None] * SLOTS
         primaries: list[Place] = []
         others: list[Place] = []
+        alone: list[Place] = []
         for begin, end, primary, *replicas in slots:
             place = _place(primary, asked)
             primaries.append(place)
             others += [_place(replica, asked) for replica in replicas]
+            alone += [] if replicas else [place]
             served[int(begin) : int(end) + 1] = [place] * (int(end) - int(begin) + 1)
         if not primaries:
             raise ClusterDown(f"the node at {asked[0]}:{asked[1]} serves no slots: it is in no cluster yet")
         with self._lock:
             self._served, self._primaries = served, list(dict.fromkeys(primaries))
+            self._alone = list(dict.fromkeys(alone))
             self._others = [place for place in dict.fromkeys(others) if place not in primaries]
             self._suspects.clear()
             self._stale = False

@@ -388,7 +388,7 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
         raise RedisUnusable("; ".join(diagnostics))
     deployment = Deployment(loaded, settings, url)
     found = (*deployment.look_for_others(client), *deployment.look_for_missing_handlers())
-    for warning in (*warnings_about(client, url), *found):
+    for warning in (*warnings_about(client, url, settings.redis.partitions), *found):
         write(f"warning: {warning}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)
     return shown_url(url)

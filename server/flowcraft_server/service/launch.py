@@ -114,7 +114,7 @@ class Deployment:
             if not lenient and self.settings.redis.require_no_eviction:
                 raise RedisUnusable(f"{problem}; or set redis.requireNoEviction: off and accept the loss")
             logger.warning(problem)
-        for warning in warnings_about(client, self.url):
+        for warning in warnings_about(client, self.url, self.partitions.count):
             logger.warning(warning)
         check_protocol(client, self.url, self.partitions)
         check_durability(client, self.url, self.partitions.home, self.settings.redis.durability)

@@ -1,13 +1,15 @@
 """What Redis must be like before anything is started on it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
 from loguru import logger
 
 from flowcraft_sdk._operations.durability import ASYNC, FSYNC, is_kept, waiting_command
+from flowcraft_sdk._transport.cluster import SLOTS, Topology
+from flowcraft_sdk._transport.cluster_client import ClusterClient
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
@@ -71,32 +73,66 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
 def find_problems(client: "redis.Redis", url: str) -> list[str]:
     """What is wrong with a Redis for our purposes: it may evict keys, or it is a replica."""
     problems = []
-    policy = _info(client, "memory").get("maxmemory_policy")
-    if policy is None:
-        logger.warning("{} does not report its maxmemory-policy; make sure that it is {}", shown_url(url), NO_EVICTION)
-    elif policy != NO_EVICTION:
-        problems.append(
-            f"{shown_url(url)} throws data away when its memory is full (maxmemory-policy {policy}); "
-            f"set it to {NO_EVICTION}: redis-cli CONFIG SET maxmemory-policy {NO_EVICTION}"
-        )
-    if _info(client, "replication").get("role") == "slave":
-        problems.append(f"{shown_url(url)} is a read-only replica; name its primary in redis.url")
+    for server, place in _servers(client, url):
+        policy = _info(server, "memory").get("maxmemory_policy")
+        if policy is None:
+            logger.warning("{} does not report its maxmemory-policy; make sure that it is {}", place, NO_EVICTION)
+        elif policy != NO_EVICTION:
+            problems.append(
+                f"{place} throws data away when its memory is full (maxmemory-policy {policy}); "
+                f"set it to {NO_EVICTION}: redis-cli CONFIG SET maxmemory-policy {NO_EVICTION}"
+            )
+        if _info(server, "replication").get("role") == "slave":
+            problems.append(f"{place} is a read-only replica; name its primary in redis.url")
     return problems
 
 
-def warnings_about(client: "redis.Redis", url: str) -> list[str]:
-    """What is dangerous about a Redis and yet may be meant: it keeps nothing on disk. One that does not report it is trusted."""
+def warnings_about(client: "redis.Redis", url: str, partitions: int) -> list[str]:
+    """What is dangerous about a Redis and yet may be meant, such as keeping nothing on disk.
+
+    Args:
+        partitions: how many the deployment has.
+    """
+    warnings = []
+    for server, place in _servers(client, url):
+        if _keeps_nothing(server):
+            warning = f'{place} keeps nothing on disk (appendonly no, save ""): all runs are lost when it restarts'
+            warnings.append(f"{warning}; redis-cli CONFIG SET appendonly yes, and the same in its configuration")
+    if isinstance(client, ClusterClient):
+        warnings += _cluster_warnings(client.topology, shown_url(url), partitions)
+    return warnings
+
+
+def _cluster_warnings(topology: Topology, place: str, partitions: int) -> Iterator[str]:
+    if topology.missing_slots:
+        yield f"{place}: {topology.missing_slots:,} of {SLOTS:,} slots are served by no node; redis-cli --cluster fix"
+    for host, port in topology.without_replica:
+        yield f"redis://{host}:{port} has no replica: the runs of its slots stand still while it is away, and are lost with it"
+    nodes = len(topology.primaries)
+    if partitions < nodes:
+        shortage = f"{place} has {nodes} primaries, and redis.partitions is {partitions}: the others stay empty"
+        yield f"{shortage}; give a new deployment 16 partitions or more"
+
+
+def _servers(client: "redis.Redis", url: str) -> list[tuple["redis.Redis", str]]:
+    """Each server that keeps data, with its address for messages."""
+    if not isinstance(client, ClusterClient):
+        return [(client, shown_url(url))]
+    nodes = client.primaries()
+    return [
+        (node, f"redis://{host}:{port}") for node, (host, port) in zip(nodes, client.topology.primaries, strict=True)
+    ]
+
+
+def _keeps_nothing(client: "redis.Redis") -> bool:
+    """Whether a server keeps nothing on disk. One that does not report it is trusted."""
     if _info(client, "persistence").get("aof_enabled") != 0:
-        return []
+        return False
     try:
-        snapshots = client.config_get("save").get("save")
+        return bool(client.config_get("save").get("save") == "")
     except redis.exceptions.RedisError as error:  # managed services forbid it, and keep data in their own way
         logger.debug("CONFIG GET save is refused: {}", error)
-        return []
-    if snapshots != "":
-        return []
-    warning = f'{shown_url(url)} keeps nothing on disk (appendonly no, save ""): all runs are lost when it restarts'
-    return [f"{warning}; redis-cli CONFIG SET appendonly yes, and the same in its configuration"]
+        return False
 
 
 def check_protocol(client: "redis.Redis", url: str, partitions: Partitions) -> None:

@@ -55,12 +55,12 @@ def test_a_redis_that_keeps_nothing(store: EmbeddedStore, appendonly: str, save:
     client = wait_for_redis(store.url, 1)
     client.config_set("appendonly", appendonly)
     client.config_set("save", save)
-    found = warnings_about(client, store.url)
+    found = warnings_about(client, store.url, 1)
     assert bool(found) is warned
     assert not found or 'keeps nothing on disk (appendonly no, save "")' in found[0]
     client.execute_command("ACL", "SETUSER", "managed", "on", ">word", "~*", "+@all", "-config")
     url = store.url.replace("unix://", "unix://managed:word@")
-    assert warnings_about(wait_for_redis(url, 1), url) == []
+    assert warnings_about(wait_for_redis(url, 1), url, 1) == []
 
 
 def test_a_redis_that_reports_nothing_is_not_refused(store: EmbeddedStore) -> None:
