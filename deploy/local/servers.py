@@ -43,7 +43,7 @@ class Servers:
         self._processes.clear()
 
     def start(self, port: int, *options: str) -> None:
-        """Start a server that keeps what it is told on disk, and wait until it answers.
+        """Start a server that keeps its data on disk, and wait until it answers.
 
         Raises:
             TimeoutError: it does not answer in time.
