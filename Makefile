@@ -89,6 +89,7 @@ bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten min
 	$(BIN)/python -m benchmarks.map_items
 	$(BIN)/python -m benchmarks.mixed
 	$(BIN)/python -m benchmarks.coroutines
+	$(BIN)/python -m benchmarks.constants
 	$(BIN)/python -m benchmarks.targets
 
 bench-quick: $(SET_UP)  ## the same in a minute or two

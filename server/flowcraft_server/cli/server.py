@@ -24,6 +24,7 @@ from flowcraft_server.config.model import Settings
 from flowcraft_server.config.sections import ScriptedProviderSection
 from flowcraft_server.observability.logging import configure_logging
 
+from .capacity import capacity
 from .client_errors import TextCommands
 from .client_input import nearest_config
 from .diagnostic_output import FORMATS, print_diagnostics, print_suggestions
@@ -53,6 +54,9 @@ def main() -> None:
     """Run and check a Flowcraft deployment. The options below may stand before a command or behind it."""
     # The first process of a container has no default for SIGTERM: until the workers handle it, it just ends us.
     signal.signal(signal.SIGTERM, _end_at_once)
+
+
+main.add_command(capacity)
 
 
 def _or_root(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
