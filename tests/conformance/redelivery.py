@@ -40,8 +40,8 @@ class Unreliable:
         class LossyLink(StoreLink):
             """Applies calls, and now and then says that it does not know."""
 
-            def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-                replies = super()._exchange(commands)
+            def _exchange(self, commands: list[tuple[Any, ...]], *, asleep: bool = False) -> list[Any]:
+                replies = super()._exchange(commands, asleep=asleep)
                 if not trouble._over.is_set() and trouble._random.random() < LOST_REPLIES:
                     trouble.made["lost replies"] += 1
                     raise StoreUnavailable("the reply is lost")

@@ -1,7 +1,7 @@
 """From a load to Redis nodes, memory and workers.
 
-All of it is arithmetic over `constants.json`: processor time that a node costs Redis and workers, bytes that a run takes. Little's
-law gives the nodes at work: rate times the seconds that one takes.
+All of it is arithmetic over `constants.json`: processor time that a node costs Redis and workers, bytes that a run takes.
+Little's law gives the nodes at work: rate times the seconds that one takes.
 """
 
 import json

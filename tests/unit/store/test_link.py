@@ -141,7 +141,7 @@ def test_a_redis_that_loads_its_data_does_not_answer(link: StoreLink) -> None:
     send_a_script(link)
     loading = redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory")
     reader = SimpleNamespace(gets=lambda: loading, feed=lambda _data: None)
-    link._own.connection._reader = reader
+    link._own.connections[None]._reader = reader
     with pytest.raises(StoreUnavailable, match="loading"):
         link.call(scripts.claim(Keys("t"), scripts.ClaimRequest("w", 1000, "default")))
     assert link.call(scripts.claim(Keys("t"), scripts.ClaimRequest("w", 1000, "default"))) == []
