@@ -52,13 +52,18 @@ class StopRequests:
 
     def wait(self, seconds: float) -> bool:
         """Sleep until another stop is asked for, `seconds` at most; returns whether one ever was."""
-        if self._has_pipe() and not select.select([self._reading], [], [], seconds)[0]:
+        if self._has_pipe() and not self._is_readable(seconds):
             return self.drain
         if self._has_pipe():
             os.read(self._reading, 4096)
         else:  # a handler has closed it: this process is about to be replaced
             time.sleep(min(seconds, WITHOUT_PIPE))
         return self.drain
+
+    def _is_readable(self, seconds: float) -> bool:
+        requests = select.poll()  # `select` takes no descriptor above 1,023
+        requests.register(self._reading, select.POLLIN)
+        return bool(requests.poll(max(0.0, seconds) * 1000))
 
     @contextmanager
     def on_signals(self) -> Iterator["StopRequests"]:

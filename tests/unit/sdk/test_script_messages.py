@@ -47,7 +47,8 @@ def test_nothing_is_nothing() -> None:
 def test_a_script_has_its_includes_where_they_are_named() -> None:
     source = SCRIPT.source
     assert (
-        source.index("local B =")
+        source.index("local function script()")
+        < source.index("local B, WAKE =")
         < source.index("local function complete_fast()")
         < source.index("local function load_run(")
     )

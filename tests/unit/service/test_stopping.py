@@ -67,3 +67,16 @@ def test_any_number_of_requests_is_borne() -> None:
         stop.request()
     assert stop.now
     stop.close()
+
+
+def test_a_server_with_more_than_a_thousand_descriptors_waits_as_well() -> None:
+    taken = [os.dup(0) for _ in range(1100)]
+    try:
+        stop = StopRequests()
+        assert not stop.wait(0.01)
+        stop.request()
+        assert stop.wait(10)
+        stop.close()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
