@@ -29,6 +29,33 @@ class _Words(tuple[Any, ...]):
         return words
 
 
+Sender = Callable[["redis.Redis", Sequence[Sequence[Any]]], list[Any]]
+
+
+def drive(steps: Exchange, send: Callable[[Place, Sequence[Sequence[Any]]], list[Any]]) -> list[Any]:
+    """Take an exchange with the nodes of a cluster to its end; returns its replies.
+
+    Args:
+        steps: the exchange.
+        send: sends commands to a node as one pipeline; returns their replies, errors among them.
+    """
+    answer: list[Any] | None = None
+    failure: Exception | None = None
+    while True:
+        try:
+            step = steps.send(answer) if failure is None else steps.throw(failure)
+        except StopIteration as end:
+            return list(end.value)
+        answer = failure = None
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            continue
+        try:
+            answer = send(step.place, step.commands)
+        except (redis.exceptions.RedisError, OSError) as error:
+            failure = error
+
+
 class ClusterClient(redis.Redis):
     """A client for threads. Connects on first use; never sends a call again but where a node redirects it to.
 
@@ -98,22 +125,8 @@ class ClusterClient(redis.Redis):
         """Send commands as one pipeline for each node; returns their replies, errors among them."""
         return self._drive(exchange(self.topology, commands), functools.partial(_send_together, transaction))
 
-    def _drive(self, steps: Exchange, send: Callable[["redis.Redis", Sequence[Sequence[Any]]], list[Any]]) -> list[Any]:
-        answer: Any = None
-        failure: Exception | None = None
-        while True:
-            try:
-                step = steps.send(answer) if failure is None else steps.throw(failure)
-            except StopIteration as end:
-                return list(end.value)
-            answer = failure = None
-            if isinstance(step, Pause):
-                time.sleep(step.seconds)
-                continue
-            try:
-                answer = send(self.node(step.place), step.commands)
-            except (redis.exceptions.RedisError, OSError) as error:
-                failure = error
+    def _drive(self, steps: Exchange, send: Sender) -> list[Any]:
+        return drive(steps, lambda place, commands: send(self.node(place), commands))
 
 
 class _Pipeline(redis.client.Pipeline):

@@ -10,8 +10,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flowcraft_sdk._transport.cluster import Exchange, Pause, Place, Topology, exchange
-from flowcraft_sdk._transport.cluster_client import ClusterClient
+from flowcraft_sdk._transport.cluster import Place, Topology, exchange
+from flowcraft_sdk._transport.cluster_client import ClusterClient, drive
 from flowcraft_sdk._transport.connector import client_of
 from flowcraft_sdk.errors import ForeignKeyError
 from flowcraft_sdk.protocol import scripts
@@ -222,28 +222,13 @@ class StoreLink:
             raise StoreUnavailable("this link is severed")
         try:
             if self._topology is not None:
-                return self._drive(exchange(self._topology, commands), asleep)
+                return drive(
+                    exchange(self._topology, commands),
+                    lambda place, words: self._send(self._connection(place), words, asleep),
+                )
             return self._send(self._connection(), commands, asleep)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
             raise StoreUnavailable(f"Redis does not answer: {error}") from error
-
-    def _drive(self, steps: Exchange, asleep: bool) -> list[Any]:
-        """Take an exchange with the nodes of a cluster to its end, over the calling thread's own connections."""
-        answer: list[Any] | None = None
-        failure: Exception | None = None
-        while True:
-            try:
-                step = steps.send(answer) if failure is None else steps.throw(failure)
-            except StopIteration as end:
-                return list(end.value)
-            answer = failure = None
-            if isinstance(step, Pause):
-                time.sleep(step.seconds)
-                continue
-            try:
-                answer = self._send(self._connection(step.place), step.commands, asleep)
-            except (redis.exceptions.RedisError, OSError) as error:
-                failure = error
 
     def _send(self, connection: OwnConnection, commands: Sequence[Sequence[Any]], asleep: bool) -> list[Any]:
         if not asleep:
