@@ -320,7 +320,7 @@ class TestPages:
     def test_what_must_pass_is_run(self) -> None:
         run = re.findall(r"^make ([\w-]+)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
         # The tests last: their summary is the last line. The guard only reports.
-        assert run == ["check", "check-docker", "check-image", "docs", "guard", "test"]
+        assert run == ["check", "check-docker", "check-image", "docs", "test-cluster", "guard", "test"]
 
 
 def outside_of_code(text: str) -> str:
