@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 SLOTS = 16_384
+SCRIPT_CALLS = ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO")
 MOST_REDIRECTIONS = 16
 """Of one call. A slot that moves redirects a call twice at most; more means that the nodes disagree."""
 
@@ -89,7 +90,7 @@ def key_of(words: Sequence[Any]) -> str | bytes | None:
     """The first key of a command, None for one without."""
     name, *args = words
     name = str(name).upper()
-    if name in ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"):
+    if name in SCRIPT_CALLS:
         found = args[2] if int(args[1]) else None
         return found if isinstance(found, str | bytes) else None
     if name != "MEMORY USAGE" and name.partition(" ")[0] in KEYLESS:
@@ -260,11 +261,17 @@ Exchange = Generator[Send | Pause, Any, list[Any]]
 
 @dataclass(frozen=True)
 class _Unit:
-    """Commands that one node gets together: one with a key and those without a key behind it, or MULTI to EXEC."""
+    """Commands that one node gets together: one with a key and those without a key behind it, or MULTI to EXEC.
+
+    Attributes:
+        indices: of the commands.
+        key: the first key of them; None if none has one.
+        whole: it needs all keys of its slot on one node: a transaction, or a script, which reads keys that it does not name.
+    """
 
     indices: range
     key: str | bytes | None
-    transaction: bool
+    whole: bool
 
     def announced(self, commands: Sequence[Sequence[Any]], asking: bool) -> list[Sequence[Any]]:
         """Its commands as they are sent."""
@@ -313,17 +320,17 @@ def exchange(topology: Topology, commands: Sequence[Sequence[Any]]) -> Exchange:
 
 
 def _units(commands: Sequence[Sequence[Any]]) -> Iterator[_Unit]:
-    begin, key, open_transaction, was_transaction = 0, None, False, False
+    begin, key, open_transaction, whole = 0, None, False, False
     for index, words in enumerate(commands):
         name, own_key = str(words[0]).upper(), key_of(words)
         begins = not open_transaction and (own_key is not None or name == "MULTI")
         if begins and index > begin:
-            yield _Unit(range(begin, index), key, was_transaction)
+            yield _Unit(range(begin, index), key, whole)
         if begins:
-            begin, key, was_transaction = index, None, name == "MULTI"
+            begin, key, whole = index, None, name == "MULTI" or name in SCRIPT_CALLS
         key = own_key if key is None else key
         open_transaction = name == "MULTI" or (open_transaction and name != "EXEC")
-    yield _Unit(range(begin, len(commands)), key, was_transaction)
+    yield _Unit(range(begin, len(commands)), key, whole)
 
 
 def _grouped(topology: Topology, pending: Sequence[tuple[_Unit, Redirection]]) -> dict[Place, list[tuple[_Unit, bool]]]:
@@ -346,8 +353,9 @@ def _followed(topology: Topology, unit: _Unit, replies: Sequence[Any], asked: Pl
     except ClusterDown:
         topology.suspect(asked)
         raise
-    if redirection is not None and redirection.asking and unit.transaction:
-        return Redirection(None)  # a transaction cannot be announced: it waits until the slot has moved
+    if redirection is not None and redirection.asking and unit.whole:
+        # Half of the slot's keys are on each node: a script would take a run that has not arrived yet for one that is gone.
+        return Redirection(None)  # it waits until the slot has moved
     if redirection is not None and redirection.place is not None and not redirection.asking and unit.key is not None:
         topology.move(slot_of(unit.key), redirection.place)
     return redirection

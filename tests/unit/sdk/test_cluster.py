@@ -146,6 +146,14 @@ def test_ask_is_followed_once_and_not_remembered(nodes: Nodes, topology: Topolog
     assert nodes.sent[-1] == (A, [("GET", LOW)])
 
 
+def test_a_script_waits_for_a_slot_that_moves_and_never_runs_on_half_of_it(nodes: Nodes, topology: Topology) -> None:
+    asked = [redis.exceptions.AskError(f"{slot_of(LOW)} b:2") for _ in range(3)]
+    nodes.plan(A, "done", *asked, redis.exceptions.MovedError(f"{slot_of(LOW)} b:2"))
+    call = ("EVALSHA", "abc", 1, LOW, "done")
+    assert run(topology, [call], nodes) == ["b:done"]
+    assert nodes.sent[1:] == [(A, [call])] * 4 + [(B, [call])], "it is announced to no node by ASKING"
+
+
 def test_try_again_waits_and_sends_that_one_again(nodes: Nodes, topology: Topology) -> None:
     nodes.plan(A, LOW, redis.exceptions.TryAgainError("TRYAGAIN"), redis.exceptions.TryAgainError("TRYAGAIN"))
     assert run(topology, [("GET", LOW), ("GET", HIGH)], nodes) == ["a:3", "b:foo"]
