@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from deploy.local.cluster import LocalCluster
 from deploy.local.servers import Servers, free_port
@@ -55,12 +56,17 @@ def counter() -> Counter:
 
 
 @pytest.fixture
-def env(cluster: LocalCluster, counter: Counter) -> Iterator[TestEnvironment]:
+def partitions() -> int:
+    return PARTITIONS
+
+
+@pytest.fixture
+def env(cluster: LocalCluster, counter: Counter, partitions: int) -> Iterator[TestEnvironment]:
     with TestEnvironment(
         blueprints={"chain": CHAIN, "parent": PARENT, "waits": WAITS},
         handlers={"count": counter},
         redis_url=cluster.url,
-        partitions=PARTITIONS,
+        partitions=partitions,
         workers=2,
     ) as made:
         yield made
@@ -119,6 +125,29 @@ def test_slots_that_move_under_load_are_seen_by_no_client(
     assert env.client.admin.examine() == []
 
 
+# A script declares one key with one partition, and two with several: nodes treat these differently.
+@pytest.mark.parametrize("partitions", [1, PARTITIONS])
+def test_nothing_is_written_on_the_node_that_a_slot_is_on_its_way_to(
+    env: TestEnvironment, cluster: LocalCluster
+) -> None:
+    slot = slot_of(env.partitions.for_run("on-its-way").base)
+    primaries = {node.port: node.id for node in cluster.nodes() if node.is_primary}
+    source = cluster.primary_of(slot)
+    target = next(port for port in primaries if port != source)
+    with cluster.connect(source) as giving, cluster.connect(target) as receiving:
+        receiving.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", primaries[source])
+        giving.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", primaries[target])
+        thread = threading.Thread(target=env.client.start, args=("chain",), kwargs={"run_id": "on-its-way"})
+        thread.start()
+        thread.join(0.4)
+        assert thread.is_alive(), "it waits for the slot"
+        assert receiving.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 0
+    cluster.move_slots([slot], target)
+    thread.join(TIMEOUT)
+    assert env.client.get_handle("on-its-way").result(timeout=TIMEOUT)["c"] == "done"
+    assert env.client.admin.examine() == []
+
+
 def test_runs_go_on_when_a_primary_is_lost(env: TestEnvironment, cluster: LocalCluster) -> None:
     handles = [env.client.start("chain") for _ in range(100)]
     killed = cluster.primary_of(slot_of(env.partitions.all[0].base))
@@ -152,3 +181,9 @@ def test_what_is_dangerous_about_a_cluster_is_warned_of(cluster: LocalCluster) -
     (few,) = warnings_about(client, cluster.url, 1)
     assert "3 primaries, and redis.partitions is 1" in few
     assert warnings_about(client, cluster.url, PARTITIONS) == []
+
+
+def test_what_a_node_refuses_of_a_command_for_all_is_raised(cluster: LocalCluster) -> None:
+    client = wait_for_redis(cluster.url, 5)
+    with pytest.raises(redis.exceptions.ResponseError):
+        client.config_set("no-such-setting", "1")

@@ -93,7 +93,7 @@ class ClusterClient(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command to the node that serves its first key, or to all primaries if it is for all."""
         if _name_of(args) in EVERYWHERE:
-            return [_send_singly(node, [_Words.of(args, options)])[0] for node in self.primaries()][-1]
+            return _raised([_send_singly(node, [_Words.of(args, options)])[0] for node in self.primaries()])[-1]
         if args[0] in COUNTED and len(args) > 2:
             return sum(_raised(self.send([(args[0], key) for key in args[1:]], False)))
         (reply,) = self._drive(exchange(self.topology, [_Words.of(args, options)]), _send_singly)
