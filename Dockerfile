@@ -25,6 +25,8 @@ COPY handlers ./handlers
 COPY blueprints ./blueprints
 USER 10001:10001
 STOPSIGNAL SIGTERM
+# The HTTP API, where the deployment's `api.bind` is 0.0.0.0:8088: of the one here, with FLOWCRAFT_PROFILE=container.
+EXPOSE 8088
 HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD ["flowcraft-server", "health", "--this-host"]
 ENTRYPOINT ["tini", "--", "flowcraft-server"]
 CMD ["run"]

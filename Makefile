@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 SET_UP_DIST := $(VENV)/set-up-dist
 SET_UP_DOCS := $(VENV)/set-up-docs
+SET_UP_UI := $(VENV)/set-up-ui
 export PYTHON
 
-.PHONY: setup demo test check check-docker check-image docs dist cluster test-cluster coverage fuzz chaos chaos-hostile bench bench-quick guard clean
+.PHONY: setup chromium demo test test-ui shots check check-docker check-image recording docs dist cluster test-cluster coverage fuzz chaos chaos-hostile chaos-reload chaos-failover bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -24,18 +25,34 @@ $(SET_UP_DOCS): $(SET_UP)
 	@.ci/set-up $(VENV) llm,test,quality,docs
 	@touch $@
 
-demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK
-	$(BIN)/python -m flowcraft_server.demo
+$(SET_UP_UI): $(SET_UP)
+	@.ci/set-up $(VENV) llm,test,quality,ui-test
+	@touch $@
+
+demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK; `make demo -- --ui` keeps the web pages up
+	$(BIN)/python -m flowcraft_server.demo $(filter --ui,$(MAKECMDGOALS))
+
+--ui: demo
 
 test: $(SET_UP)  ## the whole test suite, on an embedded server
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/ui $(PYTEST_ARGS)
 
-check: $(SET_UP)  ## lint, format, types, import layers, spelling
+chromium: $(SET_UP_UI)  ## installs Debian's Chromium if there is none and this is root
+	@$(BIN)/python -m tests.ui.chromium
+
+test-ui: $(SET_UP_UI) chromium  ## the pages in Chromium; skipped where there is none
+	$(BIN)/python -m pytest -q tests/ui $(PYTEST_ARGS)
+
+shots: $(SET_UP_UI)  ## screenshots of all pages, in both themes and two widths, in build/shots; makes docs/web-ui.png
+	$(BIN)/python -m tests.ui.shots
+
+check: $(SET_UP)  ## lint, format, types, import layers, spelling; types of the pages' scripts where there is Node.js
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
+	@.ci/check-scripts $(VENV)/typescript
 
 check-docker: $(SET_UP)  ## the Dockerfile by hadolint, compose, Kubernetes and workflow files by their schemas
 	$(BIN)/hadolint Dockerfile
@@ -43,6 +60,9 @@ check-docker: $(SET_UP)  ## the Dockerfile by hadolint, compose, Kubernetes and 
 
 check-image: $(SET_UP)  ## build the image's root file system by the Dockerfile and try it in namespaces; root on Debian, else skipped
 	$(BIN)/python -m deploy.image
+
+recording: $(SET_UP)  ## records `flowcraft watch` of a run: docs/watch.svg
+	$(BIN)/python docs/tools/run_recording.py docs/watch.svg
 
 docs: $(SET_UP_DOCS)  ## the site of the documentation, in build/site; fails on links and names that lead nowhere
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
@@ -59,7 +79,8 @@ cluster: $(SET_UP)  ## a Redis Cluster of 3 + 3 nodes and a primary with a repli
 test-cluster: $(SET_UP)  ## conformance and chosen tests of the engine on a Redis Cluster, with 16 partitions
 	FLOWCRAFT_TEST_PARTITIONS=16 $(BIN)/python -m deploy.local --cluster $(BIN)/python -m pytest -n 2 -q tests/conformance \
 		tests/engine/test_sdk_runs.py tests/engine/test_graphs.py tests/engine/test_signals.py tests/engine/test_cancellation.py \
-		tests/engine/test_failures.py tests/engine/test_partitions.py
+		tests/engine/test_failures.py tests/engine/test_partitions.py tests/engine/test_schedules.py tests/engine/test_dead_letters.py \
+		tests/engine/test_fallbacks_of_lost_nodes.py tests/engine/test_ids_used_again.py tests/engine/test_shared_limits.py tests/engine/test_queues.py $(PYTEST_ARGS)
 
 coverage: $(SET_UP)  ## coverage by the unit, engine and acceptance tests: printed, drawn in docs/coverage.svg, with a threshold
 	rm -rf .coverage && mkdir .coverage
@@ -80,6 +101,15 @@ chaos: $(SET_UP)  ## 500 workers killed at random under 2,000 runs, with a ledge
 chaos-hostile: $(SET_UP)  ## 2,000 runs whose handlers misbehave in 5 % of calls, and nodes that end their process among innocent ones
 	FLOWCRAFT_CHAOS_KILLS=0 FLOWCRAFT_CHAOS_HOSTILE=0.05 $(BIN)/python -m tests.chaos.storm
 	$(BIN)/python -m tests.chaos.suspects
+
+chaos-reload: $(SET_UP)  ## 20 reloads of 50 blueprints and of handler code, under load
+	$(BIN)/python -m tests.chaos.reloads
+
+chaos-failover: $(SET_UP)  ## 20 primaries of a Cluster, and 20 behind Sentinel, killed under 50 runs a second; ten minutes
+	$(BIN)/python -m tests.chaos.failover cluster
+	$(BIN)/python -m tests.chaos.failover cluster --durability replica
+	$(BIN)/python -m tests.chaos.failover sentinel
+	$(BIN)/python -m tests.chaos.failover sentinel --durability replica
 
 bench: $(SET_UP)  ## throughput, latency and map beside the peers, about ten minutes; benchmarks/README.md explains the figures
 	$(BIN)/python -m benchmarks.throughput

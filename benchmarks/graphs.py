@@ -12,7 +12,7 @@ from benchmarks.server import Server
 from benchmarks.setting import NAMESPACE, cpu_seconds, prepare, release, workers
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.link import StoreLink
 
 BATCH = 50
@@ -80,7 +80,7 @@ class Measured:
     bytes_finished: float
 
 
-def start_all(link: StoreLink, keys: Keys, load: Load) -> None:
+def start_all(link: StoreLink, partitions: Partitions, load: Load) -> None:
     """Queue the runs."""
     if load.one_by_one:
         with Client(link.url, namespace=NAMESPACE) as client:
@@ -88,29 +88,33 @@ def start_all(link: StoreLink, keys: Keys, load: Load) -> None:
                 client.start(load.graph, load.context)
         return
     for first in range(0, load.runs, BATCH):
+        run_ids = [secrets.token_hex(13) for _ in range(min(BATCH, load.runs - first))]
         link.send(
             [
                 scripts.start(
-                    keys, token="b", run_id=secrets.token_hex(13), blueprint_id=load.graph, digest="", context={}
+                    partitions.for_run(run_id), token="b", run_id=run_id, blueprint_id=load.graph, digest="", context={}
                 )
-                for _ in range(min(BATCH, load.runs - first))
+                for run_id in run_ids
             ]
-        )  # fmt: skip
+        )
 
 
-def measure(server: Server, load: Load, processes: int, module: str = "benchmarks.worker") -> Measured:
+def measure(
+    server: Server, load: Load, processes: int, module: str = "benchmarks.worker", *, partitions: int = 1
+) -> Measured:
     """Queue the runs, let fresh worker processes begin, and wait until all have ended."""
-    link, keys = StoreLink(server.url), Keys(NAMESPACE)
+    link, some = StoreLink(server.url), Partitions(NAMESPACE, partitions)
     link.redis.flushall()
-    prepare(link, keys, history=load.history)
-    start_all(link, keys, Load("chain3", WARM_UP, 3))
+    prepare(link, some.home, history=load.history, partitions=partitions)
+    start_all(link, some, Load("chain3", WARM_UP, 3))
     empty = memory_of(link)
     begin = time.process_time()
-    start_all(link, keys, load)
+    start_all(link, some, load)
     client = time.process_time() - begin
     in_flight = memory_of(link) - empty
-    with workers(module, link.url, THREADS, processes=processes, begin=False) as children:
-        figures = _work_off(link, keys, server.pid, load, children)
+    words = (link.url, THREADS, *([partitions] if partitions > 1 else []))
+    with workers(module, *words, processes=processes, begin=False) as children:
+        figures = _work_off(link, some, server.pid, load, children)
     time.sleep(SETTLED)
     finished = memory_of(link) - empty
     link.close()
@@ -123,24 +127,28 @@ def measure(server: Server, load: Load, processes: int, module: str = "benchmark
 
 
 def _work_off(
-    link: StoreLink, keys: Keys, server_pid: int, load: Load, children: Sequence["subprocess.Popen[bytes]"]
+    link: StoreLink, partitions: Partitions, server_pid: int, load: Load, children: Sequence["subprocess.Popen[bytes]"]
 ) -> dict[str, float]:
-    ended = keys.index_status("completed")
+    def listed(status: str) -> int:
+        return sum(link.read_all([("ZCARD", keys.index_status(status)) for keys in partitions.all]))
+
     release(children)
-    while link.redis.zcard(ended) < WARM_UP:  # plans are loaded, scripts known, the pace learned
+    while listed("completed") < WARM_UP:  # plans are loaded, scripts known, the pace learned
         time.sleep(0.001)
     link.redis.config_resetstat()
-    begun_at = link.redis.zcard(ended)
-    done = int(link.redis.eval(NODES_DONE, 1, keys.index_status("running"), keys.run("")))
+    begun_at = listed("completed")
+    done = sum(
+        int(link.redis.eval(NODES_DONE, 1, keys.index_status("running"), keys.run(""))) for keys in partitions.all
+    )
     pids = [child.pid for child in children]
     worker, server = sum(map(cpu_seconds, pids)), cpu_seconds(server_pid)
     begin = time.perf_counter()
-    while any(link.redis.zcard(keys.index_status(status)) for status in LIVE):
+    while any(listed(status) for status in LIVE):
         if time.perf_counter() - begin > PATIENCE:
-            raise TimeoutError(f"{load.graph}: {link.redis.zcard(ended)} runs have completed, then no more")
+            raise TimeoutError(f"{load.graph}: {listed('completed')} runs have completed, then no more")
         time.sleep(0.02)
     seconds = time.perf_counter() - begin
-    nodes = (link.redis.zcard(ended) - begun_at) * load.nodes / (1 + load.children) - done
+    nodes = (listed("completed") - begun_at) * load.nodes / (1 + load.children) - done
     stats, calls = link.redis.info("stats"), link.redis.info("commandstats")
     return {
         "nodes_per_s": nodes / seconds,

@@ -26,7 +26,7 @@ from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import load_config
-from flowcraft_server.service.launch import Deployment
+from flowcraft_server.service.deployment import Deployment
 
 NODES = 20_000
 LARGEST = 100_000

@@ -17,6 +17,7 @@ from benchmarks.server import server
 from benchmarks.setting import NAMESPACE, prepare, workers
 from flowcraft_sdk import Client
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.link import StoreLink
 
 RUNS = 2_000
@@ -60,10 +61,10 @@ def measured(link: StoreLink, keys: Keys, load: Load) -> tuple[dict[str, float],
     """A run's bytes when queued and when ended; of ended ones also by what the `server` uses."""
     link.redis.flushall()
     prepare(link, keys, history=load.history)
-    start_all(link, keys, Load("chain3", WARM_UP, 3))
+    start_all(link, Partitions(NAMESPACE), Load("chain3", WARM_UP, 3))
     work_off(link, keys, "chain3")
     empty, there = memory_of(link), a_run(link, keys, load.runs)
-    start_all(link, keys, load)
+    start_all(link, Partitions(NAMESPACE), load)
     queued = a_run(link, keys, load.runs)
     work_off(link, keys, load.graph)
     grown, ended = (memory_of(link) - empty) / load.runs, a_run(link, keys, load.runs)

@@ -79,7 +79,12 @@ GRAPHS = (
 
 def publish(link: StoreLink, keys: Keys, graphs: Iterable[dict[str, Any]]) -> None:
     """Publish graphs in the plain form."""
-    publish_blueprints(link.redis, Partitions(keys.namespace), [Blueprint.from_plain(graph) for graph in graphs])
+    publish_to(link, Partitions(keys.namespace), graphs)
+
+
+def publish_to(link: StoreLink, partitions: Partitions, graphs: Iterable[dict[str, Any]]) -> None:
+    """The same, to all partitions."""
+    publish_blueprints(link.redis, partitions, [Blueprint.from_plain(graph) for graph in graphs])
 
 
 @contextmanager
@@ -92,11 +97,12 @@ def store() -> Iterator[tuple[StoreLink, Keys]]:
         link.close()
 
 
-def prepare(link: StoreLink, keys: Keys, *, history: bool = True) -> None:
+def prepare(link: StoreLink, keys: Keys, *, history: bool = True, partitions: int = 1) -> None:
     """Make an emptied server ready: scripts, settings, graphs."""
     link.load_scripts()
-    publish_settings(link.redis, Partitions(keys.namespace), history=history, max_events=10_000, cancel_grace_ms=30_000)
-    publish(link, keys, GRAPHS)
+    some = Partitions(keys.namespace, partitions)
+    publish_settings(link.redis, some, history=history, max_events=10_000, cancel_grace_ms=30_000)
+    publish_to(link, some, GRAPHS)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""A worker process of ours: `python -m benchmarks.worker URL THREADS`; it begins at the first line of its standard input."""
+"""A worker process of ours: `python -m benchmarks.worker URL THREADS [PARTITIONS]`.
+
+It begins at the first line of its standard input.
+"""
 
 import asyncio
 import sys
@@ -29,6 +32,11 @@ def brief(ctx: Any) -> float:
 def slow(ctx: Any) -> None:
     """A node of two seconds, as a plain function."""
     time.sleep(2.0)
+
+
+def fails(ctx: Any) -> None:
+    """A node that fails."""
+    raise ValueError(f"the card of {ctx.input} was declined")
 
 
 def route(ctx: Any) -> Any:
@@ -71,9 +79,17 @@ def main() -> None:
     """Serve until standard input ends."""
     logger.remove()
     functions = {"echo": echo, "route": route, "async-echo": async_echo, "async-sleep": async_sleep}
-    functions |= {"async-patient": async_patient, "reporting-echo": reporting_echo, "brief": brief, "slow": slow}
+    functions |= {
+        "async-patient": async_patient,
+        "reporting-echo": reporting_echo,
+        "brief": brief,
+        "slow": slow,
+        "fails": fails,
+    }
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
-    worker = Worker(sys.argv[1], NAMESPACE, handlers, WorkerSettings(threads=int(sys.argv[2])))
+    partitions = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    settings = WorkerSettings(threads=int(sys.argv[2]), partitions=partitions)
+    worker = Worker(sys.argv[1], NAMESPACE, handlers, settings)
     collect_less_often()  # as the server's own workers do
     print("up", flush=True)
     sys.stdin.readline()

@@ -7,6 +7,9 @@ bin=$(cd "${1:-.venv/bin}" && pwd)
 "$bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose*.yaml
 "$bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 mapfile -t resources < <(ls deploy/kubernetes/*.yaml | grep -v kustomization)
+for name in service-monitor scaled-object; do # of the Prometheus operator and of KEDA
+  "$bin/check-jsonschema" --schemafile "deploy/schemas/$name.json" "deploy/kubernetes/monitoring/$name.yaml"
+done
 "$bin/kubernetes-validate" --strict --quiet "${resources[@]}"
 if command -v systemd-analyze > /dev/null; then
   folder=$(mktemp -d)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowcraft_sdk import AsyncNodeContext, NodeResult, NonRetryableError, handler
 
-from .readings import read_action, read_yes_no
+from .readings import read_action, read_field, read_yes_no
 from .templates import pick, render, wanted_keys
 
 _LONGEST_QUOTE = 200
@@ -47,30 +47,39 @@ class OutputParams(TemplateParams):
     output_key: str = Field(default="final_output", min_length=1, alias="outputKey")
 
 
-@handler("llm-process", params=PromptParams)
+@handler("llm-process", params=PromptParams, parks=True)
 async def process(ctx: AsyncNodeContext) -> str:
     """Send the prompt to the model; the reply is the node's output."""
     return await _ask(ctx)
 
 
-@handler("llm-condition", params=PromptParams, actions=("true", "false"))
+@handler("llm-condition", params=PromptParams, actions=("true", "false"), parks=True)
 async def condition(ctx: AsyncNodeContext) -> NodeResult:
     """Ask the model a yes/no question and follow the edge `true` or `false`; the reply is the output.
+
+    A model that can be held to a schema answers with true or false; of others the text is read.
 
     Raises:
         UnclearReplyError: the reply is neither yes nor no. Guessing would take a branch that was not decided on.
     """
-    reply = (await _ask(ctx)).strip()
-    verdict = read_yes_no(reply)
+    reply = (await _ask(ctx, VERDICT)).strip()
+    answered = read_field(reply, "verdict")
+    verdict = answered if isinstance(answered, bool) else read_yes_no(reply)
     if verdict is None:
         raise UnclearReplyError(f"expected a reply that means true or false, got {_quote(reply)}")
-    return NodeResult(output=reply, action="true" if verdict else "false")
+    action = "true" if verdict else "false"
+    return NodeResult(output=action if isinstance(answered, bool) else reply, action=action)
 
 
-@handler("llm-router", params=PromptParams)
+@handler("llm-router", params=PromptParams, parks=True)
 async def route(ctx: AsyncNodeContext) -> NodeResult:
-    """Let the model name the edge to follow. A reply that no edge has as its action fails the node."""
-    reply = (await _ask(ctx)).strip()
+    """Let the model choose the edge to follow. A reply that no edge has as its action fails the node."""
+    actions = list(ctx.actions)
+    schema = _object(action={"type": "string", "enum": actions}) if actions else None
+    reply = (await _ask(ctx, schema)).strip()
+    chosen = read_field(reply, "action")
+    if isinstance(chosen, str):
+        return NodeResult(output=chosen, action=chosen)
     return NodeResult(output=reply, action=read_action(reply))
 
 
@@ -83,7 +92,16 @@ async def output(ctx: AsyncNodeContext) -> str:
     return text
 
 
-async def _ask(ctx: AsyncNodeContext) -> str:
+def _object(**properties: Any) -> dict[str, Any]:
+    """The JSON Schema of an object with these keys and no others."""
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+VERDICT = _object(verdict={"type": "boolean"})
+"""What the reply to a yes/no question is, where the model can be held to a schema."""
+
+
+async def _ask(ctx: AsyncNodeContext, schema: Mapping[str, Any] | None = None) -> str:
     params = _checked(PromptParams, ctx.params)
     prompt = await _filled_in(ctx, params)
     return await ctx.llm.complete(
@@ -92,6 +110,7 @@ async def _ask(ctx: AsyncNodeContext) -> str:
         model=params.model,
         temperature=params.temperature,
         max_tokens=params.max_tokens,
+        **({} if schema is None else {"schema": schema}),
     )
 
 

@@ -1,6 +1,8 @@
 """Reads a model's reply as a yes or no, or as the name of an action."""
 
+import json
 import re
+from typing import Any
 
 _VERDICTS = {"true": True, "yes": True, "false": False, "no": False, "untrue": False}
 _LEAD_IN = (
@@ -28,6 +30,15 @@ def read_yes_no(reply: str) -> bool | None:
         return leading
     lines = text.splitlines()
     return _answer(lines[-1].strip()) if lines and not _ANSWER.match(text) else None
+
+
+def read_field(reply: str, name: str) -> Any:
+    """Return what a reply has under `name` if it is a JSON object, as models answer that are held to a schema; else None."""
+    try:
+        value = json.loads(reply)
+    except ValueError:
+        return None
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def read_action(reply: str) -> str:

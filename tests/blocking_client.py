@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from flowcraft_sdk import AsyncClient, AsyncHandle, Client
+from flowcraft_sdk import AsyncClient, AsyncHandle, AsyncHttpClient, Client
 
 
 class BlockingClient:
@@ -15,12 +15,22 @@ class BlockingClient:
         arguments: of AsyncClient.
     """
 
+    kind: type[AsyncClient] = AsyncClient
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.runner = asyncio.Runner()
-        self.client = AsyncClient(*arguments, **options)
+        self.client = self.kind(*arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
         return _called(self, getattr(self.client, name))
+
+    @property
+    def schedules(self) -> "BlockingPart":
+        return BlockingPart(self, self.client.schedules)
+
+    @property
+    def admin(self) -> "BlockingPart":
+        return BlockingPart(self, self.client.admin)
 
     def close(self) -> None:
         self.runner.run(self.client.aclose())
@@ -31,6 +41,23 @@ class BlockingClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class BlockingHttpClient(BlockingClient):
+    """The same of an AsyncHttpClient."""
+
+    kind = AsyncHttpClient
+
+
+class BlockingPart:
+    """A part of a BlockingClient, such as its `schedules`."""
+
+    def __init__(self, owner: BlockingClient, part: Any) -> None:
+        self.owner = owner
+        self.part = part
+
+    def __getattr__(self, name: str) -> Any:
+        return _called(self.owner, getattr(self.part, name))
 
 
 class BlockingHandle:

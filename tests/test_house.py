@@ -227,7 +227,13 @@ class TestScripts:
 
     @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
     def test_each_has_a_direct_test(self, path: Path) -> None:
-        direct = ("tests/engine/test_scripts.py", "tests/engine/test_suspects.py")
+        direct = ("tests/engine/test_scripts.py", "tests/engine/test_suspects.py", "tests/engine/test_shared_limits.py",
+                  "tests/engine/test_model_call_limits.py", "tests/engine/test_usage_and_budgets.py")  # fmt: skip
+        direct += (
+            "tests/engine/test_place_scripts.py",
+            "tests/engine/test_parked_calls.py",
+            "tests/engine/test_reply_cache.py",
+        )
         text = "".join((ROOT / name).read_text("utf-8") for name in direct)
         called = rf"\bscripts\.{path.stem}\("
         if path.stem == "advance":
@@ -307,6 +313,8 @@ class TestPages:
         index = (ROOT / "docs/index.md").read_text("utf-8")
         pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
         assert {page for page in pages if f"({page})" not in index} == {"index.md"}
+        navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+        assert {page for page in pages if not re.search(rf"\b{re.escape(page)}$", navigation, re.MULTILINE)} == set()
 
     def test_each_dependency_is_accounted_for(self) -> None:
         page = (ROOT / "docs/dependencies.md").read_text("utf-8").lower()
@@ -320,7 +328,17 @@ class TestPages:
     def test_what_must_pass_is_run(self) -> None:
         run = re.findall(r"^make ([\w-]+)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
         # The tests last: their summary is the last line. The guard only reports.
-        assert run == ["check", "check-docker", "check-image", "docs", "test-cluster", "guard", "test"]
+        assert run == [
+            "setup",
+            "test-ui",
+            "check",
+            "check-docker",
+            "check-image",
+            "docs",
+            "test-cluster",
+            "guard",
+            "test",
+        ]
 
 
 def outside_of_code(text: str) -> str:

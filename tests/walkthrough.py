@@ -19,7 +19,7 @@ from pathlib import Path
 
 TIMEOUT = 60.0
 LOOKS = re.compile(
-    r"(cat|tail|grep|python -c) |flowcraft-server (health|check)\b|flowcraft (list|show|status|doctor|dlq list|blueprint list)\b|pytest\b"
+    r"curl -s [^ ]*$|(cat|tail|grep|python -c) |flowcraft-server (health|check)\b|flowcraft (list|show|status|doctor|dlq list|blueprint list)\b|pytest\b"
 )
 JOBS = re.compile(r"\[\d+\][ +]|bash: line \d+: +\d+ (Killed|Terminated) ")
 """What a shell prints about its jobs: an interactive one, and the one of a test, which does so at any time later."""

@@ -123,6 +123,8 @@ def _run_step(step: _Step, image: Image, stages: Mapping[str, Image], context: P
             image.command = _exec_form(step, step.rest)
         case "HEALTHCHECK":
             image.healthcheck = _exec_form(step, step.rest.partition("CMD")[2])
+        case "EXPOSE":
+            pass  # says for readers which port is served; it changes nothing in the image
         case "COPY":
             _copy(step, image, stages, context)
         case "RUN":

@@ -207,7 +207,8 @@ CHECKS: tuple[Callable[[Trial], str], ...] = (
 
 
 def _is_running(trial: Trial, run_id: str) -> bool:
-    return any(node.status == "running" for node in trial.client.get_handle(run_id).describe().nodes.values())
+    """Whether the handler of `slow` has begun. A claimed node that it has not reached is handed back by a stop."""
+    return any(node.message for node in trial.client.get_handle(run_id).describe().nodes.values())
 
 
 def _removed(group: MemoryGroup) -> bool:

@@ -1,14 +1,16 @@
 """A primary, its replica and Sentinels on loopback."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 
 from .servers import Servers, free_port, wait_until
 
 DOWN_AFTER = 500
-"""Milliseconds after which Sentinel takes the primary for down."""
+
+REPLICA_SECONDS = 60.0
+"""Sentinel asks a replica how it is every ten seconds."""
 
 SERVICE = "main"
 
@@ -20,10 +22,13 @@ class SentinelDeployment(Servers):
         folder: for data and configuration.
         password: of primary and replica, "" for none.
         sentinels: how many Sentinels; more than half of them must agree on a failover.
+        down_after: milliseconds after which Sentinel takes the primary for down. On a busy machine a short time also removes
+            primaries that are only slow, in favour of a replica that may not have caught up.
     """
 
-    def __init__(self, folder: Path, password: str = "", sentinels: int = 1) -> None:
+    def __init__(self, folder: Path, password: str = "", sentinels: int = 1, down_after: int = DOWN_AFTER) -> None:
         super().__init__(folder, password)
+        self._down_after = down_after
         self.ports_of_data = [free_port(), free_port()]
         self.sentinel_ports = [free_port() for _ in range(sentinels)]
 
@@ -52,7 +57,7 @@ class SentinelDeployment(Servers):
             config.write_text(
                 f"port {port}\nbind 127.0.0.1\ndir {own}\n"
                 f"sentinel monitor {SERVICE} 127.0.0.1 {first} {len(self.sentinel_ports) // 2 + 1}\n{password}"
-                f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}\nsentinel failover-timeout {SERVICE} 5000\n"
+                f"sentinel down-after-milliseconds {SERVICE} {self._down_after}\nsentinel failover-timeout {SERVICE} 5000\n"
             )
             self.run(port, str(config), "--sentinel")
         self.wait_for_replica()
@@ -60,7 +65,7 @@ class SentinelDeployment(Servers):
 
     def wait_for_replica(self) -> None:
         """Wait until Sentinel knows a replica that is in sync."""
-        wait_until(self._has_replica, "no replica is in sync")
+        wait_until(self._has_replica, "no replica is in sync", REPLICA_SECONDS)
 
     def fail_over(self) -> int:
         """Kill the primary and wait for the next one; returns the port of the one that was killed."""
@@ -68,6 +73,18 @@ class SentinelDeployment(Servers):
         self.kill(killed)
         wait_until(lambda: self.primary != killed, "Sentinel has chosen no other primary")
         return killed
+
+    def start_again(self, port: int) -> None:
+        """Start a server that was killed, as a replica of the primary, and wait until it is in sync."""
+        self.start(port, "--replicaof", "127.0.0.1", str(self.primary))
+        # What Sentinel knows of it may be from before it was killed.
+        wait_until(self._is_followed, "no replica follows the primary", REPLICA_SECONDS)
+        self.wait_for_replica()
+
+    def _is_followed(self) -> bool:
+        with self.connect(self.primary) as client:
+            role: Any = client.execute_command("ROLE")
+        return bool(role[0] == "master" and role[2])
 
     def _has_replica(self) -> bool:
         with self._sentinel() as sentinel:

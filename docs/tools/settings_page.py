@@ -5,7 +5,7 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from griffe import Docstring, DocstringSectionAttributes
+from griffe import Docstring, DocstringSection, DocstringSectionAttributes
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import Files
@@ -31,10 +31,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _section(section: type[BaseModel], path: str, defaults: Any) -> Iterator[str]:
-    docstring = Docstring((section.__doc__ or "").replace("\n    ", "\n")).parse("google")
+    docstring = _docstring(section)
+    # a section that extends another one describes what it adds
     described = {
         attribute.name: " ".join(attribute.description.split())
-        for part in docstring
+        for described_by in reversed(section.__mro__)
+        if described_by.__module__.startswith("flowcraft_server.")
+        for part in _docstring(described_by)
         if isinstance(part, DocstringSectionAttributes)
         for attribute in part.value
     }
@@ -67,6 +70,10 @@ def _section(section: type[BaseModel], path: str, defaults: Any) -> Iterator[str
         parts = list(_section(inner_section, inner_path, inner_defaults))
         yield parts[0].rstrip("\n") + suffix + "\n"
         yield from parts[1:]
+
+
+def _docstring(section: type[BaseModel]) -> list[DocstringSection]:
+    return Docstring((section.__doc__ or "").replace("\n    ", "\n")).parse("google")
 
 
 def _bare(kind: Any) -> Any:

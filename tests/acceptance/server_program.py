@@ -67,6 +67,7 @@ def server_environment(**variables: str) -> dict[str, str]:
     }
     if partitions_in_environment() > 1:
         inherited["FLOWCRAFT__REDIS__PARTITIONS"] = str(partitions_in_environment())
+    inherited["FLOWCRAFT__API__ENABLED"] = "off"  # it would listen on one port for all tests
     return {**inherited, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
 
 

@@ -229,21 +229,21 @@ class TestDiff:
 class TestSignal:
     def waiting(self, env: TestEnvironment) -> str:
         run = env.client.start("ask")
-        run.wait_for(RunStatus.WAITING, timeout=10)
+        run.wait_for(RunStatus.WAITING, timeout=60)
         return run.run_id
 
     def test_payload_and_action(self, deployment: Path, env: TestEnvironment) -> None:
         run_id = self.waiting(env)
         assert f"ask waits\n  flowcraft signal {run_id} ask --action ok   (or no)\n" in good("show", run_id)
         assert good("signal", run_id, "ask", "-i", "by=Ann", "-i", "n=3", "--action", "ok", "--id", "s").strip()
-        assert env.client.get_handle(run_id).result(timeout=10)["done"] == {"by": "Ann", "n": 3}
+        assert env.client.get_handle(run_id).result(timeout=60)["done"] == {"by": "Ann", "n": 3}
         assert good("signal", run_id, "ask", "--action", "ok", "--id", "s", "-i", "by=Ann") == "completed\n"
 
     def test_any_json_from_a_file(self, deployment: Path, env: TestEnvironment) -> None:
         run_id = self.waiting(env)
         result = flowcraft("signal", run_id, "-f", "-", "--action", "ok", "--json", stdin="[1, null]")
         assert json.loads(result.stdout)["run_id"] == run_id
-        assert env.client.get_handle(run_id).result(timeout=10)["done"] == [1, None]
+        assert env.client.get_handle(run_id).result(timeout=60)["done"] == [1, None]
 
     def test_what_is_refused(self, deployment: Path, env: TestEnvironment) -> None:
         run_id = self.waiting(env)

@@ -191,7 +191,7 @@ def test_a_wait_that_is_over_names_its_run(flowcraft: Flowcraft, monkeypatch: py
 def test_a_signal_names_the_node_that_got_it(flowcraft: Flowcraft, env: TestEnvironment) -> None:
     for run_id, blueprint, node in (("s1", "asks", "ask"), ("s2", "above", "below/ask")):
         flowcraft("start", blueprint, "--id", run_id)
-        env.client.get_handle(run_id).wait_for("waiting", timeout=10)
+        env.client.get_handle(run_id).wait_for("waiting", timeout=60)
         env.run_until_idle()
         assert json.loads(flowcraft("signal", run_id, "--json").stdout)["node_id"] == node
 

@@ -1,9 +1,12 @@
 """The demonstration, as `make demo` runs it."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,39 @@ def test_all_agents_run_and_nothing_is_left(deployment: Path) -> None:
         assert text in done.stdout
     assert done.stderr == ""
     assert list((deployment / ".flowcraft" / "demo").iterdir()) == []
+    assert left_behind(deployment) == []
+
+
+def test_the_pages_stay_up_until_they_are_ended(deployment: Path) -> None:
+    paths = [path for path in sys.path if path and Path(path).resolve() != ROOT]
+    inherited = {k: v for k, v in os.environ.items() if "REDIS" not in k and not k.startswith(("FLOWCRAFT", "OPENAI"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flowcraft_server.demo", "--ui"],
+        cwd=deployment,
+        env={**inherited, "PYTHONPATH": os.pathsep.join(paths), "FLOWCRAFT__API__BIND": "127.0.0.1:0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if "Look at them all: " in line:
+                break
+        else:
+            pytest.fail("".join(printed))
+        address = line.split("Look at them all: ")[1].strip()
+        with urllib.request.urlopen(f"{address}/api/v1/runs?tag=demo&limit=20", timeout=30) as reply:
+            runs = json.load(reply)["items"]
+        states = {run["blueprint_id"]: run["status"] for run in runs}
+        assert (len(runs), states["newsletter"], states["long-read"]) == (12, "waiting", "failed")
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, rest
+    assert rest.endswith("The server has ended; nothing is left behind.\n")
     assert left_behind(deployment) == []
 
 

@@ -13,6 +13,7 @@ from flowcraft_server.store.embedded import EmbeddedStore, running_url
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing import TestEnvironment
 from tests.acceptance.server_program import FILE, Server, end_all, run_command, write_deployment
+from tests.engine.routed_keys import in_one_partition
 
 RULES = "retention: {completed: {age: forever, count: 2}, failed: {age: 1h}}\n"
 
@@ -24,7 +25,7 @@ def external(tmp_path: Path) -> Iterator[str]:
         blueprint = {"id": "one", "nodes": [{"id": "a", "uses": "echo"}], "edges": []}
         with TestEnvironment(handlers={"echo": lambda ctx: 1}, blueprints=blueprint, redis_url=store.url) as env:
             for number in range(5):
-                env.client.execute("one", run_id=f"r{number}", timeout=10)
+                env.client.execute("one", run_id=f"r{number}", timeout=60)
             env.clock.advance(100)
             rename(env, "acceptance")
         yield store.url
@@ -37,6 +38,7 @@ def rename(env: TestEnvironment, name: str) -> None:
         env.link.redis.copy(key, keys.base + key.decode().removeprefix(env.keys.base))
 
 
+@in_one_partition
 def test_gc_says_what_it_would_do_and_does_it(external: str, tmp_path: Path) -> None:
     folder = write_deployment(tmp_path / "app", FILE + RULES)
     reported = run_command(folder, "gc", "--dry", REDIS_URL=external)

@@ -12,11 +12,12 @@ import redis
 
 from flowcraft_sdk import Client
 from flowcraft_sdk._operations import doctor
-from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk._operations.durability import ASYNC
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.embedded import EmbeddedStore
+from flowcraft_server.store.link import connect
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
-from flowcraft_server.testing.environment import read_blueprints
+from flowcraft_server.testing.environment import partitions_in_environment, read_blueprints
 from tests.acceptance.server_program import Server, eventually
 from tests.chaos import ledger
 from tests.chaos.flows import FLOWS
@@ -30,9 +31,9 @@ FILE = """
 name: {namespace}
 handlers:
 {handlers}
-redis: {{url: "${{REDIS_URL}}"}}
+redis: {{url: "${{REDIS_URL}}", partitions: {partitions}, durability: "{durability}"}}
 logging: {{level: warning, format: json}}
-executor: {{workers: 3, lease: {lease}ms, maxCrashes: {max_crashes}, cancelGrace: 1s}}
+executor: {{workers: {threads}, lease: {lease}ms, maxCrashes: {max_crashes}, cancelGrace: 1s}}
 defaults: {{maxRetries: {max_retries}}}
 """
 
@@ -50,7 +51,7 @@ class Worker:
 
     def __init__(self, deployment: "Deployment", url: str | None = None) -> None:
         environ = {
-            "REDIS_URL": url or deployment.store.url,
+            "REDIS_URL": url or deployment.url,
             ledger.VARIABLE: str(deployment.ledger),
             FOLDER: str(deployment.folder),
             SHARE: str(deployment.hostile),
@@ -107,6 +108,10 @@ class Deployment:
         max_crashes: of one node, before it goes to the dead letters.
         flows: further blueprints, id -> YAML.
         hostile: the share of handler calls that misbehave; nodes have attempts enough for them.
+        url: of a Redis that is there, which then cannot be killed by `kill_store`; by default it has a store of its own.
+        partitions: how many; by default FLOWCRAFT_TEST_PARTITIONS says so.
+        durability: `redis.durability`.
+        threads: of each worker.
     """
 
     def __init__(
@@ -117,15 +122,22 @@ class Deployment:
         max_crashes: int = 1000,
         flows: dict[str, str] | None = None,
         hostile: float = 0.0,
+        url: str = "",
+        partitions: int | None = None,
+        durability: str = ASYNC,
+        threads: int = 3,
     ) -> None:
         self.folder = folder
         self.lease = lease
         self.hostile = hostile
         self.ledger = folder / "ledger.jsonl"
         self.store = EmbeddedStore(folder / "store")
-        self.keys = Keys(NAMESPACE)
+        self.partitions = Partitions(NAMESPACE, partitions_in_environment() if partitions is None else partitions)
         self.workers: list[Worker] = []
         self.deaths: list[Death] = []
+        self._given_url = url
+        self._durability = durability
+        self._threads = threads
         self._max_crashes = max_crashes
         self._texts = {**{name: flow.text for name, flow in FLOWS.items()}, **(flows or {})}
 
@@ -138,12 +150,22 @@ class Deployment:
             lease=int(self.lease * 1000),
             max_crashes=self._max_crashes,
             max_retries=20 if self.hostile else 1,
+            partitions=self.partitions.count,
+            durability=self._durability,
+            threads=self._threads,
         )
         (self.folder / "flowcraft.yaml").write_text(text)
-        self.redis = redis.Redis.from_url(self.store.start())
-        publish_settings(self.redis, Partitions(NAMESPACE), history=True, max_events=20_000, cancel_grace_ms=1000)
+        self.redis = connect(self._given_url) if self._given_url else redis.Redis.from_url(self.store.start())
+        publish_settings(
+            self.redis,
+            self.partitions,
+            history=True,
+            max_events=20_000,
+            cancel_grace_ms=1000,
+            durability=self._durability,
+        )
         self.publish(self._texts)
-        self.client = Client(self.store.url, namespace=NAMESPACE)
+        self.client = Client(self.url, namespace=NAMESPACE)
         return self
 
     def __exit__(
@@ -156,9 +178,14 @@ class Deployment:
         self.redis.close()
         self.store.stop()
 
+    @property
+    def url(self) -> str:
+        """Where its Redis is."""
+        return self._given_url or self.store.url
+
     def publish(self, texts: dict[str, str]) -> None:
         """Publish blueprints, id -> YAML."""
-        publish_blueprints(self.redis, Partitions(NAMESPACE), list(read_blueprints(texts)))
+        publish_blueprints(self.redis, self.partitions, list(read_blueprints(texts)))
 
     def add_worker(self, url: str | None = None, *, wait: bool = True) -> Worker:
         """Start a worker process, on `url` if it is to reach the store by another way."""
@@ -189,8 +216,9 @@ class Deployment:
     def announced(self) -> dict[int, str]:
         """Names in Redis of the workers that were seen, by their process ids."""
         try:
-            names = [name.decode() for name in self.redis.zrange(self.keys.workers, 0, -1)]
-            return {int(self.redis.hget(self.keys.worker(name), "pid") or 0): name for name in names}
+            keys = self.partitions.home
+            names = [name.decode() for name in self.redis.zrange(keys.workers, 0, -1)]
+            return {int(self.redis.hget(keys.worker(name), "pid") or 0): name for name in names}
         except redis.exceptions.ConnectionError:  # the store may be dead at the moment
             return {}
 
@@ -205,7 +233,7 @@ class Deployment:
 
     def stale(self) -> int:
         """How many late finishers were refused."""
-        return int(self.redis.hget(self.keys.stats, "stale") or 0)
+        return sum(int(self.redis.hget(keys.stats, "stale") or 0) for keys in self.partitions.all)
 
     def begun(self, node: str, times: int = 1) -> bool:
         """Whether handlers of a node have begun so often."""

@@ -1,5 +1,6 @@
-"""A worker process that kills itself at a chosen script call: `python -m tests.chaos.doomed URL LEASE WHEN SCRIPT INSTANCE NUMBER`.
+"""A worker process that kills itself at a chosen script call.
 
+`python -m tests.chaos.doomed URL NAMESPACE PARTITIONS LEASE WHEN SCRIPT INSTANCE NUMBER`.
 WHEN is `before` (the call is never sent) or `after` (Redis has applied it, and the process dies before it receives that).
 SCRIPT is the name of a script, or `claim of` for any reply that brings the node INSTANCE; an empty INSTANCE is any.
 NUMBER counts the calls that match.
@@ -87,12 +88,14 @@ def doomed_link(point: Point) -> type[StoreLink]:
     return DoomedLink
 
 
-def main(url: str, namespace: str, lease: str, when: str, script: str, instance_id: str, number: str) -> None:
+def main(
+    url: str, namespace: str, partitions: str, lease: str, when: str, script: str, instance_id: str, number: str
+) -> None:
     """Serve until the point is reached."""
     logger.remove()
     worker_module.StoreLink = doomed_link(Point(when, script, instance_id, int(number)))  # type: ignore[misc]
     handlers = {name: as_runnable(name, function) for name, function in HANDLERS.items()}
-    settings = WorkerSettings(threads=3, lease=float(lease), heartbeat=float(lease) * 0.3)
+    settings = WorkerSettings(threads=3, lease=float(lease), heartbeat=float(lease) * 0.3, partitions=int(partitions))
     worker = worker_module.Worker(url, namespace, handlers, settings)
     worker.start()
     sys.stdin.read()

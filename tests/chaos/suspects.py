@@ -16,11 +16,10 @@ from typing import Any
 import redis
 
 from flowcraft_sdk import Client
-from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
-from flowcraft_server.testing.environment import read_blueprints
+from flowcraft_server.testing.environment import partitions_in_environment, read_blueprints
 from tests.acceptance.server_program import Server, eventually
 
 NAMESPACE = "suspects"
@@ -127,12 +126,13 @@ def trial(folder: Path, *, guilty: str, guilty_count: int, coroutines: int, func
     texts["other"] = "nodes:\n  node: {uses: quick, config: {queue: others}}\n"
     with EmbeddedStore(folder / "store") as store:
         connection = redis.Redis.from_url(store.url)
-        publish_settings(connection, Partitions(NAMESPACE), history=True, max_events=1000, cancel_grace_ms=1000)
-        publish_blueprints(connection, Partitions(NAMESPACE), list(read_blueprints(texts)))
+        partitions = Partitions(NAMESPACE, partitions_in_environment())
+        publish_settings(connection, partitions, history=True, max_events=1000, cancel_grace_ms=1000)
+        publish_blueprints(connection, partitions, list(read_blueprints(texts)))
         environ = {"REDIS_URL": store.url}
         servers = [Server(folder, "worker", environ=environ), Server(folder / "others", "worker", environ=environ)]
         with Client(store.url, namespace=NAMESPACE) as client:
-            assert eventually(lambda: connection.zcard(Keys(NAMESPACE).workers) >= 3, 30)
+            assert eventually(lambda: connection.zcard(partitions.home.workers) >= 3, 30)
             load = _Load(client)
             before = load.rate(seconds=3.0)
             begin = time.monotonic()

@@ -60,4 +60,4 @@ def trouble(chaos: Deployment, proxy: LossyProxy, victim: Worker, kind: str) -> 
         chaos.kill_store()
         chaos.redis.script_flush()
     else:
-        chaos.redis.delete(chaos.keys.wake("default"))
+        chaos.redis.delete(chaos.partitions.home.wake("default"))

@@ -8,7 +8,7 @@ from flowcraft_sdk import RunFailedError
 from tests.acceptance.server_program import eventually
 from tests.chaos.deployment import Deployment, Worker
 from tests.chaos.doomed import CLAIM_OF, Point
-from tests.chaos.rescue import LEASE, RECOVERY, die_at, frozen_worker, rescued, seconds_to_end
+from tests.chaos.rescue import LEASE, RECOVERY, RECOVERY_APART, die_at, frozen_worker, rescued, seconds_to_end
 
 Make = Callable[..., Deployment]
 
@@ -118,7 +118,7 @@ def test_k5_twice_during_the_same_node(deployed: Make) -> None:
     died = chaos.kill(second).at
     chaos.go()
     rescuer.thaw()
-    assert seconds_to_end(chaos, run_id, died) < RECOVERY
+    assert seconds_to_end(chaos, run_id, died) < RECOVERY_APART
     assert chaos.client.get_handle(run_id).result()["c"] == 4
     # Once it ran alone, and its worker was lost; then in a process apart, which finishes it although its server is killed.
     assert chaos.client.get_handle(run_id).describe().nodes["b"].crashes in (1, 2)
@@ -132,7 +132,7 @@ def test_a_node_that_kills_its_worker_each_time_fails_and_says_so(deployed: Make
     chaos.add_worker()
     with pytest.raises(RunFailedError, match="died or stalled 3 times"):
         chaos.client.get_handle(run_id).result(timeout=10)
-    assert chaos.redis.zrange(chaos.keys.dead, 0, -1) == [f"{run_id}|b".encode()]
+    assert chaos.redis.zrange(chaos.partitions.for_run(run_id).dead, 0, -1) == [f"{run_id}|b".encode()]
     assert chaos.read_ledger().at(run_id, "b") == []
 
 
@@ -153,3 +153,39 @@ def test_in_the_middle_of_a_map_of_5000_items(deployed: Make) -> None:
     again = [place for place, found in chaos.read_ledger().executions.items() if len(found) > 1]
     assert len(again) < 50, "what was completed is not run again"
     assert seconds_to_end(chaos, handle.run_id, died) > 0
+
+
+SAGA = """
+nodes:
+  a: {uses: step, inputs: x, config: {compensate: undo-a}}
+  b: {uses: step, inputs: a, needs: a, config: {compensate: undo-b}}
+  c: {uses: broken, needs: b}
+  undo-a: {uses: step}
+  undo-b: {uses: step}
+finally:
+  last: {uses: step, inputs: x}
+"""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point("after", "fail", "c"),
+        Point("after", CLAIM_OF, "undo-b"),
+        Point("before", "complete", "undo-b"),
+        Point("after", "complete", "undo-a"),
+        Point("before", "complete", "last"),
+    ],
+    ids=str,
+)
+def test_a_saga_is_undone_once_when_its_worker_dies(survivor: tuple[Deployment, Worker], point: Point) -> None:
+    chaos, rescuer = survivor
+    chaos.publish({"saga": SAGA})
+    rescuer.freeze()
+    handle = chaos.client.start("saga", {"x": 1})
+    die_at(chaos, point)
+    rescuer.thaw()
+    with pytest.raises(RunFailedError, match="never"):
+        handle.result(timeout=20)
+    recorded = [event.node_id for event in handle.events(follow=False) if event.type == "node_completed"]
+    assert recorded == ["a", "b", "undo-b#2", "undo-a#1", "last"]

@@ -27,16 +27,16 @@ def test_the_verdict_notices_what_is_wrong(deployed: Make) -> None:
     started = {chaos.client.start(flow, context(flow, 4)).run_id: (flow, 4) for flow in FLOWS}
     assert judge(chaos, started, 20).is_clean()
     by_flow = {flow: run_id for run_id, (flow, _) in started.items()}
-    redis, keys = chaos.redis, chaos.keys
+    redis, partitions = chaos.redis, chaos.partitions
 
-    history = keys.events(by_flow["chain"])
+    history = partitions.for_run(by_flow["chain"]).events(by_flow["chain"])
     completed = next(event for event in redis.lrange(history, 0, -1) if event.startswith(b"c|"))
     redis.linsert(history, "AFTER", completed, completed)
     assert len(judge(chaos, started, 1).twice) == 1
     redis.lrem(history, 0, completed)
     assert len(judge(chaos, started, 1).lost) == 1
 
-    redis.hset(keys.run(by_flow["fan"]), "o:j", "7")
+    redis.hset(partitions.for_run(by_flow["fan"]).run(by_flow["fan"]), "o:j", "7")
     assert len(judge(chaos, started, 1).lost) == 2
 
     lines = chaos.ledger.read_text().splitlines(keepends=True)
@@ -46,5 +46,5 @@ def test_the_verdict_notices_what_is_wrong(deployed: Make) -> None:
     chaos.ledger.write_text("".join([*lines, *(line for line in lines if by_flow["router"] in line)]))
     assert judge(chaos, started, 1).unexplained
 
-    redis.hset(keys.run(by_flow["map"]), "st", "running")
+    redis.hset(partitions.for_run(by_flow["map"]).run(by_flow["map"]), "st", "running")
     assert len(judge(chaos, started, 0.1).stuck) == 1

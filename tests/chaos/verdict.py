@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from flowcraft_sdk import Handle, RunEvent
+from flowcraft_sdk import Handle, RunEvent, RunSnapshot
 from tests.chaos import ledger
 from tests.chaos.deployment import Death, Deployment
 from tests.chaos.flows import FLOWS
@@ -91,13 +91,20 @@ def _judge_run(
     x: int,
     died: Mapping[str, float],
 ) -> None:
-    run, expected = handle.run_id, FLOWS[flow]
     snapshot = handle.describe(ctx=True)
-    if not snapshot.status.is_terminal:
-        return
+    if snapshot.status.is_terminal:
+        events = judge_record(verdict, handle, snapshot, flow, x)
+        if snapshot.status == "completed":
+            _compare_with_ledger(verdict, deployment, reported, handle.run_id, events)
+            _measure_takeovers(verdict, events, died)
+
+
+def judge_record(verdict: Verdict, handle: Handle[object], snapshot: RunSnapshot, flow: str, x: int) -> list[RunEvent]:
+    """Look a run over that has ended: its results, and that each node is recorded once; returns its history."""
+    run, expected = handle.run_id, FLOWS[flow]
     if snapshot.status != "completed":
         verdict.lost.append(f"{run}: {flow} {snapshot.status}: {[failure.message for failure in snapshot.failures]}")
-        return
+        return []
     context = snapshot.ctx or {}
     for key, value in expected.results(x).items():
         if context.get(key) != value:
@@ -110,8 +117,7 @@ def _judge_run(
         verdict.lost.append(f"{run}: {flow} {name} is {'recorded' if name in completed else 'not recorded'}")
     if sum(event.type == "run_ended" for event in events) != 1:
         verdict.twice.append(f"{run}: its end")
-    _compare_with_ledger(verdict, deployment, reported, run, events)
-    _measure_takeovers(verdict, events, died)
+    return events
 
 
 def _compare_with_ledger(

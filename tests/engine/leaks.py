@@ -8,10 +8,10 @@ from flowcraft_sdk.records import STATES
 from flowcraft_server.testing import TestEnvironment
 
 SINGLE = {
-    "blueprints", "broken", "clock", "dead", "gone", "leases", "plans", "protocol", "retired", "settings", "stats", "synced", "timers",
-    "workers",
+    "blueprints", "broken", "claiming", "clock", "counting", "dead", "gone", "leases", "limits", "memories", "parking", "plans", "protocol",
+    "retired", "schedules", "settings", "stats", "synced", "timers", "totals", "work", "workers",
 }  # fmt: skip
-OF_RUNS = ("run", "events", "batch")
+OF_RUNS = ("run", "events", "logs", "batch")
 QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 CLASSES = {"completed", "failed", "cancelled"}
 PLACE_OF_RUN = {"leases": 0, "timers": 1}
@@ -46,6 +46,8 @@ def leaked_keys(env: TestEnvironment) -> list[str]:
 
 def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -> str:
     family, colon, rest = name.partition(":")
+    if not colon and family in ("replies", "reply_sizes"):
+        return "" if env.link.redis.ttl(keys.base + name) > 0 else "does not expire"
     if not colon:
         return "" if family in SINGLE else "is of no family"
     if family in OF_RUNS:
@@ -56,16 +58,44 @@ def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -
             return "holds a '|'" if bar else ""
         batches = (env.link.redis.hget(keys.run(run_id), "batches") or b"").decode().split("\n")
         return "" if bar and owner in batches else "is a batch that its run does not know of"
-    if family == "lost":
+    if family in ("stream", "streams"):
+        return "" if rest.partition("|")[0] in listed and env.link.redis.ttl(keys.base + name) > 0 else "stays for ever"
+    if family == "schedule":
+        return "" if rest in members(env, keys, "schedules") else "is of a schedule that is not listed"
+    if name == "usage:total":
+        return ""
+    if family == "memory":
+        if env.partitions.for_memory(rest) is not keys:
+            return "lies in another partition"
+        has_turns = env.link.redis.hexists(keys.base + name, "at")
+        if has_turns and rest not in members(env, keys, "memories"):
+            return "is a memory that is not listed"
+        return "does not expire" if env.link.redis.ttl(keys.base + name) == -1 else ""  # it may be gone by now
+    if family in (
+        "lost",
+        "draft",
+        "minutes",
+        "hours",
+        "usage",
+        "calls",
+        "underway",
+        "pace",
+        "parked",
+        "parking",
+        "reply",
+    ):
         return "" if env.link.redis.ttl(keys.base + name) > 0 else "does not expire"
     if family in ("ready", "q"):
         return "" if QUEUE.fullmatch(rest.removesuffix("!")) else "is of no queue"
+    if family in ("limit", "limited", "slots"):
+        return "" if env.link.redis.hexists(keys.limits, rest) else "is of no limit"
     if family == "plan":
         known = {plan.decode() for plan in env.link.redis.hvals(keys.blueprints)}
         known |= {plan.decode() for plan in env.link.redis.hkeys(keys.plans)} | set(members(env, keys, "retired"))
         return "" if rest in known else "is a plan that nothing uses"
     if family == "worker":
-        return "" if rest in members(env, keys, "workers") else "is of a worker that is not listed"
+        listed_or_expires = rest in members(env, keys, "workers") or env.link.redis.ttl(keys.base + name) > 0
+        return "" if listed_or_expires else "is of a worker that is not listed"
     if family == "ended":
         return "" if rest in CLASSES else "is of no class"
     if family == "idx":
@@ -78,7 +108,7 @@ def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -
 def _entries_of_ended_runs(env: TestEnvironment, keys: Keys, names: list[str]) -> Iterator[str]:
     ended = {run for status in STATES if status.is_terminal for run in members(env, keys, f"idx:st:{status}")}
     for name in names:
-        if name in PLACE_OF_RUN or name.startswith("ready:"):
+        if name in PLACE_OF_RUN or name.startswith(("ready:", "limited:", "slots:")):
             for member in members(env, keys, name):
                 if member.split("|")[PLACE_OF_RUN.get(name, 0)] in ended:
                     yield f"{name} keeps {member}"

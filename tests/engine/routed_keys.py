@@ -9,8 +9,7 @@ from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.testing.environment import partitions_in_environment
 
 in_one_partition = pytest.mark.skipif(
-    partitions_in_environment() > 1,
-    reason="counts what is shared out over partitions, or crashes of a worker whose other nodes another partition knows",
+    partitions_in_environment() > 1, reason="counts what is shared out over partitions"
 )
 
 

@@ -124,6 +124,15 @@ ROWS = [
         rule="a node's bare id never overwrites a key of the start context; the linter warns of the clash"),
     Row("S44", {"a": say(1, "stop"), "b": "name"}, ("a b again", "b a"), failure="returned the action 'stop'",
         extra={"metadata": {"cycleEntryPoints": ["a"]}}, rule="cycles are meant; there is no strict mode that throws"),
+    Row("N1", {"a": say({"t": 10}), "z": {"uses": "echo", "inputs": {"x": "= a.t * k", "y": {"value": [1]}, "p": "a.t"}},
+        "w": {"uses": "echo", "inputs": "= [a.t, no.such]"}}, ("a z", "a w"), {"k": 2},
+        {"z": {"x": 20, "y": [1], "p": 10}, "w": [10, None]}, rule="what begins with `=` is an expression; the original has none there"),
+    Row("N2", {"a": {"uses": "name", "config": {"compensate": "u"}}, "b": {"uses": "name", "config": {"compensate": "v"}}, "c": "boom",
+        "u": {"uses": "echo", "inputs": "a"}, "v": "echo", "f": {"uses": "echo", "inputs": "_outcome.status"}}, ("a b", "b c"),
+        has={"u": "a", "v": "b", "f": "failed"}, failure="payment declined", extra={"finally": ["f"]},
+        rule="a run closes with its compensations and `finally`; the original has neither"),
+    Row("N3", {"a": {"uses": "name", "config": {"compensate": "u"}}, "u": "echo", "f": "echo"}, ran="a f",
+        has={"u": None, "f": {"status": "completed", "error": None, "reason": None}}, extra={"finally": ["f"]}),
 ]  # fmt: skip
 CHILDREN: list[dict[str, Any]] = [
     {

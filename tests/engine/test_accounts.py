@@ -30,7 +30,7 @@ def test_a_node_that_is_parked_began_once_and_waited(environment: Make) -> None:
     assert before.status is NodeStatus.WAITING
     assert before.started_at is not None
     env.clock.advance(3600)
-    run.result(timeout=10)
+    run.result(timeout=60)
     nap = run.describe().nodes["nap"]
     assert nap.started_at == before.started_at
     assert nap.ended_at is not None
@@ -58,7 +58,7 @@ def test_each_attempt_keeps_its_error_and_its_input(environment: Make) -> None:
     for _ in range(2):
         env.run_until_idle()
         env.clock.advance(10)
-    run.result(timeout=10)
+    run.result(timeout=60)
     first, second, third = run.attempts()
     assert [each.attempt for each in (first, second, third)] == [1, 2, 3]
     assert [each.status for each in (first, second, third)] == ["failed", "failed", "completed"]
@@ -77,7 +77,7 @@ def test_the_history_bounds_what_it_keeps_of_an_error(environment: Make) -> None
 
     env = environment(handlers={"fails": fails}, blueprints={"id": "f", "nodes": [{"id": "a", "uses": "fails"}]})
     run = env.client.start("f")
-    assert run.wait(timeout=10).status is RunStatus.FAILED
+    assert run.wait(timeout=60).status is RunStatus.FAILED
     (event,) = [event for event in run.events() if event.type == "node_failed"]
     assert event.data["error"]["message"] == "é" * 1000 + "..."
 
@@ -97,7 +97,7 @@ def test_a_node_whose_fallback_stood_in_is_reported_so_everywhere(environment: M
     )
     run = env.client.start("pays")
     stood_in = {"by": "hand"}
-    assert run.result(timeout=10) == {"paid": stood_in, "how": "hand", "own": None, "stood_in": stood_in}
+    assert run.result(timeout=60) == {"paid": stood_in, "how": "hand", "own": None, "stood_in": stood_in}
     charge = run.describe().nodes["charge"]
     assert (charge.status, charge.caught_by_fallback) == (NodeStatus.FAILED, True)
     events = [event for event in run.events() if event.node_id == "charge"]
@@ -122,7 +122,7 @@ def test_a_subflow_gives_what_stood_in_for_its_node(environment: Make) -> None:
         nodes: {charge: {uses: fails, config: {fallback: by_hand}}, by_hand: {uses: stand_in}}
         """
     env = environment(handlers={"fails": fails, "stand_in": lambda ctx: 5}, blueprints=[parent, child])
-    assert env.client.start("parent").result(timeout=10) == {"paid": 5, "own": None}
+    assert env.client.start("parent").result(timeout=60) == {"paid": 5, "own": None}
 
 
 def test_a_fallback_that_fails_too_ends_both(environment: Make) -> None:
@@ -137,7 +137,7 @@ def test_a_fallback_that_fails_too_ends_both(environment: Make) -> None:
         """,
     )
     run = env.client.start("both")
-    assert run.wait(timeout=10).status is RunStatus.FAILED
+    assert run.wait(timeout=60).status is RunStatus.FAILED
     assert not disagreements(run)
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_is_cancelled_agrees_on_what_had_begun(environment: Make) -> 
     run = env.client.start("stops")
     env.run_until_idle()
     run.cancel()
-    assert run.wait(timeout=10).status is RunStatus.CANCELLED
+    assert run.wait(timeout=60).status is RunStatus.CANCELLED
     assert not disagreements(run)
     assert run.describe().nodes["nap"].waited > 0 or run.describe().nodes["nap"].started_at is not None
 
@@ -168,7 +168,7 @@ def test_what_a_worker_died_with_is_reported_as_lost(environment: Make) -> None:
     env.clock.advance(6, keep_leases=False)
     env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
     env.add_worker()
-    run.result(timeout=10)
+    run.result(timeout=60)
     lost, second = run.attempts()
     assert (lost.status, lost.worker, second.status) == ("lost", "w1", "completed")
     assert run.describe().nodes["a"].started_at == lost.started_at
@@ -195,7 +195,7 @@ def test_rounds_and_items_have_attempts_of_their_own(environment: Make) -> None:
         """,
     )
     run = env.client.start("many", {"items": [0, 1, 2]})
-    run.result(timeout=10)
+    run.result(timeout=60)
     assert [each.round for each in run.attempts() if each.node_id == "body"] == ["0", "1", "2"]
     items = {each.item: each.status for each in run.attempts() if each.node_id == "all" and each.item is not None}
     assert items == {0: "completed", 1: "failed", 2: "completed"}
@@ -236,8 +236,8 @@ def test_the_log_says_that_a_run_failed_and_shows_the_traceback_of_the_last_atte
     sink = logger.add(note, level="WARNING")
     try:
         run = env.client.start("logged")
-        run.wait(timeout=10)
-        assert reported.wait(10)  # the worker says so after the store has recorded it
+        run.wait(timeout=60)
+        assert reported.wait(60)  # the worker says so after the store has recorded it
     finally:
         logger.remove(sink)
     own = [(level, text) for level, text, extra in lines if extra.get("run") == run.run_id]
@@ -267,7 +267,7 @@ edges:
     run = env.client.start("g")
     for _ in range(3):
         env.clock.advance_to_next_timer()
-    run.result(timeout=10)
+    run.result(timeout=60)
     nodes = run.describe().nodes
     last = {row.node_id: row for row in run.attempts() if row.node_id in ("body", "nap")}
     for name in ("body", "nap"):

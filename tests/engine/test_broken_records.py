@@ -90,7 +90,7 @@ def asleep(env: TestEnvironment, runs: list[str]) -> None:
     for run in runs:
         env.client.start("sleep", {}, run_id=run)
     for run in runs:
-        env.client.get_handle(run).wait_for(RunStatus.WAITING, timeout=10)
+        env.client.get_handle(run).wait_for(RunStatus.WAITING, timeout=60)
     env.run_until_idle()
     worker.drain(5)
     worker.stop()
@@ -168,7 +168,7 @@ def test_lists_and_the_doctor_beside_a_broken_record(env: TestEnvironment, damag
     env.client.admin.examine(fix=True)
     worker = env.add_worker()
     for run in innocent(runs):
-        assert env.client.get_handle(run).result(timeout=10) == {"a": 1}
+        assert env.client.get_handle(run).result(timeout=60) == {"a": 1}
     worker.stop()
 
 
@@ -223,7 +223,7 @@ def test_the_doctor_ends_what_it_cannot_mend(env: TestEnvironment, damage: Damag
         with pytest.raises(RunFailedError, match=r"written over|no longer in Redis"):
             run.result(timeout=10)
     else:
-        assert run.result(timeout=10) == {"a": 1}
+        assert run.result(timeout=60) == {"a": 1}
     worker.stop()
 
 
@@ -242,7 +242,7 @@ def test_what_was_set_aside_comes_back_once_it_can_be_read(env: TestEnvironment)
     env.client.admin.examine(fix=True)
     assert set_aside(env) == [] and env.client.admin.examine() == []
     worker = env.add_worker()
-    env.client.get_handle("broken").result(timeout=10)
+    env.client.get_handle("broken").result(timeout=60)
     worker.stop()
 
 
@@ -250,7 +250,7 @@ def test_what_was_set_aside_comes_back_once_it_can_be_read(env: TestEnvironment)
 def test_a_parent_stops_beside_a_broken_child(env: TestEnvironment, damage: Damage) -> None:
     worker = env.add_worker()
     up = env.client.start("up", {}, run_id="p")
-    up.wait_for(RunStatus.WAITING, timeout=10)
+    up.wait_for(RunStatus.WAITING, timeout=60)
     worker.drain(5)
     worker.stop()
     env.workers.remove(worker)
@@ -270,11 +270,11 @@ def test_a_parent_stops_beside_a_broken_child(env: TestEnvironment, damage: Dama
 def test_a_child_ends_beside_a_broken_parent(env: TestEnvironment, damage: Damage) -> None:
     worker = env.add_worker()
     env.client.start("up", {}, run_id="broken")
-    env.client.get_handle("broken").wait_for(RunStatus.WAITING, timeout=10)
+    env.client.get_handle("broken").wait_for(RunStatus.WAITING, timeout=60)
     child = env.client.get_handle("broken").describe().children[0]
     damage(env, "broken")
     env.client.get_handle(child).signal("a", 1)
-    env.client.get_handle(child).result(timeout=10)
+    env.client.get_handle(child).result(timeout=60)
     worker.drain(5)
     worker.stop()
     env.workers.remove(worker)
@@ -294,7 +294,7 @@ def test_a_key_of_another_type_stops_no_run(env: TestEnvironment, name: str) -> 
         env.link.redis.delete(key)
         env.link.redis.set(key, "something else")
     worker = env.add_worker()
-    assert run.result(timeout=10) == {"a": 1}
+    assert run.result(timeout=60) == {"a": 1}
     worker.drain(5)
     worker.stop()
     assert f"key {name}" in set_aside(env)
@@ -324,7 +324,7 @@ def test_times_that_no_clock_shows_break_no_reader(env: TestEnvironment, name: s
     assert [found.run_id for found in env.client.list_runs()] == ["r"]
     assert list(run.events(follow=False))
     run.cancel(grace=0)
-    assert run.wait(timeout=5).status is RunStatus.CANCELLED
+    assert run.wait(timeout=60).status is RunStatus.CANCELLED
 
 
 @pytest.mark.parametrize("name", ["bp", "par", "pn", "o:a", "w:a", "c:k", "tags", "f:a"])
@@ -340,14 +340,14 @@ def test_bytes_that_are_no_text_stop_neither_the_doctor_nor_a_reader(env: TestEn
     except RunBrokenError as error:
         assert error.run_id == "broken"
     worker = env.add_worker()
-    assert env.client.get_handle("fine").result(timeout=10) == {"a": 1}
+    assert env.client.get_handle("fine").result(timeout=60) == {"a": 1}
     worker.stop()
 
 
 def test_a_child_that_is_no_record_stops_no_doctor(env: TestEnvironment) -> None:
     worker = env.add_worker()
     up = env.client.start("up")
-    up.wait_for(RunStatus.WAITING, timeout=10)
+    up.wait_for(RunStatus.WAITING, timeout=60)
     worker.stop()
     child = up.describe().children[0]
     another_type(env, child)

@@ -35,13 +35,13 @@ def env(environment: Environments) -> TestEnvironment:
 @pytest.mark.parametrize("taken", ["p.1", "p:1", "p-1", "p1", "p.1:events"])
 def test_a_run_with_an_id_like_a_child_s_is_not_the_child(env: TestEnvironment, taken: str) -> None:
     stranger = env.client.start("echo", {"x": "a stranger's"}, run_id=taken)
-    assert stranger.result(timeout=10)["a"] == "a stranger's"
+    assert stranger.result(timeout=60)["a"] == "a stranger's"
     parent = env.client.start("parent", {"x": "mine"}, run_id="p")
-    assert parent.wait_for(RunStatus.WAITING, timeout=10) is RunStatus.WAITING
+    assert parent.wait_for(RunStatus.WAITING, timeout=60) is RunStatus.WAITING
     before = stranger.describe(ctx=True)
     assert (before.parent_run_id, before.ctx["a"]) == (None, "a stranger's")  # type: ignore[index]
     parent.signal("ask")
-    assert parent.result(timeout=10)["sub"] == "mine"
+    assert parent.result(timeout=60)["sub"] == "mine"
     assert stranger.describe(ctx=True) == before
 
 
@@ -59,18 +59,18 @@ def test_users_cannot_give_such_an_id(env: TestEnvironment, run_id: str) -> None
 
 def test_all_that_takes_an_id_takes_a_child_s(env: TestEnvironment) -> None:
     run = env.client.start("asked", run_id="p")
-    assert run.wait_for(RunStatus.WAITING, timeout=10) is RunStatus.WAITING
+    assert run.wait_for(RunStatus.WAITING, timeout=60) is RunStatus.WAITING
     child = env.client.get_handle("p~1")
     assert child.describe().parent_run_id == "p"
     assert [each.run_id for each in env.client.list_runs(parent="p")] == ["p~1"]
     assert run.describe().children == ("p~1",)
     beside = env.client.start("echo", {"x": 1}, parent="p~1", run_id="p~beside")
-    assert beside.result(timeout=10)["a"] == 1
+    assert beside.result(timeout=60)["a"] == 1
     child.signal("w", 5)
-    assert child.result(timeout=10)["w"] == 5
-    assert run.result(timeout=10)["sub"] == 5
+    assert child.result(timeout=60)["w"] == 5
+    assert run.result(timeout=60)["sub"] == 5
     other = env.client.start("asked", run_id="q")
-    other.wait_for(RunStatus.WAITING, timeout=10)
+    other.wait_for(RunStatus.WAITING, timeout=60)
     assert env.client.get_handle("q~1").cancel()
     with pytest.raises(RunFailedError, match=r"subflow 'ask' \(run q~1\) was cancelled"):
         other.result(timeout=10)
@@ -87,7 +87,7 @@ def test_long_ids_nest_as_deep_as_any(environment: Environments) -> None:
     env = environment(blueprints=nested(limit + 1), handlers={"echo": echo}, settings=WorkerSettings(max_depth=limit))
     name = "x" * 200
     run = env.client.start(f"n{limit}", {"x": 7}, run_id=name)
-    assert run.result(timeout=20)["sub"] == 7
+    assert run.result(timeout=60)["sub"] == 7
     deepest = env.client.get_handle(name + "~1" * limit)
     assert deepest.result()["a"] == 7
     assert deepest.describe().parent_run_id == name + "~1" * (limit - 1)
@@ -171,7 +171,7 @@ class TestNothingIsOverwritten:
         with pytest.raises(
             RunFailedError, match="no id is free for the child run: 'p~1001' and the ones before it are taken"
         ):
-            env.client.start("parent", {"x": 1}, run_id="p").result(timeout=10)
+            env.client.start("parent", {"x": 1}, run_id="p").result(timeout=60)
         env.link.redis.delete(*taken)
 
     @pytest.mark.parametrize("broken", ["hash", "text"])
@@ -192,5 +192,5 @@ class TestNothingIsOverwritten:
     def test_a_history_without_a_record_does_not_become_part_of_a_new_run_s(self, env: TestEnvironment) -> None:
         env.link.redis.rpush(env.keys.events("r"), "B|0||", "E|5||failed")
         run = env.client.start("echo", {"x": 1}, run_id="r")
-        assert run.result(timeout=10)["a"] == 1
+        assert run.result(timeout=60)["a"] == 1
         assert [event.type for event in run.events() if event.type.startswith("run_")] == ["run_started", "run_ended"]

@@ -67,7 +67,7 @@ def test_runs_go_on(environment: Make, ms: int) -> None:
         env.run_until_idle()
         if run.status() is RunStatus.WAITING:
             env.clock.advance_to_next_timer()
-    snapshot = run.wait(timeout=20)
+    snapshot = run.wait(timeout=60)
     assert snapshot.status == RunStatus.COMPLETED, snapshot.failures
     for node in run.describe().nodes.values():
         if node.started_at is not None and node.ended_at is not None:

@@ -13,6 +13,7 @@ from deploy.local.servers import Servers, free_port
 from flowcraft_sdk import AsyncClient, BackendUnavailableError, Client
 from flowcraft_sdk._transport.cluster import slot_of
 from flowcraft_server.service.redis_checks import find_problems, wait_for_redis, warnings_about
+from flowcraft_server.service.redis_report import describe_redis, recommendations
 from flowcraft_server.testing import TestEnvironment
 
 TIMEOUT = 60
@@ -181,6 +182,9 @@ def test_what_is_dangerous_about_a_cluster_is_warned_of(cluster: LocalCluster) -
     (few,) = warnings_about(client, cluster.url, 1)
     assert "3 primaries, and redis.partitions is 1" in few
     assert warnings_about(client, cluster.url, PARTITIONS) == []
+    line = describe_redis(client, cluster.url, PARTITIONS)
+    assert "Cluster of 3 primaries with no slots missing, 16 partitions, 1 replica for each, noeviction" in line
+    assert len(list(recommendations(client, cluster.url, "replicas:1"))) == 3
 
 
 def test_what_a_node_refuses_of_a_command_for_all_is_raised(cluster: LocalCluster) -> None:

@@ -27,7 +27,7 @@ def test_they_are_listed_end_by_themselves_and_are_cancelled_with_their_parent(e
     parent = env.client.start("one", {"patient": True})
     quick = env.client.start("one", parent=parent)
     slow = env.client.start("one", {"patient": True}, parent=parent.run_id)
-    assert quick.result(timeout=10)["n"] == "done"
+    assert quick.result(timeout=60)["n"] == "done"
     for _ in range(3):
         assert begun.acquire(timeout=10)
     assert parent.status() is RunStatus.RUNNING

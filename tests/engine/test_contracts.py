@@ -45,12 +45,12 @@ def env(environment: Environments) -> TestEnvironment:
 
 
 def test_defaults_are_filled_in(env: TestEnvironment) -> None:
-    result = env.client.execute("parent", {"a": 3, "f": None}, timeout=10)
+    result = env.client.execute("parent", {"a": 3, "f": None}, timeout=60)
     assert result["end"] == {"misfit": {"amount": 3, "tone": "calm", "mode": None, "free": None}}
 
 
 def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
-    result = env.client.execute("parent", {"a": 3, "t": "loud", "m": "fast", "f": [1]}, timeout=10)
+    result = env.client.execute("parent", {"a": 3, "t": "loud", "m": "fast", "f": [1]}, timeout=60)
     assert result["end"] == {"misfit": {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}}
 
 
@@ -72,7 +72,7 @@ def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
 def test_a_misfit_fails_the_node_and_starts_no_child(
     env: TestEnvironment, context: dict[str, Any], misfit: str
 ) -> None:
-    snapshot = env.client.start("parent", context).wait(timeout=10)
+    snapshot = env.client.start("parent", context).wait(timeout=60)
     assert (snapshot.status, snapshot.children) == (RunStatus.FAILED, ())
     (failure,) = snapshot.failures
     assert (failure.node_id, failure.type) == ("sub", "InvalidNodeInput")
@@ -82,49 +82,49 @@ def test_a_misfit_fails_the_node_and_starts_no_child(
 
 
 def test_without_a_mapping_the_named_inputs_are_not_there(env: TestEnvironment) -> None:
-    snapshot = env.client.start("unmapped", {"a": 3}).wait(timeout=10)
+    snapshot = env.client.start("unmapped", {"a": 3}).wait(timeout=60)
     assert "amount: is missing, expected integer; free: is missing" in snapshot.failures[0].message
-    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "report": "calm"}
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=60)["sub"] == {"say": 3, "report": "calm"}
 
 
 def test_a_misfit_may_be_caught(env: TestEnvironment) -> None:
-    result = env.client.execute("caught", {"a": "x"}, timeout=10)
+    result = env.client.execute("caught", {"a": "x"}, timeout=60)
     assert result["rescue"].endswith("amount: expected integer, got \"x\" (from 'a'); free: is missing")
 
 
 def test_a_client_goes_by_the_contract_that_is_published_when_it_starts(env: TestEnvironment) -> None:
-    assert env.client.execute("easy", timeout=10)["report"] == "calm"
+    assert env.client.execute("easy", timeout=60)["report"] == "calm"
     env.publish({"easy": EASY.replace("calm", "loud")})
-    assert env.client.execute("easy", timeout=10)["report"] == "loud"
+    assert env.client.execute("easy", timeout=60)["report"] == "loud"
     env.publish({"easy": "inputs: {amount: integer}\nnodes:\n  say: {uses: echo, inputs: amount}\n"})
     with pytest.raises(ValueError, match="amount"):
         env.client.start("easy")
     assert env.client.execute("easy", {"amount": 3}, timeout=10)["say"] == 3
     env.publish({"easy": EASY})
-    assert env.client.execute("easy", timeout=10)["report"] == "calm"
+    assert env.client.execute("easy", timeout=60)["report"] == "calm"
 
 
 def test_a_run_that_another_client_started_by_a_newer_contract_is_attached_to(env: TestEnvironment) -> None:
-    env.client.execute("easy", timeout=10)
+    env.client.execute("easy", timeout=60)
     env.publish({"easy": EASY.replace("calm", "loud")})
     with Client(env.url, namespace=env.namespace) as other:
         other.start("easy", run_id="same")
     handle = env.client.start("easy", run_id="same")
     assert handle.attached
-    assert handle.result(timeout=10)["report"] == "loud"
+    assert handle.result(timeout=60)["report"] == "loud"
 
 
 def test_a_subflow_goes_by_the_contract_that_is_published_when_its_child_starts(env: TestEnvironment) -> None:
     """The worker remembers what it last met: it is notified of a newer one, and does not refuse what that one takes."""
-    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "report": "calm"}
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=60)["sub"] == {"say": 3, "report": "calm"}
     env.publish({"easy": EASY.replace("calm", "loud")})
-    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "report": "loud"}
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=60)["sub"] == {"say": 3, "report": "loud"}
     env.publish({"easy": "inputs: {amount: integer}\nnodes:\n  say: {uses: echo, inputs: amount}\n"})
-    snapshot = env.client.start("unmapped-easy", {"a": 3}).wait(timeout=10)
+    snapshot = env.client.start("unmapped-easy", {"a": 3}).wait(timeout=60)
     assert (snapshot.status, snapshot.children) == (RunStatus.FAILED, ())
     assert "amount: is missing" in snapshot.failures[0].message
     env.publish({"easy": EASY})
-    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=10)["sub"] == {"say": 3, "report": "calm"}
+    assert env.client.execute("unmapped-easy", {"a": 3}, timeout=60)["sub"] == {"say": 3, "report": "calm"}
 
 
 RETURNING = """
@@ -144,7 +144,7 @@ nodes:
 def test_a_mapping_names_the_outputs_that_the_child_declares(environment: Environments) -> None:
     env = environment(blueprints={"returning": RETURNING, "mapping": MAPPING}, handlers={"echo": lambda ctx: ctx.input})
     parcel = {"colour": "red", "size": 3}
-    result = env.client.execute("mapping", {"a": parcel, "list": [1, 2]}, timeout=10)
+    result = env.client.execute("mapping", {"a": parcel, "list": [1, 2]}, timeout=60)
     assert result["one"] == {"parcel": parcel, "colour": "red"}
     assert result["two"] == {"declared": parcel, "inside": 3, "node": 3}, "what is declared comes before nodes and keys"
     assert result["each"] == [1, 2]

@@ -17,6 +17,7 @@ from flowcraft_sdk import (
 )
 from flowcraft_sdk._operations.deployment import record
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.scripts import ClaimRequest, Keep
 from flowcraft_server.engine.claims import parse_claim
 from flowcraft_server.testing import TestEnvironment
@@ -54,30 +55,36 @@ def env(environment: Make) -> TestEnvironment:
     return environment(workers=0, handlers={"write": write, "deadly": lambda ctx: ctx.input}, blueprints=GRAPHS)
 
 
-def kill(env: TestEnvironment, crashes: int = 3) -> None:
-    """Let workers die of the next node in the queue."""
-    claim_request = ClaimRequest("w1", 10_000, "default,default!")
-    sweep = scripts.sweep(env.keys, limit=100, max_crashes=crashes, grace_ms=1000, queues="default")
+def keys_of(env: TestEnvironment, run_id: str = "r") -> Keys:
+    """The keys where a run lies."""
+    return env.partitions.for_run(run_id)
+
+
+def kill(env: TestEnvironment, crashes: int = 3, run_id: str = "r") -> None:
+    """Let workers die of the next node in the queue, which was their only one."""
+    claim_request, keys = ClaimRequest("w1", 10_000, "default,default!"), keys_of(env, run_id)
+    sweep = scripts.sweep(keys, limit=100, max_crashes=crashes, grace_ms=1000, queues="default", alone=["w1"])
     for _ in range(crashes):
-        assert env.link.call(scripts.claim(env.keys, claim_request))
+        assert env.link.call(scripts.claim(keys, claim_request))
         env.clock.advance(11, keep_leases=False)
         env.link.call(sweep)
 
 
 def letter(env: TestEnvironment, run_id: str = "r", **options: Any) -> DeadLetter:
     env.client.start("g", {"x": [1], "gone": None}, run_id=run_id, **options)
-    complete_first(env)
-    kill(env)
+    complete_first(env, run_id)
+    kill(env, run_id=run_id)
     (found,) = [each for each in env.client.admin.dead_letters() if each.run_id == run_id]
     return found
 
 
-def complete_first(env: TestEnvironment) -> None:
+def complete_first(env: TestEnvironment, run_id: str = "r") -> None:
     """Do node `w` by hand, as its handler does it."""
     claim_request = ClaimRequest("w1", 10_000, "default", "-")
-    claim = parse_claim(env.link.call(scripts.claim(env.keys, claim_request))[0])
+    keys = keys_of(env, run_id)
+    claim = parse_claim(env.link.call(scripts.claim(keys, claim_request))[0])
     call = scripts.complete(
-        env.keys, claim_request, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash, state="C", action="",
+        keys, claim_request, run_id=claim.run_id, instance_id=claim.instance_id, fencing_token=claim.fencing_token, plan=claim.plan_hash, state="C", action="",
         decisions="t", output=b"[1]", writes=[("x", b'"overwritten"'), ("more", b"1")], deletes=["gone"],
     )  # fmt: skip
     assert env.link.call(call)[0] == b"ok"
@@ -101,7 +108,7 @@ def test_a_replay_is_a_new_run_with_the_context_that_the_old_one_was_started_wit
     again = env.client.admin.replay("r")
     assert (again.run_id, again.attached) == ("r~replay", False)
     env.add_worker()
-    assert again.result(10) == {"w": [1], "a": "overwritten", "x": "overwritten", "more": 1}
+    assert again.result(60) == {"w": [1], "a": "overwritten", "x": "overwritten", "more": 1}
     reported = again.describe()
     assert (reported.forked_from, reported.tags, reported.memo) == ("r", ("blue",), {"by": "test"})
     assert reported.blueprint_version == before.blueprint_version
@@ -120,7 +127,7 @@ def test_the_start_context_is_what_it_was(env: TestEnvironment) -> None:
 def test_a_replay_that_was_cut_off_is_taken_up(env: TestEnvironment) -> None:
     letter(env)
     env.client.admin.replay("r")
-    env.link.redis.zadd(env.keys.dead, {"r|a": 1})  # as if it had ended before it dropped the letter
+    env.link.redis.zadd(keys_of(env).dead, {"r|a": 1})  # as if it had ended before it dropped the letter
     again = env.client.admin.replay("r")
     assert again.attached
     assert env.client.count_runs() == 2
@@ -129,9 +136,9 @@ def test_a_replay_that_was_cut_off_is_taken_up(env: TestEnvironment) -> None:
 
 def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> None:
     env.client.start("up", {"x": [1]}, run_id="top")
-    claim = parse_claim(env.link.call(scripts.claim(env.keys, ClaimRequest("w1", 10_000, "default")))[0])
+    claim = parse_claim(env.link.call(scripts.claim(keys_of(env, "top"), ClaimRequest("w1", 10_000, "default")))[0])
     child = scripts.start_child(
-        env.keys,
+        keys_of(env, "top"),
         run_id="top",
         instance_id="s",
         fencing_token=claim.fencing_token,
@@ -140,8 +147,8 @@ def test_of_a_child_the_outermost_parent_is_done_again(env: TestEnvironment) -> 
         context={"x": b"[1]"},
     )
     assert env.link.call(child) == [b"ok", b"top~1"]
-    complete_first(env)
-    kill(env)
+    complete_first(env, "top")
+    kill(env, run_id="top")
     (found,) = env.client.admin.dead_letters()
     assert found.run_id == "top~1"
     with pytest.raises(RunStateError, match="run top is still running; replay it when it has ended"):
@@ -175,9 +182,11 @@ def test_letters_go_with_their_run(env: TestEnvironment) -> None:
     letter(env)
     env.clock.advance(100)
     rules = [Keep("failed", 1000, None)]
-    env.link.call(scripts.expire(env.keys, keep=rules, bytes=None, tombstone_age_ms=10**9, tombstone_count=9, limit=10))
+    env.link.call(
+        scripts.expire(keys_of(env), keep=rules, bytes=None, tombstone_age_ms=10**9, tombstone_count=9, limit=10)
+    )
     assert env.client.admin.dead_letters() == []
-    assert not env.link.redis.exists(env.keys.dead)
+    assert not env.link.redis.exists(keys_of(env).dead)
 
 
 def test_for_asyncio(env: TestEnvironment) -> None:

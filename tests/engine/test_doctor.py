@@ -52,7 +52,7 @@ def settle(env: TestEnvironment, blueprint: str, status: RunStatus = RunStatus.W
     """Start run `r` and let a worker bring it to where it stays."""
     worker = env.add_worker()
     run = env.client.start(blueprint, options.pop("ctx", {}), run_id="r", **options)
-    run.wait_for(status, timeout=10)
+    run.wait_for(status, timeout=60)
     env.run_until_idle()
     worker.drain(5)
     worker.stop()
@@ -80,7 +80,7 @@ def found_and_fixed(env: TestEnvironment, *expected: str, run_id: str | None = "
 def finish(env: TestEnvironment, run_id: str = "r") -> Any:
     """The result, now that a worker is there."""
     env.add_worker()
-    return env.client.get_handle(run_id).result(10)
+    return env.client.get_handle(run_id).result(60)
 
 
 def fields(env: TestEnvironment, run_id: str = "r") -> dict[str, str]:
@@ -182,7 +182,7 @@ class TestRuns:
             env.link.redis.delete(env.keys.base + name)
         env.link.redis.zadd(env.keys.index_status("running"), {"r": 1})
         found_and_fixed(env, "nothing-live")
-        assert env.client.get_handle("r").result(10) == {"a": 1, "b": 1}
+        assert env.client.get_handle("r").result(60) == {"a": 1, "b": 1}
 
     def test_the_plan_is_gone(self, env: TestEnvironment) -> None:
         settle(env, "pause")
@@ -285,7 +285,7 @@ def test_a_lease_that_goes_on_without_its_worker(env: TestEnvironment) -> None:
     assert env.link.redis.zscore(env.keys.leases, "r|a") < 10**15
     env.clock.advance(11, keep_leases=False)
     worker = env.add_worker()
-    assert env.client.get_handle("r").result(timeout=10)["b"] == 1
+    assert env.client.get_handle("r").result(timeout=60)["b"] == 1
     worker.stop()
     env.workers.remove(worker)
 
@@ -302,7 +302,7 @@ def test_a_queue_that_no_worker_serves(environment: Any) -> None:
         assert "2 nodes are ready in queue 'io', which no worker serves" in defect.explanation
     assert [worker.queues for worker in env.client.workers()] == [("default",)]
     served = env.add_worker(replace(env.settings, queues=("io",)))
-    assert env.client.get_handle("r").result(timeout=10) == {"a": 1, "b": 1}
-    assert env.client.get_handle("other").result(timeout=10) == {"a": 1, "b": 1}
+    assert env.client.get_handle("r").result(timeout=60) == {"a": 1, "b": 1}
+    assert env.client.get_handle("other").result(timeout=60) == {"a": 1, "b": 1}
     assert env.client.admin.examine() == []
     served.stop()

@@ -41,7 +41,7 @@ def commands(env: TestEnvironment) -> dict[str, int]:
 
 
 def test_by_default_nothing_is_waited_for(env: TestEnvironment) -> None:
-    assert env.client.execute("one", {"x": 1}, timeout=10) == {"x": 1, "a": 1}
+    assert env.client.execute("one", {"x": 1}, timeout=60) == {"x": 1, "a": 1}
     assert commands(env) == {"wait": 0, "waitaof": 0}
 
 
@@ -49,9 +49,9 @@ def test_a_start_and_a_result_are_on_disk(env: TestEnvironment) -> None:
     demand(env, "fsync")
     run = env.client.start("one", {"x": 1})
     assert commands(env)["waitaof"] == 1
-    assert run.result(10) == {"x": 1, "a": 1}
+    assert run.result(60) == {"x": 1, "a": 1}
     assert commands(env)["waitaof"] == 2
-    assert run.wait(10).status is RunStatus.COMPLETED
+    assert run.wait(60).status is RunStatus.COMPLETED
     assert commands(env) == {"wait": 0, "waitaof": 3}
 
 
@@ -68,7 +68,7 @@ def test_a_disk_that_does_not_follow_is_reported(env: TestEnvironment) -> None:
     env.link.redis.config_set("appendfsync", "always")
     again = env.client.start("one", {"x": 1}, run_id="r")
     assert again.attached
-    assert again.result(10) == {"x": 1, "a": 1}
+    assert again.result(60) == {"x": 1, "a": 1}
 
 
 def test_replicas(env: TestEnvironment, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_replicas(env: TestEnvironment, tmp_path: Path) -> None:
             client.start("one", {"x": 1}, run_id="r")
         with EmbeddedStore(tmp_path / "replica", durable=False) as replica:
             follow(env, replica)
-            assert client.start("one", {"x": 1}, run_id="r").result(10) == {"x": 1, "a": 1}
+            assert client.start("one", {"x": 1}, run_id="r").result(60) == {"x": 1, "a": 1}
 
 
 def follow(env: TestEnvironment, replica: EmbeddedStore) -> None:
@@ -100,7 +100,7 @@ def follow(env: TestEnvironment, replica: EmbeddedStore) -> None:
 def test_for_asyncio(env: TestEnvironment) -> None:
     async def use() -> None:
         async with AsyncClient(env.url, namespace=env.namespace) as client:
-            assert await client.execute("one", {"x": 1}, timeout=10) == {"x": 1, "a": 1}
+            assert await client.execute("one", {"x": 1}, timeout=60) == {"x": 1, "a": 1}
 
     demand(env, "fsync")
     asyncio.run(use())

@@ -42,7 +42,7 @@ def tools(count: int, **more: Any) -> list[DynamicNode]:
 def test_they_run_before_the_node_s_edges_fire(environment: Make) -> None:
     env = environment(blueprints=PLANNED, handlers={"plan": planner(*tools(2)), "double": double, "see": see})
     handle = env.client.start("planned")
-    result = handle.result(timeout=10)
+    result = handle.result(timeout=60)
     assert (result["plan"], result["t0"], result["t1"]) == (5, 10, 10)
     assert result["after"] == {"t0": 10, "t1": 10, "_outputs.t0": 10}
     nodes = handle.describe().nodes
@@ -74,7 +74,7 @@ def test_their_inputs_params_and_the_action(environment: Make) -> None:
     }
     env = environment(blueprints=blueprint, handlers=handlers)
     handle = env.client.start("planned", {"key": "k"})
-    result = handle.result(timeout=10)
+    result = handle.result(timeout=60)
     assert result["t0"] == [{"a": 1, "b": "k", "c": 5}, 3]
     assert result["t1"] == ["k", None]
     assert handle.describe().nodes["no"].status == "skipped"
@@ -88,7 +88,7 @@ def test_one_may_read_another_s_output_once_that_is_done_and_add_more(environmen
         blueprints=PLANNED,
         handlers={"plan": planner(DynamicNode("t0", "more")), "more": more, "double": double, "see": see},
     )
-    result = env.client.start("planned").result(timeout=10)
+    result = env.client.start("planned").result(timeout=60)
     assert (result["t0"], result["t1"]) == (6, 12)
 
 
@@ -98,7 +98,7 @@ def test_a_coroutine_may_add_them_as_well(environment: Make) -> None:
         return NodeResult(7, dynamic_nodes=tools(1))
 
     env = environment(blueprints=PLANNED, handlers={"plan": plan, "double": double, "see": see})
-    result = env.client.start("planned").result(timeout=10)
+    result = env.client.start("planned").result(timeout=60)
     assert (result["plan"], result["t0"], result["written"]) == (7, 14, True)
 
 
@@ -115,7 +115,7 @@ def test_retries_follow_their_config(environment: Make) -> None:
         blueprints=PLANNED,
         handlers={"plan": planner(DynamicNode("t0", "flaky", config={"maxRetries": 3})), "flaky": flaky, "see": see},
     )
-    assert env.client.start("planned").result(timeout=10)["t0"] == "at last"
+    assert env.client.start("planned").result(timeout=60)["t0"] == "at last"
     assert tried == [1, 2, 3]
 
 
@@ -156,7 +156,7 @@ def test_its_fallback_catches_that(environment: Make) -> None:
         "echo": lambda ctx: ctx.input,
     }
     handle = environment(blueprints=blueprint, handlers=handlers).client.start("planned", {"question": 3})
-    assert handle.result(timeout=10)["after"] == ["instead", 3]
+    assert handle.result(timeout=60)["after"] == ["instead", 3]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_loop_may_add_the_same_ones_in_each_round(environment: Make) -> None:
 
     env = environment(blueprints=blueprint, handlers={"plan": plan, "double": double, "judge": judge})
     handle = env.client.start("rounds")
-    result = handle.result(timeout=10)
+    result = handle.result(timeout=60)
     assert result["t1"] == result["judge"] == 2 * result["plan"] > 0
 
 
@@ -221,9 +221,9 @@ def test_cancelling_ends_them(environment: Make) -> None:
         blueprints=PLANNED, handlers={"plan": planner(DynamicNode("t0", "slow")), "slow": slow, "see": see}
     )
     handle = env.client.start("planned")
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert handle.cancel("enough") is True
-    assert handle.wait(timeout=10).status is RunStatus.CANCELLED
+    assert handle.wait(timeout=60).status is RunStatus.CANCELLED
     nodes = handle.describe().nodes
     assert nodes["t0"].status == "cancelled"
     assert nodes["plan"].status == "cancelled"
@@ -244,12 +244,12 @@ def test_a_worker_that_dies_among_them_loses_none(environment: Make) -> None:
         settings=WorkerSettings(threads=2),
     )
     handle = env.client.start("planned")
-    assert begun.wait(10)
+    assert begun.wait(60)
     env.kill_worker()
     release.set()
     env.add_worker()
     env.clock.advance(11.0, keep_leases=False)
-    result = handle.result(timeout=10)
+    result = handle.result(timeout=60)
     assert [result[name] for name in names] == names
 
 

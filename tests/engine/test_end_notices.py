@@ -26,8 +26,8 @@ def gate() -> Iterator[Gate]:
 def notice(env: TestEnvironment, gate: Gate, context: dict[str, Any]) -> tuple[Any, str]:
     """The end of a run, and what is reported of it."""
     run = env.client.start("g", context)
-    assert gate.begun.wait(5)
-    channel, inbox = env.keys.end_channel(run.run_id), f"{env.keys.inbox_prefix}box"
+    assert gate.begun.wait(60)
+    channel, inbox = env.keys.end_channel(run.run_id), f"{env.partitions.for_run(run.run_id).inbox_prefix}box"
     env.link.redis.hset(env.keys.run(run.run_id), "tok", "box@mark")
     with env.link.redis.pubsub() as listener:
         listener.subscribe(channel, inbox)
@@ -62,7 +62,7 @@ def test_the_record_comes_along_as_it_is_stored(environment: Make, gate: Gate, e
         assert state.value == "failed"
     else:
         doc = {"nodes": [{"id": "a"}, {"id": "b"}], "edges": []}
-        assert RunRecord(run.run_id, fields, doc).result() == run.result(timeout=5) == {**VALUES, "a": VALUES}
+        assert RunRecord(run.run_id, fields, doc).result() == run.result(timeout=60) == {**VALUES, "a": VALUES}
 
 
 @pytest.mark.parametrize("context", [{"text": "x" * 8_200}, {f"k{n}": n for n in range(100)}], ids=["long", "many"])
@@ -70,4 +70,4 @@ def test_a_large_record_stays_where_it_is(environment: Make, gate: Gate, context
     env = environment(handlers={"gate": gate.handle}, blueprints=graph({"a": "gate"}))
     run, message = notice(env, gate, context)
     assert message == "completed"
-    assert run.result(timeout=5) == {**context, "a": "through"}
+    assert run.result(timeout=60) == {**context, "a": "through"}

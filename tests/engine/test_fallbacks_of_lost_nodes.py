@@ -10,9 +10,7 @@ from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.settings import WorkerSettings
 from tests.engine.constructs.test_inside_loops import around, tick
 from tests.engine.defects.graphs import TIMEOUT, Make, echo, graph, name
-from tests.engine.routed_keys import in_one_partition
 
-pytestmark = in_one_partition
 MANY = {"uses": "const", "params": {"value": {"k": [1.50, 2]}}}
 
 

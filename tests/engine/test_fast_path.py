@@ -51,8 +51,7 @@ def older(env: TestEnvironment) -> None:
 
 
 def played(env: TestEnvironment) -> Any:
-    """What a run comes to, without times; and how often scripts looked whether its plan is there: the slow path does for each node."""
-    env.link.redis.config_resetstat()
+    """What a run comes to, without times."""
     run = env.client.start("g", {"k": 1}, run_id="r")
     env.run_until_idle()
     snapshot = run.describe(ctx=True, outputs=True)
@@ -60,8 +59,7 @@ def played(env: TestEnvironment) -> Any:
     nodes = {name: (node.status, node.attempts, node.output) for name, node in snapshot.nodes.items()}
     history = env.link.redis.lrange(env.keys.events("r"), 0, -1)
     events = sorted(tuple(event.decode().split("|")[::2][:2]) for event in history)
-    stats: Any = env.link.redis.info("commandstats")
-    return (nodes, snapshot.ctx, snapshot.output, events), stats.get("cmdstat_exists", {}).get("calls", 0)
+    return nodes, snapshot.ctx, snapshot.output, events
 
 
 @pytest.fixture
@@ -79,13 +77,10 @@ def run_of(store: EmbeddedStore, prepare: Callable[[TestEnvironment], None]) -> 
 
 
 def test_a_plan_without_flags_runs_as_one_with_them(store: EmbeddedStore) -> None:
-    new, looked = run_of(store, lambda env: None)
-    old, looked_old = run_of(store, older)
-    assert old == new
-    assert looked_old == looked + len(GRAPH["nodes"]), "each node takes the slow path"
+    assert run_of(store, older) == run_of(store, lambda env: None)
 
 
-def test_what_a_later_release_adds_to_a_node_takes_the_slow_path(store: EmbeddedStore) -> None:
+def test_a_node_to_which_a_later_release_has_added_something_runs_as_before(store: EmbeddedStore) -> None:
     """A feature that this release does not know: the later compiler has set no flag."""
 
     def later(env: TestEnvironment) -> None:
@@ -93,7 +88,4 @@ def test_what_a_later_release_adds_to_a_node_takes_the_slow_path(store: Embedded
         entry = json.loads(env.link.redis.hget(key, "n:a"))
         env.link.redis.hset(key, "n:a", json.dumps([*entry[:5], {"unheard-of": 1}]))
 
-    new, looked = run_of(store, lambda env: None)
-    other, looked_later = run_of(store, later)
-    assert other == new
-    assert looked_later == looked + 1
+    assert run_of(store, later) == run_of(store, lambda env: None)

@@ -27,22 +27,47 @@ BLUEPRINTS = {
 KEYS: dict[str, Callable[[Keys], str]] = {
     "run": lambda keys: keys.run("waits"),
     "events": lambda keys: keys.events("waits"),
+    "logs": lambda keys: keys.logs("waits"),
     "batch": lambda keys: keys.batch("waits", "a"),
+    "steps": lambda keys: keys.steps("waits", "a"),
+    "step_values": lambda keys: keys.step_values("waits", "a"),
+    "stream": lambda keys: keys.stream("done", "a"),
+    "streams": lambda keys: keys.streams("done"),
     "plan": lambda keys: keys.plan("PLAN"),
     "ready": lambda keys: keys.ready("default"),
+    "limited": lambda keys: keys.limited("few"),
+    "slots": lambda keys: keys.slots("few"),
+    "limit": lambda keys: keys.limit("few"),
     "wake": lambda keys: keys.wake("default"),
     "worker": lambda keys: keys.worker("WORKER"),
+    "server": lambda keys: keys.server("s"),
+    "requests": lambda keys: keys.requests("s"),
+    "answers": lambda keys: keys.answers("r"),
+    "schedule": lambda keys: keys.schedule("s"),
+    "draft": lambda keys: keys.draft("t"),
     "index_status": lambda keys: keys.index_status("running"),
     "index_blueprint": lambda keys: keys.index_blueprint("one"),
     "index_tag": lambda keys: keys.index_tag("tag"),
     "ended": lambda keys: keys.ended("completed"),
     "suspects": lambda keys: keys.suspects("default"),
+    "line": lambda keys: keys.line("one"),
+    "running": lambda keys: keys.running("one"),
     "lost": lambda keys: keys.lost("WORKER"),
+    "minutes": lambda keys: keys.minutes(1),
+    "hours": lambda keys: keys.hours(1),
+    "usage": lambda keys: keys.usage(1),
+    "memory": lambda keys: keys.memory("m/k"),
+    "calls": lambda keys: keys.calls("main/m"),
+    "underway": lambda keys: keys.underway("main/m"),
+    "pace": lambda keys: keys.pace("main/m"),
+    "parked": lambda keys: keys.parked("main/m"),
+    "reply": lambda keys: keys.reply("a1"),
     **{
         name: lambda keys, name=name: getattr(keys, name)  # type: ignore[misc]
         for name in (
-            "broken", "gone", "plans", "blueprints", "publishers", "leases", "timers", "dead", "workers", "settings", "stats",
-            "synced", "protocol", "clock",
+            "broken", "gone", "parking", "plans", "blueprints", "publishers", "leases", "timers", "dead", "workers", "settings", "stats",
+            "synced", "protocol", "clock", "claiming", "limits", "servers", "schedules", "counting", "totals", "work",
+            "run_limits", "places", "waited_for", "admitted", "unplaced", "left", "memories", "replies", "reply_sizes", "usage_total",
         )
     },
 }  # fmt: skip
@@ -54,11 +79,12 @@ NO_KEYS = {
     "end_channel",
     "inbox_prefix",
     "control",
+    "messages",
     "notified",
     "script_keys",
 }
 NO_KEYS |= {"wake_channel", "help_channel"}
-EVERYTHING = {"leases", "settings", "plan", "clock", "blueprints"}
+EVERYTHING = {"leases", "settings", "run_limits", "plan", "clock", "blueprints"}
 """Without these no run can be started, no node claimed, or none of that plan."""
 
 
@@ -92,6 +118,7 @@ def calls(env: TestEnvironment, client: Client) -> dict[str, Callable[[], Any]]:
         "wait": lambda: client.get_handle("done").wait(timeout=TIMEOUT),
         "result": lambda: client.get_handle("done").result(timeout=TIMEOUT),
         "events": lambda: list(client.get_handle("done").events()),
+        "stream": lambda: list(client.get_handle("done").stream("a")),
         "signal": lambda: handle.signal("a", 1),
         "cancel": lambda: client.get_handle("sleeps").cancel(grace=0),
         "list": lambda: list(client.list_runs(tag="tag")),
@@ -100,11 +127,15 @@ def calls(env: TestEnvironment, client: Client) -> dict[str, Callable[[], Any]]:
         "count": lambda: client.count_runs(),
         "blueprints": lambda: client.blueprints(),
         "dead-letters": lambda: client.admin.dead_letters(),
+        "memories": lambda: client.admin.memories(),
+        "memory": lambda: client.admin.memory("m/k"),
+        "memory-delete": lambda: client.admin.delete_memory("m/k"),
         "doctor": lambda: client.driver.run(doctor(deployment, None, False)),
         "doctor-all": lambda: client.driver.run(doctor_module.examine_all(deployment)),
         "doctor-one": lambda: client.driver.run(doctor(deployment, "waits", False)),
         "doctor-fix": lambda: client.driver.run(doctor(deployment, None, True)),
         "workers": lambda: client.workers(),
+        "servers": lambda: client.admin.servers(),
         "look-around": lambda: look_around(env.link.redis, env.keys, "host:file"),
         "settings": lambda: publish_settings(
             env.link.redis, env.partitions, history=True, max_events=100, cancel_grace_ms=1

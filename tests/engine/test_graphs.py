@@ -52,7 +52,7 @@ class TestBranches:
                 {"r": {"uses": "act", "params": {"action": "x"}}, "x": "echo", "y": "echo"}, ["r x x", "r y y"]
             ),
         )
-        snapshot = env.client.start("g").wait(timeout=10)
+        snapshot = env.client.start("g").wait(timeout=60)
         assert (snapshot.status, snapshot.nodes["x"].status, snapshot.nodes["y"].status) == (
             "completed",
             "completed",
@@ -68,7 +68,7 @@ class TestBranches:
                 ["r x x", "r y y", "y y2", "x j", "y2 j"],
             ),
         )
-        assert env.client.start("g").wait(timeout=10).nodes["j"].status == "completed"
+        assert env.client.start("g").wait(timeout=60).nodes["j"].status == "completed"
 
     @pytest.mark.parametrize("action", [None, "zzz"])
     def test_an_unmatched_action_fails_and_names_the_known_ones(self, environment: Make, action: str | None) -> None:
@@ -93,7 +93,7 @@ class TestBranches:
         blueprint = graph({"a": {"uses": "const", "params": {"value": 1}}, "b": "echo"})
         blueprint["edges"] = [edge("a", "b", condition="result.output > 5")]
         env = environment(handlers=HANDLERS, blueprints=blueprint)
-        snapshot = env.client.start("g").wait(timeout=10)
+        snapshot = env.client.start("g").wait(timeout=60)
         assert (snapshot.status, snapshot.nodes["b"].status) == ("completed", "skipped")
 
     def test_a_condition_may_name_a_node(self, environment: Make) -> None:
@@ -101,7 +101,7 @@ class TestBranches:
         blueprint = graph({"a": {"uses": "const", "params": {"value": 1}}, "b": "echo"})
         blueprint["edges"] = [edge("a", "b", condition="a > 0 and context.a == 1 and _outputs.a == 1")]
         env = environment(handlers=HANDLERS, blueprints=blueprint)
-        assert env.client.start("g").wait(timeout=10).nodes["b"].status == "completed"
+        assert env.client.start("g").wait(timeout=60).nodes["b"].status == "completed"
 
     def test_all_true_conditions_fire(self, environment: Make) -> None:
         """S7: no first match."""
@@ -112,7 +112,7 @@ class TestBranches:
             edge("a", "z", condition="result.output < 0"),
         ]
         env = environment(handlers=HANDLERS, blueprints=blueprint)
-        nodes = env.client.start("g").wait(timeout=10).nodes
+        nodes = env.client.start("g").wait(timeout=60).nodes
         assert [nodes[n].status.value for n in "xyz"] == ["completed", "completed", "skipped"]
 
     def test_two_parallel_edges_into_one_node(self, environment: Make) -> None:
@@ -120,7 +120,7 @@ class TestBranches:
         blueprint = graph({"a": {"uses": "const", "params": {"value": 2}}, "z": "echo"})
         blueprint["edges"] = [edge("a", "z", transform="input + 10"), edge("a", "z", transform="input + 100")]
         env = environment(handlers=HANDLERS, blueprints=blueprint)
-        assert env.client.execute("g", timeout=10)["z"] == 102
+        assert env.client.execute("g", timeout=60)["z"] == 102
 
 
 class TestValues:
@@ -129,7 +129,7 @@ class TestValues:
         env = environment(
             handlers={**HANDLERS, "nothing": lambda ctx: None}, blueprints=graph({"a": "nothing", "b": "echo"}, ["a b"])
         )
-        assert env.client.execute("g", timeout=10) == {"a": None, "b": None}
+        assert env.client.execute("g", timeout=60) == {"a": None, "b": None}
 
     def test_a_transform_never_changes_the_plan(self, environment: Make) -> None:
         """D22: it rewrote the shared blueprint for all later runs."""
@@ -146,8 +146,8 @@ class TestValues:
             edge("b", "j"),
         ]
         env = environment(handlers=HANDLERS, blueprints=blueprint)
-        assert env.client.execute("g", {"v": 9}, timeout=10)["j"] == 90
-        assert env.client.execute("g", {"v": 2}, timeout=10)["j"] == {"x": 2, "y": 7}
+        assert env.client.execute("g", {"v": 9}, timeout=60)["j"] == 90
+        assert env.client.execute("g", {"v": 2}, timeout=60)["j"] == {"x": 2, "y": 7}
 
     def test_input_resolution(self, environment: Make) -> None:
         """S11, with paths as the newest release of the original has them."""
@@ -159,7 +159,7 @@ class TestValues:
                 ["a b"],
             ),
         )
-        assert env.client.execute("g", {"k": {"j": 5}}, timeout=10)["b"] == {
+        assert env.client.execute("g", {"k": {"j": 5}}, timeout=60)["b"] == {
             "m": {"q": 7},
             "n": {"j": 5},
             "o": None,
@@ -173,7 +173,7 @@ class TestValues:
         """S43: both became the node's output."""
         env = environment(handlers=HANDLERS, blueprints=graph({"topic": {"uses": "const", "params": {"value": "out"}}}))
         run = env.client.start("g", {"topic": "T"})
-        assert run.result(timeout=10) == {"topic": "T"}
+        assert run.result(timeout=60) == {"topic": "T"}
         assert run.describe(ctx=True).ctx["_outputs.topic"] == "out"
 
     def test_writes_of_parallel_nodes_are_not_lost(self, environment: Make) -> None:
@@ -193,7 +193,7 @@ class TestValues:
             return seen
 
         env = environment(handlers={"early": early, "late": late}, blueprints=graph({"a": "early", "b": "late"}))
-        result = env.client.execute("g", timeout=10)
+        result = env.client.execute("g", timeout=60)
         assert (result["mine"], result["other"]) == (1, 2)
         assert result["b"] is None, "a write was visible before its node completed"
 
@@ -212,15 +212,15 @@ class TestValues:
             handlers={**HANDLERS, "uses": uses},
             blueprints=graph({"a": {"uses": "const", "params": {"value": 3}}, "b": "uses"}, ["a b"]),
         )
-        result = env.client.execute("g", {"k": 1, "old": 2, "null": None}, timeout=10)
+        result = env.client.execute("g", {"k": 1, "old": 2, "null": None}, timeout=60)
         assert result["b"] == [{"x": 1}, "gone", False, True, None, {"k": 1, "new": {"x": 1}}, 3, 3, 3]
         assert "old" not in result
 
     def test_a_run_id_is_no_dice_throw(self, environment: Make) -> None:
         """D27: a reused id returned another run's output."""
         env = environment(handlers=HANDLERS, blueprints=graph({"a": {"uses": "echo", "inputs": "who"}}))
-        assert env.client.execute("g", {"who": "alice"}, timeout=10)["a"] == "alice"
-        assert env.client.execute("g", {"who": "bob"}, timeout=10)["a"] == "bob"
+        assert env.client.execute("g", {"who": "alice"}, timeout=60)["a"] == "alice"
+        assert env.client.execute("g", {"who": "bob"}, timeout=60)["a"] == "bob"
 
 
 class TestJoins:
@@ -238,7 +238,7 @@ class TestJoins:
                 ["a j", "b j", "c j"],
             ),
         )
-        assert env.client.start("g").wait(timeout=10).status is RunStatus.COMPLETED
+        assert env.client.start("g").wait(timeout=60).status is RunStatus.COMPLETED
         assert len(calls) == 1
 
     def test_an_any_join_with_one_failed_predecessor_is_not_run_after_the_failure(self, environment: Make) -> None:
@@ -254,7 +254,7 @@ class TestJoins:
             ),
         )
         run = env.client.start("g")
-        assert run.wait(timeout=10).status is RunStatus.FAILED
+        assert run.wait(timeout=60).status is RunStatus.FAILED
         env.run_until_idle()
         assert run.status() is RunStatus.FAILED
 
@@ -270,7 +270,7 @@ class TestSubflows:
             handlers=HANDLERS,
             blueprints=[self.child(), graph({"s": {"uses": "subflow", "params": params}, "z": "echo"}, ["s z"])],
         )
-        result = env.client.execute("g", {"k": 3}, timeout=10)
+        result = env.client.execute("g", {"k": 3}, timeout=60)
         assert (result["total"], result["raw"], result["z"]) == (6, 3, {"total": 6, "raw": 3})
 
     def test_several_terminals_give_an_object(self, environment: Make) -> None:
@@ -281,7 +281,7 @@ class TestSubflows:
         env = environment(
             handlers=HANDLERS, blueprints=[child, graph({"s": {"uses": "subflow", "params": {"blueprintId": "sub"}}})]
         )
-        assert env.client.execute("g", timeout=10)["s"] == {"a": 1, "b": 2}
+        assert env.client.execute("g", timeout=60)["s"] == {"a": 1, "b": 2}
 
     def test_a_failure_keeps_the_inner_message(self, environment: Make) -> None:
         """S26, D43: the inner message was lost."""
@@ -310,7 +310,7 @@ class TestSubflows:
         child = graph({"f": "flaky"}) | {"id": "sub"}
         node = {"uses": "subflow", "params": {"blueprintId": "sub"}, "config": {"maxRetries": 2}}
         env = environment(handlers={"flaky": flaky}, blueprints=[child, graph({"s": node})])
-        assert env.client.execute("g", timeout=10)["s"] == "ok"
+        assert env.client.execute("g", timeout=60)["s"] == "ok"
         assert len(set(calls)) == 2
 
     def test_endless_nesting_is_refused(self, environment: Make) -> None:
@@ -385,7 +385,7 @@ class TestBatches:
             handlers={**HANDLERS, "work": work},
             blueprints=graph({"m": {"uses": "map", "inputs": "items", "params": params}, "z": "echo"}, ["m z"]),
         )
-        result = env.client.execute("g", {"items": ["a", None, "c"]}, timeout=10)
+        result = env.client.execute("g", {"items": ["a", None, "c"]}, timeout=60)
         assert result["z"] == [{"item": i, "value": v, "p": "x"} for i, v in enumerate(["a", None, "c"])]
         assert most[0] <= 2
 
@@ -397,7 +397,7 @@ class TestBatches:
 
         node = {"uses": "map", "inputs": "items", "params": {"uses": "picky"}, "config": {"onItemError": "collect"}}
         env = environment(handlers={"picky": picky}, blueprints=graph({"m": node}))
-        result = env.client.execute("g", {"items": [1, 2, 3]}, timeout=10)["m"]
+        result = env.client.execute("g", {"items": [1, 2, 3]}, timeout=60)["m"]
         assert (result[0], result[1]["error"]["message"], result[2]) == (1, "not two", 3)
 
     def test_a_failed_map_goes_to_its_fallback(self, environment: Make) -> None:
@@ -409,7 +409,7 @@ class TestBatches:
             handlers={**HANDLERS, "boom": boom},
             blueprints=graph({"m": node, "fb": {"uses": "const", "params": {"value": "saved"}}, "z": "echo"}, ["m z"]),
         )
-        assert env.client.execute("g", {"items": [1, 2, 3]}, timeout=10)["z"] == "saved"
+        assert env.client.execute("g", {"items": [1, 2, 3]}, timeout=60)["z"] == "saved"
 
 
 class TestLoops:
@@ -432,7 +432,7 @@ class TestLoops:
             ),
         )
         run = env.client.start("g", {"n": 0})
-        assert run.result(timeout=10)["n"] == 3
+        assert run.result(timeout=60)["n"] == 3
         started = [event.node_id for event in run.events() if event.type == "node_started"]
         assert [name for name in started if name.startswith("body")] == ["body#0", "body#1", "body#2"]
 
@@ -445,7 +445,7 @@ class TestLoops:
         ]
         env = environment(handlers=HANDLERS, blueprints=blueprint)
         run = env.client.start("g")
-        assert run.result(timeout=10)["n"] == 4
+        assert run.result(timeout=60)["n"] == 4
         assert run.describe().nodes["done"].status == "completed"
 
     def test_a_side_branch_runs_in_each_round(self, environment: Make) -> None:
@@ -470,7 +470,7 @@ class TestLoops:
                 ["lc body continue", "body lc", "body side", "lc end break"],
             ),
         )
-        assert env.client.start("g").wait(timeout=10).nodes["end"].status == "completed"
+        assert env.client.start("g").wait(timeout=60).nodes["end"].status == "completed"
         assert seen == [0, 1, 2]
 
     def test_nested_loops(self, environment: Make) -> None:
@@ -503,7 +503,7 @@ class TestLoops:
                 ["o reset continue", "reset i", "i body continue", "body i", "i tail break", "tail o", "o end break"],
             ),
         )
-        result = env.client.execute("g", timeout=10)
+        result = env.client.execute("g", timeout=60)
         assert (result["rounds"], result["total"]) == (2, 6)
 
     def test_an_endless_loop_is_stopped_by_the_guard(self, environment: Make) -> None:
@@ -523,6 +523,6 @@ class TestSleep:
         }
         env = environment(handlers=HANDLERS, blueprints=graph(nodes, ["a s", "s z"]))
         run = env.client.start("g")
-        assert run.wait_for(RunStatus.WAITING, timeout=10) is RunStatus.WAITING
+        assert run.wait_for(RunStatus.WAITING, timeout=60) is RunStatus.WAITING
         env.clock.advance(30 * 86_400 + 1)
-        assert run.result(timeout=10)["z"] == 5
+        assert run.result(timeout=60)["z"] == 5

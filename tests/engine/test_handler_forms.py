@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from flowcraft_sdk import AsyncNodeContext, ConfigurationError, RunFailedError
+from flowcraft_sdk import AsyncNodeContext, ConfigurationError, NodeResult, RunFailedError
 from flowcraft_sdk import handler as declare
 from flowcraft_server.config.handler_forms import HandlerError
 from flowcraft_server.testing import TestEnvironment
@@ -81,7 +81,7 @@ async def gathers(ctx: Any) -> int:
 )
 def test_all_forms_of_handlers_run(handler: Callable[..., Any]) -> None:
     with TestEnvironment(handlers={"h": handler}, blueprints=GRAPH) as env:
-        assert env.client.execute("g", {"n": 1}, timeout=10)["a"] == 2
+        assert env.client.execute("g", {"n": 1}, timeout=60)["a"] == 2
 
 
 def forgotten_set(ctx: Any) -> Any:
@@ -104,7 +104,7 @@ def test_a_call_that_is_not_awaited_fails_the_node(call: Callable[..., Any], pub
         with pytest.raises(
             RunFailedError, match=rf"ctx.context.{published} was not awaited, so it did nothing"
         ) as caught:
-            env.client.execute("g", {}, timeout=10)
+            env.client.execute("g", {}, timeout=60)
         assert not caught.value.failure.retryable
 
 
@@ -126,7 +126,7 @@ def test_a_coroutine_that_is_returned_is_reported() -> None:
             RunFailedError, match="returned a coroutine that was not awaited: declare the handler with `async def`"
         ),
     ):
-        env.client.execute("g", {"n": 1}, timeout=10)
+        env.client.execute("g", {"n": 1}, timeout=60)
 
 
 def test_each_environment_has_an_instance_of_its_own() -> None:
@@ -140,7 +140,7 @@ def test_each_environment_has_an_instance_of_its_own() -> None:
 
     for _ in range(2):
         with TestEnvironment(handlers={"h": Counts}, blueprints=GRAPH) as env:
-            assert [env.client.execute("g", {}, timeout=10)["a"] for _ in range(2)] == [1, 2]
+            assert [env.client.execute("g", {}, timeout=60)["a"] for _ in range(2)] == [1, 2]
 
 
 @pytest.mark.parametrize("handler", [{}, "text", int, lambda: 1])
@@ -229,5 +229,31 @@ def test_progress_and_events_of_a_coroutine_may_be_awaited() -> None:
 
     with TestEnvironment(blueprints={"b": "nodes: {a: {uses: h}}"}, handlers={"h": reports}) as env:
         run = env.client.start("b")
-        assert run.result(timeout=10) == {"a": 1}
+        assert run.result(timeout=60) == {"a": 1}
         assert [event.type for event in run.events(follow=False)].count("node_progress") == 2
+
+
+def test_a_handler_knows_the_actions_that_its_edges_take(environment: Any) -> None:
+    seen: list[Any] = []
+
+    def choose(ctx: Any) -> NodeResult:
+        seen.append(ctx.actions)
+        return NodeResult(None, action=ctx.actions[-1])
+
+    async def achoose(ctx: Any) -> NodeResult:
+        return choose(ctx)
+
+    nodes = [
+        {"id": "a", "uses": "choose"},
+        {"id": "b", "uses": "achoose"},
+        {"id": "c", "uses": "end"},
+        {"id": "d", "uses": "end"},
+    ]
+    edges = [
+        {"source": "a", "target": "c", "action": "x"}, {"source": "a", "target": "b", "action": "y"},
+        {"source": "a", "target": "d", "action": "y"}, {"source": "b", "target": "c", "action": "z"}, {"source": "b", "target": "d"},
+    ]  # fmt: skip
+    handlers = {"choose": choose, "achoose": achoose, "end": lambda ctx: 1}
+    env = environment(blueprints={"id": "chooses", "nodes": nodes, "edges": edges}, handlers=handlers)
+    env.client.start("chooses").result(timeout=60)
+    assert seen == [("x", "y"), ("z",)]

@@ -37,7 +37,7 @@ def test_every_entry_of_a_node_in_a_loop_names_the_round(environment: Make) -> N
 
     env = environment(handlers={"body": body, "end": lambda ctx: None}, blueprints=LOOP)
     run = env.client.start("rounds")
-    run.result(timeout=10)
+    run.result(timeout=60)
     reported: dict[str, set[str]] = {}
     for event in run.events(follow=False):
         reported.setdefault(event.type, set()).add(event.node_id or "")
@@ -66,7 +66,7 @@ def test_a_take_over_and_a_failure_in_a_loop_name_the_round(environment: Make) -
         env.clock.advance(6, keep_leases=False)
         env.link.call(scripts.sweep(env.keys, limit=100, max_crashes=9, grace_ms=0, queues="default"))
     env.add_worker()
-    assert run.wait(timeout=10).status == "failed"
+    assert run.wait(timeout=60).status == "failed"
     reported = {event.type: event.node_id for event in run.events(follow=False)}
     assert reported["node_taken_over"] == "again#0"
     assert reported["node_failed"] == "body#0"
@@ -83,6 +83,6 @@ def test_what_a_handler_says_last_is_kept(environment: Make) -> None:
     env = environment(handlers={"talks": talks, "talks_too": talks_too}, blueprints=blueprint)
     runs = [env.client.start("talk") for _ in range(50)]
     for run in runs:
-        run.result(timeout=10)
+        run.result(timeout=60)
         message = {event.node_id: event.data for event in run.events(follow=False) if event.type == "custom"}
         assert message == {key: {"name": "last", "data": {"words": run.run_id}} for key in "ab"}

@@ -95,7 +95,7 @@ def test_a_blueprint_whose_name_is_no_text_hides_no_other(env: TestEnvironment) 
 
 def test_a_memo_that_nests_without_end_is_a_broken_record(env: TestEnvironment) -> None:
     handle = env.client.start("one", run_id="r")
-    handle.result(timeout=10)
+    handle.result(timeout=60)
     env.link.redis.hset(env.keys.run("r"), "memo", DEEP)
     with pytest.raises(RunBrokenError):
         handle.describe()

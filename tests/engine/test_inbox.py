@@ -23,6 +23,12 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[ClientOf]:
     yield from clients(request.param)
 
 
+@pytest.fixture(autouse=True)
+def a_lost_notice_costs_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wait of these tests looks by itself before it runs out."""
+    monkeypatch.setattr("flowcraft_sdk._operations.wait.IDLE_WARNING", 60.0)
+
+
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     made = Gate()
@@ -53,7 +59,7 @@ def waiting_client(env: TestEnvironment, client_of: ClientOf) -> Any:
     """A client that has waited for a run, so that its inbox is subscribed."""
     client = client_of(env)
     first = client.start("echo", {"value": 0})
-    assert first.result(timeout=10) == {"value": 0, "a": 0}
+    assert first.result(timeout=60) == {"value": 0, "a": 0}
     assert not names_an_inbox(env, first)
     return client
 
@@ -63,7 +69,7 @@ def test_only_the_first_wait_subscribes(environment: Make, client_of: ClientOf) 
     client = waiting_client(env, client_of)
     before = subscriptions(env)
     for n in range(20):
-        assert client.start("echo", {"value": n}).result(timeout=10) == {"value": n, "a": n}
+        assert client.start("echo", {"value": n}).result(timeout=60) == {"value": n, "a": n}
     assert subscriptions(env) == before
 
 
@@ -74,7 +80,7 @@ def test_however_a_run_ends(environment: Make, client_of: ClientOf, gate: Gate, 
     before = subscriptions(env)
     run = client.start("fail" if end == "failed" else "gate")
     if end == "cancelled":
-        assert gate.begun.wait(5)
+        assert gate.begun.wait(25)
         run.cancel("enough")
     with pytest.raises(RunFailedError if end == "failed" else RunCancelledError):
         run.result(timeout=10)
@@ -87,7 +93,7 @@ def test_a_run_that_ended_before_anybody_waited(environment: Make, client_of: Cl
     client = waiting_client(env, client_of)
     run = client.start("echo", {"value": 1})
     env.run_until_idle()
-    assert run.result(timeout=5) == run.result(timeout=5) == {"value": 1, "a": 1}
+    assert run.result(timeout=60) == run.result(timeout=60) == {"value": 1, "a": 1}
 
 
 def test_a_connection_that_breaks_between_start_and_wait(environment: Make, client_of: ClientOf, gate: Gate) -> None:
@@ -97,9 +103,9 @@ def test_a_connection_that_breaks_between_start_and_wait(environment: Make, clie
     assert names_an_inbox(env, run)
     env.link.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes")
     threading.Timer(0.2, gate.go.set).start()
-    assert run.result(timeout=3) == {"a": "through"}, "a lost notice would be made up for after 5 s"
+    assert run.result(timeout=25) == {"a": "through"}
     again = client.start("echo", {"value": 2})
-    assert again.result(timeout=3) == {"value": 2, "a": 2}
+    assert again.result(timeout=25) == {"value": 2, "a": 2}
 
 
 def test_a_connection_that_breaks_during_the_wait(environment: Make, client_of: ClientOf, gate: Gate) -> None:
@@ -108,25 +114,25 @@ def test_a_connection_that_breaks_during_the_wait(environment: Make, client_of: 
     run = client.start("gate")
 
     def meanwhile() -> None:
-        assert gate.begun.wait(5)
+        assert gate.begun.wait(25)
         env.link.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes")
         gate.go.set()
 
     threading.Thread(target=meanwhile).start()
-    assert run.result(timeout=3) == {"a": "through"}
+    assert run.result(timeout=25) == {"a": "through"}
 
 
 def test_several_wait_for_the_same_run(environment: Make, gate: Gate) -> None:
     env = opened(environment, gate)
-    env.client.start("echo").result(timeout=10)
+    env.client.start("echo").result(timeout=60)
     run, found = env.client.start("gate"), []
-    threads = [threading.Thread(target=lambda: found.append(run.result(timeout=3))) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: found.append(run.result(timeout=25))) for _ in range(5)]
     for thread in threads:
         thread.start()
-    assert gate.begun.wait(5)
+    assert gate.begun.wait(25)
     gate.go.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(25)
     assert found == [{"a": "through"}] * 5
 
 
@@ -134,11 +140,11 @@ def test_a_run_of_somebody_else_is_subscribed_to(environment: Make, client_of: C
     env = opened(environment, gate)
     client = waiting_client(env, client_of)
     env.client.start("gate", run_id="r")
-    assert gate.begun.wait(5)
+    assert gate.begun.wait(25)
     attached = client.start("gate", run_id="r")
     assert attached.attached
     threading.Timer(0.1, gate.go.set).start()
-    assert attached.result(timeout=3) == {"a": "through"}
+    assert attached.result(timeout=25) == {"a": "through"}
 
 
 def test_starting_without_waiting_fills_no_inbox(environment: Make, client_of: ClientOf) -> None:
@@ -146,7 +152,7 @@ def test_starting_without_waiting_fills_no_inbox(environment: Make, client_of: C
     client = waiting_client(env, client_of)
     runs = [client.start("echo", {"value": n}) for n in range(3 * MOST_RESERVED)]
     assert [names_an_inbox(env, run) for run in runs] == [n < MOST_RESERVED for n in range(len(runs))]
-    assert [run.result(timeout=10)["a"] for run in runs] == list(range(len(runs)))
+    assert [run.result(timeout=60)["a"] for run in runs] == list(range(len(runs)))
     run = client.start("echo", {"value": 1})
     assert names_an_inbox(env, run)
-    assert run.result(timeout=10) == {"value": 1, "a": 1}
+    assert run.result(timeout=60) == {"value": 1, "a": 1}

@@ -35,7 +35,7 @@ def start_all(env: TestEnvironment) -> dict[str, Any]:
     """All of them, each with a context of its own, until each waits."""
     handles = {run_id: env.client.start("flow", {"list": [run_id, n]}, run_id=run_id) for n, run_id in enumerate(IDS)}
     for handle in handles.values():
-        assert handle.wait_for(RunStatus.WAITING, timeout=20) is RunStatus.WAITING
+        assert handle.wait_for(RunStatus.WAITING, timeout=60) is RunStatus.WAITING
     return handles
 
 
@@ -56,7 +56,7 @@ def test_they_run_together_to_the_end(env: TestEnvironment) -> None:
     for handle in handles.values():
         handle.signal("ask")
     for n, (run_id, handle) in enumerate(handles.items()):
-        assert handle.result(timeout=20)["end"] == [run_id, n]
+        assert handle.result(timeout=60)["end"] == [run_id, n]
         begun, *_, ended = list(handle.events())
         assert (begun.type, ended.type) == ("run_started", "run_ended")
         assert len([event for event in handle.events() if event.type == "run_ended"]) == 1
@@ -80,7 +80,7 @@ def test_each_waiter_is_notified_of_its_own_run_only(env: TestEnvironment) -> No
             if message["channel"].decode() == env.keys.end_channel(run_id):
                 break
         assert received == {run_id}
-        assert handles[run_id].result(timeout=10)["end"][0] == run_id
+        assert handles[run_id].result(timeout=60)["end"][0] == run_id
         others = [other for other in IDS[IDS.index(run_id) + 1 :] if handles[other].status() is not RunStatus.WAITING]
         assert others == []
         drained = listening.get_message(timeout=0)
@@ -95,7 +95,7 @@ def test_retention_removes_one_and_leaves_the_others_as_they_are(env: TestEnviro
     for handle in handles.values():
         handle.signal("ask")
     for handle in handles.values():
-        handle.result(timeout=20)
+        handle.result(timeout=60)
     env.run_until_idle()
     before = keys_of_runs(env)
     for first in IDS:

@@ -50,11 +50,11 @@ def test_a_ready_node_is_not_lost_with_its_plan(env: TestEnvironment) -> None:
     other = env.client.start("other")
     plan = lose(env, run.run_id)
     env.add_worker()
-    assert other.result(10) == {"n0": 1}
+    assert other.result(60) == {"n0": 1}
     with pytest.raises(
         RunFailedError, match=r"plan \w+ of blueprint lost is no longer in Redis; publish it again"
     ) as raised:
-        run.result(10)
+        run.result(60)
     assert raised.value.failure.type == "PlanMissing"
     put_back(env, plan)
 

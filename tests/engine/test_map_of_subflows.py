@@ -39,7 +39,7 @@ HANDLERS = {"double": double, "echo": echo}
 def test_each_item_is_a_run_of_its_own_and_results_keep_their_order(environment: Make, numbers: list[int]) -> None:
     env = environment(handlers=HANDLERS, blueprints=[PARENT, CHILD])
     run = env.client.start("parent", {"numbers": numbers})
-    assert run.result(timeout=20) == {"all": [4 * number for number in numbers]}
+    assert run.result(timeout=60) == {"all": [4 * number for number in numbers]}
     assert len(run.describe().children) == len(numbers)
     for child in run.describe().children:
         assert env.client.get_handle(child).status() is RunStatus.COMPLETED
@@ -54,8 +54,8 @@ def test_objects_give_their_keys_to_a_child_with_inputs(environment: Make) -> No
         """
     env = environment(handlers=HANDLERS, blueprints=[PARENT, child])
     run = env.client.start("parent", {"numbers": [{"name": "Ada", "more": 1}, {"name": "Bob", "tone": "loud"}]})
-    assert run.result(timeout=10)["all"] == [{"name": "Ada", "tone": "calm"}, {"name": "Bob", "tone": "loud"}]
-    failed = env.client.start("parent", {"numbers": [{"name": "Ada"}, {"tone": "loud"}]}).wait(timeout=10)
+    assert run.result(timeout=60)["all"] == [{"name": "Ada", "tone": "calm"}, {"name": "Bob", "tone": "loud"}]
+    failed = env.client.start("parent", {"numbers": [{"name": "Ada"}, {"tone": "loud"}]}).wait(timeout=60)
     assert failed.status is RunStatus.FAILED
     assert "does not fit the inputs of blueprint 'child'" in failed.failures[0].message
 
@@ -82,7 +82,7 @@ def test_inputs_and_outputs_are_mapped_by_item_and_index(environment: Make) -> N
     env = environment(handlers=HANDLERS, blueprints=[parent, child])
     run = env.client.start("parent", {"orders": [{"price": 5}, {"price": 7}], "rate": 2})
     expected = [{"sum": 5, "place": 0}, {"sum": 7, "place": 1}]
-    assert run.result(timeout=10) == {"sums": expected, "leaked": None}
+    assert run.result(timeout=60) == {"sums": expected, "leaked": None}
 
 
 def test_one_item_that_fails_fails_the_map_and_stops_the_others(environment: Make) -> None:
@@ -95,7 +95,7 @@ def test_one_item_that_fails_fails_the_map_and_stops_the_others(environment: Mak
         """
     env = environment(handlers=HANDLERS, blueprints=[PARENT, child])
     run = env.client.start("parent", {"numbers": ["a", "bad", "b"]})
-    snapshot = run.wait(timeout=10)
+    snapshot = run.wait(timeout=60)
     assert snapshot.status is RunStatus.FAILED
     assert snapshot.failures[0].node_id.startswith("each")
     assert "no number: 'bad'" in snapshot.failures[0].message
@@ -107,7 +107,7 @@ def test_one_item_that_fails_fails_the_map_and_stops_the_others(environment: Mak
 def test_failed_items_may_stand_among_the_results(environment: Make) -> None:
     parent = PARENT.replace("params: {call: child}", "params: {call: child}, config: {onItemError: collect}")
     env = environment(handlers=HANDLERS, blueprints=[parent, CHILD])
-    first, second, third = env.client.start("parent", {"numbers": [1, "x", 3]}).result(timeout=10)["all"]
+    first, second, third = env.client.start("parent", {"numbers": [1, "x", 3]}).result(timeout=60)["all"]
     assert (first, third) == (4, 12)
     assert second["error"]["type"] == "SubflowFailed"
     assert "no number: 'x'" in second["error"]["message"]
@@ -126,7 +126,7 @@ def test_an_item_is_tried_again_with_a_new_run(environment: Make) -> None:
     child = "id: child\nnodes: {a: {uses: flaky}}"
     env = environment(handlers={"flaky": flaky}, blueprints=[parent, child])
     run = env.client.start("parent", {"numbers": [1]})
-    assert run.result(timeout=10) == {"all": [7]}
+    assert run.result(timeout=60) == {"all": [7]}
     assert len(set(tries)) == 3
     assert [each.attempt for each in run.attempts() if each.item == 0] == [1, 2, 3]
 
@@ -143,7 +143,7 @@ def test_what_waits_inside_is_answered_by_its_path(environment: Make) -> None:
         run.signal("each[7]/ask", 1)
     for place in (2, 0, 1):
         run.signal(f"each[{place}]/ask", place * 10)
-    assert run.result(timeout=10) == {"all": [0, 10, 20]}
+    assert run.result(timeout=60) == {"all": [0, 10, 20]}
 
 
 def test_a_cancelled_run_stops_all_children(environment: Make) -> None:
@@ -154,7 +154,7 @@ def test_a_cancelled_run_stops_all_children(environment: Make) -> None:
     env.run_until_idle()
     assert len(run.describe().children) == 3
     run.cancel()
-    assert run.wait(timeout=10).status is RunStatus.CANCELLED
+    assert run.wait(timeout=60).status is RunStatus.CANCELLED
     for child_id in run.describe().children:
         assert env.client.get_handle(child_id).status() is RunStatus.CANCELLED
     assert not disagreements(run)
@@ -169,7 +169,7 @@ def test_a_timeout_is_each_child_s_own(environment: Make) -> None:
     run = env.client.start("parent", {"numbers": [1, 2]})
     env.run_until_idle()
     env.clock.advance(61)
-    results = run.result(timeout=10)["all"]
+    results = run.result(timeout=60)["all"]
     assert ["timed out" in each["error"]["message"] for each in results] == [True, True]
 
 
@@ -189,7 +189,7 @@ def test_maps_nest_and_go_round_in_loops(environment: Make) -> None:
 
     env = environment(handlers={**HANDLERS, "count": count}, blueprints=[outer, PARENT, CHILD])
     run = env.client.start("outer", {"lists": [[1], [], [2, 3]]})
-    assert run.result(timeout=20) == {"end": [[4], [], [8, 12]], "n": 2}
+    assert run.result(timeout=60) == {"end": [[4], [], [8, 12]], "n": 2}
     assert not disagreements(run)
 
 
@@ -204,7 +204,7 @@ def test_a_thousand_items(environment: Make) -> None:
 def test_a_child_that_is_not_there_fails_the_item(environment: Make) -> None:
     parent = PARENT.replace("call: child", "call: nothing")
     env = environment(handlers=HANDLERS, blueprints=[parent, CHILD], check=False)
-    snapshot = env.client.start("parent", {"numbers": [1]}).wait(timeout=10)
+    snapshot = env.client.start("parent", {"numbers": [1]}).wait(timeout=60)
     assert snapshot.status is RunStatus.FAILED
     assert "no blueprint 'nothing' is published" in snapshot.failures[0].message
 
@@ -214,5 +214,5 @@ def test_a_child_s_own_outputs_are_its_result(environment: Make) -> None:
     calls = "id: calls\nnodes: {start: {uses: echo, inputs: n, next: one}, one: {call: child}}\noutputs: {one: one}"
     env = environment(handlers=HANDLERS, blueprints=[PARENT, child, calls])
     expected = {"once": 2, "twice": 4, "own": 2, "exact": 4, "none": None}
-    assert env.client.start("parent", {"numbers": [1]}).result(timeout=10) == {"all": [expected]}
-    assert env.client.start("calls", {"n": 1}).result(timeout=10) == {"one": expected}
+    assert env.client.start("parent", {"numbers": [1]}).result(timeout=60) == {"all": [expected]}
+    assert env.client.start("calls", {"n": 1}).result(timeout=60) == {"one": expected}

@@ -40,7 +40,7 @@ def replaced(env: TestEnvironment, *blueprints: str) -> list[str]:
     worker = env.add_worker()
     runs = [env.client.start(each, {"list": [1]}) for each in blueprints]
     for run in runs:
-        run.wait_for(RunStatus.WAITING, timeout=10)
+        run.wait_for(RunStatus.WAITING, timeout=60)
     worker.drain(5)
     worker.stop()
     env.workers.remove(worker)

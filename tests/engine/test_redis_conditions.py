@@ -39,7 +39,9 @@ class Gate:
         self.calls += 1
         self.began.set()
         ctx.progress(0.5, "half way")
-        assert self.let.wait(20)
+        ctx.stream_text("half way")
+        assert self.let.wait(60)
+        ctx.stream_text("through")
         return "through"
 
 
@@ -83,10 +85,22 @@ def test_full(env: TestEnvironment, gate: Gate) -> None:
     before = env.link.redis.zscore(env.keys.leases, f"{run.run_id}|a")
     until(lambda: env.link.redis.zscore(env.keys.leases, f"{run.run_id}|a") > before)  # nobody takes the node over
     gate.let.set()
-    assert run.result(10) == {"a": "through", "b": "through"}, "what runs goes on"
+    assert run.result(60) == {"a": "through", "b": "through"}, "what runs goes on"
     assert gate.calls == 1
     env.link.redis.config_set("maxmemory", 0)
-    assert env.client.execute("g", timeout=10)["b"] == "through"
+    assert env.client.execute("g", timeout=60)["b"] == "through"
+
+
+def test_a_node_that_streams_completes_while_memory_is_full(env: TestEnvironment, gate: Gate) -> None:
+    run = env.client.start("g")
+    assert gate.began.wait(60)
+    items = run.stream("a", timeout=30)
+    assert [next(items).id for _ in range(2)] == ["1-0", "1-1"]
+    env.link.redis.config_set("maxmemory", "1mb")
+    gate.let.set()
+    assert run.result(60) == {"a": "through", "b": "through"}
+    assert [item.id for item in items] == ["1-1-end"], "what there was no room for is left out"
+    env.link.redis.config_set("maxmemory", 0)
 
 
 def test_a_run_can_be_cancelled_while_memory_is_full(env: TestEnvironment) -> None:
@@ -108,7 +122,7 @@ def test_read_only(env: TestEnvironment, gate: Gate) -> None:
     with pytest.raises(TimeoutError):
         run.result(0.5)  # reading goes on
     env.link.redis.execute_command("REPLICAOF", "NO", "ONE")
-    assert run.result(20) == {"a": "through", "b": "through"}
+    assert run.result(60) == {"a": "through", "b": "through"}
     assert gate.calls == 1, "what was finished was kept"
 
 
@@ -126,7 +140,7 @@ def test_it_cannot_save(env: TestEnvironment, gate: Gate, store: EmbeddedStore) 
         assert raised.value.reason == "cannot-save"
     gate.let.set()
     client.config_set("stop-writes-on-bgsave-error", "no")
-    assert run.result(20) == {"a": "through", "b": "through"}
+    assert run.result(60) == {"a": "through", "b": "through"}
     assert gate.calls == 1
 
 
@@ -137,7 +151,7 @@ def test_too_few_replicas(env: TestEnvironment, gate: Gate) -> None:
     assert raised.value.reason == "too-few-replicas"
     env.link.redis.config_set("min-replicas-to-write", 0)
     gate.let.set()
-    assert env.client.execute("g", timeout=20)["b"] == "through"
+    assert env.client.execute("g", timeout=60)["b"] == "through"
 
 
 def test_forgotten_scripts(env: TestEnvironment, gate: Gate) -> None:
@@ -145,9 +159,9 @@ def test_forgotten_scripts(env: TestEnvironment, gate: Gate) -> None:
     gate.began.wait(10)
     env.link.redis.script_flush()
     gate.let.set()
-    assert run.result(10) == {"a": "through", "b": "through"}
+    assert run.result(60) == {"a": "through", "b": "through"}
     env.link.redis.script_flush()
-    assert env.client.execute("g", timeout=10)["b"] == "through"
+    assert env.client.execute("g", timeout=60)["b"] == "through"
     assert gate.calls == 2
 
 
@@ -214,7 +228,7 @@ def test_commands_that_are_forbidden_for_a_while_set_nothing_aside(tmp_path: Pat
         assert env.link.redis.hlen(env.keys.broken) == 0
         env.add_worker()
         for run in runs:
-            run.wait_for(RunStatus.WAITING, timeout=10) if not run.done() else None
+            run.wait_for(RunStatus.WAITING, timeout=60) if not run.done() else None
         env.clock.advance(6)
-        assert [run.result(timeout=10)["c"] for run in runs] == [1, 1, 1]
+        assert [run.result(timeout=60)["c"] for run in runs] == [1, 1, 1]
         assert env.client.admin.examine() == []

@@ -4,13 +4,14 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_sdk.protocol import memory_scripts, scripts
+from flowcraft_sdk.protocol.script_call import ScriptCall, messages
 from flowcraft_sdk.protocol.scripts import ClaimRequest, Keep
+from flowcraft_sdk.protocol.streamed_text import StreamedText
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.engine.claims import Claim, parse_claim
 from flowcraft_server.testing import TestEnvironment
@@ -267,6 +268,38 @@ class TestSweep:
         assert bench.status() == "timed_out"
 
 
+class TestCountWork:
+    def test_adds_what_was_counted_and_a_call_that_is_sent_again_once(self, bench: Bench) -> None:
+        call = scripts.count_work(bench.keys, worker="w1", number=1, counts={"attempts completed x": 2})
+        assert [bench.call(call), bench.call(call)] == [1, 0]
+        assert (
+            bench.call(scripts.count_work(bench.keys, worker="w1", number=2, counts={"attempts completed x": 3})) == 1
+        )
+        assert bench.env.link.redis.hgetall(bench.keys.work) == {b"attempts completed x": b"5"}
+        bench.env.link.redis.delete(bench.keys.worker("w1"))
+
+    def test_a_worker_that_was_removed_leaves_nothing_for_ever(self, bench: Bench) -> None:
+        redis, record = bench.env.link.redis, bench.keys.worker("w1")
+        redis.zadd(bench.keys.workers, {"w1": 1})
+        bench.call(scripts.count_work(bench.keys, worker="w1", number=1, counts={"attempts completed x": 1}))
+        assert redis.ttl(record) == -1, "it is listed"
+        redis.zrem(bench.keys.workers, "w1")
+        redis.delete(record)
+        bench.call(scripts.count_work(bench.keys, worker="w1", number=2, counts={"attempts completed x": 1}))
+        assert redis.ttl(record) > 0
+
+    def test_what_is_beyond_the_bound_counts_without_its_handler(self, bench: Bench) -> None:
+        bench.env.link.redis.hset(bench.keys.work, mapping={f"attempts failed {number}": 1 for number in range(20_000)})
+        bench.call(
+            scripts.count_work(
+                bench.keys, worker="w1", number=1, counts={"attempts failed new": 2, "attempts failed 1": 1}
+            )
+        )
+        assert bench.env.link.redis.hget(bench.keys.work, "attempts failed ") == b"2"
+        assert bench.env.link.redis.hget(bench.keys.work, "attempts failed 1") == b"2"
+        bench.env.link.redis.delete(bench.keys.worker("w1"))
+
+
 class TestRenew:
     def test_renews_what_is_held_and_reports_what_is_lost_or_stopping(self, bench: Bench) -> None:
         bench.start()
@@ -356,6 +389,94 @@ class TestStartChild:
         bench.complete(back)
         assert bench.status() == "completed"
 
+    def test_brings_the_child_s_first_node_and_its_last_one_brings_the_parent_s(self, bench: Bench) -> None:
+        hands_over = replace(ALONE, mode="n")
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        call = scripts.start_child(
+            bench.keys,
+            hands_over,
+            run_id="r",
+            instance_id="s",
+            fencing_token=parent.fencing_token,
+            blueprint_id="chain",
+            max_depth=16,
+            context={"k": b"1"},
+        )
+        code, child, brought = bench.call(call)
+        first = parse_claim(brought)
+        assert (code, child, first.run_id, first.instance_id, bench.ready()) == (b"ok", b"r~1", "r~1", "a", [])
+        assert (bench.status("r~1"), bench.status()) == ("running", "running")
+        assert bench.call(call) == [b"already"]
+        second = parse_claim(bench.complete(first, hands_over, decisions="t")[2])
+        code, status, brought = bench.complete(second, hands_over)
+        back = parse_claim(brought)
+        assert (code, status, back.run_id, back.instance_id, bench.ready()) == (b"ok", b"completed", "r", "s", [])
+        assert back.attached == ("child", "r~1", "completed")
+        assert bench.complete(second, hands_over)[:2] == [b"already", b""]
+        bench.complete(back)
+        assert bench.status() == "completed"
+        kinds = [text.decode().split("|")[0] for text in bench.env.link.redis.lrange(bench.keys.events("r"), 0, -1)]
+        assert kinds == ["B", "s", "w", "u", "c", "E"]
+        kinds = [text.decode().split("|")[0] for text in bench.env.link.redis.lrange(bench.keys.events("r~1"), 0, -1)]
+        assert kinds == ["B", "s", "c", "s", "c", "E"]
+
+    def test_starts_that_are_joined_have_nothing_to_do_with_each_other(self, bench: Bench) -> None:
+        claims = []
+        for run_id in ("r", "broken", "other"):
+            bench.start("sub", run_id=run_id)
+            claim = bench.claim()
+            assert claim is not None
+            claims.append(claim)
+        bench.env.link.redis.hset(bench.keys.run("broken"), "live", "x")
+        calls = [
+            scripts.start_child(
+                bench.keys,
+                replace(ALONE, mode="n"),
+                run_id=claim.run_id,
+                instance_id=claim.instance_id,
+                fencing_token=claim.fencing_token,
+                blueprint_id="chain",
+                max_depth=16,
+                context={"k": b'"%s"' % claim.run_id.encode()},
+            )
+            for claim in claims
+        ]
+        assert len(messages(calls)) == 1
+        first, refused, second = bench.env.link.send(calls)
+        assert "BROKENRECORD" in str(refused)
+        assert [first[:2], second[:2]] == [[b"ok", b"r~1"], [b"ok", b"other~1"]]
+        assert [parse_claim(reply[2]).run_id for reply in (first, second)] == ["r~1", "other~1"]
+        assert (bench.fields("r~1")["c:k"], bench.fields("other~1")["c:k"]) == ('"r"', '"other"')
+        assert bench.env.link.send(calls)[::2] == [[b"already"], [b"already"]]
+        bench.env.link.redis.hset(bench.keys.run("broken"), "live", "1")
+        assert bench.call(calls[1])[:2] == [b"ok", b"broken~1"]
+        for run_id in ("r", "broken", "other"):
+            bench.call(scripts.cancel(bench.keys, run_id=run_id, reason="", grace_ms=0))
+
+    def test_a_failed_child_brings_the_parent_s_node_too(self, bench: Bench) -> None:
+        hands_over = replace(ALONE, mode="n")
+        bench.start("sub")
+        parent = bench.claim()
+        assert parent is not None
+        where: dict[str, Any] = {"run_id": "r", "instance_id": "s", "fencing_token": parent.fencing_token}
+        bench.call(scripts.start_child(bench.keys, **where, blueprint_id="chain", max_depth=16, context={}))
+        first = bench.claim()
+        assert first is not None
+        reply = bench.call(
+            scripts.fail(
+                bench.keys,
+                hands_over,
+                run_id=first.run_id,
+                instance_id=first.instance_id,
+                fencing_token=first.fencing_token,
+                verdict="final",
+                failure=b'{"message":"boom"}',
+            )
+        )
+        assert (reply[1], parse_claim(reply[2]).attached) == (b"failed", ("child", "r~1", "failed"))
+
     def test_the_child_has_the_plan_that_its_inputs_were_checked_against(self, bench: Bench) -> None:
         before = bench.env.link.redis.hget(bench.keys.blueprints, "chain").decode()
         after = bench.env.publish(chain("a", "c"))["chain"]
@@ -413,6 +534,90 @@ class TestStartChild:
         assert bench.call(scripts.start_child(bench.keys, blueprint_id="chain", max_depth=0, **options)) == [
             b"too-deep"
         ]
+
+
+class TestMessages:
+    def test_messages_are_kept_in_order_and_taken_once(self, bench: Bench) -> None:
+        def send(message_id: str, node: str = "a", most: int = 2) -> Any:
+            return bench.call(
+                scripts.send(
+                    bench.keys,
+                    run_id="r",
+                    instance_id=node,
+                    message_id=message_id,
+                    payload=b"1" + message_id.encode(),
+                    most=most,
+                )
+            )
+
+        def receive(taken: int) -> Any:
+            assert claim is not None
+            token = claim.fencing_token
+            return bench.call(
+                scripts.receive(bench.keys, run_id="r", instance_id="a", fencing_token=token, taken=taken)
+            )
+
+        assert send("1") == [b"missing"]
+        bench.start("chain")
+        assert send("1") == [b"ok", b"a"]
+        assert send("1") == [b"duplicate", b"a"]
+        claim = bench.claim()
+        assert claim is not None
+        assert receive(0) == receive(0) == [b"ok", b"1", b"11"]
+        assert send("2") == [b"ok", b"a"]
+        assert send("3") == [b"full", b"a", b"running"]
+        assert receive(1) == receive(1) == [b"ok", b"2", b"12"], "sent twice, it takes one"
+        assert receive(2) == [b"ok"]
+        assert send("3") == [b"ok", b"a"]
+        assert send("4", "nowhere") == [b"unknown", b"nowhere", b"running"]
+        bench.complete(claim)
+        assert receive(2) == [b"already"]
+        assert send("5") == [b"ended", b"completed"]
+        fields = bench.env.link.redis.hkeys(bench.keys.run("r"))
+        assert not [name for name in fields if name.startswith((b"m:", b"mq:", b"mn"))]
+
+
+class TestRecordStep:
+    def test_a_step_is_recorded_once_for_the_worker_that_holds_the_node(self, bench: Bench) -> None:
+        bench.start()
+        claim = bench.claim()
+        assert claim is not None
+
+        def record(place: str, state: str = "d", record: bytes = b"3|[]\n111", **options: Any) -> Any:
+            token = options.pop("token", claim.fencing_token)
+            return scripts.record_step(
+                bench.keys,
+                run_id="r",
+                instance_id="a",
+                fencing_token=token,
+                place=place,
+                state=state,
+                record=record,
+                event=b"a|{}",
+                **options,
+            )
+
+        redis, key = bench.env.link.redis, bench.keys.steps("r", "a")
+        calls = [record("1"), record("1"), record("2", token="9:9"), record("3", value=b"x" * 3000)]
+        assert bench.env.link.send(calls) == [[b"ok"], [b"already"], [b"stale"], [b"ok"]], "in one call"
+        assert redis.hgetall(key) == {b"1": b"3|[]\n111", b"3": b"3|[]\n111"}
+        assert redis.hgetall(bench.keys.step_values("r", "a")) == {b"3": b"x" * 3000}
+        assert bench.env.link.send([record("4", most=2), record("5", most_bytes=8)]) == [
+            [b"full", b"9"],
+            [b"full", b"9"],
+        ]
+        failed = record("6", "f", b"0|[1]", within=("1", "3"), within_bytes=6)
+        assert bench.env.link.send([failed, failed]) == [[b"ok"], [b"already"]]
+        assert redis.hgetall(key) == {b"!6": b"0|[1]"} and not redis.exists(bench.keys.step_values("r", "a"))
+        assert redis.hget(bench.keys.run("r"), "sz:a") == b"1|0|0|0"
+        assert bench.env.link.send([record("6")]) == [[b"ok"]]
+        assert redis.hkeys(key) == [b"6"], "an answer takes the place of a failure"
+        letters = [event[:1] for event in redis.lrange(bench.keys.events("r"), 0, -1)]
+        assert letters.count(b"p") == 3 and letters.count(b"P") == 1
+        bench.complete(claim)
+        assert bench.env.link.send([record("7")]) == [[b"stale"]]
+        assert not redis.exists(key)
+        assert redis.hget(bench.keys.run("r"), "sz:a") == b"0|0|1|3"
 
 
 class TestParkAndSignal:
@@ -566,6 +771,29 @@ def test_expand_parks_the_owner_until_its_nodes_are_done(bench: Bench) -> None:
     bench.complete(owner, decisions="d")
 
 
+def test_expand_without_output_has_the_handler_called_again_however_its_nodes_end(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    entry = '["all",["o:a"],[],[],"default",{"owner":"a","resumes":1}]'
+    nodes = [("x", entry, b"{}"), ("y", entry, b"{}")]
+    options: dict[str, Any] = {"run_id": "r", "instance_id": "a", "action": "", "output": b"", "limit": 2}
+    assert bench.call(scripts.expand(bench.keys, fencing_token=claim.fencing_token, nodes=nodes, **options)) == [b"ok"]
+    fails, completes = bench.claim(), bench.claim()
+    assert fails is not None
+    assert completes is not None
+    assert bench.fail(fails, "final")[0] == b"ok"
+    assert bench.claim() is None
+    bench.complete(completes, action="approve")
+    run = bench.env.link.redis.hgetall(bench.keys.run("r"))
+    assert (run[b"a:y"], run[b"n:x"][:1], run[b"r:a"]) == (b"approve", b"F", b'["resume"]')
+    assert b"o:a" not in run
+    again = bench.claim()
+    assert again is not None
+    assert (again.instance_id, again.attempt, again.attached) == ("a", 1, None)
+    bench.complete(again, decisions="d")
+
+
 def test_an_item_of_an_earlier_round_of_a_loop_is_not_taken_for_one_of_this_round(bench: Bench) -> None:
     edges = [
         {"source": "a", "target": "m"},
@@ -642,6 +870,91 @@ def test_emit_adds_events_of_the_holder_only(bench: Bench) -> None:
     assert bench.call(scripts.emit(bench.keys, fencing_token=claim.claims + 1, **options)) == 0
     assert bench.fields()["p:a"] == '[0.5,"half"]'
     bench.complete(claim, decisions="d")
+
+
+def test_keep_lines_keeps_each_line_of_the_holder_once_and_the_latest_bytes(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    key = bench.keys.logs("r")
+
+    def keep(first: int, *texts: str, token: str | int = claim.fencing_token, most: int = 1000) -> int:
+        lines = [(0, "info", text.encode()) for text in texts]
+        call = scripts.keep_lines(
+            bench.keys,
+            run_id="r",
+            instance_id="a",
+            label="a",
+            fencing_token=token,
+            first=first,
+            most_bytes=most,
+            lines=lines,
+        )
+        return int(bench.call(call))
+
+    assert keep(0, "1", "2") == 2
+    assert keep(0, "1", "2") == 0  # sent twice
+    assert keep(1, "2", "3") == 1  # its reply was lost, and a line came meanwhile
+    assert keep(3, "4", token=claim.claims + 1) == 0
+    kept = {name.decode(): value.decode() for name, value in bench.env.link.redis.hgetall(key).items()}
+    assert [kept[str(number)].split("|")[1:] for number in (1, 2, 3)] == [["a", "1", "info", str(n)] for n in (1, 2, 3)]
+    assert (kept["q"].split("|")[:2], kept["a:a"]) == (["1", "4"], "1|3|3")
+    assert keep(3, "4" * 80, most=100) == 1
+    kept = {name.decode(): value.decode() for name, value in bench.env.link.redis.hgetall(key).items()}
+    assert set(kept) == {"4", "q", "a:a"}
+    assert kept["q"] == f"4|5|{len(kept['4'])}"
+    bench.complete(claim, decisions="d")
+    assert keep(4, "5") == 0
+    assert "5" not in kept
+
+
+def test_add_text_takes_text_of_the_holder_once_and_goes_with_the_run(bench: Bench) -> None:
+    bench.start()
+    claim = bench.claim()
+    assert claim is not None
+    key = bench.keys.stream("r", "a")
+
+    def add(first: int, *texts: str, token: str = claim.fencing_token, instance_id: str = "a") -> list[bytes]:
+        text = StreamedText("r", instance_id, token, 1, first, [("p", text.encode()) for text in texts])
+        return list(bench.call(scripts.add_text(bench.keys, ttl_ms=60_000, most_bytes=200, streams=[text])))
+
+    def texts() -> list[tuple[bytes, bytes]]:
+        return [(id_, fields[b"t"]) for id_, fields in bench.env.link.redis.xrange(key)]
+
+    assert add(1, "a", "b") == add(1, "a", "b") == [b"ok"]
+    assert add(2, "b", "c") == [b"ok"], "what is there already is left alone"
+    assert texts() == [(b"1-1", b"a"), (b"1-2", b"b"), (b"1-3", b"c")]
+    assert add(4, "x", token=f"2:{claim.run_created}") == add(4, "x", token="1:1") == [b"lost"]
+    assert add(1, "x", instance_id="b") == [b"lost"], "it does not run"
+    assert 0 < bench.env.link.redis.pttl(key) <= 60_000
+    assert add(4, *"defghi") == [b"ok"]
+    assert len(texts()) < 9, "more than `most_bytes`"
+    assert texts()[-1] == (b"1-9", b"i")
+
+    long = StreamedText("r", "a", claim.fencing_token, 1, 10, [("p" * 150, b"x")] * 3)
+    assert bench.call(scripts.add_text(bench.keys, ttl_ms=60_000, most_bytes=200, streams=[long])) == [b"ok"]
+    assert len(texts()) < 8, "names of parts count"
+
+    bench.call(scripts.release(bench.keys, run_id="r", instance_id="a", fencing_token=claim.fencing_token))
+    again = bench.claim()
+    assert again is not None
+    assert add(13, "x") == [b"lost"]
+    assert add(1, "n", token=again.fencing_token) == [b"ok"]
+    assert texts() == [(b"2-1", b"n")], "what an earlier execution has streamed goes"
+
+    bench.env.link.redis.unlink(key, bench.keys.streams("r"))
+    bench.env.link.redis.sadd(bench.keys.streams("r"), *range(1_000))
+    assert add(2, "x", token=again.fencing_token) == [b"full"], "too many nodes of the run stream"
+    bench.env.link.redis.srem(bench.keys.streams("r"), 0)
+    assert add(3, "x", token=again.fencing_token) == [b"ok"]
+    texts_of_10_000 = [("p", b"x" * 10_000)] * 4
+    many = StreamedText("r", "a", again.fencing_token, 1, 4, texts_of_10_000)
+    assert bench.call(scripts.add_text(bench.keys, ttl_ms=60_000, most_bytes=256 * 1024, streams=[many])) == [b"ok"]
+    assert sum(len(text) for _, text in texts()) < 40_000, "a thousand streams share what one run keeps"
+    bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
+    assert add(8, "x", token=again.fencing_token) == [b"lost"]
+    assert bench.call(scripts.delete_run(bench.keys, run_id="r", limit=10))
+    assert not bench.env.link.redis.exists(key, bench.keys.streams("r"))
 
 
 KEPT = Keep("cancelled", 60_000, None)
@@ -733,6 +1046,9 @@ def test_examine_entries_removes_what_stands_for_nothing(bench: Bench) -> None:
     assert bench.call(mend) == [0, b"gone|x", 1, b"gone|y", 1]
     assert bench.call(mend) == [-1]
     assert bench.ready() == ["r|a"]
+    bench.env.link.redis.zadd(bench.keys.memories, {"m/gone": 1e15})
+    memories = scripts.examine_entries(bench.keys, name="memories", first=0, count=2, fix=True)
+    assert bench.call(memories) == [-1, b"m/gone", 1]
 
 
 def test_examine_piece_looks_at_some_nodes(bench: Bench) -> None:
@@ -758,3 +1074,420 @@ def test_examine_piece_looks_at_some_nodes(bench: Bench) -> None:
     whole = scripts.examine_piece(bench.keys, run_id="r", cursor=0, count=100_000, fix=True)
     assert bench.call(whole) == [b"whole", [], [], []]
     bench.env.link.redis.hset(bench.keys.run("r"), "n:a", state)
+
+
+def test_pause_keeps_a_queue_from_being_claimed_until_it_is_resumed(bench: Bench) -> None:
+    bench.start()
+    since, ready = bench.call(scripts.pause(bench.keys, queue="default", paused=True))
+    assert since > 0 and ready == 1
+    bench.env.clock.advance(1)
+    assert bench.call(scripts.pause(bench.keys, queue="default", paused=True)) == [since, 1]
+    assert bench.call(scripts.pause(bench.keys, queue="other", paused=True))[1] == 0
+    assert bench.claim() is None
+    bench.env.link.redis.delete(bench.keys.wake("default"))
+    bench.sweep()
+    assert not bench.env.link.redis.exists(bench.keys.wake("default"))
+    assert bench.call(scripts.pause(bench.keys, queue="default", paused=False)) == [0, 1]
+    if bench.env.partitions.count == 1:  # else workers are notified
+        assert bench.env.link.redis.llen(bench.keys.wake("default")) == 1
+    assert bench.call(scripts.pause(bench.keys, queue="other", paused=False)) == [0, 0]
+    assert not bench.env.link.redis.exists(bench.keys.claiming)
+    assert bench.claim() is not None
+
+
+class TestSchedules:
+    """A schedule `s` of blueprint `chain`; its first revision is read from Redis."""
+
+    def publish(self, bench: Bench, *entries: tuple[str, str, str, bool], deployment: str = "host:/a") -> Any:
+        return bench.call(scripts.publish_schedules(bench.keys, deployment=deployment, schedules=entries))
+
+    def state(self, bench: Bench, name: str = "s") -> dict[str, str]:
+        return {k.decode(): v.decode() for k, v in bench.env.link.read_hash(bench.keys.schedule(name)).items()}
+
+    def due(self, bench: Bench, name: str = "s") -> float:
+        score = bench.env.link.redis.zscore(bench.keys.schedules, name)
+        assert score is not None
+        return score
+
+    def tick(self, bench: Bench, tick: int, **words: Any) -> Any:
+        start = {
+            "id": "s", "tick": tick, "revision": int(self.state(bench)["rev"]), "overlap": "skip", "following": f"[{tick + 5}]",
+            "due": tick + 7, **words,
+        }  # fmt: skip
+        return bench.start(run_id=f"s~{tick}Z", token=f"schedule~{tick}", schedule_json=json.dumps(start))
+
+    @pytest.fixture
+    def begun(self, bench: Bench) -> int:
+        """A published schedule; the value is a moment after its publication."""
+        assert self.publish(bench, ("s", "{}", "every 5", False)) == []
+        assert self.due(bench) == int(self.state(bench)["handled"])
+        return int(self.state(bench)["handled"]) + 10
+
+    def test_a_tick_has_one_run_however_often_it_is_asked_for(self, bench: Bench, begun: int) -> None:
+        revision = int(self.state(bench)["rev"])
+        assert self.tick(bench, begun)[0] == b"started"
+        assert self.tick(bench, begun, revision=revision)[:2] == [b"tick", b"changed"]
+        assert self.tick(bench, begun)[:2] == [b"tick", b"changed"], "also with the state of now"
+        assert self.tick(bench, begun - 1)[:2] == [b"tick", b"changed"], "ticks before it are dealt with"
+        state = self.state(bench)
+        assert (state["run"], state["tick"], state["handled"], state["starts"]) == (
+            f"s~{begun}Z",
+            *(str(begun),) * 2,
+            "1",
+        )
+        assert (state["next"], self.due(bench)) == (f"[{begun + 5}]", begun + 7)
+        bench.call(scripts.cancel(bench.keys, run_id=f"s~{begun}Z", reason="", grace_ms=0))
+        keep = [Keep("cancelled", 0, 0)]
+        bench.call(
+            scripts.expire(bench.keys, keep=keep, bytes=None, tombstone_age_ms=10**9, tombstone_count=9, limit=9)
+        )
+        assert bench.fields(f"s~{begun}Z") == {}
+        assert self.tick(bench, begun)[:2] == [b"tick", b"changed"], "although the run is gone"
+
+    def test_a_tick_while_a_run_continues(self, bench: Bench, begun: int) -> None:
+        self.tick(bench, begun)
+        first = f"s~{begun}Z".encode()
+        assert self.tick(bench, begun + 5, missed=begun + 3) == [b"tick", b"skipped", first, b"queued"]
+        assert (self.state(bench)["skips"], self.state(bench)["skip"]) == (
+            "2",
+            f"{begun + 5}|run s~{begun}Z was going on",
+        )
+        assert self.tick(bench, begun + 10, overlap="queue")[1] == b"queued"
+        assert self.tick(bench, begun + 15, overlap="queue")[1] == b"skipped"
+        assert self.state(bench)["queued"] == str(begun + 10)
+        assert self.tick(bench, begun + 20, overlap="cancelPrevious")[1] == b"queued"
+        assert self.state(bench)["queued"] == str(begun + 20), "the later one takes its place"
+        assert self.tick(bench, begun + 20, queued=True)[1] == b"waiting"
+        bench.call(scripts.cancel(bench.keys, run_id=f"s~{begun}Z", reason="", grace_ms=0))
+        assert self.tick(bench, begun + 10, queued=True)[1] == b"changed"
+        assert self.tick(bench, begun + 20, queued=True)[0] == b"started"
+        assert "queued" not in self.state(bench)
+        assert self.state(bench)["handled"] == str(begun + 20)
+
+    def test_a_triggered_run_counts_once_and_holds_up_the_next_tick(self, bench: Bench, begun: int) -> None:
+        for _ in range(2):
+            reply = bench.start(run_id="s~0t1", token="schedule~t", schedule_json='{"id": "s"}')
+            assert reply[0] == b"started"
+        assert (self.state(bench)["trig"], self.state(bench)["starts"]) == ("s~0t1", "1")
+        assert self.tick(bench, begun)[1] == b"skipped"
+
+    def test_what_is_gone_or_paused_starts_nothing(self, bench: Bench, begun: int) -> None:
+        assert bench.call(scripts.change_schedule(bench.keys, schedule_id="s", change="pause")) == 1
+        assert self.tick(bench, begun)[1] == b"changed"
+        assert self.due(bench) == float("inf")
+        bench.env.clock.advance(60)
+        for _ in range(2):
+            assert bench.call(scripts.change_schedule(bench.keys, schedule_id="s", change="resume")) == 1
+        handled = int(self.state(bench)["handled"])
+        assert handled >= begun + 50_000
+        assert self.due(bench) == handled
+        reply = bench.start(run_id="x~1Z", token="schedule~x", schedule_json='{"id": "x", "tick": 1, "revision": 1}')
+        assert reply == [b"tick", b"gone"]
+        assert bench.call(scripts.change_schedule(bench.keys, schedule_id="s", change="delete")) == 1
+        assert bench.call(scripts.change_schedule(bench.keys, schedule_id="s", change="pause")) == 0
+        assert bench.env.link.redis.zcard(bench.keys.schedules) == 0
+
+    def test_notes(self, bench: Bench, begun: int) -> None:
+        def note(what: str, tick: int = 0, text: str = "", revision: int | None = None) -> Any:
+            revision = int(self.state(bench)["rev"]) if revision is None else revision
+            call = scripts.note_schedule(
+                bench.keys, schedule_id="s", revision=revision, what=what, tick=tick, text=text, following_json="[1]", due_ms=9,
+            )  # fmt: skip
+            return bench.call(call)
+
+        before = int(self.state(bench)["rev"])
+        assert note("looked") == 1
+        assert (self.state(bench)["next"], self.due(bench)) == ("[1]", 9)
+        assert note("failed", begun, "why | how") == 2
+        assert note("failed", begun, "why | how") == 1
+        assert self.state(bench)["err"].endswith(f"|{begun}|why | how")
+        assert note("missed", begun, str(begun + 9)) == 1
+        assert self.state(bench)["handled"] == str(begun + 9)
+        assert note("looked", revision=before) == 0
+        assert self.tick(bench, begun + 10)[0] == b"started"
+        assert "err" not in self.state(bench)
+
+    def test_publishing(self, bench: Bench, begun: int) -> None:
+        self.tick(bench, begun)
+        bench.env.clock.advance(60)
+        one, two = ("s", '{"a": 1}', "every 5", False), ("t", "{}", "every 5", True)
+        assert self.publish(bench, one, two) == []
+        assert (self.state(bench)["handled"], self.state(bench)["def"]) == (str(begun), '{"a": 1}')
+        assert self.due(bench, "t") == float("inf")
+        self.publish(bench, ("s", "{}", "every 6", False), two)
+        assert int(self.state(bench)["handled"]) >= begun + 50_000, "other ticks count from now on"
+        assert self.publish(bench, deployment="host:/b") == []
+        assert sorted(self.publish(bench, deployment="other:/a")) == [b"s", b"t"]
+        assert self.state(bench) == {}
+
+
+class TestRerun:
+    """The old run has done `a`; the new one takes that over and begins with `b`."""
+
+    FIELDS: ClassVar = {"n:a": b"C|0|1|0|0|0", "o:a": b"5"}
+    WORK = '[["v", "a", "t", "", ""]]'
+
+    def again(self, bench: Bench, **options: Any) -> Any:
+        plan = bench.env.link.redis.hget(bench.keys.blueprints, "chain").decode()
+        options = {"token": "t", "digest": "d", "work_json": self.WORK, "fields": self.FIELDS, "plan": plan, **options}
+        return bench.call(scripts.rerun(bench.keys, run_id="new", blueprint_id="chain", forked_from="old", **options))
+
+    def test_begins_behind_what_was_taken_over(self, bench: Bench) -> None:
+        assert self.again(bench, run_timeout_ms=5000, tags_json='["x"]')[0] == b"started"
+        fields = bench.fields("new")
+        assert (fields["fork"], fields["st"], fields["live"], fields["tags"]) == ("old", "queued", "1", '["x"]')
+        assert bench.ready() == ["new|b"]
+        assert bench.env.link.redis.zscore(bench.keys.timers, "d|new|") is not None
+        claim = bench.claim()
+        assert claim is not None and (claim.instance_id, claim.input_value) == ("b", b"5")
+        bench.complete(claim)
+        assert bench.status("new") == "completed"
+        assert bench.env.client.admin.examine() == []
+
+    def test_may_be_sent_twice_and_attaches_to_the_same(self, bench: Bench) -> None:
+        assert self.again(bench) == self.again(bench)
+        assert self.again(bench, token="u")[:2] == [b"attached", b"queued"]
+        assert self.again(bench, token="u", digest="e") == [b"conflict", b"different_input"]
+        assert self.again(bench, token="u", on_conflict="raise") == [b"conflict", b"exists"]
+        assert self.again(bench, token="u", plan="nope")[0] == b"attached"
+        assert bench.ready() == ["new|b"]
+
+    def test_a_draft_is_seen_by_none_until_the_run_is_made_of_it(self, bench: Bench) -> None:
+        draft = scripts.store_draft(bench.keys, token="t", fields=self.FIELDS)
+        assert bench.call(draft) == bench.call(draft) == [b"ok", 2]
+        batch = scripts.store_draft(bench.keys, token="t", owner="m", fields={"r:0": b"1"})
+        assert bench.call(batch) == [b"ok", 1]
+        redis = bench.env.link.redis
+        assert 0 < redis.pttl(bench.keys.draft("t")) <= 3_600_000 and redis.pttl(bench.keys.draft("t|m")) > 0
+        assert bench.ready() == [] and list(bench.env.client.list_runs()) == []
+        stored = {"fields": {"c:k": b"1"}, "owners": ["m"]}
+        assert self.again(bench, drafted=3, **stored) == [b"no-draft"]
+        assert self.again(bench, drafted=2, **{**stored, "owners": ["m", "n"]}) == [b"no-draft"]
+        assert bench.fields("new") == {}
+        assert self.again(bench, drafted=2, **stored)[0] == b"started"
+        assert redis.ttl(bench.keys.run("new")) == redis.ttl(bench.keys.batch("new", "m")) == -1
+        assert (bench.fields("new")["o:a"], bench.fields("new")["c:k"]) == ("5", "1")
+        assert redis.hgetall(bench.keys.batch("new", "m")) == {b"r:0": b"1"}
+        redis.delete(bench.keys.batch("new", "m"))
+
+    def test_another_plan_and_another_record(self, bench: Bench) -> None:
+        assert self.again(bench, plan="nope") == [b"no-version"]
+        bench.env.link.redis.set(bench.keys.run("new"), "x")
+        assert self.again(bench) == [b"conflict", b"broken"]
+        bench.env.link.redis.delete(bench.keys.run("new"))
+
+    def test_a_child_that_takes_over(self, bench: Bench) -> None:
+        bench.start("sub")
+        claim = bench.claim()
+        assert claim is not None
+        bench.env.link.redis.hset(bench.keys.run("r"), "fk:s", "same|1|old~1")
+        plan = bench.env.link.redis.hget(bench.keys.blueprints, "chain").decode()
+        where = {"run_id": "r", "instance_id": "s", "fencing_token": claim.fencing_token, "blueprint_id": "chain"}
+        order = {**where, "max_depth": 16, "context": {}}
+        assert bench.call(scripts.start_child(bench.keys, **order)) == [b"rerun", b"same|1|old~1"]
+        draft = scripts.ChildDraft("t", 1, (), self.WORK, "old~1", self.FIELDS)
+        taken_over = scripts.start_child(bench.keys, **order, plan_hash=plan, draft=draft)
+        assert bench.call(taken_over) == [b"no-draft"]
+        draft = replace(draft, drafted=0)
+        taken_over = scripts.start_child(bench.keys, **order, plan_hash=plan, draft=draft)
+        assert bench.call(taken_over) == [b"ok", b"r~1"]
+        assert bench.call(taken_over) == [b"already"]
+        assert bench.ready() == ["r~1|b"] and bench.fields("r~1")["fork"] == "old~1"
+        assert "fk:s" not in bench.fields()
+
+
+def test_delete_run_removes_an_ended_run_in_slices(bench: Bench) -> None:
+    delete = scripts.delete_run(bench.keys, run_id="r", limit=1)
+    assert bench.call(delete) == [b"missing"]
+    bench.start("sub")
+    claim = bench.claim()
+    assert claim is not None
+    where = {"run_id": "r", "instance_id": "s", "fencing_token": claim.fencing_token, "blueprint_id": "chain"}
+    bench.call(scripts.start_child(bench.keys, **where, max_depth=16, context={}))
+    assert bench.call(delete) == [b"active", b"running"]
+    bench.call(scripts.cancel(bench.keys, run_id="r", reason="", grace_ms=0))
+    assert bench.call(scripts.delete_run(bench.keys, run_id="r~1", limit=1)) == [b"child", b"r"]
+    assert bench.call(delete) == [b"more", 1]
+    assert bench.call(delete) == [b"removed", 1]
+    assert bench.call(delete) == [b"missing"]
+    assert bench.env.link.redis.zcard(bench.keys.gone) == 2
+
+
+def test_restore_plan_overwrites_nothing_and_names_a_missing_one(bench: Bench) -> None:
+    redis, keys = bench.env.link.redis, bench.keys
+
+    def restore(plan: str, blueprint: str = "", **fields: str) -> Any:
+        return bench.call(scripts.restore_plan(keys, plan=plan, blueprint_id=blueprint, fields=fields))
+
+    assert restore("PLAN") == [b"missing", 0]
+    assert restore("PLAN", doc="{}") == [b"stored", 0]
+    assert redis.zscore(keys.base + "retired", "PLAN") is not None
+    assert restore("PLAN", doc="other") == [b"there", 0]
+    assert redis.hget(keys.plan("PLAN"), "doc") == b"{}"
+    assert restore("PLAN", "chain") == [b"there", 0]  # the blueprint has a plan
+    assert restore("PLAN", "restored") == [b"there", 1]
+    assert redis.hget(keys.blueprints, "restored") == b"PLAN"
+    assert redis.zscore(keys.base + "retired", "PLAN") is None
+    redis.delete(keys.plan("PLAN"))
+    redis.hdel(keys.blueprints, "restored")
+
+
+def test_restore_run_makes_a_run_of_drafts_once(bench: Bench) -> None:
+    redis, keys = bench.env.link.redis, bench.keys
+    plan = redis.hget(keys.blueprints, "chain").decode()
+    record = {
+        "st": "completed",
+        "bp": "chain",
+        "plan": plan,
+        "cr": "1000",
+        "en": "2000",
+        "tags": '["t"]',
+        "batches": "a",
+    }
+
+    def restore(token: str = "t1", **options: Any) -> Any:
+        given = {"drafted": len(record), "events": 2, "logs": 1, "owners": ["a"], "dead": {"a": 1500}, **options}
+        return bench.call(scripts.restore_run(keys, token=token, run_id="kept", **given))
+
+    def draft(token: str, owner: str, fields: dict[str, str]) -> None:
+        bench.call(scripts.store_draft(keys, token=token, owner=owner, fields=fields))
+
+    def store(token: str, **changed: str) -> None:
+        draft(token, "", {**record, **changed})
+        draft(token, "|events", {"1": "B|0||", "2": "E|1000||completed"})
+        draft(token, "|logs", {"q": "1|1|0"})
+        draft(token, "a", {"i:0": "1"})
+
+    assert restore() == [b"no-draft"]
+    store("active", st="running")
+    assert restore("active") == [b"active", b"running"]
+    store("plan", plan="NONE")
+    assert restore("plan") == [b"no-plan", b"NONE"]
+    store("t1")
+    assert restore(events=3) == [b"no-draft"]
+    assert restore() == [b"restored"]
+    assert restore() == [b"restored"]  # sent twice
+    store("t2")
+    assert restore("t2") == [b"there"]
+    assert redis.lrange(keys.events("kept"), 0, -1) == [b"B|0||", b"E|1000||completed"]
+    assert redis.ttl(keys.run("kept")) == redis.ttl(keys.logs("kept")) == redis.ttl(keys.batch("kept", "a")) == -1
+    assert redis.zscore(keys.index_tag("t"), "kept") == redis.zscore(keys.index_status("completed"), "kept") == 1000
+    assert redis.zscore(keys.dead, "kept|a") == 1500
+    assert int(redis.hget(keys.plans, plan)) == 1
+    assert int(redis.hget(keys.run("kept"), "by")) > 300
+    redis.zrem(keys.dead, "kept|a")
+    for token in ("active", "plan", "t2"):
+        for name in ("", "||events", "||logs", "|a"):
+            redis.delete(keys.draft(token) + name)
+
+
+class TestMemories:
+    """A turn lies beside its memory until it is known whether its node has completed."""
+
+    @staticmethod
+    def remember(bench: Bench, run: str, turn: bytes = b"[]", messages: int = 2, **bounds: int) -> Any:
+        given = {"most_messages": 4, "most_bytes": 1000, "keep_ms": 60_000, **bounds}
+        call = scripts.remember(
+            bench.keys, memory_id="m/k", writer=str(writer_of(run)), messages=messages, turn=turn, **given
+        )
+        return bench.call(call)
+
+    @staticmethod
+    def settle(bench: Bench, **runs: bool) -> Any:
+        decisions = [(str(writer_of(run)), kept) for run, kept in runs.items()]
+        return bench.call(scripts.settle_memory(bench.keys, memory_id="m/k", decisions=decisions))
+
+    @staticmethod
+    def kept(bench: Bench) -> tuple[list[bytes], tuple[int, ...]]:
+        fields = {
+            name.decode(): value for name, value in bench.env.link.redis.hgetall(bench.keys.memory("m/k")).items()
+        }
+        numbers = tuple(int(fields.get(name, 0)) for name in ("messages", "bytes"))
+        return [turn.text for turn in memory_scripts.turns_of(fields)], numbers
+
+    def test_a_turn_joins_once_however_often_it_is_sent(self, bench: Bench) -> None:
+        assert [self.remember(bench, "r", b"one"), self.remember(bench, "r", b"one")] == [1, 0]
+        assert self.kept(bench) == ([], (0, 0)) and bench.env.link.redis.zcard(bench.keys.memories) == 0
+        assert [self.settle(bench, r=True), self.settle(bench, r=True)] == [1, 0]
+        assert self.remember(bench, "r", b"one") == 0  # sent again, late
+        assert self.settle(bench, r=True) == 0
+        assert self.kept(bench) == ([b"one"], (2, 3))
+        assert bench.env.link.redis.zrange(bench.keys.memories, 0, -1) == [b"m/k"]
+        assert 0 < bench.env.link.redis.pttl(bench.keys.memory("m/k")) <= 60_000
+
+    def test_the_oldest_make_room_by_number_and_by_bytes(self, bench: Bench) -> None:
+        for run, turn in (("a", b"1"), ("b", b"22"), ("c", b"333")):
+            self.remember(bench, run, turn)
+            self.settle(bench, **{run: True})
+        assert self.kept(bench) == ([b"22", b"333"], (4, 5))
+        self.remember(bench, "d", b"4444", most_bytes=7)
+        self.settle(bench, d=True)
+        assert self.kept(bench) == ([b"333", b"4444"], (4, 7))
+        self.remember(bench, "e", b"5" * 9, messages=9, most_bytes=7)  # the latest one stays, whatever it is
+        self.settle(bench, e=True)
+        assert self.kept(bench) == ([b"5" * 9], (9, 9))
+
+    def test_turns_beside_are_dropped_and_bounded(self, bench: Bench) -> None:
+        self.remember(bench, "a")
+        self.remember(bench, "b", b"of b")
+        assert self.settle(bench, a=False) == 0
+        assert self.settle(bench, a=True) == 0
+        assert self.settle(bench, b=True) == 1
+        assert self.kept(bench)[0] == [b"of b"]
+        for number in range(101):
+            self.remember(bench, f"run{number}", b"%d" % number)
+        assert self.settle(bench, run0=True) == 0
+        assert self.settle(bench, run1=True, run100=True, unknown=True) == 2
+        assert self.kept(bench)[0] == [b"1", b"100"]
+        assert bench.call(scripts.delete_memory(bench.keys, memory_id="m/k")) == 1
+        self.remember(bench, "last")
+        self.settle(bench, last=False)
+        assert not bench.env.link.redis.exists(bench.keys.memory("m/k"))
+
+    def test_a_memory_is_over_by_the_deployments_clock(self, bench: Bench) -> None:
+        self.remember(bench, "a", b"1")
+        self.settle(bench, a=True)
+        bench.call(scripts.advance(bench.keys, ms=60_001, keep_leases=True))
+        assert self.remember(bench, "b", b"2") == 1
+        assert self.settle(bench, b=True) == 1
+        assert self.kept(bench)[0] == [b"2"]
+        assert bench.call(scripts.delete_memory(bench.keys, memory_id="m/k")) == 1
+        assert bench.call(scripts.delete_memory(bench.keys, memory_id="m/k")) == 0
+        assert not bench.env.link.redis.exists(bench.keys.memory("m/k"), bench.keys.memories)
+
+    def test_a_memory_of_a_backup_is_restored_where_there_is_none(self, bench: Bench) -> None:
+        def restore(turn: bytes, expires_ms: int = 10**15) -> Any:
+            numbers = {
+                "first": "3",
+                "next": "4",
+                "messages": "2",
+                "bytes": "1",
+                "at": "1000",
+                "expires": str(expires_ms),
+            }
+            fields = {**numbers, "t:3": b"2\n1000\n[]\n" + turn}
+            call = scripts.restore_memory(bench.keys, memory_id="m/k", expires_ms=expires_ms, fields=fields)
+            return bench.call(call)
+
+        assert restore(b"x", 1) == 0
+        assert [restore(b"x"), restore(b"y")] == [1, 0]
+        assert self.kept(bench) == ([b"x"], (2, 1))
+
+    @pytest.mark.parametrize(
+        ("created", "mark", "state", "decision"),
+        [
+            ("9", "2:9#1", None, True), ("9", None, "L|1|2|0|5|w1", None), ("9", None, "L|1|3|0|5|w1", False),
+            ("8", None, "L|1|2|0|5|w1", False), ("9", "1:9#1", "C|1|2", False), (None, None, None, False), ("9", "2:9#0", "F|1|2|0|5", False),
+        ],
+    )  # fmt: skip
+    def test_a_runs_record_says_whether_its_node_has_completed(
+        self, created: str | None, mark: str | None, state: str | None, decision: bool | None
+    ) -> None:
+        writer = memory_scripts.Writer("r", "a", "2:9#1")
+        assert writer.decision(created, mark, state) is decision
+        assert memory_scripts.Writer.read(str(writer)) == writer
+        assert [memory_scripts.Writer.read(text) for text in ("", "[1,2,3]", '["a"]', "[" * 100_000)] == [None] * 4
+
+
+def writer_of(run: str) -> memory_scripts.Writer:
+    return memory_scripts.Writer(run, "a", "1:5#")

@@ -8,6 +8,7 @@ import pytest
 
 from deploy.local.sentinel import SentinelDeployment
 from flowcraft_sdk import AsyncClient, Client, RunStatus
+from flowcraft_sdk._transport.address import sentinel_address
 from flowcraft_sdk._transport.connector import client_of
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.testing import TestEnvironment
@@ -36,10 +37,10 @@ def test_runs_survive_failovers(deployment: SentinelDeployment) -> None:
     handlers = {"echo": lambda ctx: ctx.input, "later": later}
     with TestEnvironment(blueprints={"g": GRAPH}, handlers=handlers, redis_url=deployment.url, workers=2) as env:
         client = env.client
-        assert client.execute("g", {"n": 1}, timeout=20)["last"] == 1
+        assert client.execute("g", {"n": 1}, timeout=60)["last"] == 1
         waiting = [client.start("g", {"n": n}, run_id=f"r{n}") for n in range(20)]
         for run in waiting:
-            run.wait_for(RunStatus.WAITING, timeout=20)
+            run.wait_for(RunStatus.WAITING, timeout=60)
         env.link.redis.wait(
             1, 5000
         )  # replication is asynchronous: what the replica does not have is lost with the primary
@@ -75,3 +76,15 @@ def test_asyncio(deployment: SentinelDeployment) -> None:
             assert (await client.ping()).blueprints == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_sentinel_that_is_away_is_asked_once(asynchronous: bool) -> None:
+    """redis-py would try it again for seconds; a Sentinel is often lost together with the primary."""
+    address = sentinel_address("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main/0")
+    assert address is not None
+    primary = address.pool_options(5.0, asynchronous=asynchronous)["primary"]
+    for asked in primary._sentinel.sentinels:
+        options = asked.connection_pool.connection_kwargs
+        assert options["retry"]._retries == 0
+        assert options["socket_connect_timeout"] == options["socket_timeout"] == 1.0

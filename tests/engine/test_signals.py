@@ -93,7 +93,7 @@ def env(environment: Environments, gate: Gate) -> TestEnvironment:
 def waiting(env: TestEnvironment, blueprint: str) -> Handle[Any]:
     """A run that waits, and nothing else."""
     run = env.client.start(blueprint)
-    assert run.wait_for(RunStatus.WAITING, timeout=10) is RunStatus.WAITING
+    assert run.wait_for(RunStatus.WAITING, timeout=60) is RunStatus.WAITING
     return run
 
 
@@ -101,7 +101,7 @@ class TestAnswers:
     def test_payload_and_action_are_the_nodes_outcome(self, env: TestEnvironment) -> None:
         run = waiting(env, "ask")
         run.signal("ask", {"by": "Bob"}, action="approved")
-        result = run.result(timeout=10)
+        result = run.result(timeout=60)
         assert (result["ask"], result["publish"]) == ({"by": "Bob"}, {"by": "Bob"})
         assert "drop" not in result
         assert [event.data for event in run.events() if event.type == "signal_received"] == [{"action": "approved"}]
@@ -109,13 +109,13 @@ class TestAnswers:
     def test_the_only_node_that_waits_needs_no_name(self, env: TestEnvironment) -> None:
         run = waiting(env, "ask")
         run.signal(payload={"by": "Bob"}, action="refused")
-        assert run.result(timeout=10)["drop"] == {"by": "Bob"}
+        assert run.result(timeout=60)["drop"] == {"by": "Bob"}
 
     def test_a_webhook_node_is_answered_in_the_same_way(self, env: TestEnvironment) -> None:
         run = waiting(env, "two")
         run.signal("right", 1)
         run.signal("left", 2)
-        assert run.result(timeout=10)["right"] == 1
+        assert run.result(timeout=60)["right"] == 1
 
     def test_from_a_coroutine(self, env: TestEnvironment) -> None:
         async def answer(run_id: str) -> Any:
@@ -125,7 +125,7 @@ class TestAnswers:
                     await handle.signal("ask", {}, action="approved")
                 await handle.signal("ask", {"by": "Ann"}, action="approved", signal_id="one")
                 await handle.signal("ask", {"by": "Ann"}, action="approved", signal_id="one")
-                return await handle.result(timeout=10)
+                return await handle.result(timeout=60)
 
         assert asyncio.run(answer(waiting(env, "ask").run_id))["publish"] == {"by": "Ann"}
 
@@ -142,16 +142,16 @@ class TestAnswers:
     def test_a_time_out_that_was_not_needed_is_gone(self, env: TestEnvironment) -> None:
         run = waiting(env, "ask")
         run.signal("ask", {"by": "Bob"}, action="approved")
-        assert run.result(timeout=10)["publish"] == {"by": "Bob"}
+        assert run.result(timeout=60)["publish"] == {"by": "Bob"}
         assert env.link.redis.zcard(env.keys.timers) == 0
 
     def test_each_round_of_a_loop_has_its_own_answer(self, env: TestEnvironment) -> None:
         run = waiting(env, "round")
         for number in (1, 2, 3):
-            run.wait_for(RunStatus.WAITING, timeout=10)
+            run.wait_for(RunStatus.WAITING, timeout=60)
             run.signal("ask", number, signal_id=f"answer {number}")
             env.run_until_idle()
-        assert run.result(timeout=10)["again"] == 3
+        assert run.result(timeout=60)["again"] == 3
 
 
 class TestOnce:
@@ -160,7 +160,7 @@ class TestOnce:
         for _ in range(3):
             run.signal("left", 1, signal_id="a")
         run.signal("right", 2, signal_id="b")
-        assert run.result(timeout=10)["left"] == 1
+        assert run.result(timeout=60)["left"] == 1
         run.signal("left", 1, signal_id="a")  # of an ended run, too: it was applied
         assert len([event for event in run.events() if event.type == "signal_received"]) == 2
 
@@ -171,7 +171,7 @@ class TestOnce:
             run.signal("left", 2)
         assert (caught.value.node_id, caught.value.waiting) == ("left", ("right",))
         run.signal("right")
-        assert run.result(timeout=10)["left"] == 1
+        assert run.result(timeout=60)["left"] == 1
 
     def test_many_answers_at_once_are_one(self, env: TestEnvironment) -> None:
         run = waiting(env, "two")
@@ -190,7 +190,7 @@ class TestOnce:
             thread.join()
         assert len(refused) == 7
         run.signal("right")
-        assert run.wait(timeout=10).status is RunStatus.COMPLETED
+        assert run.wait(timeout=60).status is RunStatus.COMPLETED
 
 
 class TestRefusals:
@@ -234,7 +234,7 @@ class TestRefusals:
             assert str(caught.value).endswith(f"cannot take this answer: {message}")
         assert run.status() is RunStatus.WAITING
         run.signal("ask", {"by": "Bob"}, action="approved", signal_id="s")
-        assert run.result(timeout=10)["publish"] == {"by": "Bob"}
+        assert run.result(timeout=60)["publish"] == {"by": "Bob"}
 
     def test_what_cannot_be_stored_or_is_none(self, env: TestEnvironment) -> None:
         run = waiting(env, "two")
@@ -253,7 +253,7 @@ class TestEarly:
     def test_a_signal_that_comes_first_is_kept(self, env: TestEnvironment, gate: Gate) -> None:
         gate.open.clear()
         run = env.client.start("ask")
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         with pytest.raises(NotWaitingError, match="no node waits for a signal"):
             run.signal("ask", {"by": "Bob"}, action="approved")
         run.signal("ask", {"by": "Bob"}, action="approved", signal_id="s", buffer=True)
@@ -262,7 +262,7 @@ class TestEarly:
             run.signal("ask", {"by": "Eve"}, action="refused", buffer=True)
         assert run.status() is RunStatus.RUNNING
         gate.open.set()
-        assert run.result(timeout=10)["publish"] == {"by": "Bob"}
+        assert run.result(timeout=60)["publish"] == {"by": "Bob"}
         fields = env.link.redis.hkeys(env.keys.run(run.run_id))
         assert not [name for name in fields if name.startswith((b"ep:", b"ea:"))]
 
@@ -302,20 +302,20 @@ class TestEarly:
         gate.open.clear()
         run = waiting(env, "held")
         run.signal("ask", 1)
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         assert run.describe().nodes["ask"].status is NodeStatus.COMPLETED
         run.signal("ask", 2, buffer=True)
         gate.open.set()
-        assert run.result(timeout=10)["ask"] == 2
+        assert run.result(timeout=60)["ask"] == 2
 
     def test_in_a_loop_it_is_for_the_next_round(self, env: TestEnvironment) -> None:
         run = waiting(env, "round")
         run.signal("ask", 1)
-        run.wait_for(RunStatus.WAITING, timeout=10)
+        run.wait_for(RunStatus.WAITING, timeout=60)
         env.run_until_idle()
         run.signal("ask", 2)
         run.signal("ask", 3, buffer=True)
-        assert run.result(timeout=10)["again"] == 3
+        assert run.result(timeout=60)["again"] == 3
 
 
 def test_a_dynamic_node_may_wait_too(environment: Environments) -> None:
@@ -329,7 +329,7 @@ def test_a_dynamic_node_may_wait_too(environment: Environments) -> None:
     with pytest.raises(InvalidInputError, match='expected "go"'):
         run.signal("ask", 1, action="stop")
     run.signal("ask", 1, action="go")
-    assert run.result(timeout=10)["ask"] == 1
+    assert run.result(timeout=60)["ask"] == 1
 
 
 class TestSubflows:
@@ -341,7 +341,7 @@ class TestSubflows:
         ]  # fmt: skip
         assert points[2].run_id == points[1].child_run_id
         run.signal(payload="yes")
-        assert run.result(timeout=10)["end"] == "yes"
+        assert run.result(timeout=60)["end"] == "yes"
 
     @pytest.mark.parametrize("path", ["mid/sub/wait", None])
     def test_by_the_way_or_by_the_child_itself(self, env: TestEnvironment, path: str | None) -> None:
@@ -351,7 +351,7 @@ class TestSubflows:
             env.client.get_handle(child).signal("wait", 5)
         else:
             run.signal(path, 5)
-        assert run.result(timeout=10)["end"] == 5
+        assert run.result(timeout=60)["end"] == 5
 
     def test_once_whichever_way_it_is_named(self, env: TestEnvironment) -> None:
         run = waiting(env, "outer")
@@ -360,7 +360,7 @@ class TestSubflows:
             run.signal("sub/wait", action=5)  # type: ignore[arg-type]
         env.client.get_handle(child).signal("wait", 5, signal_id="s")
         run.signal(payload=6, node_id="sub/wait", signal_id="s")
-        assert run.result(timeout=10)["sub"] == 5
+        assert run.result(timeout=60)["sub"] == 5
 
     def test_ways_that_lead_nowhere(self, env: TestEnvironment) -> None:
         run = waiting(env, "top")
@@ -368,4 +368,4 @@ class TestSubflows:
             with pytest.raises(NotWaitingError, match="waiting: mid/sub/wait"):
                 run.signal(path)
         run.cancel()
-        assert run.wait(timeout=10).nodes["mid"].status is NodeStatus.CANCELLED
+        assert run.wait(timeout=60).nodes["mid"].status is NodeStatus.CANCELLED

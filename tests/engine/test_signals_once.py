@@ -219,7 +219,7 @@ def test_in_a_loop_each_round_has_a_child_of_its_own(environment: Environments) 
     env = environment(blueprints=BLUEPRINTS, handlers={"echo": lambda ctx: ctx.input})
     run = env.client.start("again", run_id="r")
     for number in (1, 2, 3):
-        assert run.wait_for(RunStatus.WAITING, timeout=10) is RunStatus.WAITING
+        assert run.wait_for(RunStatus.WAITING, timeout=60) is RunStatus.WAITING
         env.run_until_idle()
         child = env.client.get_handle(f"r~{number}")
         by: Any = (child, "wait") if number % 2 else (run, "sub/wait")
@@ -229,5 +229,5 @@ def test_in_a_loop_each_round_has_a_child_of_its_own(environment: Environments) 
             run.signal(None, 99, signal_id=f"answer {earlier}")
             env.client.get_handle(f"r~{earlier}").signal("wait", 99, signal_id=f"answer {earlier}")
         env.run_until_idle()
-    assert run.result(timeout=10)["sub"] == 3
+    assert run.result(timeout=60)["sub"] == 3
     assert [env.client.get_handle(f"r~{number}").result()["wait"] for number in (1, 2, 3)] == [1, 2, 3]

@@ -97,6 +97,18 @@ def test_what_was_executed_is_suspected_and_the_others_are_run_as_before(store: 
     assert store.dead() == []
 
 
+def test_whether_a_worker_holds_nodes_is_asked_of_each_partition(store: Store) -> None:
+    def held_by(worker: str) -> object:
+        return store.env.link.call(scripts.held_by(store.keys, worker))
+
+    store.start(3)
+    assert held_by("w1") == 0
+    claims = store.claim(2)
+    assert (held_by("w1"), held_by("w2")) == (1, 0)
+    store.lose("w1", executed=claims[:1])
+    assert held_by("w1") == 1, "those it held elsewhere had company, though nothing is held here any more"
+
+
 def test_only_what_ends_its_worker_alone_is_blamed(store: Store) -> None:
     (bad, *_) = store.start(3)
     claims = store.claim(3)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from flowcraft_sdk import ConfigurationError, RunFailedError, RunStatus
+from flowcraft_sdk import AsyncNodeContext, ConfigurationError, NodeContext, RunFailedError, RunStatus
 from flowcraft_server.config.handler_forms import HandlerError
-from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.llm import LLMSettingsError
+from flowcraft_server.testing import TestEnvironment, run_handler
 
 FILE = """
 name: shop
@@ -58,7 +59,7 @@ def test_the_environment_of_a_deployment(deployment: Path) -> None:
     with TestEnvironment.from_config(deployment / "flowcraft.yaml") as env:
         run = env.client.start("order", {})
         assert env.clock.advance_to_next_timer() > timedelta(days=1, hours=23)
-        result = run.result(timeout=10)
+        result = run.result(timeout=60)
         assert (result["pay"], result["send"]) == (["charged", 5], "shipped")
         with pytest.raises(LookupError, match="no timer is set"):
             env.clock.advance_to_next_timer()
@@ -71,7 +72,7 @@ def test_a_handler_in_place_of_one_of_the_file(deployment: Path, function: Calla
         run = env.client.start("order", {})
         env.run_until_idle()
         env.clock.advance_to_next_timer()
-        assert run.result(timeout=10)["pay"] == ["free", 5, "x"]
+        assert run.result(timeout=60)["pay"] == ["free", 5, "x"]
         assert env.handlers["charge"].timeout == 9.0
 
 
@@ -93,13 +94,13 @@ def test_paths_as_blueprints(deployment: Path, place: str, form: Callable[[Path]
     with TestEnvironment(blueprints=form(deployment / place), handlers=handlers) as env:
         run = env.client.start("order", {})
         env.clock.advance_to_next_timer()
-        assert run.result(timeout=10)["send"] == 2
+        assert run.result(timeout=60)["send"] == 2
 
 
 @pytest.mark.parametrize("text", ["nodes: {a: {uses: ship}}", '{"nodes": {"a": {"uses": "ship"}}}'])
 def test_a_blueprint_of_one_line_is_no_path(text: str) -> None:
     with TestEnvironment(blueprints=text, handlers={"ship": lambda ctx: 2}) as env:
-        assert env.client.execute("blueprint", {}, timeout=10)["a"] == 2
+        assert env.client.execute("blueprint", {}, timeout=60)["a"] == 2
 
 
 def test_a_path_that_is_not_there() -> None:
@@ -131,7 +132,7 @@ def test_overrides(deployment: Path) -> None:
             run = env.client.start("order", {})
             env.run_until_idle()
         env.clock.advance_to_next_timer()
-        assert run.result(timeout=10)["pay"] == ["free", 5, "x"]
+        assert run.result(timeout=60)["pay"] == ["free", 5, "x"]
 
 
 def test_a_test_that_fails_inside_of_a_handler_fails_with_its_message() -> None:
@@ -159,7 +160,7 @@ def test_the_patience_for_a_missing_handler_follows_the_test_clock() -> None:
         assert pauses == sorted(pauses)
         assert pauses[-1] > 1.5
         env.clock.advance(40)
-        assert run.wait(timeout=10).status is RunStatus.FAILED
+        assert run.wait(timeout=60).status is RunStatus.FAILED
         assert run.describe().failures[0].type == "HandlerNotFound"
         handed_back = [event for event in run.events() if event.type == "node_handed_back"]
         assert len(handed_back) == 4
@@ -200,7 +201,34 @@ def test_spans_of_the_clock() -> None:
 def test_wrong_arguments_of_the_kit_are_reported() -> None:
     with pytest.raises(ConfigurationError, match="handlers is a mapping of names to functions"):
         TestEnvironment(handlers=[lambda ctx: 1])  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="models is a function from prompts to replies"):
+        TestEnvironment(models="gpt")
     with TestEnvironment(workers=1) as env:
         env.kill_worker()
         with pytest.raises(ConfigurationError, match="no such worker"):
             env.kill_worker()
+
+
+ASKS = {"ask": "nodes:\n  a: {uses: ask}\n", "ask-awaited": "nodes:\n  a: {uses: ask_awaited}\n"}
+
+
+def ask(ctx: NodeContext) -> str:
+    return ctx.llm.complete("how long?")
+
+
+async def ask_awaited(ctx: AsyncNodeContext) -> str:
+    return await ctx.llm.complete("how long?") + "".join([piece async for piece in ctx.llm.stream("and now?")])
+
+
+def test_a_function_is_a_model_and_without_one_a_call_says_so() -> None:
+    handlers = {"ask": ask, "ask_awaited": ask_awaited}
+    with TestEnvironment(blueprints=ASKS, handlers=handlers, models=str.upper) as env:
+        assert env.client.execute("ask", timeout=60)["a"] == "HOW LONG?"
+        assert env.client.execute("ask-awaited", timeout=60)["a"] == "HOW LONG?AND NOW?"
+    missing = "no language model is configured: add one to llm.providers"
+    with TestEnvironment(blueprints=ASKS, handlers=handlers) as env:
+        for blueprint in ASKS:
+            with pytest.raises(RunFailedError, match=missing):
+                env.client.execute(blueprint, timeout=20)
+    with pytest.raises(LLMSettingsError, match=missing):
+        run_handler(ask)

@@ -69,10 +69,10 @@ def give(environment: Make) -> Callable[..., Any]:
             handlers={"give": do, "echo": lambda ctx: ctx.input}, blueprints=GRAPH, settings=WorkerSettings(**settings)
         )
         try:
-            return env.client.execute("g", {"x": 1}, timeout=10)["b"]
+            return env.client.execute("g", {"x": 1}, timeout=60)["b"]
         finally:
             env.handlers["give"] = env.handlers["echo"]
-            assert env.client.execute("g", {"x": 5}, timeout=10)["b"] == 5, "the worker goes on"
+            assert env.client.execute("g", {"x": 5}, timeout=60)["b"] == 5, "the worker goes on"
 
     return run
 
@@ -179,7 +179,7 @@ class TestSizes:
         settings = WorkerSettings(inline_value=2000)
         env = environment(handlers={"give": do, "echo": lambda ctx: 1}, blueprints=GRAPH, settings=settings)
         for _ in range(3):
-            env.client.execute("g", {"x": 1}, timeout=10)
+            env.client.execute("g", {"x": 1}, timeout=60)
         assert [line for line in lines if "inlineValue" in line] == [
             "output of node 'a' takes 3002 bytes, over limits.inlineValue of 2000: keep large values elsewhere and pass on where",
             "context.k of node 'a' takes 2502 bytes, over limits.inlineValue of 2000: keep large values elsewhere and pass on where",

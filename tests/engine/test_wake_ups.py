@@ -28,12 +28,12 @@ def test_what_is_no_wake_up_is_dropped_and_reported(
     monkeypatch.setattr("flowcraft_server.worker.thread_loop.SLICE_SECONDS", 60.0)
     env = environment(handlers={"echo": echo}, blueprints=graph({"a": "echo"}))
     for n in range(runs):
-        assert env.client.start("g", {"value": n}).result(timeout=10)["a"] == n
+        assert env.client.start("g", {"value": n}).result(timeout=60)["a"] == n
     messages = [FOREIGN, b"\xff\x00", b"", b"[" * 10_000]
     env.link.redis.lpush(env.keys.wake("default"), *messages)
     until(lambda: sum("not ours" in line for line in published) == len(messages), "all are reported")
     assert max(map(len, published)) < 500
-    assert env.client.start("g", {"value": "on"}).result(timeout=10)["a"] == "on"
+    assert env.client.start("g", {"value": "on"}).result(timeout=60)["a"] == "on"
 
 
 def test_a_worker_whose_threads_sleep_in_their_slice_drains_at_once(
@@ -41,10 +41,10 @@ def test_a_worker_whose_threads_sleep_in_their_slice_drains_at_once(
 ) -> None:
     monkeypatch.setattr("flowcraft_server.worker.thread_loop.SLICE_SECONDS", 60.0)
     env = environment(handlers={"echo": echo}, blueprints=graph({"a": "echo"}))
-    assert env.client.start("g", {"value": 1}).result(timeout=10)["a"] == 1
+    assert env.client.start("g", {"value": 1}).result(timeout=60)["a"] == 1
     first = env.workers[0]
     assert first.drain(5)
     first.stop()
     env.workers.remove(first)
     env.add_worker()
-    assert env.client.start("g", {"value": 2}).result(timeout=10)["a"] == 2
+    assert env.client.start("g", {"value": 2}).result(timeout=60)["a"] == 2

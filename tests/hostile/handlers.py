@@ -532,7 +532,7 @@ async def adds_an_endless_node(ctx: AsyncNodeContext) -> NodeResult:
     return NodeResult(1, dynamic_nodes=[EndlessMapping()])
 
 
-@fails("TypeError", "more than 1,000,000 nodes")
+@fails("InvalidHandlerResult", "more than 1,000,000 nodes")
 def adds_nodes_without_end(ctx: NodeContext) -> NodeResult:
     return NodeResult(1, dynamic_nodes=itertools.repeat(None))  # type: ignore[arg-type]
 
@@ -1066,7 +1066,7 @@ def changes_its_input_and_params(ctx: NodeContext) -> Any:
     return ctx.input
 
 
-@fails("TypeError", "NodeResult")
+@fails("InvalidHandlerResult", "NodeResult")
 def returns_an_odd_action(ctx: NodeContext) -> Any:
     return NodeResult(1, action=["a"])  # type: ignore[arg-type]
 

@@ -27,7 +27,7 @@ handlers:
   innocent: deployed:innocent
   patient: deployed:patient
 blueprints: {dirs: [flows]}
-executor: {workers: 3, lease: 20s, maxCrashes: 1, processes: PROCESSES}
+executor: {workers: 3, lease: 20s, maxCrashes: 2, processes: PROCESSES}
 redis: {url: "${REDIS_URL}"}
 """
 

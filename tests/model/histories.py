@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import assume
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from flowcraft_sdk.protocol import scripts
@@ -53,10 +53,26 @@ def blueprints(draw: st.DrawFn) -> dict[str, Any]:
         if usable and draw(st.integers(0, 2)) == 0:
             config["fallback"] = draw(st.sampled_from(usable))
         nodes.append({"id": name, "uses": "x", **({"config": config} if config else {})})
+    last = []
+    if draw(st.integers(0, 2)) == 0:
+        for node in nodes:
+            if draw(st.booleans()):
+                node.setdefault("config", {})["compensate"] = draw(st.sampled_from([f"undo-{node['id']}", "undo"]))
+        undoing = dict.fromkeys(
+            node["config"]["compensate"] for node in nodes if "compensate" in node.get("config", {})
+        )
+        nodes += [{"id": name, "uses": "x"} for name in undoing]
+    if draw(st.integers(0, 2)) == 0:
+        last = ["f0", "f1", "f2", "f3"][: draw(st.integers(1, 4))]
+        nodes += [{"id": name, "uses": "x"} for name in last]
+        plain_edges += [{"source": "f0", "target": "f1"}] if "f1" in last else []
+        if "f3" in last:
+            nodes[-2]["config"] = {"fallback": "f3"}
     return {
         "id": "history",
         "nodes": nodes,
         "edges": plain_edges,
+        **({"finally": last} if last else {}),
         "onFailure": draw(st.sampled_from(["stop", "continue"])),
     }
 
@@ -90,7 +106,8 @@ def model_of(blueprint: Blueprint) -> RunModel:
     stands_in = {edge.target for edge in edges if edge.kind == "fallback"}
     plan = compile_blueprint(blueprint)
     forest = find_loops({node.id: node.uses for node in blueprint.nodes}, links)
-    assume(not any(edge.kind == "fallback" and leads_to(edges, edge.target, edge.source) for edge in edges))
+    if any(edge.kind == "fallback" and leads_to(edges, edge.target, edge.source) for edge in edges):
+        reject()
     return RunModel(
         nodes=[node.id for node in blueprint.nodes],
         edges=edges,
@@ -98,6 +115,9 @@ def model_of(blueprint: Blueprint) -> RunModel:
         forest=forest,
         starts=plan.starts,
         continue_on_failure=blueprint.on_failure == "continue",
+        compensations={n.id: n.config.compensate for n in blueprint.nodes if n.config.compensate is not None},
+        finally_nodes=blueprint.finally_nodes,
+        finally_starts=tuple(json.loads(plan.fields["meta"]).get("finally", ())),
     )
 
 
@@ -273,6 +293,7 @@ class History:
         grace = 0 if bits & 1 else LONG
         self.log.append(f"cancel {grace}")
         ended = self.model.status in TERMINAL
+        closing = self.model.ends_as != ""
         if not ended:
             self.model.stop_run("cancel")
             self.model.settle()
@@ -280,7 +301,7 @@ class History:
                 self.model.force()
         reply = self.link.call(scripts.cancel(self.keys, run_id=self.run_id, reason="because", grace_ms=grace))
         assert reply[0] == (0 if ended else 1)
-        if grace == 0 and not ended:
+        if grace == 0 and not ended and not closing:
             self.spent += self.held
             self.held = []
 

@@ -49,6 +49,14 @@ class RunModel:
     failures: int = 0
     status: str = "queued"
     attached: dict[str, str] = field(default_factory=dict)
+    compensations: dict[str, str] = field(default_factory=dict)
+    finally_nodes: tuple[str, ...] = ()
+    finally_starts: tuple[str, ...] = ()
+    completed: list[str] = field(default_factory=list)
+    ends_as: str = ""
+    left: list[str] = field(default_factory=list)
+    undoing: str = ""
+    at_last: bool = False
 
     def begin(self) -> None:
         for node in self.starts:
@@ -70,6 +78,8 @@ class RunModel:
         else:
             self.state[node] = "completed"
             self._decide_kind(node, "fallback", "d")
+            if node in self.compensations:
+                self.completed.append(node)
         for edge in self.out(node):
             self.decide(edge, "t" if edge.index in taken else "d")
         for source in self._waiting_for(node):
@@ -95,9 +105,10 @@ class RunModel:
             for one in failed:
                 self.state[one] = "failed"
                 self.failures += 1
-            if not self.continue_on_failure:
+            goes_on = self.continue_on_failure or self.ends_as != ""
+            if not goes_on:
                 self.stop_run("fail")
-            for one in failed if self.continue_on_failure else ():
+            for one in failed if goes_on else ():
                 for edge in self.out(one):
                     self.decide(edge, "f")
                 self._decide_kind(one, "fallback", "d")
@@ -119,7 +130,7 @@ class RunModel:
     # --- stopping -------------------------------------------------------------------------------------------------
 
     def stop_run(self, why: str) -> None:
-        if self.stop or self.status in TERMINAL:
+        if self.stop or self.ends_as or self.status in TERMINAL:
             return
         self.stop = why
         for node, state in self.state.items():
@@ -128,6 +139,8 @@ class RunModel:
                 self.undone = True
 
     def force(self) -> None:
+        if self.ends_as:
+            return
         for node, state in self.state.items():
             if state in LIVE:
                 self.state[node] = "cancelled"
@@ -163,13 +176,37 @@ class RunModel:
         while self._settle_nodes() or self._settle_loops():
             pass
         if self.status not in TERMINAL and not self.live():
-            self.status = self._outcome()
+            self._close()
+
+    def _close(self) -> None:
+        """Nothing is active any more: compensations run one after the other, the last completed first, then `finally`."""
+        if not self.ends_as:
+            outcome = self._outcome()
+            if not self.finally_starts and (outcome == "completed" or not self.completed):
+                self.status = outcome
+                return
+            self.ends_as, self.stop = outcome, ""
+            self.left = [] if outcome == "completed" else list(self.completed)
+        elif self.undoing:
+            if self.state[self.undoing] != "completed" and self.ends_as == "cancelled":
+                self.ends_as = "failed"
+            self.undoing = ""
+        if self.left:
+            self.undoing = self.compensations[self.left.pop()]
+            self.fire(self.undoing)
+            return
+        if not self.at_last:
+            self.at_last = True
+            for node in self.finally_starts:
+                self.fire(node)
+        if not self.live():
+            self.status = self.ends_as
 
     def live(self) -> list[str]:
         return [node for node, state in self.state.items() if state in LIVE]
 
     def _settle_nodes(self) -> bool:
-        for node in self.nodes:
+        for node in self.nodes if not self.ends_as else self.finally_nodes:
             if self.state.get(node, "pending") != "pending":
                 continue
             incoming = [e for e in self.edges if e.target == node and not self.is_back(e)]
@@ -195,10 +232,13 @@ class RunModel:
         self._decide_kind(node, "fallback", "d")
 
     def _settle_loops(self) -> bool:
-        for header, loop in reversed(self.forest.loops.items()):
+        for header, loop in reversed(self.forest.loops.items()) if not self.ends_as else ():
             if header in self.closed or any(self.state.get(node) in LIVE for node in loop.region):
                 continue
-            if self.back_taken.get(header) and not self.stop:
+            if self.back_taken.get(header):
+                if self.stop:  # it was to go on, so it has not ended
+                    self.undone = True
+                    continue
                 self._iterate(header, loop.region)
                 return True
             ways_in = [e for e in self.edges if e.target in loop.region and e.source not in loop.region]

@@ -18,7 +18,8 @@ def quick(ctx: NodeContext) -> str:
 
 
 def slow(ctx: NodeContext) -> str:
-    """Sleep for three seconds."""
+    """Say that it has begun, and sleep for three seconds."""
+    ctx.progress(0.0, "sleeping")
     time.sleep(SLOW_SECONDS)
     return "done"
 

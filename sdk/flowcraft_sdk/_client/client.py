@@ -9,16 +9,30 @@ from typing import Any, Literal, Self, Unpack, overload
 from flowcraft_sdk._client.admin import Admin
 from flowcraft_sdk._client.handle import Handle
 from flowcraft_sdk._client.reference import T, check_handles
+from flowcraft_sdk._client.schedules import Schedules
 from flowcraft_sdk._client.server_file import read_server_file
-from flowcraft_sdk._operations import list_runs, runs, start, wait
+from flowcraft_sdk._operations import list_runs
 from flowcraft_sdk._operations.deployment import Deployment, Seconds, checked_partitions
-from flowcraft_sdk._operations.start import StartOptions
+from flowcraft_sdk._operations.over_redis import RedisOperations
+from flowcraft_sdk._operations.start import BudgetLike, Priority, StartOptions
 from flowcraft_sdk._transport.connector import ClientSettings, hidden, resolve_namespace, resolve_url, url_of
 from flowcraft_sdk._transport.driver import SyncDriver
 from flowcraft_sdk.errors import RunConflictError
 from flowcraft_sdk.protocol.context_input import check_known_run_id, check_run_id, new_run_id
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.records import BlueprintInfo, RunStatus, RunSummary, ServerInfo, WorkerInfo
+from flowcraft_sdk.records import (
+    BlueprintDetails,
+    BlueprintInfo,
+    BlueprintVersion,
+    RunPage,
+    RunStatus,
+    RunSummary,
+    ServerInfo,
+    Stats,
+    UsageOfDay,
+    WaitingPage,
+    WorkerInfo,
+)
 
 
 class Client:
@@ -65,6 +79,7 @@ class Client:
             ack_timeout=self.settings.socket_timeout * 0.6,
             expected_partitions=checked_partitions(partitions),
         )
+        self.operations = RedisOperations(self.deployment)
 
     @classmethod
     def from_config(
@@ -112,6 +127,9 @@ class Client:
         memo: Mapping[str, Any] | None = None,
         version: str | None = None,
         parent: Handle[Any] | str | None = None,
+        priority: Priority | None = None,
+        budget: BudgetLike | None = None,
+        key: str | None = None,
         result_type: Any = None,
     ) -> Handle[Any]:
         """Record a run and queue its first nodes in one atomic step. Returns before any node has run.
@@ -130,7 +148,13 @@ class Client:
             tags: Short texts to find runs by.
             memo: Small JSON value that `describe` shows.
             version: A plan hash, to start another version than the current one.
-            parent: A run, or its id, whose deadline and depth of nesting this one inherits.
+            parent: A run, or its id, whose deadline, depth of nesting and priority this one inherits.
+            priority: "high", "normal" or "low", for its child runs too: which nodes are claimed first when more are ready than
+                workers can run. None for that of the parent, else "normal".
+            budget: What its model calls may use at most, with those of its child runs: `{"usd": 0.5, "tokens": "200k"}`, or
+                one of the two. The call that would follow raises BudgetExceededError in the handler, and its node fails.
+            key: Such as the id of a customer: what the run is counted by where a blueprint or the deployment limits the
+                concurrent runs of one key (`limits.concurrentRunsPerKey`). Up to 200 characters.
             result_type: Type that `result` is validated as.
 
         Returns:
@@ -142,18 +166,21 @@ class Client:
             SerializationError: The context holds a value that cannot be stored; the message has its path.
             RunConflictError: The id is taken by another run.
             RunNotFoundError: There is no such parent.
+            RunLimitError: There are as many concurrent runs as there may be, and the limit says `overflow: reject`.
             BackendUnavailableError: Redis did not answer.
         """
         if parent is not None:
-            chosen = self.driver.run(start.choose_run_id(self.deployment, run_id, parent))
+            chosen = self.driver.run(self.operations.choose_run_id(run_id, parent))
         else:
             chosen = check_run_id(run_id) if run_id is not None else new_run_id()
         options: StartOptions = {
             "on_conflict": on_conflict, "delay": delay, "start_at": start_at, "run_timeout": run_timeout,
-            "tags": tags, "memo": memo, "version": version, "parent": parent,
+            "tags": tags, "memo": memo, "version": version, "parent": parent, "priority": priority,
+            "budget": budget,
+            "key": key,
         }  # fmt: skip
         try:
-            operation = start.start(self.deployment, blueprint_id, ctx, chosen, options)
+            operation = self.operations.start(blueprint_id, ctx, chosen, options)
             notification_token = self.driver.run(operation)
         except RunConflictError as error:
             error.existing = self.get_handle(chosen)
@@ -269,7 +296,7 @@ class Client:
         """
         statuses = list_runs.checked_statuses(status)
         wanted = list_runs.Filter(blueprint_id, statuses, tag, parent, started_after, started_before)
-        return self.driver.stream(list_runs.list_runs(self.deployment, wanted, limit, page_size))
+        return self.driver.stream(self.operations.list_runs(wanted, limit, page_size))
 
     def count_runs(
         self,
@@ -289,7 +316,7 @@ class Client:
             How many there are.
         """
         wanted = list_runs.Filter(blueprint_id, list_runs.checked_statuses(status), tag)
-        return self.driver.run(list_runs.count_runs(self.deployment, wanted))
+        return self.driver.run(self.operations.count_runs(wanted))
 
     def as_completed(self, handles: Iterable[Handle[T]], *, timeout: Seconds | None = None) -> Iterator[Handle[T]]:
         """Yield each handle as its run ends, however it ends.
@@ -306,7 +333,87 @@ class Client:
             WaitTimeoutError: Some runs have not ended in time.
         """
         waiting_for = {handle.run_id: handle for handle in check_handles(handles, Handle)}
-        return self.driver.stream(wait.as_completed(self.deployment, waiting_for, timeout))
+        return self.driver.stream(self.operations.as_completed(waiting_for, timeout))
+
+    def list_runs_page(
+        self,
+        *,
+        blueprint_id: str | None = None,
+        status: RunStatus | Iterable[RunStatus] | None = None,
+        tag: str | None = None,
+        parent: str | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        search: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """Read a page of runs, newest first, without payloads; its cursor leads to the next one, in any process.
+
+        Args:
+            blueprint_id: Only runs of this blueprint.
+            status: Only runs in this state, or in one of these.
+            tag: Only runs with this tag.
+            parent: Only children of this run.
+            started_after: Only runs recorded at or after this moment; with a time zone.
+            started_before: Only runs recorded before this moment; with a time zone.
+            search: Only runs whose id begins with this text, or whose first failure has it in its type or message.
+            limit: How many at most, up to 1,000.
+            cursor: The `next_cursor` of the page before.
+
+        Returns:
+            The page. At most 5,000 runs are looked at for it, so it may be short, or empty, and still not be the last one.
+
+        Raises:
+            ConfigurationError: A filter, the limit or the cursor cannot be used.
+        """
+        statuses = list_runs.checked_statuses(status)
+        wanted = list_runs.Filter(blueprint_id, statuses, tag, parent, started_after, started_before)
+        return self.driver.run(self.operations.run_page(wanted, search, limit, cursor))
+
+    def waiting(self, *, limit: int = 100, cursor: str | None = None) -> WaitingPage:
+        """Read a page of the nodes that wait for a signal, in all runs.
+
+        Args:
+            limit: About how many, up to 1,000: a page ends behind the run with which it has as many.
+            cursor: The `next_cursor` of the page before.
+
+        Returns:
+            The page.
+
+        Raises:
+            ConfigurationError: The limit or the cursor cannot be used.
+        """
+        return self.driver.run(self.operations.waiting_page(limit, cursor))
+
+    def blueprint(self, blueprint_id: str, *, version: str | None = None) -> BlueprintDetails:
+        """Read a published blueprint with its graph.
+
+        Args:
+            blueprint_id: Id of the blueprint.
+            version: A plan hash, for another version than the current one.
+
+        Returns:
+            The blueprint.
+
+        Raises:
+            BlueprintNotFoundError: There is no such blueprint, or not in this version.
+        """
+        return self.driver.run(self.operations.blueprint(blueprint_id, version))
+
+    def blueprint_versions(self, blueprint_id: str) -> list[BlueprintVersion]:
+        """List the versions of a blueprint: the current one, and those that kept runs have.
+
+        Args:
+            blueprint_id: Id of the blueprint.
+
+        Returns:
+            The versions, the current one first, then those of the most runs.
+
+        Raises:
+            BlueprintNotFoundError: There is no such blueprint.
+        """
+        return self.driver.run(self.operations.blueprint_versions(blueprint_id))
 
     def blueprints(self) -> list[BlueprintInfo]:
         """List the published blueprints.
@@ -314,7 +421,7 @@ class Client:
         Returns:
             The current version of each.
         """
-        return self.driver.run(list_runs.blueprints(self.deployment))
+        return self.driver.run(self.operations.blueprints())
 
     def workers(self) -> list[WorkerInfo]:
         """List the workers that were seen recently.
@@ -322,7 +429,35 @@ class Client:
         Returns:
             One record for each worker.
         """
-        return self.driver.run(list_runs.workers(self.deployment))
+        return self.driver.run(self.operations.workers())
+
+    def stats(self, window: Seconds = "1h") -> Stats:
+        """Count the runs that have ended lately, and look how the deployment does.
+
+        Args:
+            window: Seconds, a minute to 30 days: by the minute up to a day, by the hour beyond.
+
+        Returns:
+            Counts and durations over the window, in parts and by blueprint; states, queues, workers and memory as they are now.
+
+        Raises:
+            ConfigurationError: The window cannot be used.
+        """
+        return self.driver.run(self.operations.stats(window))
+
+    def usage(self, days: int = 1) -> list[UsageOfDay]:
+        """Read what model calls have used, by blueprint, tag and model.
+
+        Args:
+            days: How many days back, in UTC, from 1 for today alone to 40.
+
+        Returns:
+            Sums: of each day, today first, that of all calls, and of each blueprint, tag and model; what cost the most first.
+
+        Raises:
+            ConfigurationError: There cannot be so many days.
+        """
+        return self.driver.run(self.operations.usage(days))
 
     def ping(self) -> ServerInfo:
         """Check that Redis answers, and that client and deployment speak the same version of the protocol.
@@ -334,12 +469,17 @@ class Client:
             BackendUnavailableError: Redis does not answer.
             ProtocolMismatchError: The deployment speaks another version.
         """
-        return self.driver.run(runs.ping(self.deployment))
+        return self.driver.run(self.operations.ping())
 
     @property
     def admin(self) -> Admin:
-        """Administration: dead letters, and the search for stuck runs."""
+        """Administration: queues, dead letters, and the search for stuck runs."""
         return Admin(self)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the deployment."""
+        return Schedules(self)
 
     def close(self) -> None:
         """Close all connections. The client cannot be used afterwards."""

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from flowcraft_sdk._operations.deployment import Deployment
+from flowcraft_sdk._client.connection import BaseConnection
+from flowcraft_sdk._operations.over_redis import RedisOperations
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol.bounds import shown
 from flowcraft_sdk.protocol.clock import clock
-
-if TYPE_CHECKING:
-    from flowcraft_sdk._client.async_client import AsyncClient
-    from flowcraft_sdk._client.client import Client
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -34,7 +31,7 @@ class RunReference(Generic[T]):
 
     def __init__(
         self,
-        client: "Client | AsyncClient",
+        client: BaseConnection,
         run_id: str,
         result_type: Any = None,
         *,
@@ -55,9 +52,9 @@ class RunReference(Generic[T]):
         return self._started is not None and clock() - self._started < JUST
 
     @property
-    def _deployment(self) -> Deployment:
-        deployment: Deployment = self._client.deployment
-        return deployment
+    def _operations(self) -> RedisOperations:
+        operations: RedisOperations = self._client.operations
+        return operations
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -24,8 +24,8 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of `flowcraft.yaml`."""
 
 SECTIONS = (
-    "version", "name", "handlers", "handlerModules", "blueprints", "redis", "executor", "defaults", "limits", "retention",
-    "history", "llm", "logging", "profiles",
+    "version", "name", "handlers", "handlerModules", "lifespan", "blueprints", "hooks", "schedules", "redis", "executor",
+    "defaults", "limits", "retention", "history", "llm", "budgets", "mcp", "api", "logging", "tracing", "profiles",
 )  # fmt: skip
 """The keys of a `flowcraft.yaml`, as the server's settings have them."""
 REDIS_KEYS = ("url", "dataDir", "fsync", "durability", "requireNoEviction", "connectTimeout", "partitions")

@@ -2,4 +2,6 @@
 
 The server and `Client.from_config` read with it, so that both see the same values; the server's blueprints are read with its
 YAML part.
+
+Imported by: _client, protocol, the server.
 """

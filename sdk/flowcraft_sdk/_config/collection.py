@@ -19,4 +19,9 @@ def without_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():
+            # All that was read counts as old from here on. Else the next object that is made would have it gone through
+            # once more; what a process has frozen for good stays as it is.
+            gc.freeze()
+            gc.unfreeze()
         gc.enable()

@@ -1,17 +1,14 @@
 """Dead letters: nodes that were given up because their worker was lost again and again."""
 
 import hashlib
-import secrets
-from dataclasses import dataclass
 
 from flowcraft_sdk._operations.deployment import Deployment, keys_of, partitions_of, record, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import scored
+from flowcraft_sdk._operations.rerun import Rerun, again
 from flowcraft_sdk.errors import (
-    BlueprintNotFoundError,
     DeadLetterNotFoundError,
     RunBrokenError,
-    RunConflictError,
     RunStateError,
 )
 from flowcraft_sdk.protocol import scripts
@@ -23,18 +20,6 @@ REPLAY = "~replay"
 """Behind the id of a run that is done again. No user can give a run such an id: what is there is always that run, done again."""
 
 LONGEST_ID = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A run that does an ended one again.
-
-    Attributes:
-        attached: it had been started before.
-    """
-
-    run_id: str
-    attached: bool
 
 
 def dead_letters(deployment: Deployment, limit: int) -> Operation[list[DeadLetter]]:
@@ -120,7 +105,7 @@ def delete_dead_letters(deployment: Deployment, run_id: str, node_id: str | None
     return int(reply)
 
 
-def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
+def replay(deployment: Deployment, run_id: str) -> Operation[Rerun]:
     """Do the run of a dead letter again, as it was started: the same blueprint and version, the same start context.
 
     A child run is only of use to the node that waited for it, so its outermost parent is done again. The new run's id
@@ -146,33 +131,9 @@ def replay(deployment: Deployment, run_id: str) -> Operation[Replayed]:
             run.status.value,
             f"run {run.run_id} is still {run.status}; replay it when it has ended, or cancel it",
         )
-    replayed = yield from _start_again(deployment, run)
-    yield scripts.delete_dead_letters(keys, run_id=run_id)
-    return replayed
-
-
-def _start_again(deployment: Deployment, run: RunRecord) -> Operation[Replayed]:
-    fields = run.fields
     new_id = run.run_id + REPLAY
     if len(new_id) > LONGEST_ID:
         new_id = f"replay~{hashlib.sha256(new_id.encode()).hexdigest()}"
-    keys = yield from keys_of(deployment, new_id)
-    reply = yield scripts.start(
-        keys,
-        token=secrets.token_hex(8),
-        run_id=new_id,
-        blueprint_id=fields["bp"],
-        version=fields["plan"],
-        digest=fields.get("dg", ""),
-        run_timeout_ms=run.time_limit_ms,
-        tags_json=fields.get("tags", ""),
-        memo_json=fields.get("memo", ""),
-        forked_from=run.run_id,
-        context=run.start_context(),
-    )
-    code = text(reply[0])
-    if code == "conflict":
-        raise RunConflictError(new_id, text(reply[1]))
-    if code not in ("started", "attached"):
-        raise BlueprintNotFoundError(fields["bp"], fields["plan"])
-    return Replayed(new_id, code == "attached")
+    replayed = yield from again(deployment, run, new_id)
+    yield scripts.delete_dead_letters(keys, run_id=run_id)
+    return replayed

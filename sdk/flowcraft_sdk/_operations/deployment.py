@@ -16,6 +16,7 @@ from flowcraft_sdk.protocol.bounds import check_count
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS, PARTITIONS_FIELD, Partitions
 from flowcraft_sdk.protocol.run_record import RunRecord
+from flowcraft_sdk.records.counts import counted
 
 WORKER_FRESH = 30.0
 """Seconds for which a worker counts as alive after it was last seen."""
@@ -38,6 +39,8 @@ class Deployment:
         partitions: all its partitions, once it is known how many there are: the deployment's record in Redis says so.
         expected_partitions: how many there must be, None for any number.
         protocol_checked: whether both sides are known to speak the same protocol.
+        test_clock: whether tests move its clock: waits that end too early say how then.
+        known_queues: which queues there were, and when (ms) that was looked for.
     """
 
     keys: Keys
@@ -48,6 +51,8 @@ class Deployment:
     ack_timeout: float = 3.0
     durability: str | None = None
     protocol_checked: bool = False
+    test_clock: bool = False
+    known_queues: tuple[int, tuple[str, ...]] = (0, ())
     partitions: Partitions | None = None
     expected_partitions: int | None = None
 
@@ -94,7 +99,7 @@ def partitions_of(deployment: Deployment) -> Operation[Partitions]:
     found = Partitions(namespace, int(raw or 1))
     if expected not in (None, found.count):
         raise ConfigurationError(
-            f"the runs of '{namespace}' lie in {found.count} partition{'s' if found.count > 1 else ''}, this client expects "
+            f"the runs of '{namespace}' lie in {counted(found.count, 'partition')}, this client expects "
             f"{expected}: leave `partitions` out, the client finds how many there are"
         )
     deployment.partitions = found

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from flowcraft_sdk._operations.causes import with_reasons
 from flowcraft_sdk._operations.deployment import Deployment, keys_of, record
 from flowcraft_sdk._operations.effects import Batch, Operation, command
+from flowcraft_sdk._operations.steps import with_steps
 from flowcraft_sdk.errors import RunBrokenError, RunNotFoundError
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import RunSnapshot, WaitPoint
@@ -15,7 +17,9 @@ MOST_RUNS = 200
 def describe(deployment: Deployment, run_id: str, ctx: bool, outputs: bool) -> Operation[RunSnapshot]:
     """A picture of a run; what its child runs wait for is read after it."""
     found = yield from record(deployment, run_id)
-    snapshot = found.snapshot(ctx=ctx, outputs=outputs)
+    snapshot = yield from with_reasons(deployment, found.snapshot(ctx=ctx, outputs=outputs))
+    if "steps" in found.fields and not snapshot.status.is_terminal:
+        snapshot = yield from with_steps(deployment, snapshot)
     if not snapshot.waiting:  # as with all that have ended
         return snapshot
     points = yield from _with_children(deployment, run_id, snapshot.waiting)

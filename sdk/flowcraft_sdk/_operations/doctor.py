@@ -6,16 +6,20 @@ Each look is one script, so nothing is taken for broken that is only on its way;
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from flowcraft_sdk._operations.causes import examine_waits
 from flowcraft_sdk._operations.deployment import Deployment, partitions_of, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
 from flowcraft_sdk._operations.missing_handlers import missing_handlers
+from flowcraft_sdk._operations.queues import paused_in
 from flowcraft_sdk._operations.tombstones import missing as missing_run
+from flowcraft_sdk.errors import RunBrokenError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.run_record import moment
 from flowcraft_sdk.records import STATES, Defect
+from flowcraft_sdk.records.counts import counted
 
 ENTRIES_AT_ONCE = 500
 
@@ -45,6 +49,7 @@ ABOUT_RUNS = {
     "batch-unheard": ("node '{subject}' waits for items that are all done", "lets it go on"),
     "child-missing": ("node '{subject}' waits for a child run that is gone", "fails the node"),
     "child-unheard": ("node '{subject}' waits for a child run that has ended", "hands it the child's outcome"),
+    "steps-left": ("node '{subject}' has ended, and its recorded steps are still there", "removes them"),
     "record-broken": (
         "what lies in Redis under its key is no record of a run ({subject}): find out what wrote it, and delete it",
         "",
@@ -53,6 +58,7 @@ ABOUT_RUNS = {
         "the field {subject} of its record holds what no server writes there",
         "puts in what can be derived; a node whose state is lost fails with RecordBroken",
     ),
+    "place-unasked": ("it waits for a place among the concurrent runs, and nothing asks for one", "has one asked for"),
     "nothing-live": (
         "nothing in it is live, but it has not ended",
         "ends it, as failed with Stalled if a node was never decided",
@@ -61,6 +67,7 @@ ABOUT_RUNS = {
 ENTRY = "entry-without-subject"
 SET_ASIDE = "set-aside"
 UNSERVED = "queue-unserved"
+PAUSED = "queue-paused"
 HANDLER_MISSING = "handler-missing"
 READY = "ready:"
 
@@ -80,7 +87,11 @@ def examine(deployment: Deployment, run_id: str | None, fix: bool) -> Operation[
             yield from missing_run(keys.gone, run_id)
         names = [name for name in (yield from _sorted_sets(keys)) if name.startswith(READY)]
         found = (found or []) + (yield from _examine_queues(deployment, dict.fromkeys(partitions.all, names), run_id))
-        return found + (yield from _examine_handlers(deployment, run_id))
+        found += yield from _examine_handlers(deployment, run_id)
+        try:
+            return found + (yield from examine_waits(deployment, run_id))
+        except RunBrokenError:
+            return found  # what is broken is found above; what such a run waits for cannot be read
     defects, names_in = [], {}
     for keys in (yield from partitions_of(deployment)).all:
         live = [keys.index_status(status) for status in sorted(STATES) if not status.is_terminal]
@@ -179,7 +190,7 @@ def _look_in_pieces(
 def _examine_queues(
     deployment: Deployment, names_in: Mapping[Keys, Iterable[str]], run_id: str | None = None
 ) -> Operation[list[Defect]]:
-    """Queues with ready nodes that no worker serves which was seen lately.
+    """Queues with ready nodes that are paused, or that no worker serves which was seen lately.
 
     Args:
         names_in: by partition the names of the sorted sets; those of queues count.
@@ -188,7 +199,11 @@ def _examine_queues(
     served = {queue for worker in (yield from workers(deployment)) for queue in worker.queues}
     defects: list[Defect] = []
     queues = {name.removeprefix(READY) for names in names_in.values() for name in names if name.startswith(READY)}
-    for queue in sorted(queues - served) if served else ():  # without any worker nothing runs, which `health` reports
+    paused: dict[str, int] = {}
+    for keys in names_in:
+        paused |= paused_in((yield command("GET", keys.claiming)))
+    # Without any worker nothing runs, which `health` reports.
+    for queue in sorted(queues - (served or queues) | queues & paused.keys()):
         total, concerned = 0, run_id is None
         for keys in names_in:
             ready = keys.ready(queue)
@@ -199,9 +214,15 @@ def _examine_queues(
                 concerned = concerned or any(text(entry).partition("|")[0] == run_id for entry in replies[1])
         if not total or not concerned:
             continue
-        count = "1 node is" if total == 1 else f"{total} nodes are"
+        count = counted(total, "node is", "nodes are")
         explanation = f"{count} ready in queue '{queue}', which no worker serves that was seen lately (executor.queue)"
-        defects.append(Defect(kind=UNSERVED, run_id=run_id or "", subject=queue, explanation=explanation))
+        if queue in paused:
+            since = f"{moment(paused[queue]):%Y-%m-%d %H:%M:%S} UTC"
+            explanation = (
+                f"{count} ready in queue '{queue}', which is paused since {since}; `flowcraft queue resume` ends that"
+            )
+        kind = PAUSED if queue in paused else UNSERVED
+        defects.append(Defect(kind=kind, run_id=run_id or "", subject=queue, explanation=explanation))
     return defects
 
 
@@ -236,8 +257,8 @@ def _defects_of(run_id: str, reply: list[Any]) -> list[Defect] | None:
 def _sorted_sets(keys: Keys) -> Operation[list[str]]:
     """Names, without prefix, of the sorted sets whose entries stand for something else."""
     base = keys.base
-    names = {"leases", "timers", "dead"}
-    for pattern in ("ready:*", "idx:*", "ended:*"):
+    names = {"leases", "timers", "dead", "memories"}
+    for pattern in ("ready:*", "limited:*", "slots:*", "idx:*", "ended:*"):
         cursor = 0
         while True:
             reply = yield command("SCAN", cursor, "MATCH", base + pattern, "COUNT", 1000)
@@ -282,7 +303,7 @@ def _set_aside(reply: list[Any]) -> Iterator[Defect]:
 
 def _run_of(place: str, entry: str) -> str:
     if place == "key":
-        return entry.partition(":")[2] if entry.startswith("events:") else ""
+        return entry.partition(":")[2] if entry.startswith(("events:", "logs:")) else ""
     if place == "timers":
         return entry.partition("|")[2].partition("|")[0]
     return entry.partition("|")[0]

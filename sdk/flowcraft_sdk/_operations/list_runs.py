@@ -29,7 +29,7 @@ from flowcraft_sdk.protocol.bounds import (
     shown,
 )
 from flowcraft_sdk.protocol.keys import Keys
-from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_sdk.protocol.partitions import Partitions, is_child_of_node
 from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS, RunRecord, moment
 from flowcraft_sdk.records import STATES, BlueprintInfo, RunStatus, RunSummary, WorkerInfo
 
@@ -44,6 +44,10 @@ LEAST_OF_A_PARTITION = 10
 class Filter:
     """Which runs are wanted. The narrowest index is read, the rest is checked on each run.
 
+    Attributes:
+        up_to: the greatest score in an index, which is included.
+        by_blueprint: whether the index of the blueprint is read, and not those of the states, where both are given.
+
     Raises:
         ConfigurationError: an id or a tag is none that a run could have.
     """
@@ -54,6 +58,8 @@ class Filter:
     parent: str | None = None
     after: datetime | None = None
     before: datetime | None = None
+    up_to: float | None = None
+    by_blueprint: bool = False
 
     def __post_init__(self) -> None:
         for name, value, most in (
@@ -69,9 +75,17 @@ class Filter:
         statuses = self.statuses
         if self.tag is not None:
             return [keys.index_tag(self.tag)]
-        if statuses is None and self.blueprint_id is not None:
+        if self.blueprint_id is not None and (statuses is None or self.by_blueprint):
             return [keys.index_blueprint(self.blueprint_id)]
         return [keys.index_status(status) for status in sorted(STATES if statuses is None else statuses)]
+
+    def further_indexes(self, keys: Keys) -> list[list[str]]:
+        """Those that are not read: of each list, one has every wanted run."""
+        read = set(self.indexes(keys))
+        further = [[keys.index_blueprint(self.blueprint_id)]] if self.blueprint_id is not None else []
+        if self.statuses is not None:
+            further.append([keys.index_status(status) for status in sorted(self.statuses)])
+        return [indexes for indexes in further if not read.issuperset(indexes)]
 
     @property
     def bounds(self) -> tuple[str, str]:
@@ -81,6 +95,8 @@ class Filter:
             ConfigurationError: a moment is none.
         """
         low, high = check_moment(self.after, "started_after"), check_moment(self.before, "started_before")
+        if self.up_to is not None and (high is None or self.up_to < high):
+            return "-inf" if low is None else str(low), repr(self.up_to)
         return "-inf" if low is None else str(low), "+inf" if high is None else f"({high}"
 
     @property
@@ -113,8 +129,23 @@ def checked_statuses(status: RunStatus | Iterable[RunStatus] | None) -> frozense
         found.add(RunStatus(name))
         if RunStatus.UNKNOWN in found:
             known = ", ".join(state for state in RunStatus if state in STATES)
-            raise ConfigurationError(f"a status is one of {known}, got {shown(name)}")
+            got = "" if isinstance(name, RunStatus) else f", got {shown(name)}"  # UNKNOWN stands for any other text
+            raise ConfigurationError(f"a status is one of {known}{got}")
     return frozenset(found)
+
+
+def matching_runs(
+    deployment: Deployment, wanted: Filter, limit: int | None, page_size: int, *, roots: bool = False
+) -> Operation[list[str]]:
+    """Ids of the runs that a filter names, the newest first; `roots`: without child runs that a node has started."""
+    found: list[str] = []
+    _ = wanted.bounds
+    pages = MergedPages(wanted, (yield from partitions_of(deployment)), page_size)
+    while not pages.over and (limit is None or len(found) < limit):
+        entries = yield from pages.next()
+        runs = yield from summaries(deployment, [run_id for run_id, _ in entries])
+        found += [run.run_id for run in runs if wanted.wants(run) and not (roots and is_child_of_node(run.run_id))]
+    return found[:limit]
 
 
 def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_size: int) -> Operation[None]:
@@ -124,10 +155,10 @@ def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_si
     if limit is not None and check_count(limit, "limit", None) == 0:
         return
     _ = wanted.bounds  # refused before anything is asked
-    pages = _MergedPages(wanted, (yield from partitions_of(deployment)), page_size)
+    pages = MergedPages(wanted, (yield from partitions_of(deployment)), page_size)
     while not pages.over:
-        run_ids = yield from pages.next()
-        for run in (yield from _summaries(deployment, run_ids)):
+        entries = yield from pages.next()
+        for run in (yield from summaries(deployment, [run_id for run_id, _ in entries])):
             if wanted.wants(run):
                 yield Yield(run)
                 given += 1
@@ -135,7 +166,7 @@ def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_si
                     return
 
 
-class _MergedPages:
+class MergedPages:
     """Pages of run ids, the newest first, out of the indexes of all partitions. It knows a position in each."""
 
     def __init__(self, wanted: Filter, partitions: Partitions, size: int) -> None:
@@ -149,24 +180,24 @@ class _MergedPages:
         """Whether there are no more."""
         return all(pages.over and not entries for pages, entries in self._parts)
 
-    def next(self) -> Operation[list[str]]:
-        """The next page."""
-        run_ids: list[str] = []
-        while len(run_ids) < self._size and not self.over:
+    def next(self) -> Operation[list[tuple[str, float]]]:
+        """The next page: ids of runs, and their scores."""
+        page: list[tuple[str, float]] = []
+        while len(page) < self._size and not self.over:
             empty = [(pages, entries) for pages, entries in self._parts if not entries and not pages.over]
             if not empty:  # the newest of all is the newest of one of them
                 heads = (entries for _, entries in self._parts if entries)
-                run_ids.append(max(heads, key=lambda entries: (entries[0][1], entries[0][0])).popleft()[0])
+                page.append(max(heads, key=lambda entries: (entries[0][1], entries[0][0])).popleft())
                 continue
             groups = [pages.commands() for pages, _ in empty]
             answer = yield together(*groups)
             for (pages, entries), replies in zip(empty, replies_of(groups, answer), strict=True):
                 entries.extend(pages.take(replies))
             if len(self._parts) == 1:  # a page is what was read at once
-                run_ids = [run_id for run_id, _ in entries]
+                page = list(entries)
                 entries.clear()
                 break
-        return run_ids
+        return page
 
 
 class _Pages:
@@ -218,7 +249,8 @@ def unreadable(run_id: str) -> RunSummary:
     )
 
 
-def _summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[RunSummary]]:
+def summaries(deployment: Deployment, run_ids: list[str]) -> Operation[list[RunSummary]]:
+    """Summaries of runs, without those that are gone."""
     if not run_ids:
         return []
     partitions = yield from partitions_of(deployment)
@@ -248,10 +280,10 @@ def count_runs(deployment: Deployment, wanted: Filter, page_size: int = 500) -> 
         counts = replies_of(groups, (yield together(*groups)))
         return sum(int(count) for group in counts for count in group)
     count = 0
-    pages = _MergedPages(wanted, partitions, page_size)
+    pages = MergedPages(wanted, partitions, page_size)
     while not pages.over:
-        run_ids = yield from pages.next()
-        count += sum(wanted.wants(run) for run in (yield from _summaries(deployment, run_ids)))
+        run_ids = [run_id for run_id, _ in (yield from pages.next())]
+        count += sum(wanted.wants(run) for run in (yield from summaries(deployment, run_ids)))
     return count
 
 

@@ -17,7 +17,7 @@ from flowcraft_sdk.errors import (
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.bounds import LONGEST_NAME, LONGEST_PATH, check_text, shown
 from flowcraft_sdk.protocol.misfits import choices, found, misfits_line
-from flowcraft_sdk.schema import schema_misfits
+from flowcraft_sdk.protocol.payload_schema import schema_misfits
 
 SIGNAL_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 WAITING_USES = ("wait", "webhook")
@@ -33,7 +33,7 @@ def signal(
     buffer: bool,
 ) -> Operation[str]:
     """Give a waiting node its answer; the value names the node that got it."""
-    chosen, path = _checked_id(signal_id), node_id or ""
+    chosen, path = checked_id(signal_id, "a signal id"), node_id or ""
     check_text(path, "node_id", LONGEST_PATH, least=0)
     if action is not None:
         check_text(action, "an action", LONGEST_NAME)
@@ -43,7 +43,7 @@ def signal(
     keys = yield from keys_of(deployment, run_id)
     reply = yield scripts.find_wait(keys, run_id=run_id, instance_id=path, signal_id=chosen, early=buffer)
     if text(reply[0]) == "found":
-        yield from _check_answer(deployment, run_id, reply, wire.loads(encoded), action)
+        yield from check_answer(deployment, run_id, reply, wire.loads(encoded), action)
         reply = yield scripts.signal(
             keys,
             run_id=run_id,
@@ -59,12 +59,17 @@ def signal(
     _refused(run_id, node_id, code, [text(part) for part in reply[1:]])
 
 
-def _checked_id(signal_id: str | None) -> str:
+def checked_id(signal_id: str | None, what: str) -> str:
+    """The id of a signal or a message; a new one for None.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
     if signal_id is None:
         return secrets.token_hex(16)
     if not isinstance(signal_id, str) or not SIGNAL_ID.fullmatch(signal_id):
-        raise ConfigurationError(f"a signal id is a text of 1 to 200 characters, got {shown(signal_id)}")
-    return check_text(signal_id, "a signal id", LONGEST_NAME)
+        raise ConfigurationError(f"{what} is a text of 1 to 200 characters, got {shown(signal_id)}")
+    return check_text(signal_id, what, LONGEST_NAME)
 
 
 def _refused(run_id: str, node_id: str | None, code: str, rest: Sequence[str]) -> NoReturn:
@@ -78,7 +83,7 @@ def _refused(run_id: str, node_id: str | None, code: str, rest: Sequence[str]) -
     raise NotWaitingError(run_id, rest[0], node_id, rest[1:])
 
 
-def _check_answer(
+def check_answer(
     deployment: Deployment, run_id: str, reply: Sequence[Any], payload: Any, action: str | None
 ) -> Operation[None]:
     """Refuse an answer that the node that is addressed cannot take.

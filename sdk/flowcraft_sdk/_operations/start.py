@@ -5,8 +5,8 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, Literal, TypedDict
+from datetime import UTC, datetime
+from typing import Any, Literal, NoReturn, TypedDict, get_args
 
 from flowcraft_sdk._operations.completion_inbox import notification_token_of
 from flowcraft_sdk._operations.deployment import (
@@ -14,6 +14,7 @@ from flowcraft_sdk._operations.deployment import (
     Deployment,
     Seconds,
     check_protocol,
+    keys_of,
     partitions_of,
     plan_document,
     server_ms,
@@ -21,6 +22,7 @@ from flowcraft_sdk._operations.deployment import (
 )
 from flowcraft_sdk._operations.durability import confirm
 from flowcraft_sdk._operations.effects import Operation, ReleaseNotification, ReserveNotification, command
+from flowcraft_sdk._operations.run_places import take_or_withdraw
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     ConfigurationError,
@@ -43,6 +45,7 @@ from flowcraft_sdk.protocol.context_input import (
     check_contract,
     check_known_run_id,
     check_run_id,
+    check_run_key,
     check_tags,
     digest,
     encoded,
@@ -51,6 +54,13 @@ from flowcraft_sdk.protocol.context_input import (
 )
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.partitions import Partitions, root_of
+from flowcraft_sdk.protocol.trace_context import current_traceparent
+from flowcraft_sdk.protocol.usage_sums import budget_of, write_budget
+from flowcraft_sdk.records import Budget
+
+BudgetLike = Budget | Mapping[str, Any]
+Priority = Literal["high", "normal", "low"]
+PRIORITIES = get_args(Priority)
 
 
 class StartOptions(TypedDict, total=False):
@@ -65,7 +75,10 @@ class StartOptions(TypedDict, total=False):
         tags: Short texts to find runs by.
         memo: Small JSON value that `describe` shows.
         version: A plan hash, to start another version than the current one.
-        parent: A run, or its id, whose deadline and depth of nesting this one inherits.
+        parent: A run, or its id, whose deadline, depth of nesting and priority this one inherits.
+        priority: "high", "normal" or "low": in what order its nodes are claimed among those that are ready.
+        budget: What its model calls may use at most, with those of its child runs: `usd`, `tokens` or both.
+        key: What the run is counted by, where the number of runs with one key is limited.
     """
 
     run_id: str | None
@@ -77,6 +90,9 @@ class StartOptions(TypedDict, total=False):
     memo: Mapping[str, Any] | None
     version: str | None
     parent: Any
+    priority: Priority | None
+    budget: BudgetLike | None
+    key: str | None
 
 
 def start(
@@ -84,7 +100,7 @@ def start(
 ) -> Operation[str | None]:
     """Start a run; the value is the notification token of the start, None if the run was there already."""
     check_text(blueprint_id, "a blueprint id", LONGEST_NAME)
-    order = _checked(options)
+    order = checked_options(options)
     values = as_context(ctx)
     if order["delay"]:
         order["start_at"] = int(order["delay"] * 1000) + (yield from server_ms(deployment))
@@ -105,15 +121,61 @@ def start(
     if notification_token and code != "started":
         yield ReleaseNotification(notification_token)
     if code in ("no-blueprint", "no-version"):
-        yield from _blueprint_missing(deployment, blueprint_id, order["version"] or None)
+        yield from blueprint_missing(deployment, blueprint_id, order["version"] or None)
     if code == "no-parent":
         raise RunNotFoundError(order["parent"], f"no run {order['parent']} to be the parent")
     if code == "too-deep":
         raise ConfigurationError(f"run {order['parent']} is nested too deep to have a child")
     if code == "conflict":
         raise RunConflictError(run_id, text(reply[1]))
+    if code == "started" and len(reply) > 2 and text(reply[2]) == "reject":
+        try:
+            yield from take_or_withdraw(deployment, run_id, keys)
+        except Exception:
+            if notification_token:
+                yield ReleaseNotification(notification_token)
+            raise
     yield from confirm(deployment, run_id, "the start")
     return None if code == "attached" else notification_token
+
+
+def start_scheduled(
+    deployment: Deployment,
+    schedule: Mapping[str, Any],
+    blueprint_id: str,
+    values: Mapping[str, Any],
+    run_id: str,
+    tags: Iterable[str],
+    priority: Any,
+) -> Operation[list[Any]]:
+    """Start the run of a schedule; the value is the reply of the script, which refuses what is not to be started by now.
+
+    Args:
+        schedule: which one, and which of its ticks, see the script `start`.
+        run_id: that of the tick: the start of a run that is there changes nothing.
+
+    Raises:
+        FlowcraftError: it cannot be started.
+    """
+    memo = {"schedule": schedule["id"], **_tick_memo(schedule)}
+    order = checked_options({"tags": tags, "memo": memo, "priority": priority})
+    keys = yield from keys_of(deployment, run_id)
+    reply: list[Any] = yield from _send_start(
+        deployment, keys, blueprint_id, dict(values), run_id, order, f"schedule~{run_id}", json.dumps(schedule)
+    )
+    code = text(reply[0])
+    if code in ("no-blueprint", "no-version"):
+        deployment.plans.pop(blueprint_id, None)
+        yield from blueprint_missing(deployment, blueprint_id, None)
+    if code == "conflict":
+        raise RunConflictError(run_id, text(reply[1]))
+    return reply
+
+
+def _tick_memo(schedule: Mapping[str, Any]) -> dict[str, str]:
+    if "tick" not in schedule:
+        return {}
+    return {"tick": datetime.fromtimestamp(schedule["tick"] / 1000, UTC).isoformat().replace("+00:00", "Z")}
 
 
 def choose_run_id(deployment: Deployment, run_id: str | None, parent: Any) -> Operation[str]:
@@ -146,6 +208,7 @@ def _send_start(
     run_id: str,
     order: Mapping[str, Any],
     token: str,
+    schedule_json: str = "",
 ) -> Operation[Any]:
     """Check the context against the plan that this client knows, and start; again if another plan is current by now."""
     limit = order["run_timeout"]
@@ -153,12 +216,12 @@ def _send_start(
         remembered = not order["version"] and blueprint_id in deployment.plans
         plan = yield from _current(deployment, blueprint_id, order["version"])
         doc = yield from plan_document(deployment, plan)
-        contract = None if doc is None else doc.get("inputs")
+        contract, declared = (None, None) if doc is None else (doc.get("inputs"), doc.get("context"))
         try:
             checked = (
                 values
-                if doc is None or contract is None
-                else check_contract(blueprint_id, contract, values, doc.get("context") or ())
+                if contract is None and declared is None
+                else check_contract(blueprint_id, contract, values, declared)
             )
         except InvalidInputError:
             if not remembered:
@@ -180,6 +243,11 @@ def _send_start(
             memo_json=order["memo"],
             parent=order["parent"],
             expected=plan,
+            priority=order["priority"],
+            key=order["key"],
+            schedule_json=schedule_json,
+            trace=current_traceparent(),
+            budget=order["budget"],
             context=context,
         )
         if text(reply[0]) != "other-plan":
@@ -187,11 +255,18 @@ def _send_start(
         deployment.plans[blueprint_id] = text(reply[1])
 
 
-def _checked(options: StartOptions) -> dict[str, Any]:
-    """The options in the form that the script wants, all there."""
+def checked_options(options: StartOptions) -> dict[str, Any]:
+    """The options in the form that the script wants, all there.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
     on_conflict = options.get("on_conflict", "attach")
     if on_conflict not in ("attach", "raise"):
         raise ConfigurationError(f"on_conflict is 'attach' or 'raise', got {shown(on_conflict)}")
+    priority = options.get("priority")
+    if priority is not None and priority not in PRIORITIES:
+        raise ConfigurationError(f"priority is 'high', 'normal' or 'low', got {shown(priority)}")
     if options.get("delay") is not None and options.get("start_at") is not None:
         raise ConfigurationError("give delay or start_at, not both")
     memo, parent = options.get("memo"), options.get("parent")
@@ -202,9 +277,19 @@ def _checked(options: StartOptions) -> dict[str, Any]:
         "run_timeout": check_span(options.get("run_timeout"), "run_timeout"),
         "tags": check_tags(options.get("tags") or ()),
         "memo": wire.dumps(memo, path="memo", limit=MOST_MEMO_BYTES) if memo else "",
+        "priority": "" if priority is None else str(priority),
+        "budget": _budget(options.get("budget")),
         "version": check_text(options.get("version") or "", "version", LONGEST_NAME, least=0),
+        "key": "" if options.get("key") is None else check_run_key(options.get("key")),
         "parent": "" if parent is None else check_known_run_id(getattr(parent, "run_id", parent)),
     }
+
+
+def _budget(value: Any) -> str:
+    try:
+        return write_budget(budget_of(value))
+    except ValueError as error:
+        raise ConfigurationError(f"budget: {error}") from None
 
 
 def _start_at(value: Any) -> int | None:
@@ -224,14 +309,19 @@ def _current(deployment: Deployment, blueprint_id: str, version: str) -> Operati
     if plan is None:
         found = yield command("HGET", deployment.keys.blueprints, blueprint_id)
         if found is None:
-            yield from _blueprint_missing(deployment, blueprint_id, None)
+            yield from blueprint_missing(deployment, blueprint_id, None)
         if len(deployment.plans) >= MOST_PLAN_DOCUMENTS:
             deployment.plans.clear()
         plan = deployment.plans[blueprint_id] = text(found)
     return plan
 
 
-def _blueprint_missing(deployment: Deployment, blueprint_id: str, version: str | None) -> Operation[None]:
+def blueprint_missing(deployment: Deployment, blueprint_id: str, version: str | None) -> Operation[NoReturn]:
+    """Say that there is no such blueprint, or none of this version.
+
+    Raises:
+        BlueprintNotFoundError: always.
+    """
     published = sorted(text(name) for name in (yield command("HKEYS", deployment.keys.blueprints)))
     known = [] if blueprint_id in published else difflib.get_close_matches(blueprint_id, published, 3, 0.5)
     raise BlueprintNotFoundError(blueprint_id, version, known, None if blueprint_id in published else published)

@@ -6,6 +6,7 @@ Nothing is polled.
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,6 +18,7 @@ from flowcraft_sdk._operations.deployment import (
     keys_of,
     partitions_of,
     record,
+    server_ms,
     text,
     with_plan,
 )
@@ -49,7 +51,7 @@ from flowcraft_sdk.protocol.end_notice import parse_end_notice
 from flowcraft_sdk.protocol.events import parse_event
 from flowcraft_sdk.protocol.node_attempts import attempts_of
 from flowcraft_sdk.protocol.run_record import UNREADABLE, RunRecord
-from flowcraft_sdk.records import NodeAttempt, RunEvent, RunSnapshot, RunStatus
+from flowcraft_sdk.records import NodeAttempt, RunEvent, RunSnapshot, RunStatus, typed_event
 
 LOOK_AGAIN = 30.0
 """Seconds after which a sleeper looks by itself, in case a notice was lost."""
@@ -64,6 +66,9 @@ IDLE_WARNING = 5.0
 """Seconds of waiting after which it is logged, once, that no worker is alive."""
 
 EVENTS_A_PAGE = 500
+MOST_TIMERS = 1_000
+NODE_TIMERS = ("T", "W", "b")
+"""Kinds of timers that a run waits for: a further attempt, the end of a sleep or a wait, its begin."""
 
 
 class Deadline:
@@ -123,11 +128,11 @@ def _sleep_until(
     while True:
         if not complete:
             last = now
-            now = yield from _bearing_outages(deployment, deadline, partial(status, deployment, run_id), last)
+            now = yield from bearing_outages(deployment, deadline, partial(status, deployment, run_id), last)
             if now.is_terminal or now in wanted:
                 return now, None
             if deadline.expired:
-                raise (yield from _timed_out(deployment, run_id, now, deadline, handle))
+                raise (yield from timed_out(deployment, run_id, now, deadline, handle))
             if not warned and deadline.waited >= IDLE_WARNING:
                 warned = True
                 yield from _warn_if_nobody_works(deployment, run_id)
@@ -139,7 +144,7 @@ def _sleep_until(
             return parse_end_notice(notifications[channel])
 
 
-def _bearing_outages(
+def bearing_outages(
     deployment: Deployment, deadline: Deadline, read: Callable[[], Operation[T]], last: T
 ) -> Operation[T]:
     """What `read` reads; while Redis is away, again and again, as long as the settings and the time left allow.
@@ -159,14 +164,31 @@ def _bearing_outages(
         yield WaitForNotification(deadline.remaining(OUTAGE_LOOK))
 
 
-def _timed_out(
+def timed_out(
     deployment: Deployment, run_id: str, now: RunStatus, deadline: Deadline, handle: Any
 ) -> Operation[WaitTimeoutError]:
+    hint = ""
     try:
         alive: int | None = yield from live_workers(deployment)
+        if deployment.test_clock:
+            hint = yield from _next_timer(deployment, run_id)
     except (BackendUnavailableError, ForeignKeyError):
         alive = None
-    return WaitTimeoutError(run_id, now.value, deadline.waited, handle, alive)
+    return WaitTimeoutError(run_id, now.value, deadline.waited, handle, alive, hint)
+
+
+def _next_timer(deployment: Deployment, run_id: str) -> Operation[str]:
+    """Of a run in a test that waits for a timer, or a run below it: how to move the clock; empty for any other."""
+    keys, now = (yield from keys_of(deployment, run_id)), (yield from server_ms(deployment))
+    (entries,) = yield Batch((command("ZRANGE", keys.timers, 0, MOST_TIMERS - 1, "WITHSCORES"),))
+    for member, due in zip(entries[::2], entries[1::2], strict=True):
+        kind, of, *_ = text(member).split("|")
+        if kind in NODE_TIMERS and (of == run_id or of.startswith(f"{run_id}~")):
+            return (
+                f"; its next timer is due in {max(0, math.ceil((float(due) - now) / 1000))}s by the test clock, which skips "
+                "nothing by itself: env.clock.advance_to_next_timer() moves it there, env.clock.advance(...) by any span"
+            )
+    return ""
 
 
 def _warn_if_nobody_works(deployment: Deployment, run_id: str) -> Operation[None]:
@@ -204,7 +226,7 @@ def _ended(deployment: Deployment, run_id: str, timeout: Seconds | None, handle:
         found = yield from record(deployment, run_id)
     else:
         found = yield from with_plan(deployment, run_id, fields)
-    yield from confirm(deployment, run_id, "the end")
+    yield from confirm(deployment, run_id, "the end", found.fields.get("en"))
     return found
 
 
@@ -230,7 +252,7 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
         ended = [runs[channel] for channel, payload in notifications.items() if payload]
         if not ended:
             look = [run_id for run_id in handles if run_id in pending]
-            states = yield from _bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
+            states = yield from bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
             ended = [run_id for run_id in look if states[run_id].is_terminal]
         for run_id in ended:
             if run_id in pending:
@@ -238,7 +260,7 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
                 yield Yield(handles[run_id])
         if pending and deadline.expired:
             first = next(run_id for run_id in handles if run_id in pending)
-            raise (yield from _timed_out(deployment, first, states[first], deadline, handles[first]))
+            raise (yield from timed_out(deployment, first, states[first], deadline, handles[first]))
         notifications = (yield WaitForNotification(deadline.remaining(LOOK_AGAIN))) if pending else {}
 
 
@@ -264,11 +286,13 @@ def events(
     Raises:
         WaitTimeoutError: it has not ended in time.
     """
-    deadline, seen = Deadline(timeout), _position(after)
-    page, ended = yield from _event_page(deployment, run_id, seen)
+    deadline, seen = Deadline(timeout), position_of(after)
+    page, ended = yield from event_page(deployment, run_id, seen)
     if follow and not ended:
         keys = yield from keys_of(deployment, run_id)
         yield Subscribe((keys.channel(run_id),), deadline.remaining(LISTEN_WAIT))
+        if not page:  # something may have happened before the subscription began
+            page, ended = yield from event_page(deployment, run_id, seen)
     while True:
         for event in page:
             yield Yield(event)
@@ -277,12 +301,12 @@ def events(
             return
         if not page and deadline.expired:
             now = yield from status(deployment, run_id)
-            raise (yield from _timed_out(deployment, run_id, now, deadline, handle))
+            raise (yield from timed_out(deployment, run_id, now, deadline, handle))
         if not page:
             yield WaitForNotification(deadline.remaining(LOOK_AGAIN))
         nothing: tuple[list[RunEvent], bool] = ([], False)
-        page, ended = yield from _bearing_outages(
-            deployment, deadline, partial(_event_page, deployment, run_id, seen), nothing
+        page, ended = yield from bearing_outages(
+            deployment, deadline, partial(event_page, deployment, run_id, seen), nothing
         )
 
 
@@ -291,21 +315,40 @@ def attempts(deployment: Deployment, run_id: str) -> Operation[list[NodeAttempt]
     found: list[RunEvent] = []
     ended = False
     while not ended:
-        page, ended = yield from _event_page(deployment, run_id, int(found[-1].id) if found else 0)
+        page, ended = yield from event_page(deployment, run_id, int(found[-1].id) if found else 0)
         ended = ended or not page
         found += page
     return attempts_of(found)
 
 
-def _position(after: str | None) -> int:
+def last_event_id(deployment: Deployment, run_id: str) -> Operation[str]:
+    """The id of the latest event of a run."""
+    keys = yield from keys_of(deployment, run_id)
+    head, count = yield Batch(
+        (command("HMGET", keys.run(run_id), "st", "ev0"), command("LLEN", keys.events(run_id))), atomic=True
+    )
+    if head[0] is None:
+        yield from missing(keys.gone, run_id)
+    try:
+        return str(int(head[1] or 0) + int(count))
+    except UNREADABLE as error:
+        raise RunBrokenError(run_id, f"{type(error).__name__}: {error}") from error
+
+
+def position_of(after: str | None, what: str = "an event") -> int:
+    """The number that an id stands for, 0 for none.
+
+    Raises:
+        ConfigurationError: it is no id.
+    """
     if after is None:
         return 0
     if not isinstance(after, str) or not re.fullmatch(rf"[0-9]{{1,{LONGEST_EVENT_ID}}}", after):
-        raise ConfigurationError(f"after is the id of an event, got {shown(after)}")
+        raise ConfigurationError(f"after is the id of {what}, got {shown(after)}")
     return int(after)
 
 
-def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tuple[list[RunEvent], bool]]:
+def event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tuple[list[RunEvent], bool]]:
     """Events behind an id, at most a page, and whether the run has ended and these are the last.
 
     Positions in the list shift when its head is trimmed, so how much is trimmed is read in the same moment.
@@ -324,7 +367,9 @@ def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tup
             yield from missing(keys.gone, run_id)
         try:
             cut, created = int(head[2] or 0), float(head[1])
-            found = [parse_event(trimmed + first + i + 1, text(entry), created) for i, entry in enumerate(entries)]
+            found = [
+                parse_event(trimmed + first + i + 1, text(entry), created, run_id) for i, entry in enumerate(entries)
+            ]
         except UNREADABLE as error:
             raise RunBrokenError(run_id, f"{type(error).__name__}: {error}") from error
         if cut == trimmed:
@@ -332,5 +377,5 @@ def _event_page(deployment: Deployment, run_id: str, seen: int) -> Operation[tup
         trimmed = cut
     if seen < trimmed and found:
         lost = {"count": trimmed - seen}
-        found.insert(0, RunEvent(id=str(trimmed), type="events_truncated", at=found[0].at, data=lost))
+        found.insert(0, typed_event(run_id=run_id, id=str(trimmed), type="events_truncated", at=found[0].at, data=lost))
     return found, RunStatus(text(head[0])).is_terminal and len(entries) < EVENTS_A_PAGE

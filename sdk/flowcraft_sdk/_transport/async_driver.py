@@ -23,7 +23,7 @@ from flowcraft_sdk._operations.phrases import asked_of
 from flowcraft_sdk._transport.async_subscriber import AsyncSubscriber
 from flowcraft_sdk._transport.connector import Attempts, ClientSettings, async_client, borne, listening_connection
 from flowcraft_sdk._transport.subscriptions import Subscription
-from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError, ForeignKeyError
+from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError, ForeignKeyError, RunBrokenError
 from flowcraft_sdk.protocol.script_call import ScriptCall
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class AsyncDriver:
         asked = asked or asked_of(operation)
         subscriptions: list[Subscription] = []
         answer: Any = None
-        error: BackendUnavailableError | ForeignKeyError | None = None
+        error: BackendUnavailableError | ForeignKeyError | RunBrokenError | None = None
         self._check_loop()
         cancels = _cancels()
         try:
@@ -78,7 +78,7 @@ class AsyncDriver:
                     continue
                 try:
                     answer = await self._do(step, subscriptions, asked)
-                except (BackendUnavailableError, ForeignKeyError) as away:
+                except (BackendUnavailableError, ForeignKeyError, RunBrokenError) as away:
                     error = away
                 if _cancels() > cancels:  # on Python 3.11, redis-py's wait_for may have swallowed it
                     raise asyncio.CancelledError

@@ -87,12 +87,14 @@ def slot_of(key: str | bytes) -> int:
 
 
 def key_of(words: Sequence[Any]) -> str | bytes | None:
-    """The first key of a command, None for one without."""
+    """The first key of a command, None for one without. Of a SCAN in one partition its pattern: it goes to the node of that."""
     name, *args = words
     name = str(name).upper()
     if name in SCRIPT_CALLS:
         found = args[2] if int(args[1]) else None
         return found if isinstance(found, str | bytes) else None
+    if name == "SCAN" and len(args) > 2 and args[1] == "MATCH" and "{" in str(args[2]):
+        return str(args[2])
     if name != "MEMORY USAGE" and name.partition(" ")[0] in KEYLESS:
         return None
     found = args[0] if args else None

@@ -272,7 +272,7 @@ def broken_run(step: Command | Batch | ScriptCall, error: Exception) -> RunBroke
     commands = step.commands if isinstance(step, Batch) else (step,)
     if "WRONGTYPE" not in str(error) or not isinstance(commands[0], Command) or not commands[0].args:
         return None
-    for family in (":run:", ":events:"):
+    for family in (":run:", ":events:", ":logs:"):
         _, colon, run_id = str(commands[0].args[0]).partition(family)
         if colon:
             return RunBrokenError(run_id, "something of another type lies under its key")

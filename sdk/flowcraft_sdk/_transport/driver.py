@@ -24,7 +24,7 @@ from flowcraft_sdk._operations.phrases import asked_of
 from flowcraft_sdk._transport.connector import Attempts, ClientSettings, borne, listening_connection, sync_client
 from flowcraft_sdk._transport.subscriber import Subscriber
 from flowcraft_sdk._transport.subscriptions import Subscription
-from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError, ForeignKeyError
+from flowcraft_sdk.errors import BackendUnavailableError, ConfigurationError, ForeignKeyError, RunBrokenError
 from flowcraft_sdk.protocol.script_call import ScriptCall
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class SyncDriver:
         asked = asked or asked_of(operation)
         subscriptions: list[Subscription] = []
         answer: Any = None
-        error: BackendUnavailableError | ForeignKeyError | None = None
+        error: BackendUnavailableError | ForeignKeyError | RunBrokenError | None = None
         try:
             while True:
                 try:
@@ -77,7 +77,7 @@ class SyncDriver:
                     continue
                 try:
                     answer = self._do(step, subscriptions, asked)
-                except (BackendUnavailableError, ForeignKeyError) as away:
+                except (BackendUnavailableError, ForeignKeyError, RunBrokenError) as away:
                     error = away
         finally:
             operation.close()

@@ -12,6 +12,12 @@ import redis
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+ANSWER_SECONDS = 1.0
+"""Within which a Sentinel has to answer before the next one is asked: one often dies with the machine of the primary."""
 
 DEMOTED = "the primary has become a replica"
 
@@ -38,9 +44,12 @@ class SentinelAddress:
         """The class of connections to the primary and its options, for a pool of redis-py.
 
         Args:
-            timeout: seconds within which a Sentinel has to answer.
+            timeout: seconds within which a Sentinel has to answer; `ANSWER_SECONDS` at most.
         """
-        options = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **self.sentinel_options}
+        seconds = min(timeout, ANSWER_SECONDS)
+        options = {"socket_timeout": seconds, "socket_connect_timeout": seconds, **self.sentinel_options}
+        # redis-py would ask a Sentinel that is away for seconds, again and again, before it asks the next one.
+        options["retry"] = AsyncRetry(NoBackoff(), 0) if asynchronous else Retry(NoBackoff(), 0)
         hosts = list(self.sentinels)
         if asynchronous:
             asked: Any = redis.asyncio.sentinel.Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]

@@ -1,1 +1,4 @@
-"""The protocol: key names, wire format, the Lua scripts and their typed wrappers."""
+"""What clients, workers and scripts agree on: key names, wire format, bounds, the Lua scripts and their typed wrappers. No I/O.
+
+Imported by: _client, _operations, _transport, node, the package itself, the server.
+"""

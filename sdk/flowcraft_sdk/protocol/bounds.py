@@ -33,17 +33,30 @@ LONGEST_KEY = 1_000
 MOST_A_PAGE = 10_000
 """Runs that a list reads at once."""
 
+MOST_LISTED = 1_000
+"""Runs, or nodes that wait, of a page with a cursor."""
+
 MOST_DEAD_LETTERS = 1_000_000
 """Dead letters that are read at once."""
 
 LONGEST_EVENT_ID = 15
 """Digits of the id of an event."""
 
+STREAM_ID = r"[0-9]{1,15}-[0-9]{1,15}(-end)?"
+"""The id of an item of a stream: number of the node's claim, number of the entry; `-end` of the last item."""
+
 LONGEST_MESSAGE = 1_000
 """Characters of a progress message; the rest of a longer one is cut off."""
 
 MOST_EVENT_BYTES = 65_536
 """Of the data of a custom event as JSON."""
+
+
+MOST_MESSAGES = 100
+"""Messages that are kept for a node."""
+
+MOST_MESSAGE_BYTES = 64 * 1024
+"""Of one of them, as JSON."""
 
 
 def check_span(value: Any, name: str) -> float | None:

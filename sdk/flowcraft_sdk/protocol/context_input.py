@@ -102,6 +102,18 @@ def check_tags(tags: Any) -> list[str]:
     return sorted(set(plain))
 
 
+def check_run_key(key: Any) -> str:
+    """What a run is counted by.
+
+    Raises:
+        ConfigurationError: it is no short text.
+    """
+    own = str.__str__(key) if isinstance(key, str) else ""
+    if not 1 <= len(own) <= LONGEST_TAG or not own.isprintable():
+        raise ConfigurationError(f"key is a text of 1 to {LONGEST_TAG} printable characters, got {shown(key)}")
+    return own
+
+
 def check_known_run_id(run_id: Any) -> str:
     """The id of a run that exists: one that a user gave, or the id of a child run (PARENT~NUMBER).
 
@@ -170,21 +182,40 @@ def digest(context: Mapping[str, bytes]) -> str:
 
 
 def check_contract(
-    blueprint_id: str, contract: Mapping[str, Any], values: dict[str, Any], declared: Collection[str] = ()
+    blueprint_id: str,
+    contract: Mapping[str, Any] | None,
+    values: dict[str, Any],
+    declared: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The context with defaults filled in.
 
     Args:
+        contract: the blueprint's inputs; None if it declares none.
         declared: keys that the blueprint declares besides its inputs (`context:`): they are meant as they stand.
 
     Raises:
         InvalidInputError: something is missing, has another type, or is misspelt.
     """
-    filled, errors = fill_contract(contract, values)
-    errors += misspelt_inputs(contract, values, declared, _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT)
+    filled, errors = fill_contract(contract or {}, values)
+    errors += declared_misfits(declared or {}, values, contract or ())
+    cutoff = _SIMILAR if not errors else _SIMILAR_OF_A_MISFIT
+    errors += misspelt_inputs(contract, values, declared or (), cutoff) if contract is not None else []
     if errors:
         raise InvalidInputError(f"the context does not fit blueprint '{blueprint_id}': {misfits_line(errors)}", errors)
     return filled
+
+
+def with_misspelt(
+    errors: list[dict[str, Any]],
+    contract: Mapping[str, Any],
+    values: Iterable[str],
+    declared: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """What does not fit a contract, with misspelt inputs: one that stands under another name is not missing besides."""
+    meant = _meant_inputs(contract, values, declared, _SIMILAR)
+    found = {(name,) for name in meant.values()}
+    rest = [error for error in errors if error["type"] != "missing" or error["loc"] not in found]
+    return rest + [_misspelt(key, name) for key, name in meant.items()]
 
 
 def misspelt_inputs(
@@ -195,23 +226,32 @@ def misspelt_inputs(
     Other keys that the blueprint does not declare are part of the context like any other. A misspelt input is not: its
     default would be used in its place, and nothing would say so.
     """
+    return [_misspelt(key, name) for key, name in _meant_inputs(contract, values, declared, cutoff).items()]
+
+
+def _misspelt(key: str, name: str) -> dict[str, Any]:
+    message = f"is no input of the blueprint; did you mean '{name}'? Else declare it in `context:`"
+    return {"loc": (key,), "type": "unexpected", "msg": message}
+
+
+def _meant_inputs(
+    contract: Mapping[str, Any], values: Iterable[str], declared: Collection[str], cutoff: float
+) -> dict[str, str]:
+    """The inputs that are probably meant by keys which are none."""
     values = dict.fromkeys(values)
     names = islice((name for name in contract if name not in values and len(name) <= _LONGEST_COMPARED), _MOST_COMPARED)
     absent = {_without_separators(name): name for name in names}
-    errors = []
+    found: dict[str, str] = {}
     unknown = (key for key in values if key not in contract and key not in declared and len(key) <= _LONGEST_COMPARED)
     for key in islice(unknown if absent else (), _MOST_LOOKED_FOR):
         plain = _without_separators(key)
         similar = difflib.get_close_matches(plain, absent, 1, cutoff)
         similar = similar or [name for name in absent if _is_one_slip_away(plain, name)]
         if similar:
-            message = (
-                f"is no input of the blueprint; did you mean '{absent[similar[0]]}'? Else declare it in `context:`"
-            )
-            errors.append({"loc": (key,), "type": "unexpected", "msg": message})
-            if len(errors) == _MOST_MISSPELT:
+            found[key] = absent[similar[0]]
+            if len(found) == _MOST_MISSPELT:
                 break
-    return errors
+    return found
 
 
 def _is_one_slip_away(key: str, name: str) -> bool:
@@ -242,7 +282,7 @@ def fill_contract(
             elif rule.get("required", True):
                 errors.append({"loc": (name,), "type": "missing", "msg": _missing(rule)})
             continue
-        wrong = _misfit(filled[name], rule)
+        wrong = misfit_of(filled[name], rule)
         if wrong:
             errors.append({"loc": (name,), "type": "misfit", "msg": wrong})
     return filled, errors
@@ -253,7 +293,24 @@ def _missing(rule: Mapping[str, Any]) -> str:
     return "is missing" if kind == "any" else f"is missing, expected {kind}"
 
 
-def _misfit(value: Any, rule: Mapping[str, Any]) -> str:
+def declared_misfits(
+    declared: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any], contract: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Values of keys that a blueprint declares in `context:` with another type. Null fits: the key holds nothing then.
+
+    Args:
+        contract: names of inputs, which have types of their own.
+    """
+    errors = []
+    for name, rule in declared.items():
+        wrong = misfit_of(values[name], rule) if name not in contract and values.get(name) is not None else ""
+        if wrong:
+            errors.append({"loc": (name,), "type": "misfit", "msg": f"{wrong} (declared in `context:`)"})
+    return errors
+
+
+def misfit_of(value: Any, rule: Mapping[str, Any]) -> str:
+    """What is wrong with a value by the `type` and the `enum` of a rule; empty if it fits."""
     kinds = _TYPES.get(str(rule.get("type", "any")))
     value = value.value if isinstance(value, Enum) else value
     meant = _fields(value) if kinds == (Mapping,) else value

@@ -5,7 +5,7 @@ from typing import Any
 
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.run_record import moment
-from flowcraft_sdk.records import RunEvent
+from flowcraft_sdk.records import RunEvent, typed_event
 
 _EVENTS = {
     "B": "run_started",
@@ -21,17 +21,22 @@ _EVENTS = {
     "x": "node_cancelled",
     "t": "node_taken_over",
     "g": "node_progress",
+    "p": "step_recorded",
+    "P": "step_failed",
     "e": "custom",
     "i": "signal_received",
     "X": "cancel_requested",
+    "z": "run_closing",
+    "m": "node_compensating",
     "E": "run_ended",
 }
 
 
-def parse_event(event_id: int, text: str, created_ms: float) -> RunEvent:
+def parse_event(event_id: int, text: str, created_ms: float, run_id: str = "") -> RunEvent:
     """One entry of a run's history."""
     letter, ms, instance_id, rest = text.split("|", 3)
-    return RunEvent(
+    return typed_event(
+        run_id=run_id,
         id=str(event_id),
         type=_EVENTS.get(letter, "unknown"),
         at=moment(created_ms + float(ms)),
@@ -58,12 +63,14 @@ def _event_data(letter: str, rest: str, created_ms: float) -> dict[str, Any]:
         return {"attempt": int(first), **_error(second)}
     if letter == "t":
         return {"crashes": int(first), **({"worker": second} if second else {})}
+    if letter in "pP":
+        return dict(wire.loads(rest))
     if letter == "g":
         fraction, message = wire.loads(rest)
         return {"fraction": fraction, "message": message}
     if letter == "e":
         return {"name": first, "data": wire.loads(second)}
-    named = {"w": "kind", "h": "worker", "i": "action", "X": "reason", "E": "status"}
+    named = {"w": "kind", "h": "worker", "i": "action", "X": "reason", "E": "status", "z": "status", "m": "compensates"}
     return {named[letter]: rest} if letter in named else {}
 
 

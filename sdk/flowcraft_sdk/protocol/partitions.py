@@ -20,6 +20,11 @@ def root_of(run_id: str) -> str:
     return run_id.partition("~")[0]
 
 
+def is_child_of_node(run_id: str) -> bool:
+    """Whether a node of another run has started a run: it is `PARENT~NUMBER` then."""
+    return run_id.rpartition("~")[2].isdecimal() and "~" in run_id
+
+
 class Partitions:
     """The partitions of a namespace.
 
@@ -50,3 +55,7 @@ class Partitions:
         if self.count == 1:
             return self.home
         return self.all[crc_hqx(root_of(run_id).encode(), 0) % self.count]  # CRC16/XMODEM, as Redis Cluster has it
+
+    def for_memory(self, memory_id: str) -> Keys:
+        """The keys of the partition in which a conversation lies that agents keep: whichever runs they are in, it is the same."""
+        return self.all[crc_hqx(memory_id.encode(), 0) % self.count]

@@ -12,8 +12,12 @@ from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
 from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_sdk.protocol.paths import OWN, resolve
+from flowcraft_sdk.protocol.sources import all_keys, value_of
+from flowcraft_sdk.protocol.usage_sums import usage_of
 from flowcraft_sdk.records import (
     CancelInfo,
+    Compensation,
+    ItemCounts,
     NodeFailure,
     NodeSnapshot,
     NodeStatus,
@@ -23,8 +27,11 @@ from flowcraft_sdk.records import (
     RunSummary,
     WaitPoint,
 )
+from flowcraft_sdk.records.steps import StepTotals
 
-SUMMARY_FIELDS = ("bp", "plan", "st", "cr", "sr", "en", "tags", "par")
+SUMMARY_FIELDS = ("bp", "plan", "st", "cr", "sr", "en", "tags", "par", "fork", "us", "key", "pl")
+LIMITS_OF_MODEL = "the limits of model"
+WAITS_FOR_PLACE = "a limit of concurrent runs"
 _STATES = {
     "P": NodeStatus.PENDING,
     "R": NodeStatus.READY,
@@ -37,6 +44,20 @@ _STATES = {
     "S": NodeStatus.SKIPPED,
     "X": NodeStatus.CANCELLED,
 }
+_MARKS = {
+    "u": NodeStatus.PENDING,
+    "c": NodeStatus.COMPLETED,
+    "f": NodeStatus.FAILED,
+    "x": NodeStatus.CANCELLED,
+}
+"""What became of a compensation."""
+
+
+def node_status(state: str) -> NodeStatus:
+    """The state of a node, by the field `n:<instance>`."""
+    return _STATES.get(state[:1], NodeStatus.UNKNOWN)
+
+
 _DONE = {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
 
 
@@ -121,6 +142,10 @@ class RunRecord:
             "ended_at": _maybe(fields, "en"),
             "tags": tuple(json.loads(fields["tags"])) if fields.get("tags") else (),
             "parent_run_id": fields.get("par"),
+            "forked_from": fields.get("fork"),
+            "usage": usage_of(fields, "us"),
+            "key": fields.get("key"),
+            "blocked_by": WAITS_FOR_PLACE if fields.get("pl") == "w" and self.status is RunStatus.QUEUED else None,
         }
 
     @_reads
@@ -136,22 +161,51 @@ class RunRecord:
         for field in fields:
             if field.startswith("n:") and field[2:] not in nodes:  # an item of a batch, or a dynamic node
                 nodes[field[2:]] = self._node(field[2:], outputs and "[" not in field)
-        graph = [nodes[node["id"]] for node in self.doc["nodes"]]
+        undoing = {node.get("config", {}).get("compensate") for node in self.doc["nodes"]}
+        graph = [
+            nodes[node["id"]]
+            for node in self.doc["nodes"]
+            if node["id"] not in undoing or nodes[node["id"]].status is not NodeStatus.PENDING
+        ]
         completed = self.status is RunStatus.COMPLETED
         return RunSnapshot(
             **self._common(),
             deadline=_maybe(fields, "dl"),
-            forked_from=fields.get("fork"),
+            priority=fields.get("pr") or "normal",  # type: ignore[arg-type]
             memo=wire.loads(fields["memo"]) if fields.get("memo") else None,
             nodes=nodes,
             waiting=tuple(self._waiting(nodes)),
             progress=Progress(done=sum(node.status in _DONE for node in graph), total=len(graph)),
             cancel=self._cancel(),
             failures=tuple(self.failures()),
-            children=tuple(sorted(self._children(), key=lambda child: (len(child), child))),
+            closing=self._closing(),
+            compensations=tuple(self._compensations()),
+            children=tuple(self._children()),
+            child_nodes=self._children(),
             ctx=self.context() if ctx else None,
             output=self.result() if outputs and completed else None,
         )
+
+    def _closing(self) -> RunStatus | None:
+        outcome, behind, _ = self.fields.get("cl", "-").partition("|")
+        return RunStatus(outcome) if behind and not self.status.is_terminal else None
+
+    def _compensations(self) -> Iterator[Compensation]:
+        """The last completed execution comes first."""
+        outcome, behind, _ = self.fields.get("cl", "-").partition("|")
+        if not behind or outcome == RunStatus.COMPLETED:
+            return
+        undone_by = {node["id"]: node.get("config", {}).get("compensate", "") for node in self.doc["nodes"]}
+        for number in range(int(self.fields.get("cn", 0)), 0, -1):
+            mark, _, instance = self.fields[f"co:{number}"].partition("|")
+            target = undone_by.get(instance.partition("#")[0].partition("[")[0], "")
+            failure = self.fields.get(f"cf:{number}")
+            yield Compensation(
+                compensates=instance,
+                node_id=target,
+                status=self._node(target, False).status if mark == "r" else _MARKS[mark],
+                error=_failure(target, failure) if failure else None,
+            )
 
     def _node(self, instance_id: str, with_output: bool) -> NodeSnapshot:
         raw = self.fields.get(f"n:{instance_id}")
@@ -174,22 +228,42 @@ class RunRecord:
             began, ended, waited = self._times(instance_id, letter, rest)
         if not int(claims) or not int(attempt):
             began = None  # it ended, or was cancelled, before any worker took it
+        if letter in "CKPS" and not int(attempt):
+            ended = None  # it ended in another run
         return NodeSnapshot(
             status=status,
             attempts=_attempts_made(letter, int(attempt), int(claims)),
             crashes=int(crashes),
             caught_by_fallback=letter == "K",
+            taken_over=status is not NodeStatus.SKIPPED and letter in "CK" and not int(attempt),
             started_at=began,
             ended_at=ended,
             waited=waited,
             worker=rest[1].partition("!")[0] if letter == "L" and len(rest) > 1 else None,
             waiting_for=rest[1] if letter == "W" and len(rest) > 1 else None,
+            queue=rest[1].partition("@")[0] if letter == "R" and len(rest) > 1 else None,
+            limit=(rest[1].partition("@")[2] or None) if letter == "R" and len(rest) > 1 else None,
+            blocked_by=self._waits_for_model(instance_id) if letter == "W" and rest[1:2] == ["model"] else None,
             child_run_id=self._latest_children.get(instance_id),
+            items=self._items(instance_id),
+            added_by=self._added(instance_id).get("owner"),
             progress=progress[0],
             message=progress[1],
+            usage=usage_of(self.fields, f"us:{instance_id}"),
             error=_failure(instance_id, failure) if failure else None,
             output=self._output(instance_id) if with_output else None,
+            step_totals=self._step_totals(instance_id),
         )
+
+    def _waits_for_model(self, instance_id: str) -> str:
+        return f"{LIMITS_OF_MODEL} '{wire.loads(self.fields[f'w:{instance_id}'])}'"
+
+    def _step_totals(self, instance_id: str) -> StepTotals | None:
+        sizes = self.fields.get(f"sz:{instance_id}")
+        if sizes is None:
+            return None
+        number, bytes_, past, past_bytes = map(int, sizes.split("|"))
+        return StepTotals(count=number + past, bytes=bytes_ + past_bytes)
 
     def _times(self, instance_id: str, letter: str, rest: list[str]) -> tuple[datetime | None, datetime | None, float]:
         """When a node first began in this round, when it ended, and for how many seconds it was parked."""
@@ -203,13 +277,20 @@ class RunRecord:
 
     @cached_property
     def _latest_children(self) -> dict[str, str]:
-        """By instance the latest child run that it started: they are numbered."""
-        children = self._children()
-        return {children[child]: child for child in sorted(children, key=lambda child: (len(child), child))}
+        """By instance the latest child run that it started."""
+        return {owner: child for child, owner in self._children().items()}
 
     def _children(self) -> dict[str, str]:
-        """The node that each child run belongs to, by the child's id."""
-        return {field[2:]: owner for field, owner in self.fields.items() if field.startswith("k:")}
+        """The node that each child run belongs to, by the child's id; they are numbered, and the first one comes first."""
+        children = [(field[2:], owner) for field, owner in self.fields.items() if field.startswith("k:")]
+        return dict(sorted(children, key=lambda child: (len(child[0]), child[0])))
+
+    def _items(self, instance_id: str) -> ItemCounts | None:
+        counts = self.fields.get(f"b:{instance_id}")
+        if counts is None:
+            return None
+        total, begun, done, _ = map(int, counts.split("|"))
+        return ItemCounts(total=total, begun=begun, done=done)
 
     def _output(self, node_id: str) -> Any:
         raw = self.fields.get(f"o:{node_id}")
@@ -236,6 +317,7 @@ class RunRecord:
                 payload_schema=details.get("schema"),
                 actions=details.get("actions"),
                 child_run_id=node.child_run_id,
+                webhook_key=details.get("key") if node.waiting_for == "webhook" else None,
             )
 
     def _cancel(self) -> CancelInfo | None:
@@ -252,7 +334,10 @@ class RunRecord:
 
     @_reads
     def failures(self) -> list[NodeFailure]:
-        """Failures for good, the first one first; what an item or a dynamic node handed to its owner is the owner's."""
+        """Failures for good, the first one first; what an item or a dynamic node handed to its owner is the owner's.
+
+        So is that of a dynamic node whose owner's handler is called again: it decides what comes of it.
+        """
         records = {f[2:]: _failure(f[2:], raw) for f, raw in self.fields.items() if f.startswith("f:")}
         handed = {record.node_id for instance_id, record in records.items() if record.node_id != instance_id}
         failed = [
@@ -260,9 +345,21 @@ class RunRecord:
             for instance_id in records
             if self.fields.get(f"n:{instance_id}", "").startswith("F") and instance_id not in handed
         ]
+        failed = [instance_id for instance_id in failed if not self._is_handled(instance_id)]
         first = self.fields.get("f1")
         failed.sort(key=lambda instance_id: (instance_id != first, records[instance_id].at or moment(0)))
-        return [records[instance_id] for instance_id in failed]
+        undoing = [undone for undone in self._compensations() if undone.error is not None]
+        by_themselves = {undone.node_id for undone in undoing}
+        found = [records[instance_id] for instance_id in failed if instance_id not in by_themselves]
+        return [*found, *(undone.error for undone in undoing if undone.error is not None)]
+
+    def _is_handled(self, instance_id: str) -> bool:
+        return bool(self._added(instance_id).get("resumes"))
+
+    def _added(self, instance_id: str) -> Mapping[str, Any]:
+        """The options of a node that was added while the run went; none of any other."""
+        entry = self.fields.get(f"y:{instance_id}")
+        return {} if entry is None else json.loads(entry)[5]
 
     @_reads
     def context(self, *, inputs: bool = True) -> dict[str, Any]:
@@ -330,15 +427,16 @@ class RunRecord:
         outputs = self.doc.get("outputs")
         if outputs is None:
             return {key: value for key, value in self.context(inputs=False).items() if not key.startswith("_")}
-        context = self.context(inputs=any(path.startswith("_inputs.") for path in outputs.values()))
+        context = self.context(inputs=any(key.startswith("_inputs.") for key in all_keys(outputs.values())))
         own = {key.removeprefix("_outputs."): value for key, value in context.items() if key.startswith("_outputs.")}
         for field, raw in self.fields.items():
             if field.startswith("s:") and f"c:{field[2:]}" not in self.fields:
                 context[field[2:]] = wire.loads(raw)
-        return {
-            name: resolve(own, path[len(OWN) :]) if path.startswith(OWN) else resolve(context, path)
-            for name, path in outputs.items()
-        }
+
+        def find(path: str) -> Any:
+            return resolve(own, path[len(OWN) :]) if path.startswith(OWN) else resolve(context, path)
+
+        return {name: value_of(source, find) for name, source in outputs.items()}
 
 
 def _attempts_made(letter: str, attempt: int, claims: int) -> int:

@@ -17,7 +17,7 @@ try:
 except ImportError:  # the SDK needs nothing but redis and pydantic
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["DEEPEST", "dumps", "loads"]
+__all__ = ["DEEPEST", "dumps", "loads", "revive"]
 
 SPARE = 16 * 1024 * 1024
 """Bytes over its limit up to which a value is written all the same, so that the error gives its size."""
@@ -63,6 +63,11 @@ def loads(data: bytes | str) -> Any:
     text = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     value = _parse(text)
     return _revive(value) if b'"$' in text and isinstance(value, list | dict) else value
+
+
+def revive(value: Any) -> Any:
+    """JSON values with the tags of `dumps` as what they stand for; containers are changed in place."""
+    return _revive(value) if isinstance(value, list | dict) else value
 
 
 def _parse(data: bytes) -> Any:

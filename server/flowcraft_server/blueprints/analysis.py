@@ -55,6 +55,8 @@ def analyze(blueprint: Blueprint) -> Analysis:
 
 def is_terminal(graph: Graph, node_id: str) -> bool:
     """Whether a run ends with this node."""
+    if node_id in graph.blueprint.closing_nodes:
+        return False  # nothing of the run itself
     follows = any(arc.kind != "fallback" for arc in graph.outgoing[node_id])
     stands_in = any(arc.kind == "fallback" for arc in graph.incoming[node_id])
     return not follows and not stands_in

@@ -137,7 +137,13 @@ class Graph:
     def starts(self) -> tuple[str, ...]:
         """Nodes that run first: those that nothing leads to, and one of each cycle that nothing leads into."""
         starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
-        return (*starts, *self.unentered_cycles)
+        closing = self.blueprint.closing_nodes
+        return tuple(node_id for node_id in (*starts, *self.unentered_cycles) if node_id not in closing)
+
+    def closing_starts(self) -> tuple[str, ...]:
+        """Nodes that a run closes with: compensations, and those of `finally` that nothing leads to."""
+        firsts = (*(node_id for node_id in self.nodes if not self.incoming[node_id]), *self.unentered_cycles)
+        return tuple(node_id for node_id in firsts if node_id in self.blueprint.closing_nodes)
 
     @cached_property
     def unentered_cycles(self) -> Mapping[str, list[str]]:

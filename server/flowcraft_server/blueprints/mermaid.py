@@ -46,8 +46,17 @@ def to_mermaid(blueprint: Blueprint, statuses: Mapping[str, str] | None = None) 
     names = _names(graph)
     starts = set(graph.starts())
     lines = ["flowchart TD"]
-    lines += [f"    {names[node_id]}{_box(node, node_id in starts)}" for node_id, node in graph.nodes.items()]
+    last = set(blueprint.finally_nodes)
+    boxes = {node_id: f"{names[node_id]}{_box(node, node_id in starts)}" for node_id, node in graph.nodes.items()}
+    lines += [f"    {box}" for node_id, box in boxes.items() if node_id not in last]
+    if inside := [box for node_id, box in boxes.items() if node_id in last]:
+        lines += ['    subgraph closing ["finally"]', *(f"        {box}" for box in inside), "    end"]
     lines += [f"    {_drawn(arc, names)}" for node_id in graph.nodes for arc in graph.outgoing[node_id]]
+    lines += [
+        f'    {names[node.id]} -. "compensate" .-> {names[node.config.compensate]}'
+        for node in graph.nodes.values()
+        if node.config.compensate in names
+    ]
     lines += _coloured(names, statuses or {})
     return "\n".join(lines) + "\n"
 

@@ -6,15 +6,21 @@ hashed and stored, in the words of flowcraft's JSON.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions
 from flowcraft_sdk.protocol.node_kinds import BUILTIN_USES
+from flowcraft_sdk.protocol.sources import Source
+from flowcraft_sdk.protocol.usage_sums import budget_of
+from flowcraft_sdk.records import Budget
 from flowcraft_server.blueprints.durations import parse_duration_ms
-from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay
+from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay, plain_budget
+from flowcraft_server.blueprints.run_limits import RunLimits
 
 __all__ = [
+    "BATCHES",
     "BUILTIN_USES",
     "WAITING_USES",
     "Blueprint",
@@ -33,6 +39,10 @@ WAITING_USES = ("subflow", "wait", "sleep", "webhook")
 """Those that wait for something outside of the worker; the defaults' `timeout` is not for them."""
 
 
+BATCHES = ("map", "batch-scatter")
+"""Those whose `config` is about their items."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node.
@@ -41,14 +51,14 @@ class Node:
         id: unique in its blueprint.
         uses: name of a handler, or one of `BUILTIN_USES`.
         params: settings for the handler.
-        inputs: where its input comes from: a path, or paths by name; None for what its incoming edge brings.
+        inputs: where its input comes from: a source, or sources by name; None for what its incoming edge brings.
         position: where its id stands.
     """
 
     id: str
     uses: str
     params: Mapping[str, Any] = field(default_factory=dict)
-    inputs: str | Mapping[str, str] | None = None
+    inputs: str | Mapping[str, Source] | None = None
     config: NodeConfig = field(default_factory=NodeConfig)
     position: SourcePosition | None = field(default=None, compare=False)
 
@@ -123,7 +133,7 @@ class Edge:
         return cls(plain["source"], plain["target"], *words)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Blueprint:
     """A graph of nodes and edges.
 
@@ -132,9 +142,12 @@ class Blueprint:
         edges: in the order of the file.
         inputs_contract: what a run must be started with, by name `{"type", "default", "required", "description",
             "enum"}`; None when nothing is laid down.
-        outputs: what a run's result holds, by name the path it comes from; None for its whole context.
+        outputs: what a run's result holds, by name the source it comes from; None for its whole context.
         context_keys: the context keys that handlers write, by name `{"type", "description"}`; None when not declared.
         on_failure: a node that fails for good stops the run, or lets other branches go on first.
+        run_limits: how many of its runs there may be at once; None for any number.
+        finally_nodes: those of the nodes that run however the run ends, when nothing else of it does.
+        budget: what the model calls of a run may use.
         cycle_entry_points: where cycles that nothing leads into begin.
         metadata: free, e.g. `version`.
         file: the file it was read from.
@@ -149,9 +162,12 @@ class Blueprint:
     edges: tuple[Edge, ...] = ()
     description: str = ""
     inputs_contract: Mapping[str, Mapping[str, Any]] | None = None
-    outputs: Mapping[str, str] | None = None
+    outputs: Mapping[str, Source] | None = None
     context_keys: Mapping[str, Mapping[str, Any]] | None = None
     on_failure: Literal["stop", "continue"] = "stop"
+    finally_nodes: tuple[str, ...] = ()
+    budget: Budget | None = None
+    run_limits: RunLimits | None = None
     cycle_entry_points: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     file: str | None = field(default=None, compare=False)
@@ -159,6 +175,20 @@ class Blueprint:
     positions: SourcePositions = field(default_factory=SourcePositions, compare=False, repr=False)
     complete: bool = field(default=True, compare=False, repr=False)
     nodes_known: bool = field(default=True, compare=False, repr=False)
+
+    @cached_property
+    def compensations(self) -> Mapping[str, str]:
+        """The nodes that undo others, each with the first of these."""
+        found: dict[str, str] = {}
+        for node in self.nodes:
+            if node.config.compensate is not None:
+                found.setdefault(node.config.compensate, node.id)
+        return found
+
+    @cached_property
+    def closing_nodes(self) -> frozenset[str]:
+        """The nodes that run when nothing else of a run does: compensations, and those of `finally`."""
+        return frozenset(self.compensations) | frozenset(self.finally_nodes)
 
     def to_plain(self) -> dict[str, Any]:
         """The plain form: JSON values only, always the same for the same blueprint; what is not set is left out."""
@@ -173,6 +203,12 @@ class Blueprint:
             plain["context"] = _copied(self.context_keys)
         if self.on_failure != "stop":
             plain["onFailure"] = self.on_failure
+        if self.finally_nodes:
+            plain["finally"] = list(self.finally_nodes)
+        if self.budget is not None:
+            plain["budget"] = plain_budget(self.budget)
+        if self.run_limits is not None:
+            plain["limits"] = self.run_limits.to_plain()
         metadata = _copied(self.metadata)
         if self.cycle_entry_points:
             metadata["cycleEntryPoints"] = list(self.cycle_entry_points)
@@ -201,6 +237,9 @@ class Blueprint:
             outputs=_copied(plain.get("outputs")),
             context_keys=_copied(plain.get("context")),
             on_failure=plain.get("onFailure", "stop"),
+            finally_nodes=tuple(plain.get("finally") or ()),
+            budget=budget_of(plain.get("budget")),
+            run_limits=RunLimits.from_plain(plain["limits"]) if plain.get("limits") else None,
             cycle_entry_points=entry_points,
             metadata=metadata,
         )

@@ -17,6 +17,7 @@ _MOST_COMPARISONS = 100_000
 """For them, all taken together."""
 
 _SHOWN = 8
+_SUGGESTED = re.compile(r"did you mean '([^']*)'\?")
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -82,6 +83,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing."""
     found = nearest(name, known)
     return f"; did you mean '{found}'?" if found is not None and found != name else ""
+
+
+def suggested(messages: Iterable[str]) -> set[str]:
+    """The names that messages suggest: what lacks one of them is explained by the name that was written in its place."""
+    return {name for message in messages for name in _SUGGESTED.findall(message)}
 
 
 def listed(names: Iterable[str]) -> str:

@@ -1,1 +1,4 @@
-"""What a load needs, worked out on paper from measured constants. Pure: `flowcraft-server capacity` prints it."""
+"""What a load needs, worked out on paper from measured constants. Pure: `flowcraft-server capacity` prints it.
+
+Imported by: cli.
+"""

@@ -61,6 +61,9 @@ def check_files(
             handler_params=params,
             handler_places=places,
             undecorated=undecorated(settings.handler_modules) if settings is not None else None,
+            limits=settings.limits.named if settings is not None else None,
+            providers=settings.llm.providers if settings is not None else None,
+            mcp_servers=settings.mcp if settings is not None else None,
         )
     redactor = Redactor(deployment.secrets if deployment is not None else ())
     cleaned = [replace(diagnostic, message=redactor.clean(diagnostic.message)) for diagnostic in diagnostics]

@@ -9,7 +9,7 @@ from flowcraft_server.blueprints.difference import MISSING, Change, Difference
 from flowcraft_server.blueprints.model import Edge
 
 from .blueprint_source import FoundBlueprint
-from .terminal import console, write
+from .terminal import console, table, write
 
 LONGEST_VALUE = 100
 SHOWN_HASH = 12
@@ -17,15 +17,14 @@ SHOWN_HASH = 12
 
 def print_blueprints(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print a table of blueprints."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("blueprint", "version", "nodes", "file", "", box=None, pad_edge=False, header_style="bold")
+    shown = table("blueprint", "version", "nodes", "file", "")
     for row in rows:
         version = (row["version"] or "has errors")[:SHOWN_HASH]
         cells = (row["id"], version, str(row["nodes"]), row["file"] or "", " ".join(row["description"].split()))
-        table.add_row(*(Text(cell) for cell in cells))
-    console().print(table)
+        shown.add_row(*(Text(cell) for cell in cells))
+    console().print(shown)
 
 
 def print_analysis(found: FoundBlueprint) -> None:
@@ -40,8 +39,9 @@ def print_analysis(found: FoundBlueprint) -> None:
         "edges": str(shape.edge_count),
         "starts": ", ".join(shape.start_nodes) or "none",
         "ends": ", ".join(shape.terminal_nodes) or "none",
+        "finally": ", ".join(blueprint.finally_nodes),
         "cycles": "; ".join(" -> ".join((*cycle, cycle[0])) for cycle in shape.cycles) or "none",
-        "tests": f"{len(blueprint.tests)}, not run" if blueprint.tests else "",
+        "tests": str(len(blueprint.tests) or ""),
         "findings": str(len(found.findings) or "none"),
     }
     for name, value in facts.items():

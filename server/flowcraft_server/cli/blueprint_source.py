@@ -4,25 +4,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from flowcraft_sdk._operations.deployment import plan_document
 from flowcraft_sdk.errors import BlueprintNotFoundError
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_file
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 from flowcraft_server.blueprints.suggestions import nearest
-from flowcraft_server.config.blueprint_files import handler_queues
+from flowcraft_server.config.blueprint_files import handler_routes
 from flowcraft_server.config.load import LoadResult, load_config
 
 from .client_errors import EXIT_USAGE
 from .diagnostic_output import print_diagnostics
 
 if TYPE_CHECKING:
-    from flowcraft_sdk import Client
+    from flowcraft_sdk import BlueprintVersion, Client
 
 CURRENT = "published"
 SHORTEST_VERSION = 4
@@ -123,32 +122,28 @@ class BlueprintSource:
                 near = nearest(blueprint_id, infos)
                 raise BlueprintNotFoundError(blueprint_id, known=[near] if near else [], published=sorted(infos))
             version = infos[blueprint_id].version
-        matching = [doc for doc in self._versions(version) if doc[1].get("id") == blueprint_id]
+        if len(version) < SHORTEST_VERSION or not version.isalnum():
+            raise click.UsageError(f"a version is the hash of a plan, {SHORTEST_VERSION} characters of it or more")
+        matching = [each for each in self._versions(blueprint_id) if each.version.startswith(version)]
         if not matching:
             raise BlueprintNotFoundError(blueprint_id, version)
         if len(matching) > 1:
             raise click.UsageError(
                 f"{blueprint_id}@{version}: {len(matching)} versions begin like this, write more of it"
             )
-        plan_hash, doc = matching[0]
-        return FoundBlueprint(Blueprint.from_plain(doc), plan_hash, CURRENT)
+        found = self.client.blueprint(blueprint_id, version=matching[0].version)
+        return FoundBlueprint(Blueprint.from_plain(found.document), found.version, CURRENT)
 
-    def _versions(self, prefix: str) -> list[tuple[str, Any]]:
-        """Plans whose hash begins so, with their documents."""
-        if len(prefix) < SHORTEST_VERSION or not prefix.isalnum():
-            raise click.UsageError(f"a version is the hash of a plan, {SHORTEST_VERSION} characters of it or more")
-        keys, driver = self.client.deployment.keys, self.client.driver
-        start = keys.plan("")
-        pattern = "".join(f"\\{char}" if char in "[]*?\\" else char for char in start) + prefix + "*"
-        names = driver.redis.scan_iter(match=pattern, count=1000)
-        hashes = sorted({(name.decode() if isinstance(name, bytes) else name)[len(start) :] for name in names})
-        docs = [(plan_hash, driver.run(plan_document(self.client.deployment, plan_hash))) for plan_hash in hashes]
-        return [(plan_hash, doc) for plan_hash, doc in docs if doc is not None]
+    def _versions(self, blueprint_id: str) -> "list[BlueprintVersion]":
+        try:
+            return self.client.blueprint_versions(blueprint_id)
+        except BlueprintNotFoundError:
+            return []
 
     def _found(self, blueprint: Blueprint, origin: str) -> FoundBlueprint:
         by_id = {other.id: other for other in self._blueprints} | {blueprint.id: blueprint}
         findings = tuple(lint(blueprint, handlers=None, blueprints=by_id))
         broken = not blueprint.complete or any(finding.severity == "error" for finding in findings)
         settings = self.deployment.settings if self.deployment is not None else None
-        version = "" if broken else compile_blueprint(blueprint, handler_queues(settings)).hash
+        version = "" if broken else compile_blueprint(blueprint, handler_routes(settings)).hash
         return FoundBlueprint(blueprint, version, origin, findings)

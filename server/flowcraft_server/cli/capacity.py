@@ -10,6 +10,7 @@ from flowcraft_sdk.protocol.durations import parse_duration
 from flowcraft_server.capacity.model import MOST_PARTITIONS, Constants, Load, Needs, load_constants, needs_of
 from flowcraft_server.config.quantities import BYTES, format_size
 
+from .counts import counted
 from .shared_options import as_json_option
 from .terminal import write, write_json
 
@@ -77,12 +78,7 @@ RATE, SIZE, DURATION = _Quantity("RATE", read_rate), _Quantity("SIZE", read_size
 @click.option("--memory", default="16GiB", show_default=True, type=SIZE, help="Memory of a Redis node.")
 @as_json_option
 def capacity(as_json: bool, runs: float, keep: float, node_time: float, run_time: float | None, **options: Any) -> None:
-    r"""Work out what a load needs: Redis nodes, memory, partitions, workers. On paper, from measured constants.
-
-    \b
-    Example:
-      flowcraft-server capacity --runs 20M/day --nodes 30 --payload 4kB --keep 7d
-    """
+    """Work out what a load needs: Redis nodes, memory, partitions, workers. On paper, from measured constants."""
     if options["memory"] < 1:
         raise click.UsageError("--memory is more than nothing")
     load = Load(runs_per_second=runs, keep=keep, node_seconds=node_time, run_seconds=run_time, **options)
@@ -102,12 +98,13 @@ def lines_about(load: Load, needs: Needs, constants: Constants) -> list[str]:
     why = "memory" if needs.primaries_for_memory > needs.primaries_for_processors else "its processor"
     rates = f"{load.runs_per_second:,.1f} runs/s, {needs.nodes_per_second:,.0f} nodes/s"
     nodes = f"{needs.primaries:,} of {format_size(load.memory)} (by {why})"
-    processes = f"{needs.worker_processes:,} processes if they are coroutines, or {needs.threads:,} threads"
+    threads = counted(needs.threads, "thread")
+    processes = f"{counted(needs.worker_processes, 'process', 'processes')} if they are coroutines, or {threads}"
     traffic = f"{size(needs.memory)} of data, {size(needs.network)}/s to and from workers"
     rows = [
         ("load", f"{rates}; at peak {needs.peak_nodes_per_second:,.0f} nodes/s"),
         ("Redis", f"{needs.redis_processors:,.2f} processors at peak, {traffic}"),
-        ("primaries", f"{nodes}; {needs.primaries * (1 + load.replicas):,} nodes with their replicas"),
+        ("primaries", f"{nodes}; {counted(needs.primaries * (1 + load.replicas), 'node')} with their replicas"),
         ("partitions", str(needs.partitions)),
         (
             "kept",

@@ -7,14 +7,16 @@ import click
 
 from .client_errors import EXIT_FAILED
 from .client_output import print_dead_letters, print_defects
+from .counts import counted
 from .shared_options import as_json_option, json_before
 from .terminal import write, write_json
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
+    from flowcraft_sdk._client.admin import Admin
 
-MOST_DEAD_LETTERS = 1_000_000
-"""As `flowcraft_sdk.protocol.bounds` has it; the SDK is loaded only by commands that need it."""
+DEAD_LETTERS_AT_ONCE = 10_000
+"""That are listed in one call: the HTTP API gives no more."""
 
 
 @click.group()
@@ -67,20 +69,27 @@ def drop(
     if (run_id is None) is not everything or (everything and node is not None):
         raise click.UsageError("give a RUN, or --all")
     admin = connect().admin
-    if run_id is None:
-        run_ids = list(dict.fromkeys(letter.run_id for letter in admin.dead_letters(limit=MOST_DEAD_LETTERS)))
-    else:
-        run_ids = [run_id]
+    run_ids, left = ([run_id], False) if run_id is not None else _runs_with_dead_letters(admin)
     if not yes and run_ids:
         if as_json:
             raise click.UsageError("it asks before it deletes; with --json give --yes too")
-        what = f"the dead letters of {len(run_ids)} runs" if run_id is None else f"the dead letters of run {run_id}"
+        every = f"{counted(len(run_ids), 'run')}{' and more' if left else ''}"
+        what = f"the dead letters of {every if run_id is None else f'run {run_id}'}"
         click.confirm(f"Drop {what}?", abort=True, err=True)
-    dropped = sum(admin.delete_dead_letters(each, node) for each in run_ids)
+    dropped = 0
+    while run_ids:
+        dropped += sum(admin.delete_dead_letters(each, node) for each in run_ids)
+        run_ids, left = _runs_with_dead_letters(admin) if left else ([], False)
     if as_json:
         write_json({"dropped": dropped})
     else:
         write(f"dropped {dropped} dead letters")
+
+
+def _runs_with_dead_letters(admin: "Admin") -> tuple[list[str], bool]:
+    """Runs with dead letters, and whether there may be more of them."""
+    letters = admin.dead_letters(limit=DEAD_LETTERS_AT_ONCE)
+    return list(dict.fromkeys(letter.run_id for letter in letters)), len(letters) == DEAD_LETTERS_AT_ONCE
 
 
 @click.command()

@@ -8,6 +8,8 @@ import click
 
 from .client_errors import EXIT_USAGE
 from .client_input import nearest_config
+from .counts import counted
+from .diagnostic_formats import FORMATS
 from .shared_options import as_json_option, given, json_before
 from .terminal import write, write_json
 
@@ -34,9 +36,10 @@ def blueprint() -> None:
 def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
     """List the blueprints of the deployment's files, each with the hash that its plan has or will have.
 
-    Without a deployment's file, those that are published.
+    Without a deployment's file, those that are published. What is wrong with files that were not reloaded is printed, too.
     """
     from .blueprint_output import print_blueprints
+    from .client_output import print_mistakes
     from .diagnostic_output import print_diagnostics
 
     source = _source(ctx)
@@ -66,6 +69,8 @@ def list_(ctx: click.Context, published: bool, as_json: bool) -> None:
         write_json(rows)
     else:
         print_blueprints(rows)
+    if published or source.deployment is None:
+        print_mistakes(source.client.admin.servers())
     if not published and source.deployment is not None and source.deployment.errors:
         print_diagnostics(source.deployment.errors, "text")
         raise click.exceptions.Exit(EXIT_USAGE)
@@ -98,7 +103,7 @@ def show(ctx: click.Context, reference: str, as_json: bool, mermaid: bool) -> No
 
 @blueprint.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @as_json_option
 @click.pass_context
@@ -108,7 +113,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str, strict: boo
     Handlers and subflows are looked up in the deployment, if there is one.
     """
     from .blueprint_check import check_files
-    from .diagnostic_output import counted, print_diagnostics, print_suggestions
+    from .diagnostic_output import print_diagnostics, print_suggestions
 
     format_ = "json" if as_json else format_
     config = _config(ctx)
@@ -117,12 +122,12 @@ def check(ctx: click.Context, files: tuple[Path, ...], format_: str, strict: boo
             "name files, or a deployment with --config: there is no flowcraft.yaml from here upwards"
         )
     diagnostics, checked = check_files(files, config, given(ctx, "profile"))
-    print_diagnostics(diagnostics, format_)
+    print_diagnostics(diagnostics, format_, config)
     errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
     if format_ == "text" and not errors:
         print_suggestions(checked)
     warnings = len(diagnostics) - errors
-    if format_ != "json":
+    if format_ not in ("json", "sarif"):
         also = f", {counted(warnings, 'warning')}" if warnings else ""
         wrong = bool(errors or (strict and warnings))
         write(f"{counted(len(checked), 'blueprint')}: {counted(errors, 'error')}{also}", err=wrong)
@@ -155,8 +160,8 @@ def diff(ctx: click.Context, before: str, after: str, as_json: bool) -> None:
 
 
 def _config(ctx: click.Context) -> Path | None:
-    """The deployment's file; none if an address of Redis was given in its place."""
-    if given(ctx, "url") is not None:
+    """The deployment's file; none if an address of Redis or of the API was given in its place."""
+    if given(ctx, "url") is not None or given(ctx, "server") is not None:
         return None
     config: Path | None = given(ctx, "config") or nearest_config()
     return config

@@ -1,6 +1,7 @@
 """What goes wrong with `flowcraft`, as one line and an exit code."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -30,6 +31,9 @@ DEFAULT_ADDRESS = "flowcraft.default_address"
 """The key under which a command's context keeps whether nothing named the address of Redis."""
 _NO_FILE = "no flowcraft.yaml is in this folder or above it, so this is the default address: give --config or --url"
 
+_INPUT = re.compile(r"^Got unexpected extra arguments? \(([\w.-]{1,60}=[^\s)]{1,60})")
+"""What click says of an input that was given without its option."""
+
 DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
 
 
@@ -58,10 +62,19 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
+        if isinstance(error, click.UsageError) and _takes_inputs(error.ctx) and (given := _INPUT.search(error.message)):
+            hint = f"{error.message}; an input of the run is written -i {given[1]}"
+            error = click.UsageError(hint, error.ctx)
+            if not ctx.meta.get(AS_JSON):
+                raise error from None
         if not ctx.meta.get(AS_JSON):
             raise
         cause = error.__context__ if type(error) is click.ClickException else None
         exit_with(ctx, type(cause or error).__name__, error.format_message(), error.exit_code)
+
+
+def _takes_inputs(ctx: click.Context | None) -> bool:
+    return ctx is not None and any("-i" in param.opts for param in ctx.command.params)
 
 
 def exit_with(ctx: click.Context, kind: str, line: str, code: int, error: Exception | None = None) -> NoReturn:
@@ -110,15 +123,26 @@ def line_and_code(error: Exception) -> tuple[str, int]:
         BlueprintNotFoundError,
         DeadLetterNotFoundError,
         FlowcraftError,
+        MemoryNotFoundError,
+        NodeNotFoundError,
         RunNotFoundError,
         RunUnsuccessfulError,
+        ScheduleNotFoundError,
         WaitTimeoutError,
     )
 
     line = " ".join(str(error).split())
-    if isinstance(error, RunUnsuccessfulError):
+    if isinstance(error, RunUnsuccessfulError) or getattr(error, "code", "") == "run_limit":
         return line, EXIT_FAILED
-    if isinstance(error, (RunNotFoundError, BlueprintNotFoundError, DeadLetterNotFoundError)):
+    missing = (
+        BlueprintNotFoundError,
+        DeadLetterNotFoundError,
+        MemoryNotFoundError,
+        NodeNotFoundError,
+        RunNotFoundError,
+        ScheduleNotFoundError,
+    )
+    if isinstance(error, missing):
         return line, EXIT_NOT_FOUND
     if isinstance(error, WaitTimeoutError):
         return line, EXIT_TIMEOUT

@@ -3,18 +3,24 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from .shared_options import given
 
 if TYPE_CHECKING:
     from flowcraft_sdk import Client
 
 CONFIG_FILE = "flowcraft.yaml"
 CONFIG_VARIABLE = "FLOWCRAFT_CONFIG"
+SERVER_VARIABLE = "FLOWCRAFT_SERVER"
+"""As the SDK has it, which is loaded only by commands that need it."""
 
 
 class DurationParam(click.ParamType[float]):
@@ -37,6 +43,32 @@ class DurationParam(click.ParamType[float]):
         if not 0 <= seconds <= LONGEST_SPAN:  # not a number is never between
             self.fail(f"expected a span of time such as 30s, 100 years at most, got {shown(value)}", param, ctx)
         return seconds
+
+
+class MomentParam(click.ParamType[datetime]):
+    """A moment: a span before now such as `1d`, or a date with or without a time, in the local time zone unless it names one."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the moment, with a time zone."""
+        from flowcraft_sdk.protocol.bounds import LONGEST_SPAN, shown
+        from flowcraft_sdk.protocol.durations import parse_duration
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            seconds = LONGEST_SPAN + 1
+        try:
+            seconds = parse_duration(value)
+        except ValueError:
+            pass
+        if seconds > LONGEST_SPAN:
+            known = "a span before now such as 1d, or a moment such as 2026-01-31T12:00"
+            self.fail(f"expected {known}, got {shown(value)}", param, ctx)
+        return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 LARGEST_INPUT = 64 * 1024 * 1024
@@ -84,7 +116,9 @@ def read_json(file: InputFile) -> Any:
         raise click.UsageError(f"{file.name}: not JSON: {error}") from None
 
 
-def start_context(pairs: Iterable[str], file: InputFile | None, what: str = "a start context") -> dict[str, Any]:
+def start_context(
+    pairs: Iterable[str], file: InputFile | None, what: str = "a start context", option: str = "-i"
+) -> dict[str, Any]:
     """Put a start context together: the object in `file`, and over it the pairs `key=value`.
 
     A value is read as JSON if it is JSON, else it is text: `n=3` is a number, `n="3"` and `name=Ada` are texts.
@@ -101,8 +135,8 @@ def start_context(pairs: Iterable[str], file: InputFile | None, what: str = "a s
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise click.UsageError(f"-i {pair}: expected key=value")
-        context[key] = _value(key, text)
+            raise click.UsageError(f"{option} {pair}: expected key=value")
+        context[key] = _value(key, text, option)
     return context
 
 
@@ -130,6 +164,34 @@ def open_client(config: Path | None, url: str | None, namespace: str | None, pro
     return Client(url, namespace=namespace)
 
 
+def open_http_client(server: str, token: str | None) -> "Client":
+    """Make a client of the HTTP API at an address. Opens no connection.
+
+    Raises:
+        FlowcraftError: the address or the token cannot be used.
+    """
+    from flowcraft_sdk import HttpClient
+
+    return HttpClient(server, token=token)
+
+
+def server_address(ctx: click.Context) -> str | None:
+    """The address of the HTTP API that is to be used in place of Redis; None for Redis.
+
+    Raises:
+        click.UsageError: options for both are given.
+    """
+    server: str | None = given(ctx, "server")
+    redis = [name for name in ("config", "url", "namespace", "profile") if given(ctx, name) is not None]
+    if server is not None and redis:
+        raise click.UsageError(f"--server and --{redis[0]} exclude each other")
+    if server is None and not redis:
+        server = os.environ.get(SERVER_VARIABLE) or None
+    if server is None and given(ctx, "token") is not None:
+        raise click.UsageError("--token goes with --server")
+    return server
+
+
 def uses_default_address() -> bool:
     """Whether neither a file nor the environment says where Redis is."""
     from flowcraft_sdk._transport.connector import address_in
@@ -137,13 +199,39 @@ def uses_default_address() -> bool:
     return nearest_config() is None and address_in(os.environ) is None
 
 
-def _value(key: str, text: str) -> Any:
+@contextmanager
+def texts_explained(pairs: Iterable[str], option: str = "-i") -> Iterator[None]:
+    """Add to the error about a context how a value that was read as a number is written as a text.
+
+    Raises:
+        InvalidInputError: the one of the block.
+    """
+    from flowcraft_sdk import InvalidInputError
+
+    try:
+        yield
+    except InvalidInputError as error:
+        given = {key: text for key, _, text in (pair.partition("=") for pair in pairs)}
+        wanted = {
+            each["loc"][0] for each in error.errors if len(each["loc"]) == 1 and "expected string, got" in each["msg"]
+        }
+        hints = [
+            f"{key}={text} is no text, {option} '{key}=\"{text}\"' is one"
+            for key, text in given.items()
+            if key in wanted and text.strip()[:1] not in ("{", "[", '"')
+        ]
+        if not hints:
+            raise
+        raise InvalidInputError("; ".join([str(error), *hints]), error.errors) from None
+
+
+def _value(key: str, text: str, option: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         if text.lstrip()[:1] in ("{", "[", '"'):
             raise click.UsageError(
-                f"-i {key}: it begins as JSON does and is none: {error}; a text that begins so is written in JSON's quotes"
+                f"{option} {key}: it begins as JSON does and is none: {error}; a text that begins so is written in JSON's quotes"
             ) from None
         return text
 

@@ -1,4 +1,4 @@
-"""`flowcraft signal`: the answer to a node that waits."""
+"""`flowcraft signal` and `send`: the answer to a node that waits, and a message to one that runs."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,36 @@ def signal(
         write_json({"run_id": run_id, "node_id": path, "action": action, "status": now.value})
     else:
         write(now.value)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("node_id", metavar="NODE")
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the message, an object.")
+@click.option("-f", "--file", type=InputFileType(), help="The message as JSON; - is standard input.")
+@click.option(
+    "--id", "message_id", metavar="ID", help="Id of the message; sent again with the same id, it does nothing."
+)
+@as_json_option
+@click.pass_obj
+def send(
+    connect: Callable[[], "Client"],
+    run_id: str,
+    node_id: str,
+    pairs: tuple[str, ...],
+    file: InputFile | None,
+    message_id: str | None,
+    as_json: bool,
+) -> None:
+    """Send a message to NODE of RUN, whose handler takes it with `ctx.receive`; in a subflow it is `subflow/NODE`.
+
+    Without -i and -f the message is null.
+    """
+    path = connect().get_handle(run_id).send(node_id, _payload(pairs, file), message_id=message_id)
+    if as_json:
+        write_json({"run_id": run_id, "node_id": path})
+    else:
+        write(path)
 
 
 def _payload(pairs: tuple[str, ...], file: InputFile | None) -> Any:

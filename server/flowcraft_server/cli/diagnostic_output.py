@@ -1,6 +1,7 @@
 """Prints what is wrong with the files of a deployment."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
@@ -8,19 +9,27 @@ from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.suggestions import listed
 
+from .sarif import sarif
 from .terminal import write, write_json
 
-FORMATS = ("text", "json", "github")
 MOST_PRINTED = 1_000
 
 
-def print_diagnostics(diagnostics: Sequence[Diagnostic], format: str) -> None:
-    """Print diagnostics: `text` on standard error, `json` and `github` (annotations) on standard output.
+def print_diagnostics(diagnostics: Sequence[Diagnostic], format: str, config: Path | None = None) -> None:
+    """Print diagnostics: `text` on standard error, `json`, `sarif` and `github` (annotations) on standard output.
 
     Of very many the first are printed, errors before warnings, and how many more there are.
+
+    Args:
+        diagnostics: the diagnostics.
+        format: one of `FORMATS`.
+        config: the deployment's file, for `sarif`.
     """
     shown, left = _first(diagnostics)
-    _print(shown, format)
+    if format == "sarif":
+        write_json(sarif(shown, config or Path("flowcraft.yaml")))
+    else:
+        _print(shown, format)
     if left:
         write(f"... and {left:,} more; these first {len(shown):,} are shown", err=True)
 
@@ -59,11 +68,6 @@ def print_suggestions(blueprints: Iterable[Blueprint]) -> None:
             f"without `outputs:` a run's result is its whole context, what it was started with too: {listed(without)}",
             err=True,
         )
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things: `1 error`, `2 errors`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _plain(diagnostic: Diagnostic) -> dict[str, Any]:

@@ -4,32 +4,35 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
-from flowcraft_sdk._config.environment import CONFIG_VARIABLE, environment_of
-from flowcraft_sdk._transport.connector import address_in
-from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_server import __version__
+from flowcraft_server.config.llm_section import ScriptedProviderSection
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
-from flowcraft_server.config.sections import ScriptedProviderSection
 from flowcraft_server.observability.logging import configure_logging
 
 from .capacity import capacity
 from .client_errors import TextCommands
-from .client_input import nearest_config
-from .diagnostic_output import FORMATS, print_diagnostics, print_suggestions
-from .server_output import print_settings, print_started, print_verdict
-from .shared_options import CONFIG, as_json_option, given, json_before, keep
+from .diagnostic_formats import FORMATS
+from .diagnostic_output import print_diagnostics, print_suggestions
+from .examples import SERVER, add_examples
+from .server_loading import errors_printed as _errors_printed
+from .server_loading import known_url as _known_url
+from .server_loading import redis_variable as _redis_variable
+from .server_loading import settings_or_exit as _settings_or_exit
+from .server_operation import drain, reload
+from .server_options import common as _common
+from .server_options import overrides as _overrides
+from .server_options import working as _working
+from .server_output import print_next_times, print_settings, print_started, print_verdict
+from .shared_options import CONFIG, as_json_option, json_before, keep
 from .terminal import write, write_json
 
 EXIT_FAILED = 1
@@ -57,87 +60,38 @@ def main() -> None:
 
 
 main.add_command(capacity)
-
-
-def _or_root(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """An option of the whole command counts where the command behind it does not say it itself."""
-    before = given(ctx, param.name or "")
-    source = ctx.get_parameter_source(param.name or "")
-    if source is not ParameterSource.COMMANDLINE and before is not None:
-        return before
-    if param.name == "file" and source is ParameterSource.DEFAULT:
-        return nearest_config() or value  # as `flowcraft` finds it
-    return value
-
-
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which deployment is meant."""
-    command = click.option(
-        "--profile", metavar="NAME", callback=_or_root, help="Profile of the file; by default $FLOWCRAFT_PROFILE."
-    )(command)
-    return click.option(
-        *CONFIG,
-        "file",
-        envvar=CONFIG_VARIABLE,
-        default="flowcraft.yaml",
-        show_default=True,
-        callback=_or_root,
-        type=click.Path(path_type=Path),
-        help=f"The deployment's file; ${CONFIG_VARIABLE} names it too.",
-    )(command)
-
-
-def _working(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that set values for this start only."""
-    for option in (
-        click.option("--log-level", metavar="LEVEL", help="In place of logging.level."),
-        click.option(
-            "--queue", "-q", multiple=True, metavar="NAME", help="In place of executor.queue; may be repeated."
-        ),
-        click.option("--processes", metavar="N", help="In place of executor.processes."),
-        click.option("--workers", "-w", metavar="N", help="In place of executor.workers."),
-        click.option("--redis", "redis_url", metavar="URL", help="In place of redis.url."),
-    ):
-        command = option(command)
-    return _common(command)
-
-
-def _overrides(
-    redis_url: str | None, workers: str | None, processes: str | None, queue: tuple[str, ...], log_level: str | None
-) -> dict[str, Any]:
-    values = {
-        "redis.url": redis_url,
-        "executor.workers": workers,
-        "executor.processes": processes,
-        "executor.queue": list(queue) or None,
-        "logging.level": log_level,
-    }
-    return {name: value for name, value in values.items() if value is not None}
+main.add_command(reload)
+main.add_command(drain)
 
 
 @main.command()
 @_working
 def dev(file: Path, profile: str | None, **options: Any) -> None:
     """Run everything here: a Redis of our own unless redis.url names one, the workers, the blueprints."""
-    from flowcraft_server.service.launch import Deployment, run_deployment
+    from flowcraft_server.service.deployment import Deployment
+    from flowcraft_server.service.launch import run_deployment
+    from flowcraft_server.service.program import restart_this_program
     from flowcraft_server.service.stopping import StopRequests
     from flowcraft_server.store.embedded import EmbeddedStore
 
-    loaded, settings = _load_or_exit(file, profile, _overrides(**options))
+    overrides = _overrides(**options)
+    loaded, settings = _load_or_exit(file, profile, overrides)
     with _errors_printed(), StopRequests().on_signals() as stop:
         store = None
         if settings.redis.embedded:
             store = EmbeddedStore(loaded.place(settings.redis.data_dir), settings.redis.fsync)
         url = settings.redis.url if store is None else store.start()
         try:
-            deployment = Deployment(loaded, settings, url)
+            deployment = Deployment(loaded, settings, url, overrides=overrides, command="dev")
             finished = run_deployment(
                 deployment,
                 stop,
                 lenient=True,
-                started=lambda published: print_started(loaded, settings, url, published, store),
+                started=lambda published, api: print_started(loaded, settings, url, published, store, api),
                 store=store,
             )
+            if stop.restart:  # the store keeps running, and the fresh program finds it
+                restart_this_program("")
         finally:
             if store is not None:
                 store.stop()
@@ -148,13 +102,24 @@ def dev(file: Path, profile: str | None, **options: Any) -> None:
 @_working
 def run(file: Path, profile: str | None, **options: Any) -> None:
     """Run for production on an external Redis: publish the blueprints and work."""
-    from flowcraft_server.service.launch import Deployment, run_deployment
+    from flowcraft_server.service.deployment import Deployment
+    from flowcraft_server.service.launch import run_deployment
     from flowcraft_server.service.stopping import StopRequests
 
-    loaded, settings = _load_or_exit(file, profile, _overrides(**options))
-    with _errors_printed(), StopRequests().on_signals() as stop:
-        finished = run_deployment(Deployment(loaded, settings, _external_url(loaded, settings)), stop)
+    overrides = _overrides(**options)
+    loaded, settings = _load_or_exit(file, profile, overrides)
+    with _errors_printed(), StopRequests().on_signals(reload=not _has_terminal()) as stop:
+        deployment = Deployment(loaded, settings, _external_url(loaded, settings), overrides=overrides)
+        finished = run_deployment(deployment, stop)
     sys.exit(0 if finished else EXIT_FAILED)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal may send SIGHUP, as it does when it is closed: that asks to stop, and not to reload."""
+    try:
+        return os.isatty(sys.stdin.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 @main.command()
@@ -175,7 +140,8 @@ def worker(
     **options: Any,
 ) -> None:
     """Run workers only, for scaling out; the blueprints are published elsewhere."""
-    from flowcraft_server.service.launch import Deployment, run_deployment
+    from flowcraft_server.service.deployment import Deployment
+    from flowcraft_server.service.launch import run_deployment
     from flowcraft_server.service.parent_watch import end_with_parent
     from flowcraft_server.service.stopping import StopRequests
 
@@ -186,7 +152,7 @@ def worker(
     if single:
         overrides |= {"executor.workerType": "thread", "executor.workers": 1}
     stop = StopRequests()
-    with _errors_printed(), stop.on_signals():
+    with _errors_printed(), stop.on_signals(reload=parent_pipe is None and not _has_terminal()):
         if parent_pipe is not None:
             end_with_parent(parent, parent_pipe, stop.request)
         loaded, settings = _load_or_exit(file, profile, overrides, blueprints=False)
@@ -199,8 +165,47 @@ def worker(
             isolated=isolated,
             worker_id=worker_id,
             executing=executing,
+            overrides=overrides,
+            command="worker",
         )
         finished = run_deployment(deployment, stop, publish=False)
+    sys.exit(0 if finished else EXIT_FAILED)
+
+
+@main.command()
+@_working
+@click.option("--bind", metavar="HOST:PORT", help="In place of api.bind.")
+@click.option("--parent-pipe", type=int, hidden=True, help="Descriptor that ends with the supervisor.")
+@click.option(
+    "--socket", "descriptor", type=int, hidden=True, help="Descriptor of the socket that the supervisor listens on."
+)
+def api(
+    file: Path,
+    profile: str | None,
+    bind: str | None,
+    parent_pipe: int | None,
+    descriptor: int | None,
+    **options: Any,
+) -> None:
+    """Serve the HTTP API and the web pages only, beside workers that run elsewhere."""
+    from flowcraft_server.api.server import serve_api
+    from flowcraft_server.service.parent_watch import end_with_parent
+    from flowcraft_server.service.stopping import StopRequests
+    from flowcraft_server.ui.pages import add_pages
+
+    parent = os.getppid()
+    overrides = _overrides(**options) | ({"api.bind": bind} if bind is not None else {})
+    loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=False, with_handlers=False)
+    settings = _settings_or_exit(loaded)
+    configure_logging(
+        settings.logging.level, settings.logging.format, secrets=loaded.secrets, names=settings.logging.redact
+    )
+    stop = StopRequests()
+    with _errors_printed(), stop.on_signals():
+        if parent_pipe is not None:
+            end_with_parent(parent, parent_pipe, stop.request)
+        extend = add_pages if settings.api.ui else None
+        finished = serve_api(_external_url(loaded, settings), settings, loaded.secrets, stop, descriptor, extend)
     sys.exit(0 if finished else EXIT_FAILED)
 
 
@@ -211,12 +216,14 @@ def worker(
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @as_json_option
 def check(file: Path, profile: str | None, format_: str, offline: bool, strict: bool, as_json: bool) -> None:
-    """Check the file, its handlers, its blueprints and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
+    """Check the file, its handlers, its blueprints, its schedules and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
     loaded = _with_scripted_replies(load_config(file, profile=profile))
     format_ = "json" if as_json else format_
-    print_diagnostics(loaded.diagnostics, format_)
+    print_diagnostics(loaded.diagnostics, format_, loaded.path)
     if format_ == "text" and not loaded.errors:
         print_suggestions(loaded.blueprints)
+    if format_ == "text" and loaded.settings is not None:
+        print_next_times(loaded.settings)
     if loaded.settings is None or (strict and loaded.diagnostics):
         print_verdict(loaded, format_, strict=strict)
         sys.exit(EXIT_INVALID)
@@ -240,6 +247,39 @@ def config_show(file: Path, profile: str | None, origin: bool, as_json: bool, **
     """Print the settings that count, secrets masked. The options of `run` show what they would change."""
     loaded = load_settings(file, profile=profile, overrides=_overrides(**options))
     print_settings(loaded, _settings_or_exit(loaded), origin, as_json)
+
+
+@main.command()
+@_common
+@click.argument("which", type=click.Choice(["config", "blueprint", "eval"]), required=False)
+@click.option("--write", "to_files", is_flag=True, help="Write them to .flowcraft/ beside the file.")
+@as_json_option
+def schema(file: Path, profile: str | None, which: str | None, to_files: bool, as_json: bool) -> None:
+    """Print the JSON Schema of flowcraft.yaml (config), of blueprints or of evaluations, for editors; all without an argument.
+
+    The schema of blueprints knows the deployment's handlers, their params and actions: write it anew when they have changed.
+    """
+    from .schema_files import schemas_of, write_schemas
+
+    if to_files and which is not None:
+        raise click.UsageError("--write writes all schemas")
+    loaded = load_config(file, profile=profile)
+    if not loaded.path.is_file():
+        raise click.UsageError(f"{file}: no such file; --config names the deployment's file")
+    if loaded.errors:
+        print_diagnostics(loaded.errors, "text")
+    if not to_files:
+        schemas = schemas_of(loaded)
+        write_json(schemas[which] if which is not None else schemas)
+        return
+    try:
+        files = [os.path.relpath(written) for written in write_schemas(loaded)]
+    except OSError as error:
+        raise click.ClickException(f"the schemas cannot be written: {error}") from None
+    if as_json:
+        write_json({"files": files})
+    else:
+        write("\n".join(files))
 
 
 @main.command()
@@ -292,17 +332,6 @@ def _print_line(what: str, line: str, as_json: bool) -> None:
         write(line)
 
 
-def _known_url(loaded: LoadResult, settings: Settings) -> str:
-    """The address of the deployment's Redis, which may be an embedded store that runs."""
-    from flowcraft_server.store.embedded import running_url
-
-    url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
-    url = url or _redis_variable(loaded)
-    if url is None:
-        raise click.ClickException("the embedded store does not run; start `flowcraft-server dev`, or set redis.url")
-    return url
-
-
 def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
 ) -> tuple[LoadResult, Settings]:
@@ -310,7 +339,9 @@ def _load_or_exit(
     loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints, keep=blueprints)
     loaded = _with_scripted_replies(loaded)
     settings = _settings_or_exit(loaded)
-    configure_logging(settings.logging.level, settings.logging.format, secrets=loaded.secrets)
+    configure_logging(
+        settings.logging.level, settings.logging.format, secrets=loaded.secrets, names=settings.logging.redact
+    )
     return loaded, settings
 
 
@@ -336,15 +367,6 @@ def _with_scripted_replies(loaded: LoadResult) -> LoadResult:
     return replace(loaded, diagnostics=[*loaded.diagnostics, *diagnostics], settings=None)
 
 
-def _settings_or_exit(loaded: LoadResult) -> Settings:
-    if loaded.diagnostics:
-        print_diagnostics(loaded.diagnostics, "text")
-    if loaded.settings is None:
-        print_verdict(loaded, "text", starting=True)
-        sys.exit(EXIT_INVALID)
-    return loaded.settings
-
-
 def _external_url(loaded: LoadResult, settings: Settings) -> str:
     """The address of a Redis that is not ours: redis.url, or REDIS_URL where the file names none."""
     if not settings.redis.embedded:
@@ -357,26 +379,19 @@ def _external_url(loaded: LoadResult, settings: Settings) -> str:
     return url
 
 
-def _redis_variable(loaded: LoadResult) -> str | None:
-    """The address in the environment. What is none is printed in one line, with the exit code of a wrong file."""
-    try:
-        return address_in(environment_of(loaded.folder, os.environ))
-    except ConfigurationError as error:
-        write(str(error), err=True)
-        sys.exit(EXIT_INVALID)
-
-
 def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     from flowcraft_sdk.protocol.keys import Keys
-    from flowcraft_server.service.launch import Deployment
+    from flowcraft_server.service.deployment import Deployment
     from flowcraft_server.service.redis_checks import (
         RedisUnusable,
         check_durability,
+        check_protocol,
         find_problems,
         shown_url,
         wait_for_redis,
         warnings_about,
     )
+    from flowcraft_server.service.redis_report import describe_redis, recommendations
     from flowcraft_server.store.binary import find_server
     from flowcraft_server.store.embedded import running_url
 
@@ -391,28 +406,17 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
     if diagnostics and settings.redis.require_no_eviction:
         raise RedisUnusable("; ".join(diagnostics))
     deployment = Deployment(loaded, settings, url)
+    check_protocol(client, url, deployment.partitions)
     found = (*deployment.look_for_others(client), *deployment.look_for_missing_handlers())
     for warning in (*warnings_about(client, url, settings.redis.partitions), *found):
         write(f"warning: {warning}", err=True)
+    for recommended in recommendations(client, url, settings.redis.durability):
+        write(f"recommended: {recommended}", err=True)
     check_durability(client, url, Keys(settings.name), settings.redis.durability)
-    return shown_url(url)
+    return f"{shown_url(url)} ({describe_redis(client, url, settings.redis.partitions)})"
 
 
-@contextmanager
-def _errors_printed() -> Iterator[None]:
-    """What a user can mend is printed in one line; exit code 1."""
-    from flowcraft_server.llm.errors import LLMSettingsError
-    from flowcraft_server.service.health import Unhealthy
-    from flowcraft_server.service.redis_checks import RedisUnusable
-    from flowcraft_server.store.binary import NoServerBinary
-    from flowcraft_server.store.link import StoreUnavailable
-    from flowcraft_server.store.server_process import StoreError
-
-    try:
-        yield
-    except (RedisUnusable, Unhealthy, StoreError, StoreUnavailable, NoServerBinary, LLMSettingsError) as error:
-        raise click.ClickException(str(error)) from None
-
+add_examples("flowcraft-server", main, SERVER)
 
 if __name__ == "__main__":
     main()

@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,20 @@ from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_duration
+from flowcraft_server.config.schedules import schedules_of
 from flowcraft_server.config.show import plain_settings, with_origins
 from flowcraft_server.observability.terminal import plain_text
-from flowcraft_server.service.launch import Published
+from flowcraft_server.schedules.definition import SHOWN, Schedule
+from flowcraft_server.schedules.timing import zone_of
+from flowcraft_server.service.deployment import Published
 from flowcraft_server.service.namespace_peers import listed_publications
 from flowcraft_server.service.redis_checks import shown_url
 from flowcraft_server.store.embedded import EmbeddedStore
 
-from .diagnostic_output import counted
+from .counts import counted
 from .terminal import write, write_json
 
+_MOST_SCHEDULES = 5
 _LOOKED_AT = 20
 """Blueprints among which one is chosen to be suggested: they are made for it."""
 
@@ -35,7 +41,7 @@ def print_verdict(
     loaded: LoadResult, format: str, about_redis: str = "", *, strict: bool = False, starting: bool = False
 ) -> None:
     """Print, for people, how it went in one line."""
-    if format == "json":
+    if format in ("json", "sarif"):
         return
     errors = len(loaded.errors)
     warnings = len(loaded.diagnostics) - errors
@@ -46,6 +52,21 @@ def print_verdict(
     handlers, blueprints = counted(len(loaded.handlers), "handler"), counted(len(loaded.blueprints), "blueprint")
     also = f" ({counted(warnings, 'warning')})" if warnings else ""
     write(f"{loaded.path.name} is right{also}: {handlers}, {blueprints}, Redis {about_redis}")
+
+
+def print_next_times(settings: Settings, most: int = SHOWN) -> None:
+    """Print, for people, when the schedules start their next runs, by their own time zones."""
+    now = int(time.time() * 1000)
+    for schedule in schedules_of(settings.schedules):
+        write(f"schedule {schedule.id}: {_next_times(schedule, now, most)}")
+
+
+def _next_times(schedule: Schedule, now: int, most: int) -> str:
+    ticks = schedule.following(now)[1][:most]
+    zone = zone_of(schedule.zone)
+    form = "%a %Y-%m-%d %H:%M:%S %Z" if any(tick % 60_000 for tick in ticks) else "%a %Y-%m-%d %H:%M %Z"
+    times = ", ".join(format(datetime.fromtimestamp(tick / 1000, zone), form) for tick in ticks)
+    return f"{schedule.blueprint}, {'paused, else ' if schedule.paused else ''}next {times or 'never'}"
 
 
 def print_settings(loaded: LoadResult, settings: Settings, origin: bool, as_json: bool = False) -> None:
@@ -77,12 +98,24 @@ def _origins(loaded: LoadResult, settings: Settings, plain: dict[str, Any]) -> I
         yield path, value, place
 
 
+def address_row(settings: Settings, api: str) -> tuple[str, str]:
+    """Name and text of the line that says where the web pages are, or the API alone; `api` is '' while it cannot listen."""
+    name = "pages" if settings.api.ui else "api"
+    if not api:
+        return name, f"cannot listen on {settings.api.bind}; with `api: {{bind: 127.0.0.1:0}}` any free port is taken"
+    return name, api if settings.api.ui else f"{api}/api/v1"
+
+
 def print_started(
-    loaded: LoadResult, settings: Settings, url: str, published: Published, store: EmbeddedStore | None
+    loaded: LoadResult, settings: Settings, url: str, published: Published, store: EmbeddedStore | None, api: str
 ) -> None:
-    """Print what runs now, where its state is, and what to type next."""
+    """Print what runs now, where its state is, and what to type next; `api` is the address of the HTTP API, '' for none."""
     executor = settings.executor
-    workers = f"{executor.workers} {'processes' if executor.worker_type == 'process' else 'threads'}"
+    workers = (
+        counted(executor.workers, "process", "processes")
+        if executor.worker_type == "process"
+        else counted(executor.workers, "thread")
+    )
     if executor.processes > 1:
         workers = f"{executor.processes} processes of {workers}"
     queues = ", ".join(executor.queues)
@@ -92,10 +125,17 @@ def print_started(
         ("handlers", _listed(list(loaded.handlers))),
         (
             "workers",
-            f"{workers}, up to {executor.async_concurrency} coroutines each process, queue {queues}",
+            f"{workers}, up to {counted(executor.async_concurrency, 'coroutine')} each process, queue {queues}",
         ),
     ]
+    if settings.api.enabled:
+        rows.append(address_row(settings, api))
     write(f"flowcraft · {settings.name}", bold=True)
+    now = int(time.time() * 1000)
+    schedules = schedules_of(settings.schedules)
+    rows += [("schedules", f"{each.id}: {_next_times(each, now, 1)}") for each in schedules[:_MOST_SCHEDULES]]
+    if len(schedules) > _MOST_SCHEDULES:
+        rows.append(("schedules", f"and {len(schedules) - _MOST_SCHEDULES} more: flowcraft schedule list"))
     for name, line in rows:
         write(f"  {name:<11}{line}")
     write(

@@ -38,6 +38,14 @@ def deployment_options() -> list[click.Parameter]:
         _option(*CONFIG, type=click.Path(dir_okay=False, path_type=Path), help=_CONFIG_HELP),
         _option("--url", metavar="URL", help="Address of Redis, in place of the file's; by default $REDIS_URL."),
         _option("--namespace", metavar="NAME", help="The deployment's name, along with --url."),
+        _option(
+            "--server",
+            metavar="URL",
+            help="Address of the HTTP API, to use in place of Redis; by default $FLOWCRAFT_SERVER.",
+        ),
+        _option(
+            "--token", metavar="TOKEN", help="Token for it; better $FLOWCRAFT_TOKEN, as other users see command lines."
+        ),
         _option("--profile", metavar="NAME", help="Profile of the file; by default $FLOWCRAFT_PROFILE."),
     ]
 

@@ -141,7 +141,7 @@ def key_of(deployment: Path, folders: Iterable[Path], depends_on: Any) -> str | 
                 return None
             digest.update(f"\n{path}\n{len(content)}\n".encode(errors="surrogateescape"))
             digest.update(content)
-        for path in sorted(_modules_of(deployment)):
+        for path in sorted(modules_of(deployment)):
             digest.update(f"\n{path}\n".encode(errors="surrogateescape"))
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     except OSError:
@@ -156,7 +156,7 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
             yield from (Path(place) / name for name in sorted(names))
 
 
-def _modules_of(deployment: Path) -> set[Path]:
+def modules_of(deployment: Path) -> set[Path]:
     """Source files of the modules that were imported from the deployment's folder: params may be checked by any of them."""
     root = os.path.join(os.path.realpath(deployment), "")
     found = set()

@@ -7,7 +7,9 @@ from typing import Any, Literal
 from flowcraft_sdk._config.source_positions import SourcePositions
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
+from flowcraft_server.blueprints.routes import NOWHERE, Route
 
+from .limits import limit_of
 from .model import Settings
 from .sections import HandlerEntry
 
@@ -53,7 +55,8 @@ def with_join(blueprint: Blueprint, join: Literal["all", "any"]) -> Blueprint:
     return replace(blueprint, nodes=nodes)
 
 
-def handler_queues(settings: Settings | None) -> dict[str, str]:
-    """The queues that handlers have of their own, by the name that nodes `use`."""
+def handler_routes(settings: Settings | None) -> dict[str, Route]:
+    """The queues and limits that handlers have of their own, by the name that nodes `use`."""
     entries = settings.handlers.items() if settings is not None else ()
-    return {name: entry.queue for name, entry in entries if entry.queue}
+    routes = {name: Route(entry.queue, limit_of(name, entry)) for name, entry in entries}
+    return {name: route for name, route in routes.items() if route != NOWHERE}

@@ -65,6 +65,8 @@ def _sentence(kind: str, context: Mapping[str, Any], path: Path, tree: Tree) -> 
         return "is required"
     if value is None and kind != "union_tag_not_found":
         return "has no value; write one, or take the key out"
+    if kind == "string_type" and isinstance(value, int | float):
+        return f"expected text{got}; put it in quotes"
     if kind in _PLAIN:
         return _PLAIN[kind] + got
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
@@ -75,7 +77,7 @@ def _sentence(kind: str, context: Mapping[str, Any], path: Path, tree: Tree) -> 
     if kind in ("literal_error", "union_tag_invalid"):
         return _one_of(str(context.get("expected") or context.get("expected_tags")), value, got)
     if kind == "union_tag_not_found":
-        return "is required: openai-compatible or scripted"
+        return "is required: openai-compatible, recorded or scripted"
     if kind == "string_pattern_mismatch":
         return f"has characters that are not allowed here (allowed: {context['pattern']}){got}"
     if kind == "too_short":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowcraft_sdk.node import HandlerSpec
+from flowcraft_server.blueprints.routes import NOWHERE, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,10 @@ class Handler:
         spec: What its decorator declared, None when it has none.
         timeout: Seconds that an attempt may take, for nodes that set none.
         queue: Queue for nodes that name none.
+        limit: Limit that nodes count against which name none.
         params: Defaults for nodes' params.
+        resources: Resources that it takes by keyword: its keyword-only parameters without a default.
+        optional_resources: Its keyword-only parameters with a default, given to it if there are resources of these names.
     """
 
     name: str
@@ -27,4 +31,13 @@ class Handler:
     spec: HandlerSpec | None = None
     timeout: float | None = None
     queue: str | None = None
+    limit: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    resources: tuple[str, ...] = ()
+    optional_resources: tuple[str, ...] = ()
+
+
+def routes_of(handlers: Mapping[str, Handler]) -> dict[str, Route]:
+    """The queues and limits that handlers have of their own, by name."""
+    routes = {name: Route(handler.queue, handler.limit) for name, handler in handlers.items()}
+    return {name: route for name, route in routes.items() if route != NOWHERE}

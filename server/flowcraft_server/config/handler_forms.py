@@ -44,10 +44,11 @@ def check_function(function: Any, path: str) -> tuple[Callable[..., Any], bool]:
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise HandlerError(f"'{path}' is a generator; a handler returns its output")
     try:
-        inspect.signature(function).bind(object())
+        inspect.signature(function).bind(object(), **dict.fromkeys(resources_of(function)[0]))
     except TypeError:
         shown = inspect.signature(function)
-        raise HandlerError(f"'{path}{shown}' must take exactly one argument, the context") from None
+        message = f"'{path}{shown}' must take exactly one argument, the context"
+        raise HandlerError(message) from None
     except ValueError:  # written in C, without a signature to look at: only a call shows it
         return function, False
     is_async = inspect.iscoroutinefunction(called)
@@ -55,6 +56,28 @@ def check_function(function: Any, path: str) -> tuple[Callable[..., Any], bool]:
     if is_async:
         _check_awaits(called, path)
     return function, is_async
+
+
+def resources_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keyword-only parameters of a handler: those without a default, and those with one.
+
+    What a `functools.partial` has given already is none.
+    """
+    given: set[str] = set()
+    inner = function
+    while isinstance(inner, functools.partial):
+        given |= set(inner.keywords)
+        inner = inner.func
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return (), ()
+    named = [each for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY and each.name not in given]
+    empty = inspect.Parameter.empty
+    return (
+        tuple(each.name for each in named if each.default is empty),
+        tuple(each.name for each in named if each.default is not empty),
+    )
 
 
 def innermost(function: Any) -> Any:
@@ -123,6 +146,8 @@ def _check_awaits(function: Any, path: str) -> None:
         call = node.value if isinstance(node, ast.Expr) else None
         if isinstance(call, ast.Call) and _is_of_context(call.func, names):
             where = f"`{ast.unparse(call.func)}(...)` on line {first + call.lineno - 1}"
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "stream":
+                raise HandlerError(f"'{path}': {where} is not read, so it does nothing: write `async for` with it")
             raise HandlerError(f"'{path}': {where} is not awaited, so it does nothing: put `await` before it")
 
 

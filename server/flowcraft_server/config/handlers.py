@@ -17,7 +17,8 @@ from flowcraft_server.blueprints.model import BUILTIN_USES
 from flowcraft_server.blueprints.suggestions import Lookups
 from flowcraft_server.config.handler import Handler
 
-from .handler_forms import HandlerError, check_function
+from .handler_forms import HandlerError, check_function, resources_of
+from .limits import limit_of
 from .sections import HandlerEntry
 
 
@@ -122,14 +123,21 @@ def _register(name: str, entry: HandlerEntry, folder: Path, lookups: Lookups) ->
     if name in BUILTIN_USES:
         raise HandlerError(f"'{name}' is built in; choose another name")
     module_name, _, attribute = entry.path.partition(":")
-    function = _attribute(import_module(module_name, folder, lookups), module_name, attribute, lookups)
+    function = attribute_of(import_module(module_name, folder, lookups), module_name, attribute, lookups)
     function, is_async = check_function(function, entry.path)
     spec: HandlerSpec | None = getattr(function, "__flowcraft_handler__", None)
     timeout = entry.timeout if entry.timeout is not None else spec.timeout if spec else None
-    return Handler(name, function, is_async, spec, timeout, entry.queue, entry.params)
+    required, optional = resources_of(function)
+    limit = limit_of(name, entry)
+    return Handler(name, function, is_async, spec, timeout, entry.queue, limit, entry.params, required, optional)
 
 
-def _attribute(module: ModuleType, module_name: str, attribute: str, lookups: Lookups) -> Any:
+def attribute_of(module: ModuleType, module_name: str, attribute: str, lookups: Lookups) -> Any:
+    """What a dotted path names in its module.
+
+    Raises:
+        HandlerError: it names nothing.
+    """
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -153,7 +161,8 @@ def _declared(module_name: str, attribute: str, function: Any, spec: HandlerSpec
     name = spec.name or attribute
     if name in BUILTIN_USES:
         raise HandlerError(f"'{module_name}:{attribute}': '{name}' is built in; choose another name")
-    return Handler(name, called, is_async, spec, spec.timeout)
+    required, optional = resources_of(called)
+    return Handler(name, called, is_async, spec, spec.timeout, resources=required, optional_resources=optional)
 
 
 def _add(handlers: dict[str, Handler], found: Handler, module_name: str, declared: Any) -> None:

@@ -1,7 +1,7 @@
 """Loads a deployment: its settings, handlers and blueprints, and everything that is wrong with any of them, at once."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from flowcraft_sdk._config.source_positions import Path as Place
+from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.catalog import Catalog
@@ -17,15 +18,21 @@ from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.linting.params import entry_problems
 from flowcraft_server.blueprints.loading.loader import load_dirs
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
+from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
+from .agents_extra import NEEDED_BY_MODELS, has_extra, has_models_extra, missing_extra
 from .blueprint_cache import BlueprintCache, key_of
 from .blueprint_files import params_of, places_of, with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
+from .handler_forms import HandlerError
 from .handlers import register_handlers, undecorated
+from .hooks import unknown_blueprints
+from .lifespan import Lifespan, load_lifespan, missing_resources
 from .load_context import LoadContext, read_configuration
 from .model import Settings
+from .schedules import misfits
 from .source import make_settings
 
 MOST_ROUNDS = 20
@@ -40,11 +47,13 @@ class LoadResult:
         diagnostics: errors and warnings, by file and line; those of `flowcraft.yaml` first.
         handlers: by the name that nodes `use`.
         blueprints: in the order of their files.
+        lifespan: entered by each worker process; None if there is none.
         kept: where the blueprints are kept for further starts; None if they are not.
         path: the file.
         profile: name of the profile that was laid over it.
         values: what was written where, without defaults.
         secrets: texts that must not be logged.
+        began_ns: when reading it began, by the clock of files.
     """
 
     settings: Settings | None
@@ -52,10 +61,12 @@ class LoadResult:
     path: Path
     handlers: dict[str, Handler] = field(default_factory=dict)
     blueprints: Sequence[Blueprint] = field(default_factory=list)
+    lifespan: Lifespan | None = None
     kept: BlueprintCache | None = None
     profile: str | None = None
     values: Tree = field(default_factory=Tree)
     secrets: frozenset[str] = frozenset()
+    began_ns: int = 0
 
     @property
     def folder(self) -> Path:
@@ -96,17 +107,25 @@ def load_config(
     reading, settings, good = _load(path, profile, overrides, environ)
     handlers: dict[str, Handler] = {}
     blueprints: Sequence[Blueprint] = []
+    lifespan: Lifespan | None = None
     kept: BlueprintCache | None = None
     if good is not None:
+        _check_limits(reading, good)
         handlers, all_known = _load_handlers(reading, good) if with_handlers else ({}, False)
+        if with_handlers:
+            lifespan = _load_lifespan(reading, good, handlers)
         if with_blueprints:
             known = handlers if all_known else None
             kept = _cache_of(reading, good, known) if keep and not reading.diagnostics else None
             blueprints = _kept_or_loaded(reading, good, known, kept)
+            partial = _is_partial(reading, blueprints)
+            _check_schedules(reading, good, blueprints, partial)
+            for place, message in unknown_blueprints(good.hooks, blueprints, partial=partial):
+                reading.report(place, message)
         if not reading.diagnostics:
             _check_purpose(reading)
         _warn(reading, good)
-    return replace(_result(reading, settings, handlers, blueprints), kept=kept)
+    return replace(_result(reading, settings, handlers, blueprints), kept=kept, lifespan=lifespan)
 
 
 def load_settings(
@@ -162,29 +181,64 @@ def _mapped(place: Place) -> Place:
     return tuple(takewhile(lambda key: isinstance(key, str), place))
 
 
+def _is_partial(reading: LoadContext, blueprints: Sequence[Blueprint]) -> bool:
+    """Whether a mistake keeps blueprints from being known: in what the file says of them, or a file that cannot be read."""
+    return reading.hides(("blueprints", "dirs")) or _unread(reading.diagnostics, blueprints, reading.shown)
+
+
+def _unread(diagnostics: Iterable[Diagnostic], blueprints: Sequence[Blueprint], besides: str = "") -> bool:
+    """Whether a blueprint file cannot be read, so that it has no blueprint."""
+    wrong = {each.position.file for each in diagnostics if each.severity == "error" and each.position is not None}
+    return bool(wrong - {besides}) and not wrong <= {besides, *(blueprint.file for blueprint in blueprints)}
+
+
+def _check_schedules(reading: LoadContext, settings: Settings, blueprints: Sequence[Blueprint], partial: bool) -> None:
+    """Check the schedules that have no mistake yet against the blueprints."""
+    wrong = [diagnostic.path for diagnostic in reading.diagnostics if diagnostic.severity == "error"]
+    places = {name: written_path(("schedules", name)) for name in settings.schedules}
+    right = {
+        name: section
+        for name, section in settings.schedules.items()
+        if not any(path == places[name] or path.startswith(f"{places[name]}.") for path in wrong)
+    }
+    for place, message in misfits(right, blueprints, settings.limits.max_value, partial=partial):
+        reading.report(place, message)
+
+
 def _load_handlers(reading: LoadContext, settings: Settings) -> tuple[dict[str, Handler], bool]:
     """The handlers, and whether every name that a blueprint may use is known."""
-    before = [diagnostic for diagnostic in reading.diagnostics if diagnostic.severity == "error"]
+    # Where one of the two keys is wrong or misspelt, handlers that it would have named are not known.
+    wrong = any(reading.hides((key,)) for key in ("handlers", "handlerModules"))
     handlers, refusals = register_handlers(settings.handlers, settings.handler_modules, reading.folder)
     for refusal in refusals:
         path = (*refusal.path, "path") if refusal.path[0] == "handlers" else refusal.path
         origin = reading.merged.origin_of(path)
         reading.report(refusal.path, refusal.message, at=origin.position if origin else None)
-    # Where one of the two keys is wrong or misspelt, handlers that it would have named are not known.
-    sections = ("handlers", "handlerModules")
-    wrong = any(
-        diagnostic.path.partition(".")[0].partition("[")[0] in sections
-        or any(f"'{key}'" in diagnostic.message for key in sections)
-        for diagnostic in before
-    )
     return handlers, not wrong and not any(refusal.path[0] == "handlerModules" for refusal in refusals)
+
+
+def _load_lifespan(reading: LoadContext, settings: Settings, handlers: dict[str, Handler]) -> Lifespan | None:
+    """The lifespan; a resource that it does not yield is a mistake of the handler that takes it."""
+    lifespan = None
+    if settings.lifespan is not None:
+        try:
+            lifespan = load_lifespan(settings.lifespan, reading.folder)
+        except HandlerError as error:
+            reading.report(("lifespan",), str(error))
+            return None
+    for handler, message in missing_resources(handlers.values(), lifespan):
+        path = ("handlers", handler.name) if handler.name in settings.handlers else ("handlerModules",)
+        origin = reading.merged.origin_of((*path, "path"))
+        about = message if path[0] == "handlers" else f"handler '{handler.name}' {message}"
+        reading.report(path, about, at=origin.position if origin else None)
+    return lifespan
 
 
 def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Handler] | None) -> BlueprintCache | None:
     if handlers is None:
         return None
     # Nothing of this is kept but a hash.
-    sections = ("handlers", "handlerModules", "blueprints", "defaults")
+    sections = ("handlers", "handlerModules", "blueprints", "defaults", "limits")
     specs = {
         name: (
             handler.function.__module__,
@@ -192,7 +246,7 @@ def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Hand
         )
         for name, handler in handlers.items()
     }
-    depends_on = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd()]
+    depends_on = [{name: reading.merged.data.get(name) for name in sections}, specs, os.getcwd(), has_extra()]
     key = key_of(reading.folder, [reading.folder / name for name in settings.blueprints.dirs], depends_on)
     return None if key is None else BlueprintCache(reading.folder, key)
 
@@ -225,7 +279,7 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
     blueprints, diagnostics = load_dirs(folders)
     if settings.defaults.join_strategy != "all":
         blueprints = [with_join(blueprint, settings.defaults.join_strategy) for blueprint in blueprints]
-    by_id = Catalog({blueprint.id: blueprint for blueprint in blueprints})
+    by_id = Catalog({blueprint.id: blueprint for blueprint in blueprints}, is_partial=_unread(diagnostics, blueprints))
     specs = None if handlers is None else _specs(reading, handlers)
     attempts, params, places = settings.defaults.max_retries, params_of(settings), places_of(reading.merged)
     diagnostics.extend(entry_problems(specs or {}, params, places))
@@ -235,8 +289,12 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
             lint(
                 with_params(blueprint, settings.handlers), handlers=specs, blueprints=by_id, handler_params=params,
                 handler_places=places, max_attempts=attempts, undecorated=bare,
+                limits=_named(reading, settings.limits.named, "limits", "named"),
+                providers=_named(reading, settings.llm.providers, "llm", "providers"),
+                mcp_servers=_named(reading, settings.mcp, "mcp"),
             )
         )  # fmt: skip
+    diagnostics.extend(missing_extra(blueprints, specs or ()))
     known = set(reading.diagnostics)
     reading.diagnostics.extend(diagnostic for diagnostic in dict.fromkeys(diagnostics) if diagnostic not in known)
     return blueprints
@@ -256,13 +314,38 @@ def _check_purpose(reading: LoadContext) -> None:
         reading.report((), message, at=reading.start)
 
 
+def _named(reading: LoadContext, right: Collection[str], *path: str) -> Collection[str] | None:
+    """The names in a section: those of its entries, and of the entries that something is wrong with; None if it is misspelt."""
+    if reading.hides(path, parts=False):
+        return None
+    written = reading.merged.get(path)
+    return list(dict.fromkeys([*right, *(written if isinstance(written, dict) else ())]))
+
+
+def _check_limits(reading: LoadContext, settings: Settings) -> None:
+    """The limits that handlers name are there."""
+    known = _named(reading, settings.limits.named, "limits", "named")
+    for name, entry in settings.handlers.items() if known is not None else ():
+        if entry.limit is not None and entry.limit not in (known or ()):
+            meant = did_you_mean(entry.limit, known or ())
+            reading.report(("handlers", name, "limit"), f"there is no limit '{entry.limit}' in limits.named{meant}")
+
+
 def _warn(reading: LoadContext, settings: Settings) -> None:
     name = settings.llm.default
     provider = settings.llm.providers.get(name or "")
+    kind, path = getattr(provider, "type", ""), ("llm", "providers", str(name))
+    fails = "nodes that call this provider will fail"
+    if kind in ("openai-compatible", "recorded") and not has_models_extra():
+        reading.report((*path, "type"), f"needs the extra llm: {NEEDED_BY_MODELS}; {fails}", severity="warning")
     key = getattr(provider, "api_key", None)
-    if isinstance(key, SecretStr) and not key.get_secret_value():
-        path = ("llm", "providers", str(name), "apiKey")
-        reading.report(path, "is empty; nodes that call this provider will fail", severity="warning")
+    if not isinstance(key, SecretStr) or key.get_secret_value():
+        return
+    if kind != "recorded":
+        reading.report((*path, "apiKey"), f"is empty; {fails}", severity="warning")
+    elif not (reading.folder / str(getattr(provider, "file", ""))).exists():
+        about = f"is empty, and nothing is recorded yet: {fails}"
+        reading.report((*path, "apiKey"), about, severity="warning")
 
 
 def _result(
@@ -289,6 +372,7 @@ def _result(
         profile=reading.profile,
         values=reading.merged,
         secrets=frozenset(secrets),
+        began_ns=reading.began_ns,
     )
 
 
@@ -302,7 +386,7 @@ def _rank(diagnostic: Diagnostic, shown: str) -> tuple[bool, bool, str, int, int
 def _secrets_in(model: BaseModel) -> set[str]:
     found = set()
     for value in dict(model).values():
-        for item in value.values() if isinstance(value, dict) else (value,):
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
             if isinstance(item, SecretStr):
                 found.add(item.get_secret_value())
             elif isinstance(item, BaseModel):

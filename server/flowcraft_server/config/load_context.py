@@ -1,6 +1,8 @@
 """`flowcraft.yaml` as one tree of values: profile laid over it, environment and options on top, variables filled in."""
 
 import os
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +17,12 @@ from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.source_positions import SourcePosition, written_path
 from flowcraft_sdk._config.value_tree import Tree
+from flowcraft_server.blueprints.suggestions import suggested
 
 from .keys import remove_empty_sections, remove_unknown_keys, write_out_short_forms
 from .overrides import from_command_line, from_environment
+
+_PROFILE = re.compile(rf"^{PROFILES}\.[^.]*\.")
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of `flowcraft.yaml`."""
@@ -35,6 +40,7 @@ class LoadContext:
         merged: all of them together, with the origin of each.
         secrets: texts that must never be shown.
         unfilled: paths of values whose variables could not be filled in; what else is wrong with them is not known.
+        began_ns: when reading began, by the clock of files.
     """
 
     path: Path
@@ -45,6 +51,7 @@ class LoadContext:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     unfilled: set[Place] = field(default_factory=set)
+    began_ns: int = field(default_factory=time.time_ns)
     _reported: set[Diagnostic] = field(default_factory=set)
 
     @property
@@ -72,6 +79,29 @@ class LoadContext:
         """A path without the key that a short form stands for: `handlers.h` for its `path`."""
         origin = self.merged.origins.get(path)
         return path[:-1] if origin is not None and origin.short else path
+
+    def hides(self, path: Place, *, parts: bool = True) -> bool:
+        """Whether a mistake keeps what the file means by a section from being known: what others refer to may be in it.
+
+        Args:
+            path: of the section.
+            parts: whether mistakes in its parts count as well.
+        """
+        section = written_path(path)
+        for diagnostic in self.diagnostics:
+            if diagnostic.severity != "error":
+                continue
+            where = _PROFILE.sub("", diagnostic.path)
+            if where and (where == section or section.startswith(f"{where}.")):
+                return True
+            if parts and where.startswith((f"{section}.", f"{section}[")):
+                return True
+            above = where.rpartition(".")[0]
+            if any(
+                (*_written(above), name) == path[: len(_written(above)) + 1] for name in suggested([diagnostic.message])
+            ):
+                return True
+        return False
 
     @property
     def start(self) -> SourcePosition:
@@ -172,3 +202,8 @@ def _shown(path: Path) -> str:
     """A path as short as it can be written from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _written(path: str) -> Place:
+    """The parts of a path without indexes, as it is written in messages."""
+    return tuple(path.split(".")) if path else ()

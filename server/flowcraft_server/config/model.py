@@ -6,7 +6,12 @@ from pydantic import Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .api_section import ApiSection
+from .hooks import HookSection, check_names
+from .llm_section import BudgetsSection, LLMSection
+from .mcp_section import McpServerSection, check_servers
 from .retention import RetentionSection
+from .schedules import ScheduleSection, check_ids
 from .sections import (
     BlueprintsSection,
     DefaultsSection,
@@ -14,11 +19,12 @@ from .sections import (
     HandlerEntry,
     HistorySection,
     LimitsSection,
-    LLMSection,
     LoggingSection,
     RedisSection,
+    dotted_path,
     mistake,
 )
+from .tracing import TracingSection
 
 FORMAT_VERSION = 1
 """The version of the file's format; a version that is not known is refused, never guessed."""
@@ -32,7 +38,10 @@ class Settings(BaseSettings):
         name: Namespace of all keys in Redis, so that many deployments may share one.
         handlers: What the `uses` names of blueprints stand for.
         handler_modules: Modules whose decorated functions are handlers too.
+        lifespan: `package.module:attribute` of a context manager, entered by each worker process; handlers get what it yields.
         blueprints: Where blueprints are.
+        hooks: Webhooks by name: requests of other programs that start runs.
+        schedules: Runs that are started at set times.
         redis: Where Redis is.
         executor: How nodes are run.
         defaults: Settings of nodes that have none of their own.
@@ -40,7 +49,11 @@ class Settings(BaseSettings):
         retention: How long ended runs are kept.
         history: Whether the events of a run are kept.
         llm: Language models for handlers.
+        budgets: What model calls of many runs may use.
+        mcp: MCP servers by name, whose tools agents may call.
+        api: The HTTP API.
         logging: What is logged.
+        tracing: Spans for OpenTelemetry.
     """
 
     model_config = SettingsConfigDict(
@@ -56,7 +69,10 @@ class Settings(BaseSettings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "flowcraft"
     handlers: dict[str, HandlerEntry] = Field(default_factory=dict)
     handler_modules: tuple[str, ...] = ()
+    lifespan: str | None = None
     blueprints: BlueprintsSection = BlueprintsSection()
+    schedules: dict[str, ScheduleSection] = Field(default_factory=dict)
+    hooks: dict[str, HookSection] = Field(default_factory=dict)
     redis: RedisSection = RedisSection()
     executor: ExecutorSection = ExecutorSection()
     defaults: DefaultsSection = DefaultsSection()
@@ -64,7 +80,16 @@ class Settings(BaseSettings):
     retention: RetentionSection = RetentionSection()
     history: HistorySection = HistorySection()
     llm: LLMSection = LLMSection()
+    budgets: BudgetsSection = BudgetsSection()
+    mcp: dict[str, McpServerSection] = Field(default_factory=dict)
+    api: ApiSection = ApiSection()
     logging: LoggingSection = LoggingSection()
+    tracing: TracingSection = TracingSection()
+
+    @field_validator("lifespan")
+    @classmethod
+    def _is_dotted(cls, path: str | None) -> str | None:
+        return None if path is None else dotted_path(path)
 
     @field_validator("version")
     @classmethod
@@ -72,6 +97,24 @@ class Settings(BaseSettings):
         if version != FORMAT_VERSION:
             raise mistake(f"this server reads version {FORMAT_VERSION} of the file, not {version}")
         return version
+
+    @field_validator("hooks")
+    @classmethod
+    def _have_names(cls, hooks: dict[str, HookSection]) -> dict[str, HookSection]:
+        check_names(hooks)
+        return hooks
+
+    @field_validator("mcp")
+    @classmethod
+    def _begin_names(cls, mcp: dict[str, McpServerSection]) -> dict[str, McpServerSection]:
+        check_servers(mcp)
+        return mcp
+
+    @field_validator("schedules")
+    @classmethod
+    def _have_ids(cls, schedules: dict[str, ScheduleSection]) -> dict[str, ScheduleSection]:
+        check_ids(schedules)
+        return schedules
 
     @classmethod
     def settings_customise_sources(

@@ -15,6 +15,9 @@ BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)")
 
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*([smhd])")
+SLOWEST_RATE, FASTEST_RATE = 1 / 86_400, 1_000_000
+
 _written: ContextVar[bool] = ContextVar("written", default=False)
 
 
@@ -41,6 +44,30 @@ def parse_size(text: str) -> int:
     if found is None:
         raise ValueError(f"expected a size, got {text[:LONGEST_TEXT]!r}; write 64KiB or 16MiB")
     return int(float(found[1]) * BYTES[found[2]])
+
+
+def parse_rate(text: str) -> float:
+    """Nodes a second of a rate such as `10/s` or `100/m`.
+
+    Raises:
+        ValueError: it is none; the message says how to write it.
+    """
+    found = _RATE.fullmatch(text.strip()) if len(text) <= LONGEST_TEXT else None
+    if found is None:
+        raise ValueError(f"expected a rate, got {text[:LONGEST_TEXT]!r}; write 10/s, 100/m or 1000/h")
+    rate = float(found[1]) / SECONDS[found[2]]
+    if not SLOWEST_RATE <= rate <= FASTEST_RATE:
+        raise ValueError(f"a rate is 1/d to {FASTEST_RATE:,}/s, got {text.strip()}")
+    return rate
+
+
+def format_rate(rate: float) -> str:
+    """A rate as it may be written: `10/s`, `100/m`."""
+    for unit in ("s", "m", "h", "d"):
+        amount = rate * SECONDS[unit]
+        if amount >= 1 and abs(amount - round(amount)) < 1e-9 * amount:
+            return f"{round(amount)}/{unit}"
+    return f"{rate * SECONDS['d']:.6f}".rstrip("0").rstrip(".") + "/d"
 
 
 def format_duration(seconds: float) -> str:
@@ -77,6 +104,14 @@ def _size(value: Any) -> Any:
     return value
 
 
+def _rate(value: Any) -> Any:
+    if isinstance(value, str):
+        return _checked(parse_rate, value)
+    if _written.get():
+        raise _needs_unit(value, "a rate", "write 10/s, 100/m or 1000/h", f"write {value}/s or {value}/m")
+    return value
+
+
 def _checked(parse: Any, value: str) -> Any:
     try:
         return parse(value)
@@ -96,6 +131,9 @@ def _is_number(text: str) -> bool:
 
 Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration, when_used="json")]
 """Seconds in code; written with a unit."""
+
+Rate = Annotated[float, BeforeValidator(_rate), PlainSerializer(format_rate, when_used="json")]
+"""Nodes a second in code; written as `10/s`."""
 
 Size = Annotated[int, BeforeValidator(_size), PlainSerializer(format_size, when_used="json")]
 """Bytes in code; written with a unit."""

@@ -2,13 +2,11 @@
 
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -16,23 +14,23 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from flowcraft_sdk._operations.durability import ONE_REPLICA, REPLICA
 from flowcraft_sdk._transport.address import EXPECTED, AddressError, checked_address
 from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
 from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS
+from flowcraft_server.blueprints.run_limits import Overflow
 
-from .quantities import Duration, Size, format_duration
+from .quantities import Duration, Rate, Size, format_duration
 
 EMBEDDED = "embedded:"
 """The `redis.url` that stands for a server of our own."""
-
-AUTO = "auto"
-"""The `llm.default` that leaves the choice to the server."""
 
 Amount = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Threads = Annotated[int, Field(ge=1, le=10_000)]
 Attempts = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[Duration, Field(gt=0, le=LONGEST_SPAN)]
 SecondsOrNone = Annotated[Duration, Field(ge=0, le=LONGEST_SPAN)]
+NamePattern = Annotated[str, Field(min_length=1, max_length=100)]
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -69,6 +67,16 @@ class Section(BaseModel):
         return {cls.short_form: value}
 
 
+def dotted_path(path: str) -> str:
+    """The path, if it is one of a function: `package.module:function`."""
+    module, colon, attribute = path.partition(":")
+    if not colon or not attribute or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
+        package, dot, function = path.rpartition(".")
+        meant = f"; did you mean '{package}:{function}'?" if not colon and dot and package and function != "py" else ""
+        raise mistake(f"expected 'package.module:function', got '{path}'{meant}")
+    return path
+
+
 class HandlerEntry(Section):
     """A handler by name; the short form is the dotted path alone.
 
@@ -76,6 +84,9 @@ class HandlerEntry(Section):
         path: `package.module:attribute`.
         timeout: Time limit of an attempt, for the nodes that use it and set none.
         queue: Queue of the nodes that use it and name none.
+        rate_limit: How many nodes that use it may begin in a time, over all workers: `10/s`, `100/m`.
+        max_concurrent: How many nodes that use it run at once, over all workers.
+        limit: The limit of `limits.named` that nodes count against which use it and name none.
         params: Defaults for the nodes' params.
     """
 
@@ -84,19 +95,21 @@ class HandlerEntry(Section):
     path: str
     timeout: Seconds | None = None
     queue: QueueName | None = None
+    rate_limit: Rate | None = None
+    max_concurrent: Amount | None = None
+    limit: QueueName | None = None
     params: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.limit is not None and (self.rate_limit is not None or self.max_concurrent is not None):
+            raise mistake("a node counts against one limit: give limit, or rateLimit and maxConcurrent", at="limit")
+        return self
 
     @field_validator("path")
     @classmethod
     def _is_dotted(cls, path: str) -> str:
-        module, colon, attribute = path.partition(":")
-        if not colon or not attribute or not all(part.isidentifier() for part in f"{module}.{attribute}".split(".")):
-            package, dot, function = path.rpartition(".")
-            meant = (
-                f"; did you mean '{package}:{function}'?" if not colon and dot and package and function != "py" else ""
-            )
-            raise mistake(f"expected 'package.module:function', got '{path}'{meant}")
-        return path
+        return dotted_path(path)
 
 
 class BlueprintsSection(Section):
@@ -104,9 +117,12 @@ class BlueprintsSection(Section):
 
     Attributes:
         dirs: The folders; folders below them are not looked into.
+        reload: When their files are read again: `watch` when they change, `manual` when that is asked for; `auto` watches in
+            `dev` alone.
     """
 
     dirs: tuple[str, ...] = ()
+    reload: Literal["auto", "watch", "manual"] = "auto"
 
 
 class RedisSection(Section):
@@ -116,7 +132,7 @@ class RedisSection(Section):
         url: Address of Redis or Valkey, or `embedded:` for a server that `dev` starts.
         data_dir: Where the embedded server keeps its data.
         fsync: When the embedded server writes to disk: after each command, or every second.
-        durability: When a start and a result count as kept: `async`, `fsync` or `replicas:N`.
+        durability: When a start and a result count as kept: `async`, `fsync`, `replica` or `replicas:N`.
         require_no_eviction: Whether a Redis that may evict keys, or is a replica, is refused.
         connect_timeout: How long to try to reach Redis at the start.
         partitions: How many partitions the runs are spread over; fixed for the life of a deployment.
@@ -133,9 +149,9 @@ class RedisSection(Section):
     @field_validator("durability")
     @classmethod
     def _is_a_level(cls, level: str) -> str:
-        if not re.fullmatch(r"async|fsync|replicas:[1-9]\d?", level):
-            raise mistake(f"expected async, fsync or replicas:N, got '{level}'")
-        return level
+        if not re.fullmatch(r"async|fsync|replica|replicas:[1-9]\d?", level):
+            raise mistake(f"expected async, fsync, replica or replicas:N, got '{level}'")
+        return ONE_REPLICA if level == REPLICA else level
 
     @field_validator("url")
     @classmethod
@@ -249,16 +265,36 @@ class DefaultsSection(Section):
     join_strategy: Literal["all", "any"] = "all"
 
 
-class LimitsSection(Section):
-    """Bounds against mistakes.
+class NamedLimitSection(Section):
+    """A limit that nodes of several handlers share, over all workers.
 
     Attributes:
+        rate: How many of them may begin in a time: `10/s`, `100/m`.
+        max_concurrent: How many of them run at once.
+    """
+
+    rate: Rate | None = None
+    max_concurrent: Amount | None = None
+
+
+class LimitsSection(Section):
+    """Bounds against mistakes, and limits that nodes share.
+
+    Attributes:
+        named: Limits by the name that `config.limit` of nodes and `limit` of handlers have.
+        concurrent_runs: How many runs of the deployment there may be at once.
+        concurrent_runs_per_key: The same, of runs that were started with one key.
+        overflow: What becomes of a run that is one too many.
         subflow_depth: How deep subflows nest.
         dynamic_nodes: How many nodes handlers may add to a run.
         inline_value: Above this size, a stored value is worth a warning in the log.
         max_value: The largest value that is stored.
     """
 
+    named: dict[QueueName, NamedLimitSection] = Field(default_factory=dict)
+    concurrent_runs: Amount | None = None
+    concurrent_runs_per_key: Amount | None = None
+    overflow: Overflow = "queue"
     subflow_depth: Annotated[int, Field(ge=1, le=1000)] = 16
     dynamic_nodes: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     inline_value: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 64 * 1024
@@ -279,82 +315,22 @@ class HistorySection(Section):
     events: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
 
 
-class LLMRetriesSection(Section):
-    """Which failed calls are made again, and how many calls there are in all.
+class CaptureSection(Section):
+    """What of the lines that handlers log is kept with their runs. A level in place of the section sets its `level`.
 
     Attributes:
-        max_retries: How many calls in all, the first one too.
-        on: Status codes, classes of them, and `timeout`: what is tried again.
+        level: The least severe level that is kept; lines that `logging.level` leaves out are not, either. `none` for nothing.
+        lines: How many lines of an attempt are kept, the first ones.
+        bytes: How many bytes of an attempt.
+        run_bytes: How many bytes of a run; the oldest lines make room.
     """
 
-    max_retries: Annotated[int, Field(ge=1, le=100)] = 4
-    on: tuple[int | Literal["5xx", "4xx", "timeout"], ...] = (429, "5xx", "timeout")
+    short_form: ClassVar[str | None] = "level"
 
-
-class OpenAIProviderSection(Section):
-    """An endpoint that speaks OpenAI's chat protocol.
-
-    Attributes:
-        type: The kind of provider.
-        base_url: Address of the endpoint.
-        api_key: Its key; with an empty one each call fails.
-        model: Name of the model, for calls that name none.
-        timeout: Time limit of one call.
-        max_concurrent: How many calls each process makes at once.
-        max_reply: The largest reply that is read.
-        retries: Which failed calls are made again.
-    """
-
-    type: Literal["openai-compatible"]
-    base_url: str = "https://api.openai.com/v1"
-    api_key: SecretStr = SecretStr("")
-    model: str
-    timeout: Seconds = 60.0
-    max_concurrent: Threads = 8
-    max_reply: Annotated[Size, Field(ge=1024, le=512 * 1024 * 1024)] = 16 * 1024 * 1024
-    retries: LLMRetriesSection = LLMRetriesSection()
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise mistake(f"expected an http:// or https:// address, got {url!r}")
-        return url
-
-
-class ScriptedProviderSection(Section):
-    """Replies from a file, for demonstrations and tests.
-
-    Attributes:
-        type: The kind of provider.
-        file: The file, relative to `flowcraft.yaml`.
-    """
-
-    type: Literal["scripted"]
-    file: str
-
-
-ProviderSection = Annotated[OpenAIProviderSection | ScriptedProviderSection, Field(discriminator="type")]
-
-
-class LLMSection(Section):
-    """Language models for handlers, by name.
-
-    Attributes:
-        default: Name of the provider that `ctx.llm` is. Without one, or with `auto`, the first one with a key is chosen, else
-            the first scripted one.
-        providers: The providers, by name.
-    """
-
-    default: str | None = None
-    providers: dict[str, ProviderSection] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _default_exists(self) -> Self:
-        if self.default not in (None, AUTO, *self.providers):
-            known = ", ".join([AUTO, *self.providers])
-            raise mistake(f"no provider '{self.default}'; known: {known}", at="default")
-        return self
+    level: Literal["none", "trace", "debug", "info", "warning", "error", "critical"] = "info"
+    lines: Annotated[int, Field(ge=1, le=500)] = 100
+    bytes: Annotated[Size, Field(ge=1024, le=1024 * 1024)] = 16 * 1024
+    run_bytes: Annotated[Size, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
 
 
 class LoggingSection(Section):
@@ -363,7 +339,11 @@ class LoggingSection(Section):
     Attributes:
         level: The least severe level that is logged.
         format: `pretty` for people, `json` for programs; `auto` is `pretty` on a terminal.
+        redact: Patterns of names whose values are masked, in fields of log lines and, for the role `view`, in the API.
+        capture: What is kept with runs.
     """
 
     level: Literal["trace", "debug", "info", "warning", "error", "critical"] = "info"
     format: Literal["auto", "pretty", "json"] = "auto"
+    redact: Annotated[tuple[NamePattern, ...], Field(max_length=100)] = ()
+    capture: CaptureSection = CaptureSection()

@@ -1,1 +1,4 @@
-"""`python -m flowcraft_server.demo`: the four agents at work, on a server of their own that leaves nothing behind."""
+"""`python -m flowcraft_server.demo`: the four agents at work, on a server of their own that leaves nothing behind.
+
+Imported by: nothing.
+"""

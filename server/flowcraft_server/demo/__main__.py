@@ -15,7 +15,7 @@ from flowcraft_sdk import Client, FlowcraftError, Handle, RunStatus
 from flowcraft_server.config.load import load_settings
 from flowcraft_server.llm import LLMSettingsError, build_models
 
-from .agents import RUNS, SLOW_RUN, AgentRun
+from .agents import RUNS, SHOWN_RUNS, SLOW_RUN, AgentRun
 from .progress import Follower, watch, went_as_planned
 from .server import DemoServer, ServerFailed
 
@@ -24,21 +24,23 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 CANCEL_AFTER = 0.8
+BLUEPRINTS = Path(__file__).parent / "blueprints"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "-c", type=click.Path(exists=True, dir_okay=False, path_type=Path), default="flowcraft.yaml")
 @click.option("--llm", default="scripted", show_default=True, help="Provider of llm.providers to ask; or auto.")
-def main(config: Path, llm: str) -> None:
+@click.option("--ui", is_flag=True, help="Keep the server up afterwards, to look at the runs in the web pages.")
+def main(config: Path, llm: str, ui: bool) -> None:
     """Run all four agents on a server that is started for it, and print what they say."""
     from rich.console import Console
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as with Ctrl-C, the server is not left behind
     console = Console(highlight=False, markup=False, soft_wrap=True)
     config = config.resolve()
-    name, scripted = _deployment(config, llm)
+    name, scripted, folders = _deployment(config, llm)
     begin = time.monotonic()
-    server = DemoServer(config, name, llm)
+    server = DemoServer(config, name, llm, [*folders, str(BLUEPRINTS)] if ui else ())
     try:
         with server, server.connect() as client:
             console.print(f"A server is up after {time.monotonic() - begin:.1f} s; {len(RUNS) + 1} runs begin.\n")
@@ -47,20 +49,23 @@ def main(config: Path, llm: str) -> None:
             failed = [follower for follower in followers if not went_as_planned(follower)]
             if failed:
                 raise ServerFailed("not as planned: " + ", ".join(follower.run_.label for follower in failed))
+            if scripted:
+                console.print("Scripted replies, no model was called.")
+            ends = [str(follower.run_.ends) for follower in followers]
+            counts = ", ".join(f"{ends.count(status)} {status}" for status in dict.fromkeys(ends))
+            console.print(f"{len(ends)} runs: {counts}. All in {time.monotonic() - begin:.1f} s.")
+            if ui:
+                _keep_up(server, client, console)
     except (ServerFailed, FlowcraftError) as error:
         raise click.ClickException(f"{error}\nThe server's log: {server.log}") from None
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    if scripted:
-        console.print("Scripted replies, no model was called.")
-    ends = [str(follower.run_.ends) for follower in followers]
-    counts = ", ".join(f"{ends.count(status)} {status}" for status in dict.fromkeys(ends))
-    console.print(f"{len(ends)} runs: {counts}. All in {time.monotonic() - begin:.1f} s; nothing is left running.")
+    console.print("The server has ended; nothing is left behind.")
 
 
-def _deployment(config: Path, llm: str) -> tuple[str, bool]:
-    """The deployment's name, and whether the provider's replies are scripted."""
+def _deployment(config: Path, llm: str) -> tuple[str, bool, list[str]]:
+    """The deployment's name, whether the provider's replies are scripted, and the folders of its blueprints."""
     loaded = load_settings(config, overrides={"llm.default": llm})
     if loaded.settings is None:
         raise click.UsageError("\n".join(str(diagnostic) for diagnostic in loaded.errors))
@@ -68,7 +73,21 @@ def _deployment(config: Path, llm: str) -> tuple[str, bool]:
         models = build_models(loaded.settings.llm, base=loaded.folder)
     except LLMSettingsError as error:
         raise click.UsageError(str(error)) from None
-    return loaded.settings.name, models.default.scripted
+    return loaded.settings.name, models.default.scripted, list(loaded.settings.blueprints.dirs)
+
+
+def _keep_up(server: DemoServer, client: Client, console: "Console") -> None:
+    """Start what there is to look at besides, say where, and stay until Ctrl-C.
+
+    Raises:
+        ServerFailed: the server has ended.
+    """
+    for run in SHOWN_RUNS:
+        client.start(run.blueprint, run.context, tags=["demo"]).wait_for(run.ends, timeout=TIMEOUT)
+    console.print(f"One more run waits for your answer, and one has failed. Look at them all: {server.pages()}")
+    console.print("Ctrl-C ends the server.")
+    with suppress(KeyboardInterrupt):
+        server.wait()
 
 
 def _run_all(client: Client, console: "Console") -> list[Follower]:

@@ -62,3 +62,9 @@ RUNS = (
 SLOW_RUN = AgentRun(
     "blog post, cancelled", "blog-post", {"topic": "everything there is to know"}, ends=RunStatus.CANCELLED
 )
+
+#: What the pages have to show besides: a run that waits for a person, and one that has failed.
+SHOWN_RUNS = (
+    AgentRun("newsletter, waits for you", "newsletter", {"topic": "feature flags"}, ends=RunStatus.WAITING),
+    AgentRun("long read, over its budget", "long-read", {"topic": "feature flags"}, ends=RunStatus.FAILED),
+)

@@ -1,12 +1,15 @@
 """The demonstration's own server: `flowcraft-server dev` in a subprocess, with its data and its log in a folder apart."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +20,7 @@ from flowcraft_server.store.embedded import EmbeddedStore, running_url
 READY_TIMEOUT = 20.0
 STOP_TIMEOUT = 15.0
 _LAST_LINES = 8
+_ADDRESS = re.compile(r"https?://[^\s\x1b]+")
 
 
 class ServerFailed(Exception):
@@ -30,12 +34,14 @@ class DemoServer:
         config: the deployment's file.
         name: the deployment's name.
         provider: name of the language model provider to use.
+        blueprints: folders of blueprints; without any, those of the file.
     """
 
-    def __init__(self, config: Path, name: str, provider: str) -> None:
+    def __init__(self, config: Path, name: str, provider: str, blueprints: Sequence[str] = ()) -> None:
         self.config = config
         self.name = name
         self.provider = provider
+        self.blueprints = list(blueprints)
         folder = config.parent / ".flowcraft" / "demo"
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
@@ -50,6 +56,8 @@ class DemoServer:
             "FLOWCRAFT__REDIS__DATADIR": str(self._data),
             "FLOWCRAFT__LLM__DEFAULT": self.provider,
         }
+        if self.blueprints:
+            environ["FLOWCRAFT__BLUEPRINTS__DIRS"] = json.dumps(self.blueprints)
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C is ours to handle, the server is then stopped in order.
             self._process = subprocess.Popen(
@@ -86,6 +94,21 @@ class DemoServer:
                 client.close()
             time.sleep(0.03)
         raise ServerFailed(f"the server was not ready within {READY_TIMEOUT:g} s{self._end_of_log()}")
+
+    def pages(self) -> str | None:
+        """The address of the web pages, as the server has printed it; None where it has none."""
+        found = _ADDRESS.search(self.log.read_text("utf-8", "replace"))
+        return found[0] if found else None
+
+    def wait(self) -> None:
+        """Wait until the server ends.
+
+        Raises:
+            ServerFailed: it has ended.
+        """
+        if self._process is not None:
+            self._process.wait()
+        self.check()
 
     def check(self) -> None:
         """Raise ServerFailed if the server has ended."""

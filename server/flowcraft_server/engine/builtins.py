@@ -1,19 +1,22 @@
 """The node kinds that the engine itself runs: no handler is called for them."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.expressions import truthy
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER
-from flowcraft_server.blueprints.expressions import truthy
 from flowcraft_server.engine.attempt import Attempt
-from flowcraft_server.engine.engine import Engine
+from flowcraft_server.engine.engine import CLOSING_WAIT_MS, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, LoopLimitExceeded, NodeTimeout
+from flowcraft_server.engine.from_data import check_wait, duration_param, moment_param
 from flowcraft_server.engine.outcome import Done, Outcome, Parked
 from flowcraft_server.engine.routing import Scope, context_object
-from flowcraft_server.engine.subflows import SUBFLOW, child_outcome, start_child
+from flowcraft_server.engine.subflows import SUBFLOW, run_subflow
 from flowcraft_server.engine.values import MISSING
+from flowcraft_server.engine.webhooks import own_key
 
 MAX_ITERATIONS = 10_000
 LIVE_ITEMS = 256
@@ -41,13 +44,6 @@ def check_iterations(attempt: Attempt, *, another_round: bool = False) -> None:
     limit = MAX_ITERATIONS if limit is None else limit
     if claim.iteration >= limit:
         raise LoopLimitExceeded(f"loop '{claim.node_id}' went round {limit} times (maxIterations)")
-
-
-def _subflow(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
-    if attempt.claim.attached is None:
-        return Parked(start_child(engine, attempt, plans))
-    _, child_id, status = attempt.claim.attached
-    return Done(child_outcome(engine, attempt, plans, child_id, status))
 
 
 def _loop_controller(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
@@ -156,9 +152,11 @@ def _map(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
 def _sleep(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
     if attempt.claim.attached is not None:
         return Done(attempt.input)
-    due = _duration(attempt, "duration")
+    due = _due(engine, attempt, ("duration", "for"))
     if due is None:
-        raise InvalidNodeInput(f"sleep '{attempt.claim.node_id}' needs params.duration, such as 30s or 5m")
+        raise InvalidNodeInput(
+            f"sleep '{attempt.claim.node_id}' needs params.duration, such as 30s or 5m, or params.until, a time"
+        )
     return Parked(_park(engine, attempt, "timer", due, {"duration": due}))
 
 
@@ -167,22 +165,35 @@ def _wait(engine: Engine, attempt: Attempt, plans: Any) -> Outcome:
     if attached is None:
         details = {name: attempt.params[name] for name in ("prompt", "schema", "actions") if name in attempt.params}
         kind = "webhook" if attempt.node.node.uses == "webhook" else "signal"
-        return Parked(_park(engine, attempt, kind, _duration(attempt, "timeout"), details))
+        if kind == "webhook" and (secret := engine.webhook_secret()) is not None:
+            details["key"] = own_key(attempt).signed(secret)
+        due = _due(engine, attempt, ("timeout",))
+        if due is None and attempt.node.closing:
+            due = CLOSING_WAIT_MS
+        return Parked(_park(engine, attempt, kind, due, details))
     if attached[0] == "timer":
         action = attempt.params.get("onTimeout")
         if isinstance(action, str):
             return Done(None, action)
-        raise NodeTimeout(f"no signal came for '{attempt.claim.node_id}' within params.timeout")
+        limit = "until" if attempt.params.get("until") is not None else "timeout"
+        raise NodeTimeout(f"no signal came for '{attempt.claim.node_id}' within params.{limit}")
     raw = engine.link.read_fields(engine.run_key(attempt.claim.run_id), [f"v:{attempt.claim.instance_id}"])[0]
     return Done(None if raw is None else wire.loads(raw), attached[1] or None)
 
 
-def _duration(attempt: Attempt, name: str) -> int | None:
-    """A parameter that is a duration, in ms."""
-    from flowcraft_server.blueprints.model import parse_duration_ms
+def _due(engine: Engine, attempt: Attempt, durations: tuple[str, ...]) -> int | None:
+    """In how many ms what the node waits for is over: by a parameter that is a duration, or by `until`; None if neither is set.
 
-    value = attempt.params.get(name)
-    return None if value is None else parse_duration_ms(value)
+    A time that has passed is over at once.
+    """
+    key = engine.run_key(attempt.claim.run_id)
+    for name in durations:
+        if (found := duration_param(engine.link, key, attempt, name)) is not None:
+            return found
+    moment = moment_param(engine.link, key, attempt, "until")
+    if moment is None:
+        return None
+    return check_wait(attempt, "until", max(0, math.ceil((moment.timestamp() - engine.store_seconds()) * 1000)))
 
 
 def _park(engine: Engine, attempt: Attempt, kind: str, due: int | None = None, details: Any = None) -> ScriptCall:
@@ -213,7 +224,7 @@ def expanded(engine: Engine, attempt: Attempt) -> Done:
 
 
 BUILTINS: Mapping[str, Builtin] = {
-    SUBFLOW: _subflow,
+    SUBFLOW: run_subflow,
     LOOP_CONTROLLER: _loop_controller,
     "batch-scatter": _scatter,
     "batch-gather": _gather,

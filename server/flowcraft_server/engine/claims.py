@@ -22,11 +22,15 @@ _read_claim = reader(
     "input_edge",
     "attached",
     "input_value",
+    "delay",
 )
 _VALUES = index_of("claim", "claim", "values")
 REPLY_CLAIM = index_of("claim", "outcome_reply", "claim")
 REPLY_READY = index_of("claim", "outcome_reply", "ready")
 """Places in the reply to a call that hands in an outcome: the next claim, and how many nodes are ready."""
+
+RESUMED = ("resume",)
+"""What is attached to a node whose handler has suspended itself, once the nodes have ended that it had added."""
 
 _ITEM = re.compile(r"^(.*)\[(\d+)\]$")
 
@@ -41,8 +45,9 @@ class Claim(NamedTuple):
         run_created: ms since the epoch.
         iterations: iteration of each loop around the node, outermost first.
         input_edge: which incoming edge brought the input, from 1; 0 for none.
-        attached: the outcome of what the node waited for, if it did.
+        attached: the outcome of what the node waited for, if it did; None if its handler is called again for it.
         input_value: the value that the edge (or the batch) brought, as wire JSON.
+        delay: ms since the node became ready.
         values: value of each field the plan says the node reads, as wire JSON or None.
     """
 
@@ -61,6 +66,7 @@ class Claim(NamedTuple):
     input_edge: int
     attached: tuple[str, ...] | None
     input_value: bytes | None
+    delay: int
     values: tuple[bytes | None, ...]
 
     def check_incarnation(self, created: bytes | None) -> None:
@@ -101,11 +107,12 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         input_edge,
         attached,
         input_value,
+        delay,
     ) = _read_claim(reply)
     instance_id = instance_id.decode()
     claims, _, created = fencing_token.partition(b":")
     item = _ITEM.match(instance_id) if instance_id[-1] == "]" else None
-    return Claim(  # by position, as many are made: names would take as long again
+    fields = (  # in the order of the class, as many are made: to call it with names would take three times as long
         run_id.decode(),
         instance_id,
         item[1] if item else instance_id,
@@ -119,7 +126,14 @@ def parse_claim(reply: Sequence[Any]) -> Claim:
         int(crashes),
         tuple(map(int, its.split(b"."))) if its else (),
         input_edge,
-        tuple(wire.loads(attached)) if attached else None,
+        _outcome(attached) if attached else None,
         input_value,
+        delay,
         tuple(reply[_VALUES:]),
     )
+    return tuple.__new__(Claim, fields)
+
+
+def _outcome(attached: bytes) -> tuple[str, ...] | None:
+    outcome = tuple(wire.loads(attached))
+    return None if outcome == RESUMED else outcome

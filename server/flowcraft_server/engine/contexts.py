@@ -1,8 +1,10 @@
 """The `ctx` that handlers get: plain calls in a function, awaited ones in a coroutine."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from datetime import timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.node import (
@@ -10,9 +12,10 @@ from flowcraft_sdk.node import (
     AsyncRunContext,
     NodeCancelled,
     NodeContext,
-    NonRetryableError,
+    ReportedProgress,
     RunContext,
 )
+from flowcraft_sdk.node.method_names import called_as
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import (
     LONGEST_MESSAGE,
@@ -20,17 +23,68 @@ from flowcraft_sdk.protocol.bounds import (
     MOST_EVENT_BYTES,
     MOST_KEYS,
     check_key,
+    check_span,
     check_text,
     shown,
 )
 from flowcraft_server.blueprints.suggestions import did_you_mean
-from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.attempt import Attempt, Messages
+from flowcraft_server.engine.context_calls import ContextCall, UnawaitedCall
 from flowcraft_server.engine.engine import Engine
+from flowcraft_server.engine.memories import Memories
+from flowcraft_server.engine.step_calls import AwaitedStepCalls, BlockingStepCalls
+from flowcraft_server.engine.step_sequences import runner_now
+from flowcraft_server.engine.steps import AttemptSteps
 from flowcraft_server.engine.values import MISSING
 
 EventSink = Callable[[Attempt, str, bytes], None]
-T = TypeVar("T")
+Seconds = float | timedelta | str
+SHORTEST_CHILD_PAUSE, LONGEST_CHILD_PAUSE = 0.02, 1.0
+"""Seconds between two looks whether a child run has ended."""
+
 AsyncRead = Callable[[str, list[str]], Awaitable[list[bytes | None]]]
+
+
+class HandlerServices(Protocol):
+    """What a context asks of the worker that it is in."""
+
+    @property
+    def memories(self) -> Memories:
+        """What agents keep of their conversations."""
+
+    def messages_of(self, attempt: Attempt) -> Messages:
+        """What takes the messages that are sent to the node of an attempt."""
+
+    def stream_text(self, attempt: Attempt, part: str, text: str) -> None:
+        """Stream text of an attempt to clients that follow it."""
+
+    def steps_of(self, attempt: Attempt, runner: Any) -> AttemptSteps:
+        """The steps of an attempt.
+
+        Args:
+            runner: the task, or the number of the thread, in which its handler runs.
+        """
+
+    def webhook_key(self, attempt: Attempt, node_id: str) -> str:
+        """The key of a `webhook` node of the run."""
+
+    def start_child(
+        self,
+        attempt: Attempt,
+        blueprint_id: str,
+        context: Any,
+        key: str | None,
+        tags: Iterable[str],
+        run_timeout: Seconds | None,
+    ) -> str:
+        """Start a run below that of an attempt; returns its id."""
+
+    def child_result(self, run_id: str) -> tuple[Any] | None:
+        """The result of a run that `start_child` has started, None while it has not ended.
+
+        Raises:
+            RunUnsuccessfulError: it has not completed.
+        """
 
 
 class _NoMapping:
@@ -53,6 +107,7 @@ class _NoMapping:
         )
 
 
+@called_as("ctx.context")
 class BlockingContext(_NoMapping, RunContext):
     """The run's context for a plain function."""
 
@@ -88,43 +143,7 @@ def _checked(keys: Iterable[str]) -> list[str]:
     return wanted
 
 
-class UnawaitedCall(NonRetryableError):
-    """A coroutine called its context without `await`: nothing was read or written."""
-
-
-class ContextCall(Coroutine[Any, Any, T]):
-    """A call of a coroutine's context. It begins once it is awaited; one that never is, is known."""
-
-    __slots__ = ("_begin", "_begun", "_open", "shown")
-
-    def __init__(
-        self, shown: str, waiting: "set[ContextCall[Any]]", begin: Callable[[], Coroutine[Any, Any, T]]
-    ) -> None:
-        self.shown = shown
-        self._begin = begin
-        self._begun: Coroutine[Any, Any, T] | None = None
-        self._open = waiting
-        waiting.add(self)
-
-    def _coroutine(self) -> Coroutine[Any, Any, T]:
-        if self._begun is None:
-            self._open.discard(self)
-            self._begun = self._begin()
-        return self._begun
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self._coroutine().__await__()
-
-    def send(self, value: Any) -> Any:
-        return self._coroutine().send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._coroutine().throw(*error)
-
-    def close(self) -> None:
-        self._coroutine().close()
-
-
+@called_as("ctx.context")
 class AwaitedContext(_NoMapping, AsyncRunContext):
     """The run's context for a coroutine: reads do not hold up the loop."""
 
@@ -135,13 +154,22 @@ class AwaitedContext(_NoMapping, AsyncRunContext):
         self._values = attempt.values
         self._read = read
         self._waiting: set[ContextCall[Any]] = set()
+        self.waiting_steps: set[ContextCall[Any]] = set()
 
-    def unawaited(self) -> UnawaitedCall | None:
-        """The error about a call that the handler did not await; None if it awaited each of them."""
-        if not self._waiting:
-            return None
-        first = min(call.shown for call in self._waiting)
-        return UnawaitedCall(f"ctx.context.{first} was not awaited, so it did nothing: put `await` before it")
+    def unawaited(self, raised: Exception | None = None) -> UnawaitedCall | None:
+        """The error about a call that the handler did not await; None if it awaited each of them.
+
+        Args:
+            raised: what the handler raised: what else it was about to await is no mistake then, unless it was used as a value.
+        """
+        used = raised is None or isinstance(raised, TypeError | AttributeError)
+        waiting = [f"context.{call.shown}" for call in self._waiting]
+        waiting += [call.shown for call in self.waiting_steps if used]
+        return (
+            UnawaitedCall(f"ctx.{min(waiting)} was not awaited, so it did nothing: put `await` before it")
+            if waiting
+            else None
+        )
 
     def check_awaited(self) -> None:
         """Make sure that the handler awaited each of its calls.
@@ -205,13 +233,35 @@ class AwaitedContext(_NoMapping, AsyncRunContext):
         return ContextCall(f"delete({shown(key)})", self._waiting, call)
 
 
-_FIELDS = ("input", "params", "run_id", "node_id", "blueprint_id", "attempt", "item", "fencing_token", "context", "llm")
+_FIELDS = (
+    "input",
+    "params",
+    "run_id",
+    "node_id",
+    "blueprint_id",
+    "attempt",
+    "item",
+    "fencing_token",
+    "context",
+    "llm",
+    "resources",
+)
 
 
+@called_as("ctx")
 class _Shared:
     """What both kinds of context have in common."""
 
-    def __init__(self, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: EventSink) -> None:
+    _services: HandlerServices
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        make_logger: Callable[[Attempt], Any],
+        emit: EventSink,
+        services: HandlerServices,
+        resources: Any = None,
+    ) -> None:
         claim = attempt.claim
         self.input = attempt.input
         self.params: Mapping[str, Any] = attempt.params
@@ -221,9 +271,16 @@ class _Shared:
         self.attempt = claim.attempt
         self.item = claim.item
         self.fencing_token = claim.claims
+        self.resources = resources
         self._make_logger = make_logger
         self._attempt = attempt
         self._emit = emit
+        self._services = services
+        self._runner = runner_now()
+
+    @property
+    def _steps(self) -> AttemptSteps:
+        return self._services.steps_of(self._attempt, self._runner)
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is not there.
@@ -235,6 +292,18 @@ class _Shared:
         if name in ("get", "set", "has", "delete", "get_many"):
             raise AttributeError(f"the ctx of a handler has no '{name}'; did you mean 'ctx.context.{name}'?")
         raise AttributeError(f"the ctx of a handler has no '{name}'{did_you_mean(name, known)}")
+
+    @property
+    def last_progress(self) -> ReportedProgress | None:
+        raw = self._attempt.last_progress
+        return None if raw is None else ReportedProgress(*wire.loads(raw))
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        if self._attempt.claim.item is not None:
+            return ()
+        taken = (edge.action for edge in self._attempt.node.edges)
+        return tuple(dict.fromkeys(action for action in taken if action is not None))
 
     @property
     def iteration(self) -> int:
@@ -270,16 +339,49 @@ class _Shared:
         encoded = wire.dumps(data, path=f"event '{name}'", limit=MOST_EVENT_BYTES)
         self._emit(self._attempt, "e", name.encode() + b"|" + encoded)
 
+    def stream_text(self, text: str, *, part: str = "") -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"stream_text takes a text, got {shown(text)}")
+        name = check_text(part, "the name of a part", LONGEST_NAME) if part else ""
+        if text:
+            self._services.stream_text(self._attempt, name, str.__str__(text))
 
-class BlockingNodeContext(_Shared, NodeContext):
+
+@called_as("ctx")
+class BlockingNodeContext(_Shared, BlockingStepCalls, NodeContext):
     """The `ctx` of a plain function."""
 
     def __init__(
-        self, engine: Engine, attempt: Attempt, make_logger: Callable[[Attempt], Any], emit: EventSink, llm: Any
+        self,
+        engine: Engine,
+        attempt: Attempt,
+        make_logger: Callable[[Attempt], Any],
+        emit: EventSink,
+        llm: Any,
+        resources: Any = None,
+        *,
+        services: HandlerServices,
     ) -> None:
-        _Shared.__init__(self, attempt, make_logger, emit)
+        _Shared.__init__(self, attempt, make_logger, emit, services, resources)
         self.context = BlockingContext(engine, attempt)
         self.llm = llm
+
+    def start_child(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        key: str | None = None,
+        tags: Iterable[str] = (),
+        run_timeout: float | timedelta | str | None = None,
+    ) -> str:
+        return self._services.start_child(self._attempt, blueprint_id, ctx, key, tags, run_timeout)
+
+    def webhook_key(self, node_id: str) -> str:
+        return self._services.webhook_key(self._attempt, node_id)
+
+    def receive(self, timeout: Seconds | None = None) -> Any:
+        return self._services.messages_of(self._attempt).receive(check_span(timeout, "timeout"))
 
 
 class _Nothing:
@@ -293,7 +395,8 @@ class _Nothing:
 _DONE = _Nothing()
 
 
-class AwaitedNodeContext(_Shared, AsyncNodeContext):
+@called_as("ctx")
+class AwaitedNodeContext(_Shared, AwaitedStepCalls, AsyncNodeContext):
     """The `ctx` of a coroutine."""
 
     context: AwaitedContext
@@ -306,10 +409,49 @@ class AwaitedNodeContext(_Shared, AsyncNodeContext):
         emit: EventSink,
         llm: Any,
         read: AsyncRead,
+        resources: Any = None,
+        *,
+        services: HandlerServices,
     ) -> None:
-        _Shared.__init__(self, attempt, make_logger, emit)
+        _Shared.__init__(self, attempt, make_logger, emit, services, resources)
         self.context = AwaitedContext(run_key, attempt, read)
+        self._unawaited_steps = self.context.waiting_steps
         self.llm = llm
+
+    async def start_child(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        key: str | None = None,
+        tags: Iterable[str] = (),
+        run_timeout: float | timedelta | str | None = None,
+    ) -> str:
+        arguments = (self._attempt, blueprint_id, ctx, key, tags, run_timeout)
+        return await asyncio.to_thread(self._services.start_child, *arguments)
+
+    async def run_child(
+        self,
+        blueprint_id: str,
+        ctx: Any = None,
+        *,
+        key: str | None = None,
+        tags: Iterable[str] = (),
+        run_timeout: float | timedelta | str | None = None,
+    ) -> Any:
+        run_id = await self.start_child(blueprint_id, ctx, key=key, tags=tags, run_timeout=run_timeout)
+        pause = SHORTEST_CHILD_PAUSE
+        while (found := await asyncio.to_thread(self._services.child_result, run_id)) is None:
+            await asyncio.sleep(pause)  # no thread is held meanwhile
+            self.check_cancelled()
+            pause = min(pause * 1.5, LONGEST_CHILD_PAUSE)
+        return found[0]
+
+    async def webhook_key(self, node_id: str) -> str:
+        return await asyncio.to_thread(self._services.webhook_key, self._attempt, node_id)
+
+    async def receive(self, timeout: Seconds | None = None) -> Any:
+        return await self._services.messages_of(self._attempt).receive_async(check_span(timeout, "timeout"))
 
     def progress(self, fraction: float | None, message: str = "") -> Any:
         """Report progress; the call may be awaited, and need not be."""
@@ -319,4 +461,9 @@ class AwaitedNodeContext(_Shared, AsyncNodeContext):
     def emit(self, name: str, data: Any = None) -> Any:
         """Add an event; the call may be awaited, and need not be."""
         _Shared.emit(self, name, data)
+        return _DONE
+
+    def stream_text(self, text: str, *, part: str = "") -> Any:
+        """Stream text; the call may be awaited, and need not be."""
+        _Shared.stream_text(self, text, part=part)
         return _DONE

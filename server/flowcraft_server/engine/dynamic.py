@@ -9,13 +9,16 @@ from typing import Any
 from flowcraft_sdk.node import DynamicNode, NonRetryableError
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_sdk.protocol.sources import Source, all_keys, is_source
 from flowcraft_server.blueprints.compiling import plan_records
-from flowcraft_server.blueprints.compiling.compiler import DEFAULT_QUEUE, input_fields
+from flowcraft_server.blueprints.compiling.compiler import source_fields
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
 from flowcraft_server.blueprints.linting.findings import Findings
-from flowcraft_server.blueprints.loading.node_settings import QUEUE_NAME
+from flowcraft_server.blueprints.linting.sizes import MOST_NAMES
+from flowcraft_server.blueprints.loading.node_settings import LIMIT_NAME, QUEUE_NAME
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
+from flowcraft_server.blueprints.routes import queue_of, queue_of_items
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.engine import Engine
@@ -28,8 +31,19 @@ class InvalidDynamicNode(NonRetryableError):
     """A handler returned a dynamic node that cannot be added to its run."""
 
 
-def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, added: tuple[Any, ...]) -> ScriptCall:
+def expand(
+    engine: Engine,
+    attempt: Attempt,
+    output: Any,
+    action: str | None,
+    added: tuple[Any, ...],
+    *,
+    suspended: bool = False,
+) -> ScriptCall:
     """The call that adds nodes to the run and parks the node that returned them until they are done.
+
+    Args:
+        suspended: its handler is called again then, and has put out nothing yet.
 
     Raises:
         InvalidDynamicNode: one of them is no proper node, or two share an id.
@@ -54,12 +68,12 @@ def expand(engine: Engine, attempt: Attempt, output: Any, action: str | None, ad
         instance_id=claim.instance_id,
         fencing_token=claim.fencing_token,
         action=action or "",
-        output=wire.dumps(output, path=f"output of node '{claim.instance_id}'", limit=engine.max_value),
+        output=b"" if suspended else engine.encode_output(attempt, output),
         limit=engine.max_nodes,
         input_json=engine.fallback_input(attempt),
         writes=tuple(attempt.values.writes.items()),
         deletes=tuple(attempt.values.deletes),
-        nodes=[(node.id, _entry(attempt, node), _definition(engine, node)) for node in nodes],
+        nodes=[(node.id, _entry(engine, attempt, node, suspended), _definition(engine, node)) for node in nodes],
     )
 
 
@@ -87,10 +101,13 @@ def _node(engine: Engine, owner: str, added: Any) -> Node:
         if value is not None and not isinstance(value, kind):
             what = "an object" if kind is Mapping else "a name, or an object of names"
             raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': {name} is {what}, got {value!r:.80}")
-    if isinstance(plain.get("inputs"), Mapping) and not all(isinstance(name, str) for name in plain["inputs"].values()):
+    if isinstance(plain.get("inputs"), Mapping) and not all(map(is_source, plain["inputs"].values())):
         raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': inputs is an object of names")
     try:
         node = Node.from_plain(plain)
+        read = len(all_keys([*_sources(node), *node.config.expressions]))  # raises if an expression cannot be read
+        if read > MOST_NAMES:
+            raise ValueError(f"its inputs read {read:,} names: those of a node read {MOST_NAMES:,} at most")
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InvalidDynamicNode(f"dynamic node '{plain['id']}' of '{owner}': {error}") from error
     queue = node.config.queue
@@ -98,9 +115,15 @@ def _node(engine: Engine, owner: str, added: Any) -> Node:
         raise InvalidDynamicNode(
             f"dynamic node '{node.id}' of '{owner}': {queue!r} is no name for a queue; use 1 to 64 letters, digits, - _ and ."
         )
+    if node.config.limit is not None and not LIMIT_NAME.fullmatch(str(node.config.limit)):
+        raise InvalidDynamicNode(f"dynamic node '{node.id}' of '{owner}': {node.config.limit!r} is no name for a limit")
     if node.config.fallback is not None:
         raise InvalidDynamicNode(
             f"dynamic node '{node.id}' of '{owner}' has a fallback; only nodes of the blueprint can have one"
+        )
+    if node.config.compensate is not None:
+        raise InvalidDynamicNode(
+            f"dynamic node '{node.id}' of '{owner}' has a compensation; only nodes of the blueprint can have one"
         )
     if node.uses in BUILTIN_USES:
         findings = Findings(Blueprint(id="dynamic", nodes=(node,), edges=()), None, {}, {})
@@ -112,22 +135,31 @@ def _node(engine: Engine, owner: str, added: Any) -> Node:
 
 
 def _reads(plan: Plan, node: Node) -> list[str]:
+    return list(dict.fromkeys(f for source in _sources(node) for f in source_fields(plan.blueprint_nodes, source)))
+
+
+def _sources(node: Node) -> list[Source]:
     if node.inputs is None:
         return []
-    names = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
-    return list(dict.fromkeys(field for name in names for field in input_fields(plan.blueprint_nodes, name)))
+    return [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
 
 
-def _entry(attempt: Attempt, node: Node) -> str:
+def _entry(engine: Engine, attempt: Attempt, node: Node, suspended: bool) -> str:
     """The node's plan entry, see include/plan.lua: no edges, and the owner's output as what it is brought."""
     options: dict[str, Any] = {"owner": attempt.claim.instance_id}
+    if suspended:
+        options["resumes"] = 1
     if attempt.node.loops:
         options["loops"] = attempt.node.loops
+    if attempt.node.closing:
+        options["closing"] = "f"
     if node.inputs is not None:
         options["inputs"] = 1
     if node.config.on_item_error == "collect":
         options["collect"] = 1
-    queue = node.config.queue or DEFAULT_QUEUE
+    items, queue = queue_of_items(node, engine.routes), queue_of(node, engine.routes)
+    if items is not None:
+        options["itemQueue"] = items
     brought = [f"o:{attempt.claim.instance_id}"]
     return json.dumps(plan_records.entry("all", brought, [], _reads(attempt.plan, node), queue, options))
 
@@ -161,4 +193,5 @@ def plan_node(engine: Engine, claim: Claim, plan: Plan) -> PlanNode:
         gathers=None,
         transform_sources={},
         terminal=False,
+        closing="closing" in options,
     )

@@ -5,19 +5,30 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
+from flowcraft_sdk.protocol.memory_scripts import MARK
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.scripts import ClaimRequest
+from flowcraft_sdk.protocol.webhook_keys import SECRET_FIELD
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
+from flowcraft_server.blueprints.routes import Route
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.claims import Claim
 from flowcraft_server.engine.failures import Failure, describe
+from flowcraft_server.engine.from_data import set_times
 from flowcraft_server.engine.inputs import context_inputs, input_of, input_reads, resolve_input, stands_in_for
+from flowcraft_server.engine.memories import writer_of
 from flowcraft_server.engine.retry import ExecutionDefaults, delay_ms, is_retryable
 from flowcraft_server.engine.routing import Scope, route
 from flowcraft_server.engine.values import MISSING, NodeValues
 from flowcraft_server.store.link import StoreLink
+
+CLOSING_TIMEOUT = 600.0
+"""Seconds that an attempt at a compensation or at a node of `finally` may take if nothing says otherwise."""
+
+CLOSING_WAIT_MS = 86_400_000
+"""How long what a run closes with waits for a signal or a child run without a timeout of its own: else it might never end."""
 
 
 class Engine:
@@ -33,6 +44,8 @@ class Engine:
         inline_value: int | None = None,
         max_depth: int = 16,
         max_nodes: int = 10_000,
+        routed: Callable[[Attempt, str], None] | None = None,
+        routes: Mapping[str, Route] | None = None,
     ) -> None:
         self.link = link
         self.partitions = partitions
@@ -41,6 +54,16 @@ class Engine:
         self.inline_value = inline_value
         self.max_depth = max_depth
         self.max_nodes = max_nodes
+        self.routed = routed
+        self.routes = routes or {}
+        self._webhook_secret: str | None = None
+
+    def webhook_secret(self) -> str | None:
+        """What keys of `webhook` nodes are signed with; None if a release before this one has published the deployment."""
+        if self._webhook_secret is None:
+            found = self.link.read_fields(self.partitions.home.settings, [SECRET_FIELD])[0]
+            self._webhook_secret = None if found is None else found.decode()
+        return self._webhook_secret
 
     def run_key(self, run_id: str) -> str:
         """The key of a run's record."""
@@ -64,11 +87,26 @@ class Engine:
         params = {**handler.params, **_params(node, claim)} if handler else node.node.params
         if timeout is None:
             timeout = self.defaults.timeout
+        if timeout is None and node.closing:
+            timeout = CLOSING_TIMEOUT
         key, values = (claim.run_id, claim.instance_id), NodeValues(plan, node, claim, self.max_value)
         return Attempt(claim, key, plan, node, values, handler, None, params, timeout)
 
     def prepare(self, attempt: Attempt) -> None:
-        """Resolve the attempt's input."""
+        """Resolve the attempt's input, and times that the node takes from data; read what an earlier attempt has reported.
+
+        Raises:
+            InvalidDuration: one of these is none.
+        """
+        self._prepare_input(attempt)
+        if attempt.claim.claims > 1 and attempt.handler is not None and attempt.claim.attached is None:
+            attempt.last_progress = self._last_progress(attempt.claim)
+        config = attempt.node.node.config
+        from_data = config.timeout_from is not None or config.retry_delay is not None  # quicker than the property below
+        if from_data and config.expressions and attempt.claim.attached is None:
+            set_times(self.link, self.run_key(attempt.claim.run_id), attempt)
+
+    def _prepare_input(self, attempt: Attempt) -> None:
         values = attempt.values
         source = stands_in_for(values)
         if source is None:
@@ -85,6 +123,14 @@ class Engine:
         got = self.link.read_fields(self.run_key(attempt.claim.run_id), wanted)
         attempt.input = input_of(values, source, dict(zip(wanted, got, strict=True)))
         attempt.input_json = wire.dumps(attempt.input)
+
+    def _last_progress(self, claim: Claim) -> bytes | None:
+        """What was reported last; of items in a loop it is not known in which round that was."""
+        if claim.item is not None and claim.iterations:
+            return None
+        created, progress = self.link.read_fields(self.run_key(claim.run_id), ["cr", f"p:{claim.instance_id}"])
+        claim.check_incarnation(created)
+        return progress
 
     def completed(
         self, attempt: Attempt, request: ClaimRequest, encoded: bytes, action: str | None, *, caught: bool = False
@@ -119,6 +165,12 @@ class Engine:
                 )
                 for index, value in routing.values
             )
+        if (
+            attempt.remembered
+        ):  # what stands beside memories joins them by this mark, which is there if the node has completed
+            carried += ((MARK, writer_of(attempt).mark.encode()),)
+        if self.routed is not None:
+            self.routed(attempt, decisions)
         return scripts.complete(
             self.partitions.for_run(claim.run_id),
             request,
@@ -147,10 +199,10 @@ class Engine:
     @staticmethod
     def _note_large(attempt: Attempt, encoded: bytes, limit: int) -> None:
         if len(encoded) > limit:
-            attempt.large.append((f"output of node '{attempt.claim.node_id}'", len(encoded)))
+            attempt.large += ((f"output of node '{attempt.claim.node_id}'", len(encoded)),)
         for key, raw in attempt.values.writes.items():
             if len(raw) > limit:
-                attempt.large.append((f"context.{key} of node '{attempt.claim.node_id}'", len(raw)))
+                attempt.large += ((f"context.{key} of node '{attempt.claim.node_id}'", len(raw)),)
 
     def failed(self, attempt: Attempt, request: ClaimRequest, failure: Failure, *, final: bool = False) -> ScriptCall:
         """The call that records a failed attempt: to be retried, or for good.
@@ -163,7 +215,7 @@ class Engine:
             return self._fail(attempt, request, "final", failure, 0)
         claim, config = attempt.claim, attempt.node.node.config
         limit = config.max_retries if config.max_retries is not None else self.defaults.max_attempts
-        pause = config.retry_delay if config.retry_delay is not None else self.defaults.retry_delay
+        pause = attempt.retry_delay or config.retry_delay or self.defaults.retry_delay
         verdict = "final"
         if claim.attached is not None and claim.attached[0] == "fallback":
             verdict = "fatal"

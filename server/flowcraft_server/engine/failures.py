@@ -1,11 +1,15 @@
 """A failure as data: what the run records of an exception. Never the exception itself."""
 
+import os
+import sysconfig
 import time
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import flowcraft_sdk
 from flowcraft_sdk.errors import FlowcraftError, SerializationError
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_sdk.protocol import wire
@@ -23,6 +27,11 @@ MAX_PARTS = 300
 """Exceptions in groups that are shown. Formatting takes time for each path that leads to one: two to the depth, if one is in a
 group twice."""
 
+_HERE = Path(__file__).parent
+_ENGINE = (f"{_HERE}{os.sep}", f"{_HERE.parent / 'worker'}{os.sep}")
+_CALLED = (str(_HERE / "contexts.py"), str(_HERE / "step_calls.py"))
+_PYTHON = sysconfig.get_path("stdlib") + os.sep
+_PACKAGES = (f"{_HERE.parent}{os.sep}", f"{Path(flowcraft_sdk.__file__).parent}{os.sep}")
 _KNOWS_NONE = Redactor()
 MAX_DETAILS = 64 * 1024
 
@@ -47,6 +56,10 @@ class InvalidNodeInput(Exception):
         self.details = details
 
 
+class InvalidHandlerResult(TypeError):
+    """A handler returned what is no result of a node."""
+
+
 class SubflowFailed(Exception):
     """A child run did not complete. `details` holds the child's own failure."""
 
@@ -55,12 +68,17 @@ class SubflowFailed(Exception):
         self.details = details
 
 
+class InvalidContextValue(NonRetryableError):
+    """A node wrote a context key with a value of another type than the blueprint declares in `context:`."""
+
+
 class LoopLimitExceeded(NonRetryableError):
     """A loop went round more often than its `maxIterations`."""
 
 
 _EXPLAINED = (
-    FlowcraftError, NodeTimeout, UnmatchedAction, HandlerNotFound, InvalidNodeInput, SubflowFailed, NonRetryableError
+    FlowcraftError, NodeTimeout, UnmatchedAction, HandlerNotFound, InvalidNodeInput, InvalidHandlerResult, SubflowFailed,
+    NonRetryableError,
 )  # fmt: skip
 
 
@@ -112,6 +130,11 @@ def describe(error: BaseException, redactor: Redactor = _KNOWS_NONE) -> Failure:
     )
 
 
+def type_and_message(error: BaseException) -> tuple[str, str]:
+    """The name of an error's class without its module, and what it says."""
+    return _dotted(type(error)).rpartition(".")[2], clip(_message(error), MAX_MESSAGE)
+
+
 def _traceback(error: BaseException) -> str:
     """The traceback; empty for an error that says what a user did wrong and has no line of the user's code."""
     try:
@@ -121,6 +144,7 @@ def _traceback(error: BaseException) -> str:
             frames = "".join(traceback.format_tb(_own_frames(error), limit=MAX_FRAMES))
             return f"{frames}{type(error).__name__}: {_message(error)} (more than {MAX_PARTS} exceptions in it are not shown)"
         described = traceback.TracebackException(type(error), error, _own_frames(error), limit=MAX_FRAMES, compact=True)
+        _leave_out_engine(described, error)
         return _joined(described.format())
     except BaseException as own:  # causes and notes of foreign exceptions have code of their own
         return f"not shown: {type(own).__name__} while it was formatted"
@@ -172,6 +196,45 @@ def _own_frames(error: BaseException) -> Any:
             break
         frame = frame.tb_next
     return frame
+
+
+def _leave_out_engine(described: traceback.TracebackException, error: BaseException) -> None:
+    """Leave out how the engine came to call the handler, in the causes as well.
+
+    Where the message says it all, as of a call that the context refuses, where in the engine it was raised is left out, too.
+    """
+    refused = isinstance(error, TypeError | AttributeError) and described.stack[-1:]
+    explained = isinstance(error, _EXPLAINED) or bool(refused and refused[0].filename.startswith(_CALLED))
+    pending, seen = [described], {id(described)}
+    while pending:
+        current = pending.pop()
+        frames: list[traceback.FrameSummary] = list(current.stack or ())
+        while frames and frames[0].filename.startswith(_ENGINE):
+            del frames[0]
+        if explained:
+            frames = _up_to_the_handler(frames)
+        if frames or (explained and current is described):
+            current.stack[:] = frames
+        for other in (current.__cause__, current.__context__, *(current.exceptions or ())):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                pending.append(other)
+    if not described.stack:
+        described.stack = None  # type: ignore[assignment]  # so that no heading of a traceback is written
+
+
+def _up_to_the_handler(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """Without the innermost frames, if they are those of this package and of what it calls in Python's library."""
+    end = len(frames)
+    while end and (frames[end - 1].filename.startswith(_PACKAGES) or _is_of_python(frames[end - 1].filename)):
+        end -= 1
+    while end < len(frames) and not frames[end].filename.startswith(_PACKAGES):
+        end += 1  # what the handler itself calls in Python's library stays
+    return frames[:end]
+
+
+def _is_of_python(name: str) -> bool:
+    return name.startswith((_PYTHON, "<")) and "site-packages" not in name
 
 
 def _has_many_parts(error: BaseException) -> bool:

@@ -5,7 +5,8 @@ from typing import Any
 
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.paths import beginnings, walk
-from flowcraft_server.blueprints.compiling.compiler import input_places
+from flowcraft_sdk.protocol.sources import Source, is_expression, keys_of, value_of
+from flowcraft_server.blueprints.compiling.compiler import OUTCOME, input_fields, input_places
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.engine.values import CATCH_ERROR, MISSING, NodeValues, edge_values, input_sources
 
@@ -21,10 +22,10 @@ def resolve_input(values: NodeValues) -> Any:
     declared = plan_node.node.inputs
     if declared is not None and not _transformed(values):
         if isinstance(declared, str):
-            return _resolve(values, declared)
-        return {name: _resolve(values, source) for name, source in declared.items()}
+            return _value(values, declared)
+        return {name: _value(values, source) for name, source in declared.items()}
     if claim.input_value is None:
-        raw = values.claimed(f"c:_inputs.{claim.node_id}")
+        raw = values.claimed(OUTCOME if plan_node.closing and not plan_node.incoming else f"c:_inputs.{claim.node_id}")
         return None if raw is None else wire.loads(raw)
     return brought
 
@@ -35,7 +36,8 @@ def context_inputs(values: NodeValues) -> list[str]:
     if declared is None or values.claim.item is not None:
         return []
     sources = [declared] if isinstance(declared, str) else list(declared.values())
-    keys = (key for source in sources if source.startswith(_INPUTS) for key in beginnings(source))
+    named = (name for source in sources for name in keys_of(source) if name.startswith(_INPUTS))
+    keys = (key for name in named for key in beginnings(name))
     return [key for key in keys if key.removeprefix(_INPUTS) in values.plan.nodes]
 
 
@@ -82,7 +84,21 @@ def _is_transform(plan: Plan, node: PlanNode, position: int) -> bool:
     return kind == "edge" and plan.nodes[source].edges[index].transform is not None
 
 
-def _resolve(values: NodeValues, name: str) -> Any:
+def _value(values: NodeValues, source: Source) -> Any:
+    if isinstance(source, str) and not is_expression(source):
+        return resolve_key(values, source)
+    return value_of(source, lambda key: resolve_key(values, key))
+
+
+def fields_of_key(values: NodeValues, name: str) -> list[str]:
+    """Run-hash fields that decide what a path or a key stands for, to be read before `resolve_key` is asked."""
+    if name.startswith(_INPUTS) and name.removeprefix(_INPUTS) in values.plan.nodes:
+        return list(values.fields(name))
+    return input_fields(values.plan.blueprint_nodes, name)
+
+
+def resolve_key(values: NodeValues, name: str) -> Any:
+    """What a path, or a key that an expression reads, stands for among the values that were claimed; None for nothing."""
     nodes = values.plan.blueprint_nodes
     key, _, rest = name.partition(".")
     if key == CATCH_ERROR and values.plan_node.fallback_of:

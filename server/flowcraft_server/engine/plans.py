@@ -8,7 +8,7 @@ from typing import Any
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.blueprints.compiling import plan_records
-from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.compiling.compiler import PLAN_FORMAT, compile_blueprint
 from flowcraft_server.blueprints.compiling.fast_path import FLAG
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanNode
 from flowcraft_server.blueprints.model import Blueprint
@@ -45,6 +45,10 @@ class PlanNotFound(LookupError):
     """A run is pinned to a plan that is no longer in Redis."""
 
 
+class PlanTooNew(LookupError):
+    """A plan was published by a newer release, and may hold what this one would run wrongly."""
+
+
 class PlanCache:
     """Compiled plans of this process. Thread-safe."""
 
@@ -61,6 +65,7 @@ class PlanCache:
 
         Raises:
             PlanNotFound: it is not in Redis.
+            PlanTooNew: a newer release has published it.
         """
         plan = self._plans.get(plan_hash)
         if plan is None:
@@ -97,6 +102,10 @@ class PlanCache:
         fields = {k.decode(): v.decode() for k, v in self._link.read_hash(self._keys.plan(plan_hash)).items()}
         if "doc" not in fields:
             raise PlanNotFound(f"plan {plan_hash} is not in Redis")
+        if int(fields.get("format", PLAN_FORMAT)) > PLAN_FORMAT:
+            raise PlanTooNew(
+                f"its plan {plan_hash} has format {fields['format']}, this release reads up to {PLAN_FORMAT}: upgrade this worker"
+            )
         compiled = compile_blueprint(Blueprint.from_plain(json.loads(fields["doc"])))
         entries = _Entries(fields)
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from flowcraft_sdk.protocol.expressions import Expression, truthy
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER
 from flowcraft_server.blueprints.compiling.plan import PlanEdge, PlanNode
-from flowcraft_server.blueprints.expressions import Expression, truthy
 from flowcraft_server.engine.failures import UnmatchedAction
 from flowcraft_server.engine.values import MISSING
 

@@ -1,24 +1,37 @@
 """Subflows: a child run in its own right, and its outcome as the parent node's (blueprint semantics 2.13)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flowcraft_sdk.protocol import scripts, wire
-from flowcraft_sdk.protocol.context_input import fill_contract
+from flowcraft_sdk.protocol.claim_request import ClaimRequest
+from flowcraft_sdk.protocol.context_input import declared_misfits, fill_contract
 from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
+from flowcraft_sdk.protocol.run_record import UNREADABLE
 from flowcraft_sdk.protocol.script_call import ScriptCall
+from flowcraft_sdk.protocol.sources import Source, all_keys, is_expression, value_of
 from flowcraft_sdk.records import NodeFailure
 from flowcraft_server.blueprints.compiling.plan import Plan
 from flowcraft_server.engine.attempt import Attempt
-from flowcraft_server.engine.engine import Engine
+from flowcraft_server.engine.continued_children import FormerChild, draft_of, read_former_child, work_left
+from flowcraft_server.engine.engine import CLOSING_WAIT_MS, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
+from flowcraft_server.engine.outcome import Done, Outcome, Parked
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.values import MISSING
 
 SUBFLOW = "subflow"
 """The built-in kind of node that runs another blueprint."""
+
+Start = Callable[[ClaimRequest], ScriptCall]
+"""Makes the call that starts a child run, and may bring a node that it begins with."""
+
+
+STOPPING_PAUSE = 0.2
+"""Seconds between two looks at a child of the former run that still stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +40,14 @@ class Called:
 
     Attributes:
         blueprint_id: of the child; anything at all, as handlers may add such nodes.
-        inputs: keys of the child's context, by name the path that each comes from.
-        outputs: what the node returns, by name the path into the child.
+        inputs: keys of the child's context, by name the source that each comes from.
+        outputs: what the node returns, by name the source, over what is in the child.
         is_item: the call is of one item of a `map`: paths may read `item` and `index`, and nothing is written.
     """
 
     blueprint_id: Any
-    inputs: Mapping[str, str] | None
-    outputs: Mapping[str, str] | None
+    inputs: Mapping[str, Source] | None
+    outputs: Mapping[str, Source] | None
     is_item: bool
 
     @property
@@ -52,8 +65,50 @@ def called_by(attempt: Attempt) -> Called:
     )
 
 
-def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCall:
-    """The call that starts the child run with its inputs.
+def run_subflow(engine: Engine, attempt: Attempt, plans: PlanCache) -> Outcome:
+    """What a node that runs a blueprint comes to: the start of its child run, or that run's outcome.
+
+    In a run that does another one again, the former run's child may have finished what this node asks for, or part of it.
+    """
+    if attempt.claim.attached is not None:
+        _, child_id, status = attempt.claim.attached
+        return Done(child_outcome(engine, attempt, plans, child_id, status))
+    former = _former_child(engine, attempt, plans)
+    if former is not None and former.is_ending:
+        return Parked(_later(engine, attempt))
+    outcome = None if former is None else _continued(engine, attempt, plans, former)
+    if outcome is not None:
+        return outcome
+    return Parked(start_child(engine, attempt, plans))
+
+
+def _continued(engine: Engine, attempt: Attempt, plans: PlanCache, former: FormerChild) -> Outcome | None:
+    """What the node comes to, given the former run's child; None if the new child begins from its beginning."""
+    try:
+        left = work_left(former)
+    except UNREADABLE:
+        return None
+    if left is None and former.has_completed:
+        return Done(child_outcome(engine, attempt, plans, former.run_id, "completed"))
+    draft = None if left is None else draft_of(engine, former, left, attempt.claim.run_id)
+    return None if draft is None else Parked(_call(engine, attempt, called_by(attempt), former.plan, draft))
+
+
+def _later(engine: Engine, attempt: Attempt) -> ScriptCall:
+    """The call that hands the node back for a moment."""
+    claim = attempt.claim
+    attempt.due = STOPPING_PAUSE
+    return scripts.release(
+        engine.partitions.for_run(claim.run_id),
+        run_id=claim.run_id,
+        instance_id=claim.instance_id,
+        fencing_token=claim.fencing_token,
+        delay_ms=int(STOPPING_PAUSE * 1000),
+    )
+
+
+def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> Start:
+    """Makes the call that starts the child run with its inputs.
 
     It is made for the plan that is known here; the script refuses it if another one is current.
 
@@ -76,9 +131,25 @@ def start_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> ScriptCal
     return _call(engine, attempt, called, plan)
 
 
-def _call(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> ScriptCall:
+def _former_child(engine: Engine, attempt: Attempt, plans: PlanCache) -> FormerChild | None:
+    """The child run that this node's child takes over from; None if there is none, or it was started with another context."""
+    called = called_by(attempt)
+    former = read_former_child(engine, plans, attempt.former_child or "", str(called.blueprint_id))
+    try:
+        if former is not None and former.was_given(_child_context(engine, attempt, called, former.plan)):
+            return former
+    except InvalidNodeInput:
+        pass
+    return None
+
+
+def _call(
+    engine: Engine, attempt: Attempt, called: Called, plan: Plan, draft: scripts.ChildDraft | None = None
+) -> Start:
+    """Makes the call that starts a child run of this plan; `draft`: what it takes over of another one."""
     claim = attempt.claim
-    return scripts.start_child(
+    return partial(
+        scripts.start_child,
         engine.partitions.for_run(claim.run_id),
         run_id=claim.run_id,
         instance_id=claim.instance_id,
@@ -86,9 +157,20 @@ def _call(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> Scrip
         blueprint_id=str(called.blueprint_id),
         plan_hash=plan.hash,
         max_depth=engine.max_depth,
-        timeout_ms=attempt.node.node.config.timeout_ms or 0,
-        context=_child_context(engine, attempt, called, plan),
+        timeout_ms=_timeout_ms(attempt),
+        trace="" if attempt.span is None else attempt.span.traceparent,
+        ask=attempt.former_child is None,
+        draft=draft,
+        context={} if draft is not None else _child_context(engine, attempt, called, plan),
     )
+
+
+def _timeout_ms(attempt: Attempt) -> int:
+    """How long the child may take, 0 for as long as it wants: as its node says; of what a run closes with a day at most."""
+    config = attempt.node.node.config
+    if config.timeout_from is not None and attempt.timeout is not None:
+        return max(1, round(attempt.timeout * 1000))
+    return config.timeout_ms or (CLOSING_WAIT_MS if attempt.node.closing else 0)
 
 
 def _child_context(engine: Engine, attempt: Attempt, called: Called, plan: Plan) -> dict[str, bytes]:
@@ -109,20 +191,30 @@ def _child_context(engine: Engine, attempt: Attempt, called: Called, plan: Plan)
 def _mapped(engine: Engine, attempt: Attempt, called: Called) -> dict[str, Any]:
     mapping = called.inputs or {}
     own = {"item": attempt.input, "index": attempt.claim.item} if called.is_item else {}
-    wanted = [name for source in mapping.values() for key in beginnings(source) for name in (key, f"_outputs.{key}")]
+    paths = all_keys(mapping.values())
+    wanted = [name for path in paths for key in beginnings(path) for name in (key, f"_outputs.{key}")]
     found = engine.read(attempt, list(dict.fromkeys(wanted)))
-    context = {}
-    for name, source in mapping.items():
-        for key in beginnings(source):
+
+    def resolve(path: str) -> Any:
+        for key in beginnings(path):
             value = own[key] if key in own else found[key] if found[key] is not MISSING else found[f"_outputs.{key}"]
             if value is not MISSING:
-                context[name] = walk(value, source[len(key) + 1 :])
-                break
+                return walk(value, path[len(key) + 1 :])
+        return MISSING
+
+    context = {}
+    for name, source in mapping.items():
+        if isinstance(source, str) and not is_expression(source):
+            value = resolve(source)
+        else:
+            value = value_of(source, lambda key: None if (got := resolve(key)) is MISSING else got)
+        if value is not MISSING:
+            context[name] = value
     return context
 
 
 def _fitted(
-    attempt: Attempt, plan: Plan, values: dict[str, Any], sources: Mapping[str, str] | None = None
+    attempt: Attempt, plan: Plan, values: dict[str, Any], sources: Mapping[str, Source] | None = None
 ) -> dict[str, Any]:
     """The values as the child's contract has them, its defaults filled in.
 
@@ -133,13 +225,15 @@ def _fitted(
         InvalidNodeInput: they do not fit it.
     """
     blueprint = plan.blueprint
-    if blueprint.inputs_contract is None:
+    if blueprint.inputs_contract is None and blueprint.context_keys is None:
         return values
-    filled, errors = fill_contract(blueprint.inputs_contract, values)
+    contract = blueprint.inputs_contract or {}
+    filled, errors = fill_contract(contract, values)
+    errors += declared_misfits(blueprint.context_keys or {}, values, contract)
     if errors:
         for error in errors:
             source = (sources or {}).get(error["loc"][0])
-            if source is not None and source != error["loc"][0]:
+            if isinstance(source, str) and source != error["loc"][0]:
                 error["msg"] += f" (from '{source}')"
         what = f"subflow '{attempt.claim.instance_id}' does not fit the inputs of blueprint '{blueprint.id}'"
         details = {"blueprint_id": blueprint.id, "errors": errors}
@@ -161,32 +255,62 @@ def child_outcome(engine: Engine, attempt: Attempt, plans: PlanCache, child_id: 
     if status != "completed":
         raise _failure(engine, attempt, child_id, status)
     called = called_by(attempt)
-    plan, got = _child_values(engine, called, plans, child_id)
+    plan, got = _child_values(engine, attempt, called, plans, child_id)
     if not called.outputs:
         return _own_result(plan, got)
-    mapped = {name: _resolved(source, got) for name, source in _sources(called.outputs, plan).items()}
+    mapped = {name: _value(source, plan, got) for name, source in called.outputs.items()}
     if not called.is_item:
         for name, value in mapped.items():
             attempt.values.set(name, value)
     return next(iter(mapped.values())) if len(mapped) == 1 else mapped
 
 
-def _sources(mapping: Mapping[str, str], plan: Plan) -> dict[str, str]:
-    """A mapping of a caller with the child's declared outputs, which come first, replaced by what they are made of."""
+def _declared_in(path: str, plan: Plan) -> tuple[Source, str] | None:
+    """The child's declared output that a path of a caller begins with, and the path into it; these come first."""
     declared = plan.blueprint.outputs or {}
-    return {name: _without_declared(source, declared) for name, source in mapping.items()}
+    return next(((declared[key], path[len(key) + 1 :]) for key in beginnings(path) if key in declared), None)
 
 
-def _without_declared(source: str, declared: Mapping[str, str]) -> str:
-    for key in beginnings(source):
-        if key in declared:
-            return declared[key] + source[len(key) :]
-    return source
+def _value(source: Source, plan: Plan, got: Mapping[str, bytes | None]) -> Any:
+    """What a source of a caller reads in a child, of which `got` are the fields."""
+
+    def resolve(path: str) -> Any:
+        declared = _declared_in(path, plan)
+        if declared is None:
+            return _resolved(path, got)
+        made_of, rest = declared
+        if isinstance(made_of, str) and not is_expression(made_of):
+            return _resolved(f"{made_of}.{rest}" if rest else made_of, got)
+        return walk(_own_value(made_of, got), rest)
+
+    return value_of(source, resolve)
 
 
-def _reads(mapping: Mapping[str, str]) -> list[str]:
-    """The fields of a child that a mapping may need."""
-    return [field for source in mapping.values() for key in beginnings(source) for field in _fields(key)]
+def _own_value(source: Source, got: Mapping[str, bytes | None]) -> Any:
+    return value_of(source, lambda path: _resolved(path, got))
+
+
+def _reads(mapping: Mapping[str, Source], plan: Plan) -> list[str]:
+    """The fields of a child that a mapping of a caller may need."""
+    found: list[str] = []
+    for path in all_keys(mapping.values()):
+        declared = _declared_in(path, plan)
+        if declared is None:
+            found += _path_reads(path)
+            continue
+        made_of, rest = declared
+        whole = isinstance(made_of, str) and not is_expression(made_of) and rest
+        found += _path_reads(f"{made_of}.{rest}") if whole else _own_reads({path: made_of})
+    return found
+
+
+def _own_reads(mapping: Mapping[str, Source]) -> list[str]:
+    """The fields of a child that a mapping of its own may need."""
+    return [field for path in all_keys(mapping.values()) for field in _path_reads(path)]
+
+
+def _path_reads(path: str) -> list[str]:
+    return [field for key in beginnings(path) for field in _fields(key)]
 
 
 def _resolved(source: str, got: Mapping[str, bytes | None]) -> Any:
@@ -206,13 +330,18 @@ def _fields(key: str) -> tuple[str, ...]:
     return (f"s:{key}", f"o:{key}", f"c:{key}")
 
 
-def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[str, dict[str, bytes | None]]:
-    """The hash of a child's plan and some fields of the child, in one read.
+def _read_child(
+    engine: Engine, attempt: Attempt, child_id: str, fields: Iterable[str]
+) -> tuple[str, dict[str, bytes | None]]:
+    """The hash of a child's plan and some fields of the child, in one read; in none, if this process has just written them.
 
     Raises:
         SubflowFailed: there is no such run any more.
     """
     wanted = list(dict.fromkeys(fields))
+    last = attempt.child_end
+    if last is not None and wanted == [last.field]:
+        return last.plan_hash, {last.field: last.output}
     plan_hash, *got = engine.link.read_fields(engine.run_key(child_id), ["plan", *wanted])
     if plan_hash is None:
         raise SubflowFailed(f"child run {child_id} is gone")
@@ -220,7 +349,7 @@ def _read_child(engine: Engine, child_id: str, fields: Iterable[str]) -> tuple[s
 
 
 def _child_values(
-    engine: Engine, called: Called, plans: PlanCache, child_id: str
+    engine: Engine, attempt: Attempt, called: Called, plans: PlanCache, child_id: str
 ) -> tuple[Plan, dict[str, bytes | None]]:
     """The plan of a child that has completed, and the fields of it that its outcome is made of."""
     # Its plan is most often the one that children of this blueprint get now: then one read does.
@@ -229,7 +358,7 @@ def _child_values(
         fields: Iterable[str] = ()
         if plan is not None:
             fields = _fields_of_outcome(called, plan)
-        plan_hash, got = _read_child(engine, child_id, fields)
+        plan_hash, got = _read_child(engine, attempt, child_id, fields)
         if plan is not None and plan.hash == plan_hash:
             return plan, got
         plan = plans.get(plan_hash)
@@ -237,15 +366,15 @@ def _child_values(
 
 def _fields_of_outcome(called: Called, plan: Plan) -> list[str]:
     if called.outputs:
-        return _reads(_sources(called.outputs, plan))
+        return _reads(called.outputs, plan)
     declared = plan.blueprint.outputs
-    return _reads(declared) if declared is not None else [f"o:{node}" for node in plan.terminals]
+    return _own_reads(declared) if declared is not None else [f"o:{node}" for node in plan.terminals]
 
 
 def _own_result(plan: Plan, got: Mapping[str, bytes | None]) -> Any:
     """What a child returns by itself: the `outputs` that it declares, else what its last nodes return."""
     if plan.blueprint.outputs is not None:
-        return {name: _resolved(source, got) for name, source in plan.blueprint.outputs.items()}
+        return {name: _own_value(source, got) for name, source in plan.blueprint.outputs.items()}
     outputs = {node: wire.loads(raw) for node in plan.terminals if (raw := got[f"o:{node}"]) is not None}
     return outputs.get(plan.terminals[0]) if len(plan.terminals) == 1 else outputs
 

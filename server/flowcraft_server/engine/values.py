@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import check_key, check_key_count
+from flowcraft_sdk.protocol.context_input import misfit_of
 from flowcraft_sdk.protocol.joins import taken_edges
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.engine.claims import Claim
+from flowcraft_server.engine.failures import InvalidContextValue
 
 MISSING: Final = object()
 """What a look-up gives for a key that is nowhere; None is an ordinary value."""
@@ -33,12 +35,32 @@ class NodeValues:
         self._decoded: dict[str, Any] = {}
 
     def set(self, key: str, value: Any) -> None:
-        """Write a context key. Encoded at once, so that a value that cannot be stored fails where it is set."""
+        """Write a context key. Encoded at once, so that a value that cannot be stored fails where it is set.
+
+        Raises:
+            InvalidContextValue: the blueprint declares another type for the key.
+            SerializationError: it cannot be stored.
+        """
         key = check_key(key)
+        self._check_declared(key, value)
         encoded = wire.dumps(value, path=f"context.{key}", limit=self.max_value)
         check_key_count(len(self.writes) + (key not in self.writes))
         self.writes[key] = encoded
         self.deletes.discard(key)
+
+    def _check_declared(self, key: str, value: Any) -> None:
+        """Refuse a value of another type than the blueprint declares for the key.
+
+        Raises:
+            InvalidContextValue: it is one. Null is none: the key holds nothing then.
+        """
+        declared = self.plan.blueprint.context_keys
+        rule = declared.get(key) if declared is not None and value is not None else None
+        wrong = misfit_of(value, rule) if rule is not None else ""
+        if wrong:
+            raise InvalidContextValue(
+                f"context.{key} of node '{self.claim.instance_id}': {wrong} (declared in `context:`)"
+            )
 
     def delete(self, key: str) -> None:
         """Delete a context key."""
@@ -118,7 +140,9 @@ def input_sources(plan: Plan, node: PlanNode) -> list[tuple[str, ...]]:
     """For each incoming edge, the fields that may hold the value it brings, the first present one counts."""
     sources: list[tuple[str, ...]] = []
     for source, kind, index in node.incoming:
-        if kind == "fallback":
+        if kind == "compensation":
+            sources.append((f"ci:{node.node.id}",))
+        elif kind == "fallback":
             sources.append((f"x:{source}>fallback",))
         elif kind == "edge" and plan.nodes[source].edges[index].transform is not None:
             sources.append((f"x:{source}>{index}",))

@@ -1,5 +1,9 @@
-"""Language models for handlers: any OpenAI-compatible endpoint, or scripted replies without one."""
+"""Language models for handlers: any OpenAI-compatible endpoint, or scripted replies without one.
 
+Imported by: agents, cli, demo, evals, pytest_plugin, service, testing, worker.
+"""
+
+from .calls import Message, ModelReply, ModelRequest, TokenUsage
 from .errors import (
     LLMAuthError,
     LLMError,
@@ -12,6 +16,7 @@ from .errors import (
     LLMTimeout,
     LLMUnreachable,
 )
+from .layers import AsyncHandlerModel, CallLayer, HandlerModel
 from .models import LanguageModels, build_models
 from .openai_compatible import Endpoint, OpenAICompatible
 from .provider import Provider
@@ -19,7 +24,10 @@ from .retrying import RetryPolicy
 from .scripted import Scripted
 
 __all__ = [
+    "AsyncHandlerModel",
+    "CallLayer",
     "Endpoint",
+    "HandlerModel",
     "LLMAuthError",
     "LLMError",
     "LLMRateLimited",
@@ -31,9 +39,13 @@ __all__ = [
     "LLMTimeout",
     "LLMUnreachable",
     "LanguageModels",
+    "Message",
+    "ModelReply",
+    "ModelRequest",
     "OpenAICompatible",
     "Provider",
     "RetryPolicy",
     "Scripted",
+    "TokenUsage",
     "build_models",
 ]

@@ -1,10 +1,14 @@
 """The HTTP client below the `openai` client: bounds what an endpoint may send, and sends nothing to another host."""
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx2
 import openai
 
+from .call_gate import answer_headers
 from .errors import LLMRedirectError, LLMReplyTooLarge
+from .rate_headers import PREFIXES
 
 MOST_REDIRECTS = 5
 LONGEST_HOST = 255
@@ -24,22 +28,28 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         self._max_reply = max_reply
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """Send a request and return the response with its whole body.
+        """Send a request and return the response with its whole body, or with what is left to read if it is streamed.
 
         Raises:
             LLMReplyTooLarge: the body has more bytes than are allowed.
             LLMRedirectError: the endpoint sends the caller to another host, or round in circles.
         """
+        streamed = options.get("stream", False)
         options.update(stream=True, follow_redirects=False)
         for _ in range(MOST_REDIRECTS + 1):
             response = await super().send(request, **options)
+            if (noted := answer_headers.get()) is not None:
+                noted.update({k.lower(): v for k, v in response.headers.items() if k.lower().startswith(PREFIXES)})
+            following = response.next_request
             try:
-                following = response.next_request
+                if following is None and streamed and response.is_success:
+                    return _Body(response, self._refuse_if_large).as_response(request)
                 if following is None:
                     return await self._read(response, request)
                 self._check_redirect(request, following)
             finally:
-                await response.aclose()
+                if following is not None or not (streamed and response.is_success):
+                    await response.aclose()
             request = following
         raise LLMRedirectError(
             f"llm.providers.{self._provider}: {_origin(request.url)} redirects more than {MOST_REDIRECTS} times",
@@ -51,14 +61,17 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         # Counted while it is unpacked, which the library does piece by piece: the whole is never in memory.
         async for chunk in response.aiter_bytes():
             size += len(chunk)
-            if size > self._max_reply:
-                raise LLMReplyTooLarge(
-                    f"llm.providers.{self._provider}: the reply has more than {self._max_reply} bytes (`maxReply`)",
-                    provider=self._provider,
-                )
+            self._refuse_if_large(size)
             chunks.append(chunk)
-        headers = [(k, v) for k, v in response.headers.raw if k.lower() not in (b"content-encoding", b"content-length")]
+        headers = _headers_of_unpacked(response)
         return type(response)(response.status_code, headers=headers, content=b"".join(chunks), request=request)
+
+    def _refuse_if_large(self, size: int) -> None:
+        if size > self._max_reply:
+            raise LLMReplyTooLarge(
+                f"llm.providers.{self._provider}: the reply has more than {self._max_reply} bytes (`maxReply`)",
+                provider=self._provider,
+            )
 
     def _check_redirect(self, request: Any, following: Any) -> None:
         here, there = _origin(request.url), _origin(following.url)
@@ -74,6 +87,41 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
                 "check `baseUrl`",
                 provider=self._provider,
             )
+
+
+class _Body(httpx2.AsyncByteStream):
+    """What is left to read of a response, unpacked and counted.
+
+    Args:
+        response: the response.
+        check: called with the bytes so far; raises if they are too many.
+    """
+
+    def __init__(self, response: httpx2.Response, check: Callable[[int], None]) -> None:
+        self._response = response
+        self._check = check
+
+    def as_response(self, request: Any) -> httpx2.Response:
+        """A response with this body."""
+        response = self._response
+        return httpx2.Response(
+            response.status_code, headers=_headers_of_unpacked(response), stream=self, request=request
+        )
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._response.aiter_bytes():
+            size += len(chunk)
+            self._check(size)
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the connection, or hand it back if everything was read."""
+        await self._response.aclose()
+
+
+def _headers_of_unpacked(response: Any) -> list[tuple[bytes, bytes]]:
+    return [(k, v) for k, v in response.headers.raw if k.lower() not in (b"content-encoding", b"content-length")]
 
 
 def _origin(url: Any) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -24,10 +24,17 @@ class CallLoop:
         self._owner = 0
         self._finalizer: Any = None
 
-    def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it; interrupting the wait cancels the coroutine."""
+    def run(self, call: Coroutine[Any, Any, T], on_cancel: Callable[[Callable[[], object]], None] | None = None) -> T:
+        """Run a coroutine on the loop and wait for it; interrupting the wait cancels the coroutine.
+
+        Args:
+            call: the coroutine.
+            on_cancel: called with what cancels it, from any thread.
+        """
         future = asyncio.run_coroutine_threadsafe(call, self._running())
         try:
+            if on_cancel is not None:
+                on_cancel(future.cancel)
             return future.result()
         except BaseException:
             future.cancel()

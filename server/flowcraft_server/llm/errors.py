@@ -57,3 +57,7 @@ class LLMRequestError(LLMError, NonRetryableError):
 
 class LLMSettingsError(LLMError, NonRetryableError):
     """The `llm` section of the configuration does not fit what is installed or asked for."""
+
+
+class LLMNotRecorded(LLMError, NonRetryableError):
+    """A `recorded` provider has no answer to the request, and may not ask for one; the message names the nearest that it has."""

@@ -2,24 +2,34 @@
 
 import asyncio
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from loguru import logger
 
-from flowcraft_sdk.node import LanguageModel
 from flowcraft_sdk.protocol.clock import clock
 
+from .call_gate import EXPECTED_REPLY, CallLimit, expected_tokens
 from .call_loop import CallLoop
+from .calls import ModelReply, ModelRequest
 from .concurrency import ConcurrencyLimit
-from .errors import LLMAuthError, LLMError, LLMSettingsError, LLMTimeout
+from .errors import LLMAuthError, LLMError, LLMRequestError, LLMSettingsError, LLMTimeout
 from .provider import Provider
+from .provider_calls import ProviderCalls
 from .retrying import RetryPolicy
+from .streaming import OnCancel, OnPiece
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from .bounded_http import BoundedClient
+
+T = TypeVar("T")
+
+_WORDS_OF_SCHEMAS = ("response_format", "json_schema")
+"""Of which an endpoint speaks that refuses a request for the schema in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Endpoint:
         timeout: seconds that one call may take, from its first byte to its last.
         max_concurrent: calls under way at a time in this process.
         retries: what is repeated, and how often.
+        limit: what calls of each model may do together, over all processes.
         max_reply: bytes that an answer may have once it is decompressed.
     """
 
@@ -43,16 +54,26 @@ class Endpoint:
     max_concurrent: int = 8
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     max_reply: int = 16 * 1024 * 1024
+    limit: CallLimit = field(default_factory=CallLimit)
 
 
 class OpenAICompatible(Provider):
     """A model behind an OpenAI-compatible endpoint. Needs the `llm` extra, which is loaded by the first call."""
 
     def __init__(self, name: str, endpoint: Endpoint) -> None:
-        super().__init__(name)
+        super().__init__(name, endpoint.model, endpoint.base_url)
         self.endpoint = endpoint
-        self._limit = ConcurrencyLimit(endpoint.max_concurrent)
+        self.limit = endpoint.limit
+        self.calls = ProviderCalls(
+            name,
+            endpoint.limit,
+            ConcurrencyLimit(endpoint.max_concurrent),
+            endpoint.timeout,
+            endpoint.retries,
+            self._failure,
+        )
         self._calls = CallLoop()
+        self._takes_schemas = True
         # The connections of a client belong to the event loop that opened them.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
 
@@ -61,85 +82,136 @@ class OpenAICompatible(Provider):
         """Says that the key is empty, if it is."""
         return None if self.endpoint.api_key else self._empty_key()
 
-    def complete(
+    def call(self, request: ModelRequest, *, deadline: float | None = None) -> ModelReply:
+        """See `Provider.call`; the deadline is of waits, repetitions and pauses, too."""
+        return self._calls.run(self._until(deadline, self.acall(request)))
+
+    def call_streaming(
         self,
-        prompt: str,
+        request: ModelRequest,
+        on_piece: OnPiece,
         *,
-        system: str | None = None,
-        model: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-    ) -> str:
-        """See `Provider.complete`."""
-        return self._complete_until(
-            None, prompt, system=system, model=model, temperature=temperature, max_tokens=max_tokens
-        )
+        deadline: float | None = None,
+        on_cancel: OnCancel | None = None,
+    ) -> ModelReply:
+        """See `Provider.call_streaming`."""
+        return self._calls.run(self._until(deadline, self.acall_streaming(request, on_piece)), on_cancel)
 
-    def until(self, deadline: float) -> LanguageModel:
-        """See `Provider.until`."""
-        return _UntilDeadline(self, deadline)
-
-    def _complete_until(self, deadline: float | None, prompt: str, **options: Any) -> str:
-        """`complete`, in all within `deadline` (seconds of the monotonic clock): waits, repetitions and pauses included."""
-        return self._calls.run(self._acomplete_until(deadline, prompt, options))
-
-    async def _acomplete_until(self, deadline: float | None, prompt: str, options: Mapping[str, Any]) -> str:
+    async def _until(self, deadline: float | None, call: Awaitable[ModelReply]) -> ModelReply:
         remaining = None if deadline is None else max(deadline - clock(), 0.0)
         limit = asyncio.timeout(remaining)
         try:
             async with limit:
-                return await self.acomplete(prompt, **options)
+                return await call
         except TimeoutError:
             message = f"llm.providers.{self.name}: no reply within what was left of the node's timeout"
             raise LLMTimeout(message, provider=self.name) from None
 
-    async def acomplete(
+    async def acall(self, request: ModelRequest) -> ModelReply:
+        """See `Provider.acall`. A model that takes no schema is asked again without one, and is given none from then on."""
+        if not self._takes_schemas and request.output_schema is not None:
+            request = replace(request, output_schema=None)
+        body = self._body(request)
+        client = await self.client_of_loop()
+        try:
+            return await self.calls.repeated(lambda: self._call_once(client, body))
+        except LLMRequestError as error:
+            if request.output_schema is None or not any(word in str(error) for word in _WORDS_OF_SCHEMAS):
+                raise
+            logger.info("llm.providers.{}: takes no schemas of replies; they are read as text", self.name)
+            self._takes_schemas = False
+        return await self.acall(request)
+
+    async def acall_streaming(self, request: ModelRequest, on_piece: OnPiece) -> ModelReply:
+        """See `Provider.acall_streaming`. A call is repeated as others are, until the first piece has come."""
+        body = {**self._body(request), "stream": True, "stream_options": {"include_usage": True}}
+        client = await self.client_of_loop()
+        has_begun = False
+
+        def pass_on(text: str) -> None:
+            nonlocal has_begun
+            has_begun = True
+            on_piece(text)
+
+        return await self.calls.repeated(lambda: self._stream_once(client, body, pass_on), unless=lambda: has_begun)
+
+    async def arun(
         self,
-        prompt: str,
+        call: Callable[[], Awaitable[T]],
         *,
-        system: str | None = None,
-        model: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-    ) -> str:
-        """See `Provider.acomplete`."""
-        request = self._request(prompt, system, model, temperature, max_tokens)
-        client = await self._client_of_loop()
-        attempt = 1
-        while True:
-            try:
-                # Of the whole call: an endpoint that sends a byte now and then keeps to the time limits of the socket.
-                async with self._limit.aheld(), asyncio.timeout(self.endpoint.timeout):
-                    completion = await client.chat.completions.create(**request)
-                return self._text(completion)
-            except Exception as error:
-                failure = self._failure(error)
-                delay = self._delay(attempt, failure)
-                if delay is None:
-                    raise failure from error
-            await asyncio.sleep(delay)
-            attempt += 1
+        expected: int = EXPECTED_REPLY,
+        used: Callable[[T], int] | None = None,
+    ) -> T:
+        """Make a call of the caller's own with the client: within the limit and the time of a call, repeated as configured.
+
+        Args:
+            call: makes it; what it raises may have what the client raised as its cause.
+            expected: tokens that it is expected to use.
+            used: gives the tokens that it has used, 0 where the provider does not count them.
+
+        Raises:
+            LLMError: or one of its subclasses.
+        """
+        return await self.calls.make(call, self.model, expected=expected, used=used)
+
+    async def _call_once(self, client: "AsyncOpenAI", body: Mapping[str, Any]) -> ModelReply:
+        async with self.calls.admitted(body["model"], _expected_tokens(body)) as passage:
+            began = clock()
+            completion = await client.chat.completions.create(**body)
+            latency_ms = round((clock() - began) * 1000)
+            from .openai_replies import model_reply
+
+            reply = model_reply(completion, provider=self.name, model=body["model"], latency_ms=latency_ms)
+            passage.tokens = reply.usage.tokens or None
+        return reply
+
+    async def _stream_once(self, client: "AsyncOpenAI", body: Mapping[str, Any], on_piece: OnPiece) -> ModelReply:
+        from .openai_stream import StreamReader
+
+        async with self.calls.admitted(body["model"], _expected_tokens(body)) as passage:
+            began = clock()
+            # Read as bytes: what the client makes of each piece costs ten times as much.
+            async with client.chat.completions.with_streaming_response.create(**body) as response:
+                request_id = response.headers.get("x-request-id", "")
+                reader = StreamReader(provider=self.name, model=body["model"], request_id=request_id)
+                async for received in response.iter_bytes():
+                    for text in reader.feed(received):
+                        on_piece(text)
+                    if reader.is_over:  # an endpoint that keeps the connection open takes no reply back
+                        break
+            reply = reader.reply(round((clock() - began) * 1000))
+            passage.tokens = reply.usage.tokens or None
+            return reply
 
     def close(self) -> None:
         """See `Provider.close`."""
         self._calls.close()
         self._clients.clear()
 
-    def _request(
-        self, prompt: str, system: str | None, model: str | None, temperature: float | None, max_tokens: int | None
-    ) -> dict[str, Any]:
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
         if not self.endpoint.api_key:
             raise LLMAuthError(self._empty_key(), provider=self.name)
-        messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": prompt})
-        request: dict[str, Any] = {"model": model or self.endpoint.model, "messages": messages}
-        if temperature is not None:
-            request["temperature"] = temperature
-        if max_tokens is not None:
-            request["max_tokens"] = max_tokens  # the name that compatible servers share; OpenAI's newer one is not
-        return request
+        body: dict[str, Any] = {
+            "model": request.model or self.model,
+            "messages": [{"role": message.role, "content": message.text} for message in request.messages],
+            **request.settings,  # `max_tokens` is the name that compatible servers share; OpenAI's newer one is not
+        }
+        if request.output_schema is not None:
+            schema = {"name": "reply", "strict": True, "schema": dict(request.output_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.idempotency_key:
+            body["extra_headers"] = {"Idempotency-Key": request.idempotency_key}
+        return body
 
-    async def _client_of_loop(self) -> "AsyncOpenAI":
+    async def client_of_loop(self) -> "AsyncOpenAI":
+        """The client of the event loop that runs.
+
+        Raises:
+            LLMAuthError: there is no key to call the endpoint with.
+            LLMSettingsError: what it needs is not installed.
+        """
+        if not self.endpoint.api_key:
+            raise LLMAuthError(self._empty_key(), provider=self.name)
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -150,17 +222,23 @@ class OpenAICompatible(Provider):
     def _new_client(self) -> "AsyncOpenAI":
         """The import takes half a second and the certificates some more: not to be done on an event loop."""
         endpoint, library = self.endpoint, self._load()
-        from .bounded_http import BoundedClient
-
+        for reader in (".openai_replies", ".openai_failures"):  # not between a reply and its record
+            importlib.import_module(reader, __package__)
         # max_retries=0: repeating is ours, so that places are freed while a call waits for its next try.
         client: AsyncOpenAI = library.AsyncOpenAI(
             base_url=endpoint.base_url,
             api_key=endpoint.api_key,
             timeout=endpoint.timeout,
             max_retries=0,
-            http_client=BoundedClient(provider=self.name, max_reply=endpoint.max_reply, timeout=endpoint.timeout),
+            http_client=self._http_client(),
         )
         return client
+
+    def _http_client(self) -> "BoundedClient":
+        from .bounded_http import BoundedClient
+
+        endpoint = self.endpoint
+        return BoundedClient(provider=self.name, max_reply=endpoint.max_reply, timeout=endpoint.timeout)
 
     def _load(self) -> Any:
         try:
@@ -174,27 +252,15 @@ class OpenAICompatible(Provider):
                 provider=self.name,
             ) from None
 
-    def _text(self, completion: Any) -> str:
-        from .openai_failures import reply_text
-
-        return reply_text(completion, provider=self.name)
-
     def _failure(self, error: Exception) -> LLMError:
-        if isinstance(error, LLMError):
-            return error
-        from .openai_failures import failure_of
+        endpoint, failure = self.endpoint, error
+        if not isinstance(failure, LLMError):
+            from .openai_failures import failure_of
 
-        endpoint = self.endpoint
-        failure = failure_of(error, provider=self.name, timeout=endpoint.timeout, base_url=endpoint.base_url)
+            failure = failure_of(error, provider=self.name, timeout=endpoint.timeout, base_url=endpoint.base_url)
         # Some endpoints quote the key they refuse.
         failure.args = (str(failure).replace(endpoint.api_key, "********"),)
         return failure
-
-    def _delay(self, attempt: int, failure: LLMError) -> float | None:
-        delay = self.endpoint.retries.delay_after(attempt, failure)
-        if delay is not None:
-            logger.info("{}; call {} follows in {:.1f}s", failure, attempt + 1, delay)
-        return delay
 
     def _empty_key(self) -> str:
         return (
@@ -203,24 +269,6 @@ class OpenAICompatible(Provider):
         )
 
 
-class _UntilDeadline:
-    """A provider as a plain function gets it whose node has a timeout."""
-
-    __slots__ = ("_deadline", "_provider")
-
-    def __init__(self, provider: OpenAICompatible, deadline: float) -> None:
-        self._provider = provider
-        self._deadline = deadline
-
-    def complete(
-        self,
-        prompt: str,
-        *,
-        system: str | None = None,
-        model: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-    ) -> str:
-        return self._provider._complete_until(
-            self._deadline, prompt, system=system, model=model, temperature=temperature, max_tokens=max_tokens
-        )
+def _expected_tokens(body: Mapping[str, Any]) -> int:
+    """What a call may use, by its length: limits of tokens go by it until the provider has counted them."""
+    return expected_tokens((str(message["content"]) for message in body["messages"]), body.get("max_tokens"))

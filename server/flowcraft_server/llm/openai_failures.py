@@ -1,12 +1,13 @@
-"""Translates what the `openai` client raises and returns into our errors and a reply text."""
+"""Translates what the `openai` client raises into our errors."""
 
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
 
+import httpx2
 import openai
 
+from .call_gate import LONGEST_RETRY_AFTER
 from .errors import (
     LLMAuthError,
     LLMError,
@@ -18,7 +19,8 @@ from .errors import (
 )
 
 _LONGEST_QUOTE = 300
-_MAY_PASS = (408, 409, 425)  # 4xx answers about the moment, not about the request
+MAY_PASS = (408, 409, 425)
+"""4xx answers about the moment, not about the request."""
 
 
 def failure_of(error: Exception, *, provider: str, timeout: float, base_url: str) -> LLMError:
@@ -31,47 +33,29 @@ def failure_of(error: Exception, *, provider: str, timeout: float, base_url: str
         base_url: the provider's address, for the message.
     """
     where = f"llm.providers.{provider}"
-    if isinstance(error, (openai.APITimeoutError, TimeoutError)):
+    if isinstance(error.__cause__, openai.APIError):  # what a library above the client has made of it
+        error = error.__cause__
+    if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException, TimeoutError)):
         return LLMTimeout(f"{where}: no reply within {timeout:g}s (`timeout`)", provider=provider)
+    if isinstance(error, httpx2.TransportError):  # while a reply is streamed, the client does not translate them
+        return LLMUnreachable(f"{where}: the reply broke off: {quoted(str(error))}", provider=provider)
     if isinstance(error, openai.APIStatusError):
         return _failure_of_status(error, where, provider)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
-        return LLMUnreachable(f"{where}: no connection to {base_url}: {_quote(str(cause))}", provider=provider)
-    return LLMReplyError(f"{where}: unreadable answer: {type(error).__name__}: {_quote(str(error))}", provider=provider)
-
-
-def reply_text(completion: Any, *, provider: str) -> str:
-    """Return the text of a chat completion.
-
-    Raises:
-        LLMReplyError: there is none; the message says what was there instead.
-    """
-    try:
-        choice = completion.choices[0]
-        text = choice.message.content
-    except (AttributeError, IndexError, TypeError):
-        # A body that is not JSON, or JSON of another shape, passes through the client unchecked.
-        raise LLMReplyError(
-            f"llm.providers.{provider}: the answer is not a chat completion: {_quote(str(completion))}",
-            provider=provider,
-        ) from None
-    if not isinstance(text, str):
-        refusal = getattr(choice.message, "refusal", None)
-        reason = f"refused: {_quote(str(refusal))}" if refusal else f"finish_reason {choice.finish_reason!r}"
-        raise LLMReplyError(f"llm.providers.{provider}: the answer holds no text ({reason})", provider=provider)
-    return text
+        return LLMUnreachable(f"{where}: no connection to {base_url}: {quoted(str(cause))}", provider=provider)
+    return LLMReplyError(f"{where}: unreadable answer: {type(error).__name__}: {quoted(str(error))}", provider=provider)
 
 
 def _failure_of_status(error: openai.APIStatusError, where: str, provider: str) -> LLMError:
     status = error.status_code
-    reply = f"HTTP {status}: {_quote(error.message)}"
+    reply = f"HTTP {status}: {quoted(error.message)}"
     retry_after = retry_after_seconds(error.response.headers)
     if status == 429:
         return LLMRateLimited(f"{where}: {reply}", provider=provider, status=status, retry_after=retry_after)
     if status in (401, 403):
         return LLMAuthError(f"{where}.apiKey was refused: {reply}", provider=provider, status=status)
-    if 400 <= status < 500 and status not in _MAY_PASS:
+    if 400 <= status < 500 and status not in MAY_PASS:
         return LLMRequestError(f"{where}: the request was refused: {reply}", provider=provider, status=status)
     return LLMError(f"{where}: {reply}", provider=provider, status=status, retry_after=retry_after)
 
@@ -87,13 +71,14 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(value).timestamp() - time.time()
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
         if seconds == seconds:  # not NaN
-            return max(seconds, 0.0)
+            return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
     return None
 
 
-def _quote(text: str) -> str:
+def quoted(text: str) -> str:
+    """The text of a provider, on one line and not too long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."

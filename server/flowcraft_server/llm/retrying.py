@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flowcraft_sdk.node import NonRetryableError
 
-from .errors import LLMError, LLMTimeout, LLMUnreachable
+from .errors import LLMError, LLMRateLimited, LLMTimeout, LLMUnreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,19 @@ class RetryPolicy:
     max_delay: float = 8.0
     max_retry_after: float = 60.0
 
-    def delay_after(self, attempt: int, failure: LLMError) -> float | None:
-        """Seconds to wait after the failed `attempt` (1-based), or None when the call is to be given up."""
+    def delay_after(self, attempt: int, failure: LLMError, *, waits_long: bool = False) -> float | None:
+        """Seconds to wait after a call has failed, or None when it is to be given up.
+
+        Args:
+            attempt: which call it was, from 1.
+            failure: what it has failed with.
+            waits_long: the call may wait for as long as a provider wants that has had too many.
+        """
         if attempt >= self.max_attempts or not self.covers(failure):
             return None
         if failure.retry_after is not None:
-            return failure.retry_after if failure.retry_after <= self.max_retry_after else None
+            is_short = failure.retry_after <= self.max_retry_after
+            return failure.retry_after if is_short or (waits_long and isinstance(failure, LLMRateLimited)) else None
         longest = min(self.initial * 2.0 ** (attempt - 1), self.max_delay)
         return longest * random.uniform(0.5, 1.0)
 

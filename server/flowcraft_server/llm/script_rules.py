@@ -6,6 +6,8 @@ r"""Reads the rules of a `scripted` provider from YAML.
         latency: 200ms                         # optional
       - match: [summarise, '/about (?P<topic>\w+)/']    # all of them; between slashes: an expression of RE2
         reply: Everything about {{ topic }}.   # groups by name or number, from the first expression that has them
+      - system: you judge                      # as `match`, in the system message; an agent's instructions are one
+        reply: good
     default: I do not know.                    # the reply when no rule matches; text or {reply:, latency:}
 
 The first rule that matches wins.
@@ -47,16 +49,18 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A reply and the patterns that the prompt must contain, all of them, for it to be given."""
+    """A reply and the patterns that the prompt must contain, all of them, for it to be given; `system`: the system message."""
 
     patterns: tuple[Any, ...]
     reply: Reply
+    system: tuple[Any, ...] = ()
 
-    def apply(self, prompt: str) -> Reply | None:
+    def apply(self, prompt: str, system: str = "") -> Reply | None:
         """Return the filled-in reply to `prompt`, or None if the rule does not match."""
         groups: dict[str, str] = {}
-        for pattern in self.patterns:
-            found = pattern.search(prompt)
+        searches = [*((pattern, prompt) for pattern in self.patterns), *((pattern, system) for pattern in self.system)]
+        for pattern, text_searched in searches:
+            found = pattern.search(text_searched)
             if found is None:
                 return None
             named = found.groupdict(default="")
@@ -73,10 +77,10 @@ class Script:
     rules: tuple[Rule, ...]
     default: Reply
 
-    def reply_to(self, prompt: str) -> Reply:
-        """Return the reply of the first rule that matches `prompt`."""
+    def reply_to(self, prompt: str, system: str = "") -> Reply:
+        """Return the reply of the first rule that matches the prompt and the system message."""
         for rule in self.rules:
-            reply = rule.apply(prompt)
+            reply = rule.apply(prompt, system)
             if reply is not None:
                 return reply
         return self.default
@@ -135,12 +139,18 @@ def _script(document: Any) -> Script:
 def _rule(entry: Any, where: Path_) -> Rule:
     if not isinstance(entry, dict):
         raise _Wrong(where, "expected a mapping with `match` and `reply`")
-    _refuse_unknown(entry, {"match", "reply", "latency"}, where)
-    match = entry.get("match")
-    texts: list[Any] = match if isinstance(match, list) else [match]
+    _refuse_unknown(entry, {"match", "reply", "latency", "system"}, where)
+    patterns = () if "system" in entry and "match" not in entry else _patterns(entry, "match", where)
+    system = _patterns(entry, "system", where) if "system" in entry else ()
+    return Rule(patterns, _reply(entry, where), system)
+
+
+def _patterns(entry: Mapping[str, Any], key: str, where: Path_) -> tuple[Any, ...]:
+    given = entry.get(key)
+    texts: list[Any] = given if isinstance(given, list) else [given]
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise _Wrong((*where, "match"), "expected a text, a /regular expression/ or a list of them")
-    return Rule(tuple(_pattern(text, (*where, "match")) for text in texts), _reply(entry, where))
+        raise _Wrong((*where, key), "expected a text, a /regular expression/ or a list of them")
+    return tuple(_pattern(text, (*where, key)) for text in texts)
 
 
 def _pattern(text: str, where: Path_) -> Any:

@@ -23,14 +23,20 @@ MOST_OF_MESSAGE = 16_000
 """Characters of a message, and of a traceback, that are written."""
 
 MOST_OF_FIELD = 2_000
+LONGEST_LEVEL = 32
 MOST_FRAMES = 200
 
 # Libraries that log each of their steps on `info`; that is `debug` for a server.
-_TALKATIVE = ("huey", "httpx", "httpcore", "openai", "asyncio")
+_TALKATIVE = ("huey", "uvicorn", "httpx", "httpcore", "openai", "asyncio", "rust-sugiyama", "connected_components")
 
 
 def configure_logging(
-    level: str = "info", format: Format = "auto", *, secrets: Iterable[str] = (), stream: TextIO | None = None
+    level: str = "info",
+    format: Format = "auto",
+    *,
+    secrets: Iterable[str] = (),
+    names: Iterable[str] = (),
+    stream: TextIO | None = None,
 ) -> None:
     """Set up logging for this process; a later call replaces an earlier one.
 
@@ -38,11 +44,12 @@ def configure_logging(
         level: the lowest level that is written.
         format: `pretty` for people, `json` for machines, `auto`: pretty if the stream is a terminal.
         secrets: texts that are masked wherever they would appear.
+        names: patterns of the names of fields whose values are masked.
         stream: where lines go, standard error by default.
     """
     output = _own_copy(sys.stderr) if stream is None else stream
     terminal = output.isatty()
-    redactor = Redactor(secrets)
+    redactor = Redactor(secrets, names=names)
     pretty = terminal if format == "auto" else format == "pretty"
     sink = _PrettyLines(output, redactor, terminal) if pretty else _JsonLines(output, redactor)
     global _output
@@ -114,17 +121,17 @@ class _PrettyLines:
 
     def __call__(self, message: "Message") -> None:
         record = message.record
-        name = record["level"].name
+        name = plain_text(record["level"].name[:LONGEST_LEVEL], one_line=True)
         time = f"{record['time']:%H:%M:%S}.{record['time'].microsecond // 1000:03d}"
         # Masked before it is clipped, and before lines are indented: a secret of several lines is found as it is written.
-        clean, fields = self._redactor.clip, self._redactor.clean_value(_context(record))
+        clean, fields = self._redactor.clip, self._redactor.clean_value(fields_of(record))
         context = " ".join(
             f"{plain_text(str(key), one_line=True)}={plain_text(clip(str(value), MOST_OF_FIELD), one_line=True)}"
             for key, value in fields.items()
         )
         text = plain_text(clean(record["message"], MOST_OF_MESSAGE)).replace("\n", "\n    ")
         if record["exception"] is not None:
-            text += "\n" + plain_text(clean(_traceback(record), MOST_OF_MESSAGE)).rstrip()
+            text += "\n" + plain_text(clean(traceback_of(record), MOST_OF_MESSAGE)).rstrip()
         if self._colours:
             time = f"{_DIM}{time}{_RESET}"
             context = f"{_DIM}{context}{_RESET}" if context else ""
@@ -146,30 +153,31 @@ class _JsonLines:
             "level": record["level"].name.lower(),
             "message": self._redactor.clip(record["message"], MOST_OF_MESSAGE),
             "logger": record["extra"].get("logger", record["name"]),
-            **{key: _clipped(value) for key, value in self._redactor.clean_value(_context(record)).items()},
+            **{key: _clipped(value) for key, value in self._redactor.clean_value(fields_of(record)).items()},
         }
         error = record["exception"]
         if error is not None:
             line["error"] = {
                 "type": error.type.__name__ if error.type else None,
                 "message": self._redactor.clip(_text(error.value), MOST_OF_MESSAGE),
-                "traceback": self._redactor.clip(_traceback(record), MOST_OF_MESSAGE),
+                "traceback": self._redactor.clip(traceback_of(record), MOST_OF_MESSAGE),
             }
         self._stream.write(plain_json(json.dumps(line, ensure_ascii=False)) + "\n")
         self._stream.flush()
 
 
-def _context(record: "Record") -> dict[str, Any]:
+def fields_of(record: "Record") -> dict[str, Any]:
     """The fields of a line as plain values."""
     fields = {
         key: value for key, value in record["extra"].items() if key != "logger" and value is not None and value != ""
     }
-    return {key: value if isinstance(value, (str, int, float)) else _plain(value) for key, value in fields.items()}
+    return {key: value if isinstance(value, str) else _plain(value) for key, value in fields.items()}
 
 
 def _plain(value: Any) -> Any:
     try:
-        return json.loads(json.dumps(value, default=_text))
+        # JSON has no form for infinities and the like: programs that read a line with one would drop it.
+        return json.loads(json.dumps(value, default=_text), parse_constant=str)
     except Exception:  # it holds itself, or has keys that are no text
         return _text(value)
 
@@ -190,7 +198,8 @@ def _clipped(value: Any) -> Any:
     return value
 
 
-def _traceback(record: "Record") -> str:
+def traceback_of(record: "Record") -> str:
+    """The traceback of the exception that a line was logged with; empty without one."""
     error = record["exception"]
     if error is None or error.value is None:
         return ""

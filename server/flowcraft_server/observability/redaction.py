@@ -1,5 +1,6 @@
 """Keeps secrets out of what is written for people to read. Every step is linear in the text, which strangers may have written."""
 
+import fnmatch
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,9 @@ SHORTEST_LINE = 12
 LONGEST_AUTHORITY = 2048
 """Characters of an address within which its password is looked for."""
 
+LONGEST_NAME = 200
+"""Characters of a name that are looked at."""
+
 DEEPEST = 64
 """Levels of a value that are looked at; what lies deeper is masked as a whole."""
 
@@ -24,6 +28,16 @@ _AUTHORITY_END = re.compile(r"[\s/?#\"'<>\\]")
 _PARAMETER = re.compile(r"(?P<before>[?&;](?P<name>[A-Za-z0-9_.-]{1,64})=)[^&;\s\"'#<>\\]+")
 _BEARER = re.compile(r"\b(?P<before>bearer[ \t]{1,8})[A-Za-z0-9._~+/-]{8,}={0,2}", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"(api_?key|token|password|passwd|secret|credential|private_?key)", re.IGNORECASE)
+_NAMED_VALUE = re.compile(
+    r"""(?P<before>\b(?P<name>[\w.-]{1,64})["']?[ \t]{0,4}[:=][ \t]{0,4})"""
+    r"""(?:"[^"\n]{0,1000}"|'[^'\n]{0,1000}'|[^\s,;}\]"']{1,1000})"""
+)
+_COUNT_OF_TOKENS = re.compile(r"[\w.-]*tokens[\"']?[ \t]*[:=][ \t]*\d{1,12}", re.IGNORECASE)
+"""What a model call has used is no secret."""
+
+_SECRETS_OF = {"name", "role"}
+"""Keys that say what a secret is for, in an entry of a list of secrets."""
+
 _SECRET_PARAMETERS = {"key", "sig", "signature", "auth", "code", "pass", "pwd"}
 
 
@@ -33,9 +47,12 @@ class Redactor:
     Args:
         secrets: texts to mask wherever they stand, also as JSON, `repr` or an address writes them, and each long line of
             those that have several; very short ones are left alone.
+        names: patterns of names, such as `*password*`, whose values are masked besides those of names that say it themselves.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), *, names: Iterable[str] = ()) -> None:
+        patterns = [fnmatch.translate(name.lower()) for name in names]
+        self._names = re.compile("|".join(patterns)) if patterns else None
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST_SECRET}
         self._known = sorted(forms, key=len, reverse=True)
 
@@ -50,6 +67,18 @@ class Redactor:
             text = _PARAMETER.sub(_mask_parameter, text)
         return _BEARER.sub(rf"\g<before>{MASK}", text) if "earer" in text or "EARER" in text else text
 
+    def unfinished(self, text: str) -> int:
+        """How many characters at the end of a text may be the beginning of a known secret, of which the rest is to come."""
+        most = 0
+        for secret in self._known:
+            at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
+            while at >= 0:
+                if secret.startswith(text[at:]):
+                    most = max(most, len(text) - at)
+                    break
+                at = text.find(secret[0], at + 1)
+        return most
+
     def clip(self, text: str, limit: int) -> str:
         """The text with its secrets masked, and shortened in its middle to about `limit` characters.
 
@@ -60,6 +89,15 @@ class Redactor:
         if len(text) > 4 * spare:
             text = text[: 2 * spare] + text[-2 * spare :]
         return clip(self.clean(text), limit)
+
+    def clean_named(self, text: str) -> str:
+        """A text with the values masked that follow a secret's name: `password: ...`, `token=...`, `"apiKey": "..."`."""
+        return _NAMED_VALUE.sub(self._mask_named, text)
+
+    def _mask_named(self, found: re.Match[str]) -> str:
+        if not self._is_secret_name(found["name"]) or _COUNT_OF_TOKENS.fullmatch(found[0]):
+            return found[0]
+        return found["before"] + MASK
 
     def clean_bytes(self, raw: bytes) -> bytes:
         """Text in UTF-8 with its secrets masked."""
@@ -74,13 +112,18 @@ class Redactor:
         if isinstance(value, Mapping):
             return {
                 self.clean(key) if isinstance(key, str) else key: self.clean_value(
-                    item, _secret or is_secret_name(str(key)), _depth + 1
+                    item, (_secret and key not in _SECRETS_OF) or self._is_secret_name(str(key)), _depth + 1
                 )
                 for key, item in value.items()
             }
         if isinstance(value, (list, tuple)):
             return [self.clean_value(item, _secret, _depth + 1) for item in value]
         return value
+
+    def _is_secret_name(self, name: str) -> bool:
+        if is_secret_name(name):
+            return True
+        return self._names is not None and self._names.match(name[:LONGEST_NAME].lower()) is not None
 
 
 def clip(text: str, limit: int) -> str:
@@ -93,7 +136,7 @@ def clip(text: str, limit: int) -> str:
 
 def is_secret_name(name: str) -> bool:
     """Whether a key of this name holds a secret."""
-    return _SECRET_NAME.search(name[:200]) is not None
+    return _SECRET_NAME.search(name[:LONGEST_NAME]) is not None
 
 
 def secrets_in(value: Any, *, secret: bool = False) -> Iterator[str]:
@@ -110,7 +153,7 @@ def secrets_in(value: Any, *, secret: bool = False) -> Iterator[str]:
             yield from secrets_of_address(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from secrets_in(item, secret=secret or is_secret_name(str(key)))
+            yield from secrets_in(item, secret=(secret and key not in _SECRETS_OF) or is_secret_name(str(key)))
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from secrets_in(item, secret=secret)

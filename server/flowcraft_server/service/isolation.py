@@ -12,6 +12,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.background.lost_workers import alone_in
 from flowcraft_server.worker.execution_record import SilenceWatch, create_record, read_record
 from flowcraft_server.worker.settings import new_worker_id
 
@@ -44,6 +45,7 @@ def give_up_worker(link: StoreLink, partitions: Partitions, worker: str, max_cra
     """
     executed = None if record is None else read_record(record)
     lost = 0
+    alone = alone_in(link, partitions, [worker]) if partitions.count > 1 else {}
     for keys in partitions.all:
         first = 0
         while first >= 0:
@@ -57,7 +59,13 @@ def give_up_worker(link: StoreLink, partitions: Partitions, worker: str, max_cra
                 ]
             )
             call = scripts.lose_worker(
-                keys, worker=worker, first=first, count=LEASES_AT_ONCE, max_crashes=max_crashes, executed=evidence
+                keys,
+                worker=worker,
+                first=first,
+                count=LEASES_AT_ONCE,
+                max_crashes=max_crashes,
+                executed=evidence,
+                alone=worker in alone.get(keys, ()),
             )
             first, found = (int(part) for part in link.call(call))
             lost += found

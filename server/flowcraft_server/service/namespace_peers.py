@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.records.counts import counted
 from flowcraft_server.store.publish import text
 
 RECENTLY = 30.0
@@ -139,7 +140,7 @@ def warnings_about(before: NamespacePeers, own: str, hashes: Mapping[str, str] |
     found = []
     others = before.others(own)
     for by, count in sorted(others.items()):
-        workers = f"{count} worker{'s' if count > 1 else ''} of {by}"
+        workers = f"{counted(count, 'worker')} of {by}"
         found.append(
             f"this name is served by {workers} too: each of the two gets runs whose handlers only the other has; give one of"
             " them another `name`"
@@ -167,7 +168,7 @@ def listed_publications(before: NamespacePeers, hashes: Mapping[str, str], most:
 
 def listed_workers(workers: Mapping[str, int]) -> str:
     """Other deployments that serve a name, with how many workers each."""
-    return ", ".join(f"{by} ({count} worker{'s' if count > 1 else ''})" for by, count in sorted(workers.items()))
+    return ", ".join(f"{by} ({counted(count, 'worker')})" for by, count in sorted(workers.items()))
 
 
 def _publication(raw: str) -> Publication | None:

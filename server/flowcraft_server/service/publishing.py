@@ -1,6 +1,8 @@
 """What a deployment keeps published in Redis: published again when it is no longer there."""
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -45,6 +47,7 @@ class KeptPublished:
         self._next = clock() + pause
         self._own = own
         self._reported: dict[str, str] = {}
+        self._changing = threading.Lock()
 
     def start(self) -> None:
         """Everything has been published by now."""
@@ -59,8 +62,29 @@ class KeptPublished:
 
     def health(self) -> Sequence[str]:
         """Look, if it is time for it. While Redis is away nothing is found."""
-        if clock() < self._next:
+        if clock() < self._next or not self._changing.acquire(blocking=False):
             return ()
+        try:
+            return self._look()
+        finally:
+            self._changing.release()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Nothing is looked at within this block, in which another thread publishes."""
+        with self._changing:
+            yield
+
+    def replace(self, hashes: Mapping[str, str]) -> None:
+        """Keep these published from now on. To be called within `change`."""
+        self._hashes = hashes
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Of the plan of each blueprint that is kept published, by id."""
+        return self._hashes
+
+    def _look(self) -> Sequence[str]:
         self._next = clock() + self._pause
         try:
             missing = self.missing()
@@ -108,9 +132,7 @@ class KeptPublished:
             if found is None or (found == self._hashes[name] and not has_plan):
                 gone.append(name)
         if gone:
-            some = ", ".join(f"'{name}'" for name in gone[:5]) + (
-                f" and {len(gone) - 5} others" if len(gone) > 5 else ""
-            )
+            some = ", ".join(f"'{name}'" for name in gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
             return f"blueprint {some} was" if len(gone) == 1 else f"blueprints {some} were"
         if spoken is None or (spoken.decode() if isinstance(spoken, bytes) else spoken) != PROTOCOL_VERSION:
             return "" if spoken is not None else "the protocol's version was"

@@ -13,6 +13,7 @@ from flowcraft_sdk._transport.cluster_client import ClusterClient
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION, Keys
 from flowcraft_sdk.protocol.partitions import PARTITIONS_FIELD, Partitions
+from flowcraft_sdk.records.counts import counted
 from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.link import connect
 from flowcraft_server.store.publish import WrongPartitions, check_partitions
@@ -73,8 +74,8 @@ def wait_for_redis(url: str, timeout: float, pause: Callable[[float], bool] | No
 def find_problems(client: "redis.Redis", url: str) -> list[str]:
     """What is wrong with a Redis for our purposes: it may evict keys, or it is a replica."""
     problems = []
-    for server, place in _servers(client, url):
-        policy = _info(server, "memory").get("maxmemory_policy")
+    for server, place in servers_of(client, url):
+        policy = info_of(server, "memory").get("maxmemory_policy")
         if policy is None:
             logger.warning("{} does not report its maxmemory-policy; make sure that it is {}", place, NO_EVICTION)
         elif policy != NO_EVICTION:
@@ -82,7 +83,7 @@ def find_problems(client: "redis.Redis", url: str) -> list[str]:
                 f"{place} throws data away when its memory is full (maxmemory-policy {policy}); "
                 f"set it to {NO_EVICTION}: redis-cli CONFIG SET maxmemory-policy {NO_EVICTION}"
             )
-        if _info(server, "replication").get("role") == "slave":
+        if info_of(server, "replication").get("role") == "slave":
             problems.append(f"{place} is a read-only replica; name its primary in redis.url")
     return problems
 
@@ -94,7 +95,7 @@ def warnings_about(client: "redis.Redis", url: str, partitions: int) -> list[str
         partitions: how many the deployment has.
     """
     warnings = []
-    for server, place in _servers(client, url):
+    for server, place in servers_of(client, url):
         if _keeps_nothing(server):
             warning = f'{place} keeps nothing on disk (appendonly no, save ""): all runs are lost when it restarts'
             warnings.append(f"{warning}; redis-cli CONFIG SET appendonly yes, and the same in its configuration")
@@ -110,11 +111,14 @@ def _cluster_warnings(topology: Topology, place: str, partitions: int) -> Iterat
         yield f"redis://{host}:{port} has no replica: the runs of its slots stand still while it is away, and are lost with it"
     nodes = len(topology.primaries)
     if partitions < nodes:
-        shortage = f"{place} has {nodes} primaries, and redis.partitions is {partitions}: the others stay empty"
+        shortage = (
+            f"{place} has {counted(nodes, 'primary', 'primaries')}, and redis.partitions is {partitions}: "
+            "the others stay empty"
+        )
         yield f"{shortage}; give a new deployment 16 partitions or more"
 
 
-def _servers(client: "redis.Redis", url: str) -> list[tuple["redis.Redis", str]]:
+def servers_of(client: "redis.Redis", url: str) -> list[tuple["redis.Redis", str]]:
     """Each server that keeps data, with its address for messages."""
     if not isinstance(client, ClusterClient):
         return [(client, shown_url(url))]
@@ -126,7 +130,7 @@ def _servers(client: "redis.Redis", url: str) -> list[tuple["redis.Redis", str]]
 
 def _keeps_nothing(client: "redis.Redis") -> bool:
     """Whether a server keeps nothing on disk. One that does not report it is trusted."""
-    if _info(client, "persistence").get("aof_enabled") != 0:
+    if info_of(client, "persistence").get("aof_enabled") != 0:
         return False
     try:
         return bool(client.config_get("save").get("save") == "")
@@ -216,7 +220,8 @@ def _refusal(client: "redis.Redis", url: str) -> str | None:
     return None
 
 
-def _info(client: "redis.Redis", section: str) -> dict[str, Any]:
+def info_of(client: "redis.Redis", section: str) -> dict[str, Any]:
+    """A section of what a server reports of itself; empty if it does not."""
     # INFO and not CONFIG GET, which managed services forbid.
     try:
         return dict(client.info(section))

@@ -3,6 +3,7 @@
 import time
 
 from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_sdk.records.counts import counted
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.quantities import format_size
 from flowcraft_server.store.link import StoreLink
@@ -45,7 +46,7 @@ def clean(url: str, settings: Settings) -> str:
         time.sleep(BUSY_PAUSE)
     left = f"; {kept} kept, as a run below them goes on" if kept else ""
     size = format_size(cleaner.look().bytes // 1024 * 1024)
-    return f"removed {removed} runs{left}; ended runs take about {size} now"
+    return f"removed {counted(removed, 'run')}{left}; ended runs take about {size} now"
 
 
 def _cleaner(url: str, settings: Settings) -> RetentionCleaner:

@@ -28,6 +28,8 @@ class StopRequests:
 
     def __init__(self) -> None:
         self._count = 0
+        self._restart = False
+        self._reload = False
         self._reading, self._writing = os.pipe()
         self._pipe = identity(self._reading), identity(self._writing)
         os.set_blocking(self._reading, False)
@@ -50,6 +52,21 @@ class StopRequests:
             with suppress(BlockingIOError):  # the pipe is full of requests
                 os.write(self._writing, b"!")
 
+    @property
+    def restart(self) -> bool:
+        """Whether the program is to begin anew once it has stopped: no signal has asked it to end."""
+        return self._restart
+
+    def request_restart(self) -> None:
+        """Ask for a stop, after which the program begins anew, unless a signal asks it to end. From any thread."""
+        self._restart = True
+        self.request()
+
+    def take_reload(self) -> bool:
+        """Whether a SIGHUP has asked for a reload since the last call."""
+        asked, self._reload = self._reload, False
+        return asked
+
     def wait(self, seconds: float) -> bool:
         """Sleep until another stop is asked for, `seconds` at most; returns whether one ever was."""
         if self._has_pipe() and not self._is_readable(seconds):
@@ -66,13 +83,18 @@ class StopRequests:
         return bool(requests.poll(max(0.0, seconds) * 1000))
 
     @contextmanager
-    def on_signals(self) -> Iterator["StopRequests"]:
+    def on_signals(self, *, reload: bool = False) -> Iterator["StopRequests"]:
         """Take SIGTERM, SIGINT and SIGHUP for requests within this block, and drop stray signals. Only in the main thread.
 
         A signal that is ignored, as SIGHUP is under nohup, stays so; a stray one that something handles, as well.
+
+        Args:
+            reload: SIGHUP asks for a reload, see `take_reload`, and not for a stop.
         """
         handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in handled}
+        if reload and signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, self._on_hangup)
         stray = [number for number in STRAY_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
         # Not SIG_IGN, which programs that handlers start would inherit.
         before |= {number: signal.signal(number, _drop) for number in stray}
@@ -92,7 +114,11 @@ class StopRequests:
         return (identity(self._reading), identity(self._writing)) == self._pipe
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._restart = False
         self.request()
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload = True
 
 
 def _drop(_number: int, _frame: FrameType | None) -> None:

@@ -1,1 +1,4 @@
-"""Where state lives: the embedded server, the connection to Redis, the publishing of plans."""
+"""Where state lives: the embedded server, the server's connections to Redis, the publishing of plans.
+
+Imported by: cli, demo, engine, service, testing, worker.
+"""

@@ -131,11 +131,11 @@ class GuardedConnection:
         self.check_descriptor()
         return super().read_response(*args, **options)  # type: ignore[misc]
 
-    def disconnect(self, *args: Any) -> None:
+    def disconnect(self, *args: Any, **options: Any) -> None:
         """Close the socket, or let go of a descriptor that is another's."""
         if self._sock is not None and self._sock.fileno() >= 0 and not self._owns_socket():
             self._sock.detach()
-        super().disconnect(*args)  # type: ignore[misc]
+        super().disconnect(*args, **options)  # type: ignore[misc]
 
 
 def guarded(kind: type[Any]) -> type[Any]:

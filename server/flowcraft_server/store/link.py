@@ -83,12 +83,17 @@ def _guard(pool: Any) -> Any:
 
 
 class StoreLink:
-    """Sends script calls. Thread-safe: each thread has a connection of its own for them, and plain reads share a pool."""
+    """Sends script calls. Thread-safe: each thread has a connection of its own for them, and plain reads share a pool.
+
+    Attributes:
+        on_unanswered: is called with calls that were not answered, which may have been applied.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.redis = connect(url)
         self._topology: Topology | None = self.redis.topology if isinstance(self.redis, ClusterClient) else None
+        self.on_unanswered: Callable[[Sequence[ScriptCall]], None] | None = None
         self._severed = False
         self._own = threading.local()
         self._opened: list[OwnConnection] = []
@@ -129,6 +134,10 @@ class StoreLink:
         try:
             sent = messages(calls)
             answers = self._exchange([("EVALSHA", message.script.sha, *message.words) for message in sent])
+        except StoreUnavailable:
+            if self.on_unanswered is not None:
+                self.on_unanswered(calls)
+            raise
         except UnsendableError as error:
             return [error] if len(calls) == 1 else [reply for call in calls for reply in self.send([call])]
         replies: list[Any] = []

@@ -1,32 +1,41 @@
 """An environment for tests: embedded server, worker threads in this process, a namespace of its own."""
 
-import math
+import atexit
 import os
 import secrets
+import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from flowcraft_sdk import Client, ConfigurationError
-from flowcraft_sdk.protocol import scripts
-from flowcraft_sdk.protocol.bounds import check_span
+from flowcraft_sdk._operations.queues import paused_in
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.partitions import MOST_PARTITIONS, Partitions
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint
+from flowcraft_server.blueprints.routes import Route
+from flowcraft_server.blueprints.run_limits import RunLimits
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.handler import Handler
+from flowcraft_server.config.lifespan import as_lifespan
+from flowcraft_server.config.limits import Limit, limits_of, run_limits_of
 from flowcraft_server.config.load import load_config
+from flowcraft_server.config.schedules import schedules_of
 from flowcraft_server.llm.models import build_models
+from flowcraft_server.observability.redaction import Redactor
 from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
+from flowcraft_server.store.schedules import publish_schedules
+from flowcraft_server.testing.clock import TestClock
 from flowcraft_server.testing.handlers import as_runnable, in_place_of
+from flowcraft_server.testing.models import as_models
+from flowcraft_server.testing.schedules import check_schedules, look_at_schedules, read_schedules
 from flowcraft_server.testing.sources import BlueprintSource, check_blueprints, read_blueprints
 from flowcraft_server.worker.from_config import worker_settings
 from flowcraft_server.worker.settings import WorkerSettings, new_worker_id
@@ -49,6 +58,7 @@ def shared_store() -> str:
     with _store_lock:
         if _store is None or _store.pid is None:
             folder = tempfile.mkdtemp(prefix="flowcraft-test-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs behind the store's own stop
             _store = EmbeddedStore(folder, fsync="no", durable=False)
             _store.start()
         return _store.url
@@ -64,69 +74,6 @@ def partitions_in_environment() -> int:
     if not given.isdecimal() or not 1 <= int(given) <= MOST_PARTITIONS:
         raise ConfigurationError(f"FLOWCRAFT_TEST_PARTITIONS is a number from 1 to {MOST_PARTITIONS}, got {given!r}")
     return int(given)
-
-
-class TestClock:
-    """The clock that the scripts read: Redis time plus an offset that only tests set."""
-
-    __test__ = False
-
-    def __init__(
-        self, link: StoreLink, partitions: Partitions, moved: Callable[[], None], idle: Callable[[], None]
-    ) -> None:
-        self._link = link
-        self._partitions = partitions
-        self._moved = moved
-        self._idle = idle
-
-    def now(self) -> datetime:
-        """Read the time as the scripts see it.
-
-        Returns:
-            The time, in UTC.
-        """
-        seconds, micros = self._link.redis.time()
-        offset = int(self._link.redis.get(self._partitions.home.clock) or 0)
-        return datetime.fromtimestamp(seconds + micros / 1e6, UTC) + timedelta(milliseconds=offset)
-
-    def advance(self, by: timedelta | float | str, *, keep_leases: bool = True) -> None:
-        """Move the clock forward. Workers do at once what falls due.
-
-        Args:
-            by: Seconds, a timedelta, or a text such as `2d` or `1h30m`.
-            keep_leases: Whether running nodes stay with their workers, as if their leases were renewed; False: all workers were
-                silent for that time.
-
-        Raises:
-            ConfigurationError: `by` is no duration.
-        """
-        seconds = check_span(by, "by")
-        if seconds is None:
-            raise ConfigurationError("say by how much the clock is to be moved")
-        for keys in self._partitions.all:
-            self._link.call(scripts.advance(keys, ms=int(seconds * 1000), keep_leases=keep_leases))
-        self._moved()
-
-    def advance_to_next_timer(self) -> timedelta:
-        """Wait until nothing is ready or running, and move the clock to the timer that is due first.
-
-        A timer is the end of a `sleep`, of a retry's delay, of a wait, of a run's time limit, or of a start's delay.
-
-        Returns:
-            How far the clock was moved.
-
-        Raises:
-            LookupError: There is no timer.
-            TimeoutError: A node is still running.
-        """
-        self._idle()
-        heads = self._link.read_all([("ZRANGE", keys.timers, 0, 0, "WITHSCORES") for keys in self._partitions.all])
-        due = min((float(head[1]) for head in heads if head), default=None)
-        if due is None:
-            raise LookupError("no timer is set: nothing sleeps, waits with a timeout or is to be tried again")
-        by = timedelta(milliseconds=max(0, math.ceil(due - self.now().timestamp() * 1000)) + 1)
-        self.advance(by)
-        return by
 
 
 class _Override:
@@ -166,16 +113,20 @@ class TestEnvironment:
         handlers: Functions and coroutine functions by the name that nodes `use`.
         workers: How many workers run in this process; 0 for none.
         settings: Settings of each worker.
-        models: Language models for `ctx.llm`.
+        models: Language models for `ctx.llm`: a function from prompts to replies, or a `LanguageModels`.
         redis_url: Address of a Redis to use in place of the shared embedded server.
         history: Whether runs keep their events.
         partitions: How many partitions the deployment has; by default `FLOWCRAFT_TEST_PARTITIONS`, or 1.
+        lifespan: A function that gives a context manager, plain or asynchronous, which each worker enters: handlers get what it
+            yields as `ctx.resources` and by their keyword-only parameters.
         check: Whether blueprints are refused for what `flowcraft-server check` calls an error, such as a handler that is
             not there.
+        schedules: Schedules by id, each a mapping as in `flowcraft.yaml`; the workers start what is due as the clock is moved.
 
     Raises:
+        ConfigurationError: A schedule has errors.
         ValueError: On entering, a blueprint has errors; the message lists them.
-        HandlerError: A value of `handlers` cannot be a handler.
+        HandlerError: A value of `handlers` cannot be a handler, or `lifespan` is none.
     """
 
     __test__ = False
@@ -191,7 +142,9 @@ class TestEnvironment:
         redis_url: str | None = None,
         history: bool = True,
         partitions: int | None = None,
+        lifespan: Callable[[], Any] | None = None,
         check: bool = True,
+        schedules: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.url = redis_url or shared_store()
         self.namespace = f"test-{secrets.token_hex(4)}"
@@ -204,14 +157,19 @@ class TestEnvironment:
         self.link = StoreLink(self.url)
         self.clock = TestClock(self.link, self.partitions, self._clock_moved, self.run_until_idle)
         self.workers: list[Worker] = []
-        self._models = models
+        self._models = as_models(models)
         self._history = history
         self._worker_count = workers
         self._sources = blueprints
         self._client: Client | None = None
+        self.lifespan = None if lifespan is None else as_lifespan(lifespan, _name_of(lifespan))
         self._check = check
+        self._schedules = read_schedules(schedules or {})
         self._blueprints: dict[str, Blueprint] = {}
-        self._queues: dict[str, str] = {}
+        self.queues: dict[str, str] = {}
+        self._limits: Mapping[str, Limit] = {}
+        self._run_limits: RunLimits | None = None
+        self._limit_of: dict[str, str] = {}
         self._entered = False
         self._overrides: list[_Override] = []
 
@@ -226,6 +184,8 @@ class TestEnvironment:
         workers: int = 1,
         models: Any = None,
         redis_url: str | None = None,
+        lifespan: Callable[[], Any] | None = None,
+        schedules: bool = False,
     ) -> Self:
         """Make the environment of a deployment: its blueprints, handlers, params, queues, limits and language models.
 
@@ -237,8 +197,10 @@ class TestEnvironment:
             profile: Name of a profile of the file; by default `FLOWCRAFT_PROFILE`.
             overrides: Values that count before all others, by dotted path such as `executor.workers`.
             workers: How many workers run in this process.
-            models: Language models in place of the file's.
+            models: Language models in place of the file's: a function from prompts to replies, or a `LanguageModels`.
+            lifespan: A lifespan in place of the file's.
             redis_url: Address of a Redis to use in place of the shared embedded server.
+            schedules: Whether the schedules of the file start runs as the clock is moved.
 
         Returns:
             The environment, which is to be entered.
@@ -260,13 +222,22 @@ class TestEnvironment:
             blueprints=loaded.blueprints,
             workers=workers,
             settings=replace(worker_settings(settings), secrets=loaded.secrets),
-            models=models if models is not None else build_models(settings.llm, base=loaded.folder),
+            models=models
+            if models is not None
+            else build_models(settings.llm, base=loaded.folder, mask=Redactor(loaded.secrets).clean),
             redis_url=redis_url,
             history=settings.history.enabled,
+            lifespan=lifespan,
             check=False,  # it was checked with the handlers of the file
         )
+        env._schedules = settings.schedules if schedules else {}
+        if lifespan is None:
+            env.lifespan = loaded.lifespan
         env.handlers.update(loaded.handlers)
-        env._queues = {name: handler.queue for name, handler in loaded.handlers.items() if handler.queue}
+        env.queues = {name: handler.queue for name, handler in loaded.handlers.items() if handler.queue}
+        env._limits = limits_of(settings)
+        env._run_limits = run_limits_of(settings)
+        env._limit_of = {name: handler.limit for name, handler in loaded.handlers.items() if handler.limit}
         for name, function in (handlers or {}).items():
             env.handlers[name] = in_place_of(env.handlers[name], function)
         return env
@@ -282,6 +253,7 @@ class TestEnvironment:
             raise ConfigurationError("the environment was not entered: write `with TestEnvironment(...) as env:`")
         if self._client is None:
             self._client = Client(self.url, namespace=self.namespace)
+            self._client.deployment.test_clock = True
         return self._client
 
     def __enter__(self) -> Self:
@@ -292,8 +264,13 @@ class TestEnvironment:
             history=self._history,
             max_events=10_000,
             cancel_grace_ms=int(self.settings.cancel_grace * 1000),
+            limits=self._limits,
+            run_limits=self._run_limits,
         )
         self.publish(self._sources)
+        if self._schedules:
+            check_schedules(self._schedules, list(self._blueprints.values()))
+            publish_schedules(self.link.redis, self.partitions, schedules_of(self._schedules), f"test:{self.namespace}")
         for _ in range(self._worker_count):
             self.add_worker()
         return self
@@ -332,8 +309,23 @@ class TestEnvironment:
         known = {**self._blueprints, **{blueprint.id: blueprint for blueprint in blueprints}}
         if self._check:
             check_blueprints(blueprints, known, self.handlers)
-        self._blueprints = known
-        return publish_blueprints(self.link.redis, self.partitions, blueprints, self._queues)
+        return self.publish_checked(blueprints)
+
+    def publish_checked(self, blueprints: Iterable[Blueprint]) -> dict[str, str]:
+        """Publish blueprints as they are.
+
+        Args:
+            blueprints: The blueprints.
+
+        Returns:
+            The plan hash of each, by id.
+        """
+        blueprints = list(blueprints)
+        self._blueprints = {**self._blueprints, **{blueprint.id: blueprint for blueprint in blueprints}}
+        routes = {
+            name: Route(self.queues.get(name), self._limit_of.get(name)) for name in (*self.queues, *self._limit_of)
+        }
+        return publish_blueprints(self.link.redis, self.partitions, blueprints, routes)
 
     def add_worker(self, settings: WorkerSettings | None = None) -> Worker:
         """Start another worker.
@@ -345,7 +337,7 @@ class TestEnvironment:
             The worker.
         """
         chosen = replace(settings or self.settings, worker_id=new_worker_id(), partitions=self.partitions.count)
-        worker = Worker(self.url, self.namespace, self.handlers, chosen, self._models)
+        worker = Worker(self.url, self.namespace, self.handlers, chosen, self._models, lifespan=self.lifespan)
         worker.start()
         self.workers.append(worker)
         return worker
@@ -399,7 +391,7 @@ class TestEnvironment:
         return {*(node.uses for node in nodes), *(name for name in items if isinstance(name, str))}
 
     def run_until_idle(self, timeout: float = 10.0) -> None:
-        """Wait until nothing is ready or running, and no timer is due. Waits and later timers may remain.
+        """Wait until nothing is ready or running, and no timer is due. Waits, later timers and paused queues may remain.
 
         Args:
             timeout: Seconds to wait.
@@ -408,13 +400,17 @@ class TestEnvironment:
             TimeoutError: A node is still running.
         """
         until = clock() + timeout
-        while self._busy():
+        while self.is_busy():
             if clock() > until:
-                raise TimeoutError(f"still at work after {timeout} s: {self._at_work()}")
+                raise TimeoutError(f"still at work after {timeout} s: {self.at_work()}")
             time.sleep(0.002)
 
-    def _at_work(self) -> str:
-        """What there is to do, for the message of a run that does not come to rest."""
+    def at_work(self) -> str:
+        """Say what there is to do, for the message of a run that does not come to rest.
+
+        Returns:
+            What is ready, what runs and which timers are set, in one line.
+        """
         redis = self.link.redis
         entries: dict[str, list[Any]] = {}
         for keys in self.partitions.all:
@@ -425,22 +421,48 @@ class TestEnvironment:
             f"{what}: {', '.join(part.decode() for part in parts)}" for what, parts in entries.items() if parts
         )
 
-    def _busy(self) -> bool:
+    def is_busy(self, held: int = 0) -> bool:
+        """Look whether a node is ready or running, or a timer or a tick of a schedule due.
+
+        Args:
+            held: How many nodes may be running all the same: those that wait for the clock to be moved.
+
+        Returns:
+            True if so.
+        """
+        if not (self._schedules and self.workers):
+            return self._nodes_are_busy(held)
+        before = look_at_schedules(self.link, self.partitions)
+        return before.due or self._nodes_are_busy(held) or look_at_schedules(self.link, self.partitions) != before
+
+    def _nodes_are_busy(self, held: int) -> bool:
         # All of a partition at one moment: a node that goes from one to the other between two looks would be seen in neither.
         groups = [
             [
-                ("MULTI",), ("TIME",), ("GET", keys.clock), ("ZRANGE", keys.timers, 0, 0, "WITHSCORES"),
-                *(("ZCARD", keys.ready(queue)) for queue in self.settings.queues), ("ZCARD", keys.leases), ("EXEC",),
+                ("MULTI",), ("TIME",), ("MGET", keys.clock, keys.claiming), ("ZRANGE", keys.timers, 0, 0, "WITHSCORES"),
+                ("ZRANGE", keys.unplaced, 0, 0, "WITHSCORES"), ("ZCARD", keys.left), ("ZCARD", keys.admitted),
+                ("ZCARD", keys.leases), *(("ZCARD", keys.ready(queue)) for queue in self.settings.queues), ("EXEC",),
             ]
             for keys in self.partitions.all
         ]  # fmt: skip
         replies = self.link.read_all([command for group in groups for command in group])
-        for (seconds, micros), offset, first, *counts in replies[len(groups[0]) - 1 :: len(groups[0])]:
+        leases = 0
+        for (seconds, micros), (offset, claiming), first, asking, left, admitted, running, *ready in replies[
+            len(groups[0]) - 1 :: len(groups[0])
+        ]:
             now = int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0)
-            if any(counts) or (first and float(first[1]) <= now and self.workers):
+            paused = paused_in(claiming)
+            waiting = [count for queue, count in zip(self.settings.queues, ready, strict=True) if queue not in paused]
+            leases += running
+            due = any(each and float(each[1]) <= now for each in (first, asking)) or left or admitted
+            if any(waiting) or (due and self.workers):
                 return True
-        return False
+        return leases > held
 
     def _clock_moved(self) -> None:
         for worker in self.workers:
             worker.wake()
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))

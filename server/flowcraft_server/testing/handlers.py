@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from flowcraft_server.config.handler import Handler
-from flowcraft_server.config.handler_forms import check_function
+from flowcraft_server.config.handler_forms import check_function, resources_of
 
 
 def as_runnable(name: str, function: Callable[..., Any]) -> Handler:
@@ -23,12 +23,15 @@ def as_runnable(name: str, function: Callable[..., Any]) -> Handler:
     """
     spec = getattr(function, "__flowcraft_handler__", None)
     called, is_async = check_function(function, name)
+    required, optional = resources_of(called)
     return Handler(
         name=name,
         function=called,
         is_async=is_async,
         spec=spec,
         timeout=spec.timeout if spec is not None else None,
+        resources=required,
+        optional_resources=optional,
     )
 
 
@@ -47,4 +50,11 @@ def in_place_of(handler: Handler, function: Callable[..., Any]) -> Handler:
     """
     other = as_runnable(handler.name, function)
     spec = other.spec or handler.spec
-    return replace(handler, function=other.function, is_async=other.is_async, spec=spec)
+    return replace(
+        handler,
+        function=other.function,
+        is_async=other.is_async,
+        spec=spec,
+        resources=other.resources,
+        optional_resources=other.optional_resources,
+    )

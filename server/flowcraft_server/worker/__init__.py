@@ -6,4 +6,6 @@ with `dispatcher` (from the attempt to its outcome; `coroutine_runner` on the ev
 
 `attempt_control` ends attempts in other ways: time-outs, lost leases, shutdown. `worker` puts the parts together; the threads
 beside them are in `background`. Huey is imported here alone, in `huey_app`.
+
+Imported by: cli, service, testing.
 """

@@ -65,6 +65,11 @@ class AsyncExecutor:
         """Start the loop and wait until it runs."""
         self._current.start()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop on which new coroutines begin."""
+        return self._current.loop
+
     def has_room(self, timeout: float) -> bool:
         """Wait until another coroutine may be taken on; False when the time is up first."""
         if len(self._counted) < self._limit:

@@ -4,6 +4,7 @@ from loguru import logger
 
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.failures import NodeTimeout
+from flowcraft_server.worker.activity import Activity
 from flowcraft_server.worker.claimed_nodes import ClaimedNodes
 from flowcraft_server.worker.in_flight import InFlightAttempts
 from flowcraft_server.worker.outcome_calls import OutcomeCalls
@@ -14,12 +15,18 @@ class AttemptControl:
     """What threads in the background, the event loop's watch and a shutdown do to attempts."""
 
     def __init__(
-        self, held: InFlightAttempts, calls: OutcomeCalls, recorder: OutcomeRecorder, claimed_nodes: ClaimedNodes
+        self,
+        held: InFlightAttempts,
+        calls: OutcomeCalls,
+        recorder: OutcomeRecorder,
+        claimed_nodes: ClaimedNodes,
+        activity: Activity | None = None,
     ) -> None:
         self.held = held
         self._calls = calls
         self._recorder = recorder
         self._claimed_nodes = claimed_nodes
+        self._activity = activity or Activity()
 
     def give_up(self, attempt: Attempt, why: str) -> None:
         """Hand back a node that has no code behind it any more, so that it is run again without waiting for its lease."""
@@ -40,6 +47,9 @@ class AttemptControl:
     def lose_lease(self, attempt: Attempt, why: str) -> None:
         """The node is another worker's: what its handler still does is not waited for, and the store refuses it."""
         self.held.try_lose(attempt)
+        self._activity.lost_lease()
+        if attempt.span is not None:
+            attempt.span.end("lost")
         attempt.request_stop(why)
 
     def lose_leases_of_run(self, run_id: str, created: int | None = None) -> None:

@@ -27,6 +27,20 @@ def describe_place(frame: FrameType | None) -> str:
     return f"{chosen.f_code.co_filename}:{chosen.f_lineno} in {chosen.f_code.co_name}"[:MOST_TEXT]
 
 
+def raised_at(error: BaseException) -> str:
+    """`Type: message, raised in file:line` of the innermost line of the user's code that led to an error."""
+    text = " ".join(str(error).split())[:MOST_TEXT]
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    place, trace, frames = "", error.__traceback__, 0
+    while trace is not None and frames < MOST_FRAMES:
+        name = trace.tb_frame.f_code.co_filename
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if not name.startswith((*_LIBRARIES, "<")) and not module.startswith("flowcraft_server."):
+            place = f", raised in {name}:{trace.tb_lineno}"
+        trace, frames = trace.tb_next, frames + 1
+    return what + place
+
+
 def describe_stack(frame: FrameType | None, most: int = 12) -> str:
     """The innermost frames of a thread, one a line, the innermost one last."""
     lines: list[str] = []

@@ -25,6 +25,10 @@ Work = tuple[Make | ScriptCall, OnReply, Attempt | None]
 Sent = tuple[ScriptCall, OnReply, Attempt | None]
 
 
+def _ignore(_reply: Any) -> None:
+    """What comes of lines that a node has logged is nothing that its outcome depends on."""
+
+
 class GaveUp(Exception):
     """The process is stopping and Redis still does not answer; leases will expire and others take over."""
 
@@ -161,6 +165,7 @@ class CommitBatcher:
 
     def _take(self, queue: deque[Work], most: int) -> list[Sent]:
         made: list[Sent] = []
+        lines: list[Sent] = []
         while len(made) < most:
             try:
                 make, on_reply, attempt = queue.popleft()
@@ -173,6 +178,10 @@ class CommitBatcher:
                 continue
             if call is not None:
                 made.append((call, on_reply, attempt))
+                if attempt is not None and attempt.lines is not None and (kept := attempt.lines.take(last=True)):
+                    lines.append((kept, _ignore, None))
+        if lines:  # what nodes have logged goes ahead of their outcomes, behind which it would be refused
+            made = lines + made
         if self._grouped:  # calls of one partition that follow each other are joined; those of a run keep their order
             made.sort(key=lambda work: work[0].keys)
         return made

@@ -16,9 +16,10 @@ from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.builtins import BUILTINS
+from flowcraft_server.engine.context_calls import UnawaitedCall
 from flowcraft_server.engine.contexts import AwaitedNodeContext
 from flowcraft_server.engine.engine import Engine
-from flowcraft_server.engine.outcome import Done, unpack_result
+from flowcraft_server.engine.outcome import Done
 from flowcraft_server.observability.current_node import working_for
 from flowcraft_server.store.link import RETRY_SECONDS, StoreUnavailable
 from flowcraft_server.worker.async_executor import AsyncExecutor
@@ -92,7 +93,7 @@ class CoroutineRunner:
                 timer = loop.loop.call_later(attempt.timeout, self._control.time_out, attempt)
             # Kept until the outcome is handed in: destructors of foreign values are code that may never return.
             returned = await self._call(attempt, context)
-            done = Done(*unpack_result(returned))
+            done = Done.of(returned)
             request = self._claimed_nodes.request(self._claim_mode(attempt))
             # Here, as foreign values have code of their own: it is watched, as that of the handler is, and the thread that
             # records the outcomes of all coroutines must not wait for it.
@@ -117,14 +118,25 @@ class CoroutineRunner:
 
     async def _call(self, attempt: Attempt, context: AwaitedNodeContext) -> Any:
         """What the handler returns."""
-        assert attempt.handler is not None
-        with working_for(*attempt.key):
-            coroutine = attempt.handler.function(context)
+        handler = attempt.handler
+        assert handler is not None
+        has_resources = handler.resources or handler.optional_resources
+        resources = self._contexts.resources_of(handler) if has_resources else {}
+        attempt.began = clock()
+        with working_for(self._contexts.current_node, attempt):
+            coroutine = handler.function(context, **resources)
             if type(coroutine) is not CoroutineType:  # a decorator has made something of it: a task, or its result
                 coroutine = _awaited(coroutine)
             if self._executing is not None:
                 coroutine = Stepwise(coroutine, self._executing, described(attempt))
-            returned = await coroutine
+            entered = None if attempt.span is None else attempt.span.enter()
+            try:
+                returned = await coroutine
+            finally:
+                if attempt.span is not None:
+                    attempt.span.leave(entered)
+                if attempt.text_stream is not None:
+                    self._contexts.end_stream(attempt)
             context.context.check_awaited()
             return returned
 
@@ -152,7 +164,9 @@ def _failure(raised: BaseException, attempt: Attempt, context: AwaitedNodeContex
     """The failure of an attempt whose coroutine raised."""
     if isinstance(raised, asyncio.CancelledError) and attempt.stopped:
         return NodeCancelled("cancelled")
-    if isinstance(raised, Exception) and context is not None and (unawaited := context.context.unawaited()):
+    if isinstance(raised, UnawaitedCall):
+        return raised
+    if isinstance(raised, Exception) and context is not None and (unawaited := context.context.unawaited(raised)):
         unawaited.__cause__ = raised  # what came of using it as if it were the value
         return unawaited
     return raised

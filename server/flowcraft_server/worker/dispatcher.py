@@ -6,12 +6,13 @@ from loguru import logger
 
 from flowcraft_sdk.node import NodeCancelled
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.node_kinds import PROVIDED_USES
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.builtins import BUILTINS, MADE_OF_OTHERS, check_iterations
 from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.failures import HandlerNotFound
-from flowcraft_server.engine.outcome import Done, Outcome, Parked, unpack_result
+from flowcraft_server.engine.outcome import Done, Outcome, Parked
 from flowcraft_server.engine.plans import PlanCache
 from flowcraft_server.engine.subflows import SUBFLOW
 from flowcraft_server.observability.current_node import enter_node, leave_node
@@ -19,6 +20,7 @@ from flowcraft_server.worker.claimed_nodes import kind_of
 from flowcraft_server.worker.execution_record import ExecutionRecord, described
 from flowcraft_server.worker.forking import end_fork
 from flowcraft_server.worker.handler_contexts import HandlerContexts
+from flowcraft_server.worker.node_tracing import NodeTracing
 from flowcraft_server.worker.outcome_calls import OutcomeCalls
 from flowcraft_server.worker.settings import WorkerSettings
 
@@ -45,6 +47,7 @@ class Dispatcher:
         calls: OutcomeCalls,
         settings: WorkerSettings,
         executing: ExecutionRecord | None,
+        tracing: NodeTracing | None = None,
     ) -> None:
         self._engine = engine
         self._plans = plans
@@ -53,6 +56,7 @@ class Dispatcher:
         self._calls = calls
         self._settings = settings
         self._executing = executing
+        self._tracing = tracing
         self._missing: dict[tuple[str, str], tuple[float, int]] = {}
 
     def dispatch(self, attempt: Attempt) -> Outcome | None:
@@ -67,12 +71,16 @@ class Dispatcher:
         if attempt.timeout is not None:
             attempt.deadline = clock() + attempt.timeout
         self._engine.prepare(attempt)
+        if attempt.timeout is not None and attempt.node.node.config.timeout_from is not None:  # known only now
+            attempt.deadline = clock() + attempt.timeout
         if claim.iterations:
             check_iterations(attempt)
         if claim.attached is not None and (made := MADE_OF_OTHERS.get(claim.attached[0])):
             return made(self._engine, attempt)
-        kind = kind_of(attempt.node.node, claim)
+        kind = attempt.node.node.uses if claim.item is None else kind_of(attempt.node.node, claim)
         builtin = BUILTINS.get(kind) if claim.item is None or kind == SUBFLOW else None
+        if self._tracing is not None and (attempt.handler or (kind == SUBFLOW and claim.attached is None)):
+            self._tracing.begin(attempt, kind)
         if builtin is not None:
             return builtin(self._engine, attempt, self._plans)
         if attempt.handler is None:
@@ -82,15 +90,23 @@ class Dispatcher:
     def _call(self, attempt: Attempt, handler: Handler) -> Outcome:
         """Call a plain function."""
         context = self._contexts.for_function(attempt)
-        token = enter_node(*attempt.key)
+        attempt.began = clock()
+        token = enter_node(self._contexts.find_node, attempt)
+        entered = None if attempt.span is None else attempt.span.enter()
         if self._executing is not None:
             self._executing.begin(described(attempt))
         try:
-            return Done(*unpack_result(handler.function(context)))
+            if handler.resources or handler.optional_resources:
+                return Done.of(handler.function(context, **self._contexts.resources_of(handler)))
+            return Done.of(handler.function(context))
         finally:
             end_fork()
+            if attempt.text_stream is not None:
+                self._contexts.end_stream(attempt)
             if self._executing is not None:
                 self._executing.end()
+            if attempt.span is not None:
+                attempt.span.leave(entered)
             leave_node(token)
 
     def _hand_back_or_fail(self, attempt: Attempt, name: str) -> Outcome:
@@ -110,5 +126,5 @@ class Dispatcher:
             attempt.due = pause
             return Parked(self._calls.release(attempt, pause))
         self._missing.pop(attempt.key, None)
-        known = ", ".join(sorted(self._handlers)) or "none"
+        known = ", ".join(sorted({*self._handlers} - {*PROVIDED_USES})) or "none"
         raise HandlerNotFound(f"no worker has a handler '{name}'; known here: {known}")

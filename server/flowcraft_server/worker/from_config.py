@@ -5,7 +5,7 @@ from flowcraft_server.blueprints.model import RetryDelay
 from flowcraft_server.config.model import Settings
 from flowcraft_server.config.sections import RetryDelaySection
 from flowcraft_server.engine.retry import ExecutionDefaults
-from flowcraft_server.worker.settings import Retention, WorkerSettings
+from flowcraft_server.worker.settings import LineCapture, Retention, WorkerSettings
 
 
 def worker_settings(settings: Settings) -> WorkerSettings:
@@ -30,6 +30,15 @@ def worker_settings(settings: Settings) -> WorkerSettings:
             timeout=settings.defaults.timeout,
         ),
         retention=retention_of(settings),
+        mcp=settings.mcp,
+        capture=LineCapture(
+            level=settings.logging.capture.level,
+            lines=settings.logging.capture.lines,
+            bytes=settings.logging.capture.bytes,
+            run_bytes=settings.logging.capture.run_bytes,
+            names=settings.logging.redact,
+        ),
+        tag_budgets={tag: section.budget for tag, section in settings.budgets.tags_per_day.items()},
         partitions=settings.redis.partitions,
     )
 

@@ -17,7 +17,7 @@ HOMES = 2
 
 MOST_WORKERS = 1000
 HEARTBEATS_MISSED = 3
-LEAST_SILENCE = 5.0
+LEAST_SILENCE = 1.0
 """Seconds. A worker that was not seen for this long, or for three heartbeats, is at home nowhere."""
 
 

@@ -155,6 +155,8 @@ class WorkConsumer(Consumer):  # type: ignore[misc]
         self.stop_flag.set()
         self.huey.wake_ups.close()
         self.shutdown_timeout = timeout
+        with self._replacing:
+            pass  # a thread that is being replaced is made and not yet started; from here on none is replaced
         return bool(self._join_workers())
 
 

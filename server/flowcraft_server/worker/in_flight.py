@@ -21,7 +21,7 @@ class InFlightAttempts:
         """Hold an attempt. A stop notice that overtook the claim's reply is given to it at once."""
         self._attempts[attempt.key] = attempt  # before the look at the notices, as `stop_run` leaves its own first
         created, reason = self._stops.get(attempt.claim.run_id, (None, None))
-        if reason is not None and created in (None, attempt.claim.run_created):
+        if reason is not None and created in (None, attempt.claim.run_created) and not attempt.node.closing:
             attempt.request_stop(reason)
 
     def remove(self, attempt: Attempt) -> None:
@@ -57,7 +57,7 @@ class InFlightAttempts:
             return True
 
     def stop_run(self, run_id: str, reason: str, created: int | None = None) -> int:
-        """Ask every node of a run to give up; returns how many there were.
+        """Ask every node of a run to give up, but those that close it; returns how many there were.
 
         Args:
             created: when the run was created, in ms: another one may have its id by now, which is left alone.
@@ -69,7 +69,7 @@ class InFlightAttempts:
             stopped = [
                 attempt
                 for key, attempt in list(self._attempts.items())
-                if key[0] == run_id and created in (None, attempt.claim.run_created)
+                if key[0] == run_id and created in (None, attempt.claim.run_created) and not attempt.node.closing
             ]
         for attempt in stopped:
             attempt.request_stop(reason)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.records.counts import counted
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.worker.code_location import describe_stack
 from flowcraft_server.worker.counters import Counters
@@ -138,8 +139,8 @@ class ThreadWatch:
         if len(abandoned) + also_lost > self._limit and not self._reported:
             self._reported = True
             self._exhausted(
-                f"{len(abandoned)} threads and {also_lost} event loops are lost to code whose nodes are over, "
-                f"more than executor.abandonedThreads ({self._limit})"
+                f"{counted(len(abandoned), 'thread')} and {counted(also_lost, 'event loop')} are lost to code whose "
+                f"nodes are over, more than executor.abandonedThreads ({self._limit})"
             )
 
     def _abandon(self, turn: Turn, attempt: Attempt) -> None:

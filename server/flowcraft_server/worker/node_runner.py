@@ -39,9 +39,9 @@ class NodeRunner:
                 self._coroutines.begin(attempt, self.run_and_record)
                 return None
         except BaseException as error:  # SystemExit and the like, too: whatever leaves a handler ends its attempt
-            attempt.leftovers.append(error)
+            attempt.leftovers = error
             return self._calls.for_failure(attempt, error, next_claim)
-        attempt.leftovers.append(outcome)
+        attempt.leftovers = outcome
         return self._calls.for_outcome(attempt, outcome, next_claim)
 
     def run_and_record(self, attempt: Attempt) -> None:

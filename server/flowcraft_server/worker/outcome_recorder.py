@@ -7,8 +7,9 @@ import redis
 from loguru import logger
 
 from flowcraft_sdk.errors import SerializationError
+from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.engine.attempt import Attempt, ChildEnd
 from flowcraft_server.engine.claims import REPLY_CLAIM
 from flowcraft_server.engine.failures import InvalidNodeInput
 from flowcraft_server.engine.plans import PlanCache
@@ -17,8 +18,12 @@ from flowcraft_server.store.own_connection import UnsendableError
 from flowcraft_server.worker.claimed_nodes import ClaimedNodes
 from flowcraft_server.worker.commit_batcher import CommitBatcher
 from flowcraft_server.worker.in_flight import InFlightAttempts
+from flowcraft_server.worker.memories import StoredMemories
+from flowcraft_server.worker.node_tracing import NodeTracing
 from flowcraft_server.worker.outcome_calls import OutcomeCalls
 from flowcraft_server.worker.settings import WorkerSettings
+
+ENDED = frozenset({b"completed", b"failed", b"cancelled", b"timed_out"})
 
 RunNext = Callable[[Attempt], None]
 
@@ -27,6 +32,8 @@ class OutcomeRecorder:
     """Records outcomes through the commit batcher, and decides what follows from the reply.
 
     Args:
+        tracing: makes the spans of runs that end; None for none.
+        memories: what the turns join that handlers have laid beside memories.
         wake_sweeper: called with the seconds after which a recorded timer falls due, and its run.
     """
 
@@ -39,7 +46,11 @@ class OutcomeRecorder:
         commit_batcher: CommitBatcher,
         settings: WorkerSettings,
         wake_sweeper: Callable[[float, str], None],
+        tracing: NodeTracing | None = None,
+        *,
+        memories: StoredMemories,
     ) -> None:
+        self._memories = memories
         self._calls = calls
         self._claimed_nodes = claimed_nodes
         self._plans = plans
@@ -47,6 +58,7 @@ class OutcomeRecorder:
         self._commit_batcher = commit_batcher
         self._settings = settings
         self._wake_sweeper = wake_sweeper
+        self._tracing = tracing
 
     def record(self, attempt: Attempt, make: Callable[[], ScriptCall | None], run_next: RunNext | None = None) -> None:
         """Have the commit batcher record an attempt's outcome.
@@ -95,6 +107,8 @@ class OutcomeRecorder:
         if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
             self._wake_sweeper(attempt.due, attempt.claim.run_id)
         code = reply[0]
+        if attempt.remembered and code == b"ok":  # else the mark in the run says whether it has completed
+            self._memories.settle(attempt, call.script.name == "complete")
         if code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
         elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many", b"taken"):
@@ -104,10 +118,19 @@ class OutcomeRecorder:
             self._plans.forget(str(called_by(attempt).blueprint_id))
             self._held.reopen(attempt)
             return attempt
+        elif code in (b"rerun", b"no-draft"):  # the child is to take over from another one, or cannot after all
+            attempt.former_child = reply[1].decode() if code == b"rerun" else ""
+            self._held.reopen(attempt)
+            return attempt
         elif reply[1:2] == [b"failed"]:
             _log_failed_run(attempt)
+        if self._tracing is not None and code == b"ok" and reply[1:2] and reply[1] in ENDED:
+            self._tracing.run_ended(attempt.claim, reply[1].decode())
         claim = reply[REPLY_CLAIM] if len(reply) > REPLY_CLAIM else None
-        return self._claimed_nodes.open(claim) if claim else None
+        following = self._claimed_nodes.open(claim) if claim else None
+        if following is not None and following.claim.attached is not None and code == b"ok":
+            following.child_end = _child_end(attempt, call, following)
+        return following
 
     def _refusal(self, attempt: Attempt, code: str, reply: Any) -> InvalidNodeInput:
         """The node's failure where a script would not start a child or add nodes."""
@@ -125,6 +148,15 @@ class OutcomeRecorder:
         """Record a failure in place of an outcome that could not be recorded: the node is still held."""
         self._held.reopen(attempt)
         self.record(attempt, lambda: self._calls.for_failure(attempt, error, self._claimed_nodes.request))
+
+
+def _child_end(attempt: Attempt, call: ScriptCall, following: Attempt) -> ChildEnd | None:
+    """What the node that waited for a child run needs of it, if this call, of its last node, has just completed it."""
+    claim = attempt.claim
+    if following.claim.attached != ("child", claim.run_id, "completed") or claim.item is not None:
+        return None
+    output = scripts.completed_output(call)
+    return None if output is None else ChildEnd(claim.plan_hash, f"o:{claim.instance_id}", output)
 
 
 def _log_failed_run(attempt: Attempt) -> None:

@@ -6,13 +6,19 @@ millisecond and more none, for a node must never wait behind a slow one that hap
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from flowcraft_sdk.protocol.clock import clock
+from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.engine.attempt import Attempt
+from flowcraft_server.worker.grouped_attempts import GroupedAttempts
 
 MOST_AHEAD = 128
+MANY = 16
+"""Nodes claimed ahead from which on it matters that those of one partition come together."""
+
 QUICK = 0.001
 """Seconds from which on nodes are claimed one at a time."""
 
@@ -29,13 +35,18 @@ WEIGHT = 1 / 16
 class PrefetchBuffer:
     """The prefetch, and how many threads could take from it. Thread-safe.
 
+    Args:
+        partition_of: the partition in which a run lies, where there are several; those of one are taken together then.
+
     Attributes:
         unattended: set when a thread turns to something that may take long while others' work waits for it. Not whenever
             there is something in prefetch: a notified thread wakes up, and an idle server's next step would wait for that.
     """
 
-    def __init__(self) -> None:
-        self._waiting: deque[Attempt] = deque()
+    def __init__(self, partition_of: Callable[[str], Keys] | None = None) -> None:
+        self._waiting: deque[Attempt] | GroupedAttempts = (
+            deque() if partition_of is None else GroupedAttempts(partition_of)
+        )
         # `with` it, where no thread is to be notified: that of a condition is a call in Python.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -52,6 +63,11 @@ class PrefetchBuffer:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def holds_many(self) -> bool:
+        """Whether nodes are so quick that many are claimed ahead."""
+        return self._ahead >= MANY
 
     def enter(self) -> None:
         """A thread begins to work from the prefetch."""
@@ -95,7 +111,7 @@ class PrefetchBuffer:
         Args:
             direct_handoff: another node follows at once. With a full prefetch of quick nodes it is taken all the same, as it
                 comes for the one that went.
-            elsewhere: another partition has ready nodes: they have their turn, and are claimed along with what is sent.
+            elsewhere: other partitions have their turn: their nodes are claimed along with what is sent.
         """
         if self.wanted(finishing=1) > 0:
             if elsewhere and not direct_handoff:

@@ -3,13 +3,17 @@
 import threading
 from typing import NamedTuple
 
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 
 MOST_ASKED_AT_ONCE = 8
 """Partitions that are asked for nodes in one pipeline."""
 
-LEAST_SHARE = 16
+LEAST_SHARE = 32
 """Nodes that one of them is asked for, where many are wanted: the calls that finish them are joined by partition."""
+
+TURN_SECONDS = 0.04
+"""For which the nodes that a partition has given bring others of it, before partitions that wait get their turn."""
 
 
 class Share(NamedTuple):
@@ -35,6 +39,7 @@ class ReadyPartitions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._noted: dict[Keys, int] = {}
+        self._turns: dict[Keys, float] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -54,14 +59,30 @@ class ReadyPartitions:
         """Whether any other partition is believed to have ready nodes."""
         return len(self._noted) > (keys in self._noted)
 
-    def shares(self, wanted: int) -> list[Share]:
-        """What to ask which partitions for, so that each gets its turn; empty if none is believed to have nodes."""
+    def turn_is_over(self, keys: Keys) -> bool:
+        """Whether other partitions are to be asked before this one gives more."""
+        return self.has_others(keys) and clock() > self._turns.get(keys, 0.0)
+
+    def shares(self, wanted: int, *, together: bool = False) -> list[Share]:
+        """What to ask which partitions for, so that each gets its turn; empty if none is believed to have nodes.
+
+        Args:
+            together: nodes are quick, and few partitions are asked for many each, the same ones for `TURN_SECONDS`: so
+                outcomes share calls. Else many are asked for few each.
+        """
         with self._lock:
-            most = wanted if wanted < LEAST_SHARE else wanted // LEAST_SHARE
-            chosen = list(self._noted.items())[: min(most, MOST_ASKED_AT_ONCE)]
-            for keys, noted in chosen:  # the others come first next time
-                del self._noted[keys]
-                self._noted[keys] = noted
+            order = list(self._noted)
+            if together:
+                now = clock()
+                order.sort(key=lambda keys: self._turns.get(keys, 0.0) < now)  # those whose turn it is come first
+                del order[max(1, min(wanted // LEAST_SHARE, MOST_ASKED_AT_ONCE)) :]
+                for keys in order:
+                    if self._turns.get(keys, 0.0) < now:
+                        self._turns[keys] = now + TURN_SECONDS
+            else:
+                del order[min(wanted, MOST_ASKED_AT_ONCE) :]
+            chosen = [(keys, self._noted.pop(keys)) for keys in order]
+            self._noted.update(chosen)  # the others come first next time
         each, more = divmod(wanted, len(chosen)) if chosen else (0, 0)
         return [Share(keys, each + (place < more), noted) for place, (keys, noted) in enumerate(chosen)]
 

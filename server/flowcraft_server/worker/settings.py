@@ -1,10 +1,14 @@
 """The settings of a worker."""
 
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from flowcraft_sdk.protocol.scripts import Keep
+from flowcraft_sdk.records import Budget
+from flowcraft_server.config.mcp_section import McpServerSection
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.retry import ExecutionDefaults
 
 DAY_MS = 86_400_000
@@ -37,6 +41,25 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class LineCapture:
+    """How much of what handlers log is kept with their runs.
+
+    Attributes:
+        level: the lowest level that is kept; `none` for nothing.
+        lines: how many lines of an attempt.
+        bytes: how many bytes of an attempt.
+        run_bytes: how many bytes of a run.
+        names: patterns of the names of fields whose values are masked.
+    """
+
+    level: str = "info"
+    lines: int = 100
+    bytes: int = 16 * 1024
+    run_bytes: int = 1024 * 1024
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class WorkerSettings:
     """Settings of one worker. Times are in seconds.
 
@@ -59,10 +82,15 @@ class WorkerSettings:
         owns_process: Whether the process is the worker's alone, which puts back what handlers change of it.
         defaults: Settings of nodes that have none of their own.
         retention: How long ended runs are kept.
+        capture: How much of what handlers log is kept.
+        mcp: MCP servers of agents, by name.
         secrets: Texts to be masked in what is recorded of failures.
+        tag_budgets: What model calls of runs with a tag may use on a day.
         partitions: How many partitions the deployment has.
         deployment: `host:file` of the deployment that the worker belongs to, so that it can be seen which ones serve a name.
         worker_id: Id of the worker, short, as each started event has it.
+        routed: Called with each attempt that completed and the decisions for its edges (`t` for a taken one), for tests that
+            look at which edges are taken.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -82,10 +110,14 @@ class WorkerSettings:
     owns_process: bool = False
     defaults: ExecutionDefaults = field(default_factory=ExecutionDefaults)
     retention: Retention = field(default_factory=Retention)
+    capture: LineCapture = field(default_factory=LineCapture)
+    mcp: Mapping[str, McpServerSection] = field(default_factory=dict)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    tag_budgets: Mapping[str, Budget] = field(default_factory=dict)
     partitions: int = 1
     deployment: str = ""
     worker_id: str = field(default_factory=new_worker_id)
+    routed: Callable[[Attempt, str], None] | None = field(default=None, repr=False)
 
     @property
     def lease_ms(self) -> int:

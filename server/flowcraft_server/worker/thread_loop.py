@@ -25,15 +25,15 @@ from flowcraft_server.worker.commit_batcher import MOST_OF_A_THREAD, CommitBatch
 from flowcraft_server.worker.lost_threads import RunningFunctions, Turn
 from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
-from flowcraft_server.worker.prefetch import PrefetchBuffer
+from flowcraft_server.worker.prefetch import MANY, PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
-from flowcraft_server.worker.ready_partitions import ReadyPartitions, Share
+from flowcraft_server.worker.ready_partitions import LEAST_SHARE, ReadyPartitions, Share
 from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
 
 SLICE_SECONDS = 0.25
 STAND_BY_SECONDS = 0.05
 
-CLAIMING = ("complete", "fail")
+CLAIMING = ("complete", "fail", "start_child")
 TASK_BYTES = TASK.encode()
 
 
@@ -157,10 +157,10 @@ class ThreadLoop:
             nonlocal mode
             # Of what has emitted events another thread handles the reply; this one may be gone when it brings a node.
             if mode is ClaimMode.NONE and not (attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
-                elsewhere = self._ready_partitions is not None and self._ready_partitions.has_others(
+                elsewhere = self._ready_partitions is not None and self._ready_partitions.turn_is_over(
                     self._partitions.for_run(attempt.claim.run_id)
                 )
-                mode = self._prefetch.claim_mode(attempt.node.direct_handoff, elsewhere=elsewhere)
+                mode = self._prefetch.claim_mode(attempt.brings_another, elsewhere=elsewhere)
             return self._claimed_nodes.request(mode)
 
         begin = time.perf_counter()
@@ -182,7 +182,7 @@ class ThreadLoop:
             send(call, self._reply_handler(attempt, call, turn if asked else None), attempt)
         # Only now, as destructors of foreign objects are code like a handler's: it may never return, and then this thread
         # is replaced, and another one sends the outcome.
-        attempt.leftovers.clear()
+        attempt.leftovers = None
         if call is not None or attempt.has_ended:  # else a coroutine of it runs
             attempt.input = None
         if not quick:
@@ -223,9 +223,12 @@ class ThreadLoop:
     def _add_claims(self, ready: ReadyPartitions) -> None:
         """With what is finished, claim more from the partitions whose turn it is."""
         wanted = self._prefetch.wanted()
+        together = self._prefetch.holds_many
+        if together and wanted < LEAST_SHARE and len(self._prefetch) >= MANY:
+            return  # single nodes of many partitions would have to be recorded in as many calls
         if wanted <= 0 or not ready or not self._executor.has_room(0.0):
             return
-        for share in ready.shares(wanted):
+        for share in ready.shares(wanted, together=together):
             if self._prefetch.ask(share.asked):
                 call = scripts.claim(share.keys, self._claimed_nodes.request(), share.asked)
                 self._commit_batcher.add(call, lambda reply, share=share: self._stock_share(ready, share, reply))  # type: ignore[misc]
@@ -277,7 +280,8 @@ class ThreadLoop:
 
     def _claim_shares(self, ready: ReadyPartitions, wanted: int) -> bool:
         """Claim nodes from the partitions whose turn it is, in one pipeline; False when there is none."""
-        shares = [share for share in ready.shares(wanted) if self._prefetch.ask(share.asked)]
+        wanted_of = ready.shares(wanted, together=self._prefetch.holds_many)
+        shares = [share for share in wanted_of if self._prefetch.ask(share.asked)]
         replies: list[Any] = [None] * len(shares)
         try:
             if shares:

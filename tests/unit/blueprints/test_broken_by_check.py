@@ -61,5 +61,7 @@ def test_check(deployment: Path, family: str, case: dict[str, Any], monkeypatch:
     for expected in case["expect"]:
         assert any(line.startswith(f"made/main.{form}:{expected}") for line in lines), (expected, result.output)
     assert "Traceback" not in result.output
+    if case.get("only"):  # no second line for the same mistake
+        assert sum(line.startswith(f"made/main.{form}:") for line in lines) == len(case["expect"]), result.output
     fails = any("[warning]" not in line for line in lines if line.startswith(f"made/main.{form}:"))
     assert result.exit_code == (2 if fails else 0), result.output

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
+from flowcraft_server.blueprints.difference import difference
 from flowcraft_server.blueprints.graph import Graph
+from flowcraft_server.blueprints.mermaid import to_mermaid
 from flowcraft_server.blueprints.model import Blueprint
 from tests.unit.blueprints.registry import read
 
@@ -83,3 +85,44 @@ def test_a_loop_within_two_others_takes_no_node_of_the_outermost_one() -> None:
     forest = Graph(blueprint).loops()
     assert {header: loop.parent for header, loop in forest.loops.items()} == {"n1": None, "n2": "n1", "n0": "n2"}
     assert compile_blueprint(blueprint).starts == Graph(blueprint).starts() == ("n1",)
+
+
+CLOSING = """
+nodes:
+  a: {uses: echo, config: {compensate: undo}}
+  each: {uses: map, inputs: a, params: {uses: echo}, needs: a, config: {compensate: undo}}
+  undo: {uses: echo}
+finally:
+  release: {uses: echo}
+  report: {uses: echo, needs: release}
+"""
+
+
+def test_what_a_run_closes_with_is_kept_apart() -> None:
+    blueprint = read(CLOSING)
+    plan = compile_blueprint(blueprint)
+    assert (plan.starts, plan.terminals) == (("a",), ("each",))
+    assert json.loads(plan.fields["meta"]) == {
+        "id": "main", "starts": ["a"], "onFailure": "stop", "closes": 1, "finally": ["release"],
+    }  # fmt: skip
+    options = {name: json.loads(plan.fields[f"n:{name}"])[5] for name in ("each", "undo", "release", "report")}
+    assert options["each"] == {"closes": 1, "compensate": "undo", "inputs": 1, "items": 1}
+    assert options["undo"] == {"closing": "c"}
+    assert options["release"] == options["report"] == {"closing": "f"}
+    assert json.loads(plan.fields["n:undo"])[1] == ["ci:undo"]
+    plain = blueprint.to_plain()
+    assert plain["finally"] == ["release", "report"]
+    assert plain["nodes"][0]["config"] == {"compensate": "undo"}
+    assert Blueprint.from_plain(json.loads(json.dumps(plain))) == blueprint
+    assert read(json.dumps(plain), format="json") == blueprint
+    other = difference(blueprint, read(CLOSING.replace("compensate: undo}}\n  undo", "timeout: 1s}}\n  undo")))
+    assert [change.path for change in other.nodes_changed["each"]] == ["config.compensate", "config.timeout"]
+    shown = to_mermaid(blueprint)
+    assert 'subgraph closing ["finally"]' in shown
+    assert 'a -. "compensate" .-> undo' in shown
+
+
+def test_a_blueprint_without_closing_nodes_has_the_plan_that_it_had() -> None:
+    plan = compile_blueprint(read("nodes: {a: {uses: echo}}\n"))
+    assert json.loads(plan.fields["meta"]) == {"id": "main", "starts": ["a"], "onFailure": "stop", "fast": 1}
+    assert json.loads(plan.fields["n:a"])[5] == {"fast": 1}

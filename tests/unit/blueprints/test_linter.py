@@ -390,6 +390,28 @@ def test_a_pause_without_a_further_attempt_is_reported() -> None:
         ] * count
 
 
+def test_a_pause_is_not_reported_where_the_attempts_could_not_be_read() -> None:
+    text = "nodes: {a: {uses: echo, config: {retryDelay: 1s, maxRetries: three}}}"
+    blueprint, mistakes = load_text(text)
+    assert blueprint is not None
+    assert [problem.path for problem in mistakes] == ["nodes.a.config.maxRetries"]
+    assert not lint(blueprint, handlers=None, blueprints={}, max_attempts=1)
+
+
+def test_models_and_servers_that_agents_name_are_those_of_the_deployment() -> None:
+    blueprint = read(
+        "nodes: {a: {uses: agent, params: {model: scriptd}}, b: {uses: agent, params: {model: [main, odd], mcp: [file]}},"
+        " c: {uses: agent, params: {model: 'anthropic:claude'}}, d: {uses: agent}}"
+    )
+    found = lint(blueprint, handlers=None, blueprints={}, providers=("scripted", "main"), mcp_servers=("files",))
+    assert [(problem.path, problem.message) for problem in found] == [
+        ("nodes.a.params.model", "no provider 'scriptd' in llm.providers; did you mean 'scripted'?"),
+        ("nodes.b.params.model[1]", "no provider 'odd' in llm.providers"),
+        ("nodes.b.params.mcp[0]", "no MCP server 'file' in `mcp` of flowcraft.yaml; did you mean 'files'?"),
+    ]
+    assert not lint(blueprint, handlers=None, blueprints={})
+
+
 def test_a_loop_controller_is_where_its_cycle_begins() -> None:
     loop = "nodes: {again: {uses: loop-controller, params: {condition: 'n < 3'}}, body: {uses: echo, next: again}, end: {uses: echo}}\n"
     edges = "edges:\n  - again -[continue]-> body\n  - again -[break]-> end\n"

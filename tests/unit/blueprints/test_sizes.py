@@ -1,5 +1,6 @@
 """Large blueprints: their limits, to the last node, and that reading, checking and compiling them stays linear."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -130,13 +131,18 @@ def test_sizes_at_their_limit_and_one_over(make: Callable[[int], dict[str, Any]]
     assert found and shown in found[0]
 
 
-def test_loops_in_loops_a_thousand_deep() -> None:
+def test_loops_in_loops_deeper_than_calls_may_be() -> None:
     """Once the search called itself for each, until Python refused."""
-    count = 1_100
+    count = 300
     names = {f"n{i}": "x" for i in range(2 * count)}
     links = [Link(f"n{i}", f"n{i + 1}") for i in range(2 * count - 1)]
     links += [Link(f"n{2 * count - 1 - i}", f"n{i}", True) for i in range(count)]
-    forest = find_loops(names, links)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + count // 2)
+    try:
+        forest = find_loops(names, links)
+    finally:
+        sys.setrecursionlimit(limit)
     assert len(forest.loops) == count
     assert max(len(chain) for chain in forest.chain.values()) == count
 
@@ -189,3 +195,15 @@ def test_a_blueprint_of_deep_loops_is_refused_and_not_crashed_on() -> None:
 def test_ways(source: str, target: str, expected: bool) -> None:
     before = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b", "c"}, "e": {"f"}, "f": {"e"}}
     assert Ways(list(before), before).lead(source, target) is expected
+
+
+def test_names_that_the_expressions_of_a_node_read_are_bounded() -> None:
+    names = [
+        f"{first}{second}{third}" for first in "abcde" for second in "abcdefghij" for third in "abcdefghijklmnopqrstu"
+    ]
+    nodes = [{"id": "a", "uses": "x", "inputs": f"= [{','.join(names[:1000])}]"}]
+    plain = {"id": "b", "nodes": nodes, "edges": []}
+    assert lint(Blueprint.from_plain(plain), handlers=None, blueprints={}) == []
+    nodes[0]["config"] = {"timeout": "= sla"}
+    found = lint(Blueprint.from_plain(plain), handlers=None, blueprints={})
+    assert [each.message for each in found] == ["its expressions read 1,001 names: those of a node read 1,000 at most"]

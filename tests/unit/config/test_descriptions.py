@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from flowcraft_server.config import retention, sections
+from flowcraft_server.config import api_section, hooks, retention, sections
 from flowcraft_server.config.model import Settings
 
 SECTIONS = [
     kind
-    for module in (sections, retention)
+    for module in (sections, retention, api_section, hooks)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, sections.Section) and kind is not sections.Section
 ]

@@ -59,6 +59,8 @@ async def forgets(ctx):
     await ctx.context.get("a")
     if ctx.input:
         ctx.context.set("total", 1)
+async def forgets_to_read(ctx):
+    ctx.llm.stream("a")
 class Group:
     @staticmethod
     def inside(ctx): return 1
@@ -136,6 +138,10 @@ def test_what_can_be_a_handler(load: Load, name: str, is_async: bool) -> None:
         ("wrongly_annotated", "is a plain function, whose context is a NodeContext, not an AsyncNodeContext"),
         ("wrongly_async", "is a coroutine function, whose context is an AsyncNodeContext, not a NodeContext"),
         ("forgets", "`ctx.context.set(...)` on line 48 is not awaited, so it does nothing: put `await` before it"),
+        (
+            "forgets_to_read",
+            "`ctx.llm.stream(...)` on line 50 is not read, so it does nothing: write `async for` with it",
+        ),
         ("none", "'deployed_handlers.code:none()' must take exactly one argument, the context"),
         ("two", "'deployed_handlers.code:two(ctx, other)' must take exactly one argument, the context"),
         ("stream", "is a generator; a handler returns its output"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowcraft_sdk.protocol.durations import parse_duration
-from flowcraft_server.config.quantities import format_duration, format_size, parse_size
+from flowcraft_server.config.quantities import format_duration, format_rate, format_size, parse_rate, parse_size
 from flowcraft_server.config.sections import ExecutorSection, LimitsSection
 
 
@@ -61,3 +61,17 @@ def test_what_is_shown_of_a_size_can_be_written(size: int) -> None:
 def test_in_code_numbers_are_seconds_and_bytes() -> None:
     assert ExecutorSection(lease=2.5).lease == 2.5
     assert LimitsSection(max_value=4096).max_value == 4096
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("10/s", 10), ("90/m", 1.5), ("1000 / h", 1000 / 3600), ("1/d", 1 / 86_400), ("0.5/s", 0.5)]
+)
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate(text) == pytest.approx(rate)
+    assert parse_rate(format_rate(rate)) == pytest.approx(rate, rel=1e-4)
+
+
+@pytest.mark.parametrize("text", ["", "10", "10/w", "-1/s", "s/10", "0/s", "1e9/s"])
+def test_no_rates(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write 10/s|a rate is"):
+        parse_rate(text)

@@ -1,14 +1,16 @@
 """Values: defaults, units, and what is shown about wrong ones and unknown keys."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from flowcraft_server.config.llm_section import OpenAIProviderSection
 from flowcraft_server.config.load import LoadResult
 from flowcraft_server.config.model import Settings
-from flowcraft_server.config.sections import ExecutorSection, OpenAIProviderSection, RedisSection
+from flowcraft_server.config.sections import ExecutorSection, RedisSection
 
 Load = Callable[..., LoadResult]
 Reported = Callable[..., list[str]]
@@ -45,7 +47,8 @@ version: 1
 name: shop.eu-1
 handlerModules: []
 blueprints: {dirs: []}
-redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms, partitions: 16}
+redis: {url: "valkeys://u:p@h:6380/2", dataDir: d, fsync: always, requireNoEviction: off, connectTimeout: 500ms, partitions: 16,
+        durability: replica}
 executor: {queue: [a, b, a], workers: 2, workerType: process, asyncConcurrency: 5, lease: 4s, drainTimeout: 0s,
            cancelGrace: 1m, maxCrashes: 1}
 defaults: {maxRetries: 3, retryDelay: {initial: 1s, factor: 2, max: 1m, jitter: 0.2}, timeout: 5m, joinStrategy: any}
@@ -63,6 +66,7 @@ logging: {level: debug, format: json}
     assert found.redis.url == "rediss://u:p@h:6380/2"
     assert not found.redis.require_no_eviction
     assert found.redis.partitions == 16
+    assert found.redis.durability == "replicas:1"
     assert found.executor.queues == ("a", "b")
     assert found.executor.heartbeat == pytest.approx(1.2)
     assert found.defaults.retry_delay is not None
@@ -127,6 +131,7 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("name: 'a:b'", "name: has characters that are not allowed here"),
         ("limits: {maxValue: 5}", "limits.maxValue: 5 has no unit; write 64KiB or 16MiB"),
         ("limits: {maxValue: 5TB}", "limits.maxValue: expected a size, got '5TB'; write 64KiB or 16MiB"),
+        ("limits: {named: {crm: {rate: 5}}}", "limits.named.crm.rate: 5 has no unit; write 5/s or 5/m"),
         ("defaults: {retryDelay: 5}", "defaults.retryDelay: 5 has no unit; write 5s or 5ms"),
         ("defaults: {retryDelay: {factor: 2}}", "defaults.retryDelay.initial: is required"),
         ("defaults: {joinStrategy: some}", "defaults.joinStrategy: expected all or any, got 'some'"),
@@ -144,12 +149,22 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
             "logging: {level: loud}",
             "logging.level: expected trace, debug, info, warning, error or critical, got 'loud'",
         ),
+        ("mcp: {a: {}}", "mcp.a: a server has a `url` or a `command`, one of the two"),
+        ("mcp: {a: {url: host}}", "mcp.a.url: expected an http:// or https:// address, got 'host'"),
+        (
+            "mcp: {a: {command: [x], headers: {a: b}}}",
+            "mcp.a.headers: a server that is started has no headers; its secrets go into `env`",
+        ),
+        ("mcp: {a b: {command: [x]}}", "mcp: a server's name has 1 to 32 letters, digits, _ and -, got 'a b'"),
         ("llm: {default: x}", "llm.default: no provider 'x'; known: auto"),
         (
             "llm: {providers: {a: {type: gpt}}}",
-            "llm.providers.a.type: expected openai-compatible or scripted, got 'gpt'",
+            "llm.providers.a.type: expected openai-compatible, recorded or scripted, got 'gpt'",
         ),
-        ("llm: {providers: {a: {model: m}}}", "llm.providers.a.type: is required: openai-compatible or scripted"),
+        (
+            "llm: {providers: {a: {model: m}}}",
+            "llm.providers.a.type: is required: openai-compatible, recorded or scripted",
+        ),
         ("llm: {providers: {a: {type: openai-compatible}}}", "llm.providers.a.model: is required"),
         (
             "llm: {providers: {a: {type: scripted, file: f, model: m}}}",
@@ -167,7 +182,7 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("profile: {}", "profile: unknown key; did you mean 'profiles'?"),
         ("executor: {drain_timeout: 3s}", "executor.drain_timeout: unknown key; did you mean 'drainTimeout'?"),
         ("executor: {recycleAfter: 3}", "executor.recycleAfter: unknown key; known: queue, workers, workerType"),
-        ("schedules: {}", "schedules: unknown key; known: version, name, handlers"),
+        ("tracers: {}", "tracers: unknown key; known: version, name, handlers"),
         ("retention: {completed: {number: 3}}", "retention.completed.number: unknown key; known: age, count"),
         ("retention: {tombstones: 60s}", "retention.tombstones: must be at least 1d, got '60s'"),
         ("retention: {completed: {count: 0}}", "retention.completed.count: must be at least 1, got '0'"),
@@ -176,10 +191,13 @@ def test_sections_whose_keys_are_commented_out_are_as_good_as_absent(load: Load)
         ("redis: {partitions: 0}", "redis.partitions: must be at least 1, got '0'"),
         ("redis: {partitions: 257}", "redis.partitions: must be at most 256, got '257'"),
         ("redis: {partitions: some}", "redis.partitions: expected a whole number, got 'some'"),
-        ("redis: {durability: sometimes}", "redis.durability: expected async, fsync or replicas:N, got 'sometimes'"),
+        (
+            "redis: {durability: sometimes}",
+            "redis.durability: expected async, fsync, replica or replicas:N, got 'sometimes'",
+        ),
         (
             "redis: {durability: 'replicas:0'}",
-            "redis.durability: expected async, fsync or replicas:N, got 'replicas:0'",
+            "redis.durability: expected async, fsync, replica or replicas:N, got 'replicas:0'",
         ),
     ],
 )
@@ -282,6 +300,21 @@ def test_a_default_provider_without_a_key_is_a_warning(load: Load) -> None:
         "flowcraft.yaml:2:78   llm.providers.a.apiKey: is empty; nodes that call this provider will fail   [warning]"
     ]
     assert result.settings is not None
+
+
+def test_recorded_replies_need_no_key_once_there_are_some(folder: Path, reported: Reported) -> None:
+    text = "llm: {default: a, providers: {a: {type: recorded, file: tape.jsonl, model: m, apiKey: ''}}}\n"
+    (only,) = reported(MODULE + text)
+    assert "apiKey: is empty, and nothing is recorded yet: nodes that call this provider will fail" in only
+    (folder / "tape.jsonl").write_text("")
+    assert reported(MODULE + text) == []
+
+
+def test_a_default_provider_without_its_extra_is_a_warning(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowcraft_server.config.load.has_models_extra", lambda: False)
+    text = "llm: {default: a, providers: {a: {type: openai-compatible, model: m, apiKey: k}}}\n"
+    (only,) = reported(MODULE + text)
+    assert "llm.providers.a.type: needs the extra llm: pip install 'flowcraft-server[llm]'; nodes that call" in only
 
 
 def test_a_file_that_serves_nothing(reported: Reported) -> None:

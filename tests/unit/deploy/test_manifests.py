@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from flowcraft_server import __version__
 from flowcraft_server.cli.server import main
+from flowcraft_server.config.load import load_settings
 from flowcraft_server.config.sections import ExecutorSection
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -61,3 +62,25 @@ def test_a_pod_has_no_more_rights_than_the_image_needs(pod: Any) -> None:
     assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in dockerfile
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_api_is_reachable_with_a_token_only(pod: Any) -> None:
+    """The profile that the manifests choose binds all addresses, and needs the token that they hand over."""
+    environ = manifest("kubernetes/config-map.yaml")["data"]
+    file = DEPLOY.parent / "flowcraft.yaml"
+    without = load_settings(file, environ=environ)
+    assert ["FLOWCRAFT_API_TOKEN is not set" in str(each) for each in without.errors] == [True]
+    api = load_settings(file, environ={**environ, "FLOWCRAFT_API_TOKEN": "0123456789abcdef"}).settings.api
+    assert (api.bind, [token.role for token in api.auth.tokens]) == ("0.0.0.0:8088", ["admin"])
+    assert api.allowed_hosts == (manifest("kubernetes/service.yaml")["metadata"]["name"],)
+    assert "FLOWCRAFT_API_TOKEN" in manifest("kubernetes/secret.example.yaml")["stringData"]
+    (container,) = pod["containers"]
+    (port,) = manifest("kubernetes/service.yaml")["spec"]["ports"]
+    ports = {container["ports"][0]["containerPort"], port["port"], api.port}
+    ports.add(int(re.findall(r"^EXPOSE (\d+)$", (DEPLOY.parent / "Dockerfile").read_text(), re.MULTILINE)[0]))
+    assert ports == {8088}
+    assert port["targetPort"] == container["ports"][0]["name"]
+    for name in ("compose.yaml", "compose.sentinel.yaml"):
+        server = manifest(name)["services"]["server"]
+        assert server["environment"]["FLOWCRAFT_PROFILE"] == environ["FLOWCRAFT_PROFILE"]
+        assert all(each.startswith("127.0.0.1:") and each.endswith(":8088") for each in server["ports"])

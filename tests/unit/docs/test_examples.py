@@ -26,9 +26,10 @@ from flowcraft_server.blueprints.loading import keys as loader_keys
 from flowcraft_server.blueprints.loading.contract import INPUT_TYPES
 from flowcraft_server.blueprints.loading.loader import load_text
 from flowcraft_server.blueprints.model import Blueprint
+from flowcraft_server.config.llm_section import OpenAIProviderSection
 from flowcraft_server.config.load import load_settings
 from flowcraft_server.config.model import Settings
-from flowcraft_server.config.sections import DefaultsSection, OpenAIProviderSection, RetryDelaySection
+from flowcraft_server.config.sections import DefaultsSection, RetryDelaySection
 from flowcraft_server.config.show import plain_settings
 from flowcraft_server.testing import TestEnvironment
 
@@ -189,7 +190,7 @@ class TestConfigurationPage:
         for path, value in Tree(plain_settings(Settings())).leaves():
             text = {True: "on", False: "off"}.get(value) if isinstance(value, bool) else None
             defaults[".".join(map(str, path))] = text or (value if isinstance(value, str) else json.dumps(value))
-        described_apart = {"handlers", "llm.providers"}
+        described_apart = {"handlers", "llm.providers", "mcp", "limits.named", "schedules", "hooks"}
         assert self.rows() == {name: text for name, text in defaults.items() if name not in described_apart}
 
     @pytest.mark.parametrize("section", [RetryDelaySection, OpenAIProviderSection, DefaultsSection])

@@ -89,6 +89,9 @@ def test_files_that_pages_and_docstrings_name_are_there() -> None:
         ROOT / "sdk/flowcraft_sdk/protocol",
     ]
     places += [ROOT / "server/flowcraft_server/blueprints", ROOT / "benchmarks", ROOT / "tests", ROOT / "examples"]
+    places += [
+        ROOT / "examples/agents/blueprints"
+    ]  # the folder that an `!include` of the page on agents is relative to
     texts = {f"docs/{name}": text for name, text in DOCS.items()}
     texts |= {
         path.relative_to(ROOT).as_posix(): path.read_text("utf-8")

@@ -111,7 +111,8 @@ class TestFields:
     def test_fields_of_a_plan(self) -> None:
         (row,) = [row for row in rows(STORE.partition("## Timers")[0]) if "`B plan:HASH`" in row[0]]
         read = literals(r"(?:plan_field\(r|field_of_plan\(plan|'plan:' \.\. \w+), '(\w+):?") - {"hash"} | {
-            "doc",
+            "doc",  # this and the format are for workers only, no script reads them
+            "format",
             "e",
             "s",
         }
@@ -121,7 +122,7 @@ class TestFields:
 def test_letters_of_events() -> None:
     text = section(STORE, "Events")
     listed = set(re.findall(r"(?:^|, )([A-Za-z]) [a-z]", text[text.rindex("\nB ") :].replace("\n", "")))
-    written = literals(r"\b(?:node_)?event\(r, '(\w)'") | literals(r"'([cEsuB])\|'") | literals(r"'(B)\|0\|\|'")
+    written = literals(r"\b(?:node_)?event\(r, '(\w)'") | literals(r"'([cEsuBpP])\|'") | literals(r"'(B)\|0\|\|'")
     written |= set(*re.findall(r"\((\w) progress \| (\w) custom\)", LUA["emit"]))
     assert listed == written == set(events._EVENTS)
 

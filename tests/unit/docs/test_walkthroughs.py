@@ -1,6 +1,7 @@
 """Pages that can be followed step by step are followed, with the programs of this tree: see tests/walkthrough.py."""
 
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.walkthrough import environment, follow, is_expected, steps_of
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+READERS_API = "127.0.0.1:8088"  # so does a free port
 READERS_REDIS = "redis://localhost:6379/0"  # a store of the test's own takes its place
 WALKTHROUGHS = [page for page in PAGES if steps_of(page)]
 
@@ -26,7 +28,10 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 def test_a_page_can_be_followed(page: Path, tmp_path: Path, redis_url: str) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
-    follow(page, folder, environment(Path(sys.executable).parent), {READERS_REDIS: redis_url})
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        bind = f"127.0.0.1:{probe.getsockname()[1]}"
+    env = {**environment(Path(sys.executable).parent), "FLOWCRAFT__API__BIND": bind}
+    follow(page, folder, env, {READERS_REDIS: redis_url, READERS_API: bind})
 
 
 @pytest.mark.parametrize("page", WALKTHROUGHS, ids=lambda page: page.stem)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
+from flowcraft_sdk.protocol.expressions import ExpressionError, compile_expression
 
 KNOWN = (
     "abs, all, any, bool, coalesce, contains, default, endsWith, exists, float, int, join, keys, len, lower, max, min, "

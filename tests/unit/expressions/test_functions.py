@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
-from flowcraft_server.blueprints.expressions.functions import FUNCTIONS
+from flowcraft_sdk.protocol.expressions import ExpressionError, compile_expression
+from flowcraft_sdk.protocol.expressions.functions import FUNCTIONS
 
 ODD: list[Any] = [
     None,

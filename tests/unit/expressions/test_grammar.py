@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import compile_expression
+from flowcraft_sdk.protocol.expressions import compile_expression
 
 SCOPE: dict[str, Any] = {
     "a": 6,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
+from flowcraft_sdk.protocol.expressions import ExpressionError, compile_expression
 
 WORST_LEVEL = "n ?? n || 1 && 1 == 1 + 1 * abs("
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression, limits
-from flowcraft_server.blueprints.expressions.functions import FUNCTIONS
+from flowcraft_sdk.protocol.expressions import ExpressionError, compile_expression, limits
+from flowcraft_sdk.protocol.expressions.functions import FUNCTIONS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "expressions.md").read_text(encoding="utf-8")
 

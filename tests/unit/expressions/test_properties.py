@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowcraft_server.blueprints.expressions import ExpressionError, compile_expression
+from flowcraft_sdk.protocol.expressions import ExpressionError, compile_expression
 
 NAMES = ("a", "b", "my-node")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

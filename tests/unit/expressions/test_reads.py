@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import compile_expression
+from flowcraft_sdk.protocol.expressions import compile_expression
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from flowcraft_server.blueprints.expressions import compile_expression, truthy
+from flowcraft_sdk.protocol.expressions import compile_expression, truthy
 
 
 def value(source: str, **scope: Any) -> Any:

@@ -39,10 +39,16 @@ class NodeContext:
     """As much of a node's context as these handlers use."""
 
     def __init__(
-        self, params: Mapping[str, Any], context: Mapping[str, Any] | None = None, reply: str = "", given: Any = None
+        self,
+        params: Mapping[str, Any],
+        context: Mapping[str, Any] | None = None,
+        reply: str = "",
+        given: Any = None,
+        actions: tuple[str, ...] = (),
     ) -> None:
         self.params = params
         self.input = given
+        self.actions = actions
         self.context = Context(context or {})
         self.llm = Model(reply)
 
@@ -101,6 +107,21 @@ def test_an_unclear_reply_fails_the_node_and_may_be_retried() -> None:
 def test_router_takes_the_reply_as_the_action() -> None:
     result = NodeContext({"promptTemplate": "?"}, reply='"action_ban".\n').run(llm.route)
     assert result == NodeResult(output='"action_ban".', action="action_ban")
+
+
+def test_a_model_that_is_held_to_a_schema_chooses_among_the_actions_of_the_edges() -> None:
+    ctx = NodeContext({"promptTemplate": "?"}, reply='{"action": "ban"}', actions=("ban", "keep"))
+    assert ctx.run(llm.route) == NodeResult(output="ban", action="ban")
+    schema = ctx.llm.calls[0][1]["schema"]
+    assert schema["properties"] == {"action": {"type": "string", "enum": ["ban", "keep"]}}
+    assert (schema["required"], schema["additionalProperties"]) == (["action"], False)
+    assert NodeContext({"promptTemplate": "?"}, reply="keep", actions=("keep",)).run(llm.route).action == "keep"
+
+
+def test_a_model_that_is_held_to_a_schema_gives_a_verdict() -> None:
+    ctx = NodeContext({"promptTemplate": "?"}, reply='{"verdict": false}')
+    assert ctx.run(llm.condition) == NodeResult(output="false", action="false")
+    assert ctx.llm.calls[0][1]["schema"]["properties"] == {"verdict": {"type": "boolean"}}
 
 
 def test_output_writes_the_text_and_calls_no_model() -> None:

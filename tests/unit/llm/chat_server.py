@@ -49,6 +49,7 @@ class ChatServer:
         self.answers = deque(answers)
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
+        self.idempotency_keys: list[str | None] = []
         self.times: list[float] = []
         self.most_at_once = 0
         self.url = ""
@@ -98,6 +99,7 @@ def _handler_for(state: ChatServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
             assert self.path == "/v1/chat/completions"
+            state.idempotency_keys.append(self.headers["idempotency-key"])
             with state.counted():
                 answer = state.take(request, self.headers["authorization"])
                 time.sleep(answer.hang)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from flowcraft_server.config.sections import LLMSection
+from flowcraft_server.config.llm_section import LLMSection
 from flowcraft_server.llm import LanguageModels, LLMSettingsError, OpenAICompatible, Scripted, build_models
 from flowcraft_server.llm import scripted as scripted_module
 

@@ -2,6 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from flowcraft_server.llm import (
     OpenAICompatible,
     RetryPolicy,
 )
+from flowcraft_server.llm.calls import ModelRequest
 from tests.unit.llm.chat_server import Answer, chat_server, refusal, reply
 
 KEY = "sk-secret-value"
@@ -55,6 +57,16 @@ def test_sends_the_prompt_and_returns_the_reply(ask: Ask) -> None:
         assert ask(provider(server.url)) == "hi there"
     assert server.requests == [{"model": "small-model", "messages": [{"role": "user", "content": "hello"}]}]
     assert server.authorizations == [f"Bearer {KEY}"]
+
+
+def test_repetitions_of_a_call_have_its_idempotency_key() -> None:
+    request = ModelRequest.of_prompt("hello")
+    with chat_server(refusal(500, "busy"), reply("one"), reply("two")) as server:
+        asked = provider(server.url)
+        assert asked.call(replace(request, idempotency_key="k1")).text == "one"
+        assert asked.call(request).text == "two"
+    assert server.idempotency_keys == ["k1", "k1", None]
+    assert all(set(request) == {"model", "messages"} for request in server.requests)
 
 
 def test_options_of_a_call_reach_the_endpoint(ask: Ask) -> None:
@@ -232,3 +244,24 @@ def test_a_provider_serves_one_event_loop_after_another() -> None:
 
 def test_the_key_is_not_in_the_repr() -> None:
     assert KEY not in repr(provider("http://127.0.0.1:9/v1").endpoint)
+
+
+def test_a_schema_is_sent_until_the_endpoint_refuses_it(ask: Ask) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}}
+    refused = refusal(400, "response_format of type json_schema is not supported")
+    with chat_server(reply('{"a": true}'), refused, reply("yes"), reply("no")) as server:
+        model = provider(server.url)
+        assert ask(model, schema=schema) == '{"a": true}'
+        assert [ask(model, schema=schema) for _ in range(2)] == ["yes", "no"]
+    asked = [request.get("response_format") for request in server.requests]
+    assert asked[0]["json_schema"]["schema"] == schema
+    assert [bool(each) for each in asked] == [True, True, False, False]
+
+
+def test_another_refusal_is_no_matter_of_the_schema(ask: Ask) -> None:
+    with (
+        chat_server(refusal(400, "the context is too long")) as server,
+        pytest.raises(LLMRequestError, match="too long"),
+    ):
+        ask(provider(server.url), schema={"type": "object"})
+    assert len(server.requests) == 1

@@ -40,6 +40,18 @@ def test_the_first_rule_that_matches_wins(tmp_path: Path) -> None:
     assert demo.complete("yes or no?") == "true"
 
 
+def test_the_system_message_is_matched_where_a_rule_says_so(tmp_path: Path) -> None:
+    demo = provider(
+        tmp_path,
+        "replies: [{system: [judge, '/as a (?P<who>\\w+)/'], match: text, reply: '{{ who }}: good'}, {system: judge, reply: bad}]"
+        "\ndefault: x",
+    )
+    assert demo.complete("the text", system="You JUDGE as a critic") == "critic: good"
+    assert demo.complete("the text", system="You judge") == "bad"
+    assert demo.complete("judge this text") == "x"
+    assert asyncio.run(demo.asynchronous.complete("nothing", system="judge")) == "bad"
+
+
 def test_groups_fill_the_reply_and_unknown_names_stay(tmp_path: Path) -> None:
     demo = provider(tmp_path)
     assert demo.complete("Summarise the text about cats and dogs") == "cats / dogs / {{ nothing }}"
@@ -83,6 +95,7 @@ def test_says_once_per_provider_that_no_model_is_called(tmp_path: Path, monkeypa
         ("{replies: [{match: a, reply: b, delay: 1s}], default: x}", r"replies\[0\]\.delay: unknown key"),
         ("{replies: [{reply: b}], default: x}", r"replies\[0\]\.match: expected a text"),
         ("{replies: [{match: [], reply: b}], default: x}", r"replies\[0\]\.match: expected a text"),
+        ("{replies: [{system: 3, reply: b}], default: x}", r"replies\[0\]\.system: expected a text"),
         ("{replies: [{match: a}], default: x}", r"replies\[0\]\.reply: expected a text"),
         ("{replies: [{match: '/(/', reply: b}], default: x}", r"replies\[0\]\.match: /\(/"),
         ("{replies: [{match: a, reply: b, latency: 5}], default: x}", r"replies\[0\]\.latency: expected a time"),

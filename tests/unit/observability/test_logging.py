@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from flowcraft_server.observability.current_node import working_for
+from flowcraft_server.observability.current_node import CurrentNode, working_for
 from flowcraft_server.observability.logging import configure_logging
 from flowcraft_server.observability.redaction import Redactor, is_secret_name
 
@@ -37,9 +37,12 @@ def json_lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_json_lines_carry_run_and_node() -> None:
     stream = io.StringIO()
     configure_logging(stream=stream)
-    with working_for("r1", "fetch#2"):
+    with working_for(lambda run: CurrentNode(run, "fetch#2"), "r1"):
         logger.info("took {} rows", 3)
-    (line,) = json_lines(stream)
+    with working_for(lambda run: CurrentNode(run, "fetch#2", trace_id=f"{7:032x}"), "r1"):
+        logger.info("traced")
+    line, traced = json_lines(stream)
+    assert "trace_id" not in line and traced["trace_id"] == f"{7:032x}"
     assert line["message"] == "took 3 rows"
     assert line["level"] == "info"
     assert line["run"] == "r1"
@@ -73,6 +76,15 @@ def test_the_level_holds_for_everybody() -> None:
     logging.getLogger("some.library").info("no")
     logging.getLogger("some.library").warning("yes")
     assert [(line["message"], line["logger"]) for line in json_lines(stream)] == [("yes", "some.library")]
+
+
+def test_the_layout_of_graphs_is_not_logged_step_by_step() -> None:
+    from fast_sugiyama import from_edges
+
+    stream = io.StringIO()
+    configure_logging("info", "json", stream=stream)
+    from_edges([(1, 2), (2, 3), (1, 3)])
+    assert json_lines(stream) == []
 
 
 def test_huey_is_logged_from_warning_on_and_at_debug_in_full() -> None:
@@ -133,6 +145,27 @@ def test_values_that_json_does_not_know_are_written_as_text() -> None:
     configure_logging(format="json", stream=stream)
     logger.bind(thing={1}).info("x")
     assert json_lines(stream)[0]["thing"] == "{1}"
+
+
+def test_numbers_that_json_does_not_know_are_written_as_text() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    logger.bind(rate=float("nan"), most={"of": [float("-inf")]}, count=10**5000, n=7, x=1.5).info("numbers")
+    text = stream.getvalue()
+    line = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (line["rate"], line["most"], line["n"], line["x"]) == ("NaN", {"of": ["-Infinity"]}, 7, 1.5)
+    assert isinstance(line["count"], str)
+
+
+def test_the_name_of_a_level_commands_no_terminal() -> None:
+    stream = Terminal()
+    configure_logging(stream=stream)
+    logger.level("LOUD\x1b[2J" + "!" * 1000, no=35)
+    logger.log("LOUD\x1b[2J" + "!" * 1000, "hello")
+    line = stream.getvalue()
+    assert "\x1b[2J" not in line
+    assert "hello" in line
+    assert len(line) < 200
 
 
 def test_warnings_are_logged() -> None:

@@ -29,12 +29,12 @@ HOSTILE = {
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """The shortest of some tries, for other programs run here, too."""
+    """Processor time of this thread, the shortest of some tries: other programs run here, too."""
     best = float("inf")
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         function()
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.thread_time() - begin)
     return best
 
 
@@ -150,3 +150,10 @@ def test_lines_of_the_log_are_bounded() -> None:
 def test_what_is_short_is_not_clipped() -> None:
     assert clip("abc", 3) == "abc"
     assert clip("a" * 100, 10).startswith("aaaaa\n... 90")
+
+
+def test_how_many_tokens_a_call_has_used_is_no_secret() -> None:
+    text = '{"input_tokens": 62, "output_tokens":7, "token": "abcdef", "tokens": "abcdef", access_token=123}'
+    assert Redactor().clean_named(text) == (
+        f'{{"input_tokens": 62, "output_tokens":7, "token": {MASK}, "tokens": {MASK}, access_token={MASK}}}'
+    )

@@ -86,6 +86,10 @@ class Runs:
         timer.start()
         return timer
 
+    def end_when_received(self, run_id: str) -> None:
+        """End a run once somebody listens to it."""
+        threading.Thread(target=lambda: (self.until_received(run_id), self.end(run_id)), daemon=True).start()
+
     def event(self, run_id: str, entry: str) -> None:
         pipe = self.redis.pipeline(transaction=True)
         pipe.rpush(self.keys.events(run_id), entry)
@@ -106,7 +110,7 @@ class Runs:
         self.redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
 
-def until(condition: Any, what: str, seconds: float = 5.0) -> None:
+def until(condition: Any, what: str, seconds: float = 20.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -54,6 +54,7 @@ AT_BOUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "run id": (start(run_id=text(200)), start(run_id=text(201))),
     "keys": (lambda c: c.start("b", dict.fromkeys(map(str, range(10_000)))), lambda c: c.start("b", dict.fromkeys(map(str, range(10_001))))),
     "key": (lambda c: c.start("b", {text(1_000): 1}), lambda c: c.start("b", {text(1_001): 1})),
+    "run key": (start(key=text(200)), start(key=text(201))),
     "delay": (start(delay=bounds.LONGEST_SPAN), start(delay=bounds.LONGEST_SPAN + 1)),
     "run_timeout": (start(run_timeout=timedelta(seconds=bounds.LONGEST_SPAN)), start(run_timeout=timedelta.max)),
     "start_at": (start(start_at=datetime(2100, 1, 1, tzinfo=UTC)), start(start_at=datetime(9999, 1, 1, tzinfo=UTC))),
@@ -75,6 +76,12 @@ AT_BOUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "replayed": (lambda c: admin(c).replay(text(2_000)), lambda c: admin(c).replay(text(2_001))),
     "dropped": (lambda c: admin(c).delete_dead_letters(text(2_000)), lambda c: admin(c).delete_dead_letters(text(2_001))),
     "dropped node": (lambda c: admin(c).delete_dead_letters("r", text(2_000)), lambda c: admin(c).delete_dead_letters("r", text(2_001))),
+    "memory": (lambda c: admin(c).memory(text(1_000)), lambda c: admin(c).memory(text(1_001))),
+    "memory deleted": (lambda c: admin(c).delete_memory(text(1_000)), lambda c: admin(c).delete_memory(text(1_001))),
+    "memories": (lambda c: admin(c).memories(limit=1_000), lambda c: admin(c).memories(limit=1_001)),
+    "rerun from": (lambda c: c.get_handle("r").rerun(text(2_000)), lambda c: c.get_handle("r").rerun(text(2_001))),
+    "rerun id": (lambda c: c.get_handle("r").rerun(run_id=text(200)), lambda c: c.get_handle("r").rerun(run_id=text(201))),
+    "bulk tag": (lambda c: admin(c).preview_runs("cancel", tag=text(200)), lambda c: admin(c).preview_runs("cancel", tag=text(201))),
     "examined": (lambda c: admin(c).examine(text(2_000)), lambda c: admin(c).examine(text(2_001))),
 }  # fmt: skip
 
@@ -214,9 +221,21 @@ def admin(client: Any) -> Any:
     def blocking(name: str) -> Callable[..., Any]:
         return lambda *words, **options: client.runner.run(getattr(asked, name)(*words, **options))
 
+    def streamed(name: str) -> Callable[..., Any]:
+        return lambda *words, **options: client.runner.run(collected(getattr(asked, name)(*words, **options)))
+
+    iterators = ("cancel_runs", "rerun_runs", "delete_runs", "backup", "restore")
     return SimpleNamespace(
-        **{name: blocking(name) for name in ("dead_letters", "replay", "delete_dead_letters", "examine")}
+        **{
+            name: streamed(name) if name in iterators else blocking(name)
+            for name in dir(asked)
+            if not name.startswith("_")
+        }
     )
+
+
+async def collected(items: Any) -> list[Any]:
+    return [item async for item in items]
 
 
 ASKED: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -235,12 +254,41 @@ ASKED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Handle.wait_for": ("wait for the run", lambda c: c.get_handle("r").wait_for("completed")),
     "Handle.describe": ("describe the run", lambda c: c.get_handle("r").describe()),
     "Handle.cancel": ("cancel the run", lambda c: c.get_handle("r").cancel()),
+    "Handle.rerun": ("do the run again", lambda c: c.get_handle("r").rerun()),
+    "Handle.delete": ("delete the run", lambda c: c.get_handle("r").delete()),
     "Handle.signal": ("signal the run", lambda c: c.get_handle("r").signal("n")),
+    "Handle.stream": ("follow what the node streams", lambda c: list(c.get_handle("r").stream("a"))),
     "Handle.events": ("read the run's events", lambda c: list(c.get_handle("r").events())),
+    "Admin.backup": ("read a backup", lambda c: list(admin(c).backup())),
+    "Admin.restore": ("restore the backup", lambda c: list(admin(c).restore([]))),
+    "Handle.logs": ("read what the run has logged", lambda c: list(c.get_handle("r").logs())),
+    "Handle.last_event_id": ("read the run's events", lambda c: c.get_handle("r").last_event_id()),
     "Handle.attempts": ("read the run's attempts", lambda c: c.get_handle("r").attempts()),
+    "Admin.queues": ("list queues", lambda c: admin(c).queues()),
+    "Admin.metrics": ("read the figures of the deployment", lambda c: admin(c).metrics()),
+    "Admin.limits": ("list limits", lambda c: admin(c).limits()),
+    "Admin.pause_queue": ("change the queue", lambda c: admin(c).pause_queue("q")),
+    "Admin.resume_queue": ("change the queue", lambda c: admin(c).resume_queue("q")),
     "Admin.dead_letters": ("list dead letters", lambda c: admin(c).dead_letters()),
     "Admin.replay": ("replay the run", lambda c: admin(c).replay("r")),
     "Admin.delete_dead_letters": ("delete dead letters", lambda c: admin(c).delete_dead_letters("r")),
+    "Admin.memories": ("list memories", lambda c: admin(c).memories()),
+    "Admin.memory": ("read the memory", lambda c: admin(c).memory("m/k")),
+    "Admin.delete_memory": ("delete the memory", lambda c: admin(c).delete_memory("m/k")),
+    "Admin.preview_runs": ("count runs", lambda c: admin(c).preview_runs("delete")),
+    "Admin.cancel_runs": ("cancel runs", lambda c: list(admin(c).cancel_runs())),
+    "Admin.rerun_runs": ("do runs again", lambda c: list(admin(c).rerun_runs())),
+    "Admin.delete_runs": ("delete runs", lambda c: list(admin(c).delete_runs())),
+    "Client.list_runs_page": ("list runs", lambda c: c.list_runs_page()),
+    "Client.waiting": ("list nodes that wait", lambda c: c.waiting()),
+    "Client.stats": ("read the figures of the deployment", lambda c: c.stats()),
+    "Client.usage": ("read what model calls have used", lambda c: c.usage()),
+    "Client.blueprint_versions": ("list versions of the blueprint", lambda c: c.blueprint_versions("b")),
+    "Client.blueprint": ("read the blueprint", lambda c: c.blueprint("b")),
+    "Handle.send": ("send the message", lambda c: c.get_handle("r").send("n", 1)),
+    "Admin.drain": ("drain servers", lambda c: admin(c).drain()),
+    "Admin.servers": ("list servers", lambda c: admin(c).servers()),
+    "Admin.reload": ("have servers reload", lambda c: admin(c).reload()),
     "Admin.examine": ("examine runs", lambda c: admin(c).examine()),
 }
 WITHOUT_REDIS = {"Client.close", "Client.from_config", "Client.get_handle"}

@@ -45,6 +45,8 @@ def test_slots_are_those_of_redis_py(key: str) -> None:
         (("WAIT", 1, 100), None),
         (("BRPOP", "list", 1), "list"),
         (("MEMORY USAGE", "k", "SAMPLES", 0), "k"),
+        (("SCAN", 0, "MATCH", "fc:{n.3}:ready:*", "COUNT", 5), "fc:{n.3}:ready:*"),
+        (("SCAN", 0, "MATCH", "*", "COUNT", 5), None),
     ],
 )
 def test_the_first_key_of_a_command(words: tuple[Any, ...], key: object) -> None:

@@ -10,6 +10,7 @@ from flowcraft_sdk._operations.effects import Batch, Yield
 from flowcraft_sdk._operations.list_runs import Filter, count_runs, list_runs
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_sdk.protocol.run_record import SUMMARY_FIELDS
 from flowcraft_sdk.records import RunStatus
 
 KEYS = Keys("t")
@@ -30,7 +31,7 @@ def run(operation: Any, runs: dict[str, tuple[int, RunStatus]]) -> tuple[Any, li
             return len(index(args[0]))
         if name == "HMGET":
             created, status = runs[args[0].removeprefix(KEYS.run(""))]
-            return [b"b", b"h", status.encode(), str(created).encode(), None, None, None, None]
+            return [b"b", b"h", status.encode(), str(created).encode(), *[None] * (len(SUMMARY_FIELDS) - 4)]
         high = float("inf") if args[1] == "+inf" else float(args[1])
         found = sorted(((s, m) for m, s in index(args[0]).items() if s <= high), reverse=True)
         return [(member.encode(), float(score)) for score, member in found[: args[5 + 1]]]

@@ -109,7 +109,7 @@ def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
     args = call(asked).args
     assert args[1:5] == ("r1", "b", "", args[4])
     assert args[5:11] == ("attach", "", "", "", "", "")
-    assert args[12:] == ("", "h1", "post", b'"p"', "n", b"1")
+    assert args[12:] == ("", "h1", "", "", "", "", "", "post", b'"p"', "n", b"1")
     tokens = {call(start(server([b"started", b"h1"]))[1]).args[0] for _ in range(20)}
     assert len(tokens) == 20
 
@@ -431,3 +431,19 @@ def test_a_status_that_there_is_not_is_refused() -> None:
     wrong: Any = "finished"
     with pytest.raises(ConfigurationError, match=r"a status is one of scheduled, .*, got 'finished'"):
         list_runs.checked_statuses(wrong)
+
+
+def test_events_that_happen_before_the_subscription_begins_are_read_at_once() -> None:
+    """A reader that has seen all there was would else sleep until the next change, or for half a minute."""
+    happened: list[bytes] = []
+
+    def answer(step: Effect) -> Any:
+        if isinstance(step, Subscribe):
+            happened.append(b"E|5||completed")
+            return True
+        assert not isinstance(step, WaitForNotification), "it sleeps on what has happened"
+        assert isinstance(step, Batch)
+        return [[b"completed" if happened else b"running", b"1000", None], list(happened)]
+
+    events = drive(wait.events(deployment(), "r1", "4", True, None, HANDLE), answer)[1]
+    assert [event.type for event in events] == ["run_ended"]

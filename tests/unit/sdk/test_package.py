@@ -1,7 +1,9 @@
 """The package as such: light to import, fully typed, its names in one place."""
 
+import json
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import flowcraft_sdk
 TYPED = """
 from typing import Any, assert_type
 from pydantic import BaseModel
-from flowcraft_sdk import AsyncClient, AsyncHandle, Client, Handle
+from flowcraft_sdk import AsyncClient, AsyncHandle, Client, Handle, NodeFailedEvent, NodeFailure, RunEndedEvent, RunEvent, RunStatus
 
 class M(BaseModel):
     x: int
@@ -26,6 +28,15 @@ def sync(client: Client) -> None:
     assert_type(client.get_handle("r").result(), Any)
     for handle in client.as_completed([client.start("b", result_type=M)]):
         assert_type(handle, Handle[M])
+    for event in client.get_handle("r").events(children=True):
+        assert_type(event, RunEvent)
+        if isinstance(event, NodeFailedEvent):
+            assert_type(event.error, NodeFailure)
+            assert_type(event.attempt, int)
+        elif isinstance(event, RunEndedEvent):
+            assert_type(event.status, RunStatus)
+    for line in client.get_handle("r").logs(follow=True):
+        assert_type(line.message, str)
     client.start("b", retries=3)  # type: ignore[call-overload]
     client.start("b", on_conflict="replace")  # type: ignore[call-overload]
 
@@ -70,3 +81,16 @@ def test_results_are_typed_as_asked(tmp_path: Path) -> None:
             ["--strict", "--config-file=", "--cache-dir", str(cache), "--follow-imports=silent", str(source)]
         )
     assert (code, errors) == (0, ""), message
+
+
+def test_pyright_finds_the_same_types(tmp_path: Path) -> None:
+    pytest.importorskip("basedpyright")
+    (tmp_path / "typed.py").write_text(TYPED)
+    root = Path(flowcraft_sdk.__file__).parents[1]
+    settings = {"include": ["typed.py"], "extraPaths": [str(root)], "typeCheckingMode": "strict"}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    checker = Path(sysconfig.get_path("scripts")) / "basedpyright"
+    done = subprocess.run(
+        [checker, "--level", "error", "--pythonpath", sys.executable], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

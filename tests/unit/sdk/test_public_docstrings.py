@@ -30,7 +30,8 @@ def section(doc: str, title: str) -> set[str]:
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     for name, value in PUBLIC.items():
         if not inspect.isclass(value):
-            yield name, value
+            if callable(value):
+                yield name, value
             continue
         for method, member in vars(value).items():
             function = member.__func__ if isinstance(member, classmethod | staticmethod) else member

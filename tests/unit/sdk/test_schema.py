@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from flowcraft_sdk import ConfigurationError
 from flowcraft_sdk.protocol.misfits import misfits_line
-from flowcraft_sdk.schema import MOST_MISFITS, schema_misfits, unusable_pattern
+from flowcraft_sdk.protocol.payload_schema import MOST_MISFITS, schema_misfits, unusable_pattern
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_does_not_fit(payload: Any, schema: Any, message: list[Any]) -> Non
             {"properties": {"name": {}}, "additionalProperties": False},
             "payload.nmae: is no key that is expected here; did you mean 'name'?",
         ),
-        ([["a\u202e"]], {"items": {"items": {"maxLength": 1}}}, 'payload[0][0]: expected a text of at most 1 characters, got "a\\u202e"'),
+        ([["a\u202e"]], {"items": {"items": {"maxLength": 1}}}, 'payload[0][0]: expected a text of at most 1 character, got "a\\u202e"'),
         ("q" * 500, {"enum": ["a", None]}, 'payload: expected "a" or null, got "' + "q" * 58 + "…"),
         (5, {"anyOf": [{"type": "string"}, {"const": None}]}, "payload: expected string or null, got 5"),
         (5, False, "payload: no value is allowed here, got 5"),
@@ -70,6 +70,24 @@ def test_no_keyword_is_reported_in_python_s_forms(keyword: str, wanted: Any, pay
     assert not re.search(r"None|True|False|is not of type|is not valid under|'[a-z]+' is a required", reported), (
         reported
     )
+
+
+@pytest.mark.parametrize(
+    ("payload", "fits"),
+    [
+        ([1, 1.0], False), ([1, True], True), ([0, False], True), ([[1], [True]], True), ([{"a": 1}, {"a": 1.0}], False),
+        ([{"a": 1}, {"a": True}], True), ([{"a": [1], "b": 2}, {"b": 2, "a": [1]}], False), ([{}, []], True), ([None, None], False),
+        (["1", 1], True), ([[], []], False), ("aa", True), ([], True),
+    ],
+)  # fmt: skip
+def test_equal_items_are_those_that_are_equal_in_json(payload: Any, fits: bool) -> None:
+    assert (schema_misfits(payload, {"uniqueItems": True}) == []) is fits
+    assert schema_misfits(payload, {"uniqueItems": False}) == []
+
+
+def test_items_are_compared_in_linear_time() -> None:
+    """Each with each would take hours, while the API serves nobody else."""
+    assert schema_misfits([{"number": number} for number in range(100_000)], {"uniqueItems": True}) == []
 
 
 def test_there_is_an_end_to_what_is_published() -> None:

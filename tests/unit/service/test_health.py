@@ -57,7 +57,8 @@ def test_a_worker_that_is_silent_on_its_host(deployment: Settings) -> None:
     with TestEnvironment(workers=1) as env:
         settings = deployment.model_copy(update={"name": env.namespace})
         env.link.redis.hset(env.keys.worker("gone"), "host", "there")
-        env.link.redis.zadd(env.keys.workers, {"gone": 1000})
+        an_hour_ago = env.clock.now().timestamp() * 1000 - 3_600_000  # retention removes what is silent for a day
+        env.link.redis.zadd(env.keys.workers, {"gone": an_hour_ago})
         with pytest.raises(Unhealthy, match=r"on host 'there' was seen for \d+ s \(the last: gone\)"):
             check_health(settings, env.url, "there")
         assert check_health(settings, env.url).startswith("healthy")

@@ -9,7 +9,7 @@ import pytest
 
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_server.config.load import load_config
-from flowcraft_server.service.launch import Deployment
+from flowcraft_server.service.deployment import Deployment
 from flowcraft_server.service.namespace_peers import NamespacePeers, Publication, look_around, warnings_about
 from flowcraft_server.service.publishing import KeptPublished
 from flowcraft_server.testing import TestEnvironment
@@ -60,7 +60,7 @@ def test_runs_that_need_a_handler_which_is_gone_are_reported_at_start_and_by_che
     client.delete(Keys(env.namespace).workers)
     for run in runs:
         run.cancel()
-        run.wait(timeout=10)
+        run.wait(timeout=60)
     assert ours.look_for_missing_handlers() == []
 
 

@@ -13,7 +13,7 @@ from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.blueprint_cache import KeptBlueprints
 from flowcraft_server.config.load import load_config
-from flowcraft_server.service.launch import Deployment
+from flowcraft_server.service.deployment import Deployment
 from flowcraft_server.service.publishing import KeptPublished
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.testing import TestEnvironment
@@ -111,4 +111,4 @@ def test_kept_blueprints_are_published_whatever_redis_still_has(env: TestEnviron
         assert isinstance(loaded.blueprints, KeptBlueprints) is (len(found) > 1)
     assert found == [found[0]] * 4
     env.add_worker()
-    assert env.client.start("kept").wait(timeout=10).status == "completed"
+    assert env.client.start("kept").wait(timeout=60).status == "completed"

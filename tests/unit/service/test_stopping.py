@@ -26,8 +26,8 @@ def test_a_wait_ends_with_the_signal_not_with_the_time() -> None:
     with stop.on_signals():
         threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()
         began = time.monotonic()
-        assert stop.wait(10)
-        assert time.monotonic() - began < 5
+        assert stop.wait(60)
+        assert time.monotonic() - began < 50
         os.kill(os.getpid(), signal.SIGINT)
         stop.wait(1)
         assert stop.now
@@ -45,7 +45,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with stop.on_signals():
             os.kill(os.getpid(), signal.SIGHUP)
-            assert stop.wait(10)
+            assert stop.wait(60)
     finally:
         signal.signal(signal.SIGHUP, before)
         stop.close()
@@ -75,7 +75,7 @@ def test_a_server_with_more_than_a_thousand_descriptors_waits_as_well() -> None:
         stop = StopRequests()
         assert not stop.wait(0.01)
         stop.request()
-        assert stop.wait(10)
+        assert stop.wait(60)
         stop.close()
     finally:
         for descriptor in taken:

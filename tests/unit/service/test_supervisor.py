@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,11 @@ with stop.on_signals():
         stop.wait(0.1)
         record.heartbeat()
         (place / "reported").write_text("")
+    if mode == "working":  # until the file `broken` is there: then a fresh one does not come to work
+        if (place.parent / "broken").exists(): sys.exit(4)
+        from flowcraft_server.worker.execution_record import ExecutionRecord
+        options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+        ExecutionRecord(int(options["--executing"])).heartbeat()
     while not stop.wait(10): pass
     if mode == "twice":
         while not stop.now: stop.wait(10)
@@ -215,7 +220,7 @@ def test_the_pipe_does_where_the_kernel_does_not() -> None:
         parent_watch.end_with_parent(os.getppid(), reading, reported.set)
         assert not reported.wait(0.02)
         os.close(writing)
-        assert reported.wait(10)
+        assert reported.wait(60)
     finally:
         parent_watch._ask_kernel = asked
         os.close(reading)
@@ -291,3 +296,49 @@ def test_a_parent_that_died_before_the_child_looked_is_noticed(monkeypatch: pyte
         os.close(reading)
         if not ended:
             os.close(writing)
+
+
+@pytest.fixture
+def working(tmp_path: Path) -> Iterator[Served]:
+    """Two processes that report that they work."""
+    place = tmp_path / "processes"
+    place.mkdir()
+    served = Served(place, "working")
+    served.began(2)
+    yield served
+    served.stop.request()
+    served.ends()
+
+
+def test_all_are_replaced_and_none_goes_before_a_fresh_one_works(working: Served) -> None:
+    old = working.supervisor.pids
+    fewest: list[int] = []
+    working.looks.look = lambda: fewest.append(len(working.supervisor.pids))
+    replacement = working.supervisor.replace_all()
+    assert replacement.done.wait(30)
+    assert (replacement.replaced, replacement.error) == (2, "")
+    assert eventually(lambda: len(working.supervisor.pids) == 2)
+    assert not set(working.supervisor.pids) & set(old)
+    assert min(fewest) >= 2
+    for pid in old:
+        assert eventually(lambda pid=pid: (working.place / str(pid)).read_text() == "ended well")  # type: ignore[misc]
+
+
+def test_those_that_run_stay_where_a_fresh_one_does_not_come_to_work(working: Served) -> None:
+    old = working.supervisor.pids
+    (working.place.parent / "broken").touch()
+    replacement = working.supervisor.replace_all()
+    assert replacement.done.wait(30)
+    assert replacement.replaced == 0
+    assert "exit code 4" in replacement.error
+    assert working.supervisor.pids == old
+
+
+def test_one_of_several_is_drained(working: Served) -> None:
+    first, second = working.supervisor.workers
+    working.supervisor.drain_worker(first)
+    assert eventually(lambda: working.supervisor.has_left(first))
+    assert working.supervisor.workers == [second]
+    ticks = working.looks.count
+    assert eventually(lambda: working.looks.count >= ticks + 2)
+    assert len(working.supervisor.pids) == 1, "none takes its place"

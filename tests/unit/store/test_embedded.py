@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -47,17 +46,14 @@ def test_it_is_set_up_to_lose_nothing(folder: Path) -> None:
     assert found == {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
 
 
-def test_a_store_for_tests_keeps_nothing_and_is_quick(tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_a_store_for_tests_keeps_nothing(tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path / "data", fsync="no", durable=False) as store:
-        took = time.monotonic() - began
         assert client(store).config_get("appendonly") == {"appendonly": "no"}
         client(store).set("key", "value")
         pid = store.pid
     assert pid is not None
     assert not alive(pid)
     assert not list((tmp_path / "data").glob("*.rdb"))
-    assert took < 2  # usually 0.04 s; the bound is for a busy machine
     with EmbeddedStore(tmp_path / "data", durable=False) as store:
         assert client(store).get("key") is None
 

@@ -145,3 +145,17 @@ def test_a_redis_that_loads_its_data_does_not_answer(link: StoreLink) -> None:
     with pytest.raises(StoreUnavailable, match="loading"):
         link.call(scripts.claim(Keys("t"), scripts.ClaimRequest("w", 1000, "default")))
     assert link.call(scripts.claim(Keys("t"), scripts.ClaimRequest("w", 1000, "default"))) == []
+
+
+@pytest.mark.parametrize("at", ["the server", "the cluster", "sentinel"])
+def test_a_redis_that_refuses_connections_does_not_answer(at: str) -> None:
+    address = {"the server": "redis://127.0.0.1:1/0", "the cluster": "redis+cluster://127.0.0.1:1"}
+    link = StoreLink(address.get(at, "redis+sentinel://127.0.0.1:1/main/0"))
+    with pytest.raises(StoreUnavailable):
+        link.call_once(lambda: link.redis.get("key"))
+    with pytest.raises(StoreUnavailable):
+        link.read_all([("GET", "key")])
+    connection = link.redis.connection_pool.make_connection()
+    with pytest.raises(redis.exceptions.ConnectionError):
+        connection.send_command("PING")  # redis-py connects on the way, and names the error to `disconnect`
+    link.close()

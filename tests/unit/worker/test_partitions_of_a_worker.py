@@ -1,12 +1,17 @@
 """What a worker knows of several partitions: which have ready nodes, which it is at home in, what each of them keeps."""
 
 import threading
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_server.worker import ready_partitions
 from flowcraft_server.worker.background.retention import retention_share
+from flowcraft_server.worker.grouped_attempts import GroupedAttempts
 from flowcraft_server.worker.home_partitions import HOMES, ranks_of
 from flowcraft_server.worker.ready_partitions import MOST_ASKED_AT_ONCE, ReadyPartitions
 from flowcraft_server.worker.settings import Retention
@@ -30,6 +35,44 @@ def test_not_more_than_some_are_asked_at_once() -> None:
     ready.note(*PARTITIONS.all)
     shares = ready.shares(128)
     assert len(shares) == MOST_ASKED_AT_ONCE and sum(share.asked for share in shares) == 128
+
+
+def test_of_quick_nodes_few_partitions_give_many_each_until_their_turn_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(ready_partitions, "clock", lambda: now)
+    ready = ReadyPartitions()
+    ready.note(A, B, C)
+    assert [(share.keys, share.asked) for share in ready.shares(64, together=True)] == [(A, 32), (B, 32)]
+    assert [share.keys for share in ready.shares(5, together=True)] == [A], "not a third one for a few nodes"
+    assert not ready.turn_is_over(A) and ready.turn_is_over(C)
+    now += 2 * ready_partitions.TURN_SECONDS
+    assert ready.turn_is_over(A)
+    assert [share.keys for share in ready.shares(40, together=True)] == [C], "its turn has come"
+    ready.claimed(ready.shares(1, together=True)[0], 0)
+    assert [share.keys for share in ready.shares(1, together=True)] == [B]
+
+
+def test_the_only_partition_has_its_turn_for_good() -> None:
+    ready = ReadyPartitions()
+    ready.note(A)
+    assert not ready.turn_is_over(A)
+
+
+def attempts(*names: str) -> list[Any]:
+    return [SimpleNamespace(claim=SimpleNamespace(run_id=name)) for name in names]
+
+
+def test_what_waits_is_taken_by_partition_and_each_has_its_turn() -> None:
+    waiting = GroupedAttempts(lambda run_id: {"a": A, "b": B}[run_id[0]])
+    waiting.extend(attempts("a1", "b1", "a2", "b2"))
+    taken = [waiting.popleft().claim.run_id]
+    waiting.extend(attempts("a3"))
+    while waiting:
+        taken.append(waiting.popleft().claim.run_id)
+    assert taken == ["a1", "a2", "b1", "b2", "a3"], "what comes during a turn waits for the next one"
+    assert list(waiting) == []
+    with pytest.raises(IndexError):
+        waiting.popleft()
 
 
 def test_a_partition_that_gives_less_than_it_is_asked_for_has_no_more() -> None:
@@ -111,7 +154,7 @@ def test_closing_wakes_all_for_good() -> None:
     thread.join(10)
     assert not thread.is_alive()
     wakes.notify(1)
-    assert wakes.wait(10) is None
+    assert wakes.wait(60) is None
 
 
 def test_budgets_are_shared_out() -> None:

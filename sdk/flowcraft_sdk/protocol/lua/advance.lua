@@ -3,7 +3,7 @@
 -- ARGV ms keep_leases
 --   keep_leases: 1 | 0
 -- RETURNS the clock's offset in ms
---@include base run
+--@include base limits run
 
 if ARGV.keep_leases == '1' then
   for _, member in ipairs(redis.call('ZRANGE', B .. 'leases', 0, -1)) do

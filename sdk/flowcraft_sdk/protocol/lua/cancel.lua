@@ -2,13 +2,14 @@
 -- KEYS clock
 -- ARGV run reason grace_ms
 --   grace_ms: 0 ends it now, whatever still runs
--- RETURNS {1, status}: cancellation is in force | {0, status}: the run had ended | {missing}
---@include base run plan joins graph loops memory_usage notify run_end run_stop
+-- RETURNS {1, status}: cancellation is in force, or the run closes already | {0, status}: the run had ended | {missing}
+--@include base limits run plan joins graph loops memory_usage notify closing run_end run_stop
 
 allow_when_full()
 local r = load_run(ARGV.run)
 if not r then return {'missing'} end
 if TERMINAL[r.st] then return {0, r.st} end
+if closing_of(r) then return {1, r.st} end
 local grace = tonumber(ARGV.grace_ms)
 if not r.stop then
   put(r, 'cx', cjson.encode({reason = ARGV.reason, at = NOW, grace = grace}))

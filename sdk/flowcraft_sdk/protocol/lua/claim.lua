@@ -3,7 +3,7 @@
 -- ARGV worker lease_ms queues count
 --   queues: comma separated, served in this order
 -- RETURNS a list of up to `count` claims (see include/claim.lua), empty when nothing is ready
---@include base write_batch plan joins claim
+--@include base limits write_batch plan joins claim
 
 collect()
 local claims, failure = take_many(ARGV.queues, tonumber(ARGV.count), ARGV.worker, ARGV.lease_ms)

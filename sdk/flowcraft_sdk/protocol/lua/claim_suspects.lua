@@ -4,12 +4,12 @@
 -- ARGV worker lease_ms queues
 --   queues: comma separated
 -- RETURNS a list of claims (see include/claim.lua), empty when there are no suspects
---@include base write_batch plan joins claim run graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker
+--@include base limits write_batch plan joins claim run graph loops memory_usage notify closing run_end run_stop claimed_node batch node_failure held_nodes lost_worker
 
 local group, bound = {}, 32
 for queue in string.gmatch(ARGV.queues, '[^,]+') do
   local ready = B .. 'ready:' .. apart(queue)
-  for _, member in ipairs(redis.call('ZRANGE', ready, 0, 63)) do
+  for _, member in ipairs(PAUSED[queue] and {} or redis.call('ZRANGE', ready, 0, 63)) do
     local id, instance_id = string.match(member, '^([^|]+)|(.+)$')
     local points = id and tonumber(redis.pcall('HGET', B .. 'run:' .. id, 'q:' .. instance_id) or 0) or 0
     local most = math.min(bound, group_of(points))

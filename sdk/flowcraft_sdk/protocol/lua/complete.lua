@@ -13,7 +13,7 @@
 --     among its incoming edges, undecided join string, the field with its input ('' for none), fields it reads; '' for all others
 -- RETURNS for each outcome an error, or
 --   {ok|stale|already, status of the run, next claim or nil, and unless that is a direct hand-off, how many nodes are ready in the queues}
---@include base write_batch plan joins claim memory_usage notify fast_path
+--@include base limits write_batch plan joins claim memory_usage notify fast_path
 
 allow_when_full()
 collect()
@@ -32,22 +32,24 @@ while ARGV[at] do
   replies[#replies + 1] = reply or false
   if not reply then left[#left + 1] = {#replies, NODE, OUTCOME} end
 end
+admit_touched()
 serve_pending()
 write_collected()
+write_counts()
 if not left[1] then return replies end
 
 -- The slow path, for what is left.
---@include run graph loops run_end claimed_node batch
+--@include run graph loops closing run_end claimed_node batch
 
 -- Writes what an outcome holds besides the output.
 local function put_more(r, instance_id)
   local at = OUTCOME.more
   for _ = 1, OUTCOME.writes do
-    put_context(r, OUTCOME[at], OUTCOME[at + 1])
+    put_context(r, instance_id, OUTCOME[at], OUTCOME[at + 1])
     at = at + 2
   end
   for _ = 1, OUTCOME.deletes do
-    put_context(r, OUTCOME[at], false)
+    put_context(r, instance_id, OUTCOME[at], false)
     at = at + 1
   end
   for _ = 1, OUTCOME.values do
@@ -66,7 +68,8 @@ local function decide_what_follows(r, instance_id, entry, state, action, decisio
     put(r, 'b:' .. instance_id, false)
     decide(r, entry.options.gather, 't')
   end
-  if entry.options.owner then dynamic_done(r, entry.options.owner) end
+  if entry.options.resumes then put(r, 'a:' .. instance_id, action) end
+  if entry.options.owner then dynamic_done(r, entry.options.owner, entry.options.resumes) end
   if not entry.options.fallbackOf then return end
   put(r, 'a:' .. instance_id, action)
   for _, source in ipairs(entry.options.fallbackOf) do
@@ -86,6 +89,9 @@ local function complete_slow()
     ahead[#ahead + 1] = (#edge.undecided > 1 and 'j:' or 'n:') .. edge.target
     if is_wide(edge.undecided) then ahead[#ahead + 1] = chunk_field(edge.target, edge.position) end
   end
+  if entry and edge_count(entry) == 0 then -- the run may end with it
+    for _, field in ipairs({'fn', 'cl', 'dl', 'pn', 'sr', 'batches', 'tok', 'pl'}) do ahead[#ahead + 1] = field end
+  end
   local r, n = held(id, instance_id, fencing_token, ahead)
   if not r then
     commit()
@@ -95,6 +101,7 @@ local function complete_slow()
   entry = entry or entry_of(r, instance_id)
   if OUTCOME.writes then put_more(r, instance_id) end
   remove_entry('leases', id .. '|' .. instance_id)
+  free_slot(r, instance_id)
   if state == 'K' then
     local fallback_edge = entry.options.fallback
     node_event(r, 'K', instance_id, fallback_edge.target .. '|' .. NODE.action)
@@ -103,6 +110,9 @@ local function complete_slow()
   end
   if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end
   add_active(r, entry, -1)
+  if state == 'C' and entry.options.compensate and (owner or not entry.options.items) then
+    note_completed(r, instance_id, iterations(r, entry), output)
+  end
   if owner then
     batches().done(r, owner, index, output)
   else

@@ -3,7 +3,7 @@
 -- ARGV run instance_id fencing_token events...
 --   events: kind (g progress | e custom) and rest of each
 -- RETURNS 1, or 0 when the node is no longer the caller's
---@include base run plan joins graph loops memory_usage notify run_end claimed_node
+--@include base limits run plan joins graph loops memory_usage notify closing run_end claimed_node
 
 allow_when_full()
 local r, n = held(ARGV.run, ARGV.instance_id, ARGV.fencing_token)

@@ -5,7 +5,7 @@
 --   mode: ask | whole | counted: its nodes were looked over by `examine_piece`, which found so many active and parked ones
 -- RETURNS kind subject fixed (1|0) for each defect, one after the other; {missing, '', 0} when there is no such run; in its place
 --   {large, '', 0} when it was asked about a run with many fields, {changed, '', 0} when it does not have so many nodes
---@include base run plan joins graph loops memory_usage notify run_end run_stop batch node_failure run_checks
+--@include base limits run plan joins graph loops memory_usage notify closing run_end run_stop batch node_failure run_checks
 
 if redis.call('EXISTS', B .. 'run:' .. ARGV.run) == 0 then return {'missing', '', 0} end
 local found, fix, counted = {}, ARGV.fix == '1', ARGV.mode == 'counted'
@@ -30,6 +30,7 @@ if counted and active and (r.active - (r.todo and 1 or 0) ~= tonumber(ARGV.activ
 end
 examine_indexes(r, defect)
 examine_parent(r, defect)
+if not counted then examine_steps(r, defect) end
 if redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0 then
   defect('plan-missing', r.plan, active and function() lose_plan(r, first_active(r) or '') end or nil)
 elseif active then
@@ -39,7 +40,13 @@ elseif active then
   end
   examine_timers(r, defect)
   for _, instance_id in ipairs(lost) do fail_lost_node(r, instance_id) end
-  if r.active == 0 and r.st ~= 'scheduled' then defect('nothing-live', '', function() end_stalled(r) end) end
+  if get(r, 'pl') == 'w' then
+    if r.st ~= 'scheduled' and not redis.call('ZSCORE', B .. 'unplaced', r.id .. '|' .. string.format('%d', r.cr)) then
+      defect('place-unasked', '', function() pass_on_place('unplaced', r.id, r.cr) end)
+    end
+  elseif r.active == 0 and r.st ~= 'scheduled' then
+    defect('nothing-live', '', function() end_stalled(r) end)
+  end
 end
 if fix then commit() end
 return found

@@ -5,7 +5,7 @@
 --   fix: 1 | 0
 -- RETURNS place, entry, since (ms), problem, fixed (1|0) for each, one after the other. place: the sorted set, `run` for a
 --   record, `key` for a key
---@include base run
+--@include base limits run
 
 local TYPES = {q = 'list', events = 'list', plans = 'hash', stats = 'hash'} -- of keys; all others are sorted sets
 

@@ -1,7 +1,7 @@
 -- Looks a slice of a sorted set over for entries that stand for nothing, and removes them. Without `fix` it writes nothing.
 -- KEYS clock
 -- ARGV name first count fix
---   name: ready:QUEUE | leases | timers | dead | idx:... | ended:CLASS; fix: 1 | 0
+--   name: ready:QUEUE | limited:LIMIT | slots:LIMIT | leases | timers | dead | idx:... | ended:CLASS | memories; fix: 1 | 0
 -- RETURNS {position of the next slice, -1 when there is none; then entry fixed (1|0) for each that stands for nothing}
 --@include base
 
@@ -22,6 +22,7 @@ local TIMERS = {
   g = function(_, _, v) return not TERMINAL[v[1]] and v[2] end,
   c = function(_, _, v) return not TERMINAL[v[1]] and v[3] end,
   b = function(_, _, v) return v[1] == 'scheduled' end,
+  l = function(name) return redis.call('HEXISTS', B .. 'limits', name) == 1 end,
 }
 
 local CHECKS = {
@@ -29,7 +30,18 @@ local CHECKS = {
     local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
     local state, v
     if id then state, v = state_of(id, instance_id) end
-    return state == 'R' and string.match(v, '^R|%d+|%d+|%d+|%d+|(.*)$') == which
+    return state == 'R' and limit_in(string.match(v, '^R|%d+|%d+|%d+|%d+|(.*)$')) == which
+  end,
+  limited = function(entry)
+    local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
+    local state, v
+    if id then state, v = state_of(id, instance_id) end
+    return state == 'R' and string.match(v, '^R|%d+|%d+|%d+|%d+|[^@]*@(.*)$') == which
+  end,
+  slots = function(entry)
+    local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
+    local state = id and state_of(id, instance_id)
+    return state == 'R' or state == 'L'
   end,
   leases = function(entry)
     local id, instance_id = string.match(entry, '^([^|]+)|(.+)$')
@@ -39,12 +51,13 @@ local CHECKS = {
     local what, id, instance_id = string.match(entry, '^(%a)|([^|]+)|(.*)$')
     if not what or not TIMERS[what] then return false end
     local v = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'stop', 'todo')
-    return v[1] and TIMERS[what](id, instance_id, v)
+    return (v[1] or what == 'l') and TIMERS[what](id, instance_id, v)
   end,
   dead = function(entry)
     local id = string.match(entry, '^([^|]+)|.+$')
     return id and redis.call('EXISTS', B .. 'run:' .. id) == 1
   end,
+  memories = function(id) return redis.pcall('HEXISTS', B .. 'memory:' .. id, 'at') == 1 end,
   ended = function(id)
     local st = redis.pcall('HGET', B .. 'run:' .. id, 'st')
     return type(st) == 'string' and TERMINAL[st] and (st == 'timed_out' and 'failed' or st) == which

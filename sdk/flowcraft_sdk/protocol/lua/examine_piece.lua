@@ -5,7 +5,7 @@
 --   fix: 1 | 0
 -- RETURNS {cursor of the next piece, '0' at the end; active nodes; parked nodes; kind subject fixed (1|0) for each defect}; in place
 --   of the cursor `whole` when the run can only be looked over at once: it is gone, or a record that must be mended
---@include base run plan joins graph loops memory_usage notify run_end run_stop batch node_failure run_checks
+--@include base limits run plan joins graph loops memory_usage notify closing run_end run_stop batch node_failure run_checks
 
 local id, fix = ARGV.run, ARGV.fix == '1'
 local fine, r = pcall(load_run, id)

@@ -1,10 +1,11 @@
 -- Adds nodes that a handler returned to its run, and parks the handler's node until all of them are done.
 -- KEYS clock
 -- ARGV run instance_id fencing_token action output limit input writes deletes more...
+--   output: JSON of the handler's node, '' if it has none yet: its handler is called again once they have ended (`resumes` in their entries);
 --   limit: dynamic nodes that a run may have; input: JSON that the node's fallback gets when one of them fails, '' without a fallback;
 --   more: `writes` pairs key value, `deletes` keys, then for each node: id, plan entry (JSON, see include/plan.lua), definition (JSON)
 -- RETURNS {ok} | {stale|already} | {stopping} (the node is cancelled) | {clash, id} | {too-many, how many}
---@include base run plan joins graph loops memory_usage notify run_end claimed_node
+--@include base limits run plan joins graph loops memory_usage notify closing run_end claimed_node
 
 local id, instance_id = ARGV.run, ARGV.instance_id
 local r, n = held(id, instance_id, ARGV.fencing_token)
@@ -27,9 +28,10 @@ if not leave_claim(r, instance_id, n) then
   commit()
   return {'stopping'}
 end
-for at = ARGV.more, ARGV.more - 1 + 2 * writes, 2 do put_context(r, ARGV[at], ARGV[at + 1]) end
-for at = ARGV.more + 2 * writes, first - 1 do put_context(r, ARGV[at], false) end
-put(r, 'o:' .. instance_id, ARGV.output)
+for at = ARGV.more, ARGV.more - 1 + 2 * writes, 2 do put_context(r, instance_id, ARGV[at], ARGV[at + 1]) end
+for at = ARGV.more + 2 * writes, first - 1 do put_context(r, instance_id, ARGV[at], false) end
+if ARGV.output ~= '' then put(r, 'o:' .. instance_id, ARGV.output) end
+if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end -- what it waited for before
 if ARGV.input ~= '' then put(r, 'x:' .. instance_id .. '>fallback', ARGV.input) end
 put(r, 'w:' .. instance_id, count_ .. '|' .. ARGV.action)
 put(r, 'dyn', total)

@@ -6,7 +6,7 @@
 --   bytes: '' for no budget; classes: name (completed | failed, timed out too | cancelled), age_ms ('' for ever) and count ('' for any) of
 --   each; count and bytes leave runs alone that ended within a minute
 -- RETURNS {runs removed, trees kept because a run of theirs is still running, 1 if there may be more to remove}
---@include base removal
+--@include base streams removal
 
 local limit, budget, kept, trees = tonumber(ARGV.limit), tonumber(ARGV.bytes), 0, 0
 local LATELY = NOW - 60000

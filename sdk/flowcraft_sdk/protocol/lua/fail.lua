@@ -5,7 +5,7 @@
 --   failure: JSON ('' for cancelled);
 --   input: JSON that a fallback node is to get
 -- RETURNS {ok|stale|already, status of the run, next claim or nil, and unless that is a direct hand-off, how many nodes are ready in the queues}
---@include base write_batch plan joins claim run graph loops memory_usage notify run_end run_stop claimed_node batch node_failure
+--@include base limits write_batch plan joins claim run graph loops memory_usage notify closing run_end run_stop claimed_node batch node_failure
 
 local id, instance_id, mode, worker, lease, queues = ARGV.run, ARGV.instance_id, ARGV.mode, ARGV.worker, tonumber(ARGV.lease_ms), ARGV.queues
 local verdict, delay, failure = ARGV.verdict, tonumber(ARGV.delay_ms), ARGV.failure

@@ -1,14 +1,16 @@
 -- Gives up, at once, the nodes of a worker whose process has ended: whatever started the process has seen that.
 -- A bounded slice of the leases is looked at in a call.
 -- KEYS clock
--- ARGV worker first count max_crashes evidence executed...
+-- ARGV worker first count max_crashes alone evidence executed...
+--   alone: 1: with several partitions, the worker held nothing in all others
 --   evidence: 1: `executed` is all that the process executed when it ended | 0: that is not known; executed: run instance_id
 --   fencing_token of each
 -- RETURNS {position of the next slice, -1 when there is none; how many nodes were given up}
---@include base run plan joins graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker
+--@include base limits run plan joins graph loops memory_usage notify closing run_end run_stop claimed_node batch node_failure held_nodes lost_worker
 
 local worker, first, count_, max_crashes = ARGV.worker, tonumber(ARGV.first), tonumber(ARGV.count), tonumber(ARGV.max_crashes)
 local executed = {}
+if ARGV.alone == '1' then alone_elsewhere[worker] = true end
 for i = ARGV.executed, #ARGV, 3 do executed[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
 
 local members, lost = redis.call('ZRANGE', LEASES, first, first + count_ - 1), 0

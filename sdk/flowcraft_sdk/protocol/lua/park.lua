@@ -1,11 +1,11 @@
 -- Parks a claimed node until something outside it happens: a signal, a time, the items of its batch.
 -- KEYS clock
 -- ARGV run instance_id fencing_token kind due_ms details
---   kind: signal | timer | webhook | batch; due_ms: relative to now, '' for none; details: JSON; of a batch its input, which its fallback
+--   kind: signal | timer | webhook | batch | model; due_ms: relative to now, '' for none; details: JSON; of a batch its input, which its fallback
 --   gets when an item fails, or null
 --   A node whose signal came before is ready again in the same commit.
 -- RETURNS {ok} | {stale|already} | {stopping}
---@include base run plan joins graph loops memory_usage notify run_end claimed_node batch
+--@include base limits run plan joins graph loops memory_usage notify closing run_end claimed_node batch
 
 local id, instance_id, kind = ARGV.run, ARGV.instance_id, ARGV.kind
 local r, n = held(id, instance_id, ARGV.fencing_token)

@@ -3,7 +3,7 @@
 -- ARGV worker lease_ms held...
 --   held: run instance_id fencing_token of each
 -- RETURNS a list of run, instance_id, lost|stopping for the nodes that are no longer the worker's or whose run stops
---@include base run
+--@include base limits run
 
 allow_when_full()
 local given_up = {}

@@ -2,7 +2,7 @@
 -- KEYS clock
 -- ARGV plans...
 -- RETURNS how many were retired
---@include base removal
+--@include base streams removal
 
 local count = 0
 for _, plan in ipairs(ARGV) do

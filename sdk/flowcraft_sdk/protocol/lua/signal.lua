@@ -4,7 +4,7 @@
 --   path: '' when exactly one node waits; payload: JSON; early: 1: keep it for a node that does not wait yet | 0
 -- RETURNS {ok, path} | {kept, path} | {full, path, status}: one is kept for the node already | {duplicate, path} | {missing}
 --   | {ended, status} | {not-waiting, status, waiting path ...}
---@include base run plan joins graph loops memory_usage notify run_end run_stop waits
+--@include base limits run plan joins graph loops memory_usage notify closing run_end run_stop waits
 
 local signal_id, action, payload = ARGV.signal_id, ARGV.action, ARGV.payload
 local to, refusal = addressee(ARGV.run, ARGV.path, signal_id, ARGV.early == '1')

@@ -3,7 +3,7 @@
 -- ARGV run instance_id fencing_token total limit first items...
 --   first: index of the first item of this call; 0 begins anew
 -- RETURNS {ok} | {stale|already}
---@include base run plan joins graph loops memory_usage notify run_end claimed_node batch
+--@include base limits run plan joins graph loops memory_usage notify closing run_end claimed_node batch
 
 local id, instance_id = ARGV.run, ARGV.instance_id
 local r, n = held(id, instance_id, ARGV.fencing_token)

@@ -1,13 +1,15 @@
 -- Handles what is due: takes over expired leases, fires timers, wakes sleeping workers for ready nodes.
 -- Any process may run it at any time; a bounded slice of the work is done per call.
 -- KEYS clock
--- ARGV limit max_crashes grace_ms queues
+-- ARGV limit max_crashes grace_ms queues alone
 --   queues: comma separated
+--   alone: comma separated: workers that hold nothing in all other partitions; "" in a deployment of one
 -- RETURNS {items done, ms until the next lease or timer is due (-1: none), taken over}
---@include base run plan joins graph loops memory_usage notify run_end run_stop claimed_node batch node_failure lost_worker run_record child_run
+--@include base limits run plan joins graph loops memory_usage notify closing run_end run_stop claimed_node batch node_failure held_nodes lost_worker run_record child_run take_over
 
 local limit, max_crashes, grace = tonumber(ARGV.limit), tonumber(ARGV.max_crashes), tonumber(ARGV.grace_ms)
 local done, taken_over = 0, 0
+for worker in string.gmatch(ARGV.alone, '[^,]+') do alone_elsewhere[worker] = true end
 
 local function worker_lost(r, instance_id, n)
   taken_over = taken_over + 1
@@ -20,6 +22,7 @@ local function lease_expired(member)
   local r = load_run(id)
   local n = r and not TERMINAL[r.st] and node_state(r, instance_id)
   if n and n.s == 'L' then
+    free_slot(r, instance_id)
     if plan_gone(r) then lose_plan(r, instance_id) else worker_lost(r, instance_id, n) end
   end
 end
@@ -27,6 +30,7 @@ end
 local function timer_is_due(member)
   local kind, id, instance_id = string.match(member, '^(%a)|([^|]+)|(.*)$')
   if not id then error('no timer of a run', 0) end
+  if kind == 'l' then return admit(id) end
   local r = load_run(id)
   if r and not TERMINAL[r.st] then
     local n = instance_id ~= '' and node_state(r, instance_id)
@@ -35,10 +39,10 @@ local function timer_is_due(member)
     elseif kind == 'T' and n and n.s == 'T' then
       requeue(r, instance_id, n, 0)
     elseif kind == 'W' and n and n.s == 'W' then
-      ready_with(r, instance_id, n, {'timer'})
+      if n.more == 'model' then resume(r, instance_id, n) else ready_with(r, instance_id, n, {'timer'}) end
     elseif kind == 'b' and r.st == 'scheduled' then
       set_status(r, 'queued')
-      begin_run(r)
+      if get(r, 'pl') == 'w' then pass_on_place('unplaced', r.id, r.cr) else begin_run(r) end
     elseif kind == 'c' then
       local left = take_up(r)
       if left then
@@ -88,10 +92,12 @@ attempt(work_off, 'timers', timer_is_due)
 local LONG = 100 -- ms that a node may be ready before workers are notified that are not at home in the partition
 
 local function wake(queue)
+  if PAUSED[queue] then return end
   if WAKE then
     local ready = B .. 'ready:' .. queue
     local first = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
-    local channel = first[2] and NOW - first[2] > LONG and B .. 'help' or WAKE
+    local _, since = level_of(tonumber(first[2] or NOW))
+    local channel = NOW - since > LONG and B .. 'help' or WAKE
     if first[1] then redis.call('PUBLISH', channel, string.format('%d ', redis.call('ZCARD', ready)) .. queue) end
     return
   end

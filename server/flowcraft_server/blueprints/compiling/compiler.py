@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk._config.collection import without_collection
+from flowcraft_sdk.protocol.expressions import Expression, compile_expression
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_sdk.protocol.sources import Source, keys_of
+from flowcraft_sdk.protocol.usage_sums import write_budget
 from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
 from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
-from flowcraft_server.blueprints.expressions import Expression, compile_expression
-from flowcraft_server.blueprints.model import Blueprint, Edge, Node
+from flowcraft_server.blueprints.model import BATCHES, Blueprint, Edge, Node
+from flowcraft_server.blueprints.routes import Route, queue_of, queue_of_items
 
-PLAN_FORMAT = 4
+PLAN_FORMAT = 5
 """Raised when the stored form changes: old and new servers then never share a plan by mistake."""
 
-DEFAULT_QUEUE = "default"
+OUTCOME = "c:_outcome"
+"""Field with what a run that closes will end as: what a first node of `finally` gets as its input."""
 
 EDGES_A_PIECE = 100
 """A node with more edges than these has them in fields of their own, so that no script parses all of them at once; so has a
@@ -28,24 +32,24 @@ WIDEST_STRING = 64
 
 
 @without_collection()
-def compile_blueprint(blueprint: Blueprint, handler_queues: Mapping[str, str] | None = None) -> Plan:
+def compile_blueprint(blueprint: Blueprint, routes: Mapping[str, Route] | None = None) -> Plan:
     """Compile a blueprint that the linter found free of errors.
 
     Args:
         blueprint: the model.
-        handler_queues: queue of each `uses` that has one of its own.
+        routes: of each `uses` that has a queue or a limit of its own.
 
     Raises:
         ExpressionError: a condition or transform does not parse.
     """
-    return _Compiler(blueprint, handler_queues or {}).plan()
+    return _Compiler(blueprint, routes or {}).plan()
 
 
 class _Compiler:
-    def __init__(self, blueprint: Blueprint, queues: Mapping[str, str]) -> None:
+    def __init__(self, blueprint: Blueprint, routes: Mapping[str, Route]) -> None:
         self.blueprint = blueprint
         self.nodes = {node.id: node for node in blueprint.nodes}
-        self.queues = queues
+        self.routes = routes
         self.out: dict[str, list[Edge]] = {node_id: [] for node_id in self.nodes}
         self.incoming: dict[str, list[tuple[str, str, int]]] = {node_id: [] for node_id in self.nodes}
         self.gather: dict[str, str] = {}
@@ -98,23 +102,35 @@ class _Compiler:
     def starts(self) -> tuple[str, ...]:
         """Nodes that nothing leads to; and the header of a cycle that can only be entered by starting in it."""
         starts = [node_id for node_id in self.nodes if not self.incoming[node_id]]
+        return tuple(node_id for node_id in self._with_headers(starts) if node_id not in self.blueprint.closing_nodes)
+
+    def finally_starts(self) -> list[str]:
+        """The nodes of `finally` that nothing leads to."""
+        first = [node_id for node_id in self.nodes if not self.incoming[node_id]]
+        inside = frozenset(self.blueprint.finally_nodes)
+        return [node_id for node_id in self._with_headers(first) if node_id in inside]
+
+    def _with_headers(self, starts: list[str]) -> list[str]:
         for header, loop in self.forest.loops.items():
             if loop.parent is None and all(
                 source in loop.region for node in loop.region for source, _, _ in self.incoming[node]
             ):
                 starts.append(header)
-        return tuple(starts)
+        return starts
 
     def plan(self) -> Plan:
         doc = self.blueprint.to_plain()
         starts = self.start_nodes
         many = len(starts) > EDGES_A_PIECE
-        meta = {
+        meta: dict[str, Any] = {
             "id": self.blueprint.id,
             "starts": len(starts) if many else starts,
             "onFailure": self.blueprint.on_failure,
         }
-        if is_fast_start([self._options(self.nodes[node_id]).keys() for node_id in starts], EDGES_A_PIECE):
+        if self.blueprint.closing_nodes:
+            meta["closes"] = 1
+            meta["finally"] = self.finally_starts()
+        elif is_fast_start([self._options(self.nodes[node_id]).keys() for node_id in starts], EDGES_A_PIECE):
             meta[FLAG] = 1
         nodes = LazyNodes(self.nodes, lambda node_id: self._node(self.nodes[node_id]))
         # The document keeps its order: a transform or an `inputs` mapping may depend on it.
@@ -136,12 +152,20 @@ class _Compiler:
             fields[f"n:{node_id}"] = _canonical(entry)
         for header in self.forest.loops:
             fields[f"l:{header}"] = _canonical(self._loop_meta(header))
+        if self.blueprint.budget is not None:
+            fields["budget"] = write_budget(self.blueprint.budget)
+        for node_id, node in self.nodes.items():
+            if node.config.budget is not None:
+                fields[f"budget:{node_id}"] = write_budget(node.config.budget)
         digest = hashlib.sha256(f"{PLAN_FORMAT}\n{_canonical(fields)}".encode()).hexdigest()[:24]
+        fields["format"] = str(PLAN_FORMAT)
         return Plan(digest, self.blueprint, nodes, self.start_nodes, tuple(terminals), fields)
 
     def _is_plain(self, node: Node) -> bool:
         """Whether no expression decides what the node reads."""
-        return node.uses != LOOP_CONTROLLER and not any(e.condition or e.transform for e in self.out[node.id])
+        if node.uses == LOOP_CONTROLLER or node.config.expressions:
+            return False
+        return not any(e.condition or e.transform for e in self.out[node.id])
 
     def _plain_reads(self, node: Node, fallback_of: tuple[str, ...]) -> dict[str, None]:
         fields = dict.fromkeys(self._input_fields(node))
@@ -155,7 +179,8 @@ class _Compiler:
         return tuple(source for source, kind, _ in self.incoming[node_id] if kind == "fallback")
 
     def _is_terminal(self, node_id: str, fallback_of: tuple[str, ...]) -> bool:
-        return not self.out[node_id] and node_id not in self.gather and not fallback_of
+        ends = not self.out[node_id] and node_id not in self.gather and not fallback_of
+        return ends and node_id not in self.blueprint.closing_nodes
 
     def _node(self, node: Node) -> PlanNode:
         edges = tuple(
@@ -176,13 +201,15 @@ class _Compiler:
             transform_sources = {e.index: name for e in edges if (name := self._transform_source(e)) is not None}
             for name in transform_sources.values():
                 fields.update(dict.fromkeys(value_fields(self.nodes, f"_outputs.{name}")))
+        for expression in node.config.expressions:
+            fields.update(dict.fromkeys(source_fields(self.nodes, expression)))
         fallback_of = self._fallback_of(node.id)
         fields.update(dict.fromkeys(f"f:{source}" for source in fallback_of))
         return PlanNode(
             node=node,
             edges=edges,
             reads=tuple(fields),
-            incoming=tuple(self.incoming[node.id]),
+            incoming=self._incoming(node.id),
             context_keys=keys,
             whole_context=whole,
             condition=condition,
@@ -191,6 +218,7 @@ class _Compiler:
             gathers=next((source for source, kind, _ in self.incoming[node.id] if kind == "batch"), None),
             transform_sources=transform_sources,
             terminal=self._is_terminal(node.id, fallback_of),
+            closing=node.id in self.blueprint.closing_nodes,
             always=None if any(e.action is not None for e in edges) or decides else "t" * len(edges),
         )
 
@@ -217,9 +245,11 @@ class _Compiler:
 
     def _input_fields(self, node: Node) -> list[str]:
         if node.inputs is None:
+            if node.id in self.blueprint.finally_nodes and not self.incoming[node.id]:
+                return [OUTCOME]
             return [f"c:_inputs.{node.id}"] if node.id in self._start_set else []
         values = [node.inputs] if isinstance(node.inputs, str) else list(node.inputs.values())
-        return [field for value in values for field in input_fields(self.nodes, value)]
+        return [field for value in values for field in source_fields(self.nodes, value)]
 
     def _entry(self, node: Node, reads: tuple[str, ...]) -> list[Any]:
         """What the scripts know of a node, in the layout of include/plan.lua."""
@@ -227,8 +257,13 @@ class _Compiler:
         outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
         if is_fast_node(options, outs, EDGES_A_PIECE):
             options[FLAG] = 1
-        ins = [self._brings(*origin) for origin in self.incoming[node.id]]
+        ins = [self._brings(*origin) for origin in self._incoming(node.id)]
         return plan_records.entry(self._join(node.id), ins, outs, reads, self._queue(node), options)
+
+    def _incoming(self, node_id: str) -> tuple[tuple[str, str, int], ...]:
+        """What leads to a node: edges, or to a compensation the node that it undoes."""
+        undone = self.blueprint.compensations.get(node_id)
+        return tuple(self.incoming[node_id]) if undone is None else ((undone, "compensation", 0),)
 
     def _options(self, node: Node) -> dict[str, Any]:
         """What a plan entry says of a node besides its edges."""
@@ -248,10 +283,28 @@ class _Compiler:
             opts["inputs"] = 1
         if node.config.on_item_error == "collect":
             opts["collect"] = 1
+        items = queue_of_items(node, self.routes)
+        if items is not None:
+            opts["itemQueue"] = items
+        if "@" in self._queue(node):
+            opts["limit"] = 1  # its completion frees a slot, which the fast path knows nothing of
+        return opts | self._closing_options(node)
+
+    def _closing_options(self, node: Node) -> dict[str, Any]:
+        """What a plan entry says of a node where the run may have something to close with."""
+        if not self.blueprint.closing_nodes:
+            return {}
+        if node.id in self.blueprint.closing_nodes:
+            return {"closing": "c" if node.id in self.blueprint.compensations else "f"}
+        opts: dict[str, Any] = {} if self.out[node.id] else {"closes": 1}
+        if node.config.compensate is not None:
+            opts["compensate"] = node.config.compensate
+            if node.uses in BATCHES:
+                opts["items"] = 1
         return opts
 
     def _queue(self, node: Node) -> str:
-        return node.config.queue or self.queues.get(node.uses, DEFAULT_QUEUE)
+        return queue_of(node, self.routes)
 
     def _join(self, node_id: str) -> str:
         if node_id not in self._strategies:
@@ -262,6 +315,8 @@ class _Compiler:
 
     def _brings(self, source: str, kind: str, index: int) -> str:
         """The run-hash field with the value that an incoming edge brings; `?` positions one that may be a fallback's."""
+        if kind == "compensation":
+            return f"ci:{self.nodes[source].config.compensate}"
         if kind == "fallback":
             return f"x:{source}>fallback"
         if kind == "edge" and self.out[source][index].transform is not None:
@@ -377,6 +432,11 @@ def _fields_of_key(nodes: Mapping[str, Node], key: str) -> list[str]:
 def input_fields(nodes: Mapping[str, Node], name: str) -> list[str]:
     """The fields of `input_places`."""
     return [field for field, _ in input_places(nodes, name)]
+
+
+def source_fields(nodes: Mapping[str, Node], source: Source) -> list[str]:
+    """The fields that a declared input is made of."""
+    return [field for key in keys_of(source) for field in input_fields(nodes, key)]
 
 
 def _context_key(path: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ NODE_FEATURES = frozenset({"inputs", "collect"})
 """Options of a plan entry that change nothing about how its node is completed. Workers of older releases go by the flag
 of a newer plan, too: if the fast path learns another feature, the flag gets another value."""
 
-START_FEATURES = NODE_FEATURES | {"fallback", "gather"}
+START_FEATURES = NODE_FEATURES | {"fallback", "gather", "itemQueue", "limit"}
 """Options of a plan entry that change nothing about how a run that begins with its node is started."""
 
 FLAG = "fast"

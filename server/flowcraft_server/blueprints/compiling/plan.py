@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flowcraft_server.blueprints.expressions import Expression
+from flowcraft_sdk.protocol.expressions import Expression
 from flowcraft_server.blueprints.model import Blueprint, Node
 
 
@@ -29,8 +29,8 @@ class PlanNode:
         node: the blueprint's node.
         edges: outgoing edges in plan order; decisions are sent in this order.
         reads: run-hash fields that a claim returns, in order.
-        incoming: for each incoming edge, in position order, (source, kind, index); kind is edge, fallback or batch, index
-            the edge's place among the source's edges.
+        incoming: for each incoming edge, in position order, (source, kind, index); kind is edge, fallback, batch or compensation,
+            index the edge's place among the source's edges.
         context_keys: keys of the context that its inputs and expressions read.
         whole_context: an expression reads the context as a whole.
         condition: a loop-controller's condition.
@@ -38,6 +38,7 @@ class PlanNode:
         fallback_of: nodes whose fallback it is.
         gathers: the scatter node whose results it gathers.
         transform_sources: by edge index, the node whose output an edge's transform is given in place of this node's.
+        closing: it runs when nothing else of the run does: a compensation, or a node of `finally`.
         always: the decisions for its edges, where they do not depend on the outcome; None where they do.
         successor: what a completion sends about the only node that follows, see `sole_successor`.
         direct_handoff: exactly one node follows, and it waits for nothing else.
@@ -55,6 +56,7 @@ class PlanNode:
     gathers: str | None
     transform_sources: Mapping[int, str]
     terminal: bool
+    closing: bool = False
     always: str | None = None
     successor: tuple[str | int, ...] = ("",)
     direct_handoff: bool = False
@@ -80,6 +82,10 @@ class LazyNodes(Mapping[str, PlanNode]):
                 raise KeyError(node_id)
             node = self._made[node_id] = self._make(node_id)
         return node
+
+    def get(self, node_id: str, default: Any = None) -> Any:
+        """A node, or the default. Not the mix-in's, which is slow: a worker asks for each node that it runs."""
+        return self._made.get(node_id) or super().get(node_id, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from flowcraft_sdk.schema import unusable, unusable_pattern
-from flowcraft_server.blueprints.durations import parse_duration_ms
+from flowcraft_sdk.protocol.payload_schema import unusable, unusable_pattern
+from flowcraft_sdk.protocol.sources import is_expression, is_source
+from flowcraft_server.blueprints.durations import moment_of, parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.sizes import MOST_NESTED
+from flowcraft_server.blueprints.linting.sources import DURATION_PARAMS, MOMENT
+from flowcraft_server.blueprints.loading.keys import belongs_under_config
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
 from flowcraft_server.blueprints.quoting import cut, quoted
 from flowcraft_server.blueprints.suggestions import did_you_mean, nearest
@@ -28,7 +31,8 @@ def _mapping(value: Any) -> str:
     return "" if isinstance(value, Mapping) else f"expected a mapping, got {quoted(value)}"
 
 
-def _schema(value: Any) -> str:
+def schema_problem(value: Any) -> str:
+    """What is wrong with a JSON Schema; empty if nothing is."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
@@ -44,7 +48,7 @@ def _schema(value: Any) -> str:
 
 
 def _names(value: Any) -> str:
-    good = isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
+    good = isinstance(value, Mapping) and all(map(is_source, value.values()))
     return "" if good else f"expected a mapping of names to keys, got {quoted(value)}"
 
 
@@ -63,8 +67,20 @@ def _flag(value: Any) -> str:
 
 
 def _duration(value: Any) -> str:
+    if is_expression(value):  # checked with the others
+        return ""
     try:
         parse_duration_ms(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _moment(value: Any) -> str:
+    if is_expression(value):
+        return ""
+    try:
+        moment_of(value)
     except ValueError as error:
         return str(error)
     return ""
@@ -76,9 +92,10 @@ def _anything(value: Any) -> str:
 
 _WAIT: Mapping[str, Check] = {
     "prompt": _anything,
-    "schema": _schema,
+    "schema": schema_problem,
     "actions": _texts,
     "timeout": _duration,
+    "until": _moment,
     "onTimeout": _text,
 }
 PARAMS: Mapping[str, Mapping[str, Check]] = {
@@ -91,7 +108,7 @@ PARAMS: Mapping[str, Mapping[str, Check]] = {
     "map": {"uses": _text, "call": _text, "inputs": _names, "outputs": _names,
             "params": _mapping, "outputKey": _text, "chunkSize": _count, "maxLive": _count,
             "allowMissing": _flag},
-    "sleep": {"duration": _duration},
+    "sleep": {"duration": _duration, "for": _duration, "until": _moment},
     "wait": _WAIT,
     "webhook": _WAIT,
 }  # fmt: skip
@@ -102,7 +119,6 @@ _NEEDED = {
         "workerUsesKey": "the handler that runs for each item",
         "gatherNodeId": "the id of the batch-gather node that collects the results",
     },
-    "sleep": {"duration": "how long, such as 30s or 5m"},
 }
 
 
@@ -123,6 +139,8 @@ def check_builtins(findings: Findings) -> None:
             _check_scatter(findings, node, collected)
         if node.uses in ("wait", "webhook"):
             _check_timeout(findings, node)
+        if node.uses in DURATION_PARAMS:
+            _check_end(findings, node)
         batch = node.uses in ("batch-scatter", "map")
         if node.config.on_item_error is not None and not batch:
             message = "says something about the items of a batch; this node has none"
@@ -136,7 +154,7 @@ def _check_params(findings: Findings, node: Node) -> None:
     known = PARAMS[node.uses]
     for name, what in _NEEDED.get(node.uses, {}).items():
         if node.params.get(name) is None:
-            findings.error(node_path(node, "params", name), f"'{node.uses}' needs it: {what}")
+            findings.lacks(node_path(node, "params", name), f"'{node.uses}' needs it: {what}", name)
     if node.uses == "map":
         _check_items(findings, node)
     for name, value in node.params.items():
@@ -154,7 +172,7 @@ def _check_items(findings: Findings, node: Node) -> None:
     uses, call = node.params.get("uses"), node.params.get("call")
     if uses is None and call is None:
         what = "the handler that runs for each item, or 'call' the blueprint"
-        findings.error(node_path(node, "params", "uses"), f"'map' needs it: {what}")
+        findings.lacks(node_path(node, "params", "uses"), f"'map' needs it: {what}", "uses", "call")
     if uses is not None and call is not None:
         findings.error(
             node_path(node, "params", "call"), "'call' and 'uses' do not go together: each item is run by one of them"
@@ -178,7 +196,8 @@ def _unknown(findings: Findings, node: Node, name: str, known: Mapping[str, Chec
     if nearest(name, known) is not None:
         findings.error(path, f"'{node.uses}' has no such param{did_you_mean(name, known)}", key=True)
     else:
-        findings.warning(path, f"'{node.uses}' has no such param; it is ignored", key=True)
+        misplaced = belongs_under_config(name)
+        findings.warning(path, f"'{node.uses}' has no such param{misplaced or '; it is ignored'}", key=True)
 
 
 def _check_iterations(findings: Findings) -> None:
@@ -217,11 +236,22 @@ def _check_timeout(findings: Findings, node: Node) -> None:
     if not isinstance(action, str) or not action:
         return
     path = node_path(node, "params", "onTimeout")
-    if node.params.get("timeout") is None:
+    if node.params.get("timeout") is None and node.params.get(MOMENT) is None:
         findings.warning(path, "there is no params.timeout: it waits for as long as it takes")
     taken = {arc.edge.action for arc in findings.graph.edges_from(node.id)}
     if taken and not taken & {action, None}:
         findings.error(path, f"no edge takes the action '{action}': the node would fail when its time is over")
+
+
+def _check_end(findings: Findings, node: Node) -> None:
+    """A sleep needs one end, a wait may have one: a duration, or a point in time."""
+    ends = [name for name in (*DURATION_PARAMS[node.uses], MOMENT) if node.params.get(name) is not None]
+    if len(ends) > 1:
+        message = f"'{ends[0]}' and '{ends[1]}' both say when it ends; write one of them"
+        findings.error(node_path(node, "params", ends[1]), message)
+    if not ends and node.uses == "sleep":
+        message = "'sleep' needs it: how long, such as 30s or 5m; or 'until', a time"
+        findings.lacks(node_path(node, "params", "duration"), message, *DURATION_PARAMS["sleep"], MOMENT)
 
 
 def _gathers(findings: Findings) -> Iterator[str | None]:

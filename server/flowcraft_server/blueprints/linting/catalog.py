@@ -14,10 +14,12 @@ class Catalog:
 
     Args:
         blueprints: by id.
+        is_partial: there may be others, in files that cannot be read.
     """
 
-    def __init__(self, blueprints: Mapping[str, Blueprint]) -> None:
+    def __init__(self, blueprints: Mapping[str, Blueprint], *, is_partial: bool = False) -> None:
         self.blueprints = blueprints
+        self.is_partial = is_partial
         self._kept: dict[tuple[str, str], Any] = {}
 
     def keep(self, blueprint: Blueprint, what: str, find: Callable[[], Any]) -> Any:

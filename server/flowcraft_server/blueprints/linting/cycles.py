@@ -1,5 +1,6 @@
 """Cycles: those that never end, those that nothing leads into, and nodes that never run."""
 
+from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.analysis import shortest_cycle
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.suggestions import listed
@@ -7,29 +8,53 @@ from flowcraft_server.blueprints.suggestions import listed
 
 def check_cycles(findings: Findings) -> None:
     """Check the ways through the graph."""
-    _check_endless(findings)
-    _check_entries(findings)
+    endless = _check_endless(findings)
+    _check_entries(findings, endless)
     _check_reach(findings)
 
 
-def _check_endless(findings: Findings) -> None:
-    """A cycle of edges that are always taken goes round until it hits the limit of iterations."""
+def _check_endless(findings: Findings) -> set[str]:
+    """A cycle of edges that are always taken goes round until it hits the limit of iterations.
+
+    Returns:
+        The nodes of these cycles.
+    """
     graph = findings.graph
+    endless: set[str] = set()
     always = [arc for arc in graph.all_arcs() if graph.always_taken(arc)]
     for part in graph.components(always):
+        endless.update(part)
+        if len(part) == 1:
+            # Without this edge the node would run where it stands: what its place in the graph lacks follows from it.
+            findings.has_wrong_names = True
+            message = (
+                f"'{part[0]}' always leads to itself; leave this out, or for a loop give it an action or a condition"
+            )
+            findings.error(_edge_to_itself(findings, part[0]), message)
+            continue
         way = shortest_cycle(graph, part)
         ring = " -> ".join([*_some(way), way[0]])
         message = f"the cycle {ring} has no way out: give one of its edges an action or a condition"
         findings.error(node_path(graph.nodes[way[0]]), message)
+    return endless
 
 
-def _check_entries(findings: Findings) -> None:
+def _edge_to_itself(findings: Findings, node_id: str) -> Path:
+    edges = findings.blueprint.edges
+    index = next((i for i, edge in enumerate(edges) if edge.source == edge.target == node_id), None)
+    return node_path(findings.graph.nodes[node_id]) if index is None else ("edges", index)
+
+
+def _check_entries(findings: Findings, endless: set[str]) -> None:
+    """Check where cycles begin that nothing leads into; one that never ends is reported already."""
     graph = findings.graph
     chosen = set(findings.blueprint.cycle_entry_points)
     for header, part in graph.unentered_cycles.items():
         if graph.nodes[header].uses == "loop-controller":
             continue  # where such a cycle begins is plain
-        if chosen & set(part) or all(arc.kind == "fallback" for node in part for arc in graph.incoming[node]):
+        if header in endless or chosen & set(part):
+            continue
+        if all(arc.kind == "fallback" for node in part for arc in graph.incoming[node]):
             continue
         way = shortest_cycle(graph, [header, *(node for node in part if node != header)])
         ring = " -> ".join([*_some(way), way[0]])
@@ -45,7 +70,7 @@ def _check_reach(findings: Findings) -> None:
     possible = {
         node_id: [arc for arc in arcs if findings.can_be_taken(arc)] for node_id, arcs in graph.outgoing.items()
     }
-    reached = graph.reached(graph.starts(), possible)
+    reached = graph.reached((*graph.starts(), *graph.closing_starts()), possible)
     linked = {node_id for edge in findings.blueprint.edges for node_id in (edge.source, edge.target)}
     linked |= {node.id for node in findings.blueprint.nodes if node.config.fallback is not None}
     for node_id, node in graph.nodes.items():
@@ -56,6 +81,8 @@ def _check_reach(findings: Findings) -> None:
                 findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
             else:
                 findings.consequence(node_path(node), f"can never run: no way leads to it over {sources}")
+        elif node_id in findings.blueprint.closing_nodes:
+            continue  # it begins with the end
         elif linked and node_id not in linked and not arcs and not graph.outgoing[node_id]:
             findings.consequence(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
 

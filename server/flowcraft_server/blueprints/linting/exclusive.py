@@ -21,7 +21,7 @@ class Choices:
         self._successors: list[list[int]] = [[]]
         for node_id in graph.nodes:
             self._vertex(node_id)
-        for start in graph.starts():
+        for start in (*graph.starts(), *graph.closing_starts()):
             self._successors[ROOT].append(self._number[start])
         for arc in graph.all_arcs():
             via = self._via(arc)

@@ -6,10 +6,11 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, SourcePositions, written_path
+from flowcraft_server.blueprints.agent_params import PROVIDED
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.linting.catalog import Catalog, always_run
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
-from flowcraft_server.blueprints.suggestions import Lookups
+from flowcraft_server.blueprints.suggestions import Lookups, suggested
 
 if TYPE_CHECKING:
     from flowcraft_sdk.node import HandlerSpec
@@ -32,7 +33,8 @@ class Findings:
         self.handler_places = handler_places or SourcePositions()
         if not isinstance(blueprints, Catalog) or blueprint.id not in blueprints.blueprints:
             others = blueprints.blueprints if isinstance(blueprints, Catalog) else blueprints
-            blueprints = Catalog({**others, blueprint.id: blueprint})
+            partial = isinstance(blueprints, Catalog) and blueprints.is_partial
+            blueprints = Catalog({**others, blueprint.id: blueprint}, is_partial=partial)
         self.catalog = blueprints
         self._own: dict[str, Any] = {}
         self.graph = Graph(blueprint)
@@ -45,6 +47,8 @@ class Findings:
         self.has_unknown_handlers = False
         """Whether a handler that a node uses is not known: neither is what it writes."""
         self._consequences: list[Diagnostic] = []
+        self._lacking: list[tuple[Diagnostic, Path, str]] = []
+        self._suggested: set[tuple[Path, str]] = set()
 
     def error(self, path: Path, message: str, *, key: bool = False, excerpt: str = "") -> None:
         """Note an error at a path of the plain form; `key` points at the key and not at its value."""
@@ -58,6 +62,17 @@ class Findings:
         """Note what is wrong with another file."""
         self.diagnostics.append(diagnostic)
 
+    def lacks(self, path: Path, message: str, *names: str, below: Path | None = None) -> None:
+        """Note that a key is needed and is not there; it is left out if a misspelt key beside it may stand for it.
+
+        Args:
+            names: the keys that would do.
+            below: what the key would stand below, if that is not `path` without its last part.
+        """
+        self.error(path, message)
+        place = path[:-1] if below is None else below
+        self._lacking += [(self.diagnostics[-1], place, name) for name in names]
+
     def consequence(self, path: Path, message: str) -> None:
         """Note a warning that is left out if a wrong name explains it."""
         self.warning(path, message)
@@ -68,8 +83,13 @@ class Findings:
         if self.has_wrong_names:
             explained = set(self._consequences)
             self.diagnostics = [diagnostic for diagnostic in self.diagnostics if diagnostic not in explained]
+        misspelt = {lacking for lacking, below, name in self._lacking if (below, name) in self._suggested}
+        if misspelt:
+            self.diagnostics = [diagnostic for diagnostic in self.diagnostics if diagnostic not in misspelt]
 
     def _note(self, severity: Any, path: Path, message: str, key: bool, excerpt: str) -> None:
+        if key:
+            self._suggested.update((path[:-1], name) for name in suggested([message]))
         position = self.blueprint.positions.of_key(path) if key else self.position(path)
         self.diagnostics.append(Diagnostic(severity, position, self.shown(path), message, excerpt))
 
@@ -111,7 +131,7 @@ class Findings:
         """What a handler declares; None for built-in kinds and for handlers that are not known."""
         if self.handlers is None or name in BUILTIN_USES:
             return None
-        return self.handlers.get(name)
+        return self.handlers.get(name) or PROVIDED.get(name)
 
     def called(self, blueprint_id: str) -> Blueprint | None:
         """The blueprint with an id: the one under examination, or one that it may call."""

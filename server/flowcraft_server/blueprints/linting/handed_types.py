@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol.misfits import expected
+from flowcraft_sdk.protocol.sources import VALUE, Source, is_expression, is_source
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.sources import known_kinds, readable_kind
 from flowcraft_server.blueprints.linting.writes import all_known, declared_writes, writes
 from flowcraft_server.blueprints.loading.contract import fits
 from flowcraft_server.blueprints.model import Blueprint, Node
@@ -22,7 +24,7 @@ def check_handed_types(findings: Findings, node: Node, child: Blueprint) -> None
     handed = node.params.get("inputs")
     for name, source in handed.items() if isinstance(handed, Mapping) else ():
         rule = (child.inputs_contract or {}).get(name)
-        if rule is None or not isinstance(source, str):
+        if rule is None or not is_source(source):
             continue
         for misfit, certain in _misfits(findings, node, source, rule.get("type", "any")):
             message = f"blueprint '{child.id}' expects {rule.get('type')} for '{name}', and {misfit}"
@@ -31,9 +33,18 @@ def check_handed_types(findings: Findings, node: Node, child: Blueprint) -> None
             note(node_path(node, "params", "inputs", name), f"{message}: {outcome}")
 
 
-def _misfits(findings: Findings, node: Node, source: str, wanted: str) -> Iterator[tuple[str, bool]]:
+def _misfits(findings: Findings, node: Node, source: Source, wanted: str) -> Iterator[tuple[str, bool]]:
     """What speaks against a source, and whether that is certain."""
     if wanted == "any":
+        return
+    if not isinstance(source, str):
+        if not fits(source[VALUE], wanted):
+            yield f"its fixed value does not fit: {expected(wanted, source[VALUE])}", True
+        return
+    if is_expression(source):
+        given_kind = readable_kind(source, known_kinds(findings))
+        if given_kind is not None and not _goes_into(given_kind, wanted):
+            yield f"'{source}' gives a {given_kind}", False
         return
     blueprint = findings.blueprint
     given: Mapping[str, Any] = {**(blueprint.context_keys or {}), **(blueprint.inputs_contract or {})}

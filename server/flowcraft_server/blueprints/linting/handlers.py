@@ -1,11 +1,12 @@
 """Handlers that do not exist, and params that do not fit them."""
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
+from flowcraft_server.blueprints.agent_params import PROVIDED
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.params import problem_of_entry, problems_of
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
@@ -40,11 +41,21 @@ def check_error_names(findings: Findings) -> None:
 def check_retries(findings: Findings) -> None:
     """Check that a pause between attempts has further attempts; called where nodes have one unless they set more."""
     for node in findings.graph.nodes.values():
-        if node.config.retry_delay is not None and node.config.max_retries in (None, 1):
+        written = node_path(node, "config", "maxRetries") in findings.blueprint.positions.keys
+        wrong = written and node.config.max_retries is None  # it is reported by itself
+        if node.config.retry_delay is not None and node.config.max_retries in (None, 1) and not wrong:
             path = node_path(node, "config", "retryDelay")
             findings.warning(
                 path, "has no effect: the node has one attempt; set maxRetries, which counts the first one too"
             )
+
+
+def check_limits(findings: Findings, limits: Collection[str]) -> None:
+    """Check that the limits which nodes name are those of the deployment."""
+    for node in findings.graph.nodes.values():
+        if node.config.limit is not None and node.config.limit not in limits:
+            message = f"there is no limit '{node.config.limit}' in limits.named of flowcraft.yaml"
+            findings.error(node_path(node, "config", "limit"), message + findings.meant(node.config.limit, limits))
 
 
 def _check_worker(findings: Findings, node: Node) -> None:
@@ -64,7 +75,7 @@ def _check_worker(findings: Findings, node: Node) -> None:
 def _known(findings: Findings, name: str, path: Path) -> bool:
     if findings.handlers is None:
         return False
-    if name in findings.handlers:
+    if name in findings.handlers or name in PROVIDED:
         return True
     if name in findings.undecorated:
         findings.error(
@@ -72,7 +83,7 @@ def _known(findings: Findings, name: str, path: Path) -> bool:
         )
         findings.has_unknown_handlers = True
         return False
-    near = findings.nearest(name, chain(findings.handlers, BUILTIN_USES))
+    near = findings.nearest(name, chain(findings.handlers, PROVIDED, BUILTIN_USES))
     meant = f" (did you mean '{near}'?)" if near is not None else ""
     known = f"known: {listed(findings.handlers)}" if findings.handlers else "no handlers are registered"
     findings.error(path, f"no handler '{name}'; {known}{meant}")

@@ -6,14 +6,19 @@ from itertools import chain
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.paths import beginnings
+from flowcraft_sdk.protocol.sources import Source, is_expression
 from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.source_reads import sources_of
+from flowcraft_server.blueprints.linting.sources import handed_over
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, writes, written_keys
-from flowcraft_server.blueprints.model import Node
 
 CATCH_ERROR = "_catch_error"
 CAUGHT = ("type", "message", "node", "details", "traceback", "attempts")
-_ENGINE_KEYS = ("_outputs", "_inputs", "_own", CATCH_ERROR)
+OUTCOME, COMPENSATES = "_outcome", "_compensates"
+_OF_CLOSING = {OUTCOME: ("status", "error", "reason"), COMPENSATES: ("node", "instance", "item")}
+"""What only nodes see that a run closes with, and its parts."""
+_ENGINE_KEYS = ("_outputs", "_inputs", "_own", CATCH_ERROR, *_OF_CLOSING)
 _TEMPLATE = re.compile(r"(?:\{\{|\$\{|\$\.)([^{}]*)")
 """How values are named in templates, in other systems and in JSONPath."""
 _ALIKE = 0.85
@@ -32,19 +37,18 @@ def check_inputs(findings: Findings) -> None:
 
 
 def _declared(findings: Findings) -> Iterator[tuple[Path, str]]:
+    """Paths; a `map` may give the item and its index."""
     for node in findings.graph.nodes.values():
-        yield from _sources(node.inputs, node_path(node, "inputs"))
-        if called_id(node) is not None:
-            yield from _handed_over(node)
-    yield from _sources(findings.blueprint.outputs, ("outputs",))
+        yield from _paths(sources_of(node.inputs, node_path(node, "inputs")))
+        for path, source in _paths(handed_over(node)):
+            if not (node.uses == "map" and source.partition(".")[0] in ("item", "index")):
+                yield path, source
+    yield from _paths(sources_of(findings.blueprint.outputs, ("outputs",)))
 
 
-def _handed_over(node: Node) -> Iterator[tuple[Path, str]]:
-    """What a node gives to the blueprint that it calls; a `map` may give the item and its index."""
-    given = node.params.get("inputs")
-    for name, source in given.items() if isinstance(given, Mapping) else ():
-        if isinstance(source, str) and not (node.uses == "map" and source.partition(".")[0] in ("item", "index")):
-            yield node_path(node, "params", "inputs", name), source
+def _paths(sources: Iterator[tuple[Path, Source]]) -> Iterator[tuple[Path, str]]:
+    """Those that are paths: expressions are checked elsewhere, and fixed values are what they are."""
+    yield from ((path, source) for path, source in sources if isinstance(source, str) and not is_expression(source))
 
 
 def _conventional(findings: Findings) -> Iterator[tuple[Path, str]]:
@@ -62,13 +66,6 @@ def _conventional(findings: Findings) -> Iterator[tuple[Path, str]]:
                 yield path, value
 
 
-def _sources(inputs: str | Mapping[str, str] | None, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(inputs, str):
-        yield path, inputs
-    elif inputs is not None:
-        yield from (((*path, name), value) for name, value in inputs.items())
-
-
 def _is_known(findings: Findings, name: str, keys: Set[str]) -> bool:
     return name in findings.graph.nodes or name in keys or name.startswith("_")
 
@@ -79,14 +76,14 @@ def _check_source(findings: Findings, path: Path, name: str, keys: Set[str]) -> 
     if name in nodes or name in keys:
         return
     if name.isascii() and name.isdigit():
-        called = path[2:3] == ("params",)
-        where = "a fixed value is a 'default' of the child's input" if called else "fixed values belong in 'params'"
-        message = f"expected the path of a value, and there is no node or key '{name}'; {where}"
+        message = f"expected the path of a value, and there is no node or key '{name}'; write {{value: {name}}}"
         findings.error(path, message)
         return
     if (template := _TEMPLATE.match(name)) is not None:
         meant = template[1].strip() or "check.total"
-        findings.error(path, f"expected the path of a value, which is no template and no expression: write {meant}")
+        findings.error(
+            path, f"expected the path of a value, which is no template: write {meant}, or an expression '= {meant}'"
+        )
         return
     if base == CATCH_ERROR and path[:1] == ("nodes",):
         if path[1] not in findings.stand_ins:
@@ -94,6 +91,15 @@ def _check_source(findings: Findings, path: Path, name: str, keys: Set[str]) -> 
         elif dot and (part := name[len(base) + 1 :].partition(".")[0]) not in CAUGHT:
             meant = findings.meant(part, CAUGHT)
             findings.warning(path, f"'{CATCH_ERROR}' has no '{part}'{meant or '; it has ' + ', '.join(CAUGHT)}")
+        return
+    if base in _OF_CLOSING and path[:1] == ("nodes",):
+        if path[1] not in findings.blueprint.closing_nodes:
+            findings.warning(path, f"'{base}' is there for nodes of 'finally' and compensations")
+        elif dot and (part := name[len(base) + 1 :].partition(".")[0]) not in _OF_CLOSING[base]:
+            known = _OF_CLOSING[base]
+            findings.warning(
+                path, f"'{base}' has no '{part}'{findings.meant(part, known) or '; it has ' + ', '.join(known)}"
+            )
         return
     if name.startswith("_") and base not in _ENGINE_KEYS and (meant := findings.meant(base, _ENGINE_KEYS)):
         findings.warning(path, f"nothing writes '{base}'{meant}")
@@ -110,7 +116,9 @@ def _check_source(findings: Findings, path: Path, name: str, keys: Set[str]) -> 
 
 
 def _check_key(findings: Findings, path: Path, name: str, keys: Set[str]) -> None:
-    if findings.blueprint.inputs_contract is not None and findings.handlers is not None:
+    blueprint = findings.blueprint
+    declared = blueprint.inputs_contract is not None or blueprint.context_keys is not None
+    if declared and findings.handlers is not None:
         meant = findings.meant(name, chain(findings.graph.nodes, keys))
         if not meant and findings.has_unknown_handlers:
             return

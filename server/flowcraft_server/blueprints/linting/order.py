@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
+from itertools import chain
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.reachability import Ways
+from flowcraft_server.blueprints.linting.source_reads import readable, sources_of
+from flowcraft_server.blueprints.linting.sources import handed_over
 from flowcraft_server.blueprints.linting.writes import writes, written_keys
 from flowcraft_server.blueprints.model import Node
 from flowcraft_server.blueprints.suggestions import listed
@@ -16,17 +19,19 @@ def check_order(findings: Findings) -> None:
     keys = written_keys(findings)
     before = _sources(findings)
     written_by_nodes = _keys_written_by_nodes(findings)
-    reads_of_all = (name for node in findings.graph.nodes.values() for _, name in _reads(node))
-    readers = Counter(name.partition(".")[0] for name in reads_of_all) if written_by_nodes else Counter[str]()
+    readers = _readers(findings) if written_by_nodes else Counter[str]()
     behind: dict[str, set[str] | None] = {}
     ways: Ways | None = None
     for node in findings.graph.nodes.values():
-        reads = [(path, source) for path, name in _reads(node) if (source := _read_node(findings, name, keys))]
-        written = [
-            (path, name, writers)
-            for path, name in _reads(node)
-            if (writers := written_by_nodes.get(name.partition(".")[0]))
-        ]
+        if node.id in findings.blueprint.closing_nodes:
+            continue  # what it reads may be there or not: that is how it sees how far the run came
+        names = list(_reads(node))
+        reads = [(path, source) for path, name in names if (source := _read_node(findings, name, keys))]
+        written = (
+            [(path, name, writers) for path, name in names if (writers := written_by_nodes.get(name.partition(".")[0]))]
+            if written_by_nodes
+            else []
+        )
         if all(source in before[node.id] for _, source in reads) and not written:
             continue
         ways = ways if ways is not None else Ways(list(findings.graph.nodes), before)
@@ -40,6 +45,11 @@ def check_order(findings: Findings) -> None:
                 sources = listed(f"'{writer}'" for writer in writers)
                 message = f"'{name}' may not have been written by then: no way leads from {sources} to '{node.id}'"
                 findings.consequence(path, message)
+
+
+def _readers(findings: Findings) -> Counter[str]:
+    """How often each key is read."""
+    return Counter(name.partition(".")[0] for node in findings.graph.nodes.values() for _, name in _reads(node))
 
 
 def _comes_after(
@@ -90,14 +100,8 @@ def _sources(findings: Findings) -> dict[str, set[str]]:
 
 def _reads(node: Node) -> Iterator[tuple[Path, str]]:
     """Where a node's values come from: its inputs, and what a subflow is given."""
-    if isinstance(node.inputs, str):
-        yield node_path(node, "inputs"), node.inputs
-    for name, value in (node.inputs or {}).items() if not isinstance(node.inputs, str) else ():
-        yield node_path(node, "inputs", name), value
-    given = node.params.get("inputs") if node.uses in ("subflow", "map") else None
-    for name, value in given.items() if isinstance(given, Mapping) else ():
-        if isinstance(value, str):
-            yield node_path(node, "params", "inputs", name), value
+    for path, source in chain(sources_of(node.inputs, node_path(node, "inputs")), handed_over(node)):
+        yield from ((path, name) for name in readable(source))
 
 
 def _read_node(findings: Findings, name: str, keys: Set[str]) -> str | None:

@@ -60,4 +60,5 @@ def param_misfit(details: "ErrorDetails") -> str:
     if what is not None:
         return expected(what, value)
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f"{message[:1].lower()}{message[1:]}, got {found(value)}"
+    message = f"{message[:1].lower()}{message[1:]}"
+    return message if "got " in message else f"{message}, got {found(value)}"

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePositions, written_path
 from flowcraft_server.blueprints.linting.param_wording import param_misfit
-from flowcraft_server.blueprints.suggestions import Lookups
+from flowcraft_server.blueprints.loading.keys import belongs_under_config
+from flowcraft_server.blueprints.suggestions import Lookups, suggested
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -40,8 +41,8 @@ Meant = Callable[[str, Iterable[str]], str]
 """Says of a name that is not among the known ones which of them may be meant, in words that end a message, or nothing."""
 
 
-def problems_of(name: str, model: "type[BaseModel]", given: Mapping[str, Any], meant: Meant) -> Iterator[ParamProblem]:
-    """All that is wrong with the params of a handler.
+def problems_of(name: str, model: "type[BaseModel]", given: Mapping[str, Any], meant: Meant) -> list[ParamProblem]:
+    """All that is wrong with the params of a handler. What a misspelt one stands for is not missing besides.
 
     Args:
         name: of the handler.
@@ -49,17 +50,22 @@ def problems_of(name: str, model: "type[BaseModel]", given: Mapping[str, Any], m
         given: the params.
         meant: suggests a known name.
     """
+    found = list(_problems(name, model, given, meant))
+    written = {(problem.loc[:-1], key) for problem in found if problem.at_key for key in suggested([problem.message])}
+    return [problem for problem in found if not problem.missing or (problem.loc[:-1], problem.loc[-1]) not in written]
+
+
+def _problems(name: str, model: "type[BaseModel]", given: Mapping[str, Any], meant: Meant) -> Iterator[ParamProblem]:
     try:
         for place, known in _unread(model.model_validate(given), given):
-            message = f"handler '{name}' has no such param{meant(str(place[-1]), known)}"
-            yield ParamProblem(place, message, at_key=True)
+            yield _unknown(name, place, known, meant)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             yield _explained(name, model, given, details, meant)
         known = _known_keys(model)
         for key in given if "extra" not in model.model_config else ():
             if key not in known:
-                yield ParamProblem((key,), f"handler '{name}' has no such param{meant(key, known)}", at_key=True)
+                yield _unknown(name, (key,), known, meant)
     except Exception as error:
         yield ParamProblem((), f"handler '{name}' cannot check them: {type(error).__name__}: {error}")
 
@@ -130,6 +136,12 @@ def _keys_of(model: "type[BaseModel]", name: str, field: "FieldInfo") -> Iterato
             yield first
 
 
+def _unknown(name: str, place: Path, known: Iterable[str], meant: Meant) -> ParamProblem:
+    key = str(place[-1]) if place else ""
+    misplaced = belongs_under_config(key) if len(place) == 1 else ""
+    return ParamProblem(place, f"handler '{name}' has no such param{misplaced or meant(key, known)}", at_key=True)
+
+
 def _explained(
     name: str, model: "type[BaseModel]", given: Mapping[str, Any], details: "ErrorDetails", meant: Meant
 ) -> ParamProblem:
@@ -139,8 +151,7 @@ def _explained(
         return ParamProblem(place, f"handler '{name}' needs it", missing=True)
     if unknown:
         fields = [field.alias or key for key, field in model.model_fields.items()]
-        hint = meant(str(details["loc"][-1]), fields) if len(details["loc"]) == 1 else ""
-        return ParamProblem(place, f"handler '{name}' has no such param{hint}", at_key=True)
+        return _unknown(name, place, fields if len(details["loc"]) == 1 else (), meant)
     return ParamProblem(place, f"{param_misfit(details)} (handler '{name}')")
 
 

@@ -113,7 +113,9 @@ def _check_fallbacks_lead_on(findings: Findings) -> None:
         return
     onward = {source: [arc for arc in arcs if arc.kind != "fallback"] for source, arcs in graph.outgoing.items()}
     rounds: dict[str, set[str]] = {}
-    loops = graph.loops(among=graph.reached(graph.starts(), onward), deepest=MOST_NESTED + 1).loops
+    loops = graph.loops(
+        among=graph.reached((*graph.starts(), *graph.closing_starts()), onward), deepest=MOST_NESTED + 1
+    ).loops
     for header, loop in loops.items():
         for member in loop.cycle:
             rounds.setdefault(member, set()).add(header)

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH
+from flowcraft_sdk.protocol.sources import is_expression
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.source_reads import readable, sources_of
+from flowcraft_server.blueprints.model import Node
 
 MOST_NODES = 100_000
 MOST_EDGES = 20_000
@@ -47,6 +50,9 @@ def check_sizes(findings: Findings) -> None:
         names = 0 if node.inputs is None or isinstance(node.inputs, str) else len(node.inputs)
         if names > MOST_NAMES:
             findings.error(node_path(node, "inputs"), f"{names:,} names: a node has {MOST_NAMES:,} inputs at most")
+        elif (reads := _reads(node)) > MOST_NAMES:
+            message = f"its expressions read {reads:,} names: those of a node read {MOST_NAMES:,} at most"
+            findings.error(node_path(node, "inputs"), message)
         _check_paths(findings, node.inputs, node_path(node, "inputs"))
         for name in _PATHS.get(node.uses, ()):
             _check_paths(findings, node.params.get(name), node_path(node, "params", name))
@@ -54,11 +60,18 @@ def check_sizes(findings: Findings) -> None:
     _check_loops(findings)
 
 
+def _reads(node: Node) -> int:
+    """How many names the expressions of a node's inputs and durations read: each costs its claim fields of the run."""
+    sources = [source for _, source in sources_of(node.inputs, ())]
+    expressions = [source for source in (*sources, *node.config.expressions) if is_expression(source)]
+    return sum(len(readable(source)) for source in expressions)
+
+
 def _check_paths(findings: Findings, paths: object, place: Path) -> None:
     """A path may be looked for under each of its beginnings: a long one has many."""
     named = paths.items() if isinstance(paths, Mapping) else [(None, paths)]
     for name, path in named:
-        if isinstance(path, str) and len(path) > LONGEST_PATH:
+        if isinstance(path, str) and len(path) > LONGEST_PATH and not is_expression(path):
             message = f"a path of {len(path):,} characters: it has {LONGEST_PATH:,} at most"
             findings.error(place if name is None else (*place, name), message)
 

@@ -9,6 +9,7 @@ from flowcraft_sdk.protocol.paths import beginnings
 from flowcraft_server.blueprints.linting.catalog import call_param, called_id
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.handed_types import check_handed_types
+from flowcraft_server.blueprints.linting.source_reads import readable, sources_of
 from flowcraft_server.blueprints.linting.writes import HOW_TO_DECLARE, all_known, written_keys
 from flowcraft_server.blueprints.loading.contract import required_inputs
 from flowcraft_server.blueprints.loading.load_context import LONGEST_ID, MOST_REPORTED
@@ -26,6 +27,8 @@ def check_subflows(findings: Findings) -> None:
         child = findings.called(called)
         if child is None:
             near = findings.nearest(called, findings.catalog.ids)
+            if near is None and findings.catalog.is_partial:
+                continue  # a file that cannot be read may have it
             known = f"did you mean '{near}'?" if near else f"known: {listed(findings.catalog.ids)}"
             findings.error(node_path(node, "params", call_param(node)), f"no blueprint '{called}'; {known}")
             continue
@@ -81,7 +84,8 @@ def _check_handed_over(findings: Findings, node: Node, child: Blueprint) -> None
     needed = findings.keep(child, "needed", lambda: required_inputs(contract))
     for name in islice((name for name in needed if name not in given), MOST_REPORTED):
         message = f"blueprint '{child.id}' needs the input '{name}', which is not handed over: the node would fail"
-        findings.error(node_path(node, "params", "inputs"), message)
+        path = node_path(node, "params", "inputs")
+        findings.lacks(path, message, name, below=path)
 
 
 def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
@@ -99,14 +103,12 @@ def _check_returned(findings: Findings, node: Node, child: Blueprint) -> None:
         child.outputs or (),
     ]
     certain = all_known(findings, child)
-    for name, key in returned.items() if isinstance(returned, Mapping) else ():
-        if (
-            not isinstance(key, str) or key.startswith("_") or len(key) > LONGEST_PATH
-        ):  # of a longer one another check reports it
+    given_back = sources_of(returned, node_path(node, "params", "outputs")) if isinstance(returned, Mapping) else ()
+    for path, key in ((path, key) for path, source in given_back for key in readable(source)):
+        if key.startswith("_") or len(key) > LONGEST_PATH:  # of a longer one another check reports it
             continue
         if any(part in names for part in beginnings(key) for names in known):
             continue
-        path = node_path(node, "params", "outputs", name)
         what = "no output, node or key" if child.outputs is not None else "no node or key"
         message = f"'{key}' is {what} of blueprint '{child.id}'"
         near = findings.nearest(key, chain.from_iterable(known), 0.85)

@@ -1,6 +1,6 @@
 """Test cases that speak of nodes that are not there, or of a start that would be refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -65,7 +65,7 @@ def _taken_actions(findings: Findings) -> dict[str, dict[str | None, None]]:
 
 def _check_input(findings: Findings, starts: _Starts, given: Mapping[str, Any], path: Path) -> None:
     for name in islice((name for name in starts.needed if name not in given), MOST_REPORTED):
-        findings.error(path, f"the run would be refused: it needs the input '{name}'")
+        findings.lacks(path, f"the run would be refused: it needs the input '{name}'", name, below=path)
     for name in given:
         rule = starts.contract.get(name)
         if rule is None:
@@ -80,31 +80,81 @@ def _check_input(findings: Findings, starts: _Starts, given: Mapping[str, Any], 
             findings.error((*path, name), f"the run would be refused: '{name}' {misspelt['msg']}", key=True)
 
 
+_ENGINE_DECIDES = ("loop-controller", "batch-gather")
+_WAITS = ("wait", "webhook")
+_BATCHES = ("map", "batch-scatter")
+
+
+def answers_of(mock: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The answers of a mock, which is one or a list of them."""
+    return [mock] if isinstance(mock, Mapping) else list(mock)
+
+
 def _check_mocks(
     findings: Findings,
     actions: Mapping[str, Mapping[str | None, None]],
-    mocks: Mapping[str, Mapping[str, Any]],
+    mocks: Mapping[str, Any],
     path: Path,
 ) -> None:
+    nodes = findings.graph.nodes
     for node_id, mock in mocks.items():
-        if node_id not in findings.graph.nodes:
+        if node_id not in nodes:
             findings.error((*path, node_id), _no_node(findings, node_id), key=True)
             continue
-        action, taken = mock.get("action"), actions[node_id]
-        if action is not None and taken and None not in taken and action not in taken:
-            known = listed(f"'{name}'" for name in taken)
-            findings.warning((*path, node_id, "action"), f"no edge of '{node_id}' takes '{action}'; they take {known}")
+        taken, uses = actions[node_id], nodes[node_id].uses
+        several = not isinstance(mock, Mapping)
+        for index, answer in enumerate(answers_of(mock)):
+            place = (*path, node_id, index) if several else (*path, node_id)
+            _check_answer(findings, uses, node_id, answer, place)
+            action = answer.get("action")
+            if action is not None and taken and None not in taken and action not in taken:
+                known = listed(f"'{name}'" for name in taken)
+                findings.warning((*place, "action"), f"no edge of '{node_id}' takes '{action}'; they take {known}")
+
+
+def _check_answer(findings: Findings, uses: str, node_id: str, answer: Mapping[str, Any], path: Path) -> None:
+    """A mock that says what its kind of node never does."""
+    if uses in _ENGINE_DECIDES:
+        findings.error(path, f"a {uses} cannot be mocked: mock the nodes that it reads", key=True)
+    elif uses in _WAITS:
+        for name in ("output", "error", "writes", "items"):
+            if name in answer:
+                findings.error((*path, name), f"'{node_id}' waits: it is answered by 'signal' and 'action'", key=True)
+    else:
+        if "signal" in answer:
+            findings.error((*path, "signal"), f"'{node_id}' does not wait: no signal reaches it", key=True)
+        if "items" in answer and uses not in _BATCHES:
+            findings.error((*path, "items"), f"'{node_id}' has no items: only map and batch-scatter have", key=True)
+        elif "items" in answer and ("output" in answer or "action" in answer):
+            findings.error((*path, "items"), "a batch has either an output or items", key=True)
+        elif uses == "batch-scatter" and "items" not in answer:
+            findings.error(path, "a batch-scatter is mocked by 'items': what its workers return", key=True)
 
 
 def _check_expected(findings: Findings, expected: Mapping[str, Any], path: Path) -> None:
+    places = findings.blueprint.positions.values
     for name in ("ran", "notRan"):
+        for index, node_id in enumerate(expected.get(name) or ()):
+            if node_id not in findings.graph.nodes:
+                place = (*path, name, index)  # one id need not stand in a list
+                findings.error(place if place in places else (*path, name), _no_node(findings, node_id))
+    for name in ("outputs", "times"):
         for node_id in expected.get(name) or ():
             if node_id not in findings.graph.nodes:
-                findings.error((*path, name), _no_node(findings, node_id))
+                findings.error((*path, name, node_id), _no_node(findings, node_id), key=True)
+    failing = (expected.get("error") or {}).get("node")
+    if failing is not None and failing not in findings.graph.nodes:
+        findings.error((*path, "error", "node"), _no_node(findings, failing))
+    status = expected.get("status")
+    if "error" in expected and status not in (None, "failed", "timed_out"):
+        findings.error((*path, "error"), f"a run that is '{status}' has no error", key=True)
     not_run = set(expected.get("notRan") or ())
     for node_id in expected.get("ran") or ():
         if node_id in not_run:
             findings.error((*path, "notRan"), f"'{node_id}' cannot have run and not run")
+    for node_id, count in (expected.get("times") or {}).items():
+        if (count and node_id in not_run) or (not count and node_id in (expected.get("ran") or ())):
+            findings.error((*path, "times", node_id), f"'{node_id}' cannot have run and not run")
 
 
 def _no_node(findings: Findings, node_id: str) -> str:

@@ -16,8 +16,9 @@ from flowcraft_server.blueprints.loading.keys import (
 )
 from flowcraft_server.blueprints.loading.links import Link, check_forms, read_edges
 from flowcraft_server.blueprints.loading.load_context import LoadContext
-from flowcraft_server.blueprints.loading.node_settings import read_config, with_defaults
-from flowcraft_server.blueprints.loading.nodes import NodeDraft, read_nodes
+from flowcraft_server.blueprints.loading.node_settings import read_budget, read_config, with_defaults
+from flowcraft_server.blueprints.loading.nodes import NodeDraft, read_finally, read_nodes
+from flowcraft_server.blueprints.loading.run_limits import read_run_limits
 from flowcraft_server.blueprints.loading.test_cases import read_tests
 from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Node
 from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig
@@ -40,8 +41,10 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
     drafts: list[NodeDraft] = []
     if "nodes" in entries:
         drafts = read_nodes(reading, entries["nodes"].value)
-    else:
+    elif ("nodes",) not in reading.meant:  # it is reported under the name that it was written as
         reading.lost_node(tree.position, "nodes", "a blueprint needs nodes")
+    if "finally" in entries:
+        fields["finally_nodes"] = tuple(read_finally(reading, entries["finally"].value, drafts))
     links = [link for draft in drafts for link in draft.links]
     links += read_edges(reading, entries["edges"].value) if "edges" in entries else []
     check_forms(reading, links)
@@ -74,8 +77,12 @@ def _top(reading: LoadContext, tree: Fields, entries: Mapping[str, Entry], defau
         fields["on_failure"] = (
             reading.choice(entries["onFailure"].value, ("onFailure",), ("stop", "continue")) or "stop"
         )
+    if "budget" in entries:
+        fields["budget"] = read_budget(reading, entries["budget"].value, ("budget",))
     if "metadata" in entries:
         fields |= _metadata(reading, entries["metadata"].value)
+    if "limits" in entries:
+        fields["run_limits"] = read_run_limits(reading, entries["limits"].value)
     if "tests" in entries:
         fields["tests"] = read_tests(reading, entries["tests"].value)
     return fields
@@ -96,7 +103,9 @@ def _metadata(reading: LoadContext, tree: Tree) -> dict[str, Any]:
 def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
     config = draft.config
     if draft.uses in WAITING_USES or (draft.uses == "map" and draft.params.get("call") is not None):
-        defaults = replace(defaults, timeout_ms=None)  # meant for handlers; people answer more slowly
+        defaults = replace(
+            defaults, timeout_ms=None, timeout_from=None
+        )  # meant for handlers; people answer more slowly
     if draft.join is not None:
         config = with_defaults(config, NodeConfig(join="any" if draft.join == "any" else "all"))
     return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults), draft.position)

@@ -6,6 +6,7 @@ from typing import Any
 from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
 from flowcraft_sdk.protocol.misfits import choices, expected, found
+from flowcraft_sdk.protocol.sources import VALUE, Source
 from flowcraft_server.blueprints.loading.keys import CONTRACT_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext
 
@@ -120,18 +121,29 @@ def _flag(reading: LoadContext, tree: Tree, path: Path) -> bool | None:
     return None
 
 
-def read_outputs(reading: LoadContext, tree: Tree, path: Path = ("outputs",)) -> dict[str, str]:
-    """What a run returns: `name: path`, or a list of names that are paths themselves."""
+def read_outputs(reading: LoadContext, tree: Tree, path: Path = ("outputs",)) -> dict[str, Source]:
+    """What a run returns: `name: source`, or a list of names that are paths themselves."""
     reading.positions.put(path, tree.position)
     if isinstance(tree, Items):
         return {name: name for name, _ in reading.texts(tree, path, "a name")}
-    outputs = {}
+    outputs: dict[str, Source] = {}
     for name, entry in reading.any_fields(tree, path, "names to paths").items():
         reading.positions.keys[(*path, name)] = entry.key_position
+        if (literal := read_literal(reading, entry.value, (*path, name))) is not None:
+            outputs[name] = literal
+            continue
         text = reading.strict_text(entry.value, (*path, name), "the path of a value")
         if text is not None:
             outputs[name] = text
     return outputs
+
+
+def read_literal(reading: LoadContext, tree: Tree, path: Path) -> dict[str, Any] | None:
+    """The source of a value that is written where it is used: `{value: 5}`; None if it is none."""
+    if not isinstance(tree, Fields) or tree.entries.keys() != {VALUE}:
+        return None
+    reading.positions.put(path, tree.position)
+    return {VALUE: reading.data(tree.entries[VALUE].value, (*path, VALUE))}
 
 
 def _is_nothing(tree: Tree) -> bool:

@@ -14,6 +14,9 @@ BLUEPRINT_KEYS = (
     "metadata",
     "tests",
     "context",
+    "finally",
+    "budget",
+    "limits",
 )
 NODE_KEYS = ("id", "uses", "inputs", "params", "config", "needs", "next", "call", "outputs")
 OLDER_NODE_KEYS = ("id", "type", "data", "inputs", "config")
@@ -25,11 +28,16 @@ CONFIG_KEYS = (
     "joinStrategy",
     "fallback",
     "queue",
+    "limit",
     "nonRetryable",
     "onItemError",
+    "compensate",
+    "budget",
 )
-DEFAULTS_KEYS = tuple(key for key in CONFIG_KEYS if key != "fallback")
+DEFAULTS_KEYS = tuple(key for key in CONFIG_KEYS if key not in ("fallback", "compensate", "limit"))
+LIMITS_KEYS = ("concurrentRuns", "concurrentRunsPerKey", "overflow")
 RETRY_DELAY_KEYS = ("initial", "factor", "max", "jitter")
+BUDGET_KEYS = ("usd", "tokens")
 CONTRACT_KEYS = ("type", "default", "required", "description", "enum")
 CONTEXT_KEYS = ("type", "description")
 
@@ -82,7 +90,11 @@ WORDS_OF_OTHERS = {
     "scheduleToCloseTimeout": "timeout", "executionTimeout": "timeout", "timeoutSec": "timeout",
     "triggerRule": "joinStrategy", "join": "joinStrategy", "taskQueue": "queue", "workPool": "queue", "pool": "queue",
     "nonRetryableErrorTypes": "nonRetryable", "dontAutoretryFor": "nonRetryable", "onError": "fallback",
+    "compensation": "compensate", "compensateWith": "compensate", "undo": "compensate",
+    "onExit": "finally", "handlerOn": "finally", "cleanup": "finally",
     "input": "inputs", "parameters": "inputs", "output": "outputs", "result": "outputs", "steps": "nodes", "tasks": "nodes",
+    "concurrency": "limits", "maxActiveRuns": "concurrentRuns", "concurrencyLimit": "concurrentRuns", "maxRuns": "concurrentRuns",
+    "concurrencyPolicy": "overflow", "onOverflow": "overflow", "collisionStrategy": "overflow",
     "name": "id", "title": "description",
 }  # fmt: skip
 """What other systems call our keys (Celery, Temporal, Prefect, Airflow, GitHub Actions), without dashes and underscores."""
@@ -93,6 +105,17 @@ STRUCTURE = frozenset({"nodes", "uses", "call", "needs", "next", "source", "targ
 
 def word_of_another(name: str, known: Collection[str]) -> str | None:
     """The key that is meant by another system's word for it; None if it is none, or not of these keys."""
-    first, *rest = name.replace("-", "_").split("_")
-    key = WORDS_OF_OTHERS.get(first + "".join(part.capitalize() for part in rest))
+    key = WORDS_OF_OTHERS.get(_in_camel_case(name))
     return key if key in known else None
+
+
+def _in_camel_case(name: str) -> str:
+    first, *rest = name.replace("-", "_").split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def belongs_under_config(name: str) -> str:
+    """Words that end a message about a key which a node has in its `config`; nothing for any other."""
+    own = _in_camel_case(name)
+    setting = own if own in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
+    return f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""

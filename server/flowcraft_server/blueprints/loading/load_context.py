@@ -7,8 +7,9 @@ from typing import Any
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, as_written, written_path
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, PositionTable, Scalar, Tree, kind_of, shortened
+from flowcraft_sdk.protocol.sources import is_expression
 from flowcraft_server.blueprints.durations import check_has_unit, parse_duration_ms
-from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDGE_KEYS, STRUCTURE, word_of_another
+from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, STRUCTURE, belongs_under_config, word_of_another
 from flowcraft_server.blueprints.suggestions import did_you_mean, listed, nearest
 
 LONGEST_ID = 200
@@ -109,8 +110,7 @@ class LoadContext:
                 self.complete = self.complete and other not in STRUCTURE
                 self.nodes_known = self.nodes_known and other != "nodes"
             if not meant and len(path) == 2 and path[0] == "nodes":
-                setting = name if name in CONFIG_KEYS else word_of_another(name, CONFIG_KEYS)
-                meant = f"; it belongs under 'config': config: {{{setting}: ...}}" if setting is not None else ""
+                meant = belongs_under_config(name)
                 if word_of_another(name, EDGE_KEYS) == "condition" or name == "condition":
                     meant = f"; a condition stands on an edge: {{source: ..., target: {path[1]}, condition: ...}}"
             self.error(position, where, f"unknown key{meant or '; known: ' + listed(known)}")
@@ -213,6 +213,14 @@ class LoadContext:
         except ValueError as error:
             self.error(tree.position, path, str(error).partition("; got")[0] + f"; got {kind_or_text(tree)}")
             return None
+
+    def expression(self, tree: Tree, path: Path) -> str | None:
+        """The expression that stands in a value's place: a text that begins with `=`; None if it is none."""
+        value = tree.value if isinstance(tree, Scalar) else None
+        if not isinstance(value, str) or not is_expression(value):
+            return None
+        self.positions.put(path, tree.position)
+        return value
 
     def has_unit(self, tree: Tree, path: Path) -> bool:
         """Whether a duration says its unit; only the JSON of the original counts in milliseconds without one."""

@@ -72,7 +72,7 @@ def load_dirs(dirs: Iterable[str | Path]) -> tuple[list[Blueprint], list[Diagnos
     """
     blueprints: dict[str, Blueprint] = {}
     diagnostics: list[Diagnostic] = []
-    for path in _files(dirs, diagnostics):
+    for path in blueprint_files(dirs, diagnostics):
         blueprint, found = load_file(path)
         diagnostics += found
         if blueprint is None:
@@ -86,7 +86,12 @@ def load_dirs(dirs: Iterable[str | Path]) -> tuple[list[Blueprint], list[Diagnos
     return list(blueprints.values()), diagnostics
 
 
-def _files(dirs: Iterable[str | Path], diagnostics: list[Diagnostic]) -> list[Path]:
+def blueprint_files(dirs: Iterable[str | Path], diagnostics: list[Diagnostic]) -> list[Path]:
+    """The blueprint files of these folders, in the order of their names; files may be named too.
+
+    Args:
+        diagnostics: what is wrong with the folders is added to it.
+    """
     found: dict[Path, None] = {}
     for name in dirs:
         path = Path(name)

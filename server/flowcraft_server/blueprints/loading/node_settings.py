@@ -6,13 +6,18 @@ from dataclasses import fields, replace
 from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path
-from flowcraft_sdk._config.yaml_tree import Fields, Tree
-from flowcraft_server.blueprints.loading.keys import RETRY_DELAY_KEYS
+from flowcraft_sdk._config.yaml_tree import Fields, Scalar, Tree
+from flowcraft_sdk.protocol.usage_sums import tokens_of, usd_of
+from flowcraft_sdk.records import Budget
+from flowcraft_server.blueprints.loading.keys import BUDGET_KEYS, RETRY_DELAY_KEYS
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
 from flowcraft_server.blueprints.node_config import LARGEST_FACTOR, MOST_ATTEMPTS, NOTHING_SET, NodeConfig, RetryDelay
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """The same that `executor.queue` of a server takes: a queue that no server could name would never be served."""
+
+LIMIT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""The same that `limits.named` of a deployment takes."""
 
 MOST_ERROR_NAMES = 100
 """Of `nonRetryable`: a blueprint's defaults give them to each of its nodes."""
@@ -41,6 +46,8 @@ def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
     if config is NOTHING_SET:
         return defaults
     missing = {}
+    if config.timeout_ms is not None or config.timeout_from is not None:
+        defaults = replace(defaults, timeout_ms=None, timeout_from=None)
     for field in fields(NodeConfig):
         if getattr(config, field.name) in (None, ()):
             missing[field.name] = getattr(defaults, field.name)
@@ -52,17 +59,39 @@ def _setting(reading: LoadContext, key: str, tree: Tree, path: Path) -> tuple[st
         return "max_retries", reading.whole_number(tree, path, 1, MOST_ATTEMPTS)
     if key == "retryDelay":
         return "retry_delay", _retry_delay(reading, tree, path)
+    if key == "timeout" and (expression := reading.expression(tree, path)) is not None:
+        return "timeout_from", expression
     if key == "timeout":
         return "timeout_ms", _timeout(reading, tree, path)
     if key == "joinStrategy":
         return "join", reading.choice(tree, path, ("all", "any"))
     if key == "onItemError":
         return "on_item_error", reading.choice(tree, path, ("fail", "collect"))
-    if key == "fallback":
-        return "fallback", reading.text(tree, path, "the id of a node")
+    if key in ("fallback", "compensate"):
+        return key, reading.text(tree, path, "the id of a node")
     if key == "queue":
         return "queue", _queue(reading, tree, path)
+    if key == "limit":
+        return "limit", _limit(reading, tree, path)
+    if key == "budget":
+        return "budget", read_budget(reading, tree, path)
     return "non_retryable", _error_names(reading, tree, path)
+
+
+def read_budget(reading: LoadContext, tree: Tree, path: Path) -> Budget | None:
+    """What model calls may use: a mapping with `usd`, `tokens` or both."""
+    entries = reading.fields(tree, path, BUDGET_KEYS) if not is_null(tree) else {}
+    values: dict[str, Any] = {}
+    for key, entry in entries.items():
+        reading.positions.put((*path, key), entry.value.position, entry.key_position)
+        written: Any = entry.value.value if isinstance(entry.value, Scalar) else []
+        try:
+            values[key] = usd_of(written) if key == "usd" else tokens_of(written)
+        except ValueError as error:
+            reading.error(entry.value.position, (*path, key), str(error))
+    if isinstance(tree, Fields) and not tree.entries:  # a key that is none is reported by itself
+        reading.error(tree.position, path, "a budget has usd, tokens or both, such as {usd: 0.5, tokens: 200k}")
+    return Budget(**values) if values else None
 
 
 def _timeout(reading: LoadContext, tree: Tree, path: Path) -> int | None:
@@ -74,6 +103,8 @@ def _timeout(reading: LoadContext, tree: Tree, path: Path) -> int | None:
 
 
 def _retry_delay(reading: LoadContext, tree: Tree, path: Path) -> RetryDelay | None:
+    if (expression := reading.expression(tree, path)) is not None:
+        return RetryDelay(0, initial_from=expression)
     if not isinstance(tree, Fields):
         fixed = reading.duration(tree, path)
         return None if fixed is None else RetryDelay(fixed)
@@ -84,6 +115,9 @@ def _retry_delay(reading: LoadContext, tree: Tree, path: Path) -> RetryDelay | N
     for key, entry in entries.items():
         place = (*path, key)
         reading.positions.put(place, entry.value.position, entry.key_position)
+        if key == "initial" and (expression := reading.expression(entry.value, place)) is not None:
+            values["initial_from"] = expression
+            continue
         if key in ("initial", "max"):
             value: float | None = reading.duration(entry.value, place)
         elif key == "factor":
@@ -93,7 +127,7 @@ def _retry_delay(reading: LoadContext, tree: Tree, path: Path) -> RetryDelay | N
         if value is not None:
             values[key if key in ("factor", "jitter") else f"{key}_ms"] = value
     delay = RetryDelay(**values)
-    if delay.max_ms is not None and delay.max_ms < delay.initial_ms:
+    if delay.max_ms is not None and delay.initial_from is None and delay.max_ms < delay.initial_ms:
         reading.error(entries["max"].value.position, (*path, "max"), "is shorter than 'initial'")
     return delay
 
@@ -103,6 +137,16 @@ def _queue(reading: LoadContext, tree: Tree, path: Path) -> str | None:
     if name is not None and not QUEUE_NAME.fullmatch(name):
         reading.error(
             tree.position, path, f"{kind_or_text(tree)} is no name for a queue; use 1 to 64 letters, digits, - _ and ."
+        )
+        return None
+    return name
+
+
+def _limit(reading: LoadContext, tree: Tree, path: Path) -> str | None:
+    name = reading.text(tree, path, "the name of a limit")
+    if name is not None and not LIMIT_NAME.fullmatch(name):
+        reading.error(
+            tree.position, path, f"{kind_or_text(tree)} is no name for a limit; use 1 to 64 letters, digits, - _ and ."
         )
         return None
     return name

@@ -6,16 +6,17 @@ from typing import Any
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of
+from flowcraft_sdk.protocol.sources import Source
+from flowcraft_server.blueprints.loading.contract import read_literal
 from flowcraft_server.blueprints.loading.keys import CONFIG_KEYS, EDITOR_NODE_KEYS, NODE_KEYS, OLDER_NODE_KEYS
 from flowcraft_server.blueprints.loading.links import Link, read_needs, read_next
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null, kind_or_text
 from flowcraft_server.blueprints.loading.node_settings import read_config
 from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig
 
-_DURATION_PARAMS = {"sleep": "duration", "wait": "timeout", "webhook": "timeout"}
+_DURATION_PARAMS = {"sleep": ("duration", "for"), "wait": ("timeout",), "webhook": ("timeout",)}
 _OLDER_SUBFLOW = ("sub-workflow", "subflow")
-_FIXED_VALUES = "; fixed values belong in 'params'"
-_FIXED_OF_A_CALL = "; a fixed value is a 'default' of the child's input"
+_FIXED_VALUES = "; a fixed value is written {value: ...}, an expression begins with ="
 
 
 @dataclass(slots=True)
@@ -26,16 +27,46 @@ class NodeDraft:
     position: SourcePosition
     uses: str = ""
     params: dict[str, Any] = field(default_factory=dict)
-    inputs: str | Mapping[str, str] | None = None
+    inputs: str | Mapping[str, Source] | None = None
     config: NodeConfig = NOTHING_SET
     join: str | None = None
     links: list[Link] = field(default_factory=list)
 
 
-def read_nodes(reading: LoadContext, tree: Tree, path: Path = ("nodes",)) -> list[NodeDraft]:
-    """The nodes of a list or of a mapping by id."""
-    drafts: dict[str, NodeDraft] = {}
-    reading.positions.put(path, tree.position)
+def read_finally(reading: LoadContext, tree: Tree, drafts: list[NodeDraft]) -> list[str]:
+    """The nodes that run however a run ends: nodes as in `nodes`, which are added to these, or ids of such as stand there.
+
+    Returns:
+        Their ids.
+    """
+    reading.positions.put(("finally",), tree.position)
+    if isinstance(tree, Items) and tree.items and all(isinstance(item, Scalar) for item in tree.items):
+        return list(dict.fromkeys(name for name, _ in reading.texts(tree, ("finally",), "the id of a node")))
+    if not isinstance(tree, Fields | Items) or not (tree.entries if isinstance(tree, Fields) else tree.items):
+        reading.lost_node(
+            tree.position, ("finally",), f"expected nodes, or a list of ids of nodes; got {kind_or_text(tree)}"
+        )
+        return []
+    first = len(drafts)
+    drafts += read_nodes(reading, tree, ("nodes",), {draft.id: draft for draft in drafts})
+    added = [draft.id for draft in drafts[first:]]
+    for node_id in added:
+        reading.positions.written.setdefault(("nodes", node_id), ("finally", node_id))
+    return added
+
+
+def read_nodes(
+    reading: LoadContext, tree: Tree, path: Path = ("nodes",), others: Mapping[str, NodeDraft] | None = None
+) -> list[NodeDraft]:
+    """The nodes of a list or of a mapping by id.
+
+    Args:
+        others: nodes that were read before, whose ids are taken.
+    """
+    drafts: dict[str, NodeDraft] = dict(others or {})
+    before = len(drafts)
+    if not others:
+        reading.positions.put(path, tree.position)
     for node_id, position, fields in _identified(reading, tree, path):
         if node_id in drafts:
             first = drafts[node_id].position
@@ -50,7 +81,7 @@ def read_nodes(reading: LoadContext, tree: Tree, path: Path = ("nodes",)) -> lis
             _read_node(reading, fields, draft, (*path, node_id))
     if not drafts and reading.complete:
         reading.error(tree.position, path, "a blueprint needs at least one node")
-    return list(drafts.values())
+    return list(drafts.values())[before:]
 
 
 def _identified(reading: LoadContext, tree: Tree, path: Path) -> Iterator[tuple[str, SourcePosition, Tree]]:
@@ -147,9 +178,9 @@ def _params(reading: LoadContext, entry: Entry, draft: NodeDraft, path: Path, ol
         fields = Fields(renamed, fields.position)
     reading.positions.put(place, fields.position, entry.key_position)
     params: dict[str, Any] = reading.data(fields, place)
-    name = _DURATION_PARAMS.get(draft.uses)
-    if name is not None and name in fields.entries:
-        reading.has_unit(fields.entries[name].value, (*place, name))
+    for name in _DURATION_PARAMS.get(draft.uses, ()):
+        if name in fields.entries:
+            reading.has_unit(fields.entries[name].value, (*place, name))
     key = {"subflow": "blueprintId", "map": "call"}.get(draft.uses)
     called = fields.entries.get(key) if key is not None else None
     if key is not None and called is not None and isinstance(called.value, Scalar):
@@ -157,26 +188,26 @@ def _params(reading: LoadContext, entry: Entry, draft: NodeDraft, path: Path, ol
     return params
 
 
-def _inputs(reading: LoadContext, tree: Tree, path: Path, fixed: str = _FIXED_VALUES) -> str | dict[str, str] | None:
+def _inputs(reading: LoadContext, tree: Tree, path: Path) -> str | dict[str, Source] | None:
     if not isinstance(tree, Fields):
-        return _input(reading, tree, path, fixed)
-    found = {}
+        return _input(reading, tree, path)
+    found: dict[str, Source] = {}
     for name, entry in tree.entries.items():
-        text = _input(reading, entry.value, (*path, name), fixed)
+        source = read_literal(reading, entry.value, (*path, name)) or _input(reading, entry.value, (*path, name))
         reading.positions.keys[(*path, name)] = entry.key_position
-        if text is not None:
-            found[name] = text
+        if source is not None:
+            found[name] = source
     return found
 
 
-def _input(reading: LoadContext, tree: Tree, path: Path, fixed: str = _FIXED_VALUES) -> str | None:
+def _input(reading: LoadContext, tree: Tree, path: Path) -> str | None:
     value = tree.value if isinstance(tree, Scalar) else None
     if isinstance(value, str) and value.strip():
         reading.positions.put(path, tree.position)
         return value
     if isinstance(value, int) and not isinstance(value, bool):  # nodes may be called 1, 2, 3
         return reading.text(tree, path)
-    hint = f"the path of a value, such as the id of a node or a key of the context{fixed}"
+    hint = f"the path of a value, such as the id of a node or a key of the context{_FIXED_VALUES}"
     reading.error(tree.position, path, f"expected {hint}; got {kind_or_text(tree)}")
     return None
 
@@ -202,12 +233,11 @@ def _read_call(reading: LoadContext, entries: Mapping[str, Entry], draft: NodeDr
             continue
         tree = entries[name].value
         if name == "inputs" and not isinstance(tree, Fields):
-            draft.inputs = _input(reading, tree, (*path, name), _FIXED_OF_A_CALL)
+            draft.inputs = _input(reading, tree, (*path, name))
             continue
         reading.any_fields(tree, (*path, name), "names to paths")
         reading.positions.put((*place, name), tree.position, entries[name].key_position)
-        fixed = _FIXED_OF_A_CALL if name == "inputs" else ""
-        mapped = _inputs(reading, tree, (*place, name), fixed) if isinstance(tree, Fields) else {}
+        mapped = _inputs(reading, tree, (*place, name)) if isinstance(tree, Fields) else {}
         draft.params[name] = mapped
 
 

@@ -9,7 +9,9 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.partitions import Partitions
+from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.activity import Activity
 from flowcraft_server.worker.attempt_control import AttemptControl
 from flowcraft_server.worker.counters import Counters
 from flowcraft_server.worker.home_partitions import HomePartitions
@@ -34,11 +36,13 @@ class LeaseRenewer:
         counters: Counters,
         announce: Callable[[], object],
         homes: HomePartitions | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self._link = link
         self._control = control
         self._partitions = partitions
         self._homes = homes
+        self._activity = activity
         self._settings = settings
         self._liveness = liveness
         self._counters = counters
@@ -69,8 +73,10 @@ class LeaseRenewer:
             self._control.give_up(attempt, "no code runs for it any more")
         partitions = self._partitions
         held_in: dict[Keys, list[tuple[str, str, str | int]]] = {keys: [] for keys in partitions.all}
+        asked_for: dict[tuple[str, str], Attempt] = {}
         for attempt in self._control.held.all():
             claim = attempt.claim
+            asked_for[claim.run_id, claim.instance_id] = attempt
             held_in[partitions.for_run(claim.run_id)].append((claim.run_id, claim.instance_id, claim.fencing_token))
         refusal = None
         calls = [  # in each partition one at least: the worker is alive
@@ -90,12 +96,12 @@ class LeaseRenewer:
                     continue
                 stops = [item.decode() for item in reply]
                 for run_id, instance_id, what in zip(stops[::3], stops[1::3], stops[2::3], strict=True):
-                    self._stop(run_id, instance_id, what)
+                    self._stop(asked_for.get((run_id, instance_id)), run_id, instance_id, what)
         if refusal is not None:
             raise refusal
         if self._homes is not None:
             self._homes.look()
-        counted: dict[Any, Any] = dict(self._counters.fields())
+        counted: dict[Any, Any] = {**self._counters.fields(), "held": len(asked_for)}
         worker = self._partitions.home.worker(self._settings.worker_id)
         if not self._link.call_once(lambda: self._link.redis.hexists(worker, "pid")):  # Redis was emptied
             self._announce()
@@ -103,12 +109,27 @@ class LeaseRenewer:
         if counted != self._counted:
             self._link.call_once(lambda: self._link.redis.hset(worker, mapping=counted))
             self._counted = counted
+        self._add_counts()
 
-    def _stop(self, run_id: str, instance_id: str, what: str) -> None:
+    def _add_counts(self) -> None:
+        """Add what handlers have done to the deployment's counts; what was not confirmed is sent again the next time."""
+        if self._activity is None:
+            return
+        call = self._activity.flush(self._partitions.home, self._settings.worker_id)
+        if call is None:
+            return
+        (reply,) = self._link.send([call])
+        if isinstance(reply, Exception):
+            raise reply
+        self._activity.confirm()
+
+    def _stop(self, asked_for: Attempt | None, run_id: str, instance_id: str, what: str) -> None:
         attempt = self._control.held.get(run_id, instance_id)
         if attempt is None or attempt.has_ended:
             return
         if what == "lost":
+            if attempt is not asked_for:
+                return  # a node that was parked has been claimed again meanwhile, under a newer token: that lease holds
             logger.warning("run {} node {}: the lease is lost, another worker may run it", run_id, instance_id)
             self._control.lose_lease(attempt, "lost")
         attempt.request_stop("the run stops")

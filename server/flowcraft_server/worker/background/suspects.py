@@ -10,6 +10,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.scripts import ClaimMode
+from flowcraft_sdk.records.counts import counted
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.worker.claimed_nodes import ClaimedNodes
@@ -61,7 +62,7 @@ class SuspectRunner:
         for attempt in attempts:
             logger.bind(run=attempt.claim.run_id, node=attempt.claim.instance_id).warning(
                 "a worker was lost while it ran this node; it is run {}",
-                "alone" if len(attempts) == 1 else f"with {len(attempts) - 1} other suspects",
+                "alone" if len(attempts) == 1 else f"with {counted(len(attempts) - 1, 'other suspect')}",
             )
         for attempt in attempts:
             self._run(attempt)

@@ -1,6 +1,7 @@
 """Timers that are due, and nodes whose leases have expired."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from loguru import logger
@@ -11,6 +12,7 @@ from flowcraft_sdk.protocol.keys import Keys
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.store.link import StoreLink
+from flowcraft_server.worker.background.lost_workers import alone_in, lost_workers
 from flowcraft_server.worker.home_partitions import HomePartitions
 from flowcraft_server.worker.settings import WorkerSettings
 
@@ -65,8 +67,9 @@ class Sweeper:
                 due = tuple(keys for keys in due if self._due[keys] <= clock())
             for keys in due:
                 self._due[keys] = float("inf")
+        alone: Mapping[Keys, list[str]] = {}
         if self._homes is not None:
-            due = self._with_something_to_do(due)
+            due, alone = self._with_something_to_do(due)
         calls = [
             scripts.sweep(
                 keys,
@@ -74,6 +77,7 @@ class Sweeper:
                 max_crashes=settings.max_crashes,
                 grace_ms=int(settings.cancel_grace * 1000),
                 queues=",".join(settings.queues),
+                alone=alone.get(keys, ()),
             )
             for keys in due
         ]
@@ -88,21 +92,26 @@ class Sweeper:
             raise failure
         return max(0.0, min(self._due.values()) - clock())
 
-    def _with_something_to_do(self, due: tuple[Keys, ...]) -> tuple[Keys, ...]:
-        """Those of some partitions that have ready nodes, or a lease or a timer that is due."""
+    def _with_something_to_do(self, due: tuple[Keys, ...]) -> tuple[tuple[Keys, ...], Mapping[Keys, list[str]]]:
+        """Those of some partitions that have ready nodes, or a lease or a timer that is due; and `alone` of their sweeps."""
         if not due:
-            return ()
+            return (), {}
         commands: list[tuple[Any, ...]] = [("TIME",), ("GET", self._partitions.home.clock)]
         for keys in due:
             commands += self._reads[keys]
         try:
             (seconds, micros), offset, *replies = self._link.read_each(commands)
             now = int(seconds) * 1000 + int(micros) / 1000 + int(offset or 0)
+            width = 2 + len(self._settings.queues)
+            heads = [replies[place * width] for place in range(len(due))]
+            expired = [keys for keys, head in zip(due, heads, strict=True) if _is_due(head, now)]
+            workers = lost_workers(self._link, expired, now, SWEPT_AT_ONCE) if expired else ()
+            alone = alone_in(self._link, self._partitions, workers) if workers else {}
         except BaseException:
             for keys in due:
                 self._expect_next(keys, LONGEST_SWEEP_PAUSE)
             raise
-        busy, width = [], 2 + len(self._settings.queues)
+        busy = []
         for place, keys in enumerate(due):
             found = replies[place * width : (place + 1) * width]
             if any(isinstance(reply, Exception) for reply in found) or any(found[2:]):
@@ -115,7 +124,7 @@ class Sweeper:
                 busy.append(keys)
             else:
                 self._expect_next(keys, self._pause_after(keys, 0, int(wait_ms), 0))
-        return tuple(busy)
+        return tuple(busy), alone
 
     def _send(self, due: tuple[Keys, ...], calls: list[ScriptCall]) -> list[Any]:
         try:
@@ -139,3 +148,8 @@ class Sweeper:
             return ELSEWHERE_PAUSE
         longest = LONGEST_SWEEP_PAUSE if rank == 0 else SECOND_PAUSE
         return longest if wait_ms < 0 else min(longest, wait_ms / 1000 + 0.001)
+
+
+def _is_due(head: Any, now: float) -> bool:
+    """Whether the first entry of a sorted set, with its score, is due."""
+    return isinstance(head, list) and bool(head) and float(head[1]) <= now

@@ -28,6 +28,16 @@ local function batches()
   -- the owner is claimed anew for each: what comes late from another round of a loop is refused.
   local CLAIMS_A_ROUND = 1000000
 
+  local function begin(r, instance_id, entry, claims)
+    make_ready(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, queue_of(r, instance_id))
+    add_active(r, entry, 1)
+  end
+
+  -- Makes an item ready that had been opened before, in the run that this one does again.
+  local function open_again(r, owner, instance_id)
+    begin(r, instance_id, entry_of(r, owner), node_state(r, owner).claims * CLAIMS_A_ROUND)
+  end
+
   -- Makes the next items ready while fewer than `limit` are active; ends the batch when all are done.
   local function open(r, owner)
     local b = record(r, owner)
@@ -35,13 +45,12 @@ local function batches()
     local claims = node_state(r, owner).claims * CLAIMS_A_ROUND
     local most = b.opened + 500 -- in one call; each item that is done makes further ones ready
     while not r.stop and b.opened < math.min(b.total, most) and b.opened - b.done < b.limit do
-      local instance_id = owner .. '[' .. b.opened .. ']'
-      make_ready(r, instance_id, {attempt = 1, claims = claims, crashes = 0}, entry.queue)
-      add_active(r, entry, 1)
+      begin(r, owner .. '[' .. b.opened .. ']', entry, claims)
       b.opened = b.opened + 1
     end
     put_record(r, owner, b)
     if b.done == b.total then end_batch(r, owner) end
+    if r.stop and b.done == b.opened and b.done < b.total then note_undone(r) end -- it is not gathered
   end
 
   local function done(r, owner, index, result)
@@ -50,11 +59,12 @@ local function batches()
     put(r, 'n:' .. owner .. '[' .. index .. ']', false)
     if get(r, 'w:' .. owner .. '[' .. index .. ']') then put(r, 'w:' .. owner .. '[' .. index .. ']', false) end -- its child run
     if get(r, 't:' .. owner .. '[' .. index .. ']') then put(r, 't:' .. owner .. '[' .. index .. ']', false) end
+    drop_kept(r, owner .. '[' .. index .. ']', owner)
     local b = record(r, owner)
     b.done = b.done + 1
     put_record(r, owner, b)
     open(r, owner)
   end
 
-  return {record = record, put = put_record, open = open, done = done}
+  return {record = record, put = put_record, open = open, open_again = open_again, done = done}
 end

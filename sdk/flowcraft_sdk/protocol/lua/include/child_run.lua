@@ -1,11 +1,13 @@
 -- A new run that the call works on: one that begins later, or in a loop, or that is a child.
 
--- options and pairs_ as in run_record.lua. The caller has made sure that the id is not taken.
-local function create_run(options, pairs_)
+-- options and pairs_ as in run_record.lua. The caller has made sure that the id is not taken. drafted: part of its record is there.
+local function create_run(options, pairs_, drafted)
   local st = options.start_at > NOW and 'scheduled' or 'queued'
-  write_fields_of(B .. 'run:' .. options.id, record_of(options, st, pairs_, 0))
+  local record, written = record_of(options, st, pairs_, 0), {}
+  write_fields_of(B .. 'run:' .. options.id, record)
   add_to_indexes(options, st)
-  local r = load_run(options.id)
+  for i = 1, drafted and 0 or #record, 2 do written[record[i]] = record[i + 1] end
+  local r = load_run(options.id, nil, not drafted and written or nil)
   if st == 'scheduled' then
     set_timer(options.start_at, 'b', options.id)
     event(r, 'B', '', 'scheduled')
@@ -33,6 +35,7 @@ end
 
 local function begin_run(r)
   event(r, 'B', '')
+  if plan_field(r, 'meta').closes then put(r, 'cl', '-') end
   WORK.s(r, {'s', 1})
   maybe_finish(r)
 end

@@ -1,62 +1,68 @@
 -- Claiming: a ready node becomes running under a lease, and the reply carries just the inputs it needs.
 -- Comes last in a call, when everything else has been written; see write_batch.lua for when it writes.
--- @fields claim run instance_id plan blueprint attempt fencing_token crashes iterations input_edge attached input_value values...
---   The reply: input_edge: which incoming edge the input came by (0: none); iterations: `2` or `1.4`, outermost first; values: of
+-- @fields claim run instance_id plan blueprint attempt fencing_token crashes iterations input_edge attached input_value delay values...
+--   The reply: input_edge: which incoming edge the input came by (0: none); delay: ms since the node became ready; iterations: `2` or `1.4`, outermost first; values: of
 --   each field that the plan entry reads. Absent values are nil.
 -- @fields run_head plan blueprint created history status
 -- @fields ready_node attempt claims crashes since
 
--- Which incoming edge a node's input came by: the last taken one, or the back edge that began a loop's iteration.
-local function input_edge_of(k, node, ins, options)
-  local position = options.header and tonumber(redis.call('HGET', k, 'i:' .. node) or 0) or 1
-  if #ins == 1 or (options.header and position > 0) then return position end
-  local j = redis.call('HGET', k, 'j:' .. node) or ''
-  if is_wide(j) then
-    local last, transform = string.match(j, '|(%d+)|(%d+)$')
-    return tonumber(options.inputs and transform or last)
+local iterations_of, add_inputs
+do -- a script has 200 locals at most
+  -- Which incoming edge a node's input came by: the last taken one, or the back edge that began a loop's iteration.
+  local function input_edge_of(k, node, ins, options)
+    local position = options.header and tonumber(redis.call('HGET', k, 'i:' .. node) or 0) or 1
+    if #ins == 1 or (options.header and position > 0) then return position end
+    local j = redis.call('HGET', k, 'j:' .. node) or ''
+    if is_wide(j) then
+      local last, transform = string.match(j, '|(%d+)|(%d+)$')
+      return tonumber(options.inputs and transform or last)
+    end
+    for i = #ins, 1, -1 do
+      if string.sub(j, i, i) == 't' and (not options.inputs or transforms(ins[i])) then return i end
+    end
+    return 0
   end
-  for i = #ins, 1, -1 do
-    if string.sub(j, i, i) == 't' and (not options.inputs or transforms(ins[i])) then return i end
-  end
-  return 0
-end
 
-local function edge_value(k, field, options)
-  if options.inputs then return transforms(field) and redis.call('HGET', k, field) end
-  if string.sub(field, 1, 1) ~= '?' then return redis.call('HGET', k, field) end
-  local rest = string.sub(field, 2)
-  local source = string.match(rest, '^(.*)>')
-  local v = redis.call('HMGET', k, 'x:' .. rest, 's:' .. source, 'o:' .. source)
-  return v[1] or v[2] or v[3]
-end
-
-local function iterations_of(k, loops)
-  local list = {}
-  for i, loop in ipairs(loops) do list[i] = string.match(redis.call('HGET', k, 'l:' .. loop) or '0', '^(%d+)') end
-  return table.concat(list, '.')
-end
-
--- Adds to a claim what the node is to work on. input_value: that of its only incoming edge, if it is known.
-local function add_inputs(claim, k, instance_id, entry, input_value)
-  local options = entry.options or {}
-  local owner, index = item_of(instance_id)
-  if owner then
-    claim.input_value = redis.call('HGET', batch_key(claim.run, owner), 'i:' .. index)
-    return
+  local function edge_value(k, field, options)
+    if options.inputs then return transforms(field) and redis.call('HGET', k, field) end
+    if string.sub(field, 1, 1) ~= '?' then return redis.call('HGET', k, field) end
+    local rest = string.sub(field, 2)
+    local source = string.match(rest, '^(.*)>')
+    local v = redis.call('HMGET', k, 'x:' .. rest, 's:' .. source, 'o:' .. source)
+    return v[1] or v[2] or v[3]
   end
-  if #entry.ins > 0 then
-    local position = input_edge_of(k, instance_id, entry.ins, options)
-    local value = input_value or position > 0 and edge_value(k, entry.ins[position], options)
-    if position > 0 and (not options.inputs or transforms(entry.ins[position])) then claim.input_edge, claim.input_value = position, value end
+
+  iterations_of = function(k, loops)
+    local list = {}
+    for i, loop in ipairs(loops) do list[i] = string.match(redis.call('HGET', k, 'l:' .. loop) or '0', '^(%d+)') end
+    return table.concat(list, '.')
   end
-  if #entry.reads > 0 then
-    local values = read_fields(k, entry.reads)
-    for i = 1, #entry.reads do claim[claim.values - 1 + i] = values[i] end
+
+  -- Adds to a claim what the node is to work on. input_value: that of its only incoming edge, if it is known.
+  add_inputs = function(claim, k, instance_id, entry, input_value)
+    local options = entry.options or {}
+    local owner, index = item_of(instance_id)
+    if owner then
+      claim.input_value = redis.call('HGET', batch_key(claim.run, owner), 'i:' .. index)
+      return
+    end
+    if #entry.ins > 0 then
+      local position = input_edge_of(k, instance_id, entry.ins, options)
+      local value = input_value or position > 0 and edge_value(k, entry.ins[position], options)
+      if position > 0 and (not options.inputs or transforms(entry.ins[position])) then claim.input_edge, claim.input_value = position, value end
+    end
+    if #entry.reads > 0 then
+      local values = read_fields(k, entry.reads)
+      for i = 1, #entry.reads do claim[claim.values - 1 + i] = values[i] end
+    end
   end
 end
 
 -- How many nodes are claimed together by a process that runs suspects of a lost worker: `!1` for one that is alone.
 local GROUP = ''
+
+-- What `take` reads of a node that was never claimed, and is not ready before.
+local FRESH = {'1', '0', '0', '0'}
 
 -- Writes that a ready node is claimed, along with `set` and `events` of what came before it in this call; the claim's reply.
 -- ready_node.since: when it became ready.
@@ -67,6 +73,9 @@ local function begin_node(id, instance_id, entry, ready_node, run_head, attached
   add_entry('leases', string.format('%d', NOW + lease), id .. '|' .. instance_id) -- first: a lease too many is harmless
   write_fields_of(k, set)
   local its = entry.options and entry.options.loops and iterations_of(k, entry.options.loops) or ''
+  if entry.options and entry.options.closing == 'c' then -- it may run for several executions, see closing.lua
+    its = string.match(redis.call('HGET', k, 'cl') or '', '|(%d+)$') or ''
+  end
   if run_head.history ~= 'off' then
     local began = ready_node.attempt .. '|' .. worker
     if attached then began = began .. '|' .. ready_node.since end -- what it waited for has come: no further attempt begins
@@ -74,13 +83,11 @@ local function begin_node(id, instance_id, entry, ready_node, run_head, attached
     note(id, events)
   end
   local token = claims .. ':' .. string.format('%d', run_head.created)
-  local claim = {id, instance_id, run_head.plan, run_head.blueprint, ready_node.attempt, token, ready_node.crashes, its, 0, attached, false}
+  local delay = ready_node == FRESH and 0 or math.max(0, now - ready_node.since)
+  local claim = {id, instance_id, run_head.plan, run_head.blueprint, ready_node.attempt, token, ready_node.crashes, its, 0, attached, false, delay}
   add_inputs(claim, k, instance_id, entry, input_value)
   return claim
 end
-
--- What `take` reads of a node that was never claimed.
-local FRESH = {'1', '0', '0', '0'}
 
 local entries_taken = {}
 
@@ -133,6 +140,8 @@ local function take(id, instance_id, worker, lease, announced, records)
     return false
   end
   records[id] = run_head
+  local at = string.find(state, '@', 1, true)
+  if at then redis.call('ZADD', B .. 'slots:' .. string.sub(state, at + 1), 'XX', -NOW, id .. '|' .. instance_id) end -- of a limit
   local set = {}
   if run_head.status == 'queued' then
     remove_entry('idx:st:queued', id)
@@ -157,7 +166,7 @@ local function take_many(queues, count, worker, lease)
   for queue in string.gmatch(queues, '[^,]+') do
     local ready = B .. 'ready:' .. queue
     for _ = 1, 32 do
-      local popped = #claims < count and not failure and redis.pcall('ZPOPMIN', ready, count - #claims) or {}
+      local popped = #claims < count and not failure and not PAUSED[queue] and redis.pcall('ZPOPMIN', ready, count - #claims) or {}
       failure = failure or popped.err and popped
       if not popped[1] then break end
       for i = 1, #popped, 2 do
@@ -180,11 +189,11 @@ local function take_many(queues, count, worker, lease)
   return claims, failure
 end
 
--- How many nodes are ready in the worker's queues: by it the worker knows whether to ask for more. Raises nothing.
+-- How many nodes are ready in those of the worker's queues that are not paused: by it the worker knows whether to ask for more. Raises nothing.
 local function ready_count(queues)
   local ready = 0
   for queue in string.gmatch(queues, '[^,]+') do
-    local count = redis.pcall('ZCARD', B .. 'ready:' .. queue)
+    local count = not PAUSED[queue] and redis.pcall('ZCARD', B .. 'ready:' .. queue)
     if type(count) == 'number' then ready = ready + count end
   end
   return ready
@@ -209,9 +218,10 @@ end
 -- The reply of a call that hands in an outcome and asks for the next node: `handoff` if the outcome made one ready for the
 -- worker, else one from the queue. mode: 'q' a direct hand-off, then the queue; 'n' a direct hand-off only; '-' none.
 -- @fields outcome_reply code status claim ready
--- @fields handoff run instance_id
+-- @fields handoff run instance_id notified
+--   notified: subscribers to its run are notified of this call anyway
 local function reply_with_claim(code, status, handoff, mode, queues, worker, lease)
-  local claim = handoff and take(handoff.run, handoff.instance_id, worker, lease, true, {})
+  local claim = handoff and take(handoff.run, handoff.instance_id, worker, lease, handoff.notified, {})
   local outcome_reply = {code, status, claim or false}
   if claim or mode == '-' then return outcome_reply end
   if pending then

@@ -1,13 +1,18 @@
 -- What a call about a claimed node begins with.
 
--- A node of this run that became ready in this call and that the caller serves: kept out of the queue, for `reply_with_claim`.
+-- A node that became ready in this call and that the caller serves: kept out of the queue, for `reply_with_claim`. One of the run at
+-- hand, else of those that it belongs to: the node that waited for its end.
 local function direct_handoff(r, mode, queues)
   if mode == '-' then return nil end
-  for _, f in ipairs(r.fired) do
-    if not f.claimed and serves(queues, f.queue) then
-      f.claimed = true
-      return {r.id, f.instance_id}
+  local other = r
+  while other do
+    for _, f in ipairs(other.fired) do
+      if not f.claimed and serves(queues, f.queue) and goes_first(other.id, f.queue) then
+        f.claimed = true
+        return {other.id, f.instance_id, other == r}
+      end
     end
+    other = other.par and runs[other.par]
   end
 end
 

@@ -10,7 +10,7 @@
 local NODE, OUTCOME, PREPARED
 
 -- What is read of the run, see `fast_path_fields`.
--- @fields run_read status plan created active parked stop history state attached blueprint parent failures deadline batches token
+-- @fields run_read status plan created active parked stop history state attached blueprint messages has_steps parent failures deadline batches token started place
 
 -- Decides the edges, given what `fast_path_fields` had read: fields to be set are added to `set`; returns what becomes ready,
 -- nil where the fast path does not apply.
@@ -46,8 +46,10 @@ end
 local function add_values(set, k, instance_id)
   local at = OUTCOME.more
   for _ = 1, OUTCOME.writes do
-    local key, before = OUTCOME[at], start_value(k, OUTCOME[at])
+    local key = OUTCOME[at]
+    local before, writers = before_write(k, key, instance_id)
     if before then set[#set + 1], set[#set + 2] = 'u:' .. key, before end
+    if writers then set[#set + 1], set[#set + 2] = 'cw:' .. key, writers end
     set[#set + 1], set[#set + 2] = 'c:' .. key, OUTCOME[at + 1]
     at = at + 2
   end
@@ -57,11 +59,11 @@ local function add_values(set, k, instance_id)
   end
 end
 
--- What is to be read of the run: the record, the node, and from 11 on the joins that its edges lead to, without edges what
+-- What is to be read of the run: the record, the node, and from 13 on the joins that its edges lead to, without edges what
 -- an end depends on; and for each edge where its join is. Nil where the fast path does not apply. A target's handoff state is not
 -- read: outside of loops it waits for this edge, or for others as well.
 local function fast_path_fields(instance_id, outs, decisions)
-  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp'}, {}
+  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp', 'mn', 'steps'}, {}
   for i, edge in ipairs(outs) do
     if string.byte(decisions, i) ~= 116 then return nil end
     if #edge.undecided > 1 then
@@ -70,7 +72,7 @@ local function fast_path_fields(instance_id, outs, decisions)
       if is_wide(edge.undecided) then fields[#fields + 1] = chunk_field(edge.target, edge.position) end
     end
   end
-  if not outs[1] then fields[11], fields[12], fields[13], fields[14], fields[15] = 'par', 'fn', 'dl', 'batches', 'tok' end
+  if not outs[1] then fields[13], fields[14], fields[15], fields[16], fields[17], fields[18], fields[19] = 'par', 'fn', 'dl', 'batches', 'tok', 'sr', 'pl' end
   return fields, joins
 end
 
@@ -78,7 +80,7 @@ end
 local function take_handoff(id, fired, set, now, mode, queues)
   local handoff, rest
   for _, edge in ipairs(fired) do
-    if not handoff and mode ~= '-' and serves(queues, edge.queue) then
+    if not handoff and mode ~= '-' and serves(queues, edge.queue) and goes_first(id, edge.queue) then
       handoff = edge.target
     else
       set[#set + 1] = 'n:' .. edge.target
@@ -127,7 +129,7 @@ local function successor_entry(plan, edge)
 end
 
 -- The end of a root run all of whose nodes have completed. `set` and `events` are of its last node.
-local function complete_run(id, k, created, history, token, set, events)
+local function complete_run(id, k, created, history, token, place, set, events)
   remove_entry('idx:st:running', id)
   add_entry('idx:st:completed', created, id)
   set[#set + 1], set[#set + 2], set[#set + 3], set[#set + 4] = 'st', 'completed', 'en', NOW
@@ -138,6 +140,7 @@ local function complete_run(id, k, created, history, token, set, events)
     note(id, events, true)
   end
   notify_run(k, 'completed')
+  if place then pass_on_place('left', id, created) end
   notify_end(id, 'completed', note_size(id, 'completed'), token)
 end
 
@@ -145,11 +148,12 @@ local function complete_fast()
   local instance_id, plan, worker, lease, queues = NODE.instance_id, NODE.plan, NODE.worker, NODE.lease, NODE.queues
   local id, fencing_token, mode, output, more = OUTCOME.run, OUTCOME.fencing_token, OUTCOME.mode, OUTCOME.output, OUTCOME.writes
   if more and (OUTCOME.deletes ~= '0' or #OUTCOME > 1000) or not has_fast_path(plan, instance_id) then return nil end
+  if string.sub(fencing_token, 1, 2) ~= '1:' then return nil end -- of what was claimed before, more is to be known
   local outs, k = PREPARED.edges, B .. 'run:' .. id
-  local run_read = redis.call('HMGET', k, unpack(PREPARED.fields)) -- 210 at most: the compiler flags no node with more than 100 edges
-  if run_read.status ~= 'running' or run_read.plan ~= plan or run_read.stop or run_read.attached or (run_read.parked and run_read.parked ~= '0') then return nil end
+  local run_read = redis.call('HMGET', k, unpack(PREPARED.fields)) -- 212 at most: the compiler flags no node with more than 100 edges
+  if run_read.status ~= 'running' or run_read.plan ~= plan or run_read.stop or run_read.attached or run_read.messages or run_read.has_steps or (run_read.parked and run_read.parked ~= '0') then return nil end
   local claims, since = string.match(run_read.state or '', '^L|%d+|(%d+)|%d+|(%d+)')
-  if claims ~= '1' or fencing_token ~= '1:' .. run_read.created then return nil end -- of what was claimed before, more is to be known
+  if claims ~= '1' or fencing_token ~= '1:' .. run_read.created then return nil end
   local now = string.format('%d', elapsed(run_read.created, since))
   local set = {'n:' .. instance_id, 'C|' .. since .. '|' .. now - since, 'o:' .. instance_id, output}
   local fired = fire_fast(outs, run_read, set)
@@ -169,7 +173,8 @@ local function complete_fast()
   remove_entry('leases', id .. '|' .. instance_id)
   local events = {'c|' .. now .. '|' .. instance_id .. '|' .. NODE.action}
   if last then
-    complete_run(id, k, run_read.created, run_read.history, run_read.token, set, events)
+    complete_run(id, k, run_read.created, run_read.history, run_read.token, run_read.place, set, events)
+    count_end(run_read.blueprint, 'completed', tonumber(run_read.started) or run_read.created)
     return reply_with_claim('ok', 'completed', nil, mode, queues, worker, lease)
   end
   if handoff then

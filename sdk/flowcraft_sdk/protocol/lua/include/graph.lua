@@ -11,6 +11,7 @@ local function field_of_plan(plan, field)
     entry = text and cjson.decode(text) or false
     if entry and string.sub(field, 1, 2) == 'n:' and not entry.options then entry.options = NO_OPTIONS end
     entries[key] = entry
+    if entry then entries[plan] = true end -- the plan is there
   end
   return entry
 end
@@ -21,7 +22,7 @@ end
 
 -- Whether the plan of a run is no longer in Redis. Such a run cannot continue; the sweeper fails it.
 local function plan_gone(r)
-  return redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0
+  return not entries[r.plan] and redis.call('EXISTS', B .. 'plan:' .. r.plan) == 0
 end
 
 -- What stands for an entry when the plan is missing: a node without edges.
@@ -38,9 +39,23 @@ local function entry_of(r, instance_id)
   return entries[key]
 end
 
+-- Items of a batch may have a queue of their own, with the limit of the handler that they call.
 local function queue_of(r, instance_id)
   local entry = entry_of(r, instance_id)
-  return entry.queue
+  return item_of(instance_id) and entry.options.itemQueue or entry.queue
+end
+
+-- A node is not claimed any more, or not to be: its slot of a limit goes once the run is written.
+local function free_slot(r, instance_id)
+  local _, limit = limit_in(queue_of(r, instance_id))
+  if not limit then return end
+  r.freed = r.freed or {}
+  r.freed[instance_id] = limit
+end
+
+local function drop_lease(r, instance_id)
+  drop(r, 'leases', r.id .. '|' .. instance_id)
+  free_slot(r, instance_id)
 end
 
 local function options_of(r, instance_id)
@@ -99,7 +114,9 @@ local function put_loop(r, loop, l)
 end
 
 -- Iterations of the loops around a node, `2` or `1.4`, outermost first.
+-- A compensation may run for several executions: its iteration is the number of the one.
 local function iterations(r, entry)
+  if entry.options.closing == 'c' then return string.match(get(r, 'cl') or '', '|(%d+)$') or '' end
   if not entry.options.loops then return '' end
   local list = {}
   for _, loop in ipairs(entry.options.loops) do list[#list + 1] = loop_record(r, loop).iteration end
@@ -125,6 +142,11 @@ local function add_active(r, entry, by)
   end
 end
 
+-- Counts what a stop has left undone: a run with anything of it does not end as completed.
+local function note_undone(r)
+  put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
+end
+
 -- Makes a node ready, once per iteration. In a stopping run nothing starts: the node is cancelled instead.
 local function fire(r, node)
   local n = node_state(r, node)
@@ -133,7 +155,7 @@ local function fire(r, node)
   if r.stop then
     put_node(r, node, fresh, 'X')
     node_event(r, 'x', node)
-    put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
+    note_undone(r)
     return
   end
   local entry = entry_of(r, node)
@@ -149,7 +171,16 @@ local function skip(r, node, mark)
   local last = n and n.more and n.more ~= '' and '|' .. n.more or '' -- of its last round in a loop
   put(r, 'n:' .. node, 'S|0|' .. (n and n.claims or 0) .. '|0|' .. elapsed(r.cr) .. last)
   node_event(r, 'k', node)
+  drop_kept(r, node)
   r.work[#r.work + 1] = {'e', node, mark, 1, 1}
+end
+
+-- What an `all` join comes to, from whether it has such edges.
+local function settle_all_join(r, target, undecided, taken, failed)
+  if undecided then return end
+  if failed then return skip(r, target, 'f') end
+  if taken then return fire(r, target) end
+  return skip(r, target, 'd')
 end
 
 local function decide_join(r, edge, mark)
@@ -174,10 +205,7 @@ local function decide_join(r, edge, mark)
     if undecided or taken then return end
     return skip(r, target, failed and 'f' or 'd')
   end
-  if undecided then return end
-  if failed then return skip(r, target, 'f') end
-  if taken then return fire(r, target) end
-  return skip(r, target, 'd')
+  settle_all_join(r, target, undecided, taken, failed)
 end
 
 local function decide(r, edge, mark)

@@ -15,7 +15,7 @@ settle_next_loop = function(r)
     return mask == 'a' and 'b' or mask
   end
 
-  -- What `iterate` does with the marks of a wide join.
+  -- What `iterate` does with the marks of a wide join. Returns whether there are undecided, taken, failed edges.
   local function restart_wide(r, node, masks)
     local entry, undecided, taken, failed, last, transform = entry_of(r, node), 0, 0, 0, 0, 0
     for from = 1, #masks, CHUNK do
@@ -35,6 +35,7 @@ settle_next_loop = function(r)
       put(r, field, table.concat(fresh) .. string.sub(FRESH_CHUNK, #fresh + 1))
     end
     put(r, 'j:' .. node, '#' .. undecided .. '|' .. taken .. '|' .. failed .. '|' .. last .. '|' .. transform)
+    return undecided > 0, taken > 0, failed > 0
   end
 
   -- What stays known of a node's last round, as it may be skipped in the next: `|attempt/began/ended/parked`.
@@ -47,21 +48,29 @@ settle_next_loop = function(r)
 
   -- The next iteration of a loop (mask chars: k keep the decision, an edge from outside; a the same for an `any` join,
   -- where a decision counts for one iteration only; u and b as above): its nodes, joins and inner loops start over, then its header fires.
+  -- No edge will decide about a node that is entered from outside alone, the header of an inner loop: that follows from what is kept.
   local function iterate(r, loop, l)
     local meta = plan_field(r, 'l:' .. loop)
     steps = steps + #meta.nodes
     for _, node in ipairs(meta.nodes) do
       local n = node_state(r, node)
-      if n then put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0' .. last_round(n)) end
+      if n then
+        put(r, 'n:' .. node, 'P|0|' .. n.claims .. '|0|0' .. last_round(n))
+        put(r, 'p:' .. node, false)
+      end
     end
+    local kept = {}
     for node, mask in pairs(meta.joins) do
-      local j, fresh = get(r, 'j:' .. node), {}
+      local j, fresh, undecided, taken, failed = get(r, 'j:' .. node), {}, nil, nil, nil
       if j and is_wide(j) then
-        restart_wide(r, node, mask)
+        undecided, taken, failed = restart_wide(r, node, mask)
       elseif j then
         for i = 1, #mask do fresh[i] = mark_again(string.sub(mask, i, i), string.sub(j, i, i)) end
-        put(r, 'j:' .. node, table.concat(fresh))
+        local marks = table.concat(fresh)
+        put(r, 'j:' .. node, marks)
+        undecided, taken, failed = string.find(marks, 'u', 1, true), string.find(marks, 't', 1, true), string.find(marks, 'f', 1, true)
       end
+      if j and node ~= loop and not undecided then kept[node] = {taken, failed} end
     end
     for _, inner in ipairs(meta.inner) do
       put(r, 'l:' .. inner, false)
@@ -72,13 +81,17 @@ settle_next_loop = function(r)
     l.iteration, l.back = l.iteration + 1, 0
     put_loop(r, loop, l)
     fire(r, loop)
+    for node, marks in pairs(kept) do settle_all_join(r, node, false, marks[1], marks[2]) end
   end
 
   -- A loop that has nothing active ends, and its untaken exits are dead; unless a back edge was taken or an edge into it is undecided.
   local function settle_loop(r, loop)
     local l = loop_record(r, loop)
     if l.active > 0 or l.closed ~= '' then return end
-    if l.back > 0 and not r.stop then return iterate(r, loop, l) end
+    if l.back > 0 then
+      if r.stop then return note_undone(r) end -- its exits stay undecided: the loop has not ended
+      return iterate(r, loop, l)
+    end
     local meta = plan_field(r, 'l:' .. loop)
     for _, edge_in in ipairs(meta.entries) do
       local mark = mark_of(r, edge_in[1], edge_in[2])

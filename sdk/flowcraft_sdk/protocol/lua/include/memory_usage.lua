@@ -13,6 +13,7 @@ local function note_size(id, st, batches, child)
   end
   local record = add(k)
   add(B .. 'events:' .. id)
+  add(B .. 'logs:' .. id)
   for batch in string.gmatch(batches or '', '[^\n]+') do add(batch_key(id, batch)) end
   redis.call('HSET', k, 'by', bytes)
   write_beside('HINCRBY', 'stats', 'bytes', bytes)

@@ -15,9 +15,9 @@ local function check(name, expected)
   error('FOREIGNKEY ' .. base .. name .. ' is a ' .. found .. ' and no ' .. expected, 0)
 end
 
-for name, expected in pairs({clock = 'string', protocol = 'string', synced = 'string', settings = 'hash', stats = 'hash', plans = 'hash',
-    blueprints = 'hash', publishers = 'hash', broken = 'hash', leases = 'zset', timers = 'zset', dead = 'zset', workers = 'zset',
-    gone = 'zset', retired = 'zset'}) do
+for name, expected in pairs({clock = 'string', claiming = 'string', protocol = 'string', synced = 'string', settings = 'hash', stats = 'hash', plans = 'hash',
+    blueprints = 'hash', publishers = 'hash', limits = 'hash', broken = 'hash', leases = 'zset', timers = 'zset', dead = 'zset', workers = 'zset',
+    gone = 'zset', retired = 'zset', run_limits = 'hash', places = 'hash', waited_for = 'zset', admitted = 'zset', unplaced = 'zset', left = 'zset'}) do
   check(name, expected)
 end
 for _, kind in ipairs({'completed', 'failed', 'cancelled'}) do check('ended:' .. kind, 'zset') end
@@ -25,7 +25,13 @@ for _, status in ipairs({'scheduled', 'queued', 'running', 'waiting', 'cancellin
   check('idx:st:' .. status, 'zset')
 end
 
-local families = {['worker:'] = 'hash', ['lost:'] = 'string', ['run:'] = 'hash', ['events:'] = 'list', ['idx:bp:'] = 'zset',
+for _, limit in ipairs(redis.call('HKEYS', base .. 'limits')) do
+  check('limit:' .. limit, 'hash')
+  check('limited:' .. limit, 'zset')
+  check('slots:' .. limit, 'zset')
+end
+
+local families = {['worker:'] = 'hash', ['lost:'] = 'string', ['run:'] = 'hash', ['events:'] = 'list', ['logs:'] = 'hash', ['idx:bp:'] = 'zset',
                   ['idx:tag:'] = 'zset'}
 local words, count = {default = true}, 1
 for _, argument in ipairs(ARGV) do

@@ -1,5 +1,8 @@
 -- A node that failed for good: to its fallback, or to the end of the run.
 
+local fail_node
+do -- a script has 200 locals at most
+
 local function mark_failed(r, instance_id, n)
   put_node(r, instance_id, n, 'F')
   put(r, 'fn', tonumber(get(r, 'fn') or 0) + 1)
@@ -7,9 +10,10 @@ local function mark_failed(r, instance_id, n)
   add_active(r, entry_of(r, instance_id), -1)
 end
 
--- What failed nodes do to their run: it stops, or their edges are failed and other branches continue.
+-- What failed nodes do to their run: it stops, or their edges are failed and other branches continue. So it is with a run that closes:
+-- what it ends as is known by then.
 local function fail_run(r, failed)
-  if plan_field(r, 'meta').onFailure ~= 'continue' then
+  if plan_field(r, 'meta').onFailure ~= 'continue' and not closing_of(r) then
     return stop_run(r, 'fail', tonumber(setting('cancelGrace', '30000')))
   end
   for _, instance_id in ipairs(failed) do r.work[#r.work + 1] = {'e', string.match(instance_id, '^([^%[]+)'), 'f', 1, 1} end
@@ -29,7 +33,7 @@ local function stop_child_of(r, instance_id)
   stop_related(child, function() stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
 end
 
--- A failed dynamic node fails its owner, which waits for it. What the owner added besides, and what that added, is cancelled
+-- A failed dynamic node fails its owner, which waits for it; one whose handler is called again sees the failure there. What the owner added besides, and what that added, is cancelled
 -- as far as no worker runs it; what runs finishes, and its outcome changes nothing.
 local function fail_owner(r, owner, fail)
   local n = node_state(r, owner)
@@ -62,7 +66,6 @@ end
 
 -- `input` is what the fallback gets as its own input, nil if it was stored before, false if it is not known here: then the worker
 -- that claims the fallback finds out. `alone`: no fallback, whatever the plan holds.
-local fail_node
 fail_node = function(r, instance_id, n, failure, input, alone)
   local entry = entry_of(r, instance_id)
   put(r, 'f:' .. instance_id, failure)
@@ -77,6 +80,10 @@ fail_node = function(r, instance_id, n, failure, input, alone)
   if entry.options.owner and not r.stop then
     put_node(r, instance_id, n, 'F')
     add_active(r, entry, -1)
+    if entry.options.resumes then
+      dynamic_done(r, entry.options.owner, true)
+      return maybe_finish(r)
+    end
     fail_owner(r, entry.options.owner, function(node, state) fail_node(r, node, state, failure, nil, alone) end)
     return maybe_finish(r)
   end
@@ -111,4 +118,6 @@ fail_node = function(r, instance_id, n, failure, input, alone)
   end
   fail_run(r, failed)
   maybe_finish(r)
+end
+
 end

@@ -57,7 +57,8 @@ local function remove_run(id)
   remove_from_indexes(id, ended_run.status, ended_run.blueprint or '', ended_run.tags)
   for batch in string.gmatch(ended_run.batches or '', '[^\n]+') do redis.call('UNLINK', batch_key(id, batch)) end
   for instance_id in string.gmatch(ended_run.dead_letters or '', '[^\n]+') do write_beside('ZREM', 'dead', id .. '|' .. instance_id) end
-  redis.call('UNLINK', k, B .. 'events:' .. id)
+  redis.call('UNLINK', k, B .. 'events:' .. id, B .. 'logs:' .. id)
+  remove_streams(id)
   write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(ended_run.bytes) or 0))
   if ended_run.parent then redis.pcall('HDEL', B .. 'run:' .. ended_run.parent, 'k:' .. id) end
   leave_tombstone(id, ended_run.status, tonumber(ended_run.ended) or NOW)

@@ -7,17 +7,19 @@ local function forget_runs()
   runs, run_order, ended_now = {}, {}, {}
 end
 
--- @fields run_fields status plan created active parked stop parent blueprint history todo more...
--- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along.
+-- @fields run_fields status plan created active parked stop parent blueprint history todo messages has_steps more...
+-- Loads a run, or nil when there is none. `fields`: what else of its hash is going to be needed, to be read along; new_record: what
+-- this call has written of it just now, by field, where there was nothing before: then nothing is read.
 -- Raises BROKENRECORD.
-local function load_run(id, fields)
+local function load_run(id, fields, new_record)
   local r = runs[id]
   if r then return r end
   local k = B .. 'run:' .. id
-  local names = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', 'todo'}
+  local names = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'par', 'bp', 'h', 'todo', 'mn', 'steps'}
   if fields and #fields > 900 then fields = nil end -- each is read when it is needed
   for i = 1, fields and #fields or 0 do names[run_fields.more - 1 + i] = fields[i] end
-  local run_fields = redis.pcall('HMGET', k, unpack(names)) -- 910 at most
+  local run_fields = new_record and {} or redis.pcall('HMGET', k, unpack(names)) -- 912 at most
+  for i = 1, new_record and #names or 0 do run_fields[i] = new_record[names[i]] or false end
   if run_fields['err'] then refuse_record(id, run_fields['err']) end
   if not run_fields.status then return nil end
   local created, active, parked, w = tonumber(run_fields.created), tonumber(run_fields.active or 0), tonumber(run_fields.parked or 0), {}
@@ -29,15 +31,15 @@ local function load_run(id, fields)
   end
   r = {id = id, k = k, st = run_fields.status, st0 = run_fields.status, plan = run_fields.plan, cr = created, active = active,
        active0 = active, parked = parked, parked0 = parked, stop = run_fields.stop, par = run_fields.parent, bp = run_fields.blueprint,
-       silent = run_fields.history == 'off', todo = run_fields.todo, w = w, d = {}, ev = {}, fired = {}, drops = {}, work = {}, touched = {}}
+       silent = run_fields.history == 'off', todo = run_fields.todo, mn = run_fields.messages, has_steps = run_fields.has_steps, w = new_record or w, is_new = new_record, d = {}, ev = {}, fired = {}, drops = {}, unlinked = {}, work = {}, touched = {}}
   runs[id] = r
   run_order[#run_order + 1] = r
   return r
 end
 
 -- Another run that the one at hand has to do with. If its record cannot be read it is treated as removed.
-local function load_related(id)
-  local fine, r = pcall(load_run, id)
+local function load_related(id, fields)
+  local fine, r = pcall(load_run, id, fields)
   if fine then return r end
   set_aside('run', id, r)
 end
@@ -47,7 +49,7 @@ local function get(r, field)
   local v = r.d[field]
   if v == nil then v = r.w[field] end
   if v == nil then
-    v = redis.call('HGET', r.k, field)
+    v = not r.is_new and redis.call('HGET', r.k, field)
     r.w[field] = v
   end
   return v
@@ -57,10 +59,11 @@ local function put(r, field, value)
   r.d[field] = value
 end
 
--- Writes a context key, or deletes it (false).
-local function put_context(r, key, value)
-  local before = start_value(r.k, key)
+-- Writes a context key, or deletes it (false). instance_id: of the node that writes it; nil for what a run closes with.
+local function put_context(r, instance_id, key, value)
+  local before, writers = before_write(r.k, key, instance_id)
   if before then put(r, 'u:' .. key, before) end
+  if writers then put(r, 'cw:' .. key, writers) end
   put(r, 'c:' .. key, value)
 end
 
@@ -101,9 +104,50 @@ local function note_times(r, instance_id, n, ends)
   return began, parked
 end
 
+local drop_kept
+do -- a script has 200 locals at most
+
+-- Removes the messages that are kept for a node, if there are any. `mn` holds each instance that has some, and a line break behind it.
+local function drop_messages(r, instance_id)
+  local from, to = string.find('\n' .. r.mn, '\n' .. instance_id .. '\n', 1, true)
+  if not from then return end
+  local first, next = string.match(get(r, 'mq:' .. instance_id), '^(%d+)|(%d+)$')
+  for i = tonumber(first), next - 1 do put(r, 'm:' .. i .. ':' .. instance_id, false) end
+  put(r, 'mq:' .. instance_id, false)
+  r.mn = string.sub(r.mn, 1, from - 1) .. string.sub(r.mn, to)
+  r.mn = r.mn ~= '' and r.mn
+  put(r, 'mn', r.mn)
+end
+
+-- Removes the recorded steps of a node. Their number and bytes are kept: `sz:` is `number|bytes|past|past_bytes`, those that are
+-- recorded and those that were; of an item of a batch with its owner.
+local function drop_steps(r, instance_id, owner)
+  local number, bytes, past, past_bytes = string.match(get(r, 'sz:' .. instance_id) or '', '^(%d+)|(%d+)|(%d+)|(%d+)$')
+  if not number then return end
+  for _, kind in ipairs(number ~= '0' and {'steps', 'values'} or {}) do
+    r.unlinked[#r.unlinked + 1] = B .. kind .. ':' .. r.id .. '|' .. instance_id
+  end
+  past, past_bytes = past + number, past_bytes + bytes
+  if owner then
+    local _, _, others, others_bytes = string.match(get(r, 'sz:' .. owner) or '0|0|0|0', '^(%d+)|(%d+)|(%d+)|(%d+)$')
+    put(r, 'sz:' .. instance_id, false)
+    past, past_bytes = past + others, past_bytes + others_bytes
+  end
+  put(r, 'sz:' .. (owner or instance_id), string.format('0|0|%.0f|%.0f', past, past_bytes))
+end
+
+-- Removes what is kept for a node until it ends: messages and recorded steps. owner: of an item of a batch.
+function drop_kept(r, instance_id, owner)
+  if r.mn then drop_messages(r, instance_id) end
+  if r.has_steps then drop_steps(r, instance_id, owner) end
+end
+
+end
+
 local function put_node(r, instance_id, n, s, more)
   local ends, now = s == 'C' or s == 'K' or s == 'F' or s == 'X', elapsed(r.cr)
   local began, parked = note_times(r, instance_id, n, ends)
+  if ends then drop_kept(r, instance_id) end
   local head = s .. '|' .. (s == 'X' and not began and 0 or n.attempt) .. '|' .. n.claims .. '|' .. n.crashes .. '|'
   began = began or now
   now = math.max(now, tonumber(began))
@@ -116,10 +160,9 @@ local function put_node(r, instance_id, n, s, more)
   end
 end
 
-local LONGEST_REASON = 2000 -- bytes of a message that the history keeps
-
 -- A failure as the history has it: `{"type", "message"}`, the message shortened, without the traceback.
 local function brief(failure)
+  local LONGEST_REASON = 2000 -- bytes of a message that the history keeps
   local fine, f = pcall(cjson.decode, failure)
   if not fine or type(f) ~= 'table' then return '' end
   local message = type(f.message) == 'string' and f.message or ''
@@ -138,10 +181,6 @@ end
 -- Removes an entry of a sorted set once the run is written.
 local function drop(r, name, member)
   r.drops[#r.drops + 1] = {name, member}
-end
-
-local function drop_lease(r, instance_id)
-  drop(r, 'leases', r.id .. '|' .. instance_id)
 end
 
 local function drop_timer(r, kind, instance_id)
@@ -191,6 +230,7 @@ local function save_all()
     write_fields(r)
   end
   for _, r in ipairs(run_order) do
+    for _, key in ipairs(r.unlinked) do redis.call('UNLINK', key) end
     for _, dropped in ipairs(r.drops) do write_beside('ZREM', dropped[1], dropped[2]) end
     if r.st ~= r.st0 then
       write_beside('ZREM', 'idx:st:' .. r.st0, r.id)
@@ -200,5 +240,7 @@ local function save_all()
     if #r.ev > 0 or r.st ~= r.st0 then
       notify_run(r.k, TERMINAL[r.st] and r.st)
     end
+    for instance_id, limit in pairs(r.freed or {}) do leave_slot(limit, r.id .. '|' .. instance_id) end
   end
+  admit_touched()
 end

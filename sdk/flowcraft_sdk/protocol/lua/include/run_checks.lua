@@ -121,7 +121,7 @@ end
 
 local function examine_waiting(r, instance_id, n, defect)
   local member = r.id .. '|' .. instance_id
-  if n.more == 'timer' and not redis.call('ZSCORE', B .. 'timers', timer_of('W', r.id, instance_id)) then
+  if (n.more == 'timer' or n.more == 'model') and not redis.call('ZSCORE', B .. 'timers', timer_of('W', r.id, instance_id)) then
     defect('timer-missing', instance_id, function() set_timer(NOW, 'W', r.id, instance_id) end)
   elseif n.more == 'batch' then
     local b = batches().record(r, instance_id)
@@ -152,7 +152,8 @@ end
 -- An active node has the entry by which a worker or a sweeper finds it.
 local function examine_node(r, instance_id, n, defect)
   local member = r.id .. '|' .. instance_id
-  if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. n.more, member) then
+  local queue, limit = limit_in(n.more or '')
+  if n.s == 'R' and not redis.call('ZSCORE', B .. 'ready:' .. queue, member) and not (limit and redis.call('ZSCORE', B .. 'limited:' .. limit, member)) then
     defect('ready-not-queued', instance_id, function() queue_node(r, instance_id, n.more) end)
   elseif n.s == 'L' then
     local ends = redis.call('ZSCORE', LEASES, member)
@@ -168,6 +169,22 @@ local function examine_node(r, instance_id, n, defect)
   end
 end
 
+-- Steps are counted in a form that scripts read, and none are left of a node that has ended.
+local function examine_steps(r, defect)
+  for _, field in ipairs(r.has_steps and redis.call('HKEYS', r.k) or {}) do
+    if string.sub(field, 1, 3) == 'sz:' then
+      local instance_id = string.sub(field, 4)
+      if not string.find(get(r, field), '^%d+|%d+|%d+|%d+$') then
+        defect('field-broken', field, function() put(r, field, '0|0|0|0') end)
+      end
+      local n, name = node_state(r, instance_id), r.id .. '|' .. instance_id
+      if (not n or not ACTIVE[n.s]) and redis.call('EXISTS', B .. 'steps:' .. name, B .. 'values:' .. name) > 0 then
+        defect('steps-left', instance_id, function() redis.call('UNLINK', B .. 'steps:' .. name, B .. 'values:' .. name) end)
+      end
+    end
+  end
+end
+
 -- The run's own timers: its beginning, its deadline, the end of a grace.
 local function examine_timers(r, defect)
   local function expect(kind, at)
@@ -177,17 +194,19 @@ local function examine_timers(r, defect)
   end
   if r.st == 'scheduled' then expect('b', NOW) end
   if r.todo then expect('c', NOW) end
-  if get(r, 'dl') then expect('d', get(r, 'dl')) end
-  if r.stop and r.active > 0 then expect('g', NOW + tonumber(setting('cancelGrace', '30000'))) end
+  if get(r, 'dl') and not closing_of(r) then expect('d', get(r, 'dl')) end
+  if r.stop and r.active > 0 and not get(r, 'forced') then expect('g', NOW + tonumber(setting('cancelGrace', '30000'))) end
 end
 
 -- Ends a run in which nothing is active: as it would have ended, or as failed if a node was never decided.
 local function end_stalled(r)
   local undecided
+  if closing_of(r) then return finish(r) end
   for _, field in ipairs(redis.call('HKEYS', B .. 'plan:' .. r.plan)) do
     if string.sub(field, 1, 2) == 'n:' then
       local n = node_state(r, string.sub(field, 3))
-      if not n or n.s == 'P' then undecided = undecided or string.sub(field, 3) end
+      local closes = (not n or n.s == 'P') and options_of(r, string.sub(field, 3)).closing
+      if (not n or n.s == 'P') and not closes then undecided = undecided or string.sub(field, 3) end
     end
   end
   if undecided and not r.stop then

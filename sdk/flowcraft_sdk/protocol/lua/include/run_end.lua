@@ -4,7 +4,12 @@ local finish
 
 local function unqueue(r, instance_id, n)
   if n.s == 'R' then
-    drop(r, 'ready:' .. n.more, r.id .. '|' .. instance_id)
+    local queue, limit = limit_in(n.more)
+    drop(r, 'ready:' .. queue, r.id .. '|' .. instance_id)
+    if limit then
+      drop(r, 'limited:' .. limit, r.id .. '|' .. instance_id)
+      free_slot(r, instance_id)
+    end
     for _, f in ipairs(r.fired) do if f.instance_id == instance_id then f.claimed = true end end
   elseif n.s == 'L' then
     drop_lease(r, instance_id)
@@ -32,7 +37,7 @@ local function cancel_node(r, instance_id, n)
   unpark_node(r, n)
   put_node(r, instance_id, n, 'X')
   node_event(r, 'x', instance_id)
-  put(r, 'nx', tonumber(get(r, 'nx') or 0) + 1)
+  note_undone(r)
   add_active(r, entry_of(r, instance_id), -1)
 end
 
@@ -45,6 +50,13 @@ end
 local function ready_with(r, instance_id, n, attached)
   unpark_node(r, n)
   put(r, 'r:' .. instance_id, cjson.encode(attached))
+  make_ready(r, instance_id, n, (limit_in(queue_of(r, instance_id)))) -- no handler is called, so no limit counts
+end
+
+-- Makes a node ready whose handler is called again, from its beginning: that counts against its limit.
+local function resume(r, instance_id, n)
+  unpark_node(r, n)
+  put(r, 'r:' .. instance_id, cjson.encode({'resume'}))
   make_ready(r, instance_id, n, queue_of(r, instance_id))
 end
 
@@ -60,18 +72,21 @@ local function needless(r, instance_id)
 end
 
 -- A dynamic node is done: with the last one its owner, which waits for them, becomes ready with its own outcome attached.
-local function dynamic_done(r, owner)
+-- `resumes`: it has none yet, and its handler is called again.
+local function dynamic_done(r, owner, resumes)
   local n = node_state(r, owner)
   if not n or n.s ~= 'W' or n.more ~= 'dynamic' then return end
   local left, action = string.match(get(r, 'w:' .. owner), '^(%d+)|(.*)$')
   put(r, 'w:' .. owner, (left - 1) .. '|' .. action)
-  if left == '1' then ready_with(r, owner, n, {'dynamic', action}) end
+  if left ~= '1' then return end
+  if not resumes then return ready_with(r, owner, n, {'dynamic', action}) end
+  resume(r, owner, n)
 end
 
 -- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
 local function resume_parent(child)
-  local p = load_related(child.par)
   local instance_id = get(child, 'pn') -- false: started for this parent, by none of its nodes
+  local p = load_related(child.par, instance_id and {'n:' .. instance_id, 'w:' .. instance_id, 't:' .. instance_id})
   if not p or not instance_id or TERMINAL[p.st] then return end
   local n = node_state(p, instance_id)
   if not n or n.s ~= 'W' or get(p, 'w:' .. instance_id) ~= child.id then return end
@@ -96,13 +111,17 @@ end
 local function outcome(r)
   local failed = tonumber(get(r, 'fn') or 0) > 0
   if r.stop == 'timeout' then return 'timed_out' end
-  if r.stop == 'cancel' and tonumber(get(r, 'nx') or 0) > 0 then return 'cancelled' end
+  local undo = r.stop == 'cancel' and get(r, 'gu') and get(r, 'cn') -- what has completed is undone, as nothing takes its outcome
+  if r.stop == 'cancel' and (undo or tonumber(get(r, 'nx') or 0) > 0) then return 'cancelled' end
   return (r.stop == 'fail' or failed) and 'failed' or 'completed'
 end
 
 finish = function(r)
-  change_status(r, outcome(r))
+  local ends_as = close(r, outcome(r))
+  if not ends_as then return end -- something is left to run before
+  change_status(r, ends_as)
   put(r, 'en', NOW)
+  for instance_id in string.gmatch(r.mn or '', '[^\n]+') do drop_kept(r, instance_id) end -- of nodes that never began
   event(r, 'E', '', r.st)
   if get(r, 'dl') then drop_timer(r, 'd') end
   if r.stop then drop_timer(r, 'g') end
@@ -135,5 +154,10 @@ end
 local function commit()
   settle_status()
   save_all()
-  for _, r in ipairs(ended_now) do notify_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok')) end
+  for _, r in ipairs(ended_now) do count_end(r.bp, r.st, tonumber(get(r, 'sr')) or r.cr) end
+  write_counts()
+  for _, r in ipairs(ended_now) do
+    if not r.par and get(r, 'pl') then pass_on_place('left', r.id, r.cr) end
+    notify_end(r.id, r.st, note_size(r.id, r.st, get(r, 'batches'), r.par), get(r, 'tok'))
+  end
 end

@@ -1,16 +1,33 @@
 -- What a new run writes, whatever it begins with: its record, its context, its places in the indexes.
 
-local function keeps_history()
-  return setting('history', 'on') ~= 'off'
+local keeps_history, overflow_of
+do -- a script has 200 locals at most
+local kept -- read once
+
+function keeps_history()
+  if kept == nil then kept = setting('history', 'on') ~= 'off' end
+  return kept
+end
+
+-- What is to be done with a run of this blueprint that is one too many, if runs of it count against a limit of concurrent runs: queue,
+-- reject or cancelPrevious; nil if they do not. What counts against what is known in the first partition alone, see places.lua.
+function overflow_of(blueprint)
+  local rules, overflow = redis.call('HMGET', B .. 'run_limits', '*', blueprint), nil
+  for i = 1, 2 do
+    local found = rules[i] and string.match(rules[i], '^%d*|%d*|(%a+)$')
+    if found and overflow ~= 'reject' then overflow = found end
+  end
+  return overflow
+end
 end
 
 -- Whether anything lies where a new run's record and history would go, be it a broken record: a new run overwrites nothing.
 local function is_taken(id)
-  return redis.call('EXISTS', B .. 'run:' .. id, B .. 'events:' .. id) > 0
+  return redis.call('EXISTS', B .. 'run:' .. id, B .. 'events:' .. id, B .. 'logs:' .. id) > 0
 end
 
 -- Fields and values of the record and of the context. options: id, blueprint, plan, token, digest, tags, memo, fork, parent,
--- parent_node, root, depth, deadline, start_at; pairs_: where the context's key, value pairs begin in ARGV;
+-- parent_node, root, depth, deadline, start_at, priority, budget, trace, key, place (w if the run waits for a place, see places.lua); pairs_: where the context's key, value pairs begin in `options.words`, or in ARGV;
 -- active: how many nodes are ready.
 local function record_of(options, st, pairs_, active)
   local record = {'bp', options.blueprint, 'plan', options.plan, 'st', st, 'cr', NOW, 'tok', options.token}
@@ -30,12 +47,25 @@ local function record_of(options, st, pairs_, active)
   add('root', options.root)
   add('dep', options.depth)
   add('dl', options.deadline)
+  add('pr', options.priority)
+  add('tp', options.trace)
+  add('bg', options.budget)
+  add('key', options.key)
+  add('pl', options.place)
   if not keeps_history() then add('h', 'off') end
-  for i = pairs_, #ARGV, 2 do
-    record[#record + 1] = 'c:' .. ARGV[i]
-    record[#record + 1] = ARGV[i + 1]
+  local words = options.words or ARGV
+  for i = pairs_, #words, 2 do
+    record[#record + 1] = 'c:' .. words[i]
+    record[#record + 1] = words[i + 1]
   end
   return record
+end
+
+-- That there are runs of other priorities than normal, from now on: then each script heeds it.
+local function note_priority(priority)
+  if not SHIFTS[priority] or CLAIMING.levels then return end
+  CLAIMING.levels = 1
+  redis.call('SET', B .. 'claiming', cjson.encode(CLAIMING))
 end
 
 local function add_to_indexes(options, st)

@@ -33,8 +33,11 @@ local function stop_runs_without_node(r, stop)
 end
 
 local function stop_child(r, child, grace, stop)
+  if closing_of(child) then return end -- it is at its end, and what closes it runs to its own
   -- A child's deadline is its parent's at the latest. If both have passed, it has timed out too, whichever timer comes first.
   if r.stop == 'timeout' and tonumber(get(child, 'dl') or NOW + 1) <= NOW then return stop(child, 'timeout', grace) end
+  -- Its node takes no outcome any more: if it has compensations it ends as cancelled though all of it completes, so that it is undone.
+  if get(child, 'pn') then put(child, 'gu', 1) end
   put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
   event(child, 'X', '', 'parent')
   stop(child, 'cancel', grace)
@@ -50,6 +53,7 @@ local function lose_plan(r, instance_id)
   put(r, 'f1', instance_id)
   r.stop = 'fail'
   put(r, 'stop', 'fail')
+  put(r, 'cl', false)
   each_node(r, function(node, n)
     local child = n.s == 'W' and n.more == 'subflow' and load_related(get(r, 'w:' .. node))
     if child then stop_related(child, function() stop_run(child, 'cancel', 0) end) end
@@ -129,13 +133,15 @@ end
 
 -- Stops a run: what has not begun is cancelled, workers are notified of what runs, children are stopped; the rest is for the grace timer.
 stop_run = function(r, why, grace)
-  if TERMINAL[r.st] or r.stop then return end
+  if TERMINAL[r.st] or r.stop or closing_of(r) then return end
   if plan_gone(r) then return lose_plan(r, '') end
   r.stop, r.stopping = why, true
   put(r, 'stop', why)
   if r.st == 'scheduled' then
     drop_timer(r, 'b')
-    put(r, 'nx', 1)
+    note_undone(r)
+  elseif get(r, 'pl') == 'w' then -- it has not begun
+    note_undone(r)
   end
   if why ~= 'fail' then change_status(r, 'cancelling') end
   local is_running = false
@@ -151,7 +157,7 @@ stop_run = function(r, why, grace)
   if is_running then notify_workers(r.id, why, r.cr) end
   r.stopping = nil
   maybe_finish(r)
-  if r.active > 0 then set_timer(NOW + grace, 'g', r.id) end
+  if r.stop and r.active > 0 then set_timer(NOW + grace, 'g', r.id) end
 end
 
 -- The grace has ended: what still runs is fenced off and the run ends.

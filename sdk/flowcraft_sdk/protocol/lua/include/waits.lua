@@ -53,7 +53,7 @@ end
 
 -- Whether a node may still come to wait: it has not been decided, or a loop around it may begin another iteration.
 local function may_wait(r, instance_id, n)
-  if r.stop then return false end
+  if r.stop or closing_of(r) and not options_of(r, instance_id).closing then return false end
   if not n or n.s == 'P' or n.s == 'R' or n.s == 'L' or n.s == 'T' then return true end
   local outermost = (options_of(r, instance_id).loops or {})[1]
   return n.s ~= 'W' and outermost ~= nil and loop_record(r, outermost).closed == ''

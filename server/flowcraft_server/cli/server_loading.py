@@ -1,0 +1,72 @@
+"""Settings, address of Redis and errors, as the commands of `flowcraft-server` need them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from flowcraft_sdk._config.environment import environment_of
+from flowcraft_sdk._transport.connector import address_in
+from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_server.config.load import LoadResult
+from flowcraft_server.config.model import Settings
+
+from .diagnostic_output import print_diagnostics
+from .server_output import print_verdict
+from .terminal import write
+
+EXIT_INVALID = 2
+
+
+def known_url(loaded: LoadResult, settings: Settings) -> str:
+    """The address of the deployment's Redis, which may be an embedded store that runs."""
+    from flowcraft_server.store.embedded import running_url
+
+    url = running_url(loaded.place(settings.redis.data_dir)) if settings.redis.embedded else settings.redis.url
+    url = url or redis_variable(loaded)
+    if url is None:
+        raise click.ClickException("the embedded store does not run; start `flowcraft-server dev`, or set redis.url")
+    return url
+
+
+def settings_or_exit(loaded: LoadResult) -> Settings:
+    """The settings; what is wrong is printed, and ends the command."""
+    if loaded.diagnostics:
+        print_diagnostics(loaded.diagnostics, "text")
+    if loaded.settings is None:
+        print_verdict(loaded, "text", starting=True)
+        sys.exit(EXIT_INVALID)
+    return loaded.settings
+
+
+def redis_variable(loaded: LoadResult) -> str | None:
+    """The address in the environment. What is none is printed in one line, with the exit code of a wrong file."""
+    try:
+        return address_in(environment_of(loaded.folder, os.environ))
+    except ConfigurationError as error:
+        write(str(error), err=True)
+        sys.exit(EXIT_INVALID)
+
+
+@contextmanager
+def errors_printed() -> Iterator[None]:
+    """What a user can mend is printed in one line; exit code 1."""
+    from flowcraft_sdk.errors import FlowcraftError
+    from flowcraft_server.llm.errors import LLMSettingsError
+    from flowcraft_server.service.health import Unhealthy
+    from flowcraft_server.service.listening import CannotListen
+    from flowcraft_server.service.redis_checks import RedisUnusable
+    from flowcraft_server.store.binary import NoServerBinary
+    from flowcraft_server.store.link import StoreUnavailable
+    from flowcraft_server.store.server_process import StoreError
+    from flowcraft_server.worker.lifespan import LifespanError
+
+    try:
+        yield
+    except (
+        RedisUnusable, Unhealthy, StoreError, StoreUnavailable, NoServerBinary, LLMSettingsError, CannotListen, FlowcraftError,
+        LifespanError,
+    ) as error:  # fmt: skip
+        raise click.ClickException(str(error)) from None
