@@ -32,6 +32,15 @@ def status(deployment: Deployment, run_id: str) -> Operation[RunStatus]:
     return RunStatus(text(raw))
 
 
+def state_and_creation(deployment: Deployment, run_id: str) -> Operation[tuple[RunStatus, str | None]]:
+    """A run's state, and when it was created, as its record has it: which differs for another run with the same id."""
+    keys = yield from keys_of(deployment, run_id)
+    state, created = yield command("HMGET", keys.run(run_id), "st", "cr")
+    if state is None:
+        yield from missing(keys.gone, run_id)
+    return RunStatus(text(state)), created if created is None else text(created)
+
+
 def done(deployment: Deployment, run_id: str) -> Operation[bool]:
     """Whether a run has ended."""
     return (yield from status(deployment, run_id)).is_terminal

@@ -33,7 +33,7 @@ from flowcraft_sdk._operations.effects import (
     Yield,
     command,
 )
-from flowcraft_sdk._operations.runs import live_workers, status
+from flowcraft_sdk._operations.runs import live_workers, state_and_creation, status
 from flowcraft_sdk._operations.tombstones import missing
 from flowcraft_sdk.errors import (
     BackendUnavailableError,
@@ -108,7 +108,7 @@ def wait_for(
 def _sleep_until(
     deployment: Deployment, run_id: str, wanted: frozenset[RunStatus], timeout: Seconds | None, handle: Any
 ) -> Operation[tuple[RunStatus, Mapping[str, str] | None]]:
-    """What `wait_for` does; with the fields of the run's hash, if they came with the news."""
+    """What `wait_for` does; with the fields of the run's hash, if they came with the notification."""
     deadline, now = Deadline(timeout), RunStatus.QUEUED
     if not handle.just_started:
         now = yield from status(deployment, run_id)  # an unknown run, or no Redis at all, shows at once
@@ -118,17 +118,20 @@ def _sleep_until(
         if handle.notification_token:
             yield ReleaseNotification(handle.notification_token)
         return now, None
-    warned = complete = False
+    warned, exact = False, False
+    created: str | None = None
     if not deadline.expired:
-        complete = yield Subscribe(
+        exact = yield Subscribe(
             (channel,),
             deadline.remaining(LISTEN_WAIT),
             notification_token=None if wanted else handle.notification_token,
         )
+    looked = exact
     while True:
-        if not complete:
-            last = now
-            now = yield from bearing_outages(deployment, deadline, partial(status, deployment, run_id), last)
+        if not looked:
+            last = now, created
+            look = partial(state_and_creation, deployment, run_id)
+            now, created = yield from bearing_outages(deployment, deadline, look, last)
             if now.is_terminal or now in wanted:
                 return now, None
             if deadline.expired:
@@ -136,12 +139,16 @@ def _sleep_until(
             if not warned and deadline.waited >= IDLE_WARNING:
                 warned = True
                 yield from _warn_if_nobody_works(deployment, run_id)
-        complete = False
+        looked = False
         notifications: Mapping[str, str] = yield WaitForNotification(
             deadline.remaining(LOOK_AGAIN if warned else max(0.1, IDLE_WARNING - deadline.waited))
         )
         if notifications.get(channel):
-            return parse_end_notice(notifications[channel])
+            # A cluster's nodes pass notifications on to each other: that of an earlier run with the same id may come after
+            # this run was started. One in the inbox belongs to this start, any other one to the run that its record names.
+            status_of_end, fields = parse_end_notice(notifications[channel])
+            if fields is not None and (fields.get("cr") == created or (exact and created is None)):
+                return status_of_end, fields
 
 
 def bearing_outages(
@@ -249,13 +256,14 @@ def as_completed(deployment: Deployment, handles: Mapping[str, Any], timeout: Se
         yield Subscribe(tuple(runs), deadline.remaining(LISTEN_WAIT))
     notifications: Mapping[str, str] = {}
     while pending:
-        ended = [runs[channel] for channel, payload in notifications.items() if payload]
-        if not ended:
-            look = [run_id for run_id in handles if run_id in pending]
-            states = yield from bearing_outages(deployment, deadline, partial(_statuses, deployment, look), states)
-            ended = [run_id for run_id in look if states[run_id].is_terminal]
-        for run_id in ended:
-            if run_id in pending:
+        # What a notification names is read, too: it may be that of an earlier run with the same id.
+        named = {runs[channel] for channel, payload in notifications.items() if payload}
+        look = [run_id for run_id in handles if run_id in pending and (run_id in named or not named)]
+        found: dict[str, RunStatus] = {}
+        found = yield from bearing_outages(deployment, deadline, partial(_statuses, deployment, look), found)
+        states = states | found
+        for run_id in look:
+            if states[run_id].is_terminal:
                 pending.discard(run_id)
                 yield Yield(handles[run_id])
         if pending and deadline.expired:
