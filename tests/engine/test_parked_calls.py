@@ -12,6 +12,7 @@ import pytest
 
 from flowcraft_sdk import AsyncNodeContext, NodeContext, NodeStatus, RunStatus, handler
 from flowcraft_sdk.protocol import scripts
+from flowcraft_server.cli.client_output import about_node
 from flowcraft_server.llm import Endpoint, LanguageModels, OpenAICompatible, RetryPolicy
 from flowcraft_server.llm.call_gate import CallLimit
 from flowcraft_server.testing import TestEnvironment
@@ -93,6 +94,7 @@ def test_nodes_over_a_limit_hold_no_thread_and_go_on_in_turn(asking: Asking, fun
     assert env.client.execute("other", timeout=PATIENCE) == {"b": "other"}
     node = node_of(others[0])
     assert node.blocked_by == "the limits of model 'main/m'"
+    assert about_node(node) == "waits for room in the limits of model 'main/m'"
     assert node.attempts == 1
     (defect,) = env.client.admin.examine("run3")
     assert defect.explanation.startswith(

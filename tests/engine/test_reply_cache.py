@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from flowcraft_sdk import AsyncNodeContext, Handle, NodeContext, StreamText
 from flowcraft_sdk.protocol import scripts
+from flowcraft_server.cli.client import main
 from flowcraft_server.llm.calls import ModelReply, ModelRequest, TokenUsage
 from flowcraft_server.llm.errors import LLMRequestError
 from flowcraft_server.llm.models import LanguageModels
@@ -95,6 +97,10 @@ def test_a_hit_is_counted_as_one_and_costs_nothing(environment: Environments) ->
     assert (details["fromCache"], details["usd"], details["reply"]) == (True, 0, "reply 1")
     day = next(row for row in env.client.usage(days=1) if row.kind == "all")
     assert (day.usage.calls, day.usage.cache_hits) == (1, 1)
+    command = ["--url", env.url, "--namespace", env.namespace, "usage"]
+    head, row = (line.split("  ") for line in CliRunner().invoke(main, command).output.splitlines())
+    assert [cell.strip() for cell in head if cell][1:3] == ["calls", "from cache"]
+    assert [cell.strip() for cell in row if cell][1:3] == ["1", "1"]
 
 
 def test_what_differs_is_asked(environment: Environments) -> None:

@@ -173,7 +173,10 @@ def about_node(node: "NodeSnapshot") -> str:
     if node.waiting_for is not None and not node.child_run_id:
         from flowcraft_sdk.protocol.node_kinds import WAITS_FOR  # here, as the SDK is loaded by now
 
-        return node.message or f"waits for {WAITS_FOR.get(node.waiting_for, node.waiting_for)}"
+        waited_for = WAITS_FOR.get(node.waiting_for, node.waiting_for)
+        if node.waiting_for == "model" and node.blocked_by is not None:
+            waited_for = f"room in {node.blocked_by}"
+        return node.message or f"waits for {waited_for}"
     if node.blocked_by is not None:
         return f"waits: {node.blocked_by}"
     if str(node.status) == "completed":

@@ -29,7 +29,8 @@ def usage(connect: Callable[[], "Client"], days: int, by: str | None, as_json: b
     """Print what model calls have used: calls, tokens and cost of each day, or of all days by blueprint, tag or model.
 
     Days are those of UTC. A `?` behind a cost says that the price of some calls is not known. A call counts for each tag of its
-    run and of the runs above that, so tags may add up to more than all calls.
+    run and of the runs above that, so tags may add up to more than all calls. `from cache` counts the calls that the cache of
+    replies has answered, which are not among the others; `cached` are tokens of the input that the provider had in its cache.
     """
     rows = connect().usage(days)
     if as_json:
@@ -65,11 +66,14 @@ def _lines(rows: "Iterable[UsageOfDay]", by: str | None) -> "list[tuple[str, Usa
 def _print(head: str, lines: "Iterable[tuple[str, Usage]]") -> None:
     from rich.text import Text
 
-    shown = table(head, "calls", "input", "cached", "output", "cost")
+    lines = list(lines)
+    any_hits = any(used.cache_hits for _, used in lines)  # there are none without `llm.cache`
+    shown = table(head, "calls", *(["from cache"] if any_hits else []), "input", "cached", "output", "cost")
     for column in shown.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for name, used in lines:
-        counts = (used.calls, used.input_tokens, used.cached_tokens, used.output_tokens)
+        hits = (used.cache_hits,) if any_hits else ()
+        counts = (used.calls, *hits, used.input_tokens, used.cached_tokens, used.output_tokens)
         shown.add_row(Text(name), *map(_short, counts), used.cost)
     console().print(shown)
 
