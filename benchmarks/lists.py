@@ -103,7 +103,7 @@ def main() -> int:
     figures = {}
     with store() as (link, _), tempfile.TemporaryDirectory() as folder:
         publish(link, Keys(NAMESPACE), GRAPHS)
-        with workers("benchmarks.worker", link.url, 4):
+        with workers("benchmarks.worker", link.url, 4, 1, "keep"):
             asyncio.run(make_runs(link.url, count // 2))
             middle = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             asyncio.run(make_runs(link.url, count))

@@ -1,6 +1,6 @@
-"""A worker process of ours: `python -m benchmarks.worker URL THREADS [PARTITIONS]`.
+"""A worker process of ours: `python -m benchmarks.worker URL THREADS [PARTITIONS [keep]]`.
 
-It begins at the first line of its standard input.
+It begins at the first line of its standard input. With `keep` it removes no ended run.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from loguru import logger
 from benchmarks.setting import NAMESPACE
 from flowcraft_server.service.gc_tuning import collect_less_often
 from flowcraft_server.testing.handlers import as_runnable
-from flowcraft_server.worker.settings import WorkerSettings
+from flowcraft_server.worker.settings import Retention, WorkerSettings
 from flowcraft_server.worker.worker import Worker
 
 
@@ -88,7 +88,8 @@ def main() -> None:
     }
     handlers = {name: as_runnable(name, function) for name, function in functions.items()}
     partitions = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    settings = WorkerSettings(threads=int(sys.argv[2]), partitions=partitions)
+    retention = Retention(keep=(), bytes=None) if sys.argv[4:] == ["keep"] else Retention()
+    settings = WorkerSettings(threads=int(sys.argv[2]), partitions=partitions, retention=retention)
     worker = Worker(sys.argv[1], NAMESPACE, handlers, settings)
     collect_less_often()  # as the server's own workers do
     print("up", flush=True)

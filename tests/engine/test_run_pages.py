@@ -44,6 +44,10 @@ def pages(client: Client, limit: int, between: Callable[[], Any] = lambda: None,
         between()
 
 
+def found_in(some: list[list[str]]) -> set[str]:
+    return {run_id for page in some for run_id in page}
+
+
 def test_each_run_is_on_one_page(env: TestEnvironment) -> None:
     client = env.client
     handles = [client.start("echo", {"n": n}, tags=["t"] if n % 3 else []) for n in range(23)]
@@ -106,6 +110,59 @@ def test_records_are_read_of_runs_that_the_indexes_do_not_rule_out(
     read.clear()
     assert pages(client, 10, search="no such supplier at all") == [[]]
     assert read == []
+
+
+def test_the_children_of_a_run_are_read_and_no_other_runs(
+    env: TestEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, read = env.client, []
+
+    def counting(deployment: Any, run_ids: list[str]) -> Any:
+        read.extend(run_ids)
+        return (yield from list_runs.summaries(deployment, run_ids))
+
+    parent = client.start("call", run_id="above")
+    others = [client.start("echo", parent=parent, tags=["below"]) for _ in range(3)]
+    for run in (*others, *(client.start("echo") for _ in range(5))):
+        run.wait(60)
+    while not parent.describe().children or not client.waiting().items:
+        pass
+    children = {f"{parent.run_id}~1", *(run.run_id for run in others)}
+    monkeypatch.setattr(run_pages, "summaries", counting)
+    for limit in (1, 2, 10):
+        read.clear()
+        found = pages(client, limit, parent=parent.run_id)
+        assert [run_id for page in found for run_id in page] == [
+            run.run_id for run in client.list_runs(parent=parent.run_id)
+        ]
+        assert found_in(found) == set(read) == children
+    assert found_in(pages(client, 2, parent=parent.run_id, status="completed")) == children - {f"{parent.run_id}~1"}
+    assert found_in(pages(client, 2, parent=parent.run_id, tag="below")) == children - {f"{parent.run_id}~1"}
+    assert pages(client, 2, parent=parent.run_id, blueprint_id="fails") == [[]]
+    began = parent.describe().created_at
+    assert pages(client, 9, parent=parent.run_id, started_before=began) == [[]]
+    assert found_in(pages(client, 9, parent=parent.run_id, started_after=began)) == children
+    assert pages(client, 2, parent=others[0].run_id) == [[]]
+    assert pages(client, 2, parent="no-such-run") == [[]]
+    parent.cancel(grace=0)
+
+
+def test_as_many_ids_are_read_as_a_page_needs(env: TestEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, read = env.client, []
+    for run in [client.start("echo", tags=["many"]) for _ in range(100)]:
+        run.wait(60)
+    scored = list_runs.scored
+
+    def counting(reply: Any) -> Any:
+        found = scored(reply)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(list_runs, "scored", counting)
+    page = client.list_runs_page(tag="many", status="completed", limit=2)
+    assert len(page.items) == 2
+    assert len(read) < 100, "the first piece is as large as the page, later ones are larger"
+    assert len(found_in(pages(client, 7, tag="many", status="completed"))) == 100
 
 
 def test_a_page_looks_at_so_many_runs_only(env: TestEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from flowcraft_sdk._operations.deployment import (
@@ -38,6 +39,9 @@ MOST_DIGITS = 15
 
 LEAST_OF_A_PARTITION = 10
 """Runs that are read at once of each of several partitions, at least."""
+
+SCORED_AT_ONCE = 500
+"""Children of a run that are looked up at once in the indexes of all states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def matching_runs(
     """Ids of the runs that a filter names, the newest first; `roots`: without child runs that a node has started."""
     found: list[str] = []
     _ = wanted.bounds
-    pages = MergedPages(wanted, (yield from partitions_of(deployment)), page_size)
+    pages = pages_of(wanted, (yield from partitions_of(deployment)), page_size)
     while not pages.over and (limit is None or len(found) < limit):
         entries = yield from pages.next()
         runs = yield from summaries(deployment, [run_id for run_id, _ in entries])
@@ -155,7 +159,7 @@ def list_runs(deployment: Deployment, wanted: Filter, limit: int | None, page_si
     if limit is not None and check_count(limit, "limit", None) == 0:
         return
     _ = wanted.bounds  # refused before anything is asked
-    pages = MergedPages(wanted, (yield from partitions_of(deployment)), page_size)
+    pages = pages_of(wanted, (yield from partitions_of(deployment)), page_size)
     while not pages.over:
         entries = yield from pages.next()
         for run in (yield from summaries(deployment, [run_id for run_id, _ in entries])):
@@ -170,10 +174,15 @@ class MergedPages:
     """Pages of run ids, the newest first, out of the indexes of all partitions. It knows a position in each."""
 
     def __init__(self, wanted: Filter, partitions: Partitions, size: int) -> None:
-        some = partitions.all if wanted.parent is None else (partitions.for_run(wanted.parent),)
-        part = size if len(some) == 1 else max(LEAST_OF_A_PARTITION, math.ceil(2 * size / len(some)))
+        self._parts = [(_Pages(wanted, wanted.indexes(keys)), deque[tuple[str, float]]()) for keys in partitions.all]
+        self.resize(size)
+
+    def resize(self, size: int) -> None:
+        """From now on, have so many runs on a page."""
         self._size = size
-        self._parts = [(_Pages(wanted, wanted.indexes(keys), part), deque[tuple[str, float]]()) for keys in some]
+        for pages, _ in self._parts:
+            count = len(self._parts)
+            pages.size = size if count == 1 else max(LEAST_OF_A_PARTITION, math.ceil(2 * size / count))
 
     @property
     def over(self) -> bool:
@@ -204,26 +213,31 @@ class _Pages:
     """Pages of run ids, the newest first, out of one or several indexes of a partition.
 
     A page begins where the last one ended by *time*, so runs that start meanwhile shift nothing.
+
+    Attributes:
+        size: how many runs are read at once.
+        over: whether there are no more.
     """
 
-    def __init__(self, wanted: Filter, indexes: list[str], size: int) -> None:
+    def __init__(self, wanted: Filter, indexes: list[str]) -> None:
         self._indexes = indexes
-        self._size = size
+        self.size = 0
         self._low, self._high = wanted.bounds
         self._seen: set[str] = set()
         self.over = not self._indexes
 
     def commands(self) -> tuple[Command, ...]:
         """What reads the next page. All at once: a run that goes from one state to the next is in one of the two."""
-        bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, self._size + len(self._seen))
+        bounds = (self._high, self._low, "WITHSCORES", "LIMIT", 0, self.size + len(self._seen))
         return tuple(command("ZREVRANGEBYSCORE", index, *bounds) for index in self._indexes)
 
     def take(self, replies: Iterable[Any]) -> list[tuple[str, float]]:
         """The next page, from the replies to `commands`: run ids and times."""
-        replies, most = list(replies), self._size + len(self._seen)
-        entries = [entry for reply in replies for entry in scored(reply)]
-        entries.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)  # as each index is sorted
-        self.over = all(len(scored(reply)) < most for reply in replies)
+        found, most = [scored(reply) for reply in replies], self.size + len(self._seen)
+        entries = [entry for some in found for entry in some]
+        if sum(map(bool, found)) > 1:
+            entries.sort(key=itemgetter(1, 0), reverse=True)  # as each index is sorted
+        self.over = all(len(some) < most for some in found)
         cut = entries[:most]
         if len(entries) > most:
             self.over = False
@@ -235,11 +249,68 @@ class _Pages:
         return list(reversed(fresh.items()))
 
 
+class _ChildPages:
+    """Pages of the children of a run, the newest first. Its record names them, so that no other run is looked at."""
+
+    def __init__(self, wanted: Filter, parent: str, keys: Keys, size: int) -> None:
+        self._record, self._indexes, self._bounds = keys.run(parent), wanted.indexes(keys), wanted.bounds
+        self._unread: list[tuple[str, float]] | None = None
+        self.resize(size)
+
+    def resize(self, size: int) -> None:
+        """From now on, have so many runs on a page."""
+        self._size = size
+
+    @property
+    def over(self) -> bool:
+        """Whether there are no more."""
+        return self._unread is not None and not self._unread
+
+    def next(self) -> Operation[list[tuple[str, float]]]:
+        """The next page: ids of runs, and their scores."""
+        if self._unread is None:
+            self._unread = yield from self._read()
+        page, self._unread = self._unread[: self._size], self._unread[self._size :]
+        return page
+
+    def _read(self) -> Operation[list[tuple[str, float]]]:
+        """All children that are in one of the indexes."""
+        if not self._indexes or (yield command("HEXISTS", self._record, "kids")) == 0:
+            return []
+        names = [text(name)[2:] for name in (yield command("HKEYS", self._record)) if text(name).startswith("k:")]
+        low, high = self._bounds
+        most, below = float(high.lstrip("(")), high.startswith("(")
+        found: dict[str, float] = {}
+        for first in range(0, len(names), SCORED_AT_ONCE):
+            some = names[first : first + SCORED_AT_ONCE]
+            replies = yield from _scores(self._indexes, some)
+            for name, score in ((name, score) for scores in replies for name, score in zip(some, scores, strict=True)):
+                if score is not None and float(low) <= score <= most and not (below and score == most):
+                    found[name] = float(score)
+        return sorted(found.items(), key=itemgetter(1, 0), reverse=True)
+
+
+def _scores(indexes: list[str], run_ids: list[str]) -> Operation[list[list[float | None]]]:
+    """The scores of runs in some indexes of a partition, all read at one moment."""
+    group = tuple(command("ZMSCORE", index, *run_ids) for index in indexes)
+    return list((yield Batch(group, atomic=len(group) > 1)))
+
+
+def pages_of(wanted: Filter, partitions: Partitions, size: int) -> "MergedPages | _ChildPages":
+    """Pages of the runs that the indexes have for a filter."""
+    if wanted.parent is None:
+        return MergedPages(wanted, partitions, size)
+    return _ChildPages(wanted, wanted.parent, partitions.for_run(wanted.parent), size)
+
+
 def scored(reply: Any) -> list[tuple[str, float]]:
     """Members and scores, in whichever form redis-py gives them."""
     if reply and not isinstance(reply[0], tuple | list):
         reply = list(zip(reply[::2], reply[1::2], strict=True))
-    return [(text(member), float(score)) for member, score in reply]
+    return [
+        (member.decode(errors="backslashreplace") if type(member) is bytes else text(member), float(score))
+        for member, score in reply
+    ]
 
 
 def unreadable(run_id: str) -> RunSummary:
@@ -280,7 +351,7 @@ def count_runs(deployment: Deployment, wanted: Filter, page_size: int = 500) -> 
         counts = replies_of(groups, (yield together(*groups)))
         return sum(int(count) for group in counts for count in group)
     count = 0
-    pages = MergedPages(wanted, partitions, page_size)
+    pages = pages_of(wanted, partitions, page_size)
     while not pages.over:
         run_ids = [run_id for run_id, _ in (yield from pages.next())]
         count += sum(wanted.wants(run) for run in (yield from summaries(deployment, run_ids)))

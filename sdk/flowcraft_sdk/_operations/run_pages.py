@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flowcraft_sdk._operations.deployment import Deployment, partitions_of, record, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command, replies_of, together
-from flowcraft_sdk._operations.list_runs import Filter, MergedPages, summaries
+from flowcraft_sdk._operations.list_runs import Filter, pages_of, summaries
 from flowcraft_sdk.errors import ConfigurationError, RunBrokenError, RunNotFoundError
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, MOST_LISTED, check_count, check_text, shown
@@ -43,14 +43,16 @@ def run_page(
         wanted = replace(wanted, by_blueprint=(yield from _blueprint_has_fewer(partitions, wanted)))
     items: list[RunSummary] = []
     looked_at, last = 0, before
-    pages = _pages_behind(wanted, before, partitions, limit, read_more=search is not None)
+    most = max(limit, READ_AT_ONCE)
+    piece = limit + 1 if search is None else most
+    pages = pages_of(wanted if before is None else replace(wanted, up_to=before[0]), partitions, piece)
     while not pages.over:
         entries = _behind((yield from pages.next()), before)
         run_ids = [run_id for run_id, _ in entries]
         if entries and not wanted.settled_by_index:
             run_ids = yield from _in_further_indexes(partitions, run_ids, wanted)
         if entries and search is not None:
-            run_ids = yield from _matching(deployment, partitions, run_ids, search)
+            run_ids = yield from _matching(deployment, partitions, run_ids, search, (entries[-1][1], entries[0][1]))
         passing: dict[str, RunSummary] = {}
         some = max(limit, LEAST_READ)
         for first in range(0, len(run_ids), some):  # records are read last, of as many runs as a page has
@@ -68,6 +70,8 @@ def run_page(
         looked_at += len(entries)
         if looked_at >= MOST_LOOKED_AT and not pages.over and last is not None:
             return RunPage(items=tuple(items), next_cursor=_cursor_of(last))
+        piece = min(2 * piece, most)  # few of them pass
+        pages.resize(piece)
     return RunPage(items=tuple(items), next_cursor=None)
 
 
@@ -123,7 +127,8 @@ def waiting_page(deployment: Deployment, limit: int, cursor: str | None) -> Oper
     wanted = Filter(statuses=frozenset({RunStatus.WAITING, RunStatus.RUNNING}))
     items: list[WaitingNode] = []
     looked_at = 0
-    pages = _pages_behind(wanted, before, partitions, limit)
+    piece = limit + 1
+    pages = pages_of(wanted if before is None else replace(wanted, up_to=before[0]), partitions, piece)
     while not pages.over:
         entries = _behind((yield from pages.next()), before)
         reads = tuple(command("HGET", partitions.for_run(run_id).run(run_id), "park") for run_id, _ in entries)
@@ -138,6 +143,8 @@ def waiting_page(deployment: Deployment, limit: int, cursor: str | None) -> Oper
         if looked_at >= MOST_LOOKED_AT and not pages.over and entries:
             run_id, score = entries[-1]
             return WaitingPage(items=tuple(items), next_cursor=_cursor_of((score, run_id)))
+        piece = min(2 * piece, max(limit, READ_AT_ONCE))  # few of them wait
+        pages.resize(piece)
     return WaitingPage(items=tuple(items), next_cursor=None)
 
 
@@ -162,12 +169,18 @@ def _waiting_in(deployment: Deployment, run_id: str) -> Operation[list[WaitingNo
     ]
 
 
-def _matching(deployment: Deployment, partitions: Partitions, run_ids: list[str], search: str) -> Operation[list[str]]:
-    """The runs whose id begins with a text, or that have failed and whose first failure has it in its type or message."""
+def _matching(
+    deployment: Deployment, partitions: Partitions, run_ids: list[str], search: str, span: tuple[float, float]
+) -> Operation[list[str]]:
+    """The runs whose id begins with a text, or that have failed and whose first failure has it in its type or message.
+
+    Args:
+        span: the least and the greatest of their scores.
+    """
     words = search.casefold()
     found = {run_id for run_id in run_ids if run_id.casefold().startswith(words)}
     others = [run_id for run_id in run_ids if run_id not in found]
-    failed = list((yield from _listed(partitions, others, lambda keys: [keys.index_status(RunStatus.FAILED)])))
+    failed = list((yield from _failed(partitions, others, span)))
     firsts = yield from _fields(deployment, [(run_id, "f1") for run_id in failed])
     places = [(run_id, f"f:{first}") for run_id, first in zip(failed, firsts, strict=True) if first is not None]
     failures = yield from _fields(deployment, places)
@@ -182,6 +195,22 @@ def _matching(deployment: Deployment, partitions: Partitions, run_ids: list[str]
     return [run_id for run_id in run_ids if run_id in found]
 
 
+def _failed(partitions: Partitions, run_ids: list[str], span: tuple[float, float]) -> Operation[set[str]]:
+    """Those of some runs that have failed. Where few have in their time, these are read: cheaper than asking for each run."""
+    low, high = map(repr, span)
+    some = list({keys.base: keys for keys in map(partitions.for_run, run_ids)}.values())
+    most = len(run_ids)
+    reads = [
+        command("ZREVRANGEBYSCORE", keys.index_status(RunStatus.FAILED), high, low, "LIMIT", 0, most + 1)
+        for keys in some
+    ]
+    replies = (yield Batch(tuple(reads))) if reads else []
+    if any(len(reply) > most for reply in replies):
+        return (yield from _listed(partitions, run_ids, lambda keys: [keys.index_status(RunStatus.FAILED)]))
+    found = {text(run_id) for reply in replies for run_id in reply}
+    return found.intersection(run_ids)
+
+
 def _fields(deployment: Deployment, places: Sequence[tuple[str, str]]) -> Operation[list[str | None]]:
     """Fields of runs' hashes, each by run and name."""
     if not places:
@@ -190,15 +219,6 @@ def _fields(deployment: Deployment, places: Sequence[tuple[str, str]]) -> Operat
     reads = tuple(command("HGET", partitions.for_run(run_id).run(run_id), name) for run_id, name in places)
     replies = yield Batch(reads, bearing=True)
     return [None if reply is None or isinstance(reply, Exception) else text(reply) for reply in replies]
-
-
-def _pages_behind(
-    wanted: Filter, before: Position | None, partitions: Partitions, limit: int, *, read_more: bool = False
-) -> MergedPages:
-    if before is not None:
-        wanted = replace(wanted, up_to=before[0])
-    few = wanted.settled_by_index and not read_more
-    return MergedPages(wanted, partitions, limit + 1 if few else max(limit, READ_AT_ONCE))
 
 
 def _behind(entries: list[tuple[str, float]], before: Position | None) -> list[tuple[str, float]]:
