@@ -34,8 +34,8 @@ demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK; `m
 
 --ui: demo
 
-test: $(SET_UP)  ## the whole test suite, on an embedded server
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/ui $(PYTEST_ARGS)
+test: $(SET_UP)  ## the whole test suite, on an embedded server; three processes, as many tests wait for programs to start
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --ignore tests/ui $(PYTEST_ARGS)
 
 chromium: $(SET_UP_UI)  ## installs Debian's Chromium if there is none and this is root
 	@$(BIN)/python -m tests.ui.chromium

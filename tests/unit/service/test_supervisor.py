@@ -26,6 +26,11 @@ place, mode = Path(sys.argv[1]), sys.argv[2]
 stop = StopRequests()
 with stop.on_signals():
     end_with_parent(os.getppid(), int(sys.argv[-1]), stop.request)
+    if mode == "working":  # until the file `broken` is there: then a fresh one does not come to work
+        if (place.parent / "broken").exists(): sys.exit(4)
+        from flowcraft_server.worker.execution_record import ExecutionRecord
+        options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+        ExecutionRecord(int(options["--executing"])).heartbeat()
     (place / str(os.getpid())).write_text("began")
     if mode == "stubborn":
         while True: time.sleep(1)
@@ -48,11 +53,6 @@ with stop.on_signals():
         stop.wait(0.1)
         record.heartbeat()
         (place / "reported").write_text("")
-    if mode == "working":  # until the file `broken` is there: then a fresh one does not come to work
-        if (place.parent / "broken").exists(): sys.exit(4)
-        from flowcraft_server.worker.execution_record import ExecutionRecord
-        options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
-        ExecutionRecord(int(options["--executing"])).heartbeat()
     while not stop.wait(10): pass
     if mode == "twice":
         while not stop.now: stop.wait(10)
