@@ -106,6 +106,8 @@ def test_a_call_that_is_not_awaited_fails_the_node(call: Callable[..., Any], pub
         ) as caught:
             env.client.execute("g", {}, timeout=60)
         assert not caught.value.failure.retryable
+        line = call.__code__.co_firstlineno + 1
+        assert caught.value.failure.message.endswith(f"(line {line} of test_handler_forms.py)")
 
 
 def test_a_coroutine_function_that_a_decorator_hides_is_reported() -> None:
@@ -124,9 +126,10 @@ def test_a_coroutine_that_is_returned_is_reported() -> None:
         TestEnvironment(handlers={"h": forgets}, blueprints=GRAPH) as env,
         pytest.raises(
             RunFailedError, match="returned a coroutine that was not awaited: declare the handler with `async def`"
-        ),
+        ) as caught,
     ):
         env.client.execute("g", {"n": 1}, timeout=60)
+    assert caught.value.failure.message.endswith("(it is what adds gives)")
 
 
 def test_each_environment_has_an_instance_of_its_own() -> None:

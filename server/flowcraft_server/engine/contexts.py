@@ -1,6 +1,7 @@
 """The `ctx` that handlers get: plain calls in a function, awaited ones in a coroutine."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from datetime import timedelta
 from itertools import islice
@@ -163,13 +164,13 @@ class AwaitedContext(_NoMapping, AsyncRunContext):
             raised: what the handler raised: what else it was about to await is no mistake then, unless it was used as a value.
         """
         used = raised is None or isinstance(raised, TypeError | AttributeError)
-        waiting = [f"context.{call.shown}" for call in self._waiting]
-        waiting += [call.shown for call in self.waiting_steps if used]
-        return (
-            UnawaitedCall(f"ctx.{min(waiting)} was not awaited, so it did nothing: put `await` before it")
-            if waiting
-            else None
-        )
+        waiting = [(call.place, f"context.{call.shown}") for call in self._waiting]
+        waiting += [(call.place, call.shown) for call in self.waiting_steps if used]
+        if not waiting:
+            return None
+        (line, file), call = min(waiting)
+        where = f"line {line} of {os.path.basename(file)}"
+        return UnawaitedCall(f"ctx.{call} was not awaited, so it did nothing: put `await` before it ({where})")
 
     def check_awaited(self) -> None:
         """Make sure that the handler awaited each of its calls.

@@ -77,7 +77,8 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
         returned.close()
         raise InvalidHandlerResult(
             "the handler returned a coroutine that was not awaited: declare the handler with `async def` and put `await` before "
-            "the call; or, if it is the handler's own coroutine, a decorator hides it: let the decorator use functools.wraps"
+            "the call; or, if it is the handler's own coroutine, a decorator hides it: let the decorator use functools.wraps "
+            f"(it is what {returned.__qualname__} gives)"
         )
     if not isinstance(returned, NodeResult):
         return returned, None, ()
