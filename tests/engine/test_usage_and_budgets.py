@@ -172,7 +172,7 @@ def test_a_budget_in_usd_needs_a_price(env: TestEnvironment) -> None:
     for options in ({"budget": {"usd": 1}}, {"tags": ["rich"]}):
         found = failure(env.client.start("unpriced", **options))
         assert found.type.endswith("LLMSettingsError")
-        assert "llm.prices" in found.message
+        assert found.message.endswith("set llm.prices")  # the prices of public models are installed here
     assert env.client.start("unpriced", budget={"tokens": 9}).result(timeout=60) == {"a": "done"}
 
 

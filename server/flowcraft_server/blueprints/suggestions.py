@@ -1,7 +1,7 @@
 """Suggestions for names that are not known."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import islice
@@ -28,8 +28,17 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     for candidate in islice(known, MOST_KNOWN):
         if len(candidate) <= 2 * _LONGEST:
             by_shape.setdefault(_shape(candidate), candidate)
-    found = _nearest(_shape(name), by_shape, cutoff)
+    shape = _shape(name)
+    found = _swapped(shape, by_shape) or _nearest(shape, by_shape, cutoff)
     return by_shape[found] if found is not None else None
+
+
+def _swapped(shape: str, known: Collection[str]) -> str | None:
+    """The one that two neighbouring letters make of it when they change places: `mpc` for `mcp`. In a short name these are half of it."""
+    if shape in known:
+        return None
+    swapped = {shape[:at] + shape[at + 1] + shape[at] + shape[at + 2 :] for at in range(len(shape) - 1)}
+    return next((candidate for candidate in known if candidate in swapped), None)
 
 
 def _nearest(shape: str, known: Iterable[str], cutoff: float) -> str | None:

@@ -33,8 +33,10 @@ def server_errors() -> Iterator[None]:
     """Print in one line what keeps the server from being started, or a file of replies from being read.
 
     Raises:
-        click.ClickException: it was that.
+        click.ClickException: it was the server.
+        ConfigurationError: it was the file.
     """
+    from flowcraft_sdk.errors import ConfigurationError
     from flowcraft_server.llm.errors import LLMSettingsError
     from flowcraft_server.store.binary import NoServerBinary
     from flowcraft_server.store.server_process import StoreError
@@ -42,7 +44,7 @@ def server_errors() -> Iterator[None]:
     try:
         yield
     except LLMSettingsError as error:
-        raise click.UsageError(str(error)) from None
+        raise ConfigurationError(str(error)) from None
     except (StoreError, NoServerBinary) as error:
         raise click.ClickException(str(error)) from None
 

@@ -4,16 +4,13 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_server import __version__
-from flowcraft_server.config.llm_section import ScriptedProviderSection
 from flowcraft_server.config.load import LoadResult, load_config, load_settings
 from flowcraft_server.config.model import Settings
 from flowcraft_server.observability.logging import configure_logging
@@ -23,6 +20,7 @@ from .client_errors import TextCommands
 from .diagnostic_formats import FORMATS
 from .diagnostic_output import print_diagnostics, print_suggestions
 from .examples import SERVER, add_examples
+from .provider_files import with_provider_files
 from .server_loading import errors_printed as _errors_printed
 from .server_loading import known_url as _known_url
 from .server_loading import redis_variable as _redis_variable
@@ -217,7 +215,7 @@ def api(
 @as_json_option
 def check(file: Path, profile: str | None, format_: str, offline: bool, strict: bool, as_json: bool) -> None:
     """Check the file, its handlers, its blueprints, its schedules and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
-    loaded = _with_scripted_replies(load_config(file, profile=profile))
+    loaded = with_provider_files(load_config(file, profile=profile))
     format_ = "json" if as_json else format_
     print_diagnostics(loaded.diagnostics, format_, loaded.path)
     if format_ == "text" and not loaded.errors:
@@ -337,34 +335,12 @@ def _load_or_exit(
 ) -> tuple[LoadResult, Settings]:
     """Load a deployment and set up logging; print what is wrong and exit if anything is."""
     loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints, keep=blueprints)
-    loaded = _with_scripted_replies(loaded)
+    loaded = with_provider_files(loaded)
     settings = _settings_or_exit(loaded)
     configure_logging(
         settings.logging.level, settings.logging.format, secrets=loaded.secrets, names=settings.logging.redact
     )
     return loaded, settings
-
-
-def _with_scripted_replies(loaded: LoadResult) -> LoadResult:
-    """The deployment with the mistakes in files of scripted replies among its diagnostics."""
-    providers = loaded.settings.llm.providers if loaded.settings is not None else {}
-    scripted = {name: section for name, section in providers.items() if isinstance(section, ScriptedProviderSection)}
-    diagnostics = []
-    if scripted:
-        from flowcraft_server.llm.errors import LLMSettingsError
-        from flowcraft_server.llm.script_rules import load_script
-
-        for name, section in scripted.items():
-            path = ("llm", "providers", name, "file")
-            try:
-                load_script(loaded.place(section.file))
-            except LLMSettingsError as error:
-                origin = loaded.values.origin_of(path)
-                position = origin.position if origin is not None else None
-                diagnostics.append(Diagnostic("error", position, ".".join(path), str(error)))
-    if not diagnostics:
-        return loaded
-    return replace(loaded, diagnostics=[*loaded.diagnostics, *diagnostics], settings=None)
 
 
 def _external_url(loaded: LoadResult, settings: Settings) -> str:

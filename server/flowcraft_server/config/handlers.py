@@ -67,7 +67,10 @@ def register_handlers(
         except HandlerError as error:
             refusals.append(Refusal(place, str(error)))
             continue
-        for attribute, function, spec in _declared_in(module):
+        found = list(_declared_in(module))
+        if not found:
+            refusals.append(Refusal(place, f"no function of '{module_name}' has @handler before it"))
+        for attribute, function, spec in found:
             try:
                 _add(handlers, _declared(module_name, attribute, function, spec), module_name, function)
             except HandlerError as error:

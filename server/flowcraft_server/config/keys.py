@@ -7,12 +7,9 @@ from typing import Any
 from flowcraft_sdk._config.profiles import PROFILES
 from flowcraft_sdk._config.source_positions import Path, SourcePosition
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_server.blueprints.suggestions import nearest
 
 from . import shape
-
-LIKENESS = 0.7
-"""How alike an unknown key must be to one that exists, from 0 to 1: no feature is to be taken for another."""
+from .suggested_keys import hint_for
 
 
 def write_out_short_forms(tree: Tree) -> None:
@@ -57,12 +54,6 @@ def place_of(path: Path, tree: Tree) -> shape.Shape:
     return place
 
 
-def hint_for(key: str, known: list[str]) -> str:
-    """The known key that was probably meant, or else all of them."""
-    meant = nearest(key, known, LIKENESS)
-    return f"; did you mean '{meant}'?" if meant else f"; known: {', '.join(known)}"
-
-
 def _unknown(path: Path, place: Any, value: Any) -> Iterator[tuple[Path, str]]:
     if isinstance(value, list):
         for index, item in enumerate(value):
@@ -75,6 +66,7 @@ def _unknown(path: Path, place: Any, value: Any) -> Iterator[tuple[Path, str]]:
     known = shape.keys_of(section) if section is not None else None
     for key, item in value.items():
         if known is not None and key not in known:
-            yield (*path, key), f"unknown key{hint_for(key, known if path else [*known, PROFILES])}"
+            hint = hint_for(key, known if path else [*known, PROFILES], [str(part) for part in path])
+            yield (*path, key), f"unknown key{hint}"
         else:
             yield from _unknown((*path, key), shape.child_of(place, key, value), item)

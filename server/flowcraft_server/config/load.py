@@ -32,6 +32,7 @@ from .hooks import unknown_blueprints
 from .lifespan import Lifespan, load_lifespan, missing_resources
 from .load_context import LoadContext, read_configuration
 from .model import Settings
+from .other_profiles import check_other_profiles
 from .schedules import misfits
 from .source import make_settings
 
@@ -105,6 +106,7 @@ def load_config(
         keep: take blueprints that have not changed from an earlier start, and keep them for a further one.
     """
     reading, settings, good = _load(path, profile, overrides, environ)
+    check_other_profiles(reading)
     handlers: dict[str, Handler] = {}
     blueprints: Sequence[Blueprint] = []
     lifespan: Lifespan | None = None
@@ -152,7 +154,7 @@ def _load(
     except ValidationError as error:
         spoilt = {*reading.unfilled, *(path[:-1] for path in reading.unfilled if len(path) > 1)}
         for place, message in mistakes_of(error, reading.merged):
-            if place not in spoilt:
+            if place not in spoilt and not reading.lacks_a_misspelt_key(place):
                 reading.report(place, message)
         return reading, None, _without_mistakes(reading)
     return reading, settings, _without_mistakes(reading) if reading.unfilled else settings
@@ -226,6 +228,8 @@ def _load_lifespan(reading: LoadContext, settings: Settings, handlers: dict[str,
         except HandlerError as error:
             reading.report(("lifespan",), str(error))
             return None
+    if lifespan is None and reading.hides(("lifespan",)):  # there is one, whatever it yields
+        return None
     for handler, message in missing_resources(handlers.values(), lifespan):
         path = ("handlers", handler.name) if handler.name in settings.handlers else ("handlerModules",)
         origin = reading.merged.origin_of((*path, "path"))

@@ -39,6 +39,9 @@ class LoadContext:
         layers: the values by where they were set, what counts most first: options, environment, file.
         merged: all of them together, with the origin of each.
         secrets: texts that must never be shown.
+        file: the file without its profiles, variables not filled in.
+        profiles: its profiles by name, likewise.
+        environment: what variables are filled in from.
         unfilled: paths of values whose variables could not be filled in; what else is wrong with them is not known.
         began_ns: when reading began, by the clock of files.
     """
@@ -50,6 +53,9 @@ class LoadContext:
     merged: Tree = field(default_factory=Tree)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
+    file: Tree = field(default_factory=Tree)
+    profiles: dict[str, Tree] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     unfilled: set[Place] = field(default_factory=set)
     began_ns: int = field(default_factory=time.time_ns)
     _reported: set[Diagnostic] = field(default_factory=set)
@@ -103,6 +109,14 @@ class LoadContext:
                 return True
         return False
 
+    def lacks_a_misspelt_key(self, path: Place) -> bool:
+        """Whether a section as a whole is wrong, and a key of it was written otherwise: what it lacks is that key."""
+        section = written_path(path)
+        return isinstance(self.merged.get(path), dict) and any(
+            diagnostic.path.rpartition(".")[0] == section and suggested([diagnostic.message])
+            for diagnostic in self.diagnostics
+        )
+
     @property
     def start(self) -> SourcePosition:
         """The beginning of the file."""
@@ -132,6 +146,7 @@ def read_configuration(
     file, diagnostics = read_document(text, reading.shown)
     reading.diagnostics += diagnostics
     reading.merged = file
+    reading.environment = environment
     _apply_profile(reading, file, profile or environment.get(PROFILE_VARIABLE))
     _lay_over(reading, file, overrides, environment)
     _fill_in(reading, file, Interpolation(environment, path.parent, reading.secrets), environment)
@@ -148,6 +163,7 @@ def _apply_profile(reading: LoadContext, file: Tree, name: str | None) -> None:
             reading.profile, chosen = profile, tree
     file.remove((PROFILES,))
     _tidy(reading, file, ())
+    reading.file, reading.profiles = file.copy(), {each: tree.copy() for each, tree in profiles.items()}
     if reading.profile is not None:
         for path, origin in list(chosen.origins.items()):
             chosen.origins[path] = replace(origin, label=f"{origin.label} (profile {reading.profile})")

@@ -9,7 +9,8 @@ from flowcraft_sdk._config.source_positions import Path
 from flowcraft_sdk._config.value_tree import Origin, Tree
 
 from . import shape
-from .keys import hint_for, place_of
+from .keys import place_of
+from .suggested_keys import hint_for
 
 _Names = dict[Path, dict[str, str] | None]
 """By path, the keys of what is a section or a mapping: as they are, by how variables may write them."""

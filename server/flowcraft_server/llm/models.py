@@ -120,6 +120,11 @@ class LanguageModels:
         return self.price_of(provider, model, TokenUsage(1, 0, 1)) is not None
 
     @property
+    def has_public_prices(self) -> bool:
+        """Whether the prices of public models are installed."""
+        return self._prices.has_library
+
+    @property
     def keeps_replies(self) -> bool:
         """Whether a provider's replies are kept."""
         return any(provider.cache_age is not None for provider in self._providers.values())

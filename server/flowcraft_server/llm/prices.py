@@ -41,6 +41,11 @@ class Prices:
             )
         return self._by_library(usage, model, api_url) if api_url else None
 
+    @property
+    def has_library(self) -> bool:
+        """Whether the prices of public models are installed."""
+        return self._loaded() is not None
+
     def _by_library(self, usage: TokenUsage, model: str, api_url: str) -> int | None:
         library = self._loaded()
         if library is None:

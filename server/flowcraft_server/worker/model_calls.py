@@ -28,6 +28,7 @@ from flowcraft_server.worker.commit_batcher import CommitBatcher
 from flowcraft_server.worker.parking import AttemptParking
 from flowcraft_server.worker.reply_cache import CacheEntry, ReplyCache, read_reply
 
+_INSTALL = ", or install the prices of public models with: pip install 'flowcraft-server[agents]'"
 LOOK = 0.2
 """Seconds after which a function that waits for Redis looks whether it is to stop."""
 
@@ -89,9 +90,10 @@ class ModelCalls:
         in_usd = flags == b"u" or any(self._tag_budgets[tag].usd is not None for tag in found)
         model = request.model or ""
         if in_usd and not self._models.has_price(provider, model):
+            known = "" if self._models.has_public_prices else _INSTALL
             raise LLMSettingsError(
                 f"llm.providers.{provider.name}: a budget is in usd, and the price of the model {model!r} is not known: "
-                "set llm.prices, or install the prices of public models with: pip install 'flowcraft-server[agents]'",
+                f"set llm.prices{known}",
                 provider=provider.name,
             )
         for kind, name, budget, used in used_up:

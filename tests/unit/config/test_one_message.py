@@ -26,6 +26,11 @@ def flows(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "about"),
     [
+        (
+            "handlerModules: [json]\n" + FLOWS + LIMITS,
+            "handlerModules[0]: no function of 'json' has @handler before it",
+        ),
+        (FILE + FLOWS + LIMITS + "mcp: {a: {uri: 'http://h'}}\n", "mcp.a.uri: unknown key; did you mean 'url'?"),
         (FILE + LIMITS + NIGHTLY + "blueprnts: {dirs: [flows]}\n", "did you mean 'blueprints'?"),
         (FILE + LIMITS + NIGHTLY + "blueprints: {dir: [flows]}\n", "did you mean 'dirs'?"),
         (FILE + LIMITS + NIGHTLY + "blueprints: {dirs: [flow]}\n", "no folder 'flow'"),
@@ -94,3 +99,21 @@ def test_what_belongs_under_config_is_shown_there(flows: Path, reported: Reporte
     (only,) = [line for line in reported(FILE + FLOWS + LIMITS) if f"params.{key}" in line]
     name = "budget" if key == "budget" else "maxRetries"
     assert only.endswith(f"it belongs under 'config': config: {{{name}: ...}}")
+
+
+@pytest.mark.parametrize(
+    ("written", "about"),
+    [
+        ("lifspan: deployed_pool:lifespan", "lifspan: unknown key; did you mean 'lifespan'?"),
+        ("lifespan: deployed_pool.lifespan", "did you mean 'deployed_pool:lifespan'?"),
+        ("lifespan: '${LIFE}'", "environment variable LIFE is not set"),
+    ],
+)
+def test_a_wrong_lifespan_explains_what_it_does_not_yield(
+    folder: Path, reported: Reported, written: str, about: str
+) -> None:
+    (folder / "deployed_pool.py").write_text(
+        "def lifespan():\n    yield {'pool': 1}\n\n\ndef takes(ctx, *, pool):\n    return pool\n"
+    )
+    (only,) = reported(f"handlers: {{takes: 'deployed_pool:takes'}}\n{written}\n")
+    assert about in only

@@ -251,3 +251,32 @@ def test_what_is_shown_can_be_loaded_again_and_holds_no_secret(folder: Path, loa
     assert again.settings is not None, again.diagnostics
     assert again.settings.retention == result.settings.retention
     assert again.settings.executor == result.settings.executor
+
+
+def test_values_of_profiles_that_were_not_asked_for_are_checked(reported: Reported) -> None:
+    base = "handlers: {h: 'json:dumps'}\nexecutor: {heartbeat: 4s}\n"
+    for written, place, found in (
+        ("{logging: {level: warn}}", ":3:33", "profiles.p.logging.level: expected trace, debug, info, warning"),
+        ("{executor: {workers: many}}", ":3:3", "profiles.p.executor.workers: expected a whole number, got 'many'"),
+        ("{executor: {lease: 6s}}", ":3:", "profiles.p.executor.heartbeat: 4s must be less than half of lease (6s"),
+        ("{llm: {default: x, providers: {a: {type: scripted, file: f}}}}", ":3:", "profiles.p.llm.default: no provider 'x'"),
+        ("{executor: {workers: '${N:-many}'}}", ":3:3", "got 'many' (written as ${N:-many})"),
+        ("{llm: {providers: {a: {type: recorded, file: f}}}}", ":3:", "profiles.p.llm.providers.a.model: is required"),
+    ):  # fmt: skip
+        lines = reported(f"{base}profiles: {{p: {written}}}\n")
+        assert len(lines) == 1 and place in lines[0] and found in lines[0], (written, lines)
+
+
+def test_what_a_profile_leaves_to_variables_is_no_mistake(reported: Reported) -> None:
+    token = "{name: a, role: admin, token: '${TOKEN:?}'}"
+    for written in (
+        "{redis: {url: '${U:?}'}}",
+        f"{{api: {{bind: '0.0.0.0:80', auth: {{tokens: [{token}]}}}}}}",
+        "{executor: {workers: '${N:?}', lease: '${L:?}'}}",
+    ):
+        assert reported(f"handlers: {{h: 'json:dumps'}}\nprofiles: {{p: {written}}}\n") == []
+
+
+def test_a_mistake_of_the_file_is_reported_once_whatever_profiles_there_are(reported: Reported) -> None:
+    lines = reported("handlers: {h: 'json:dumps'}\nexecutor: {workers: x}\nprofiles: {p: {executor: {lease: 20s}}}\n")
+    assert len(lines) == 1 and lines[0].partition("executor")[0].find(":2:") > 0, lines

@@ -95,4 +95,7 @@ def check_keys(
         if similar is not None and similar != name:
             findings.warning(path, f"nothing writes '{name}'; did you mean '{similar}'?")
         elif certain:
-            findings.warning(path, f"nothing writes '{name}': it is no node and not among the blueprint's inputs")
+            meant = findings.meant(name, chain(findings.graph.nodes, keys, known_in_scope))
+            findings.warning(
+                path, f"nothing writes '{name}': it is no node and not among the blueprint's inputs{meant}"
+            )
