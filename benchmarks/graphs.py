@@ -4,7 +4,8 @@ import secrets
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,9 +101,19 @@ def start_all(link: StoreLink, partitions: Partitions, load: Load) -> None:
 
 
 def measure(
-    server: Server, load: Load, processes: int, module: str = "benchmarks.worker", *, partitions: int = 1
+    server: Server,
+    load: Load,
+    processes: int,
+    module: str = "benchmarks.worker",
+    *,
+    partitions: int = 1,
+    beside: Callable[[StoreLink], AbstractContextManager[None]] = lambda _link: nullcontext(),
 ) -> Measured:
-    """Queue the runs, let fresh worker processes begin, and wait until all have ended."""
+    """Queue the runs, let fresh worker processes begin, and wait until all have ended.
+
+    Args:
+        beside: what there is besides from before the workers begin until they have ended.
+    """
     link, some = StoreLink(server.url), Partitions(NAMESPACE, partitions)
     link.redis.flushall()
     prepare(link, some.home, history=load.history, partitions=partitions)
@@ -113,7 +124,7 @@ def measure(
     client = time.process_time() - begin
     in_flight = memory_of(link) - empty
     words = (link.url, THREADS, *([partitions] if partitions > 1 else []))
-    with workers(module, *words, processes=processes, begin=False) as children:
+    with workers(module, *words, processes=processes, begin=False) as children, beside(link):
         figures = _work_off(link, some, server.pid, load, children)
     time.sleep(SETTLED)
     finished = memory_of(link) - empty

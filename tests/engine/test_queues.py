@@ -9,6 +9,7 @@ import pytest
 from flowcraft_sdk import AsyncClient, Client, ConfigurationError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
+from flowcraft_server.api.stretches import stretches_of
 from flowcraft_server.engine.claims import parse_claim
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.settings import WorkerSettings
@@ -33,6 +34,25 @@ def env(environment: Callable[..., TestEnvironment]) -> TestEnvironment:
 
 def statuses(client: Client, run_id: str) -> dict[str, str]:
     return {name: str(node.status) for name, node in client.get_handle(run_id).describe().nodes.items()}
+
+
+def test_the_history_has_since_when_a_node_was_ready(environment: Callable[..., TestEnvironment]) -> None:
+    env = environment(blueprints={"one": "nodes:\n  a: {uses: ok}\n"}, handlers={"ok": lambda ctx: None})
+    admin = env.client.admin
+    admin.pause_queue("default")
+    run = env.client.start("one")
+    env.clock.advance(60)
+    admin.resume_queue("default")
+    run.wait(60)
+    (started,) = [event for event in run.events() if event.type == "node_started"]
+    assert started.data["worker"]
+    ready_at = started.data["ready_at"]
+    assert 60 <= (started.at - ready_at).total_seconds() < 120
+    stretches = stretches_of(run.events())["a"]
+    assert [(each.kind, each.begin, each.state) for each in stretches] == [
+        ("queue", ready_at, "queued"),
+        ("run", started.at, "completed"),
+    ]
 
 
 def test_nothing_of_a_paused_queue_is_claimed(env: TestEnvironment) -> None:

@@ -52,6 +52,18 @@ def test_what_a_node_did_is_told_apart(rows_of: Any) -> None:
         ["span s-waiting wait", 500, 500, "waited, 50.0 s"],
     ]
     assert "c" not in found["bars"]
+    queued = {"attempt": 1, "ready_at": "1970-01-01T00:00:10Z"}
+    found = rows_of(
+        (30, "node_started", "a", queued), (50, "node_waiting", "a"),
+        (80, "node_resumed", "a", {"attempt": 1, "ready_at": "1970-01-01T00:01:00Z"}), (90, "node_handed_back", "a"),
+        (100, "node_started", "a", {"attempt": 1, "ready_at": "1970-01-01T00:01:30Z"}),
+    )  # fmt: skip
+    assert [(bar[0], bar[1], bar[3]) for bar in found["bars"]["a"]] == [
+        ("span s-queued queue", 100, "queued, 20.0 s"), ("span s-completed", 300, "attempt 1: completed, 20.0 s"),
+        ("span s-waiting wait", 500, "waited, 10.0 s"), ("span s-queued queue", 600, "queued, 20.0 s"),
+        ("span s-cancelled", 800, "attempt 1: cancelled, 10.0 s"), ("span s-queued queue", 900, "queued, 10.0 s"),
+        ("span s-running", 997, "attempt 1: running, 0 ms"),
+    ]  # fmt: skip
 
 
 def test_items_and_rounds_are_below_their_node(rows_of: Any) -> None:
@@ -109,7 +121,7 @@ def test_the_page_and_the_api_agree(run_id: str, site: Any, open_page: Any) -> N
     page.wait_for_selector(".lane:not(.axis)")
     page.wait_for_selector('[data-connection]:not([data-state="off"])', state="attached")
     answer = page.request.get(f"{site.served.url}/api/v1/runs/{run_id}/timeline").json()
-    words = {"wait": "waited", "pause": "paused"}
+    words = {"queue": "queued", "wait": "waited", "pause": "paused"}
     expected = {
         row["instance"]: [
             words.get(each["kind"], f"attempt {each['attempt']}: {each['state']}") for each in row["stretches"]

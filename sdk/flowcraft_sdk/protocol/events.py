@@ -47,11 +47,10 @@ def parse_event(event_id: int, text: str, created_ms: float, run_id: str = "") -
 
 def _event_data(letter: str, rest: str, created_ms: float) -> dict[str, Any]:
     first, _, second = rest.partition("|")
-    if letter == "s":
-        return {"attempt": int(first), "worker": second}
-    if letter == "u":
-        worker, _, ready = second.rpartition("|")
-        return {"attempt": int(first), "worker": worker, "ready_at": moment(created_ms + float(ready))}
+    if letter in "su":  # `s` has when it became ready where that was a while ago
+        worker, _, ready = second.rpartition("|") if letter == "u" or "|" in second else (second, "", "")
+        since = {"ready_at": moment(created_ms + float(ready))} if ready or letter == "u" else {}
+        return {"attempt": int(first), "worker": worker, **since}
     if letter == "c":
         return {"action": rest or None}
     if letter == "K":

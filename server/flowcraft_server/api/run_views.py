@@ -143,14 +143,15 @@ class TimelineStretch(BaseModel):
     """A stretch of time of a node.
 
     Attributes:
-        kind: What was done: it ran, it waited for something, or it paused before its next attempt.
+        kind: What was done: it was ready and waited for a worker, it ran, it waited for something, or it paused before its next
+            attempt.
         state: How it ended, or what it is doing.
         attempt: Number of the attempt.
         begin: When it began.
         end: When it ended; null if it goes on.
     """
 
-    kind: Literal["run", "wait", "pause"]
+    kind: Literal["queue", "run", "wait", "pause"]
     state: str
     attempt: int
     begin: datetime
@@ -298,7 +299,7 @@ async def read_run_graph(request: Request, run_id: RunId) -> Response:
 
 @router.get("/runs/{run_id}/timeline", dependencies=[VIEW], response_model=RunTimeline, responses=documented(404, 410))
 async def read_timeline(request: Request, run_id: RunId) -> Response:
-    """What each node of a run did when: ran, waited, paused before a further attempt."""
+    """What each node of a run did when: was queued, ran, waited, paused before a further attempt."""
     handle = handle_of(request, run_id)
     run, (events, truncated) = await asyncio.gather(handle.describe(), _first_events(handle))
     rows = [

@@ -1,4 +1,4 @@
-"""What each node of a run did when: it ran, waited for something, paused before its next attempt. Pure."""
+"""What each node of a run did when: it was queued, ran, waited for something, paused before its next attempt. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Literal
 
 from flowcraft_sdk.records import RunEvent
 
-Kind = Literal["run", "wait", "pause"]
+Kind = Literal["queue", "run", "wait", "pause"]
 
 _ENDS = {
     "node_completed": "completed",
@@ -24,7 +24,8 @@ class Stretch:
     """A stretch of time.
 
     Attributes:
-        kind: What was done: it ran, it waited for something, or it paused before its next attempt.
+        kind: What was done: it was ready and waited for a worker, it ran, it waited for something, or it paused before its next
+            attempt.
         begin: When it began.
         end: When it ended; None if it goes on.
         state: How it ended, or what it is doing.
@@ -45,6 +46,13 @@ class Instance:
     done: list[Stretch] = field(default_factory=list)
     current: Stretch | None = None
     attempt: int = 1
+
+    def begin(self, event: RunEvent) -> None:
+        """Run, after the time in which it was ready and no worker had it yet."""
+        ready_at, now = event.data.get("ready_at"), self.current
+        if isinstance(ready_at, datetime) and ready_at < event.at and (now is None or now.kind != "queue"):
+            self.turn(ready_at if now is None else max(ready_at, now.begin), "queue", "queued")
+        self.turn(event.at, "run", "running")
 
     def turn(self, at: datetime, kind: Kind | None, state: str, ended_as: str | None = None) -> None:
         """End what it was doing, and begin something else."""
@@ -79,7 +87,7 @@ def _apply(instances: dict[str, Instance], event: RunEvent) -> None:
     if event.type == "node_started":
         instance = instances.setdefault(name, Instance())
         instance.attempt = int(event.data.get("attempt", 1))
-        instance.turn(event.at, "run", "running")
+        instance.begin(event)
         return
     instance_or_none = instances.get(name)
     if instance_or_none is None:
@@ -87,9 +95,9 @@ def _apply(instances: dict[str, Instance], event: RunEvent) -> None:
     if event.type == "node_waiting":
         instance_or_none.turn(event.at, "wait", "waiting")
     elif event.type == "node_resumed":
-        instance_or_none.turn(event.at, "run", "running")
+        instance_or_none.begin(event)
     elif event.type == "node_handed_back":
-        instance_or_none.turn(event.at, "pause", "ready", "cancelled")
+        instance_or_none.turn(event.at, "queue", "queued", "cancelled")
     elif event.type in _ENDS:
         goes_on = event.type in ("node_retrying", "node_taken_over")
         instance_or_none.turn(event.at, "pause" if goes_on else None, "retrying", _ENDS[event.type])

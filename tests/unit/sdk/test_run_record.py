@@ -237,6 +237,8 @@ def test_an_input_is_what_the_last_taken_edge_brought(fields: dict[str, Any], ex
     [
         ("B|0||", "run_started", None, {}),
         ("s|5|a|1|w1", "node_started", "a", {"attempt": 1, "worker": "w1"}),
+        ("s|50|a|2|w1|8", "node_started", "a", {"attempt": 2, "worker": "w1", "ready_at": at(8)}),
+        ("s|5|a|1|", "node_started", "a", {"attempt": 1, "worker": ""}),
         ("c|6|a|", "node_completed", "a", {"action": None}),
         ("c|6|a#2|approve", "node_completed", "a#2", {"action": "approve"}),
         ("r|7|a|2|500", "node_retrying", "a", {"attempt": 2, "delay": 0.5}),

@@ -23,7 +23,7 @@ const PAUSE = 250;
 const TICKS = 5;
 
 /** @typedef {import("./history.js").RunEvent} RunEvent */
-/** @typedef {{kind: "run" | "wait" | "pause", state: string, attempt: number, begin: number, end: number | null}} Stretch */
+/** @typedef {{kind: "queue" | "run" | "wait" | "pause", state: string, attempt: number, begin: number, end: number | null}} Stretch */
 /** @typedef {{name: string, stretches: Stretch[], attempt: number}} Row */
 /** @typedef {{node: string, own: Row | null, rows: Row[], open: boolean | null}} Group */
 /** @typedef {{x: (at: number) => number, at: (x: number) => number, end: number, breaks: {x: number, seconds: number}[]}} Scale */
@@ -50,11 +50,11 @@ export class History {
     if (event.type === "node_started") {
       row ??= this.#begin(name);
       row.attempt = Number(event.data.attempt ?? 1);
-      turn(row, at, "run", "running");
+      begin(row, event, at);
     } else if (!row) return;
     else if (event.type === "node_waiting") turn(row, at, "wait", "waiting");
-    else if (event.type === "node_resumed") turn(row, at, "run", "running");
-    else if (event.type === "node_handed_back") turn(row, at, "pause", "ready", "cancelled");
+    else if (event.type === "node_resumed") begin(row, event, at);
+    else if (event.type === "node_handed_back") turn(row, at, "queue", "queued", "cancelled");
     else if (event.type in ENDS) {
       const goesOn = event.type === "node_retrying" || event.type === "node_taken_over";
       turn(row, at, goesOn ? "pause" : null, "retrying", ENDS[event.type]);
@@ -73,6 +73,13 @@ export class History {
     this.rows.set(name, row);
     return row;
   }
+}
+
+/** Run, after the time in which it was ready and no worker had it yet. @param {Row} row @param {RunEvent} event @param {number} at */
+function begin(row, event, at) {
+  const last = row.stretches.at(-1), ready = Math.max(Date.parse(String(event.data.ready_at)), last?.begin ?? 0);
+  if (ready < at && (last?.kind !== "queue" || last.end !== null)) turn(row, ready, "queue", "queued");
+  turn(row, at, "run", "running");
 }
 
 /** End what a row was doing, and begin something else. @param {Row} row @param {number} at @param {Stretch["kind"] | null} kind @param {string} state @param {string} [endedAs] */
@@ -131,6 +138,8 @@ export function scaleOf(start, end, idle) {
   };
 }
 
+const WORDS = { queue: "queued", wait: "waited", pause: "paused" };
+
 /** The bars of a row; of those that would lie on one another one is left. @param {Row} row @param {Scale} scale */
 export function barsOf(row, scale) {
   /** @type {Map<string, {style: string, x: number, width: number, title: string}>} */
@@ -139,8 +148,8 @@ export function barsOf(row, scale) {
   for (const each of row.stretches) {
     const x = Math.min(scale.x(each.begin), WIDE - NARROWEST), end = each.end ?? scale.end;
     const width = Math.max(NARROWEST, scale.x(end) - x);
-    const what = each.kind === "run" ? `attempt ${each.attempt}: ${each.state}` : each.kind === "wait" ? "waited" : "paused";
-    const style = each.kind === "pause" ? "back" : `span s-${each.state}${each.kind === "wait" ? " wait" : ""}`;
+    const what = each.kind === "run" ? `attempt ${each.attempt}: ${each.state}` : WORDS[each.kind];
+    const style = each.kind === "pause" ? "back" : `span s-${each.state}${each.kind === "run" ? "" : ` ${each.kind}`}`;
     const before = latest.get(style);
     if (before && x < before.x + NARROWEST - 1) {
       before.width = Math.max(before.width, x + width - before.x);
@@ -166,7 +175,7 @@ export function areasOf(rows, scale) {
   const steps = {};
   for (const row of rows) {
     for (const each of row.stretches) {
-      if (each.kind === "pause") continue;
+      if (each.kind === "pause" || each.kind === "queue") continue;
       const step = (steps[layerOf(each.state)] ??= new Int32Array(COLUMNS + 1));
       const from = columnOf(scale.x(each.begin)), to = columnOf(scale.x(each.end ?? scale.end)) + 1;
       step[from] = (step[from] ?? 0) + 1;
@@ -238,7 +247,9 @@ export function showTimeline(place, types) {
       entries.push({ key: group.node, group, row: group.rows.length ? null : group.own });
       if (group.rows.length && isOpen(group)) for (const row of group.rows) entries.push({ key: row.name, group, row });
     }
-    const start = Date.parse(place.dataset.start ?? ""), end = place.dataset.end ? Date.parse(place.dataset.end) : Date.now() + skew;
+    let start = Date.parse(place.dataset.start ?? "");
+    for (const row of history.rows.values()) start = Math.min(start, row.stretches[0]?.begin ?? start);
+    const end = place.dataset.end ? Date.parse(place.dataset.end) : Date.now() + skew;
     const idle = idleTimes(history.rows.values(), start, end);
     skip.parentElement?.classList.toggle("hidden", !idle.length);
     scale = scaleOf(start, end, skip.checked ? idle : []);
@@ -334,7 +345,7 @@ export function showTimeline(place, types) {
     picture.replaceChildren(...parts);
     let begin = Infinity, end = -Infinity;
     for (const { stretches } of rows) {
-      begin = Math.min(begin, stretches[0]?.begin ?? begin);
+      begin = Math.min(begin, stretches.find((each) => each.kind !== "queue")?.begin ?? begin);
       end = Math.max(end, stretches.at(-1)?.end ?? by.end);
     }
     time.textContent = duration((end - begin) / 1000);

@@ -76,14 +76,14 @@ local function begin_node(id, instance_id, entry, ready_node, run_head, attached
   if entry.options and entry.options.closing == 'c' then -- it may run for several executions, see closing.lua
     its = string.match(redis.call('HGET', k, 'cl') or '', '|(%d+)$') or ''
   end
+  local delay = ready_node == FRESH and 0 or math.max(0, now - ready_node.since)
   if run_head.history ~= 'off' then
     local began = ready_node.attempt .. '|' .. worker
-    if attached then began = began .. '|' .. ready_node.since end -- what it waited for has come: no further attempt begins
+    if attached or delay >= 10 then began = began .. '|' .. ready_node.since end -- attached: what it waited for has come, no further attempt begins
     events[#events + 1] = (attached and 'u|' or 's|') .. now .. '|' .. (its ~= '' and (instance_id .. '#' .. its) or instance_id) .. '|' .. began
     note(id, events)
   end
   local token = claims .. ':' .. string.format('%d', run_head.created)
-  local delay = ready_node == FRESH and 0 or math.max(0, now - ready_node.since)
   local claim = {id, instance_id, run_head.plan, run_head.blueprint, ready_node.attempt, token, ready_node.crashes, its, 0, attached, false, delay}
   add_inputs(claim, k, instance_id, entry, input_value)
   return claim
