@@ -33,7 +33,7 @@ PAGES = {
     "find": "/find",
 }
 COUNT_SECONDS = 2.0
-"""How long the number of waiting runs is kept: it stands on every page."""
+"""How long a page waits for the number of waiting runs, and for how long it is not asked for again after that was in vain."""
 
 _ICONS = {
     "recovered": "completed",
@@ -89,8 +89,7 @@ class Renderer:
     def __init__(self, app: FastAPI, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._app = app
         self.now = now
-        self._waiting = 0
-        self._counted_at = float("-inf")
+        self._failed_at = float("-inf")
         self._environment = self._make_environment(None)
         self._masking_environment = self._make_environment(self._masked)
 
@@ -188,11 +187,11 @@ class Renderer:
         return HTMLResponse(text, status, {"cache-control": "no-store"})
 
     async def _waiting_runs(self) -> int:
-        if clock() - self._counted_at > COUNT_SECONDS:
-            self._counted_at = clock()
+        """How many runs wait, read for each page: one that is a moment old would stay on a page that does not change again."""
+        if clock() - self._failed_at > COUNT_SECONDS:
             try:
                 async with asyncio.timeout(COUNT_SECONDS):
-                    self._waiting = await self.client.count_runs(status=RunStatus.WAITING)
+                    return await self.client.count_runs(status=RunStatus.WAITING)
             except (FlowcraftError, TimeoutError):
-                self._waiting = 0
-        return self._waiting
+                self._failed_at = clock()
+        return 0

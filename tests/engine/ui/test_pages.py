@@ -146,3 +146,17 @@ def test_streams_are_bounded(pages: TestClient, monkeypatch: pytest.MonkeyPatch)
     answer = pages.get("/ui-changes")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
+
+
+def test_the_number_of_runs_that_wait_is_that_of_now(pages: TestClient, env: TestEnvironment) -> None:
+    def shown() -> int:
+        (number,) = re.findall(r"data-waiting>(\d+)<", pages.get("/runs/echoed").text)
+        return int(number)
+
+    before = shown()
+    run = env.client.start("approval", {})
+    run.wait_for("waiting", timeout=60)
+    assert shown() == before + 1
+    run.cancel()
+    run.wait(60)
+    assert shown() == before
