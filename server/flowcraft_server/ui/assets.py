@@ -10,6 +10,7 @@ _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=ut
 _COMMENTS = re.compile(r"^[ \t]*(?:/\*(?:(?!\*/).)*\*/[ \t]*\n|//[^\n]*\n|\n)", re.MULTILINE | re.DOTALL)
 _CASTS = re.compile(r"/\*\* @type \{[^*\n]*\} \*/ ?")
 _INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
+_TEXTS_AND_SPACES = re.compile(r"""("[^"\n]*")|(?<=[:;,{}]) +| +(?=[{}])""")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def assets() -> Assets:
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:
             data = file.read_bytes()
-            content[file.name] = (data if suffix == ".svg" else without_comments(data), _TYPES[suffix])
+            data = data if suffix == ".svg" else without_comments(data)
+            content[file.name] = (without_spaces(data) if suffix == ".css" else data, _TYPES[suffix])
     digest = hashlib.sha256()
     for name, (data, _) in content.items():
         digest.update(name.encode() + b"\0" + data + b"\0")
@@ -47,3 +49,8 @@ def without_comments(source: bytes) -> bytes:
     several lines would lose its indentation: there is none, which a test checks.
     """
     return _INDENTATION.sub("", _CASTS.sub("", _COMMENTS.sub("", source.decode()))).encode()
+
+
+def without_spaces(style: bytes) -> bytes:
+    """A style sheet without the spaces that are there for readers; texts keep theirs."""
+    return _TEXTS_AND_SPACES.sub(lambda found: found[1] or "", style.decode()).encode()

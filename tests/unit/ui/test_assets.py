@@ -3,7 +3,7 @@
 import re
 from importlib.resources import files
 
-from flowcraft_server.ui.assets import assets, without_comments
+from flowcraft_server.ui.assets import assets, without_comments, without_spaces
 
 BUDGET = 60_000
 """Bytes of script and style that a page loads, before compression."""
@@ -34,6 +34,13 @@ def test_comments_are_left_out_of_what_is_sent_and_code_is_not() -> None:
     for file in files("flowcraft_server.ui").joinpath("static").iterdir():
         for line in file.read_text("utf-8").splitlines():
             assert not file.name.endswith(".js") or line.count("`") % 2 == 0, f"{file.name}: a text over lines: {line}"
+
+
+def test_spaces_for_readers_are_left_out_of_style() -> None:
+    source = b'a :focus, .b > c { margin: 0 1px; content: "x: { y, z }"; }\n@media (width < 9px) { a { top: calc(1px + 2px); } }\n'
+    assert without_spaces(source) == (
+        b'a :focus,.b > c{margin:0 1px;content:"x: { y, z }";}\n@media (width < 9px){a{top:calc(1px + 2px);}}\n'
+    )
 
 
 def test_nothing_comes_from_elsewhere() -> None:

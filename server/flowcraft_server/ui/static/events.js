@@ -1,6 +1,6 @@
 // The list of events: all are kept as data, and only those in sight are drawn, so that 40,000 scroll as well as 40.
 import { readHistory } from "./history.js";
-import { inSight, keepRows } from "./rows.js";
+import { inSight, keepRows, put } from "./rows.js";
 
 const ROW = 31; // height of a row in pixels, as the style sheet has it
 
@@ -37,22 +37,21 @@ export function showEvents(place, types) {
   const isWanted = (event) =>
     `${event.type} ${event.type.replaceAll("_", " ")} ${event.node_id ?? ""} ${JSON.stringify(event.data)}`.toLowerCase().includes(wanted);
 
-  /** @param {string} text @param {string} kind @param {string} [title] */
-  function cell(text, kind, title) {
-    const found = document.createElement(kind);
-    found.className = "clip";
-    found.textContent = text;
-    if (title) found.title = title;
-    return found;
-  }
-
-  /** @param {RunEvent} event */
-  function row(event) {
+  function blank() {
     const line = document.createElement("div");
     line.className = "event";
+    line.dataset.kind = "event";
+    line.append(...["span", "span", "span", "code"].map((kind) => document.createElement(kind)));
+    for (const cell of line.children) cell.className = "clip";
+    return line;
+  }
+
+  /** @param {HTMLElement} line @param {RunEvent} event */
+  function fill(line, event) {
     const data = Object.keys(event.data).length ? JSON.stringify(event.data) : "";
-    line.append(cell(event.at.slice(11, 23), "span", event.at), cell(event.type.replaceAll("_", " "), "span"),
-      cell(event.node_id ?? "", "span", event.node_id ?? ""), cell(data, "code", data.slice(0, 4000)));
+    const texts = [event.at.slice(11, 23), event.type.replaceAll("_", " "), event.node_id ?? "", data];
+    const titles = [event.at, "", event.node_id ?? "", data.slice(0, 4000)];
+    texts.forEach((text, at) => put(/** @type {HTMLElement} */ (line.children[at]), text, titles[at] ?? ""));
     return line;
   }
 
@@ -63,7 +62,7 @@ export function showEvents(place, types) {
     toEnd = false;
     const { from, to } = inSight(place, ROW, shown.length);
     window_.style.transform = `translateY(${from * ROW}px)`;
-    keepRows(window_, rows, shown.slice(from, to).map((event) => ({ key: event.id, event })), ({ event }, before) => before ?? row(event));
+    keepRows(window_, rows, shown.slice(from, to).map((event) => ({ key: event.id, event })), ({ event }, before, spare) => before ?? fill(spare("event") ?? blank(), event));
   }
 
   function soon() {

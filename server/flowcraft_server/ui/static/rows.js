@@ -1,6 +1,10 @@
-// Rows of long lists: only those in sight are elements, and what stays in sight stays the same element, with its focus.
+// Rows of long lists: only those in sight are elements, and what stays in sight stays the same element, with its focus. What goes out
+// of sight is filled anew for what comes into sight: that costs less than a new element.
 
 const MORE = 6; // rows above and below those in sight
+
+/** Where places were scrolled to when they were drawn last. @type {WeakMap<Element, number>} */
+const tops = new WeakMap();
 
 /**
  * Which rows are in sight.
@@ -9,8 +13,10 @@ const MORE = 6; // rows above and below those in sight
  * @param {number} count of all rows
  */
 export function inSight(place, height, count) {
-  const from = Math.max(0, Math.floor(place.scrollTop / height) - MORE);
-  return { from, to: Math.min(count, Math.ceil((place.scrollTop + place.clientHeight) / height) + MORE) };
+  const top = place.scrollTop, high = place.clientHeight;
+  const more = Math.abs(top - (tops.get(place) ?? top)) > high ? 0 : MORE; // the bar is dragged: none of them will be seen
+  tops.set(place, top);
+  return { from: Math.max(0, Math.floor(top / height) - more), to: Math.min(count, Math.ceil((top + high) / height) + more) };
 }
 
 /**
@@ -19,18 +25,28 @@ export function inSight(place, height, count) {
  * @param {Element} list
  * @param {Map<string, HTMLElement>} rows those in the list, by key
  * @param {Entry[]} entries
- * @param {(entry: Entry, row: HTMLElement | undefined) => HTMLElement} made the row of an entry: the one that is there, or a new one
+ * @param {(entry: Entry, row: HTMLElement | undefined, spare: (kind: string) => HTMLElement | undefined) => HTMLElement} made the row of
+ *   an entry: the one that is there, one of a kind that was of another entry, or a new one
  */
 export function keepRows(list, rows, entries, made) {
   const keys = new Set(entries.map((entry) => entry.key));
+  /** @type {HTMLElement[]} */
+  const spares = [];
   for (const [key, row] of rows) {
     if (keys.has(key)) continue;
-    row.remove();
     rows.delete(key);
+    if (row.contains(document.activeElement)) row.remove();
+    else spares.push(row);
   }
+  spares.sort((one, other) => one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
+  /** @param {string} kind */
+  const spare = (kind) => {
+    const index = spares.findIndex((row) => row.dataset.kind === kind);
+    return index < 0 ? undefined : spares.splice(index, 1)[0];
+  };
   let at = list.firstElementChild;
   for (const entry of entries) {
-    const before = rows.get(entry.key), row = made(entry, before);
+    const before = rows.get(entry.key), row = made(entry, before, spare);
     if (before && row !== before) {
       if (at === before) at = at.nextElementSibling;
       before.remove();
@@ -38,5 +54,17 @@ export function keepRows(list, rows, entries, made) {
     rows.set(entry.key, row);
     if (row === at) at = at.nextElementSibling;
     else list.insertBefore(row, at);
+  }
+  for (const row of spares) row.remove();
+}
+
+/** Have a text and a title in an element, and touch nothing that is as it is to be. @param {HTMLElement} place @param {string} text @param {string} title */
+export function put(place, text, title) {
+  const node = place.firstChild;
+  if (!node || node.nodeType !== Node.TEXT_NODE || node !== place.lastChild) place.textContent = text;
+  else if (node.nodeValue !== text) node.nodeValue = text;
+  if (place.title !== title) {
+    if (title) place.title = title;
+    else place.removeAttribute("title");
   }
 }

@@ -2,7 +2,7 @@
 // from the events, and only the rows in sight are drawn, so that 20,000 items scroll as well as 20.
 import { duration } from "./format.js";
 import { readHistory } from "./history.js";
-import { inSight, keepRows } from "./rows.js";
+import { inSight, keepRows, put } from "./rows.js";
 
 // Height of a row in pixels, as the style sheet has it.
 const ROW = 30;
@@ -25,6 +25,7 @@ const TICKS = 5;
 /** @typedef {import("./history.js").RunEvent} RunEvent */
 /** @typedef {{kind: "queue" | "run" | "wait" | "pause", state: string, attempt: number, begin: number, end: number | null}} Stretch */
 /** @typedef {{name: string, stretches: Stretch[], attempt: number}} Row */
+/** @typedef {{kind: string, values: Record<string, string | number>, title: string}} Shape */
 /** @typedef {{node: string, own: Row | null, rows: Row[], open: boolean | null}} Group */
 /** @typedef {{x: (at: number) => number, at: (x: number) => number, end: number, breaks: {x: number, seconds: number}[]}} Scale */
 
@@ -276,8 +277,13 @@ export function showTimeline(place, types) {
     if (!scale) return;
     const { from, to } = inSight(place, ROW, entries.length), by = scale;
     list.style.transform = `translateY(${from * ROW}px)`;
-    keepRows(list, lanes, entries.slice(from, to), (entry, before) => {
-      const lane = before?.tagName === (entry.row ? "A" : "DIV") ? before : laneOf(entry); // else its first item has begun
+    keepRows(list, lanes, entries.slice(from, to), (entry, before, spare) => {
+      const kind = kindOf(entry);
+      let lane = before?.dataset.kind === kind ? before : undefined; // else its first item has begun
+      if (!lane) {
+        lane = spare(kind) ?? laneOf(entry);
+        drawn.delete(lane);
+      }
       if (drawn.get(lane) !== version) fill(lane, entry, by);
       drawn.set(lane, version);
       return lane;
@@ -293,12 +299,16 @@ export function showTimeline(place, types) {
     soon();
   }
 
+  /** Lanes of items are filled anew for other ones. @param {Entry} entry */
+  const kindOf = ({ key, group, row }) => row && group.rows.length ? "item" : `${row ? "node" : "batch"} ${key}`;
+
   /** @param {Entry} entry */
-  function laneOf({ key, group, row }) {
-    const lane = element(row ? "a" : "div", `lane${row && group.rows.length ? " item" : ""}`);
-    const name = element("span", "clip", row ? key : ""), picture = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", role: "img" });
-    name.title = key;
+  function laneOf(entry) {
+    const { key, group, row } = entry, lane = element(row ? "a" : "div", `lane${row && group.rows.length ? " item" : ""}`);
+    lane.dataset.kind = kindOf(entry);
+    const name = element("span", "clip"), picture = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", role: "img" });
     const link = row ? lane : element("a", "", key);
+    if (!row) name.title = key;
     link.setAttribute("href", linkTo(group.node));
     link.dataset.nav = "";
     if (!row) {
@@ -321,11 +331,17 @@ export function showTimeline(place, types) {
     lane.classList.toggle("chosen", group.node === place.dataset.openNode);
     const [name, picture, time] = lane.children;
     if (!name || !picture || !time) return;
+    if (row) {
+      put(/** @type {HTMLElement} */ (name), key, key);
+      const href = linkTo(group.node);
+      if (lane.getAttribute("href") !== href) lane.setAttribute("href", href);
+    }
     const mine = row ?? group.own, bars = mine ? barsOf(mine, by) : [];
-    const parts = by.breaks.map(({ x, seconds }) => titled(svg("rect", { class: "idle", x, y: 0, width: BREAK, height: 18 }), `${duration(seconds)} idle`));
+    /** @type {Shape[]} */
+    const parts = by.breaks.map(({ x, seconds }) => ({ kind: "rect", values: { class: "idle", x, y: 0, width: BREAK, height: 18 }, title: `${duration(seconds)} idle` }));
     parts.push(...bars.map((bar) => {
       const thin = bar.style === "back";
-      return titled(svg("rect", { class: row ? bar.style : `${bar.style} under`, x: bar.x.toFixed(2), y: thin ? 6 : 2, width: bar.width.toFixed(2), height: thin ? 6 : 14 }), bar.title);
+      return { kind: "rect", values: { class: row ? bar.style : `${bar.style} under`, x: bar.x.toFixed(2), y: thin ? 6 : 2, width: bar.width.toFixed(2), height: thin ? 6 : 14 }, title: bar.title };
     }));
     let label = bars.slice(-4).map((bar) => bar.title).join(", "), rows = mine ? [mine] : [];
     if (!row) {
@@ -337,18 +353,18 @@ export function showTimeline(place, types) {
         counts.set(state, (counts.get(state) ?? 0) + 1);
       }
       label = `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}: ${[...counts].map(([state, n]) => `${n.toLocaleString("en")} ${state.replace("_", " ")}`).join(", ")}`;
-      parts.push(...areasOf(group.rows, by).map(({ state, path }) => titled(svg("path", { class: `span s-${state}`, d: path }), label)));
+      parts.push(...areasOf(group.rows, by).map(({ state, path }) => ({ kind: "path", values: { class: `span s-${state}`, d: path }, title: label })));
       lane.querySelector(".fold")?.setAttribute("aria-expanded", String(isOpen(group)));
       name.lastElementChild?.replaceChildren(` ${label.split(":")[0]}`);
     }
     picture.setAttribute("aria-label", `${key}: ${label}`);
-    picture.replaceChildren(...parts);
+    keepShapes(picture, parts);
     let begin = Infinity, end = -Infinity;
     for (const { stretches } of rows) {
       begin = Math.min(begin, stretches.find((each) => each.kind !== "queue")?.begin ?? begin);
       end = Math.max(end, stretches.at(-1)?.end ?? by.end);
     }
-    time.textContent = duration((end - begin) / 1000);
+    put(/** @type {HTMLElement} */ (time), duration((end - begin) / 1000), "");
   }
 
   place.addEventListener("scroll", soon, { passive: true });
@@ -379,8 +395,21 @@ function svg(kind, values) {
   return made;
 }
 
-/** @param {SVGElement} shape @param {string} text */
-function titled(shape, text) {
-  shape.appendChild(svg("title", {})).textContent = text;
-  return shape;
+/** Have some shapes in a picture; those that are there are changed. @param {Element} picture @param {Shape[]} shapes */
+function keepShapes(picture, shapes) {
+  shapes.forEach(({ kind, values, title }, at) => {
+    let shape = picture.children[at];
+    if (shape?.tagName !== kind) {
+      const made = svg(kind, {});
+      made.append(svg("title", {}));
+      if (shape) shape.replaceWith(made);
+      else picture.append(made);
+      shape = made;
+    }
+    for (const [name, value] of Object.entries(values)) {
+      if (shape.getAttribute(name) !== String(value)) shape.setAttribute(name, String(value));
+    }
+    if (shape.firstChild && shape.firstChild.textContent !== title) shape.firstChild.textContent = title;
+  });
+  while (picture.children.length > shapes.length) picture.lastElementChild?.remove();
 }
