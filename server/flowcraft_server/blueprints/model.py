@@ -113,14 +113,14 @@ class Edge:
 
     def to_plain(self) -> dict[str, Any]:
         """The edge in the words of the JSON form."""
-        values = {
-            "source": self.source,
-            "target": self.target,
-            "action": self.action,
-            "condition": self.condition,
-            "transform": self.transform,
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        plain = {"source": self.source, "target": self.target}
+        if self.action is not None:
+            plain["action"] = self.action
+        if self.condition is not None:
+            plain["condition"] = self.condition
+        if self.transform is not None:
+            plain["transform"] = self.transform
+        return plain
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:

@@ -12,7 +12,14 @@ from flowcraft_sdk.protocol.sources import Source, keys_of
 from flowcraft_sdk.protocol.usage_sums import write_budget
 from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
-from flowcraft_server.blueprints.compiling.loops import LOOP_CONTROLLER, Link, LoopForest, find_loops
+from flowcraft_server.blueprints.compiling.loops import (
+    LOOP_CONTROLLER,
+    Link,
+    LoopForest,
+    cycles_of,
+    find_loops,
+    no_loops,
+)
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 from flowcraft_server.blueprints.model import BATCHES, Blueprint, Edge, Node
 from flowcraft_server.blueprints.routes import Route, queue_of, queue_of_items
@@ -53,20 +60,22 @@ class _Compiler:
         self.out: dict[str, list[Edge]] = {node_id: [] for node_id in self.nodes}
         self.incoming: dict[str, list[tuple[str, str, int]]] = {node_id: [] for node_id in self.nodes}
         self.gather: dict[str, str] = {}
-        self._joins: dict[str, str] = {}
-        self._strategies: dict[str, str] = {}
+        self._places: dict[str, list[int]] = {node_id: [] for node_id in self.nodes}
+        self._implied: dict[tuple[str, str], tuple[str, int]] = {}
+        self._implied_to: dict[str, set[str]] = {}
+        self._plain_edges: dict[str, list[Any]] = {}
         self._around: dict[str, frozenset[str]] = {}
         self._crossings: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         self._stands_in = {node.config.fallback for node in blueprint.nodes if node.config.fallback is not None}
+        self._has_expressions: set[str] = set()
         for edge in blueprint.edges:
-            self.incoming[edge.target].append((edge.source, "edge", len(self.out[edge.source])))
-            self.out[edge.source].append(edge)
+            source, target = edge.source, self.incoming[edge.target]
+            target.append((source, "edge", len(self.out[source])))
+            self.out[source].append(edge)
+            self._places[source].append(len(target))
+            if edge.condition or edge.transform:
+                self._has_expressions.add(source)
         self._add_implied_edges()
-        self.position = {
-            (source, kind, index): (node_id, place)
-            for node_id, edges in self.incoming.items()
-            for place, (source, kind, index) in enumerate(edges, start=1)
-        }
         self.forest = self._loops()
         self.start_nodes = self.starts()
         self._start_set = frozenset(self.start_nodes)
@@ -77,14 +86,24 @@ class _Compiler:
         """A failing node leads to its fallback; a scatter's items lead to its gather."""
         for node in self.blueprint.nodes:
             if node.config.fallback in self.nodes:
-                self.incoming[node.config.fallback].append((node.id, "fallback", 0))
+                self._add_implied(node.id, "fallback", node.config.fallback)
         for node in self.blueprint.nodes:
             target = node.params.get("gatherNodeId") if node.uses == "batch-scatter" else None
             if target in self.nodes:
                 self.gather[node.id] = target
-                self.incoming[target].append((node.id, "batch", 0))
+                self._add_implied(node.id, "batch", target)
+
+    def _add_implied(self, source: str, kind: str, target: str) -> None:
+        self.incoming[target].append((source, kind, 0))
+        self._implied[source, kind] = target, len(self.incoming[target])
+        self._implied_to.setdefault(target, set()).add(kind)
 
     def _loops(self) -> LoopForest:
+        successors = {source: [edge.target for edge in edges] for source, edges in self.out.items()}
+        for (source, _), (target, _) in self._implied.items():
+            successors[source].append(target)
+        if not cycles_of(list(self.nodes), successors):
+            return no_loops(self.nodes)
         links = [
             Link(source, target, self._decides(source, kind, index), kind != "edge")
             for target, edges in self.incoming.items()
@@ -165,7 +184,7 @@ class _Compiler:
         """Whether no expression decides what the node reads."""
         if node.uses == LOOP_CONTROLLER or node.config.expressions:
             return False
-        return not any(e.condition or e.transform for e in self.out[node.id])
+        return node.id not in self._has_expressions
 
     def _plain_reads(self, node: Node, fallback_of: tuple[str, ...]) -> dict[str, None]:
         fields = dict.fromkeys(self._input_fields(node))
@@ -254,7 +273,7 @@ class _Compiler:
     def _entry(self, node: Node, reads: tuple[str, ...]) -> list[Any]:
         """What the scripts know of a node, in the layout of include/plan.lua."""
         options = self._options(node)
-        outs = [self._edge(node.id, "edge", i) for i in range(len(self.out[node.id]))]
+        outs = self._edges_from(node.id)
         if is_fast_node(options, outs, EDGES_A_PIECE):
             options[FLAG] = 1
         ins = [self._brings(*origin) for origin in self._incoming(node.id)]
@@ -274,11 +293,11 @@ class _Compiler:
         if node.id in self.forest.loops:
             opts["header"] = 1
         if node.config.fallback in self.nodes:
-            opts["fallback"] = self._edge(node.id, "fallback", 0)
+            opts["fallback"] = self._implied_edge(node.id, "fallback")
         if fallback_of:
             opts["fallbackOf"] = fallback_of
         if node.id in self.gather:
-            opts["gather"] = self._edge(node.id, "batch", 0)
+            opts["gather"] = self._implied_edge(node.id, "batch")
         if node.inputs is not None:
             opts["inputs"] = 1
         if node.config.on_item_error == "collect":
@@ -307,11 +326,10 @@ class _Compiler:
         return queue_of(node, self.routes)
 
     def _join(self, node_id: str) -> str:
-        if node_id not in self._strategies:
-            kinds = {kind for _, kind, _ in self.incoming[node_id]}
-            chosen = "any" if "fallback" in kinds else (self.nodes[node_id].config.join or "all")
-            self._strategies[node_id] = "all" if "batch" in kinds else chosen
-        return self._strategies[node_id]
+        kinds = self._implied_to.get(node_id, ())
+        if "batch" in kinds:
+            return "all"
+        return "any" if "fallback" in kinds else self.nodes[node_id].config.join or "all"
 
     def _brings(self, source: str, kind: str, index: int) -> str:
         """The run-hash field with the value that an incoming edge brings; `?` positions one that may be a fallback's."""
@@ -325,32 +343,47 @@ class _Compiler:
             return f"?{source}>{index}"
         return f"o:{source}"
 
-    def _edge(self, source: str, kind: str, index: int) -> list[Any]:
-        target, place = self.position[(source, kind, index)]
-        undecided = self._undecided(target)
-        if undecided.startswith("#") and kind == "edge" and self.out[source][index].transform is not None:
-            undecided += "x"
-        left: list[str] = []
-        entered: list[str] = []
-        kind, loop = "", ""
+    def _edges_from(self, node_id: str) -> list[list[Any]]:
+        """The written edges that lead from a node, as the scripts know them."""
+        return [
+            self._edge(node_id, edge.target, place, transforms=edge.transform is not None)
+            for edge, place in zip(self.out[node_id], self._places[node_id], strict=True)
+        ]
+
+    def _implied_edge(self, source: str, kind: str) -> list[Any]:
+        return self._edge(source, *self._implied[source, kind])
+
+    def _edge(self, source: str, target: str, place: int, transforms: bool = False) -> list[Any]:
+        plain = self._plain_edges.get(target)
+        if plain is None:
+            plain = self._plain_edges[target] = self._plain_edge(target)
+        edge = plain.copy()
+        edge[plan_records.POSITION] = place
+        if transforms and edge[plan_records.UNDECIDED].startswith("#"):
+            edge[plan_records.UNDECIDED] += "x"
+        if not self.forest.loops:
+            return edge
         if (source, target) in self.forest.back:
-            kind, loop = "b", target
-        elif self.forest.loops:
-            left, entered = self._crossing(source, target)
-            kind, loop = ("x", left[0]) if left else ("", "")
-        join, queue = self._join(target), self._queue(self.nodes[target])
-        return plan_records.edge(target, place, undecided, join, queue, kind, loop, entered)
+            return plan_records.with_border(edge, "b", target, ())
+        left, entered = self._crossing(source, target)
+        kind, loop = ("x", left[0]) if left else ("", "")
+        return plan_records.with_border(edge, kind, loop, entered)
+
+    def _plain_edge(self, target: str) -> list[Any]:
+        """What all edges to a node have in common."""
+        words = self._undecided(target), self._join(target), self._queue(self.nodes[target])
+        return plan_records.plain_edge(target, 0, *words)
 
     def _undecided(self, target: str) -> str:
         """The join of a node before any edge is decided, in the form that `joins.lua` describes."""
-        if target not in self._joins:
-            positions = "".join(
-                "b" if (origin, target) in self.forest.back else "u" for origin, _, _ in self.incoming[target]
-            )
-            if len(positions) > WIDEST_STRING:
-                positions = f"#{positions.count('u')}{'b' if 'b' in positions else ''}"
-            self._joins[target] = positions
-        return self._joins[target]
+        if self.forest.loops:
+            back = self.forest.back
+            positions = "".join("b" if (origin, target) in back else "u" for origin, _, _ in self.incoming[target])
+        else:
+            positions = "u" * len(self.incoming[target])
+        if len(positions) > WIDEST_STRING:
+            return f"#{positions.count('u')}{'b' if 'b' in positions else ''}"
+        return positions
 
     def _crossing(self, source: str, target: str) -> tuple[list[str], list[str]]:
         """Headers of the loops that an edge leaves and enters, outermost first."""
@@ -373,17 +406,15 @@ class _Compiler:
         inner = [node_id for node_id in ordered if node_id != header and node_id in self._loop_order]
         joins, entries, exits, clear = {}, [], [], []
         for node_id in ordered:
-            edges = self.incoming[node_id]
-            if len(edges) > 1 or node_id in self.forest.loops:
-                joins[node_id] = "".join(self._mask(origin, node_id, region) for origin, _, _ in edges)
-            entries += [[node_id, i] for i, (origin, _, _) in enumerate(edges, start=1) if origin not in region]
-            kinds = [("edge", i) for i in range(len(self.out[node_id]))]
-            kinds += [("fallback", 0)] if self.nodes[node_id].config.fallback in self.nodes else []
-            kinds += [("batch", 0)] if node_id in self.gather else []
-            for kind, index in kinds:
-                edge = self._edge(node_id, kind, index)
-                if edge[plan_records.KIND : plan_records.LOOP + 1] == ["x", header]:
-                    exits.append(edge)
+            ways = self.incoming[node_id]
+            if len(ways) > 1 or node_id in self.forest.loops:
+                joins[node_id] = "".join(self._mask(origin, node_id, region) for origin, _, _ in ways)
+            entries += [[node_id, i] for i, (origin, _, _) in enumerate(ways, start=1) if origin not in region]
+            edges = self._edges_from(node_id)
+            edges += [
+                self._implied_edge(node_id, kind) for kind in ("fallback", "batch") if (node_id, kind) in self._implied
+            ]
+            exits += [edge for edge in edges if edge[plan_records.KIND : plan_records.LOOP + 1] == ["x", header]]
             if self.nodes[node_id].config.fallback in self.nodes:
                 clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]
         return {

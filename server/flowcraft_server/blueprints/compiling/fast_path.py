@@ -27,16 +27,14 @@ def is_fast_node(options: Mapping[str, Any], edges: Sequence[Sequence[Any]], mos
         edges: its outgoing edges, as in the plan entry.
         most_edges: how many of them a plan entry holds in itself.
     """
-    return options.keys() <= NODE_FEATURES and len(edges) <= most_edges and _features_of_edges(edges) == set()
+    return options.keys() <= NODE_FEATURES and len(edges) <= most_edges and _are_plain(edges)
 
 
-def _features_of_edges(edges: Sequence[Sequence[Any]]) -> set[str]:
-    found = {f"join {edge[JOIN]}" for edge in edges if edge[JOIN] != "all"}
-    if any(len(edge) != PLAIN_EDGE for edge in edges):
-        found.add("border of a loop")
-    if len({edge[TARGET] for edge in edges}) < len(edges):
-        found.add("several edges to one node")
-    return found
+def _are_plain(edges: Sequence[Sequence[Any]]) -> bool:
+    """Whether none is at the border of a loop, each leads to another node, and those wait for all that leads to them."""
+    if any(edge[JOIN] != "all" or len(edge) != PLAIN_EDGE for edge in edges):
+        return False
+    return len(edges) < 2 or len({edge[TARGET] for edge in edges}) == len(edges)
 
 
 def is_fast_start(starts: Sequence[Set[str]], most_starts: int) -> bool:

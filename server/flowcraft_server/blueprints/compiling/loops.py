@@ -46,6 +46,11 @@ class LoopForest:
     back: frozenset[tuple[str, str]]
 
 
+def no_loops(nodes: Iterable[str]) -> LoopForest:
+    """What is found in a graph without a cycle."""
+    return LoopForest({}, dict.fromkeys(nodes, ()), frozenset())
+
+
 def strongly_connected(nodes: Sequence[str], successors: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """Tarjan's components, iterative; each in the order of `nodes`."""
     index: dict[str, int] = {}

@@ -8,7 +8,10 @@ from flowcraft_sdk.protocol.lua_source import index_of, reader, writer
 JOIN = index_of("plan", "edge", "join")
 KIND = index_of("plan", "edge", "kind")
 LOOP = index_of("plan", "edge", "loop")
+ENTERS = index_of("plan", "edge", "enters")
 TARGET = index_of("plan", "edge", "target")
+POSITION = index_of("plan", "edge", "position")
+UNDECIDED = index_of("plan", "edge", "undecided")
 OUTS = index_of("plan", "entry", "outs")
 READS = index_of("plan", "entry", "reads")
 OPTIONS = index_of("plan", "entry", "options")
@@ -27,11 +30,16 @@ read_target = reader("plan", "entry", "ins", "reads")
 """What a plan entry says of what its node is brought, and reads."""
 
 
-def edge(
-    target: str, position: int, undecided: str, join: str, queue: str, kind: str, loop: str, enters: Sequence[str]
-) -> list[Any]:
-    """An edge; what is empty at its end is left out."""
-    return _without_empty_end(_write_edge((target, position, undecided, join, queue, kind, loop, enters)))
+def plain_edge(target: str, position: int, undecided: str, join: str, queue: str) -> list[Any]:
+    """An edge that has nothing to do with a loop."""
+    return _without_empty_end(_write_edge((target, position, undecided, join, queue, "", "", ())))
+
+
+def with_border(edge: Sequence[Any], kind: str, loop: str, enters: Sequence[str]) -> list[Any]:
+    """A plain edge, with what it is to loops; what is empty at its end is left out."""
+    words = [*edge, "", "", ()]
+    words[KIND], words[LOOP], words[ENTERS] = kind, loop, enters
+    return _without_empty_end(words)
 
 
 def entry(
@@ -50,4 +58,4 @@ def _without_empty_end(words: Sequence[Any]) -> list[Any]:
     end = len(words)
     while not words[end - 1]:
         end -= 1
-    return list(words[:end])
+    return [*words[:end]]
