@@ -49,6 +49,9 @@ class Graph:
         nodes: by id; of two nodes with one id the first.
         outgoing: arcs by the id of their source.
         incoming: arcs by the id of their target.
+        astray: places of the edges that lead from or to nowhere.
+        by_action: nodes one of whose edges has an action.
+        by_condition: nodes one of whose edges has a condition.
     """
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -58,40 +61,53 @@ class Graph:
             self.nodes.setdefault(node.id, node)
         self.outgoing: dict[str, list[Arc]] = {node_id: [] for node_id in self.nodes}
         self.incoming: dict[str, list[Arc]] = {node_id: [] for node_id in self.nodes}
+        self.astray: list[int] = []
+        self.by_action: set[str] = set()
+        self.by_condition: set[str] = set()
         for index, edge in enumerate(blueprint.edges):
-            if edge.source in self.nodes and edge.target in self.nodes:
-                self._put(Arc(index, "edge", edge, edge.source, edge.target))
+            source, target = edge.source, edge.target
+            into, out_of = self.incoming.get(target), self.outgoing.get(source)
+            if into is None or out_of is None:
+                self.astray.append(index)
+                continue
+            arc = Arc(index, "edge", edge, source, target)
+            out_of.append(arc)
+            into.append(arc)
+            if edge.action is not None:
+                self.by_action.add(source)
+            if edge.condition is not None:
+                self.by_condition.add(source)
+        self._forest: LoopForest | None = None
+        self._written_from: dict[str, list[Arc]] = {}
+        self._written_to: dict[str, list[Arc]] = {}
         for node in self.nodes.values():
             fallback = node.config.fallback
             if fallback is not None and fallback in self.nodes:
-                self._put(Arc(-1, "fallback", Edge(node.id, fallback), node.id, fallback))
+                self._imply(Arc(-1, "fallback", Edge(node.id, fallback), node.id, fallback))
         for node in self.nodes.values():
             gather = gather_of(node)
             if gather is not None and gather in self.nodes:
-                self._put(Arc(-1, "batch", Edge(node.id, gather), node.id, gather))
+                self._imply(Arc(-1, "batch", Edge(node.id, gather), node.id, gather))
 
-        self._forest: LoopForest | None = None
-        self._written_from = {node_id: _written(arcs) for node_id, arcs in self.outgoing.items()}
-        self._written_to = {node_id: _written(arcs) for node_id, arcs in self.incoming.items()}
-        self._by_action = {
-            arc.source for arcs in self._written_from.values() for arc in arcs if arc.edge.action is not None
-        }
-
-    def _put(self, arc: Arc) -> None:
-        self.outgoing[arc.source].append(arc)
-        self.incoming[arc.target].append(arc)
+    def _imply(self, arc: Arc) -> None:
+        """Put in an arc that is not written, and keep apart what is."""
+        outgoing, incoming = self.outgoing[arc.source], self.incoming[arc.target]
+        self._written_from.setdefault(arc.source, outgoing.copy())
+        self._written_to.setdefault(arc.target, incoming.copy())
+        outgoing.append(arc)
+        incoming.append(arc)
 
     def edges_from(self, node_id: str) -> list[Arc]:
         """The written edges that lead from a node."""
-        return self._written_from[node_id]
+        return self._written_from.get(node_id, self.outgoing[node_id])
 
     def edges_to(self, node_id: str) -> list[Arc]:
         """The written edges that lead to a node."""
-        return self._written_to[node_id]
+        return self._written_to.get(node_id, self.incoming[node_id])
 
     def chooses_by_action(self, node_id: str) -> bool:
         """Whether one of a node's edges has an action."""
-        return node_id in self._by_action
+        return node_id in self.by_action
 
     def loops(self, among: Container[str] | None = None, deepest: int | None = None) -> LoopForest:
         """Its loops, over all arcs or over those from and to these nodes that are no fallbacks; see `find_loops`."""
@@ -117,12 +133,15 @@ class Graph:
         """The strongly connected parts that hold a cycle, of all arcs or of these."""
         if arcs is None:
             return self._parts
+        if not self._parts:
+            return []
         in_cycles = {node_id for part in self._parts for node_id in part}
         return self._components(arc for arc in arcs if arc.source in in_cycles and arc.target in in_cycles)
 
     @cached_property
     def _parts(self) -> list[list[str]]:
-        return self._components(self.all_arcs())
+        successors = {node_id: [arc.target for arc in arcs] for node_id, arcs in self.outgoing.items()}
+        return cycles_of(list(self.nodes), successors)
 
     def _components(self, arcs: Iterable[Arc]) -> list[list[str]]:
         successors: dict[str, list[str]] = {}
@@ -175,10 +194,6 @@ class Graph:
                     seen.add(arc.target)
                     pending.append(arc.target)
         return seen
-
-
-def _written(arcs: Iterable[Arc]) -> list[Arc]:
-    return [arc for arc in arcs if arc.kind == "edge"]
 
 
 def gather_of(node: Node) -> str | None:

@@ -16,7 +16,7 @@ from flowcraft_sdk.protocol.sources import Source
 from flowcraft_sdk.protocol.usage_sums import budget_of
 from flowcraft_sdk.records import Budget
 from flowcraft_server.blueprints.durations import parse_duration_ms
-from flowcraft_server.blueprints.node_config import NodeConfig, RetryDelay, plain_budget
+from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig, RetryDelay, plain_budget
 from flowcraft_server.blueprints.run_limits import RunLimits
 
 __all__ = [
@@ -43,7 +43,7 @@ BATCHES = ("map", "batch-scatter")
 """Those whose `config` is about their items."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: those take three times as long to make
 class Node:
     """A node.
 
@@ -82,16 +82,17 @@ class Node:
             KeyError: `id` or `uses` is missing.
             ValueError: a duration cannot be read.
         """
+        params, inputs, config = plain.get("params"), plain.get("inputs"), plain.get("config")
         return cls(
-            id=plain["id"],
-            uses=plain["uses"],
-            params=_copied(plain.get("params") or {}),
-            inputs=_copied(plain.get("inputs")),
-            config=NodeConfig.from_plain(plain.get("config") or {}),
+            plain["id"],
+            plain["uses"],
+            _copied(params) if params else {},
+            _copied(inputs),
+            NodeConfig.from_plain(config) if config else NOTHING_SET,
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen, see `Node`
 class Edge:
     """An edge.
 
@@ -129,8 +130,8 @@ class Edge:
         Raises:
             KeyError: `source` or `target` is missing.
         """
-        words = (plain.get("action"), plain.get("condition"), plain.get("transform"))
-        return cls(plain["source"], plain["target"], *words)
+        get = plain.get
+        return cls(plain["source"], plain["target"], get("action"), get("condition"), get("transform"))
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,8 @@ class Blueprint:
 
 def _copied(value: Any) -> Any:
     """A copy down to the leaves, of dicts and lists: what was given may be changed later without harm."""
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

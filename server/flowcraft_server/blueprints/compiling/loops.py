@@ -101,22 +101,22 @@ def _pop_component(node: str, stack: list[str], on_stack: set[str], order: Mappi
 def cycles_of(nodes: Sequence[str], successors: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """The strongly connected parts that hold a cycle, each in the order of `nodes`."""
     # What no way leads to is in no cycle: most graphs have few, and taking that away first is cheap.
-    inside = set(nodes)
     ways_in = dict.fromkeys(nodes, 0)
     for node in nodes:
         for target in successors.get(node, ()):
-            if target in inside:
+            if target in ways_in:
                 ways_in[target] += 1
-    free = [node for node in nodes if not ways_in[node]]
-    while free:
-        node = free.pop()
-        inside.discard(node)
+    free = [node for node, ways in ways_in.items() if not ways]
+    for node in free:  # which grows
         for target in successors.get(node, ()):
-            if target in inside:
+            if target in ways_in:
                 ways_in[target] -= 1
                 if not ways_in[target]:
                     free.append(target)
-    parts = strongly_connected([node for node in nodes if node in inside], successors) if inside else []
+    if len(free) == len(ways_in):
+        return []
+    outside = set(free)
+    parts = strongly_connected([node for node in nodes if node not in outside], successors)
     return [part for part in parts if len(part) > 1 or part[0] in successors.get(part[0], ())]
 
 

@@ -8,13 +8,16 @@ from flowcraft_server.blueprints.suggestions import listed
 def check_actions(findings: Findings) -> None:
     """Check the actions of every node, as far as they are known."""
     taken: dict[str, set[str | None]] = {}
-    for edge in findings.blueprint.edges:  # those to nowhere too: another check reports them
-        taken.setdefault(edge.source, set()).add(edge.action)
-    for node in findings.graph.nodes.values():
-        actions = findings.actions_of(node)
+    edges = findings.blueprint.edges  # those to nowhere too: another check reports them
+    choosing = {edge.source for edge in edges if edge.action is not None}
+    for edge in edges if choosing else ():
+        if edge.source in choosing:
+            taken.setdefault(edge.source, set()).add(edge.action)
+    for node in findings.graph.nodes.values() if choosing else ():
+        actions = findings.actions_of(node) if node.id in choosing else None
         if actions is not None:
             _check_edges(findings, node, actions)
-            _check_untaken(findings, node, actions, taken.get(node.id, set()))
+            _check_untaken(findings, node, actions, taken[node.id])
 
 
 def _check_edges(findings: Findings, node: Node, actions: Actions) -> None:
@@ -34,7 +37,7 @@ def _check_edges(findings: Findings, node: Node, actions: Actions) -> None:
 
 
 def _check_untaken(findings: Findings, node: Node, actions: Actions, taken: set[str | None]) -> None:
-    if not taken or None in taken:
+    if None in taken:
         return
     known = {node.params.get("onTimeout")} if node.uses in ("wait", "webhook") else set()  # another check reports it
     names = listed(f"'{name}'" for name in actions if not (name and name in taken) and name not in known)

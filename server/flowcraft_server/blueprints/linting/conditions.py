@@ -20,12 +20,14 @@ def check_expressions(findings: Findings) -> None:
     keys = written_keys(findings)
     certain = is_certain(findings)
     for index, edge in enumerate(findings.blueprint.edges):
+        if edge.condition is None and edge.transform is None:
+            continue
         for part, source in (("condition", edge.condition), ("transform", edge.transform)):
             if source is not None:
                 expression = compiled_at(findings, ("edges", index, part), source)
                 _check_result(findings, ("edges", index, part), expression)
                 check_keys(findings, ("edges", index, part), expression, keys, certain)
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         condition = node.params.get("condition") if node.uses == "loop-controller" else None
         if not isinstance(condition, str) or not condition:
             continue

@@ -21,8 +21,7 @@ def _check_endless(findings: Findings) -> set[str]:
     """
     graph = findings.graph
     endless: set[str] = set()
-    always = [arc for arc in graph.all_arcs() if graph.always_taken(arc)]
-    for part in graph.components(always):
+    for part in graph.components(arc for arc in graph.all_arcs() if graph.always_taken(arc)):
         endless.update(part)
         if len(part) == 1:
             # Without this edge the node would run where it stands: what its place in the graph lacks follows from it.
@@ -67,12 +66,14 @@ def _check_entries(findings: Findings, endless: set[str]) -> None:
 def _check_reach(findings: Findings) -> None:
     """Nodes that no run comes to, and nodes that stand alone."""
     graph = findings.graph
-    possible = {
-        node_id: [arc for arc in arcs if findings.can_be_taken(arc)] for node_id, arcs in graph.outgoing.items()
+    chosen = {
+        node_id: [arc for arc in graph.outgoing[node_id] if findings.can_be_taken(arc)] for node_id in graph.by_action
     }
+    possible = {**graph.outgoing, **chosen}
     reached = graph.reached((*graph.starts(), *graph.closing_starts()), possible)
-    linked = {node_id for edge in findings.blueprint.edges for node_id in (edge.source, edge.target)}
-    linked |= {node.id for node in findings.blueprint.nodes if node.config.fallback is not None}
+    edges = findings.blueprint.edges
+    led_astray = {node_id for index in graph.astray for node_id in (edges[index].source, edges[index].target)}
+    led_astray |= {node.id for node in findings.set_up if node.config.fallback is not None}
     for node_id, node in graph.nodes.items():
         arcs = graph.incoming[node_id]
         if node_id not in reached:
@@ -83,7 +84,7 @@ def _check_reach(findings: Findings) -> None:
                 findings.consequence(node_path(node), f"can never run: no way leads to it over {sources}")
         elif node_id in findings.blueprint.closing_nodes:
             continue  # it begins with the end
-        elif linked and node_id not in linked and not arcs and not graph.outgoing[node_id]:
+        elif not arcs and not graph.outgoing[node_id] and node_id not in led_astray and (edges or led_astray):
             findings.consequence(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
 
 

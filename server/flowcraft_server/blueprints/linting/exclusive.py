@@ -16,6 +16,9 @@ class Choices:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._any = bool(graph.by_action or graph.by_condition)
+        if not self._any:
+            return
         self._number: dict[object, int] = {None: ROOT}
         self._label: dict[int, tuple[str, Label]] = {}
         self._successors: list[list[int]] = [[]]
@@ -30,6 +33,8 @@ class Choices:
 
     def between(self, one: Arc, other: Arc) -> tuple[str, Label, Label] | None:
         """The node that chooses between two edges and the labels of its two ways, None if both may be taken."""
+        if not self._any:
+            return None
         below_a, below_b = self._dominators.below_meeting(self._via(one), self._via(other))
         if below_a not in self._label or below_b not in self._label:
             return None

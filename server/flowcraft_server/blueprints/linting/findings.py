@@ -10,6 +10,7 @@ from flowcraft_server.blueprints.agent_params import PROVIDED
 from flowcraft_server.blueprints.graph import Arc, Graph
 from flowcraft_server.blueprints.linting.catalog import Catalog, always_run
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
+from flowcraft_server.blueprints.node_config import NOTHING_SET
 from flowcraft_server.blueprints.suggestions import Lookups, suggested
 
 if TYPE_CHECKING:
@@ -146,9 +147,18 @@ class Findings:
         return self._own[what]
 
     @cached_property
+    def set_up(self) -> list[Node]:
+        """The nodes that have inputs, params or a config: in large blueprints most have none, and many checks are about these."""
+        return [
+            node
+            for node in self.graph.nodes.values()
+            if node.inputs is not None or node.params or node.config is not NOTHING_SET
+        ]
+
+    @cached_property
     def stand_ins(self) -> frozenset[str]:
         """The nodes that are fallbacks of others."""
-        fallbacks = (node.config.fallback for node in self.graph.nodes.values())
+        fallbacks = (node.config.fallback for node in self.set_up)
         return frozenset(fallback for fallback in fallbacks if fallback is not None)
 
     @cached_property

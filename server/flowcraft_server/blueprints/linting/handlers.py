@@ -20,7 +20,11 @@ _SIMILAR_ERROR = 0.85
 
 def check_handlers(findings: Findings) -> None:
     """Check what nodes and batches use, and the params that they give it."""
+    known = findings.handlers or {}
+    need_no_check = {name for name, spec in known.items() if spec.params is None and name not in BUILTIN_USES}
     for node in findings.graph.nodes.values():
+        if node.uses in need_no_check:
+            continue
         if node.uses in BUILTIN_USES:
             _check_worker(findings, node)
         elif node.uses and _known(findings, node.uses, node_path(node, "uses")):
@@ -29,7 +33,7 @@ def check_handlers(findings: Findings) -> None:
 
 def check_error_names(findings: Findings) -> None:
     """Check `nonRetryable` for misspelt names of Python's own error types; those of handlers are not known."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         for index, name in enumerate(node.config.non_retryable or ()):
             if name not in _PYTHON_ERRORS:
                 similar = findings.nearest(name, _PYTHON_ERRORS, _SIMILAR_ERROR)
@@ -52,7 +56,7 @@ def check_retries(findings: Findings) -> None:
 
 def check_limits(findings: Findings, limits: Collection[str]) -> None:
     """Check that the limits which nodes name are those of the deployment."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         if node.config.limit is not None and node.config.limit not in limits:
             message = f"there is no limit '{node.config.limit}' in limits.named of flowcraft.yaml"
             findings.error(node_path(node, "config", "limit"), message + findings.meant(node.config.limit, limits))

@@ -38,7 +38,7 @@ def check_inputs(findings: Findings) -> None:
 
 def _declared(findings: Findings) -> Iterator[tuple[Path, str]]:
     """Paths; a `map` may give the item and its index."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         yield from _paths(sources_of(node.inputs, node_path(node, "inputs")))
         for path, source in _paths(handed_over(node)):
             if not (node.uses == "map" and source.partition(".")[0] in ("item", "index")):
@@ -53,7 +53,7 @@ def _paths(sources: Iterator[tuple[Path, Source]]) -> Iterator[tuple[Path, str]]
 
 def _conventional(findings: Findings) -> Iterator[tuple[Path, str]]:
     """`params.inputs` of handlers that choose their values themselves: names of keys, or lists of candidates."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         given = node.params.get("inputs")
         if not isinstance(given, Mapping) or called_id(node) is not None:
             continue

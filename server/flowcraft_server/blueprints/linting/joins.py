@@ -15,7 +15,12 @@ _TAKES_NO_INPUT = ("loop-controller", "batch-gather")
 
 def check_joins(findings: Findings) -> None:
     """Check every node that several edges lead to."""
-    joins = [node for node in findings.graph.nodes.values() if len(findings.graph.edges_to(node.id)) > 1]
+    graph = findings.graph
+    joins = [
+        graph.nodes[node_id]
+        for node_id, arcs in graph.incoming.items()
+        if len(arcs) > 1 and len(graph.edges_to(node_id)) > 1
+    ]
     if not joins:
         return
     choices = Choices(findings.graph)

@@ -17,12 +17,12 @@ from flowcraft_server.blueprints.suggestions import listed
 def check_order(findings: Findings) -> None:
     """Check that a way leads from each node to those that read its output."""
     keys = written_keys(findings)
-    before = _sources(findings)
+    before: Mapping[str, set[str]] | None = None
     written_by_nodes = _keys_written_by_nodes(findings)
     readers = _readers(findings) if written_by_nodes else Counter[str]()
     behind: dict[str, set[str] | None] = {}
     ways: Ways | None = None
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         if node.id in findings.blueprint.closing_nodes:
             continue  # what it reads may be there or not: that is how it sees how far the run came
         names = list(_reads(node))
@@ -32,6 +32,9 @@ def check_order(findings: Findings) -> None:
             if written_by_nodes
             else []
         )
+        if not reads and not written:
+            continue
+        before = before if before is not None else _sources(findings)
         if all(source in before[node.id] for _, source in reads) and not written:
             continue
         ways = ways if ways is not None else Ways(list(findings.graph.nodes), before)
@@ -49,7 +52,7 @@ def check_order(findings: Findings) -> None:
 
 def _readers(findings: Findings) -> Counter[str]:
     """How often each key is read."""
-    return Counter(name.partition(".")[0] for node in findings.graph.nodes.values() for _, name in _reads(node))
+    return Counter(name.partition(".")[0] for node in findings.set_up for _, name in _reads(node))
 
 
 def _comes_after(
@@ -92,7 +95,7 @@ def _keys_written_by_nodes(findings: Findings) -> dict[str, list[str]]:
 def _sources(findings: Findings) -> dict[str, set[str]]:
     """For each node, those that its incoming arcs come from, and its fallback: that one runs before its edges are taken."""
     before = {node_id: {arc.source for arc in arcs} for node_id, arcs in findings.graph.incoming.items()}
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         if node.config.fallback in before:
             before[node.id].add(node.config.fallback)
     return before

@@ -7,13 +7,16 @@ from flowcraft_server.blueprints.linting.reachability import most_steps
 from flowcraft_server.blueprints.linting.sizes import MOST_NESTED
 from flowcraft_server.blueprints.model import Node
 
+_WORDS = frozenset({"result", "input", "context", "true", "false", "null"})
+"""Those that expressions have a meaning for."""
+
 
 def check_references(findings: Findings) -> None:
     """Check all that names a node."""
     _check_ids(findings)
     check_names(findings)
     _check_repeated_edges(findings)
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         if node.config.fallback in findings.graph.nodes:
             _check_fallback(findings, node, node.config.fallback)
     _check_fallback_rings(findings)
@@ -35,19 +38,20 @@ def _check_ids(findings: Findings) -> None:
         if "." in node.id:
             message = f'an id with a dot is read by context["{node.id}"] in expressions; _ or - are simpler'
             findings.warning(node_path(node), message)
-        if node.id in ("result", "input", "context", "true", "false", "null"):
+        if node.id in _WORDS:
             findings.warning(node_path(node), f"in expressions '{node.id}' means something else; give it another id")
 
 
 def check_names(findings: Findings) -> None:
     """Check that the nodes are there that edges and fallbacks name."""
     nodes = findings.graph.nodes
-    for index, edge in enumerate(findings.blueprint.edges):
+    for index in findings.graph.astray:
+        edge = findings.blueprint.edges[index]
         for part, name in (("source", edge.source), ("target", edge.target)):
             if name not in nodes:
                 findings.has_wrong_names = True
                 findings.error(("edges", index, part), _no_node(findings, name))
-    for node in nodes.values():
+    for node in findings.set_up:
         fallback = node.config.fallback
         if fallback is not None and fallback not in nodes:
             findings.has_wrong_names = True
@@ -83,7 +87,7 @@ def _check_fallback(findings: Findings, node: Node, name: str) -> None:
 def _check_fallback_rings(findings: Findings) -> None:
     nodes = findings.graph.nodes
     seen: set[str] = set()
-    for first in nodes:
+    for first in [node.id for node in findings.set_up if node.config.fallback is not None]:
         way: dict[str, None] = {}  # in order
         name: str | None = first
         while name in nodes and name not in seen and name not in way:
@@ -105,9 +109,9 @@ def _check_fallbacks_lead_on(findings: Findings) -> None:
     graph = findings.graph
     part_of = {node_id: number for number, part in enumerate(graph.components()) for node_id in part}
     suspects = [
-        arc.source
-        for arc in graph.all_arcs()
-        if arc.kind == "fallback" and arc.source in part_of and part_of[arc.source] == part_of.get(arc.target)
+        node.id
+        for node in findings.set_up
+        if node.id in part_of and part_of[node.id] == part_of.get(node.config.fallback or "")
     ]
     if not suspects:
         return

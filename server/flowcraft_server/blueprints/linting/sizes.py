@@ -42,11 +42,12 @@ def check_sizes(findings: Findings) -> None:
         findings.error(
             ("nodes",), f"{begins:,} nodes that nothing leads to: a run begins with {MOST_STARTS:,} at most; use `map`"
         )
-    for node in graph.nodes.values():
-        for way, arcs in (("from", graph.outgoing[node.id]), ("to", graph.incoming[node.id])):
+    for way, by_node in (("from", graph.outgoing), ("to", graph.incoming)):
+        for node_id, arcs in by_node.items():
             if len(arcs) > MOST_EDGES:
                 message = f"{len(arcs):,} edges lead {way} it, {MOST_EDGES:,} at most can; use `map` for many items"
-                findings.error(node_path(node), message)
+                findings.error(node_path(graph.nodes[node_id]), message)
+    for node in findings.set_up:
         names = 0 if node.inputs is None or isinstance(node.inputs, str) else len(node.inputs)
         if names > MOST_NAMES:
             findings.error(node_path(node, "inputs"), f"{names:,} names: a node has {MOST_NAMES:,} inputs at most")

@@ -83,7 +83,7 @@ def readable_kind(source: Source, known: KindOf) -> str | None:
 
 def _expressions(findings: Findings) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     """Each with its place and the names that mean something of their own there."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         for path, source in sources_of(node.inputs, node_path(node, "inputs")):
             if is_expression(source):
                 yield path, str(source), ()
@@ -120,7 +120,7 @@ def _times(node: Node) -> Iterator[tuple[Path, str]]:
 
 
 def _durations(findings: Findings) -> Iterator[tuple[Path, str]]:
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         yield from _times(node)
 
 

@@ -25,7 +25,7 @@ def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> Set[
 def _written(findings: Findings, blueprint: Blueprint) -> Iterator[str]:
     yield from blueprint.inputs_contract or ()
     yield from blueprint.context_keys or ()
-    for node in blueprint.nodes:
+    for node in _of_each_handler(blueprint):
         yield from declared_writes(findings, node) or ()
     for _, _, key in writes(blueprint):
         yield key
@@ -36,9 +36,21 @@ def all_known(findings: Findings, blueprint: Blueprint) -> bool:
     if blueprint.context_keys is not None:
         return True
     known: bool = findings.keep(
-        blueprint, "all known", lambda: all(declared_writes(findings, node) is not None for node in blueprint.nodes)
+        blueprint,
+        "all known",
+        lambda: all(declared_writes(findings, node) is not None for node in _of_each_handler(blueprint)),
     )
     return known
+
+
+def _of_each_handler(blueprint: Blueprint) -> Iterator[Node]:
+    """Nodes that use what no node before them uses, and all that name a handler in their params."""
+    seen: set[str] = set()
+    for node in blueprint.nodes:
+        if node.uses not in seen:
+            if node.uses not in _WORKER:
+                seen.add(node.uses)
+            yield node
 
 
 def declared_writes(findings: Findings, node: Node) -> tuple[str, ...] | None:
@@ -56,6 +68,8 @@ def declared_writes(findings: Findings, node: Node) -> tuple[str, ...] | None:
 def writes(blueprint: Blueprint) -> Iterator[tuple[str, Path, str]]:
     """Of each node that is set to write a key: its id, the path of the setting, the key."""
     for node in blueprint.nodes:
+        if not node.params:
+            continue
         for name in _KEY_PARAMS:
             key = node.params.get(name)
             if isinstance(key, str) and key:
