@@ -22,6 +22,7 @@ from flowcraft_server.blueprints.compiling.loops import (
 )
 from flowcraft_server.blueprints.compiling.plan import LazyNodes, Plan, PlanEdge, PlanNode, value_fields
 from flowcraft_server.blueprints.model import BATCHES, Blueprint, Edge, Node
+from flowcraft_server.blueprints.node_config import NOTHING_SET
 from flowcraft_server.blueprints.routes import Route, queue_of, queue_of_items
 
 PLAN_FORMAT = 5
@@ -63,11 +64,13 @@ class _Compiler:
         self._places: dict[str, list[int]] = {node_id: [] for node_id in self.nodes}
         self._implied: dict[tuple[str, str], tuple[str, int]] = {}
         self._implied_to: dict[str, set[str]] = {}
+        self._queues: dict[str, str] = {}
         self._plain_edges: dict[str, list[Any]] = {}
         self._around: dict[str, frozenset[str]] = {}
         self._crossings: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         self._stands_in = {node.config.fallback for node in blueprint.nodes if node.config.fallback is not None}
         self._has_expressions: set[str] = set()
+        self._brings_other = {node.id for node in blueprint.nodes if node.config.fallback is not None}
         for edge in blueprint.edges:
             source, target = edge.source, self.incoming[edge.target]
             target.append((source, "edge", len(self.out[source])))
@@ -75,6 +78,8 @@ class _Compiler:
             self._places[source].append(len(target))
             if edge.condition or edge.transform:
                 self._has_expressions.add(source)
+            if edge.transform is not None:
+                self._brings_other.add(source)
         self._add_implied_edges()
         self.forest = self._loops()
         self.start_nodes = self.starts()
@@ -159,7 +164,7 @@ class _Compiler:
         terminals = []
         for node_id, node in self.nodes.items():
             fallback_of = self._fallback_of(node_id)
-            reads = tuple(self._plain_reads(node, fallback_of)) if self._is_plain(node) else nodes[node_id].reads
+            reads = self._plain_reads(node, fallback_of) if self._is_plain(node) else nodes[node_id].reads
             entry = self._entry(node, reads)
             if self._is_terminal(node_id, fallback_of):
                 terminals.append(node_id)
@@ -186,11 +191,11 @@ class _Compiler:
             return False
         return node.id not in self._has_expressions
 
-    def _plain_reads(self, node: Node, fallback_of: tuple[str, ...]) -> dict[str, None]:
-        fields = dict.fromkeys(self._input_fields(node))
-        for source in fallback_of:
-            fields[f"f:{source}"] = None
-        return fields
+    def _plain_reads(self, node: Node, fallback_of: tuple[str, ...]) -> tuple[str, ...]:
+        fields = self._input_fields(node)
+        if not fields and not fallback_of:
+            return ()
+        return tuple(dict.fromkeys([*fields, *(f"f:{source}" for source in fallback_of)]))
 
     def _fallback_of(self, node_id: str) -> tuple[str, ...]:
         if node_id not in self._stands_in:
@@ -276,7 +281,10 @@ class _Compiler:
         outs = self._edges_from(node.id)
         if is_fast_node(options, outs, EDGES_A_PIECE):
             options[FLAG] = 1
-        ins = [self._brings(*origin) for origin in self._incoming(node.id)]
+        ins = [
+            f"o:{source}" if kind == "edge" and source not in self._brings_other else self._brings(source, kind, index)
+            for source, kind, index in self._incoming(node.id)
+        ]
         return plan_records.entry(self._join(node.id), ins, outs, reads, self._queue(node), options)
 
     def _incoming(self, node_id: str) -> tuple[tuple[str, str, int], ...]:
@@ -323,7 +331,12 @@ class _Compiler:
         return opts
 
     def _queue(self, node: Node) -> str:
-        return queue_of(node, self.routes)
+        if node.config is not NOTHING_SET:
+            return queue_of(node, self.routes)
+        queue = self._queues.get(node.uses)  # the same for all that use it
+        if queue is None:
+            queue = self._queues[node.uses] = queue_of(node, self.routes)
+        return queue
 
     def _join(self, node_id: str) -> str:
         kinds = self._implied_to.get(node_id, ())

@@ -32,8 +32,9 @@ def is_fast_node(options: Mapping[str, Any], edges: Sequence[Sequence[Any]], mos
 
 def _are_plain(edges: Sequence[Sequence[Any]]) -> bool:
     """Whether none is at the border of a loop, each leads to another node, and those wait for all that leads to them."""
-    if any(edge[JOIN] != "all" or len(edge) != PLAIN_EDGE for edge in edges):
-        return False
+    for edge in edges:
+        if edge[JOIN] != "all" or len(edge) != PLAIN_EDGE:
+            return False
     return len(edges) < 2 or len({edge[TARGET] for edge in edges}) == len(edges)
 
 

@@ -32,7 +32,7 @@ read_target = reader("plan", "entry", "ins", "reads")
 
 def plain_edge(target: str, position: int, undecided: str, join: str, queue: str) -> list[Any]:
     """An edge that has nothing to do with a loop."""
-    return _without_empty_end(_write_edge((target, position, undecided, join, queue, "", "", ())))
+    return [*_write_edge((target, position, undecided, join, queue, "", "", ()))[:PLAIN_EDGE]]
 
 
 def with_border(edge: Sequence[Any], kind: str, loop: str, enters: Sequence[str]) -> list[Any]:
