@@ -1,11 +1,14 @@
 """Lines and columns of places in a text."""
 
+import math
 import re
 from bisect import bisect_right
 from functools import cached_property
+from typing import Any
 
 from flowcraft_sdk._config.source_positions import SourcePosition
 
+_new: Any = tuple.__new__  # what `SourcePosition` calls: many are made
 _BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -15,6 +18,7 @@ class Lines:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self._text = text
+        self._line, self._begin, self._end = 0, 0, 0.0  # those of the line that was asked for last
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -22,5 +26,10 @@ class Lines:
 
     def position(self, index: int) -> SourcePosition:
         """The place of a character."""
-        line = bisect_right(self._starts, index)
-        return SourcePosition(self.file, line, index - self._starts[line - 1] + 1)
+        if not self._begin <= index < self._end:
+            starts = self._starts
+            self._line = bisect_right(starts, index)
+            self._begin = starts[self._line - 1]
+            self._end = starts[self._line] if self._line < len(starts) else math.inf
+        found: SourcePosition = _new(SourcePosition, (self.file, self._line, index - self._begin + 1))
+        return found

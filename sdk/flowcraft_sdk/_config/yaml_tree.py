@@ -1,6 +1,6 @@
 """What a file holds, before it is known to be a blueprint: values, each with the place where it stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -92,13 +92,12 @@ class PositionTable:
 
 def make_items(items: list[Tree], position: SourcePosition) -> Items:
     """A list of these values."""
-    return Items(tuple(items), position, 1 + sum(item.size for item in items), 1 + _deepest(items))
+    return Items(tuple(items), position, *_extent(items))
 
 
 def make_fields(entries: dict[str, Entry], position: SourcePosition) -> Fields:
     """A mapping of these entries."""
-    values = [entry.value for entry in entries.values()]
-    return Fields(entries, position, 1 + sum(value.size for value in values), 1 + _deepest(values))
+    return Fields(entries, position, *_extent([value for _, value in entries.values()]))
 
 
 def kind_of(tree: Tree) -> str:
@@ -119,5 +118,13 @@ def shortened(text: str, most: int = 60) -> str:
     return f"'{printable}'" if len(printable) <= most else f"'{printable[: most - 1]}…'"
 
 
-def _deepest(trees: Iterable[Tree]) -> int:
-    return max((tree.depth for tree in trees), default=0)
+def _extent(trees: Collection[Tree]) -> tuple[int, int]:
+    """The size and the depth of what holds these values."""
+    size, deepest = 1 + len(trees), 0
+    for tree in trees:
+        if type(tree) is Scalar:
+            size += len(tree[1]) // LONG_TEXT
+        else:
+            size += tree.size - 1
+            deepest = max(deepest, tree.depth)
+    return size, 1 + deepest

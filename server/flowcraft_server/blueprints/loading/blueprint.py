@@ -113,19 +113,11 @@ def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
 
 def _edge(reading: LoadContext, index: int, link: Link) -> Edge:
     positions = reading.positions.values
-    if link.place == f"edges[{index}]":  # noted when it was read
-        positions["edges", index] = link.position
-        return _made(link)
-    for part in ("source", "target", "action", "condition", "transform"):
-        # What stands there may be of an edge before it that could not be read: its number is another one's now.
-        positions.pop(("edges", index, part), None)
-        if part in link.positions:
-            positions["edges", index, part] = link.positions[part]
+    if link.number != index:  # else they were noted when it was read
+        for part in ("source", "target", "action", "condition", "transform"):
+            # What stands there may be of an edge before it that could not be read: its number is another one's now.
+            positions.pop(("edges", index, part), None)
+            if part in link.positions:
+                positions["edges", index, part] = link.positions[part]
     positions["edges", index] = link.position
-    return _made(link)
-
-
-def _made(link: Link) -> Edge:
-    return Edge(
-        link.source, link.target, link.action, link.condition, link.transform, position=link.position, place=link.place
-    )
+    return Edge(link.source, link.target, link.action, link.condition, link.transform, link.position, link.place)

@@ -5,14 +5,21 @@ import re
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.lines import Lines
+from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_scalars import number
 from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]+|\\.)*')
+_MEMBER = re.compile(
+    r"""[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*(?:(,)(?![ \t\n\r]*\})|\})"""
+)
+"""A text without escapes under such a key, as most are, up to what is behind it. Anything else is read piece by piece."""
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {"true": True, "false": False, "null": None}
+_SEPARATOR = re.compile(r"[ \t\n\r]*([,\]}])[ \t\n\r]*")
+_STRUCTURE = frozenset('{}[]",:')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -39,6 +46,7 @@ class _Scanner:
         self.diagnostics: list[Diagnostic] = []
         self._at = 0
         self._lines = Lines(text, file)
+        self._place = self._lines.position
 
     def document(self) -> Tree:
         """The one value of the text."""
@@ -49,7 +57,7 @@ class _Scanner:
         return tree
 
     def _refuse(self, at: int, message: str) -> None:
-        self.diagnostics.append(Diagnostic("error", self._lines.position(at), "", message))
+        self.diagnostics.append(Diagnostic("error", self._place(at), "", message))
 
     def _stop(self, message: str) -> _Stop:
         """Note what is wrong here; to be raised."""
@@ -64,6 +72,9 @@ class _Scanner:
             raise self._stop("comments are not allowed in JSON (in a .yaml file they are, with #)")
 
     def _next(self) -> str:
+        char = self.text[self._at : self._at + 1]
+        if char in _STRUCTURE:
+            return char
         self._skip()
         return self.text[self._at : self._at + 1]
 
@@ -79,7 +90,7 @@ class _Scanner:
             return self._list(depth)
         if char == '"':
             value = self._string()
-            return Scalar(value, value, self._lines.position(start))
+            return Scalar(value, value, self._place(start))
         return self._plain(start)
 
     def _plain(self, start: int) -> Scalar:
@@ -89,16 +100,16 @@ class _Scanner:
             return self._number(digits[0], start)
         if word and word[0] in _WORDS:
             self._at = word.end()
-            return Scalar(_WORDS[word[0]], word[0], self._lines.position(start))
+            return Scalar(_WORDS[word[0]], word[0], self._place(start))
         hint = " (texts stand in double quotes)" if word or self._next() == "'" else ""
         raise self._stop(f"expected a value{hint}")
 
     def _number(self, text: str, start: int) -> Scalar:
         try:
-            return Scalar(number(text), text, self._lines.position(start))
+            return Scalar(number(text), text, self._place(start))
         except ValueError as error:
             self._refuse(start, str(error))
-            return Scalar(0, text, self._lines.position(start))
+            return Scalar(0, text, self._place(start))
 
     def _string(self) -> str:
         start = self._at
@@ -121,7 +132,7 @@ class _Scanner:
         return value
 
     def _list(self, depth: int) -> Tree:
-        position = self._lines.position(self._at)
+        position = self._place(self._at)
         self._at += 1
         items: list[Tree] = []
         if self._next() == "]":
@@ -133,38 +144,52 @@ class _Scanner:
                 return make_items(items, position)
 
     def _mapping(self, depth: int) -> Tree:
-        position = self._lines.position(self._at)
+        position = self._place(self._at)
         self._at += 1
         entries: dict[str, Entry] = {}
-        if self._next() == "}":
-            self._at += 1
-            return make_fields(entries, position)
-        while True:
-            if self._next() != '"':
-                raise self._stop("expected a key in double quotes")
-            key_position = self._lines.position(self._at)
-            key = self._string()
-            if self._next() != ":":
-                raise self._stop("expected ':' after the key")
-            self._at += 1
-            value = self._value(depth + 1)
+        text, place = self.text, self._place
+        member = _MEMBER.match(text, self._at)
+        ends = member is None and self._next() == "}"
+        self._at += ends
+        while not ends:
+            if member is not None:
+                key, found, comma = member.groups()
+                key_position = place(member.start(1) - 1)
+                value: Tree = Scalar(found, found, place(member.start(2) - 1))
+                self._at = member.end()
+            else:
+                key_position, key, value = self._member(depth)
             if key in entries:
-                first = entries[key].key_position
-                place = f"line {first.line}, column {first.column}"
-                self.diagnostics.append(
-                    Diagnostic("error", key_position, "", f"duplicate key '{key}' (first at {place})")
-                )
-            entries.setdefault(key, Entry(key_position, value))
-            if self._separator("}"):
-                return make_fields(entries, position)
+                self._refuse_second(key, key_position, entries[key].key_position)
+            else:
+                entries[key] = Entry(key_position, value)
+            ends = comma is None if member is not None else self._separator("}")
+            member = _MEMBER.match(text, self._at)
+        return make_fields(entries, position)
+
+    def _member(self, depth: int) -> tuple[SourcePosition, str, Tree]:
+        if self._next() != '"':
+            raise self._stop("expected a key in double quotes")
+        key_position = self._place(self._at)
+        key = self._string()
+        if self._next() != ":":
+            raise self._stop("expected ':' after the key")
+        self._at += 1
+        return key_position, key, self._value(depth + 1)
+
+    def _refuse_second(self, key: str, position: SourcePosition, first: SourcePosition) -> None:
+        place = f"line {first.line}, column {first.column}"
+        self.diagnostics.append(Diagnostic("error", position, "", f"duplicate key '{key}' (first at {place})"))
 
     def _separator(self, closing: str) -> bool:
         """Whether the list or mapping ends here; else a comma and something after it."""
-        char = self._next()
-        if char not in (",", closing) or not char:
+        found = _SEPARATOR.match(self.text, self._at)
+        char = found[1] if found is not None else ""
+        if found is None or char not in (",", closing):
+            self._skip()
             raise self._stop(f"expected ',' or '{closing}'")
-        self._at += 1
-        if char == "," and self._next() == closing:
+        self._at = found.end()
+        if char == "," and self.text.startswith(closing, self._at):
             raise self._stop("expected a value after ',' (no comma stands before a closing bracket)")
         return char == closing
 

@@ -23,6 +23,7 @@ class Link:
         form: which way: `edges`, `needs` or `next`.
         place: its path in the file.
         positions: where its parts stand, by the part's name.
+        number: its place in the list `edges`; -1 if it stands elsewhere.
     """
 
     form: str
@@ -34,6 +35,7 @@ class Link:
     condition: str | None = None
     transform: str | None = None
     positions: dict[str, SourcePosition] = field(default_factory=dict)
+    number: int = -1
 
 
 def read_needs(reading: LoadContext, node_id: str, tree: Tree, path: Path, links: list[Link]) -> str | None:
@@ -105,11 +107,12 @@ def read_edges(reading: LoadContext, tree: Tree, path: Path = ("edges",)) -> lis
         return []
     for index, item in enumerate(items):
         place = (*path, index)
-        if isinstance(item, Fields) and not _is_short_in_braces(item):
-            link = _long_form(reading, item, place)
-            links += [link] if link is not None else []
+        if isinstance(item, Fields) and (len(item.entries) > 1 or not _is_short_in_braces(item)):
+            link = _long_form(reading, item, place, index)
+            if link is not None:
+                links.append(link)
         elif isinstance(item, Scalar) and not is_null(item):
-            links += _short_form(reading, item, place)
+            links += _short_form(reading, item, place, index)
         else:
             got, meant = kind_of(item), _as_text(item)
             hint = f"; write {meant}" if meant else ""
@@ -141,21 +144,22 @@ def _as_text(tree: Tree) -> str:
     return in_quotes(shapes[len(parts)].format(*parts)) if len(parts) in shapes else ""
 
 
-def _long_form(reading: LoadContext, tree: Fields, path: Path) -> Link | None:
+def _long_form(reading: LoadContext, tree: Fields, path: Path, number: int) -> Link | None:
     entries = reading.fields(tree, path, EDGE_KEYS, EDITOR_EDGE_KEYS)
-    texts: dict[str, str | None] = {}
+    texts: dict[str, str] = {}
+    positions: dict[str, SourcePosition] = {}
     for key in EDGE_KEYS:
         if key in entries:
-            texts[key] = _edge_text(reading, key, entries[key], path)
+            text = _edge_text(reading, key, entries[key], path)
+            if text is not None:
+                texts[key], positions[key] = text, entries[key].value.position
         elif key in ("source", "target") and (*path, key) not in reading.meant:
             reading.lost(tree.position, path, f"an edge needs '{key}', the id of a node")
-    source, target = texts.get("source"), texts.get("target")
-    if source is None or target is None:
+    if "source" not in texts or "target" not in texts:
         reading.complete = False
         return None
-    positions = {key: entries[key].value.position for key, text in texts.items() if text is not None}
     words = (texts.get("action"), texts.get("condition"), texts.get("transform"))
-    return Link("edges", source, target, tree.position, edge_place(path), *words, positions)
+    return Link("edges", texts["source"], texts["target"], tree.position, f"edges[{number}]", *words, positions, number)
 
 
 def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str | None:
@@ -169,7 +173,7 @@ def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str 
     return reading.text(entry.value, place, "an expression")
 
 
-def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
+def _short_form(reading: LoadContext, tree: Scalar, path: Path, number: int) -> list[Link]:
     """`a -> b`, `a -[action]-> b`, and chains of them."""
     parts = _ARROW.split(tree.text.strip())
     ids, actions = [part.strip() for part in parts[0::2]], parts[1::2]
@@ -185,17 +189,14 @@ def _short_form(reading: LoadContext, tree: Scalar, path: Path) -> list[Link]:
                 tree.position, path, "an action is not empty: write 'a -[action]-> b', or 'a -> b' without one"
             )
             named = None
-        links.append(Link("edges", source, target, tree.position, edge_place(path), named))
+        links.append(Link("edges", source, target, tree.position, f"edges[{number}]", named, number=number))
     return links
-
-
-def edge_place(path: Path) -> str:
-    """The path of an edge of the list `edges`, written out."""
-    return f"edges[{path[1]}]"
 
 
 def check_forms(reading: LoadContext, links: list[Link]) -> None:
     """Note edges that are written in two ways: it would not be clear which one counts."""
+    if all(link.number >= 0 for link in links):
+        return
     needed = {(link.source, link.target): link for link in links if link.form == "needs"}
     by_action = {(link.source, link.target, link.action): link for link in links if link.form == "next"}
     for link in links:

@@ -13,6 +13,7 @@ from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, STRUCTURE, belon
 from flowcraft_server.blueprints.suggestions import did_you_mean, listed, nearest
 
 LONGEST_ID = 200
+_PLAIN_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_ID}}}")
 MOST_REPORTED = 10
 """Diagnostics with the same words at the same place of a file."""
 _PIECE = re.compile(r"[\s'\"()=<>&|!?]")
@@ -83,6 +84,11 @@ class LoadContext:
             if not is_null(tree):
                 self.error(tree.position, path, f"expected a mapping with {listed(known)}; got {kind_of(tree)}")
             return {}
+        for name, (_, value) in tree.entries.items():
+            if name not in known or (type(value) is Scalar and value[0] is None):
+                break
+        else:
+            return tree.entries
         found = {}
         for name, entry in tree.entries.items():
             if name in known:
@@ -125,9 +131,11 @@ class LoadContext:
 
     def text(self, tree: Tree, path: Path, what: str = "a text") -> str | None:
         """A text; numbers and truth values count as the text they were written as."""
-        if isinstance(tree, Scalar) and tree.value is not None:
-            self.positions.values[path] = tree.position
-            return tree.value if isinstance(tree.value, str) else tree.text
+        if type(tree) is Scalar:
+            value, text, position = tree
+            if value is not None:
+                self.positions.values[path] = position
+                return value if isinstance(value, str) else text
         self.error(tree.position, path, f"expected {what}; got {kind_of(tree)}")
         return None
 
@@ -160,6 +168,8 @@ class LoadContext:
 
     def check_identifier(self, text: str, position: SourcePosition, path: Path, what: str) -> None:
         """Note an id that cannot be one."""
+        if _PLAIN_ID.fullmatch(text):
+            return
         wrong = ""
         if not text.strip():
             wrong = "is empty"
