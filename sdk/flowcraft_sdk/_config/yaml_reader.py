@@ -16,7 +16,7 @@ from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_quoting import in_quotes, is_a_key_of_its_own, quoting_hint, template_at
-from flowcraft_sdk._config.yaml_scalars import MAY_BEGIN_VALUES, core_scalar, tagged_scalar
+from flowcraft_sdk._config.yaml_scalars import BEGIN_NUMBERS, WORDS, core_scalar, tagged_scalar
 from flowcraft_sdk._config.yaml_tree import DEEPEST, LONG_TEXT, Entry, Fields, Items, Scalar, Tree, make_fields
 
 MOST_ALIASED = 10_000
@@ -139,27 +139,28 @@ class _Reader:
     def take_all(self, get_event: Callable[[], Any]) -> None:
         """Put the parser's events where they belong. What most files have most of is done here, without further calls."""
         new: Any = tuple.__new__
+        scalar_event, mapping_start, mapping_end = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.MappingEndEvent
         file, hides, stack = self.lines.file, self.hides, self._stack
         while (event := get_event()) is not None:
             kind = type(event)
-            if kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            if kind is mapping_end or kind is yaml.SequenceEndEvent:
                 tree = self._closed(stack.pop())
             else:
                 # The parser counts as `Lines` does: what ends a line for it alone is hidden from it.
                 mark = event.start_mark
                 position = new(SourcePosition, (file, mark.line + 1, mark.column + 1))
-                if kind is yaml.ScalarEvent:
+                if kind is scalar_event:
                     text = event.value
                     if hides or event.tag is not None:
                         tree = self._scalar(event, position)
-                    elif event.implicit[0] and text[:1] in MAY_BEGIN_VALUES:
+                    elif (text in WORDS or text[0] in BEGIN_NUMBERS) and event.implicit[0]:
                         tree = self._plain(text, position)
                     else:
                         tree = new(Scalar, (text, text, position))
                     if event.anchor is not None:
                         self._anchors[event.anchor] = tree
-                elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                    self._open(event, kind is yaml.MappingStartEvent, position)
+                elif kind is mapping_start or kind is yaml.SequenceStartEvent:
+                    self._open(event, kind is mapping_start, position)
                     continue
                 elif kind is yaml.AliasEvent:
                     tree = self._alias(str(event.anchor), position)
@@ -187,7 +188,8 @@ class _Reader:
             else:
                 frame.trees.append(tree)
             if type(tree) is Scalar:
-                frame.more += len(tree[1]) // LONG_TEXT
+                if len(tree[1]) >= LONG_TEXT:
+                    frame.more += len(tree[1]) // LONG_TEXT
             else:
                 frame.more += tree.size - 1
                 if tree.depth > frame.deepest:
@@ -279,7 +281,8 @@ class _Reader:
         elif frame.template is not None:
             tree = Scalar(frame.template, frame.template, frame.position)
         elif not frame.merged:
-            tree = Fields(frame.entries, frame.position, 1 + len(frame.entries) + frame.more, 1 + frame.deepest)
+            entries = frame.entries
+            tree = Fields(entries, frame.position, 1 + len(entries) + frame.more, 1 + frame.deepest)
         else:
             tree = self._merged(frame)
         if frame.anchor is not None:

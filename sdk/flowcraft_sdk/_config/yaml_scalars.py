@@ -6,14 +6,14 @@
 import math
 import re
 
-_WORDS: dict[str, bool | None] = {
+WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_BEGIN_NUMBERS = "+-.0123456789"
-MAY_BEGIN_VALUES = frozenset(_BEGIN_NUMBERS) | {word[:1] for word in _WORDS}
-"""Characters that unquoted values other than texts begin with; an empty one is null."""
+"""Unquoted values that are neither texts nor numbers; an empty one is null."""
+BEGIN_NUMBERS = "+-.0123456789"
+"""Characters that unquoted numbers begin with."""
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -30,9 +30,9 @@ def core_scalar(text: str) -> ScalarValue:
     Raises:
         ValueError: a number that JSON cannot hold; the message says what to do.
     """
-    if text in _WORDS:
-        return _WORDS[text]
-    return number(text) if text[0] in _BEGIN_NUMBERS else text
+    if text in WORDS:
+        return WORDS[text]
+    return number(text) if text[0] in BEGIN_NUMBERS else text
 
 
 def number(text: str) -> int | float | str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from flowcraft_sdk._config.source_positions import Path, SourcePosition, written_path
 from flowcraft_sdk._config.yaml_quoting import in_quotes
-from flowcraft_sdk._config.yaml_tree import Entry, Fields, Items, Scalar, Tree, kind_of, shortened
+from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, Tree, kind_of, shortened
 from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, EDITOR_EDGE_KEYS, word_of_another
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_blank, is_null
 
@@ -150,9 +150,14 @@ def _long_form(reading: LoadContext, tree: Fields, path: Path, number: int) -> L
     positions: dict[str, SourcePosition] = {}
     for key in EDGE_KEYS:
         if key in entries:
-            text = _edge_text(reading, key, entries[key], path)
+            value = entries[key].value
+            if type(value) is Scalar and value.text and type(value.value) is str:  # as most are
+                text: str | None = value.text
+                reading.positions.values[(*path, key)] = value.position
+            else:
+                text = _edge_text(reading, key, value, path)
             if text is not None:
-                texts[key], positions[key] = text, entries[key].value.position
+                texts[key], positions[key] = text, value.position
         elif key in ("source", "target") and (*path, key) not in reading.meant:
             reading.lost(tree.position, path, f"an edge needs '{key}', the id of a node")
     if "source" not in texts or "target" not in texts:
@@ -162,15 +167,15 @@ def _long_form(reading: LoadContext, tree: Fields, path: Path, number: int) -> L
     return Link("edges", texts["source"], texts["target"], tree.position, f"edges[{number}]", *words, positions, number)
 
 
-def _edge_text(reading: LoadContext, key: str, entry: Entry, path: Path) -> str | None:
+def _edge_text(reading: LoadContext, key: str, tree: Tree, path: Path) -> str | None:
     place = (*path, key)
     if key in ("source", "target"):
-        return reading.text(entry.value, place, "the id of a node")
-    if is_blank(entry.value):  # graph editors write "" for an edge without it
+        return reading.text(tree, place, "the id of a node")
+    if is_blank(tree):  # graph editors write "" for an edge without it
         return None
     if key == "action":
-        return reading.text(entry.value, place, "an action")
-    return reading.text(entry.value, place, "an expression")
+        return reading.text(tree, place, "an action")
+    return reading.text(tree, place, "an expression")
 
 
 def _short_form(reading: LoadContext, tree: Scalar, path: Path, number: int) -> list[Link]:
