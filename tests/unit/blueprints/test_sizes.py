@@ -7,11 +7,13 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.load import HANDLERS, SHAPES, written
 from benchmarks.setting import fan
 from flowcraft_server.blueprints.compiling.compiler import compile_blueprint
-from flowcraft_server.blueprints.compiling.loops import Link, find_loops
+from flowcraft_server.blueprints.compiling.loops import Link, find_loops, no_loops
 from flowcraft_server.blueprints.difference import difference
 from flowcraft_server.blueprints.linting import sizes as linter_sizes
 from flowcraft_server.blueprints.linting.findings import Findings
@@ -145,6 +147,14 @@ def test_loops_in_loops_deeper_than_calls_may_be() -> None:
         sys.setrecursionlimit(limit)
     assert len(forest.loops) == count
     assert max(len(chain) for chain in forest.chain.values()) == count
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
+def test_a_graph_without_a_cycle_is_found_to_have_no_loops(pairs: list[tuple[int, int]]) -> None:
+    """The compiler does not search loops in it."""
+    links = [Link(f"n{min(pair)}", f"n{max(pair)}") for pair in pairs if pair[0] != pair[1]]
+    nodes = {f"n{number}": "echo" for number in range(10)}
+    assert find_loops(nodes, links) == no_loops(nodes)
 
 
 def test_twice_the_changes_take_twice_as_long() -> None:

@@ -9,16 +9,16 @@ from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_scalars import number
 from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
 
-_SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]+|\\.)*')
-_MEMBER = re.compile(
-    r"""[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*(?:(,)(?![ \t\n\r]*\})|\})"""
-)
+_PLAIN = r'"([^"\\\x00-\x1f\ud800-\udfff]*)"'
+_BLANK = r"[ \t\n\r]*"
+_MEMBER = re.compile(rf"{_BLANK}{_PLAIN}{_BLANK}:{_BLANK}{_PLAIN}{_BLANK}(?:(,)(?!{_BLANK}\}})|\}})")
 """A text without escapes under such a key, as most are, up to what is behind it. Anything else is read piece by piece."""
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {"true": True, "false": False, "null": None}
-_SEPARATOR = re.compile(r"[ \t\n\r]*([,\]}])[ \t\n\r]*")
+_SPACE = re.compile(_BLANK)
+_SEPARATOR = re.compile(rf"{_BLANK}([,\]}}]){_BLANK}")
 _STRUCTURE = frozenset('{}[]",:')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
