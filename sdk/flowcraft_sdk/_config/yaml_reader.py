@@ -6,12 +6,14 @@ nothing but brackets would end the process.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import yaml
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
+from flowcraft_sdk._config.flat_mappings import MARK, read_flat, set_apart
 from flowcraft_sdk._config.include import Includes
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.source_positions import SourcePosition
@@ -71,6 +73,10 @@ class _TooDeep(Exception):
     pass
 
 
+class _NotFlat(Exception):
+    """What stands for a mapping that was set apart stands where none is read."""
+
+
 def read_yaml(
     text: str, file: str, includes: Includes, *, holds: str = "one blueprint"
 ) -> tuple[Tree | None, list[Diagnostic]]:
@@ -89,8 +95,17 @@ def read_yaml(
         )
         return None, [Diagnostic("error", Lines(text, file).position(many), "", message)]
     hidden = text.translate(_HIDE)
-    reader = _Reader(Lines(text, file), includes, holds, text)
-    reader.hides = hidden != text or any(char in text for char in _HIDE.values())
+    hides = hidden != text or any(char in text for char in _HIDE.values())
+    marked, flat = (hidden, []) if hides else set_apart(hidden)
+    if flat:
+        reader = _Reader(Lines(text, file), Includes(includes.folder), holds, text, hides)
+        reader.flat = flat[::-1]
+        with suppress(yaml.YAMLError, _TooDeep, _NotFlat):
+            reader.take_all(_Parser(marked).get_event)
+            if not reader.flat and not reader.diagnostics:
+                return reader.root, []
+    # None are set apart, or one was no mapping, or something is wrong, which the parser sees best in the text as it is.
+    reader = _Reader(Lines(text, file), includes, holds, text, hides)
     try:
         reader.take_all(_Parser(hidden).get_event)
     except yaml.MarkedYAMLError as error:
@@ -114,7 +129,9 @@ def _directive_too_many(text: str) -> int | None:
 
 
 class _Reader:
-    def __init__(self, lines: Lines, includes: Includes, holds: str, text: str = "") -> None:
+    def __init__(self, lines: Lines, includes: Includes, holds: str, text: str, hides: bool) -> None:
+        self.flat: list[str] = []
+        """Mappings that were set apart, the next one last."""
         self.lines = lines
         self.includes = includes
         self.holds = holds
@@ -123,7 +140,7 @@ class _Reader:
         self.root: Tree | None = None
         self.diagnostics: list[Diagnostic] = []
         self.documents = 0
-        self.hides = True
+        self.hides = hides
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Tree | None] = {}
         self._aliased = 0
@@ -141,20 +158,23 @@ class _Reader:
         new: Any = tuple.__new__
         scalar_event, mapping_start, mapping_end = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.MappingEndEvent
         file, hides, stack = self.lines.file, self.hides, self._stack
+        mark = MARK if self.flat else None
         while (event := get_event()) is not None:
             kind = type(event)
             if kind is mapping_end or kind is yaml.SequenceEndEvent:
                 tree = self._closed(stack.pop())
             else:
                 # The parser counts as `Lines` does: what ends a line for it alone is hidden from it.
-                mark = event.start_mark
-                position = new(SourcePosition, (file, mark.line + 1, mark.column + 1))
+                start = event.start_mark
+                position = new(SourcePosition, (file, start.line + 1, start.column + 1))
                 if kind is scalar_event:
                     text = event.value
                     if hides or event.tag is not None:
                         tree = self._scalar(event, position)
                     elif (text in WORDS or text[0] in BEGIN_NUMBERS) and event.implicit[0]:
                         tree = self._plain(text, position)
+                    elif text == mark and event.implicit[0]:
+                        tree = self._flat_mapping(position)
                     else:
                         tree = new(Scalar, (text, text, position))
                     if event.anchor is not None:
@@ -225,6 +245,12 @@ class _Reader:
         except ValueError as error:
             self.refuse(position, str(error))
         return Scalar(text, text, position)
+
+    def _flat_mapping(self, position: SourcePosition) -> Fields:
+        found = read_flat(self.flat.pop(), position) if self.flat and len(self._stack) < DEEPEST else None
+        if found is None:
+            raise _NotFlat
+        return found
 
     def _plain(self, text: str, position: SourcePosition) -> Scalar:
         """A scalar without quotes."""
