@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.lines import Lines
@@ -148,6 +149,7 @@ class _Scanner:
         self._at += 1
         entries: dict[str, Entry] = {}
         text, place = self.text, self._place
+        new: Any = tuple.__new__  # what the types call: many are made
         member = _MEMBER.match(text, self._at)
         ends = member is None and self._next() == "}"
         self._at += ends
@@ -155,14 +157,14 @@ class _Scanner:
             if member is not None:
                 key, found, comma = member.groups()
                 key_position = place(member.start(1) - 1)
-                value: Tree = Scalar(found, found, place(member.start(2) - 1))
+                value: Tree = new(Scalar, (found, found, place(member.start(2) - 1)))
                 self._at = member.end()
             else:
                 key_position, key, value = self._member(depth)
             if key in entries:
                 self._refuse_second(key, key_position, entries[key].key_position)
             else:
-                entries[key] = Entry(key_position, value)
+                entries[key] = new(Entry, (key_position, value))
             ends = comma is None if member is not None else self._separator("}")
             member = _MEMBER.match(text, self._at)
         return make_fields(entries, position)
