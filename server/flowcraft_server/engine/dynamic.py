@@ -11,7 +11,7 @@ from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.sources import Source, all_keys, is_source
 from flowcraft_server.blueprints.compiling import plan_records
-from flowcraft_server.blueprints.compiling.compiler import source_fields
+from flowcraft_server.blueprints.compiling.input_fields import source_fields
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.blueprints.linting.builtin_nodes import check_builtins
 from flowcraft_server.blueprints.linting.findings import Findings

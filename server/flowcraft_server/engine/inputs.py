@@ -6,7 +6,8 @@ from typing import Any
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.paths import beginnings, walk
 from flowcraft_sdk.protocol.sources import Source, is_expression, keys_of, value_of
-from flowcraft_server.blueprints.compiling.compiler import OUTCOME, input_fields, input_places
+from flowcraft_server.blueprints.compiling.compiler import OUTCOME
+from flowcraft_server.blueprints.compiling.input_fields import input_fields, input_places
 from flowcraft_server.blueprints.compiling.plan import Plan, PlanNode
 from flowcraft_server.engine.values import CATCH_ERROR, MISSING, NodeValues, edge_values, input_sources
 

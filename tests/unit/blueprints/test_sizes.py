@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.load import HANDLERS, SHAPES, written
@@ -149,6 +149,7 @@ def test_loops_in_loops_deeper_than_calls_may_be() -> None:
     assert max(len(chain) for chain in forest.chain.values()) == count
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
 def test_a_graph_without_a_cycle_is_found_to_have_no_loops(pairs: list[tuple[int, int]]) -> None:
     """The compiler does not search loops in it."""

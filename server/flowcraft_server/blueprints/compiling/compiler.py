@@ -3,15 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk.protocol.expressions import Expression, compile_expression
-from flowcraft_sdk.protocol.paths import beginnings
-from flowcraft_sdk.protocol.sources import Source, keys_of
 from flowcraft_sdk.protocol.usage_sums import write_budget
 from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
+from flowcraft_server.blueprints.compiling.input_fields import source_fields
 from flowcraft_server.blueprints.compiling.loops import (
     LOOP_CONTROLLER,
     Link,
@@ -417,17 +417,12 @@ class _Compiler:
         region = self.forest.loops[header].region
         ordered = sorted(region, key=self._order.__getitem__)
         inner = [node_id for node_id in ordered if node_id != header and node_id in self._loop_order]
-        joins, entries, exits, clear = {}, [], [], []
+        joins, entries, clear = {}, [], []
         for node_id in ordered:
             ways = self.incoming[node_id]
             if len(ways) > 1 or node_id in self.forest.loops:
                 joins[node_id] = "".join(self._mask(origin, node_id, region) for origin, _, _ in ways)
             entries += [[node_id, i] for i, (origin, _, _) in enumerate(ways, start=1) if origin not in region]
-            edges = self._edges_from(node_id)
-            edges += [
-                self._implied_edge(node_id, kind) for kind in ("fallback", "batch") if (node_id, kind) in self._implied
-            ]
-            exits += [edge for edge in edges if edge[plan_records.KIND : plan_records.LOOP + 1] == ["x", header]]
             if self.nodes[node_id].config.fallback in self.nodes:
                 clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]
         return {
@@ -436,51 +431,28 @@ class _Compiler:
             "inner": sorted(inner, key=self._loop_order.__getitem__),
             "clear": clear,
             "entries": entries,
-            "exits": exits,
+            "exits": self._exits[header],
             "depth": len(self.forest.chain[header]),
         }
+
+    @cached_property
+    def _exits(self) -> dict[str, list[list[Any]]]:
+        """The edges that leave each loop; one that leaves several at once is with the outermost of them."""
+        found: dict[str, list[list[Any]]] = {header: [] for header in self.forest.loops}
+        for node_id in self.nodes:
+            edges = self._edges_from(node_id)
+            edges += [
+                self._implied_edge(node_id, kind) for kind in ("fallback", "batch") if (node_id, kind) in self._implied
+            ]
+            for edge in edges:
+                if len(edge) > plan_records.PLAIN_EDGE and edge[plan_records.KIND] == "x":
+                    found[edge[plan_records.LOOP]].append(edge)
+        return found
 
     def _mask(self, origin: str, node_id: str, region: set[str]) -> str:
         if origin not in region:
             return "a" if self._join(node_id) == "any" else "k"
         return "b" if (origin, node_id) in self.forest.back else "u"
-
-
-MOST_BEGINNINGS = 16
-"""Keys that a dotted path is looked for under, the longest first: each costs the claim a field."""
-
-
-def input_places(nodes: Mapping[str, Node], name: str) -> list[tuple[str, str]]:
-    """Run-hash fields that a declared input may come from, and the path into each; the first present one counts.
-
-    See `flowcraft_sdk.protocol.paths` for the rule, blueprint semantics 2.5 for the order of a node's output and a context key.
-    """
-    keys = beginnings(name)
-    places = []
-    for key in [*keys[: MOST_BEGINNINGS - 1], *keys[-1:]] if len(keys) > MOST_BEGINNINGS else keys:
-        rest = name[len(key) + 1 :]
-        places += [(field, rest) for field in _fields_of_key(nodes, key)]
-    return places
-
-
-def _fields_of_key(nodes: Mapping[str, Node], key: str) -> list[str]:
-    if key in nodes:
-        stand_in = [f"s:{key}"] if nodes[key].config.fallback in nodes else []
-        return [*stand_in, f"c:_outputs.{key}", f"o:{key}", f"c:{key}"]
-    if key.startswith("_"):
-        return [] if key in ("_outputs", "_inputs") else list(value_fields(nodes, key))
-    # Dynamic nodes are unknown here; none of them has a dot in its id.
-    return [f"c:{key}"] if "." in key else [f"c:_outputs.{key}", f"o:{key}", f"c:{key}"]
-
-
-def input_fields(nodes: Mapping[str, Node], name: str) -> list[str]:
-    """The fields of `input_places`."""
-    return [field for field, _ in input_places(nodes, name)]
-
-
-def source_fields(nodes: Mapping[str, Node], source: Source) -> list[str]:
-    """The fields that a declared input is made of."""
-    return [field for key in keys_of(source) for field in input_fields(nodes, key)]
 
 
 def _context_key(path: tuple[str, ...]) -> str:
