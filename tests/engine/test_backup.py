@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from click.testing import CliRunner
 from loguru import logger
 
 from flowcraft_sdk import FAILED, AsyncClient, ConfigurationError, MemoryInfo, NodeContext, NodeStatus, RunStatus
+from flowcraft_sdk.protocol import backup_format
 from flowcraft_sdk.protocol.backup_format import BackupError, entries_of
 from flowcraft_sdk.protocol.memory_scripts import Bounds, Writer, remember, settle_memory
+from flowcraft_sdk.protocol.plan_digest import plan_digest
 from flowcraft_server.cli.client import main
+from flowcraft_server.cli.client_backup import _lines
 from flowcraft_server.testing import TestEnvironment, broken_invariants
 from tests.engine.leaks import leaked_keys
 
@@ -253,6 +257,15 @@ BROKEN = {
     "missing member": (lambda lines: [lines[0], '{"run": "x", "fields": {}}'], "line 2: run: dead is missing"),
     "no first line": (lambda lines: [lines[0], '{"of": "x", "events": []}'], "line 2: it belongs to run 'x', whose first line"),
     "not over": (lambda lines: [lines[0], '{"run": "x", "fields": {}, "dead": {}}', '{"complete": {}}'], "line 3: the lines of run 'x' are not over"),
+    "other plan": (lambda lines: [lines[0], '{"plan": "x", "fields": {"doc": "{}", "format": "5"}}'], "line 2: plan 'x' is not named by what is in it"),
+    "changed plan": (lambda lines: [lines[0], lines[1].replace('"fields":{', '"fields":{"more":"1",')], "is not named by what is in it"),
+    "half a character": (lambda lines: [lines[0], '{"run": "x", "fields": {"c:\\udcff": "1"}, "dead": {}}'], "line 2: run.fields: expected texts by name"),
+    "no character": (lambda lines: [lines[0], '{"run": "x", "fields": {"c:a": "\\ud800"}, "dead": {}}'], "line 2: run.fields: expected texts by name"),
+    "no time": (lambda lines: [lines[0], '{"run": "x", "fields": {}, "dead": {"a": 1%s}}' % ("0" * 30)], "line 2: run.dead: expected numbers by name"),
+    "no moment": (lambda lines: ['{"flowcraft":"backup","format":1,"protocol":"2","namespace":"n","at":1%s}' % ("0" * 400)], "line 1: expected the members"),
+    "no schedule": (lambda lines: [lines[0], '{"schedule": "a|b|c", "fields": {"def": "{}", "when": "x"}}'], "line 2: the id of a schedule is"),
+    "no definition": (lambda lines: [lines[0], '{"schedule": "a", "fields": {"def": "[1]", "when": "x"}}'], "line 2: schedule a: its definition cannot be read"),
+    "no record": (lambda lines: [lines[0], '{"run": "x", "fields": {"st": "completed"}, "dead": {}}', '{"end": "x"}'], "line 2: run x: its record has no bp"),
     "a line gone": (lambda lines: [line for line in lines if not line.startswith('{"schedule"')], "the counts are not those"),
 }  # fmt: skip
 
@@ -265,14 +278,15 @@ def test_what_is_no_backup_is_refused_by_its_line(lines: list[str], name: str) -
     assert message in str(caught.value)
 
 
-RECORD = {"st": "completed", "bp": "x", "plan": "p", "cr": "1"}
+PLAN = plan_digest({"doc": "{}"}, "5")
+RECORD = {"st": "completed", "bp": "x", "plan": PLAN, "cr": "1"}
 
 
 @pytest.mark.parametrize(
     ("run_id", "fields", "batch"),
     [
         ("a|b", RECORD, "each"),
-        ("a", {"st": "completed", "plan": "p", "cr": "1"}, "each"),
+        ("a", {"st": "completed", "plan": PLAN, "cr": "1"}, "each"),
         ("a", RECORD | {"cr": "soon"}, "each"),
         ("a", RECORD | {"tags": "5"}, "each"),
         ("a", RECORD, "|events"),
@@ -283,14 +297,14 @@ def test_lines_of_a_run_that_cannot_be_one_store_nothing(
     lines: list[str], run_id: str, fields: dict[str, str], batch: str
 ) -> None:
     body: list[Any] = [
-        {"plan": "p", "fields": {"doc": "{}"}},
+        {"plan": PLAN, "fields": {"doc": "{}", "format": "5"}},
         {"run": run_id, "fields": fields, "dead": {}},
         {"of": run_id, "batch": batch, "fields": {"0": "x"}},
         {"end": run_id},
         {"complete": {"plans": 1, "blueprints": 0, "schedules": 0, "runs": 1}},
     ]
     with TestEnvironment(blueprints={}, workers=0) as other:
-        with pytest.raises(BackupError, match=r"line [234]: "):
+        with pytest.raises(BackupError, match=r"line [34]: "):
             list(other.client.admin.restore([lines[0], *map(json.dumps, body)]))
         found = [
             key
@@ -323,6 +337,27 @@ def test_commands_write_and_restore_a_file(env: TestEnvironment, tmp_path: Path)
         number = len(file.read_text().splitlines())
         assert (refused.exit_code, refused.stderr.startswith(f"{file}:{number}: expected one of plan,")) == (2, True)
     assert flowcraft(env, "restore", str(tmp_path / "none")).exit_code == 2
+
+
+def test_a_line_without_end_is_not_read_to_its_end(
+    env: TestEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_format, "LONGEST_LINE", 1_000)
+    file = tmp_path / "long.ndjson"
+    file.write_text("x" * 1_000_000)
+    found = CliRunner().invoke(main, ["--url", env.url, "--namespace", env.namespace, "restore", str(file)])
+    assert (found.exit_code, found.stderr) == (2, f"{file}:1: it is longer than 1,000 characters\n")
+    assert [len(line) for line in islice(_lines(file), 2)] == [1_001, 1_001]
+
+
+def test_a_file_with_a_wrong_run_restores_nothing(env: TestEnvironment, lines: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "runs.ndjson"
+    file.write_text("\n".join(line.replace('"cr":"', '"cr":"x') if "boom" in line else line for line in lines) + "\n")
+    with TestEnvironment(blueprints={}, workers=0) as other:
+        command = ["--url", other.url, "--namespace", other.namespace, "restore", str(file)]
+        found = CliRunner().invoke(main, command)
+        assert (found.exit_code, "cr is a time in ms, got 'x" in found.stderr) == (2, True)
+        assert (other.client.blueprints(), other.client.count_runs()) == ([], 0)
 
 
 def test_without_a_deployment_there_is_nothing_to_restore_into(env: TestEnvironment, lines: list[str]) -> None:

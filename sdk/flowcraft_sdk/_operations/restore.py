@@ -1,7 +1,5 @@
 """Restoring a backup into a deployment. What is there already stays as it is, and nothing of what is restored runs by itself."""
 
-import json
-import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +9,6 @@ from flowcraft_sdk._operations.effects import Operation, Yield, command
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.backup_format import BackupError, Entry, entries_of
-from flowcraft_sdk.protocol.bounds import shown
-from flowcraft_sdk.protocol.context_input import check_known_run_id
-from flowcraft_sdk.protocol.memory_scripts import LONGEST_ID, restorable
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.restored_run import as_cancelled, is_under_way
 from flowcraft_sdk.records import RestoredItem
@@ -76,45 +71,12 @@ def restore(deployment: Deployment, lines: Iterable[str]) -> Operation[None]:
         elif entry.kind == "memory":
             yield Yield((yield from _memory(partitions, entry)))
         elif entry.kind == "run":
-            _check_id(entry)
             draft = _Draft(entry, uuid.uuid4().hex, dict(entry.body["fields"]), entry.body["dead"])
         elif draft is not None and entry.kind == "of":
-            _check_owner(entry)
             _add(draft, entry)
         elif draft is not None and entry.kind == "end":
             yield Yield((yield from _run(partitions, draft, at)))
             draft = None
-
-
-def _check_id(entry: Entry) -> None:
-    """Ids of runs are parts of the names of keys: one that no run can have might spell a key of another run."""
-    try:
-        check_known_run_id(entry.name)
-    except ConfigurationError as error:
-        raise BackupError(entry.line, str(error)) from None
-
-
-def _check_owner(entry: Entry) -> None:
-    owner = entry.body.get("batch", "")
-    if "|" in owner or "\n" in owner:
-        raise BackupError(entry.line, f"no node has the id {shown(owner)}")
-
-
-def _check_record(entry: Entry, fields: Mapping[str, str]) -> None:
-    """What a run is found by is checked before anything of it is stored."""
-    missing = [name for name in ("st", "bp", "plan", "cr") if not fields.get(name)]
-    if missing:
-        raise BackupError(entry.line, f"run {entry.name}: its record has no {missing[0]}")
-    if not re.fullmatch(r"[0-9]{1,16}", fields["cr"]):
-        raise BackupError(entry.line, f"run {entry.name}: cr is a time in ms, got {shown(fields['cr'])}")
-    try:
-        tags = json.loads(fields.get("tags", "[]"))
-    except (ValueError, RecursionError):
-        tags = None
-    if not isinstance(tags, list | dict) or (
-        tags and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags))
-    ):
-        raise BackupError(entry.line, f"run {entry.name}: tags is a list of texts, got {shown(fields['tags'])}")
 
 
 def _add(draft: _Draft, entry: Entry) -> None:
@@ -143,8 +105,6 @@ def _blueprint(partitions: Partitions, entry: Entry) -> Operation[RestoredItem]:
 
 def _schedule(partitions: Partitions, entry: Entry) -> Operation[RestoredItem]:
     keys, fields = partitions.for_run(entry.name), entry.body["fields"]
-    if not {"def", "when"} <= fields.keys():
-        raise BackupError(entry.line, "a schedule has the fields def and when")
     if (yield command("EXISTS", keys.schedule(entry.name))):
         return RestoredItem(kind="schedule", id=entry.name, outcome="there")
     # Its own deployment, so that no other schedule goes; a server whose file has it takes it over, and it stays paused.
@@ -156,8 +116,6 @@ def _schedule(partitions: Partitions, entry: Entry) -> Operation[RestoredItem]:
 
 def _memory(partitions: Partitions, entry: Entry) -> Operation[RestoredItem]:
     fields = entry.body["fields"]
-    if len(entry.name) > LONGEST_ID or not restorable(fields):
-        raise BackupError(entry.line, f"memory {shown(entry.name)}: its fields are none that a server writes")
     keys, expires = partitions.for_memory(entry.name), int(fields["expires"])
     restored = yield scripts.restore_memory(keys, memory_id=entry.name, expires_ms=expires, fields=_encoded(fields))
     return RestoredItem(kind="memory", id=entry.name, outcome="restored" if restored else "there")
@@ -168,7 +126,6 @@ def _run(partitions: Partitions, draft: _Draft, at: int) -> Operation[RestoredIt
     if (yield command("EXISTS", keys.run(run_id))):
         return RestoredItem(kind="run", id=run_id, outcome="there")
     fields, detail = draft.fields, ""
-    _check_record(draft.entry, fields)
     try:
         if is_under_way(fields):
             detail = f"was {fields['st']}, is cancelled"

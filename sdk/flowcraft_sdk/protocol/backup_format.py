@@ -20,12 +20,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from flowcraft_sdk.errors import ConfigurationError
+from flowcraft_sdk.protocol.backup_checks import FOUND_BY, is_text, unusable, unusable_record
 from flowcraft_sdk.protocol.bounds import shown
 from flowcraft_sdk.protocol.keys import PROTOCOL_VERSION
 
 FORMAT = 1
 LONGEST_LINE = 256 * 1024 * 1024
 """Characters of a line: it holds one value at least."""
+
+LARGEST_NUMBER = 10**16
+"""Of a count or a time in ms."""
 
 TEXTS, NUMBERS, LIST, TEXT = "texts by name", "numbers by name", "a list of texts", "a text"
 _FORMS: Mapping[str, Mapping[str, str]] = {
@@ -96,7 +100,7 @@ def entries_of(lines: Iterable[str]) -> Iterator[Entry]:
     Raises:
         BackupError: a line is none that this version knows.
     """
-    number, over, inside = 0, False, ""
+    number, over, inside, record, begun = 0, False, "", dict[str, str](), 0
     counts = dict.fromkeys(_COUNTED.values(), 0)
     for number, text in enumerate(lines, start=1):
         entry = _parsed(number, text)
@@ -110,6 +114,14 @@ def entries_of(lines: Iterable[str]) -> Iterator[Entry]:
             raise BackupError(number, f"the lines of run {shown(inside)} are not over: a line of it is missing")
         if entry.kind in ("of", "end") and entry.name != inside:
             raise BackupError(number, f"it belongs to run {shown(entry.name)}, whose first line is not in front of it")
+        if reason := unusable(entry.kind, entry.name, entry.body):
+            raise BackupError(number, reason)
+        if entry.kind == "run":
+            record, begun = {}, number
+        if entry.kind in ("run", "of") and "batch" not in entry.body:
+            record |= {name: value for name, value in entry.body.get("fields", {}).items() if name in FOUND_BY}
+        if entry.kind == "end" and (reason := unusable_record(inside, record)):
+            raise BackupError(begun, reason)
         inside = {"run": entry.name, "end": ""}.get(entry.kind, inside)
         if entry.kind in _COUNTED:
             counts[_COUNTED[entry.kind]] += 1
@@ -151,7 +163,7 @@ def _head(entry: Entry) -> Entry:
             f"its runs are those of protocol {shown(body.get('protocol'))}, this version has {PROTOCOL_VERSION}: restore it with "
             "the version that has written it",
         )
-    if type(body.get("at")) is not int or set(body) - {"flowcraft", "format", "protocol", "namespace", "at"}:
+    if not _fits(NUMBERS, {"at": body.get("at")}) or set(body) - {"flowcraft", "format", "protocol", "namespace", "at"}:
         raise BackupError(1, "expected the members flowcraft, format, protocol, namespace and at (ms)")
     return entry
 
@@ -173,8 +185,11 @@ def _check_form(entry: Entry) -> None:
 
 def _fits(form: str, value: Any) -> bool:
     if form == TEXT:
-        return isinstance(value, str) and value != ""
+        return isinstance(value, str) and value != "" and is_text(value, of_bytes=False)
     if form == LIST:
-        return isinstance(value, list) and all(isinstance(each, str) for each in value)
-    kind = str if form == TEXTS else int
-    return isinstance(value, dict) and all(type(each) is kind for each in value.values())
+        return isinstance(value, list) and all(isinstance(each, str) and is_text(each, of_bytes=True) for each in value)
+    if not isinstance(value, dict) or not all(is_text(name, of_bytes=False) for name in value):
+        return False
+    if form == NUMBERS:
+        return all(type(each) is int and 0 <= each < LARGEST_NUMBER for each in value.values())
+    return all(isinstance(each, str) and is_text(each, of_bytes=True) for each in value.values())

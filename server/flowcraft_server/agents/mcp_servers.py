@@ -11,9 +11,6 @@ from pydantic_ai.toolsets import AbstractToolset
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_server.config.mcp_section import McpServerSection
 
-MOST_EVENT_BYTES = 16 * 1024 * 1024
-"""Bytes of one message of a server that is reached by HTTP."""
-
 
 class McpSettingsError(NonRetryableError):
     """An agent names an MCP server that is not in `flowcraft.yaml`, or what it takes to reach one is not installed."""
@@ -45,7 +42,7 @@ def toolsets_of(
 
 def _toolset(name: str, section: McpServerSection, approve: frozenset[str], max_repairs: int) -> AbstractToolset[Any]:
     try:
-        from pydantic_ai.mcp import MCPToolset
+        from flowcraft_server.agents.mcp_toolset import BoundedToolset
     except ImportError:
         raise McpSettingsError("MCP servers need the extra: pip install 'flowcraft-server[agents]'") from None
 
@@ -55,23 +52,5 @@ def _toolset(name: str, section: McpServerSection, approve: frozenset[str], max_
     def needs_approval(_: RunContext[Any], tool: ToolDefinition, _arguments: dict[str, Any]) -> bool:
         return tool.name in approve
 
-    server: AbstractToolset[Any] = MCPToolset(
-        _transport(section),
-        id=name,
-        max_retries=max_repairs,
-        tool_error_behavior="failed",
-        init_timeout=section.connect_timeout,
-        read_timeout=section.timeout,
-    )
+    server = BoundedToolset(name, section, max_repairs)
     return server.filtered(is_offered).prefixed(section.prefix or name).approval_required(needs_approval)
-
-
-def _transport(section: McpServerSection) -> Any:
-    from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
-
-    if section.url is None:
-        env = {key: value.get_secret_value() for key, value in section.env.items()}
-        return StdioTransport(section.command[0], [*section.command[1:]], env=env, keep_alive=False)
-    headers = {key: value.get_secret_value() for key, value in section.headers.items()}
-    # It follows no redirection to another host: headers with secrets go to the configured one alone.
-    return StreamableHttpTransport(section.url, headers, max_sse_event_size=MOST_EVENT_BYTES)

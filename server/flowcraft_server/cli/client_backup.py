@@ -109,5 +109,8 @@ def _of(outcomes: "Counter[tuple[str, str]]", kind: str) -> dict[str, int]:
 
 
 def _lines(file: Path) -> Iterator[str]:
+    from flowcraft_sdk.protocol.backup_format import LONGEST_LINE
+
     with file.open(encoding="utf-8", newline="\n") as lines:
-        yield from lines
+        while line := lines.readline(LONGEST_LINE + 1):  # one that is longer is refused without being read to its end
+            yield line

@@ -43,7 +43,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
             following = response.next_request
             try:
                 if following is None and streamed and response.is_success:
-                    return _Body(response, self._refuse_if_large).as_response(request)
+                    return CountedBody(response, self._refuse_if_large).as_response(request)
                 if following is None:
                     return await self._read(response, request)
                 self._check_redirect(request, following)
@@ -89,7 +89,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
             )
 
 
-class _Body(httpx2.AsyncByteStream):
+class CountedBody(httpx2.AsyncByteStream):
     """What is left to read of a response, unpacked and counted.
 
     Args:

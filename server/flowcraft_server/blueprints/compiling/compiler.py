@@ -1,6 +1,5 @@
 """Blueprint -> plan. Pure: the same blueprint gives the same plan and the same hash on every machine."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -8,6 +7,7 @@ from typing import Any
 
 from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk.protocol.expressions import Expression, compile_expression
+from flowcraft_sdk.protocol.plan_digest import canonical, plan_digest
 from flowcraft_sdk.protocol.usage_sums import write_budget
 from flowcraft_server.blueprints.compiling import plan_records
 from flowcraft_server.blueprints.compiling.fast_path import FLAG, is_fast_node, is_fast_start
@@ -158,9 +158,9 @@ class _Compiler:
             meta[FLAG] = 1
         nodes = LazyNodes(self.nodes, lambda node_id: self._node(self.nodes[node_id]))
         # The document keeps its order: a transform or an `inputs` mapping may depend on it.
-        fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": _canonical(meta)}
+        fields = {"doc": json.dumps(doc, ensure_ascii=False, separators=(",", ":")), "meta": canonical(meta)}
         for piece, first in enumerate(range(0, len(starts) if many else 0, EDGES_A_PIECE)):
-            fields[f"s:{piece}"] = _canonical(starts[first : first + EDGES_A_PIECE])
+            fields[f"s:{piece}"] = canonical(starts[first : first + EDGES_A_PIECE])
         terminals = []
         for node_id, node in self.nodes.items():
             fallback_of = self._fallback_of(node_id)
@@ -172,16 +172,16 @@ class _Compiler:
             if len(edges) > EDGES_A_PIECE:
                 entry[plan_records.OUTS] = len(edges)
                 for piece, first in enumerate(range(0, len(edges), EDGES_A_PIECE)):
-                    fields[f"e:{piece}:{node_id}"] = _canonical(edges[first : first + EDGES_A_PIECE])
-            fields[f"n:{node_id}"] = _canonical(entry)
+                    fields[f"e:{piece}:{node_id}"] = canonical(edges[first : first + EDGES_A_PIECE])
+            fields[f"n:{node_id}"] = canonical(entry)
         for header in self.forest.loops:
-            fields[f"l:{header}"] = _canonical(self._loop_meta(header))
+            fields[f"l:{header}"] = canonical(self._loop_meta(header))
         if self.blueprint.budget is not None:
             fields["budget"] = write_budget(self.blueprint.budget)
         for node_id, node in self.nodes.items():
             if node.config.budget is not None:
                 fields[f"budget:{node_id}"] = write_budget(node.config.budget)
-        digest = hashlib.sha256(f"{PLAN_FORMAT}\n{_canonical(fields)}".encode()).hexdigest()[:24]
+        digest = plan_digest(fields, PLAN_FORMAT)
         fields["format"] = str(PLAN_FORMAT)
         return Plan(digest, self.blueprint, nodes, self.start_nodes, tuple(terminals), fields)
 
@@ -464,6 +464,3 @@ def _context_key(path: tuple[str, ...]) -> str:
 
 def _expression(source: str | None) -> Expression | None:
     return compile_expression(source) if source is not None else None
-
-
-_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
