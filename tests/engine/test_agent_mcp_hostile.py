@@ -59,10 +59,6 @@ def served(shop: Shop) -> Iterator[str]:
         def do_GET(self) -> None:
             self.answer(405)
 
-        def do_DELETE(self) -> None:
-            shop.let_go.wait(60)  # an end of the session that is never confirmed
-            self.close_connection = True
-
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
             method = request["method"].partition("/")[2] or request["method"]
@@ -82,8 +78,7 @@ def served(shop: Shop) -> Iterator[str]:
                     return None
             if found is not None:
                 body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": found}).encode()
-                headers = {"mcp-session-id": "1"} if method == "initialize" and "session" in shop.answers else {}
-                self.answer(body=body, **headers)
+                self.answer(body=body)
             return None
 
         def log_message(self, *_: Any) -> None:
@@ -201,8 +196,3 @@ def test_a_result_without_end_is_not_read_on(environment: Make, status: int) -> 
 )  # fmt: skip
 def test_the_model_is_told_what_came_of_a_call(environment: Make, part: Page, expected: str) -> None:
     assert expected in result_for_model(environment, Shop(call=texts(part)))
-
-
-def test_a_session_whose_end_is_not_confirmed_holds_no_node(environment: Make) -> None:
-    answers = {"session": None, "call": texts({"type": "text", "text": "ok"})}
-    assert result_for_model(environment, Shop(**answers)) == "ok"

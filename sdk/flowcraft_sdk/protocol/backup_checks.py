@@ -1,4 +1,4 @@
-"""What the values of lines of a backup have to be, so that none becomes a key of something else, or a record that nothing reads. Pure."""
+"""What the values of lines of a backup have to be, so that none becomes a key of something else, or a record nobody can read."""
 
 import json
 import re

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, NoReturn
@@ -204,30 +203,16 @@ def _client_of(section: McpServerSection) -> Callable[..., httpx2.AsyncClient]:
         timeout = httpx2.Timeout(
             section.connect_timeout, read=section.timeout + section.connect_timeout
         )  # behind `timeout` of the call
-        return _BoundedClient(section.connect_timeout, headers=headers, auth=auth, timeout=timeout)
+        return _BoundedClient(headers=headers, auth=auth, timeout=timeout)
 
     return client
 
 
 class _BoundedClient(httpx2.AsyncClient):
-    """Reads no more of an answer than one message may have; of a stream of messages each is bounded by what reads it.
-
-    Args:
-        closing: seconds within which a session is closed.
-        options: those of the client.
-    """
-
-    def __init__(self, closing: float, **options: Any) -> None:
-        super().__init__(**options)
-        self._closing = closing
+    """Reads no more of an answer than one message may have; of a stream of messages each is bounded by what reads it."""
 
     async def send(self, request: Any, **options: Any) -> Any:
         """Send a request; what is left of its answer is counted while it is read."""
-        if request.method == "DELETE":  # the end of a session, which no answer changes
-            async with asyncio.timeout(self._closing), AsyncExitStack() as stack:
-                response = await super().send(request, **{**options, "stream": True})
-                stack.push_async_callback(response.aclose)
-                return httpx2.Response(response.status_code, request=request)
         response = await super().send(request, **options)
         kind = response.headers.get("content-type", "").lower()
         is_call = b'"tools/call"' in request.content[:METHOD_WITHIN]

@@ -1,5 +1,6 @@
 """The HTTP client of a `recorded` provider."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -29,11 +30,13 @@ class RecordedClient(BoundedClient):
 
         Raises:
             LLMNotRecorded: it is not, and none may be made.
+            LLMSettingsError: its answer cannot be recorded.
         """
         asked = request_of(request.url.path, request.content)
         answer = self._recorded.recordings.answer_to(asked, repeat=not self._recorded.records)
         if answer is None:
-            self._recorded.check_recording(asked)
+            # In a thread: to find the recorded request that is most like this one takes a second where there are many.
+            await asyncio.to_thread(self._recorded.check_recording, asked)
             response = await super().send(request, **options)
             if not response.is_success:
                 return response

@@ -6,6 +6,7 @@ order, the last one from then on.
 """
 
 import difflib
+import errno
 import json
 import os
 import threading
@@ -13,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from flowcraft_sdk._config.regular_file import read_regular_file
 
 from .errors import LLMSettingsError
 
@@ -26,6 +29,7 @@ _COMPARED = 2_000
 
 _MOST_COMPARED = 1_000
 _SHOWN = 60
+_LONGEST_PATH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Recordings:
 
     def __init__(self, path: Path, mask: Callable[[str], str] = str) -> None:
         self.path = path
-        self.existed = path.exists()
+        self.existed = os.path.lexists(path)
         self._mask = mask
         self._lock = threading.Lock()
         self._exchanges: dict[str, _Exchange] = {}
@@ -87,26 +91,36 @@ class Recordings:
         """Record an answer. The line is written in one piece, so several processes may record into one file.
 
         Raises:
-            OSError: the file cannot be written.
+            LLMSettingsError: the file cannot be written, or is full.
         """
         masked = _masked(request, self._mask)
         answer = Answer(answer.content_type, self._mask(answer.body))
         line = {"request": masked, "response": {"contentType": answer.content_type, "body": answer.body}}
         with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                head = b"" if os.fstat(descriptor).st_size else _line(_HEAD)
-                written = head + _line(line)
-                if os.write(descriptor, written) < len(
-                    written
-                ):  # not in pieces: those of other processes would come between
-                    raise OSError(f"{self.path}: a recorded exchange could not be written whole")
-            finally:
-                os.close(descriptor)
+                self._write(_line(line))
+            except OSError as error:
+                raise LLMSettingsError(
+                    f"{self.path}: a reply came, and cannot be recorded: {error.strerror or type(error).__name__}"
+                ) from None
             exchange = self._exchanges.setdefault(self._key(request), _Exchange(masked))
             exchange.answers.append(answer)
             exchange.given = len(exchange.answers)
+
+    def _write(self, line: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A FIFO without a reader would be waited at for ever.
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            written = (b"" if size else _line(_HEAD)) + line
+            if size + len(written) > LARGEST:
+                raise OSError(errno.EFBIG, f"a file of recordings has {LARGEST:,} bytes at most")
+            # Not in pieces: those of other processes would come between.
+            if os.write(descriptor, written) < len(written):
+                raise OSError(errno.ENOSPC, "it could not be written whole")
+        finally:
+            os.close(descriptor)
 
     def nearest_to(self, request: Mapping[str, Any]) -> str:
         """How the recorded request that is most like this one differs from it; empty if nothing is recorded."""
@@ -126,11 +140,9 @@ class Recordings:
 
     def _read(self) -> None:
         try:
-            if self.path.stat().st_size > LARGEST:
-                raise LLMSettingsError(f"{self.path}: a file of recordings has {LARGEST:,} bytes at most")
-            lines = self.path.read_bytes().splitlines()
+            lines = read_regular_file(self.path, LARGEST).splitlines()
         except OSError as error:
-            raise LLMSettingsError(f"{self.path}: cannot be read: {error.strerror}") from None
+            raise LLMSettingsError(f"{self.path}: cannot be read: {error.strerror or type(error).__name__}") from None
         for number, raw in enumerate(lines, start=1):
             try:
                 line = json.loads(raw)
@@ -138,14 +150,17 @@ class Recordings:
                     self._check_head(line)
                     continue
                 request, response = line["request"], line["response"]
-                answer = Answer(str(response["contentType"]), str(response["body"]))
+                answer = Answer(response["contentType"], response["body"])
+                answer.content_type.encode("ascii")
+                answer.body.encode()  # no half characters
                 if not isinstance(request, dict):
                     raise TypeError(request)
-            except (ValueError, KeyError, TypeError, RecursionError):
+                key = self._key(request)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise LLMSettingsError(
                     f"{self.path}:{number}: is no recorded exchange; take the line out, or record the file again"
                 ) from None
-            self._exchanges.setdefault(self._key(request), _Exchange(request)).answers.append(answer)
+            self._exchanges.setdefault(key, _Exchange(request)).answers.append(answer)
 
     def _check_head(self, line: Any) -> None:
         if not isinstance(line, dict) or line.get("flowcraft") != _HEAD["flowcraft"]:
@@ -189,4 +204,4 @@ def _difference(recorded: Any, asked: Any, path: str = "") -> str:
     same = next((i for i, pair in enumerate(zip(*texts, strict=False)) if pair[0] != pair[1]), min(map(len, texts)))
     begin = max(0, same - _SHOWN // 3)
     was, now = (("..." if begin else "") + text[begin : begin + _SHOWN] for text in texts)
-    return f"{path} is {now!r} and was {was!r}"
+    return f"{repr(path)[1:-1][:_LONGEST_PATH]} is {now!r} and was {was!r}"

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from flowcraft_server.schedules.timing import Every, Timing, cron, first_after, next_after
+from flowcraft_sdk.protocol.durations import LONGEST_SPAN
+from flowcraft_server.schedules.timing import SECOND_MS, Every, Timing, cron, first_after, next_after
 
 Overlap = Literal["skip", "queue", "cancelPrevious"]
 
 SHOWN = 5
 """How many of the next ticks are shown."""
+
+_LONGEST_MS = round(LONGEST_SPAN * 1000)
 
 _FIRST_WINDOW = 120_000
 """Ms before now in which the latest tick is looked for first; then in four times as many, and so on."""
@@ -97,11 +100,27 @@ class Schedule:
                 tuple(words["tags"]),
                 words.get("priority", "normal"),
             )
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"its definition cannot be read: {error!r:.100}") from None
-        if found.every < 0 or not found.timing:
+        wrong = next((name for name, is_right in found._fits() if not is_right), None)
+        if wrong is not None:
+            raise ValueError(f"its definition cannot be read: {wrong} is none that a server writes")
+        if not found.timing:
             raise ValueError("its definition has no ticks")
         return found
+
+    def _fits(self) -> Iterator[tuple[str, bool]]:
+        """Whether each value is one that a file may have: what is stored may come from a backup that somebody has written."""
+        yield "blueprint", isinstance(self.blueprint, str)
+        yield "cron", isinstance(self.expression, str)
+        yield "timezone", isinstance(self.zone, str)
+        yield "every", 0 <= self.every <= _LONGEST_MS and self.every % SECOND_MS == 0
+        yield "overlap", self.overlap in get_args(Overlap)
+        yield "catchUp", 0 <= self.catch_up <= _LONGEST_MS
+        yield "jitter", 0 <= self.jitter <= _LONGEST_MS
+        yield "input", isinstance(self.input, dict)
+        yield "tags", all(isinstance(tag, str) for tag in self.tags)
+        yield "priority", self.priority in ("high", "normal", "low")
 
     def due_at(self, tick: int) -> int:
         """When a tick is to be started: the same for all servers, and never later than the next tick."""

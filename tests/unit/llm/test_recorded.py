@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowcraft_server.config.load import load_config
-from flowcraft_server.llm import LLMSettingsError
+from flowcraft_server.llm import LLMSettingsError, recordings
 from flowcraft_server.llm.errors import LLMNotRecorded, LLMRequestError
 from flowcraft_server.llm.openai_compatible import Endpoint
 from flowcraft_server.llm.recorded import Recorded
@@ -134,6 +135,61 @@ def test_a_file_that_is_none_is_refused_with_its_line(tmp_path: Path, text: str,
     path.write_text(text)
     with pytest.raises(LLMSettingsError, match=message):
         recorded(path)
+
+
+HEAD = '{"flowcraft": "recordings", "version": 1}\n'
+
+
+def exchange(request: str = '{"a": 1}', kind: str = '"application/json"', body: str = '"x"') -> str:
+    return f'{HEAD}{{"request": {request}, "response": {{"contentType": {kind}, "body": {body}}}}}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        exchange('{"a": ' + "[" * 900 + "]" * 900 + "}"),
+        exchange(body='"\\ud800"'),
+        exchange(kind='"a\\ud800"'),
+        exchange(body="null"),
+        exchange(kind="5"),
+    ],
+)
+def test_an_exchange_that_cannot_be_given_again_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_text(text)
+    with pytest.raises(LLMSettingsError, match=r"calls.jsonl:2: is no recorded exchange"):
+        recorded(path)
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero"), tmp_path):
+        with pytest.raises(LLMSettingsError, match="cannot be read: "):
+            recorded(path)
+
+
+def test_a_reply_that_cannot_be_recorded_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with chat_server(reply("one")) as server:
+        tape = recorded(tmp_path / "file" / "calls.jsonl", server.url)
+        with pytest.raises(LLMSettingsError, match=r"calls.jsonl: a reply came, and cannot be recorded: "):
+            tape.complete("a")
+        assert len(server.requests) == 1
+        monkeypatch.setattr(recordings, "LARGEST", 100)
+        tape = recorded(tmp_path / "calls.jsonl", server.url)
+        with pytest.raises(LLMSettingsError, match=r"recorded: a file of recordings has 100 bytes at most"):
+            tape.complete("a")
+        assert not (tmp_path / "calls.jsonl").read_bytes()
+
+
+def test_names_of_a_recorded_request_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_text(exchange('{"\\u001b[31m\\ud800": 1}'))
+    with pytest.raises(LLMNotRecorded) as failed:
+        recorded(path, key="").complete("a")
+    assert r"\x1b[31m\ud800 is" in str(failed.value)
 
 
 def test_it_is_configured_in_the_file_of_the_deployment(tmp_path: Path) -> None:

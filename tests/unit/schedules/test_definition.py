@@ -1,5 +1,7 @@
 """What is due: missed ticks, the window in which they are made up for, jitter."""
 
+import json
+
 import pytest
 
 from flowcraft_server.schedules.definition import Look, Schedule
@@ -80,6 +82,24 @@ def test_as_it_is_published() -> None:
         '{"blueprint": "b"}',
         every(5).to_json().replace('"every": 5', '"cron": "x"'),
         "[" * 9999,
+        *[
+            json.dumps(json.loads(every(5_000).to_json()) | {name: value})
+            for name, value in [
+                ("every", 1),
+                ("every", 10**30),
+                ("every", float("inf")),
+                ("catchUp", -1),
+                ("jitter", 10**16),
+                ("tags", [1]),
+                ("tags", None),
+                ("input", [1]),
+                ("blueprint", 5),
+                ("overlap", "all"),
+                ("priority", 5),
+                ("priority", [1]),
+            ]
+        ],
+        json.dumps({**json.loads(every(5_000).to_json()), "every": 0, "cron": [1], "timezone": {"a": 1}}),
     ],
 )
 def test_a_definition_that_cannot_be_read(text: str) -> None:
