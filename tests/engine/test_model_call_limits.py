@@ -13,7 +13,7 @@ from flowcraft_server.config.llm_section import OpenAIProviderSection
 from flowcraft_server.llm import Endpoint, LanguageModels, OpenAICompatible, RetryPolicy
 from flowcraft_server.llm.call_gate import CallLimit, Passage
 from flowcraft_server.testing import TestEnvironment
-from flowcraft_server.worker.call_limits import _wanted_pause
+from flowcraft_server.worker.call_limits import CallLimits, _wanted_pause
 from tests.unit.llm.chat_server import Answer, chat_server, refusal, reply
 
 Make = Callable[..., TestEnvironment]
@@ -53,6 +53,52 @@ def test_places_are_shared_in_turn_and_come_back_when_a_process_is_gone(environm
     env.clock.advance("11s")
     assert two.admit(waiting=calls("y", "z"), ended=[("x", 10, 10, 1, 5)]) == ["y", "z"]  # nothing was heard of one
     assert env.link.redis.zcard(env.partitions.home.calls("main/m")) == 0
+
+
+def test_one_look_deals_with_a_bounded_number(environment: Make) -> None:
+    env = environment(blueprints={}, workers=0)
+    one, home = Process(env, "one"), env.partitions.home
+    one.admit(waiting=calls("first"))
+    one.admit(ended=[("first", 10, 0, 0, 5)], block_ms=60_000, admitted_at=one.now)
+    one.admit(waiting=[(f"c{number}", f"r{number}", 10, f"r{number}|n") for number in range(300)])
+    one.admit(parks=[(f"c{number}", f"r{number}|n", 10) for number in range(300)])
+    env.link.redis.hset(home.pace("main/m"), mapping={"until": 0, "ramp": 0})
+    one.admit()
+    assert (len(one.wakes), int(one.again)) == (200, 1)
+    one.admit()
+    assert len(one.wakes) == 100
+    env.clock.advance("6s")  # nobody has made them ready: each has its turn again, and none a place twice
+    env.link.redis.hset(home.pace("main/m"), "until", one.now + 600_000)
+    one.admit()
+    assert env.link.redis.zcard(home.underway("main/m")) == 100
+    one.admit()
+    assert env.link.redis.zcard(home.underway("main/m")) == 0
+
+
+def test_a_process_reports_a_bounded_number_at_once(environment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = environment(blueprints={}, workers=0)
+    limits, sizes, admit = CallLimits(env.link, env.partitions, 30.0), list[tuple[int, int]](), scripts.admit_calls
+
+    def counted(keys: Any, **options: Any) -> Any:
+        sizes.append((len(options["waiting"]), len(options["ended"])))
+        return admit(keys, **options)
+
+    monkeypatch.setattr(scripts, "admit_calls", counted)
+
+    async def ask() -> None:
+        asked = [limits.ask("main/m", f"r{number}", CallLimit(), 10) for number in range(450)]
+        for _ in range(4):
+            limits.step()
+        await asyncio.gather(*(call.admitted for call in asked))
+        for call in asked:
+            limits.leave("main/m", call, Passage())
+        while limits.step() < 0.1:
+            pass
+
+    asyncio.run(ask())
+    assert (sum(new for new, _ in sizes), sum(ended for _, ended in sizes)) == (450, 450)
+    assert max(max(size) for size in sizes) == 200
+    assert env.link.redis.zcard(env.partitions.home.underway("main/m")) == 0
 
 
 def test_calls_and_tokens_in_a_time(environment: Make) -> None:

@@ -30,8 +30,8 @@ MOST_ASKED = 200
 """Calls whose wait is asked for at once."""
 
 FAILED_PAUSE = 0.2
-MOST_AT_ONCE = 1000
-"""New calls that a call of the script reports."""
+MOST_AT_ONCE = 200
+"""New calls, ended calls and parked nodes that a call of the script reports: Redis does nothing else meanwhile."""
 
 LONGEST_WAIT = 60.0
 """Seconds for which a provider may want no calls while calls wait for it; beyond that they fail."""
@@ -182,7 +182,8 @@ class CallLimits:
         woken = self._unparker.step(name)
         with self._lock:
             new = [call for call in pace.waiting.values() if not call.is_sent][:MOST_AT_ONCE]
-            ended, block_ms, refused_at, parks = pace.ended[:], pace.block_ms, pace.refused_at, pace.parks[:]
+            ended, parks = pace.ended[:MOST_AT_ONCE], pace.parks[:MOST_AT_ONCE]
+            block_ms, refused_at = pace.block_ms, pace.refused_at
             held = list(pace.under_way)
             asking = [call for call in pace.waiting.values() if call.is_sent and call.node]
             asking = [*(call for call in new if call.node), *asking][:MOST_ASKED]
@@ -269,7 +270,7 @@ class CallLimits:
 
     def _pause(self, pace: _Pace, again_ms: int, parked: int, since: int) -> float:
         """Seconds until the next look."""
-        if pace.parks:
+        if self._has_news(pace):
             return 0.0
         renewal = self._lease / 3 if pace.under_way or pace.waiting else IDLE_PAUSE
         pause = min(renewal, again_ms / 1000) if pace.waiting else renewal

@@ -18,7 +18,7 @@
 --   JSON of nodes that are to be made ready, JSON of the ms that calls of `asks` are going to wait, calls of the process that are admitted...}
 --@include base parked_calls
 
-local MOST_RUNS, SAVED_MS, FIRST_PAUSE, LONGEST_PAUSE, LOOK, AT_ONCE = 2000, 500, 1000, 60000, 50, 500
+local MOST_RUNS, SAVED_MS, FIRST_PAUSE, LONGEST_PAUSE, LOOK, AT_ONCE = 2000, 500, 1000, 60000, 50, 200
 local FIRST_TOOK = 1000 -- ms that a call is taken to last, before one has ended
 
 allow_when_full()
@@ -71,8 +71,7 @@ local function give_back(expected)
   if token_ms then tokens = tokens - expected * token_ms end
 end
 
-parked_calls.expire(key, parked, admitted, give_back)
-redis.call('ZREMRANGEBYSCORE', admitted, '-inf', NOW) -- of processes that are gone
+parked_calls.expire(key, parked, admitted, give_back) -- and places of processes that are gone
 redis.call('HSET', key, 'p:' .. ARGV.process, NOW)
 for _, each in ipairs(cjson.decode(ARGV.woken)) do
   local was_held, expected = parked_calls.confirm(key, parked, admitted, each[1], each[2] == 1)
@@ -115,12 +114,16 @@ local again = LOOK
 if request_ms then requests = math.max(requests, NOW - math.max(saved_requests, request_ms)) end
 if token_ms then tokens = math.max(tokens, NOW - math.max(saved_tokens, token_ms)) end
 local wakes = {}
-for _ = 1, AT_ONCE do
+for count = 1, AT_ONCE + 1 do
   if NOW < blocked_until or held >= room then break end
   local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
   local node, its_turn = parked_calls.first(parked)
   if node and first[1] and tonumber(first[2]) < its_turn then node = nil end
   if not node and not first[1] then break end
+  if count > AT_ONCE then -- the others at once, by a further call
+    again = 1
+    break
+  end
   local process = not node and string.match(first[1], '^([^|]*)|')
   local seen = node and NOW or redis.call('HGET', key, 'p:' .. process)
   local expected = tonumber(redis.call('HGET', key, 'c:' .. (node and '~|' .. node or first[1])) or 0)

@@ -4,6 +4,7 @@
 
 local parked_calls = {}
 do -- a script has 200 locals at most
+  local EXPIRED = 200
   local HOLD = 5000 -- ms for which a place is held for a node
   local LONGEST_TURN = 3600000 -- ms for which a node that was made ready, and has not come, has its turn kept
 
@@ -62,13 +63,14 @@ do -- a script has 200 locals at most
     return redis.call('ZREM', admitted, '~|' .. node) == 1, expected
   end
 
-  -- Places that were held in vain; `free` is called for each with the tokens that were taken. A node that was not made ready has its turn again.
+  -- Places that were held in vain, and those of calls of which nothing was heard for long, EXPIRED at once; `free` is called for each
+  -- that was held for a node, with the tokens that were taken. A node that was not made ready has its turn again.
   function parked_calls.expire(key, parked, admitted, free)
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', admitted, '-inf', NOW)) do
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', admitted, '-inf', NOW, 'LIMIT', 0, EXPIRED)) do
       local node = string.match(member, '^~|(.*)$')
+      redis.call('ZREM', admitted, member)
       if node then
         local turn, confirmed = called(key, node)
-        redis.call('ZREM', admitted, member)
         free(tonumber(redis.call('HGET', key, 'c:' .. member) or 0))
         if turn and not confirmed then
           redis.call('ZADD', parked, turn, node)
