@@ -34,7 +34,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def _swapped(shape: str, known: Collection[str]) -> str | None:
-    """The one that two neighbouring letters make of it when they change places: `mpc` for `mcp`. In a short name these are half of it."""
+    """The one that two neighbouring letters make of it when they change places, half of a short name: `mpc` for `mcp`."""
     if shape in known:
         return None
     swapped = {shape[:at] + shape[at + 1] + shape[at] + shape[at + 2 :] for at in range(len(shape) - 1)}

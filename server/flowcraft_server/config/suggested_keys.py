@@ -22,9 +22,11 @@ _WORDS_OF_OTHERS = {
     "imports": ("handlerModules",), "include": ("handlerModules",), "modules": ("handlerModules",), "tasks": ("handlers",),
     "beatschedule": ("schedules",), "cronjobs": ("schedules",), "jobs": ("schedules",), "webhooks": ("hooks",),
     "workflow": ("blueprint",), "workflows": ("blueprints",), "task": ("blueprint",), "path": ("file",),
-    "schedule": ("cron",), "crontab": ("cron",), "tz": ("timezone",), "interval": ("every",), "args": ("input",), "kwargs": ("input",),
+    "schedule": ("cron",), "crontab": ("cron",), "tz": ("timezone",), "interval": ("every",),
+    "args": ("input",), "kwargs": ("input",),
     "ratelimit": ("rate",), "cost": ("usd",), "dollars": ("usd",), "cmd": ("command",), "environment": ("env",),
-    "models": ("llm",), "database": ("redis",), "db": ("redis",), "workername": ("name",), "namespace": ("name",), "prefix": ("name",),
+    "models": ("llm",), "database": ("redis",), "db": ("redis",), "workername": ("name",),
+    "namespace": ("name",), "prefix": ("name",),
 }  # fmt: skip
 """What other systems, Celery above all, call our keys: without dashes and underscores, in lower case."""
 
@@ -49,7 +51,7 @@ def hint_for(key: str, known: Sequence[str], above: Sequence[str] | None = None)
 
 @cache
 def _places() -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """The sections that have a key, by that key: each as it is shown, and as a path. Those with names of a user's are left out."""
+    """The sections that have a key, by that key: each as it is shown, and as a path. Those with a user's names are left out."""
     found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for path, section in _sections((), shape.ROOT):
         for key in shape.keys_of(section) if path else ():
