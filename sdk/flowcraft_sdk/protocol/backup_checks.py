@@ -1,4 +1,4 @@
-"""What the values of lines of a backup have to be, so that none becomes a key of something else, or a record nobody can read."""
+"""What the values of lines of a backup have to be, so that none becomes a key of something else, or an unreadable record."""
 
 import json
 import re

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcraft_sdk.protocol.linear_patterns import compile_linear
+from flowcraft_sdk.protocol.schema_references import count_reference
 
 
 def evaluated_keys(validator: Any, instance: Mapping[str, Any], schema: Any) -> set[str]:
@@ -23,6 +24,7 @@ def evaluated_keys(validator: Any, instance: Mapping[str, Any], schema: Any) -> 
     found = _by_own_keywords(validator, instance, schema)
     for keyword in ("$ref", "$dynamicRef"):
         if (reference := schema.get(keyword)) is not None:
+            count_reference()
             resolved = validator._resolver.lookup(reference)
             inner = validator.evolve(schema=resolved.contents, _resolver=resolved.resolver)
             found |= evaluated_keys(inner, instance, resolved.contents)

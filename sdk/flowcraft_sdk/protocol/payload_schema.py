@@ -12,6 +12,7 @@ from flowcraft_sdk.protocol import misfits
 from flowcraft_sdk.protocol.evaluated_keys import evaluated_keys
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
 from flowcraft_sdk.protocol.misfits import expected
+from flowcraft_sdk.protocol.schema_references import errors_of, follow
 
 MOST_MISFITS = 20
 MOST_KEYS_SHOWN = 8
@@ -63,7 +64,7 @@ def schema_misfits(payload: Any, schema: Any) -> list[dict[str, Any]]:
         raise ConfigurationError(message) from None
     try:
         validator.check_schema(schema)
-        found = list(islice(validator(schema, registry=Registry()).iter_errors(payload), MOST_MISFITS))
+        found = errors_of(validator(schema, registry=Registry()), payload, MOST_MISFITS)
     except (SchemaError, Unresolvable, PatternError, RecursionError) as error:
         reason = unusable(error) if isinstance(error, SchemaError) else str(error)
         raise ConfigurationError(f"the schema of the waiting node cannot be used: {reason}") from None
@@ -227,6 +228,8 @@ def schema_validator(jsonschema: Any) -> Any:
             yield jsonschema.ValidationError("")  # `complaint` says it
 
     keywords = {
+        "$ref": follow,
+        "$dynamicRef": follow,
         "pattern": pattern,
         "patternProperties": pattern_properties,
         "additionalProperties": additional,

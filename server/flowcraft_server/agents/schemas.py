@@ -1,7 +1,6 @@
 """JSON Schemas of an agent: what the model gives is checked by them, with messages that it can mend its answer by."""
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 import jsonschema
@@ -13,6 +12,7 @@ from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk.node import NonRetryableError
 from flowcraft_sdk.protocol.linear_patterns import PatternError
 from flowcraft_sdk.protocol.payload_schema import complaint, schema_validator, unusable, unusable_pattern
+from flowcraft_sdk.protocol.schema_references import errors_of
 
 MOST_FAULTS = 5
 """What is wrong with a value, as far as it is shown to the model."""
@@ -51,7 +51,7 @@ class ValueSchema:
             AgentSchemaError: the schema refers to what is not there, or has no end.
         """
         try:
-            found = list(islice(self._validator.iter_errors(value), MOST_FAULTS))
+            found = errors_of(self._validator, value, MOST_FAULTS)
         except (Unresolvable, PatternError, RecursionError) as error:
             raise AgentSchemaError(f"{self._what} is no JSON Schema: {error}") from None
         return "; ".join(

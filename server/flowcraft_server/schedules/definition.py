@@ -110,7 +110,7 @@ class Schedule:
         return found
 
     def _fits(self) -> Iterator[tuple[str, bool]]:
-        """Whether each value is one that a file may have: what is stored may come from a backup that somebody has written."""
+        """Whether each value is one that a file may have: what is stored may come from a backup of any origin."""
         yield "blueprint", isinstance(self.blueprint, str)
         yield "cron", isinstance(self.expression, str)
         yield "timezone", isinstance(self.zone, str)

@@ -270,3 +270,21 @@ def test_a_reference_evaluates_what_it_refers_to() -> None:
 def test_properties_that_are_named_like_keywords_are_no_keywords(schema: Any) -> None:
     assert unusable_pattern(schema) is None
     assert schema_misfits({}, schema) == []
+
+
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
+@pytest.mark.parametrize("more", [{}, {"unevaluatedProperties": False}])
+def test_a_few_lines_that_refer_to_each_other_take_no_time_without_end(keyword: str, more: dict[str, Any]) -> None:
+    parts = {f"d{depth}": {keyword: [{"$ref": f"#/$defs/d{depth + 1}"}] * 10} for depth in range(12)}
+    schema = {
+        "$defs": {**parts, "d12": {"type": "object" if keyword == "allOf" else "integer"}},
+        "$ref": "#/$defs/d0",
+        **more,
+    }
+    with pytest.raises(ConfigurationError, match="cannot be used: it refers to its parts again and again"):
+        schema_misfits({"a": 1}, schema)
+
+
+def test_references_are_followed_for_each_of_many_values() -> None:
+    schema = {"$defs": {"name": {"type": "string"}}, "items": {"$ref": "#/$defs/name"}}
+    assert schema_misfits(["a"] * 20_000, schema) == []
