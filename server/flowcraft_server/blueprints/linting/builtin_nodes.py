@@ -47,6 +47,9 @@ def schema_problem(value: Any) -> str:
     return unusable_pattern(value) or ""
 
 
+_A_SOURCE = "expected the path of a value; a fixed value is written {value: ...}, an expression begins with ="
+
+
 def _names(value: Any) -> str:
     good = isinstance(value, Mapping) and all(map(is_source, value.values()))
     return "" if good else f"expected a mapping of names to keys, got {quoted(value)}"
@@ -161,6 +164,10 @@ def _check_params(findings: Findings, node: Node) -> None:
         path = node_path(node, "params", name)
         if name not in known:
             _unknown(findings, node, name, known)
+        elif known[name] is _names and isinstance(value, Mapping):
+            for key, source in value.items():
+                if not is_source(source):
+                    findings.error((*path, key), f"{_A_SOURCE}; got {quoted(source)}")
         elif value is not None and (wrong := known[name](value)):
             findings.error(path, wrong)
 

@@ -92,7 +92,7 @@ def _expressions(findings: Findings) -> Iterator[tuple[Path, str, tuple[str, ...
                 yield path, str(source), ("item", "index") if node.uses == "map" else ()
         if called_id(node) is not None:
             yield from _returned(findings, node)
-        for path, source in _times(node):
+        for path, source in _times(findings, node):
             yield path, source, ("input", "item", "index") if node.uses in ("map", "batch-scatter") else ("input",)
     for path, source in sources_of(findings.blueprint.outputs, ("outputs",)):
         if is_expression(source):
@@ -106,22 +106,30 @@ def _returned(findings: Findings, node: Node) -> Iterator[tuple[Path, str, tuple
             yield path, str(source), tuple(read.partition(".")[0] for read in readable(source))
 
 
-def _times(node: Node) -> Iterator[tuple[Path, str]]:
+def _times(findings: Findings, node: Node) -> Iterator[tuple[Path, str]]:
     """Expressions that give a duration or a point in time."""
     if node.config.timeout_from is not None:
-        yield node_path(node, "config", "timeout"), node.config.timeout_from
+        yield _setting(findings, node, "timeout"), node.config.timeout_from
     delay = node.config.retry_delay
     if delay is not None and delay.initial_from is not None:
-        yield node_path(node, "config", "retryDelay"), delay.initial_from
+        path = _setting(findings, node, "retryDelay")
+        first = (*path, "initial")
+        yield first if first in findings.blueprint.positions.values else path, delay.initial_from
     for name in (*DURATION_PARAMS.get(node.uses, ()), MOMENT) if node.uses in DURATION_PARAMS else ():
         value = node.params.get(name)
         if is_expression(value):
             yield node_path(node, "params", name), str(value)
 
 
+def _setting(findings: Findings, node: Node, key: str) -> Path:
+    """Where a node has a setting from: its own `config`, or the `defaults` of all nodes."""
+    written, path, of_all = findings.blueprint.positions.values, node_path(node, "config", key), ("defaults", key)
+    return of_all if path not in written and of_all in written else path
+
+
 def _durations(findings: Findings) -> Iterator[tuple[Path, str]]:
     for node in findings.set_up:
-        yield from _times(node)
+        yield from _times(findings, node)
 
 
 def _check_kind(findings: Findings, path: Path, source: str, known: KindOf) -> None:
