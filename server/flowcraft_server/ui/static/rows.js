@@ -38,7 +38,9 @@ export function keepRows(list, rows, entries, made) {
     if (row.contains(document.activeElement)) row.remove();
     else spares.push(row);
   }
-  spares.sort((one, other) => one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
+  // In front of a row that stays they would be in its way; where none stays, each is filled where it is.
+  if (rows.size) spares.forEach((row) => row.remove());
+  else spares.sort((one, other) => one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
   /** @param {string} kind */
   const spare = (kind) => {
     const index = spares.findIndex((row) => row.dataset.kind === kind);
