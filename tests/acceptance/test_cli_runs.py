@@ -158,3 +158,11 @@ def test_logs_prints_what_handlers_have_logged(flowcraft: Flowcraft, env: TestEn
     assert (line["run_id"], line["node_id"], line["level"]) == ("logs-1", "b", "info")
     assert flowcraft("logs", "nope").exit_code == 3
     assert flowcraft("logs", "logs-1", "--timeout", "1s").exit_code == 2
+
+
+def test_a_list_of_the_runs_of_an_unknown_blueprint_says_that_it_is_unknown(flowcraft: Flowcraft) -> None:
+    found = flowcraft("list", "--blueprint", "piar")
+    assert found.exit_code == 0
+    assert found.stderr == "no blueprint 'piar' is published; did you mean 'pair'?\n"
+    assert json.loads(flowcraft("list", "--blueprint", "piar", "--json").stdout) == []
+    assert flowcraft("list", "--blueprint", "outer").stderr == ""

@@ -321,7 +321,7 @@ def test_commands_write_and_restore_a_file(env: TestEnvironment, tmp_path: Path)
         return CliRunner().invoke(main, ["--url", on.url, "--namespace", on.namespace, *words])
 
     done = flowcraft(env, "backup", str(file))
-    assert done.stderr == f"{file}: 8 runs, 5 blueprints, 1 schedules, 1 memories\n"
+    assert done.stderr == f"{file}: 8 runs, 5 blueprints, 1 schedule, 1 memory\n"
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
     assert flowcraft(env, "backup", str(file)).exit_code == 2

@@ -283,6 +283,8 @@ class TestContext:
         assert calls == Counter("D")
         with pytest.raises(InvalidInputError, match="size"):
             old.rerun(FAILED, ctx_patch={"size": "large"})
+        with pytest.raises(InvalidInputError, match=r"siez: is no input of the blueprint; did you mean 'size'\?"):
+            old.rerun(FAILED, ctx_patch={"siez": 5})
         assert new.rerun().result(TIMEOUT)["D"] == "D(5)", "the patch is part of its start context"
 
     def test_what_a_node_had_written_is_undone(self, env: TestEnvironment) -> None:

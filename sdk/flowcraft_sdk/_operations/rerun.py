@@ -17,6 +17,7 @@ from flowcraft_sdk._operations.tombstones import missing
 from flowcraft_sdk.errors import (
     BlueprintNotFoundError,
     ConfigurationError,
+    InvalidInputError,
     RerunRefusedError,
     RunBrokenError,
     RunConflictError,
@@ -24,8 +25,17 @@ from flowcraft_sdk.errors import (
 )
 from flowcraft_sdk.protocol import scripts, wire
 from flowcraft_sdk.protocol.bounds import LONGEST_PATH, check_text, shown
-from flowcraft_sdk.protocol.context_input import as_context, check_contract, check_run_id, digest, encoded, new_run_id
+from flowcraft_sdk.protocol.context_input import (
+    as_context,
+    check_contract,
+    check_run_id,
+    digest,
+    encoded,
+    misspelt_inputs,
+    new_run_id,
+)
 from flowcraft_sdk.protocol.keys import Keys
+from flowcraft_sdk.protocol.misfits import misfits_line
 from flowcraft_sdk.protocol.partitions import root_of
 from flowcraft_sdk.protocol.plan_changes import compare_plans
 from flowcraft_sdk.protocol.plan_graph import PlanGraph, read_plan
@@ -207,6 +217,10 @@ def _values(
         return start | changed
     values = {key: wire.loads(raw) for key, raw in start.items()} | dict(patch)
     filled = check_contract(blueprint_id, contract, values, declared)
+    if misspelt := misspelt_inputs(contract or {}, [key for key in patch if key not in start], declared or ()):
+        raise InvalidInputError(
+            f"the context does not fit blueprint '{blueprint_id}': {misfits_line(misspelt)}", misspelt
+        )
     added = {key: value for key, value in filled.items() if key not in start or key in patch}
     return start | encoded(added, deployment.max_value)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .client_errors import EXIT_USAGE
+from .counts import counted
 from .shared_options import as_json_option
 from .terminal import write, write_json
 
@@ -61,7 +62,8 @@ def backup(connect: Callable[[], "Client"], file: Path, force: bool, as_json: bo
     if as_json:
         write_json({"file": str(file), **found})
     else:
-        write(f"{file}: " + ", ".join(f"{count} {name}" for name, count in found.items()), err=True)
+        named = (counted(counts[kind], kind, name) for kind, name in KINDS.items())
+        write(f"{file}: {', '.join(named)}", err=True)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from .other_program import where_it_is
 from .terminal import write, write_json
 
 EXIT_OK = 0
@@ -39,6 +40,18 @@ DEBUG_VARIABLE = "FLOWCRAFT_DEBUG"
 
 class TextCommands(click.Group):
     """A group that refuses arguments that are no text, and prints errors as JSON where `--json` is among the arguments."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; of one that is not here the message says where it is."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            hint = where_it_is(args[0], ctx.command_path)
+            if not hint:
+                raise
+            raise click.UsageError(f"No such command '{args[0]}'{hint}", error.ctx) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Look the arguments over before anything is made of them: whatever they reached would fail in a way of its own."""

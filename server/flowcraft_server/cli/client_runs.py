@@ -301,12 +301,17 @@ def list_(
     as_json: bool,
 ) -> None:
     """List runs, the newest first."""
-    found = connect().list_runs(**_filter(statuses, blueprint, tag, since, until), limit=None if top else limit)
-    runs = islice((run for run in found if run.parent_run_id is None), limit) if top else found
+    client = connect()
+    found = client.list_runs(**_filter(statuses, blueprint, tag, since, until), limit=None if top else limit)
+    runs = list(islice((run for run in found if run.parent_run_id is None), limit) if top else found)
     if as_json:
-        write_json(list(runs))
+        write_json(runs)
     else:
         print_runs(runs)
+    if not runs and blueprint is not None and blueprint not in (known := [each.id for each in client.blueprints()]):
+        from flowcraft_server.blueprints.suggestions import did_you_mean
+
+        write(f"no blueprint '{blueprint}' is published{did_you_mean(blueprint, known)}", err=True)
 
 
 @click.command()

@@ -65,6 +65,11 @@ def read_evaluation(path: Path) -> tuple[Evaluation | None, list[Diagnostic]]:
         message = "the file holds nothing; an evaluation needs blueprint and cases"
         return None, diagnostics or [Diagnostic("error", start, "", message)]
     reading = LoadContext(str(path), lenient=False)
+    if isinstance(tree, Fields) and "nodes" in tree.entries:
+        message = (
+            "the file is a blueprint; an evaluation is a file of its own that names it: blueprint: ..., cases: ..."
+        )
+        return None, [*diagnostics, Diagnostic("error", tree.position, "", message)]
     evaluation = _evaluation(reading, tree, path)
     found = sorted(
         [*diagnostics, *reading.diagnostics],

@@ -215,3 +215,12 @@ def test_replies_that_are_no_verdict(text: str) -> None:
 def test_what_is_no_result_is_refused(text: str) -> None:
     with pytest.raises(NoResults):
         read_result(text)
+
+
+def test_a_blueprint_is_no_evaluation(tmp_path: Path) -> None:
+    file = tmp_path / "order.yaml"
+    file.write_text("inputs: {a: string}\nnodes: {n: {uses: echo}}\nbudget: {usd: 1}\n")
+    evaluation, found = read_evaluation(file)
+    assert evaluation is None
+    (only,) = found
+    assert "the file is a blueprint; an evaluation is a file of its own" in only.message
