@@ -136,6 +136,9 @@ def test_the_commands_say_what_a_node_is_not(env: TestEnvironment) -> None:
     handle.cancel()
     handle.wait(timeout=60)
     assert run("logs", "two-1", "--node", "c") == (3, "run two-1 has no node 'c', nor has a run below it")
+    meant = "run two-1 has no node 'aa', nor has a run below it; did you mean 'a'?"
+    assert run("logs", "two-1", "--node", "aa") == (3, meant)
+    assert run("stream", "two-1", "aa") == (3, "run two-1 has no node 'aa'; did you mean 'a'?")
     assert run("logs", "two-1", "--node", "b") == (0, "")
     assert run("stream", "two-1", "b") == (1, "node 'b' of run two-1 never began: the run has ended")
 

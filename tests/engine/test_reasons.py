@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
+from flowcraft_sdk import DynamicNode, NodeResult
 from flowcraft_server.cli.client import main
 from flowcraft_server.config.limits import Limit
 from flowcraft_server.store.publish import publish_settings
@@ -16,6 +17,7 @@ BLUEPRINTS = [
     "id: plain\nnodes: {a: {uses: work}}\n",
     "id: elsewhere\nnodes: {a: {uses: work, config: {queue: gpu}}}\n",
     "id: unknown\nnodes: {a: {uses: not-here}}\n",
+    "id: adds\nnodes: {a: {uses: adds}}\n",
     "id: limited\nnodes: {a: {uses: hold, config: {limit: one}}}\n",
     "id: single\nlimits: {concurrentRuns: 1}\nnodes: {a: {uses: wait}}\n",
 ]
@@ -24,7 +26,8 @@ BLUEPRINTS = [
 @pytest.fixture
 def env() -> Iterator[TestEnvironment]:
     held = threading.Event()
-    handlers = {"work": lambda ctx: 1, "hold": lambda ctx: held.wait(20)}
+    more = NodeResult(1, dynamic_nodes=[DynamicNode(id="more", uses="not-here")])
+    handlers = {"adds": lambda ctx: more, "work": lambda ctx: 1, "hold": lambda ctx: held.wait(20)}
     settings = WorkerSettings(missing_handler_timeout=3600)
     with TestEnvironment(
         blueprints=BLUEPRINTS, handlers=handlers, workers=0, check=False, settings=settings
@@ -68,6 +71,18 @@ def test_a_node_without_its_handler_says_so_while_it_waits(env: TestEnvironment)
 
     eventually(ticks, is_shown)
     assert "handler-missing" in [found.kind for found in env.client.admin.examine("unknown")]
+
+
+def test_an_added_node_without_its_handler_says_so_too(env: TestEnvironment) -> None:
+    run = env.client.start("adds", run_id="adds")
+    env.add_worker()
+    ticks = threading.Event()
+
+    def reason() -> str | None:
+        node = run.describe().nodes.get("more")
+        return None if node is None else node.blocked_by
+
+    eventually(ticks, lambda: reason() == "no worker has the handler 'not-here'")
 
 
 def test_the_doctor_names_what_holds_a_limit(env: TestEnvironment) -> None:

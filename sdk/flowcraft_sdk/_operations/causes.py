@@ -1,5 +1,7 @@
 """Why nodes that are ready are not run: no worker is there for them, none has their handler, or a limit is held by others."""
 
+from collections.abc import Mapping
+
 from flowcraft_sdk._operations.deployment import Deployment, partitions_of, plan_document, record, server_ms, text
 from flowcraft_sdk._operations.effects import Batch, Operation, command
 from flowcraft_sdk._operations.list_runs import workers
@@ -15,15 +17,21 @@ SHOWN = 3
 WAITS = "waits-for-limit"
 
 
-def with_reasons(deployment: Deployment, snapshot: RunSnapshot) -> Operation[RunSnapshot]:
-    """The picture of a run, with what keeps its nodes, or itself, from being run."""
+def with_reasons(
+    deployment: Deployment, snapshot: RunSnapshot, added: Mapping[str, str | None]
+) -> Operation[RunSnapshot]:
+    """The picture of a run, with what keeps its nodes, or itself, from being run.
+
+    Args:
+        added: the handlers that nodes need which were added while the run went.
+    """
     snapshot = yield from with_causes(deployment, snapshot)
     snapshot = yield from with_place(deployment, snapshot)
     waiting = {name: node for name, node in snapshot.nodes.items() if node.blocked_by is None and _is_unclaimed(node)}
     if waiting:
         serving = yield from workers(deployment)
         doc = (yield from plan_document(deployment, snapshot.blueprint_version)) or {}
-        handlers = {str(node["id"]): handler_of(node) for node in doc.get("nodes", ())}
+        handlers = {str(node["id"]): handler_of(node) for node in doc.get("nodes", ())} | {**added}
         causes = {name: _cause(node, handlers.get(name.partition("[")[0]), serving) for name, node in waiting.items()}
         nodes = {
             name: node.model_copy(update={"blocked_by": causes[name]}) if causes.get(name) else node

@@ -17,7 +17,7 @@ MOST_RUNS = 200
 def describe(deployment: Deployment, run_id: str, ctx: bool, outputs: bool) -> Operation[RunSnapshot]:
     """A picture of a run; what its child runs wait for is read after it."""
     found = yield from record(deployment, run_id)
-    snapshot = yield from with_reasons(deployment, found.snapshot(ctx=ctx, outputs=outputs))
+    snapshot = yield from with_reasons(deployment, found.snapshot(ctx=ctx, outputs=outputs), found.handlers_of_added())
     if "steps" in found.fields and not snapshot.status.is_terminal:
         snapshot = yield from with_steps(deployment, snapshot)
     if not snapshot.waiting:  # as with all that have ended

@@ -1,5 +1,6 @@
 """Following what a node streams: subscribe, *then* read, then wait for a notification, as in `wait`."""
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from flowcraft_sdk.records.streams import StreamEnded, StreamGap, StreamItem, St
 ENTRIES_A_PAGE = 1_000
 
 _ITEM = re.compile(r"^(.+)\[([0-9]{1,10})\]$")
+_MOST_COMPARED = 2_000
+"""Nodes of a blueprint that a name is compared with."""
 _OVER = {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
 
 
@@ -125,10 +128,11 @@ def plan_with_node(deployment: Deployment, run_id: str, node: str, shown_as: str
     if plan is None:
         yield from missing(keys.gone, run_id)
     doc = yield from plan_document(deployment, text(plan))
-    if dynamic is None and not any(each["id"] == node for each in (doc or {}).get("nodes", ())):
-        raise NodeNotFoundError(
-            f"run {run_id} has no node '{shown_as}'; a node of a child run is followed by the id of that run"
-        )
+    known = [str(each["id"]) for each in (doc or {}).get("nodes", ())]
+    if dynamic is None and node not in known:
+        near = difflib.get_close_matches(node, known[:_MOST_COMPARED], 1)
+        hint = f"did you mean '{near[0]}'?" if near else "a node of a child run is followed by the id of that run"
+        raise NodeNotFoundError(f"run {run_id} has no node '{shown_as}'; {hint}")
     return text(plan)
 
 

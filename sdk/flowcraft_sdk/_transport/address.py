@@ -56,6 +56,8 @@ def checked_address(url: object) -> str:
     if url.startswith(tuple(f"{scheme}://" for scheme in VALKEY_SCHEMES)):
         url = "redis" + url.removeprefix("valkey")
     scheme, colon, rest = url.partition("://")
+    if scheme in ("http", "https") and colon:
+        raise AddressError(f"{EXPECTED}; {scheme}:// is the HTTP API's: that is for HttpClient, or for --server")
     if scheme not in SCHEMES or not colon:
         raise AddressError(EXPECTED)
     _check_characters(url)

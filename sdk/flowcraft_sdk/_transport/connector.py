@@ -73,6 +73,19 @@ class ClientSettings:
     max_value: int = 16 * 1024 * 1024
 
 
+def checked_settings(settings: object) -> ClientSettings:
+    """The settings of a client, those that hold without any if it is None.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if settings is not None and not isinstance(settings, ClientSettings):
+        raise ConfigurationError(
+            f"settings are ClientSettings, got {type(settings).__name__}: write ClientSettings(...)"
+        )
+    return settings or ClientSettings()
+
+
 def resolve_url(url: str | None) -> str:
     """The address: the argument, `FLOWCRAFT_REDIS_URL`, `REDIS_URL` or the default.
 

@@ -11,6 +11,7 @@ from flowcraft_sdk.errors import RunBrokenError
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
 from flowcraft_sdk.protocol.joins import taken_edges
+from flowcraft_sdk.protocol.node_kinds import handler_of
 from flowcraft_sdk.protocol.paths import OWN, resolve
 from flowcraft_sdk.protocol.sources import all_keys, value_of
 from flowcraft_sdk.protocol.usage_sums import usage_of
@@ -360,6 +361,12 @@ class RunRecord:
         """The options of a node that was added while the run went; none of any other."""
         entry = self.fields.get(f"y:{instance_id}")
         return {} if entry is None else json.loads(entry)[5]
+
+    @_reads
+    def handlers_of_added(self) -> dict[str, str | None]:
+        """The handlers that nodes need which were added while the run went, by node."""
+        definitions = {name[2:]: json.loads(entry) for name, entry in self.fields.items() if name.startswith("z:")}
+        return {name: handler_of(node) for name, node in definitions.items()}
 
     @_reads
     def context(self, *, inputs: bool = True) -> dict[str, Any]:

@@ -88,5 +88,6 @@ def _kept(client: "Client", run_id: str, node_id: str | None) -> list[tuple[str,
                     raise
         level = below
     if unknown is not None and not is_known:
-        raise NodeNotFoundError(f"run {run_id} has no node '{node_id}', nor has a run below it")
+        _, meant, name = str(unknown).partition("; did you mean ")
+        raise NodeNotFoundError(f"run {run_id} has no node '{node_id}', nor has a run below it{meant}{name}")
     return lines

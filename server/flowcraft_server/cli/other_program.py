@@ -3,8 +3,8 @@
 COMMANDS = {
     "flowcraft": (
         "backup", "blueprint", "cancel", "completion", "dlq", "doctor", "eval", "events", "exec", "init", "list", "logs",
-        "memory", "queue", "rerun", "restore", "result", "rm", "schedule", "send", "show", "signal", "start", "status", "stream", "test",
-        "usage", "watch",
+        "memory", "queue", "rerun", "restore", "result", "rm", "schedule", "send", "show", "signal", "start", "status", "stream",
+        "test", "usage", "watch",
     ),
     "flowcraft-server": ("api", "capacity", "check", "config", "dev", "drain", "gc", "health", "reload", "schema"),
 }  # fmt: skip

@@ -242,7 +242,7 @@ def _cache_of(reading: LoadContext, settings: Settings, handlers: dict[str, Hand
     if handlers is None:
         return None
     # Nothing of this is kept but a hash.
-    sections = ("handlers", "handlerModules", "blueprints", "defaults", "limits")
+    sections = ("handlers", "handlerModules", "blueprints", "defaults", "limits", "executor", "llm", "mcp")
     specs = {
         name: (
             handler.function.__module__,
@@ -294,6 +294,7 @@ def _load_blueprints(reading: LoadContext, settings: Settings, handlers: dict[st
                 with_params(blueprint, settings.handlers), handlers=specs, blueprints=by_id, handler_params=params,
                 handler_places=places, max_attempts=attempts, undecorated=bare,
                 limits=_named(reading, settings.limits.named, "limits", "named"),
+                queues=None if reading.hides(("executor", "queue")) else settings.executor.queues,
                 providers=_named(reading, settings.llm.providers, "llm", "providers"),
                 mcp_servers=_named(reading, settings.mcp, "mcp"),
             )

@@ -133,7 +133,9 @@ def read_configuration(
         text = read_regular_file(path, LARGEST).decode("utf-8-sig")
         environment = environment_of(path.parent, environ)
     except FileNotFoundError:
-        reading.report((), f"{reading.shown}: no such file; name another one, or make it")
+        other = path.with_suffix(".yml")
+        hint = f"{other.name} is there: rename it" if other.exists() else "name another one, or make it"
+        reading.report((), f"{reading.shown}: no such file; {hint}")
         return reading
     except UnicodeDecodeError as error:
         reading.report(

@@ -117,3 +117,20 @@ def test_a_wrong_lifespan_explains_what_it_does_not_yield(
     )
     (only,) = reported(f"handlers: {{takes: 'deployed_pool:takes'}}\n{written}\n")
     assert about in only
+
+
+@pytest.mark.parametrize(
+    ("served", "queue", "about"),
+    [
+        ("[default, io]", "oi", "'oi' is none of executor.queue in flowcraft.yaml; did you mean 'io'?"),
+        ("mails", "mail", "did you mean 'mails'?"),
+        ("[default, io]", "reports", None),  # other workers may serve it
+        ("gpu1", "gpu2", None),
+    ],
+)
+def test_a_misspelt_queue_is_found(flows: Path, reported: Reported, served: str, queue: str, about: str | None) -> None:
+    (flows / "child.yaml").write_text(f"nodes: {{a: {{uses: dump, config: {{queue: {queue}}}}}}}\n")
+    found = reported(f"{FILE}{LIMITS}{FLOWS}executor: {{queue: {served}}}\n")
+    assert len(found) == (about is not None), found
+    if about is not None:
+        assert "flows/child.yaml:1:41   nodes.a.config.queue: " in found[0] and about in found[0]

@@ -26,7 +26,7 @@ BAD = {
     "redis://h:-1": "port", "redis://[::1": "host", "redis://::1:6379": "brackets", "redis://h/zero": "database",
     "redis://h/0/1": "database", "redis://h?foo=1": "no option 'foo'", "redis://h?db=x": "'db' is a number",
     "redis://h?db=1&db=2": "twice", "redis://h?ssl_keyfile=x": "rediss", "redis://h?socket_keepalive=maybe": "true or false",
-    "redis://:a%zz@h": "%25", "redis://:a#b@h": "%23", "unix://": "socket", "unix://host": "socket", "http://h": "expected",
+    "redis://:a%zz@h": "%25", "redis://:a#b@h": "%23", "unix://": "socket", "unix://host": "socket", "http://h": "HttpClient",
     "localhost": "expected", "": "expected", "redis://h h": "spaces", "redis://h\n": "spaces", "redis://" + "h" * 3000: "characters",
     "redis://" + "h" * 300: "253", "redis://:6379": "host", "redis://a,b:1": "host", "redis://[h]": "brackets",
     "redis://[::1]x:1": "host", "redis://h/\u0661": "database", "redis://h/1?db=2": "twice", "redis://h?db=1.5": "'db' is a number",
@@ -194,3 +194,9 @@ def test_what_a_sentinel_address_says() -> None:
         "username": "u", "password": "p@", "db": 3, "socket_timeout": 2.0,
     }  # fmt: skip
     assert sentinel_address("redis://h") is None
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_settings_are_client_settings(client: type[Client] | type[AsyncClient]) -> None:
+    with pytest.raises(ConfigurationError, match="settings are ClientSettings, got dict: write ClientSettings"):
+        client("redis://h", settings={"max_value": 1})  # type: ignore[arg-type]

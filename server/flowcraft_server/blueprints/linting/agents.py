@@ -6,8 +6,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from flowcraft_sdk._config.source_positions import Path
-from flowcraft_server.blueprints.agent_params import AGENT, AgentParams, ToolEntry
+from flowcraft_server.blueprints.agent_params import AGENT, HOLE, AgentParams, ToolEntry
+from flowcraft_server.blueprints.linting.conditions import is_certain
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.sources import known_kinds
+from flowcraft_server.blueprints.linting.writes import written_keys
 from flowcraft_server.blueprints.model import BUILTIN_USES, Node
 
 
@@ -19,6 +22,7 @@ def check_agents(findings: Findings) -> None:
         if (params := _params(node)) is not None:
             _check_tools(findings, node, params)
             _check_object(findings, params.output, node_path(node, "params", "output"))
+            _check_memory(findings, node, params)
         elif node.uses in ("map", "batch-scatter"):
             _check_item(findings, node)
 
@@ -78,6 +82,33 @@ def _check_tools(findings: Findings, node: Node, params: AgentParams) -> None:
         if name not in names and not params.mcp:  # what servers offer is not known here
             meant = findings.meant(name, names)
             findings.error(node_path(node, "params", "approve", index), f"the agent has no tool '{name}'{meant}")
+
+
+def _check_memory(findings: Findings, node: Node, params: AgentParams) -> None:
+    """A key without a value fails the node; one without a hole is that of every run."""
+    if params.memory is None:
+        return
+    short = isinstance(node.params.get("memory"), str)
+    path = node_path(node, "params", "memory", *(() if short else ("key",)))
+    key = params.memory if isinstance(params.memory, str) else params.memory.key
+    own = set(node.inputs) if isinstance(node.inputs, Mapping) else set()
+    known = {*own, *written_keys(findings), *findings.graph.nodes}
+    names = HOLE.findall(key)
+    if not names and key in known:
+        message = f"'{key}' is a fixed key: all runs go on in one conversation; did you mean '{{{{ {key} }}}}'?"
+        findings.warning(path, message)
+    if not isinstance(node.inputs, Mapping) and not _has_no_parts(findings, node.inputs):
+        return  # a name may be one of what the input holds
+    for name in names if is_certain(findings) else ():
+        base = name.partition(".")[0]
+        if base not in known and not base.startswith("_"):
+            meant = findings.meant(base, known)
+            findings.warning(path, f"nothing writes '{base}': the agent would fail for want of a key{meant}")
+
+
+def _has_no_parts(findings: Findings, source: object) -> bool:
+    """Whether an input is a plain value for certain."""
+    return isinstance(source, str) and known_kinds(findings)(source) in ("string", "number", "integer", "boolean")
 
 
 def _check_handler(findings: Findings, tool: ToolEntry, path: Path) -> None:

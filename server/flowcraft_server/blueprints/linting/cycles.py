@@ -60,7 +60,7 @@ def _check_entries(findings: Findings, endless: set[str]) -> None:
         message = (
             f"nothing leads into the cycle {ring}; it begins with '{header}' (metadata.cycleEntryPoints can say so)"
         )
-        findings.warning(node_path(graph.nodes[header]), message)
+        findings.consequence(node_path(graph.nodes[header]), message)
 
 
 def _check_reach(findings: Findings) -> None:

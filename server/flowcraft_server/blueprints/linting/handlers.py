@@ -15,6 +15,7 @@ from flowcraft_server.blueprints.suggestions import listed
 _PYTHON_ERRORS = frozenset(
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
 )
+_SIMILAR_QUEUE = 0.8
 _SIMILAR_ERROR = 0.85
 
 
@@ -60,6 +61,18 @@ def check_limits(findings: Findings, limits: Collection[str]) -> None:
         if node.config.limit is not None and node.config.limit not in limits:
             message = f"there is no limit '{node.config.limit}' in limits.named of flowcraft.yaml"
             findings.error(node_path(node, "config", "limit"), message + findings.meant(node.config.limit, limits))
+
+
+def check_queues(findings: Findings, queues: Collection[str]) -> None:
+    """Check the queues of nodes for misspelt ones; other workers than those of the file may serve any other queue."""
+    for node in findings.graph.nodes.values():
+        queue = node.config.queue
+        if queue is None or queue in queues:
+            continue
+        near = findings.nearest(queue, queues, _SIMILAR_QUEUE)
+        if near is not None and not any(char.isdigit() for char in queue + near):
+            message = f"'{queue}' is none of executor.queue in flowcraft.yaml; did you mean '{near}'?"
+            findings.warning(node_path(node, "config", "queue"), message)
 
 
 def _check_worker(findings: Findings, node: Node) -> None:

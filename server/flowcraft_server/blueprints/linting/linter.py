@@ -22,6 +22,7 @@ from flowcraft_server.blueprints.linting.handlers import (
     check_error_names,
     check_handlers,
     check_limits,
+    check_queues,
     check_retries,
 )
 from flowcraft_server.blueprints.linting.inputs import check_inputs
@@ -32,6 +33,7 @@ from flowcraft_server.blueprints.linting.sizes import check_sizes
 from flowcraft_server.blueprints.linting.sources import check_sources
 from flowcraft_server.blueprints.linting.subflows import check_subflows
 from flowcraft_server.blueprints.linting.test_cases import check_tests
+from flowcraft_server.blueprints.linting.variables import check_variables
 from flowcraft_server.blueprints.model import Blueprint
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _OF_NODES = (
     check_subflows,
     check_expressions,
     check_sources,
+    check_variables,
 )
 _OF_THE_WHOLE = (
     check_references,
@@ -69,6 +72,7 @@ def lint(
     max_attempts: int | None = None,
     undecorated: Mapping[str, str] | None = None,
     limits: Collection[str] | None = None,
+    queues: Collection[str] | None = None,
     providers: Collection[str] | None = None,
     mcp_servers: Collection[str] | None = None,
 ) -> list[Diagnostic]:
@@ -86,6 +90,7 @@ def lint(
         undecorated: functions of handler modules that have no `@handler`, by name; what to call them in messages.
         max_attempts: attempts of nodes that set no `maxRetries`; None if that is not known.
         limits: names of the deployment's limits; None if they are not known.
+        queues: those that the deployment's workers serve; None if they are not known.
         providers: names of its `llm.providers`; None if they are not known.
         mcp_servers: names in its section `mcp`; None if they are not known.
     """
@@ -99,6 +104,8 @@ def lint(
         check_retries(findings)
     if limits is not None:
         check_limits(findings, limits)
+    if queues is not None:
+        check_queues(findings, queues)
     check_agent_names(findings, providers, mcp_servers)
     for check in _OF_NODES if too_large else (*_OF_NODES, *of_the_whole):
         check(findings)

@@ -16,6 +16,7 @@ def check_references(findings: Findings) -> None:
     _check_ids(findings)
     check_names(findings)
     _check_repeated_edges(findings)
+    _check_needs(findings)
     for node in findings.set_up:
         if node.config.fallback in findings.graph.nodes:
             _check_fallback(findings, node, node.config.fallback)
@@ -66,6 +67,17 @@ def _check_repeated_edges(findings: Findings) -> None:
         if first != index and _form(findings, first) == _form(findings, index):  # else the loader says it
             where = findings.line_of(("edges", first))
             findings.warning(("edges", index), f"the same edge '{edge.source}' -> '{edge.target}' stands above{where}")
+
+
+def _check_needs(findings: Findings) -> None:
+    """A node that needs itself; where that edge is always taken, it is reported as a cycle that never ends."""
+    for arc in findings.graph.all_arcs():
+        if arc.kind != "edge" or arc.source != arc.target or ".needs" not in arc.edge.place:
+            continue
+        findings.has_wrong_names = True  # what its place in the graph lacks follows from what was meant here
+        if not findings.graph.always_taken(arc):
+            index = next(i for i, edge in enumerate(findings.blueprint.edges) if edge is arc.edge)
+            findings.error(("edges", index), f"'{arc.source}' needs itself: name the node that comes before it")
 
 
 def _form(findings: Findings, index: int) -> bool:
