@@ -32,8 +32,10 @@ nodes:
   sub: {call: child, inputs: {amount: a}, config: {fallback: rescue}}
   rescue: {uses: reported}
 """
+PARTS = "nodes:\n  sub: {call: child, inputs: {amount: order.amount, tone: order.tone, free: order.lines.0.free}}\n"
+ITEMS = "nodes:\n  all: {uses: map, inputs: orders, params: {call: easy, inputs: {tone: item.tone}, outputs: {tone: report}}}\n"
 BLUEPRINTS = {
-    "child": CHILD, "parent": PARENT, "unmapped": UNMAPPED, "easy": EASY, "unmapped-easy": UNMAPPED_EASY,
+    "parts": PARTS, "items": ITEMS, "child": CHILD, "parent": PARENT, "unmapped": UNMAPPED, "easy": EASY, "unmapped-easy": UNMAPPED_EASY,
     "caught": CAUGHT,
 }  # fmt: skip
 
@@ -52,6 +54,15 @@ def test_defaults_are_filled_in(env: TestEnvironment) -> None:
 def test_what_is_given_counts_before_a_default(env: TestEnvironment) -> None:
     result = env.client.execute("parent", {"a": 3, "t": "loud", "m": "fast", "f": [1]}, timeout=60)
     assert result["end"] == {"misfit": {"amount": 3, "tone": "loud", "mode": "fast", "free": [1]}}
+
+
+def test_a_part_that_is_not_there_is_not_handed_over(env: TestEnvironment) -> None:
+    result = env.client.execute("parts", {"order": {"amount": 3, "lines": [{"free": None}]}}, timeout=60)
+    assert result["sub"]["misfit"] == {"amount": 3, "tone": "calm", "mode": None, "free": None}
+    failed = env.client.start("parts", {"order": {"lines": []}}).wait(timeout=60).failures[0].message
+    assert "amount: is missing, expected integer (from 'order.amount'); free: is missing" in failed
+    found = env.client.execute("items", {"orders": [{"tone": "loud"}, {}]}, timeout=60)["all"]
+    assert found == ["loud", "calm"]
 
 
 @pytest.mark.parametrize(

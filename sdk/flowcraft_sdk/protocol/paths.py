@@ -11,15 +11,17 @@ OWN = "_own."
 """What begins a path in `outputs` to the output that a node has itself, although its fallback stood in for it."""
 
 
-def walk(value: Any, path: str) -> Any:
-    """Follow a path into a value; None where it leads nowhere, the value itself for an empty path."""
+def walk(value: Any, path: str, absent: Any = None) -> Any:
+    """Follow a path into a value; `absent` where it leads nowhere, the value itself for an empty path."""
     for part in path.split(".") if path else ():
         if isinstance(value, Mapping):
-            value = value.get(part)
+            if part not in value:
+                return absent
+            value = value[part]
         elif isinstance(value, Sequence) and not isinstance(value, str) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
-            return None
+            return absent
     return value
 
 

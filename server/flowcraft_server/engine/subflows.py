@@ -199,7 +199,7 @@ def _mapped(engine: Engine, attempt: Attempt, called: Called) -> dict[str, Any]:
         for key in beginnings(path):
             value = own[key] if key in own else found[key] if found[key] is not MISSING else found[f"_outputs.{key}"]
             if value is not MISSING:
-                return walk(value, path[len(key) + 1 :])
+                return walk(value, path[len(key) + 1 :], MISSING)
         return MISSING
 
     context = {}
