@@ -65,7 +65,7 @@ def check_limits(findings: Findings, limits: Collection[str]) -> None:
 
 def check_queues(findings: Findings, queues: Collection[str]) -> None:
     """Check the queues of nodes for misspelt ones; other workers than those of the file may serve any other queue."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         queue = node.config.queue
         if queue is None or queue in queues:
             continue

@@ -71,13 +71,14 @@ def _check_repeated_edges(findings: Findings) -> None:
 
 def _check_needs(findings: Findings) -> None:
     """A node that needs itself; where that edge is always taken, it is reported as a cycle that never ends."""
-    for arc in findings.graph.all_arcs():
-        if arc.kind != "edge" or arc.source != arc.target or ".needs" not in arc.edge.place:
+    for index, edge in enumerate(findings.blueprint.edges):
+        if edge.source != edge.target or ".needs" not in edge.place:
             continue
         findings.has_wrong_names = True  # what its place in the graph lacks follows from what was meant here
-        if not findings.graph.always_taken(arc):
-            index = next(i for i, edge in enumerate(findings.blueprint.edges) if edge is arc.edge)
-            findings.error(("edges", index), f"'{arc.source}' needs itself: name the node that comes before it")
+        if not any(
+            findings.graph.always_taken(arc) for arc in findings.graph.outgoing[edge.source] if arc.edge is edge
+        ):
+            findings.error(("edges", index), f"'{edge.source}' needs itself: name the node that comes before it")
 
 
 def _form(findings: Findings, index: int) -> bool:

@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$\{[A-Z][A-Z0-9_]*(:?[-?+][^{}]*)?\}")
 
 def check_variables(findings: Findings) -> None:
     """Check params for texts that are variables of the environment."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
         for path, text in _texts(node.params, node_path(node, "params")):
             if _VARIABLE.fullmatch(text):
                 findings.warning(
