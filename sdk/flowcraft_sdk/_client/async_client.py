@@ -16,14 +16,7 @@ from flowcraft_sdk._operations.deployment import Deployment, Seconds, checked_pa
 from flowcraft_sdk._operations.over_redis import RedisOperations
 from flowcraft_sdk._operations.start import BudgetLike, Priority, StartOptions
 from flowcraft_sdk._transport.async_driver import AsyncDriver
-from flowcraft_sdk._transport.connector import (
-    ClientSettings,
-    checked_settings,
-    hidden,
-    resolve_namespace,
-    resolve_url,
-    url_of,
-)
+from flowcraft_sdk._transport.connector import ClientSettings, hidden, resolve_namespace, resolve_url, settled, url_of
 from flowcraft_sdk.errors import RunConflictError
 from flowcraft_sdk.protocol.context_input import check_known_run_id, check_run_id, new_run_id
 from flowcraft_sdk.protocol.keys import Keys
@@ -75,7 +68,7 @@ class AsyncClient:
         settings: ClientSettings | None = None,
     ) -> None:
         self.namespace = resolve_namespace(namespace)
-        self.settings = checked_settings(settings)
+        self.settings = settled(settings)
         self._url = resolve_url(url) if redis is None else url_of(redis, url, asynchronous=True)
         keys = Keys(self.namespace)
         self.driver = AsyncDriver(self._url, self.settings, keys.inbox_prefix, redis)

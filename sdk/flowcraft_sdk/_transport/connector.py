@@ -73,7 +73,7 @@ class ClientSettings:
     max_value: int = 16 * 1024 * 1024
 
 
-def checked_settings(settings: object) -> ClientSettings:
+def settled(settings: object) -> ClientSettings:
     """The settings of a client, those that hold without any if it is None.
 
     Raises:
