@@ -9,7 +9,7 @@ SET_UP_DOCS := $(VENV)/set-up-docs
 SET_UP_UI := $(VENV)/set-up-ui
 export PYTHON
 
-.PHONY: setup chromium demo test test-ui shots check check-docker check-image recording docs dist cluster test-cluster coverage fuzz chaos chaos-hostile chaos-reload chaos-failover bench bench-quick guard clean
+.PHONY: setup chromium demo test test-installed test-ui shots check check-docker check-image recording docs dist cluster test-cluster coverage fuzz chaos chaos-hostile chaos-reload chaos-failover bench bench-quick guard clean
 
 setup: $(SET_UP)
 
@@ -35,7 +35,10 @@ demo: $(SET_UP)  ## run the four agents through server, queue, store and SDK; `m
 --ui: demo
 
 test: $(SET_UP)  ## the whole test suite, on an embedded server; three processes, as many tests wait for programs to start
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --ignore tests/ui $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --ignore tests/ui --ignore tests/acceptance/test_installed_commands.py $(PYTEST_ARGS)
+
+test-installed: $(SET_UP)  ## every command as it is installed: its help, and what it is for; some minutes
+	$(BIN)/python -m pytest -q -n 0 tests/acceptance/test_installed_commands.py $(PYTEST_ARGS)
 
 chromium: $(SET_UP_UI)  ## installs Debian's Chromium if there is none and this is root
 	@$(BIN)/python -m tests.ui.chromium
