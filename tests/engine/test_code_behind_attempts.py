@@ -86,7 +86,7 @@ def test_coroutines_that_do_not_end_leave_room_for_others(environment: Make) -> 
     for run in [env.client.start("f") for _ in range(2)]:
         assert failure_of(env, run) == "NodeTimeout"
     assert env.client.start("g").result(timeout=TIMEOUT) == {"node": "done"}
-    assert env.workers[0].counters.coroutines_abandoned == 2
+    assert eventually(lambda: env.workers[0].counters.coroutines_abandoned == 2)
     let_go.set()
     assert eventually(lambda: env.workers[0].counters.coroutines_abandoned == 0)
 

@@ -147,7 +147,7 @@ def _sleep_until(
             # A cluster's nodes pass notifications on to each other: that of an earlier run with the same id may come after
             # this run was started. One in the inbox belongs to this start, any other one to the run that its record names.
             status_of_end, fields = parse_end_notice(notifications[channel])
-            if fields is not None and (fields.get("cr") == created or (exact and created is None)):
+            if (exact and created is None) or (fields is not None and fields.get("cr") == created):
                 return status_of_end, fields
 
 

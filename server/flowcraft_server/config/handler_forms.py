@@ -43,15 +43,17 @@ def check_function(function: Any, path: str) -> tuple[Callable[..., Any], bool]:
     called = innermost(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise HandlerError(f"'{path}' is a generator; a handler returns its output")
-    try:
-        inspect.signature(function).bind(object(), **dict.fromkeys(resources_of(function)[0]))
-    except TypeError:
-        shown = inspect.signature(function)
-        message = f"'{path}{shown}' must take exactly one argument, the context"
-        raise HandlerError(message) from None
-    except ValueError:  # written in C, without a signature to look at: only a call shows it
-        return function, False
     is_async = inspect.iscoroutinefunction(called)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Written in C, or a mock of a coroutine with the first releases of Python 3.11: only a call shows what it takes.
+        return function, is_async
+    try:
+        signature.bind(object(), **dict.fromkeys(resources_of(function)[0]))
+    except TypeError:
+        message = f"'{path}{signature}' must take exactly one argument, the context"
+        raise HandlerError(message) from None
     _check_annotation(function, path, is_async)
     if is_async:
         _check_awaits(called, path)
