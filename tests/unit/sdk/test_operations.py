@@ -267,7 +267,9 @@ def test_a_wait_subscribes_then_reads_then_sleeps() -> None:
     value, _, asked = drive(wait.wait_for(deployment(), "r1", frozenset(), None, HANDLE), answer)
     assert value is RunStatus.COMPLETED
     kinds = [type(step) for step in asked]
-    assert kinds == [Command, Subscribe, Command, WaitForNotification, Command], "the notification names no run: it is read"
+    assert kinds == [Command, Subscribe, Command, WaitForNotification, Command], (
+        "the notification names no run: it is read"
+    )
     assert asked[1] == Subscribe((KEYS.end_channel("r1"),), 5.0)
 
 
