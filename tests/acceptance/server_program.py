@@ -114,7 +114,7 @@ class Server:
         """All that it printed and logged."""
         return self.output.read_text(errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 20.0) -> None:
+    def wait_for(self, text: str, seconds: float = 60.0) -> None:
         """Wait until it has shown something."""
         assert eventually(lambda: text in self.printed or self.process.poll() is not None, seconds), self.printed
         assert text in self.printed, self.printed

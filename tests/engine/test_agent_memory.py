@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -109,6 +110,9 @@ def test_a_turn_that_no_agent_has_written_is_left_out(asking: Asking, written: s
     env, server = asking([reply("Hello Ada."), reply("You are Ada.")], "{{ userId }}")
     assert ask(env, "I am Ada.") == "Hello Ada."
     key = env.keys.memory(f"{MEMORY}/ada")
+    until = time.monotonic() + 60
+    while not env.link.redis.hexists(key, "t:1"):  # it may be written a moment after the run has ended
+        assert time.monotonic() < until
     head = b"\n".join(env.link.redis.hget(key, "t:1").split(b"\n")[:3])
     env.link.redis.hset(key, "t:1", head + b"\n" + written.encode())
     assert env.client.admin.memory(f"{MEMORY}/ada").conversation == ()

@@ -161,7 +161,10 @@ def test_as_many_ids_are_read_as_a_page_needs(env: TestEnvironment, monkeypatch:
     monkeypatch.setattr(list_runs, "scored", counting)
     page = client.list_runs_page(tag="many", status="completed", limit=2)
     assert len(page.items) == 2
-    assert len(read) < 100, "the first piece is as large as the page, later ones are larger"
+    if env.partitions.count == 1:
+        assert len(read) < 100, "the first piece is as large as the page, later ones are larger"
+    else:
+        assert len(read) <= env.partitions.count * list_runs.LEAST_OF_A_PARTITION
     assert len(found_in(pages(client, 7, tag="many", status="completed"))) == 100
 
 
