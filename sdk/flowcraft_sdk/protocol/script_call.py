@@ -4,11 +4,10 @@ A script file opens with its contract (KEYS, ARGV, RETURNS) and names the librar
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import groupby
 from typing import NamedTuple
 
 from flowcraft_sdk.protocol.keys import Keys
@@ -60,44 +59,51 @@ def messages(calls: Iterable[ScriptCall]) -> list[Message]:
     Its arguments are the number of different `about`; for each of them its length and itself; and for each call the number
     of its `about`, from 1, the number of its arguments and these.
     """
-    made = []
-    for (script, keys, joinable), each in groupby(calls, lambda call: (call.script, call.keys, call.about is not None)):
-        head = (len(keys), *keys)
-        if joinable:
-            made += [Message(script, (*head, *_joined(group)), len(group)) for group in _bounded(each)]
-        else:
-            made += [Message(script, (*head, *call.args), None) for call in each]
-    return made
-
-
-def _bounded(calls: Iterable[ScriptCall]) -> Iterator[list[ScriptCall]]:
-    """The calls in groups of `MOST_JOINED_BYTES` at most: Redis serves no other client while it runs one."""
-    group: list[ScriptCall] = []
+    made: list[Message] = []
+    group: list[ScriptCall] = []  # calls of one script that can be joined, of `size` bytes
     size = 0
     for call in calls:
+        if call.about is None:
+            made += _joined(group)
+            group, size = [], 0
+            made.append(Message(call.script, (len(call.keys), *call.keys, *call.args), None))
+            continue
         bytes_ = 0
         for word in call.args:
             if type(word) is bytes:
                 bytes_ += len(word)
-        if group and size + bytes_ > MOST_JOINED_BYTES:
-            yield group
+        if group and (
+            call.script is not group[0].script or call.keys != group[0].keys or size + bytes_ > MOST_JOINED_BYTES
+        ):  # Redis serves no other client while it runs one
+            made += _joined(group)
             group, size = [], 0
         group.append(call)
         size += bytes_
-    if group:
-        yield group
+    made += _joined(group)
+    return made
 
 
-def _joined(calls: Sequence[ScriptCall]) -> list[Argument]:
+def _joined(calls: Sequence[ScriptCall]) -> list[Message]:
+    """One message of calls that can be joined, none of no calls. Their keys are written down once."""
+    if not calls:
+        return []
+    keys = calls[0].keys
     numbers: dict[tuple[Argument, ...] | None, int] = {}
     words: list[Argument] = []
     for call in calls:
-        words += (numbers.setdefault(call.about, len(numbers) + 1), len(call.args), *call.args)
-    head: list[Argument] = [len(numbers)]
+        about, args = call.about, call.args
+        number = numbers.get(about)
+        if number is None:
+            number = numbers[about] = len(numbers) + 1
+        words.append(number)
+        words.append(len(args))
+        words += args
+    head: list[Argument] = [len(keys), *keys, len(numbers)]
     for about in numbers:
         assert about is not None
-        head += (len(about), *about)
-    return head + words
+        head.append(len(about))
+        head += about
+    return [Message(calls[0].script, (*head, *words), len(calls))]
 
 
 @cache

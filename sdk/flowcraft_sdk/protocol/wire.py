@@ -25,6 +25,7 @@ SPARE = 16 * 1024 * 1024
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _HEX_DIGITS = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
 _LONG_NUMBER = b"0" * 19
+NULL = b"null"
 _UUID_TEXT = b'"00000000-0000-'
 
 
@@ -40,6 +41,8 @@ def dumps(value: Any, *, path: str = "value", limit: int | None = None) -> bytes
         SerializationError: it holds something that cannot be stored; the message names where.
         PayloadTooLargeError: it is larger than `limit`.
     """
+    if value is None:
+        return NULL  # no limit is smaller
     most = LARGEST_VALUE if limit is None else limit
     written = most + SPARE
     size = least_size(value, written, path)
@@ -60,6 +63,8 @@ def loads(data: bytes | str) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
+    if data == NULL:
+        return None
     text = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     value = _parse(text)
     return _revive(value) if b'"$' in text and isinstance(value, list | dict) else value
@@ -86,8 +91,6 @@ def _fast(value: Any) -> bytes | None:
     What orjson writes in its own way leaves a trace in the text: NaN becomes null, a UUID becomes a text of its shape,
     and an object that needs a wrapper has a key that starts with `$`. Only then the value itself is gone through.
     """
-    if value is None:
-        return b"null"
     try:
         encoded: bytes = orjson.dumps(
             value,

@@ -30,6 +30,9 @@ class AttemptState(Enum):
     """The lease is another worker's; what the handler still returns is sent, refused by the script and counted."""
 
 
+_RUNNING = AttemptState.RUNNING  # a member is looked up by Python's code
+
+
 class Messages(Protocol):
     """Takes the messages that are sent to a node."""
 
@@ -174,7 +177,7 @@ class Attempt:
     @property
     def has_ended(self) -> bool:
         """Whether its outcome was handed in, or is another worker's to hand in."""
-        return self.state is not AttemptState.RUNNING
+        return self.state is not _RUNNING
 
     @property
     def brings_another(self) -> bool:

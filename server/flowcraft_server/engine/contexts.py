@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from datetime import timedelta
 from itertools import islice
+from threading import get_ident
 from typing import Any, Protocol
 
 from flowcraft_sdk.errors import ConfigurationError
@@ -261,7 +262,8 @@ class _Shared:
         make_logger: Callable[[Attempt], Any],
         emit: EventSink,
         services: HandlerServices,
-        resources: Any = None,
+        resources: Any,
+        runner: Any,
     ) -> None:
         claim = attempt.claim
         self.input = attempt.input
@@ -277,7 +279,7 @@ class _Shared:
         self._attempt = attempt
         self._emit = emit
         self._services = services
-        self._runner = runner_now()
+        self._runner = runner
 
     @property
     def _steps(self) -> AttemptSteps:
@@ -363,7 +365,7 @@ class BlockingNodeContext(_Shared, BlockingStepCalls, NodeContext):
         *,
         services: HandlerServices,
     ) -> None:
-        _Shared.__init__(self, attempt, make_logger, emit, services, resources)
+        _Shared.__init__(self, attempt, make_logger, emit, services, resources, get_ident())
         self.context = BlockingContext(engine, attempt)
         self.llm = llm
 
@@ -414,7 +416,7 @@ class AwaitedNodeContext(_Shared, AwaitedStepCalls, AsyncNodeContext):
         *,
         services: HandlerServices,
     ) -> None:
-        _Shared.__init__(self, attempt, make_logger, emit, services, resources)
+        _Shared.__init__(self, attempt, make_logger, emit, services, resources, runner_now())
         self.context = AwaitedContext(run_key, attempt, read)
         self._unawaited_steps = self.context.waiting_steps
         self.llm = llm

@@ -82,9 +82,13 @@ class Engine:
         """Make an attempt of a claim. The input is resolved by `prepare`, which may raise."""
         timeout_ms = node.node.config.timeout_ms
         timeout = timeout_ms / 1000 if timeout_ms is not None else None
-        if timeout is None and handler is not None:
-            timeout = handler.timeout
-        params = {**handler.params, **_params(node, claim)} if handler else node.node.params
+        params = node.node.params
+        if handler is not None:
+            if timeout is None:
+                timeout = handler.timeout
+            # Items of a batch have the parameters that their scatter declares for them.
+            own = params if claim.item is None else _params_of_items(params)
+            params = {**handler.params, **own}
         if timeout is None:
             timeout = self.defaults.timeout
         if timeout is None and node.closing:
@@ -98,13 +102,17 @@ class Engine:
         Raises:
             InvalidDuration: one of these is none.
         """
-        self._prepare_input(attempt)
-        if attempt.claim.claims > 1 and attempt.handler is not None and attempt.claim.attached is None:
-            attempt.last_progress = self._last_progress(attempt.claim)
-        config = attempt.node.node.config
+        claim, node = attempt.claim, attempt.node.node
+        if claim.input_value is not None and node.inputs is None:
+            attempt.input = wire.loads(claim.input_value)  # what `_prepare_input` would come to, for most nodes
+        else:
+            self._prepare_input(attempt)
+        if claim.claims > 1 and attempt.handler is not None and claim.attached is None:
+            attempt.last_progress = self._last_progress(claim)
+        config = node.config
         from_data = config.timeout_from is not None or config.retry_delay is not None  # quicker than the property below
-        if from_data and config.expressions and attempt.claim.attached is None:
-            set_times(self.link, self.run_key(attempt.claim.run_id), attempt)
+        if from_data and config.expressions and claim.attached is None:
+            set_times(self.link, self.run_key(claim.run_id), attempt)
 
     def _prepare_input(self, attempt: Attempt) -> None:
         values = attempt.values
@@ -314,9 +322,6 @@ def _has_expressions(node: PlanNode) -> bool:
     return any(edge.condition is not None or edge.transform is not None for edge in node.edges)
 
 
-def _params(node: PlanNode, claim: Claim) -> Mapping[str, Any]:
-    """Items of a batch have the parameters that their scatter declares for them."""
-    if claim.item is None:
-        return node.node.params
-    params = node.node.params.get("params")
+def _params_of_items(declared: Mapping[str, Any]) -> Mapping[str, Any]:
+    params = declared.get("params")
     return params if isinstance(params, Mapping) else {}

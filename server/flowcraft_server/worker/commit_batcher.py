@@ -46,7 +46,10 @@ def send_until_answered(link: StoreLink, calls: Sequence[ScriptCall], stopping: 
     pause, logged = 0.05, ""
     while True:
         try:
-            for index, reply in zip(left, link.send([calls[index] for index in left]), strict=True):
+            answers = link.send(calls if len(left) == len(calls) else [calls[index] for index in left])
+            if len(left) == len(calls) and not [each for each in answers if isinstance(each, Exception)]:  # as a rule
+                return answers
+            for index, reply in zip(left, answers, strict=True):
                 replies[index] = reply
             left = [index for index in left if isinstance(replies[index], Exception) and condition_of(replies[index])]
             if not left:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 from flowcraft_server.engine.attempt import Attempt, AttemptState
 
+RUNNING, FINISHED = AttemptState.RUNNING, AttemptState.FINISHED
 REMEMBERED_STOPS = 1_000
 
 
@@ -20,6 +21,8 @@ class InFlightAttempts:
     def add(self, attempt: Attempt) -> None:
         """Hold an attempt. A stop notice that overtook the claim's reply is given to it at once."""
         self._attempts[attempt.key] = attempt  # before the look at the notices, as `stop_run` leaves its own first
+        if not self._stops:
+            return
         created, reason = self._stops.get(attempt.claim.run_id, (None, None))
         if reason is not None and created in (None, attempt.claim.run_created) and not attempt.node.closing:
             attempt.request_stop(reason)
@@ -34,27 +37,26 @@ class InFlightAttempts:
 
     def try_finish(self, attempt: Attempt) -> bool:
         """Whether the caller is the first to hand in the attempt's outcome; then it has finished."""
-        return self._try_end(attempt, AttemptState.FINISHED)
+        with self._lock:
+            if attempt.state is not RUNNING:
+                return False
+            attempt.state = FINISHED
+            return True
 
     def try_lose(self, attempt: Attempt) -> bool:
         """Let go of an attempt whose lease is another worker's; False if its outcome was handed in before."""
-        if not self._try_end(attempt, AttemptState.LOST):
-            return False
+        with self._lock:
+            if attempt.state is not RUNNING:
+                return False
+            attempt.state = AttemptState.LOST
         self.remove(attempt)
         return True
 
     def reopen(self, attempt: Attempt) -> None:
         """Hold a finished attempt again: its outcome could not be recorded, and another one takes its place."""
         with self._lock:
-            attempt.state = AttemptState.RUNNING
+            attempt.state = RUNNING
         self.add(attempt)
-
-    def _try_end(self, attempt: Attempt, state: AttemptState) -> bool:
-        with self._lock:
-            if attempt.state is not AttemptState.RUNNING:
-                return False
-            attempt.state = state
-            return True
 
     def stop_run(self, run_id: str, reason: str, created: int | None = None) -> int:
         """Ask every node of a run to give up, but those that close it; returns how many there were.

@@ -67,8 +67,9 @@ class OutcomeCalls:
             call = self._engine.completed(attempt, next_claim(), encoded, outcome.action, caught=outcome.caught)
         except BaseException as error:  # foreign values have code of their own, which is called when they are encoded
             return self.for_failure(attempt, error, next_claim)
-        for what, size in attempt.large:
-            self._report_large(attempt, what, size)
+        if attempt.large:
+            for what, size in attempt.large:
+                self._report_large(attempt, what, size)
         return call if self._complete(attempt) or attempt.state is AttemptState.LOST else None
 
     def for_failure(self, attempt: Attempt, error: BaseException, next_claim: NextClaim) -> ScriptCall | None:

@@ -98,18 +98,25 @@ class OutcomeRecorder:
         That is the claim that the reply brings; or the attempt itself, where a subflow has to be started anew.
         """
         self._held.remove(attempt)
-        if isinstance(reply, UnsendableError):
-            self._fail_instead(attempt, SerializationError(f"the outcome cannot be stored: {reply}", "output"))
-            return None
-        if isinstance(reply, redis.exceptions.ResponseError):
-            logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt.key, reply)
-            return None
+        if type(reply) is not list:
+            if isinstance(reply, UnsendableError):
+                self._fail_instead(attempt, SerializationError(f"the outcome cannot be stored: {reply}", "output"))
+                return None
+            if isinstance(reply, redis.exceptions.ResponseError):
+                logger.error("Redis refused {} for run {} node {}: {}", call.script.name, *attempt.key, reply)
+                return None
         if attempt.due is not None:  # not before it is recorded: the sweeper must find the timer
             self._wake_sweeper(attempt.due, attempt.claim.run_id)
         code = reply[0]
-        if attempt.remembered and code == b"ok":  # else the mark in the run says whether it has completed
-            self._memories.settle(attempt, call.script.name == "complete")
-        if code == b"stale":
+        if code == b"ok":
+            if attempt.remembered:  # else the mark in the run says whether it has completed
+                self._memories.settle(attempt, call.script.name == "complete")
+            if len(reply) > 1 and reply[1] != b"running":
+                if reply[1] == b"failed":
+                    _log_failed_run(attempt)
+                if self._tracing is not None and reply[1] in ENDED:
+                    self._tracing.run_ended(attempt.claim, reply[1].decode())
+        elif code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
         elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many", b"taken"):
             self._fail_instead(attempt, self._refusal(attempt, code.decode(), reply))
@@ -122,10 +129,6 @@ class OutcomeRecorder:
             attempt.former_child = reply[1].decode() if code == b"rerun" else ""
             self._held.reopen(attempt)
             return attempt
-        elif reply[1:2] == [b"failed"]:
-            _log_failed_run(attempt)
-        if self._tracing is not None and code == b"ok" and reply[1:2] and reply[1] in ENDED:
-            self._tracing.run_ended(attempt.claim, reply[1].decode())
         claim = reply[REPLY_CLAIM] if len(reply) > REPLY_CLAIM else None
         following = self._claimed_nodes.open(claim) if claim else None
         if following is not None and following.claim.attached is not None and code == b"ok":

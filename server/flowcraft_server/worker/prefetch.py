@@ -15,6 +15,7 @@ from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.worker.grouped_attempts import GroupedAttempts
 
+NONE, QUEUE, SUCCESSOR = ClaimMode.NONE, ClaimMode.QUEUE, ClaimMode.SUCCESSOR
 MOST_AHEAD = 128
 MANY = 16
 """Nodes claimed ahead from which on it matters that those of one partition come together."""
@@ -96,13 +97,9 @@ class PrefetchBuffer:
         """What it holds."""
         return list(self._waiting)
 
-    def wanted(self, finishing: int = 0) -> int:
-        """How many more claims may be asked for: the prefetch's size, or one for each thread without a node.
-
-        Args:
-            finishing: 1 for a thread that is about to be done with its node.
-        """
-        idle = self._active - self._running + finishing
+    def wanted(self) -> int:
+        """How many more claims may be asked for: the prefetch's size, or one for each thread without a node."""
+        idle = self._active - self._running
         return max(self._ahead, idle) - len(self._waiting) - self._asked
 
     def claim_mode(self, direct_handoff: bool, *, elsewhere: bool = False) -> ClaimMode:
@@ -113,15 +110,21 @@ class PrefetchBuffer:
                 comes for the one that went.
             elsewhere: other partitions have their turn: their nodes are claimed along with what is sent.
         """
-        if self.wanted(finishing=1) > 0:
-            if elsewhere and not direct_handoff:
-                return ClaimMode.NONE
-            mode = ClaimMode.SUCCESSOR if elsewhere else ClaimMode.QUEUE
-        elif direct_handoff and self._pace < QUICK:
-            mode = ClaimMode.SUCCESSOR
-        else:
-            return ClaimMode.NONE
-        return mode if self.ask(1) else ClaimMode.NONE
+        with self._lock:  # `wanted` and `ask` in one, as it is asked for each node
+            idle = self._active - self._running + 1
+            ahead = self._ahead
+            if (ahead if ahead > idle else idle) > len(self._waiting) + self._asked:
+                if elsewhere and not direct_handoff:
+                    return NONE
+                mode = SUCCESSOR if elsewhere else QUEUE
+            elif direct_handoff and self._pace < QUICK:
+                mode = SUCCESSOR
+            else:
+                return NONE
+            if self._closed:
+                return NONE
+            self._asked += 1
+            return mode
 
     def ask(self, count: int) -> bool:
         """Note that claims are on their way; False if none are to be made, because the prefetch is closed."""
@@ -158,13 +161,17 @@ class PrefetchBuffer:
             self.leave_unattended()
         return True
 
-    def take(self) -> Attempt | None:
-        """The next node to run, or None."""
+    def take(self, now: float) -> Attempt | None:
+        """The next node to run, or None.
+
+        Args:
+            now: what the clock shows.
+        """
         try:
             attempt = self._waiting.popleft()
         except IndexError:
             return None
-        self._last_taken = clock()
+        self._last_taken = now
         return attempt
 
     def wait(self, seconds: float) -> None:
@@ -206,11 +213,13 @@ class PrefetchBuffer:
         with self._lock:
             self._running -= 1
             self._slow[uses] = seconds >= QUICK
-            self._pace_is(self._pace + (min(seconds, LONGEST_SAMPLE) - self._pace) * WEIGHT)
+            if seconds > LONGEST_SAMPLE:
+                seconds = LONGEST_SAMPLE
+            self._pace_is(self._pace + (seconds - self._pace) * WEIGHT)
 
     def _pace_is(self, pace: float) -> None:
         self._pace = pace
-        self._ahead = 1 if pace >= QUICK else min(MOST_AHEAD, int(WORTH / pace))
+        self._ahead = 1 if pace >= QUICK else MOST_AHEAD if pace * MOST_AHEAD <= WORTH else int(WORTH / pace)
 
     def stuck(self) -> list[Attempt]:
         """Takes out what no thread has had time for, to be handed back; wakes a free thread for it if there is one."""

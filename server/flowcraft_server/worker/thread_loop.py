@@ -1,7 +1,6 @@
 """What a worker thread does when it is woken: take a node, run it, hand in what came of it, and on, for a bounded while."""
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -14,7 +13,7 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.partitions import Partitions
 from flowcraft_sdk.protocol.script_call import ScriptCall
-from flowcraft_sdk.protocol.scripts import ClaimMode, ClaimRequest
+from flowcraft_sdk.protocol.scripts import ClaimRequest
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.claims import REPLY_READY
 from flowcraft_server.store.link import StoreLink, StoreUnavailable
@@ -25,7 +24,7 @@ from flowcraft_server.worker.commit_batcher import MOST_OF_A_THREAD, CommitBatch
 from flowcraft_server.worker.lost_threads import RunningFunctions, Turn
 from flowcraft_server.worker.node_runner import NodeRunner
 from flowcraft_server.worker.outcome_recorder import OutcomeRecorder
-from flowcraft_server.worker.prefetch import MANY, PrefetchBuffer
+from flowcraft_server.worker.prefetch import MANY, NONE, PrefetchBuffer
 from flowcraft_server.worker.process_state import ProcessState
 from flowcraft_server.worker.ready_partitions import LEAST_SHARE, ReadyPartitions, Share
 from flowcraft_server.worker.wake_ups import TASK, LocalWakeUps, WakeUps, warn_foreign
@@ -105,11 +104,12 @@ class ThreadLoop:
     def _work(self, turn: Turn) -> None:
         finished = self._commit_batcher.finished
         while not self._draining.is_set() and not turn.abandoned:
-            if clock() > turn.until:  # what is in prefetch is there for the next turn, or for another thread
+            now = clock()
+            if now > turn.until:  # what is in prefetch is there for the next turn, or for another thread
                 if finished:
                     self._commit_batcher.flush()
                 return self._leave_token()
-            attempt = self._prefetch.take() if len(finished) < MOST_OF_A_THREAD else None
+            attempt = self._prefetch.take(now) if len(finished) < MOST_OF_A_THREAD else None
             if attempt is not None:
                 self._run(attempt, turn)
             elif finished:
@@ -150,20 +150,23 @@ class ThreadLoop:
         if self._commit_batcher.finished and not quick:
             self._flush()  # nothing finished waits behind a node that may be slow
         self._prefetch.beginning(uses)
-        self._prefetch.leave_unattended(len(self._commit_batcher.finished))
-        mode = ClaimMode.NONE
+        if finished := self._commit_batcher.finished:
+            self._prefetch.leave_unattended(len(finished))
+        elif self._prefetch:
+            self._prefetch.leave_unattended()
+        mode = NONE
 
         def next_claim() -> ClaimRequest:
             nonlocal mode
             # Of what has emitted events another thread handles the reply; this one may be gone when it brings a node.
-            if mode is ClaimMode.NONE and not (attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
+            if mode is NONE and not (attempt.has_emitted or self._draining.is_set() or clock() > turn.until):
                 elsewhere = self._ready_partitions is not None and self._ready_partitions.turn_is_over(
                     self._partitions.for_run(attempt.claim.run_id)
                 )
                 mode = self._prefetch.claim_mode(attempt.brings_another, elsewhere=elsewhere)
             return self._claimed_nodes.request(mode)
 
-        begin = time.perf_counter()
+        begin = clock()
         turn.attempt = attempt
         call = None
         try:
@@ -171,8 +174,8 @@ class ThreadLoop:
         except BaseException:
             logger.exception("run {} node {}: no outcome could be made", *attempt.key)
             self._control.give_up(attempt, "no outcome could be made")
-        seconds = time.perf_counter() - begin
-        asked = mode is not ClaimMode.NONE
+        seconds = clock() - begin
+        asked = mode is not NONE
         if asked and (call is None or call.script.name not in CLAIMING or call.args[scripts.MODE] != mode):
             self._prefetch.put([], 1)
             asked = False

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.scripts import ClaimMode
 from flowcraft_server.worker.prefetch import PrefetchBuffer
 
@@ -22,7 +23,7 @@ def prefetch() -> PrefetchBuffer:
 
 
 def test_nobody_is_called_for_nodes_that_their_thread_is_about_to_take(prefetch: PrefetchBuffer) -> None:
-    assert (prefetch.take(), prefetch.take()) == ("first", "second")
+    assert (prefetch.take(clock()), prefetch.take(clock())) == ("first", "second")
     prefetch.leave_unattended()
     prefetch.leave()
     assert not prefetch.unattended.is_set()
@@ -30,13 +31,13 @@ def test_nobody_is_called_for_nodes_that_their_thread_is_about_to_take(prefetch:
 
 @pytest.mark.parametrize("turn", ["leave_unattended", "share", "leave"])
 def test_somebody_is_called_when_the_thread_turns_to_something_else(prefetch: PrefetchBuffer, turn: str) -> None:
-    prefetch.take()
+    prefetch.take(clock())
     getattr(prefetch, turn)()
     assert prefetch.unattended.is_set()
 
 
 def test_somebody_is_called_for_what_comes_while_all_threads_are_busy(prefetch: PrefetchBuffer) -> None:
-    assert (prefetch.take(), prefetch.take()) == ("first", "second")
+    assert (prefetch.take(clock()), prefetch.take(clock())) == ("first", "second")
     prefetch.beginning("slow")
     third: Any = "third"
     prefetch.put([third], 0)
@@ -44,7 +45,7 @@ def test_somebody_is_called_for_what_comes_while_all_threads_are_busy(prefetch: 
 
 
 def test_a_finished_node_that_is_not_sent_counts_as_well(prefetch: PrefetchBuffer) -> None:
-    assert (prefetch.take(), prefetch.take()) == ("first", "second")
+    assert (prefetch.take(clock()), prefetch.take(clock())) == ("first", "second")
     prefetch.leave_unattended(finished=1)
     assert prefetch.unattended.is_set()
 
@@ -64,7 +65,7 @@ def test_a_closed_stock_takes_nothing_and_is_settled_when_what_was_asked_for_has
 
 def test_who_stands_by_for_a_claim_is_notified_that_it_brought_nothing(prefetch: PrefetchBuffer) -> None:
     """It may have been woken for a node that became ready just after that claim."""
-    assert (prefetch.take(), prefetch.take()) == ("first", "second")
+    assert (prefetch.take(clock()), prefetch.take(clock())) == ("first", "second")
     standing_by = threading.Thread(target=prefetch.wait, args=(20.0,))
     standing_by.start()
     for _ in range(100):
