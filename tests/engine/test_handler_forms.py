@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from flowcraft_sdk import AsyncNodeContext, ConfigurationError, NodeResult, RunFailedError
 from flowcraft_sdk import handler as declare
 from flowcraft_server.config.handler_forms import HandlerError
-from flowcraft_server.testing import TestEnvironment
+from flowcraft_server.testing import TestEnvironment, run_handler
 
 GRAPH = {"id": "g", "nodes": [{"id": "a", "uses": "h"}], "edges": []}
 
@@ -118,18 +119,31 @@ def test_a_coroutine_function_that_a_decorator_hides_is_reported() -> None:
         env.client.execute("g", {"n": 1}, timeout=10)
 
 
-def test_a_coroutine_that_is_returned_is_reported() -> None:
-    async def forgets(ctx: Any) -> Any:
-        return adds(ctx)
+async def returns_a_coroutine(ctx: Any) -> Any:
+    return adds(ctx)
 
-    with (
-        TestEnvironment(handlers={"h": forgets}, blueprints=GRAPH) as env,
-        pytest.raises(
-            RunFailedError, match="returned a coroutine that was not awaited: declare the handler with `async def`"
-        ) as caught,
-    ):
-        env.client.execute("g", {"n": 1}, timeout=60)
-    assert caught.value.failure.message.endswith("(it is what adds gives)")
+
+def calls_a_coroutine_function(ctx: Any) -> Any:
+    return adds(ctx)
+
+
+@pytest.mark.parametrize(
+    ("handler", "advice"),
+    [
+        (returns_a_coroutine, r"not awaited: put `await` before the call that it returns \(of adds\)$"),
+        (
+            calls_a_coroutine_function,
+            r"not awaited: declare the handler with `async def` .* \(it is what adds gives\)$",
+        ),
+    ],
+)
+def test_the_advice_about_a_returned_coroutine_is_for_this_handler(handler: Any, advice: str) -> None:
+    with TestEnvironment(handlers={"h": handler}, blueprints=GRAPH) as env:
+        with pytest.raises(RunFailedError) as caught:
+            env.client.execute("g", {"n": 1}, timeout=60)
+        assert re.search(advice, caught.value.failure.message)
+    with pytest.raises(TypeError, match=advice):
+        run_handler(handler, {"n": 1})
 
 
 def test_each_environment_has_an_instance_of_its_own() -> None:

@@ -41,10 +41,10 @@ class Done:
     suspended: bool = False
 
     @classmethod
-    def of(cls, returned: Any) -> "Done":
+    def of(cls, returned: Any, *, is_async: bool = False) -> "Done":
         """The outcome of what a handler returned. Raises as `unpack_result` does."""
         if type(returned) is CoroutineType or isinstance(returned, NodeResult):
-            return cls(*unpack_result(returned), suspended=isinstance(returned, Suspended))
+            return cls(*unpack_result(returned, is_async=is_async), suspended=isinstance(returned, Suspended))
         return cls(returned)
 
 
@@ -66,8 +66,11 @@ class Parked:
 Outcome = Done | Parked
 
 
-def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
+def unpack_result(returned: Any, *, is_async: bool = False) -> tuple[Any, str | None, tuple[Any, ...]]:
     """Output, action and dynamic nodes of what a handler returned.
+
+    Args:
+        is_async: whether it is a coroutine function, and this what its coroutine gave.
 
     Raises:
         InvalidHandlerResult: the action is not text, there is no end of dynamic nodes, or it is a coroutine that was not awaited.
@@ -75,11 +78,7 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
     """
     if type(returned) is CoroutineType:
         returned.close()
-        raise InvalidHandlerResult(
-            "the handler returned a coroutine that was not awaited: declare the handler with `async def` and put `await` before "
-            "the call; or, if it is the handler's own coroutine, a decorator hides it: let the decorator use functools.wraps "
-            f"(it is what {returned.__qualname__} gives)"
-        )
+        raise InvalidHandlerResult(_not_awaited(returned.__qualname__, is_async))
     if not isinstance(returned, NodeResult):
         return returned, None, ()
     if returned.action is not None and not isinstance(returned.action, str):
@@ -91,3 +90,14 @@ def unpack_result(returned: Any) -> tuple[Any, str | None, tuple[Any, ...]]:
             f"NodeResult.dynamic_nodes gives more than {MOST_ADDED:,} nodes (limits.dynamicNodes)"
         )
     return returned.output, action, added
+
+
+def _not_awaited(called: str, is_async: bool) -> str:
+    """What to do about a coroutine that a handler returned."""
+    found = "the handler returned a coroutine that was not awaited"
+    if is_async:
+        return f"{found}: put `await` before the call that it returns (of {called})"
+    return (
+        f"{found}: declare the handler with `async def` and put `await` before the call; or, if it is the handler's own "
+        f"coroutine, a decorator hides it: let the decorator use functools.wraps (it is what {called} gives)"
+    )

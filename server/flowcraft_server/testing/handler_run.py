@@ -229,7 +229,7 @@ class _Trial:
 
     def ended(self, returned: Any) -> HandlerRun:
         """What the handler did, given what it returned."""
-        output, action, added = unpack_result(returned)
+        output, action, added = unpack_result(returned, is_async=self.handler.is_async)
         values = self.attempt.values
         return HandlerRun(
             output=wire.loads(self.engine.encode_output(self.attempt, output)),

@@ -93,7 +93,7 @@ class CoroutineRunner:
                 timer = loop.loop.call_later(attempt.timeout, self._control.time_out, attempt)
             # Kept until the outcome is handed in: destructors of foreign values are code that may never return.
             returned = await self._call(attempt, context)
-            done = Done.of(returned)
+            done = Done.of(returned, is_async=True)
             request = self._claimed_nodes.request(self._claim_mode(attempt))
             # Here, as foreign values have code of their own: it is watched, as that of the handler is, and the thread that
             # records the outcomes of all coroutines must not wait for it.

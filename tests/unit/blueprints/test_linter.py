@@ -77,6 +77,13 @@ QUIET = {
           k: {uses: ask, needs: [a, b], params: {promptTemplate: x, inputs: {p: [a, whatever]}}}
           l: {uses: echo, needs: {any: [a, b]}}
         """,
+    "one node, and edges among those of finally": """
+        finally: [clean, report]
+        nodes: {work: {uses: echo}, clean: {uses: echo, next: report}, report: {uses: echo}}
+        """,
+    "a node that goes round by itself": """
+        nodes: {again: {uses: route, next: {yes: again, no: done}}, done: {uses: echo}}
+        """,
     "a loop": """
         nodes:
           s: {uses: echo, next: l}

@@ -45,13 +45,13 @@ def _edge_to_itself(findings: Findings, node_id: str) -> Path:
 
 
 def _check_entries(findings: Findings, endless: set[str]) -> None:
-    """Check where cycles begin that nothing leads into; one that never ends is reported already."""
+    """Check where cycles begin that nothing leads into; one that never ends is reported already, one of one node begins there."""
     graph = findings.graph
     chosen = set(findings.blueprint.cycle_entry_points)
     for header, part in graph.unentered_cycles.items():
         if graph.nodes[header].uses == "loop-controller":
             continue  # where such a cycle begins is plain
-        if header in endless or chosen & set(part):
+        if len(part) == 1 or header in endless or chosen & set(part):
             continue
         if all(arc.kind == "fallback" for node in part for arc in graph.incoming[node]):
             continue
@@ -71,9 +71,12 @@ def _check_reach(findings: Findings) -> None:
     }
     possible = {**graph.outgoing, **chosen}
     reached = graph.reached((*graph.starts(), *graph.closing_starts()), possible)
-    edges = findings.blueprint.edges
+    edges, closing = findings.blueprint.edges, findings.blueprint.closing_nodes
+    # Edges between nodes that a run closes with say nothing of what it begins with.
+    has_edges = any(edge.source not in closing or edge.target not in closing for edge in edges)
     led_astray = {node_id for index in graph.astray for node_id in (edges[index].source, edges[index].target)}
     led_astray |= {node.id for node in findings.set_up if node.config.fallback is not None}
+    led_astray -= closing
     for node_id, node in graph.nodes.items():
         arcs = graph.incoming[node_id]
         if node_id not in reached:
@@ -82,9 +85,9 @@ def _check_reach(findings: Findings) -> None:
                 findings.error(node_path(node), f"can never run: none of its edges, from {sources}, is ever taken")
             else:
                 findings.consequence(node_path(node), f"can never run: no way leads to it over {sources}")
-        elif node_id in findings.blueprint.closing_nodes:
+        elif node_id in closing:
             continue  # it begins with the end
-        elif not arcs and not graph.outgoing[node_id] and node_id not in led_astray and (edges or led_astray):
+        elif not arcs and not graph.outgoing[node_id] and node_id not in led_astray and (has_edges or led_astray):
             findings.consequence(node_path(node), "no edge leads to it or from it: it runs at the start, on its own")
 
 
