@@ -10,7 +10,7 @@
 local NODE, OUTCOME, PREPARED
 
 -- What is read of the run, see `fast_path_fields`.
--- @fields run_read status plan created active parked stop history state attached blueprint messages has_steps parent failures deadline batches token started place
+-- @fields run_read status plan created active parked stop history state blueprint messages has_steps parent failures deadline batches token started place
 
 -- Decides the edges, given what `fast_path_fields` had read: fields to be set are added to `set`; returns what becomes ready,
 -- nil where the fast path does not apply.
@@ -59,11 +59,11 @@ local function add_values(set, k, instance_id)
   end
 end
 
--- What is to be read of the run: the record, the node, and from 13 on the joins that its edges lead to, without edges what
+-- What is to be read of the run: the record, the node, and from 12 on the joins that its edges lead to, without edges what
 -- an end depends on; and for each edge where its join is. Nil where the fast path does not apply. A target's handoff state is not
 -- read: outside of loops it waits for this edge, or for others as well.
 local function fast_path_fields(instance_id, outs, decisions)
-  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'r:' .. instance_id, 'bp', 'mn', 'steps'}, {}
+  local fields, joins = {'st', 'plan', 'cr', 'live', 'park', 'stop', 'h', 'n:' .. instance_id, 'bp', 'mn', 'steps'}, {}
   for i, edge in ipairs(outs) do
     if string.byte(decisions, i) ~= 116 then return nil end
     if #edge.undecided > 1 then
@@ -72,7 +72,7 @@ local function fast_path_fields(instance_id, outs, decisions)
       if is_wide(edge.undecided) then fields[#fields + 1] = chunk_field(edge.target, edge.position) end
     end
   end
-  if not outs[1] then fields[13], fields[14], fields[15], fields[16], fields[17], fields[18], fields[19] = 'par', 'fn', 'dl', 'batches', 'tok', 'sr', 'pl' end
+  if not outs[1] then fields[12], fields[13], fields[14], fields[15], fields[16], fields[17], fields[18] = 'par', 'fn', 'dl', 'batches', 'tok', 'sr', 'pl' end
   return fields, joins
 end
 
@@ -148,10 +148,10 @@ local function complete_fast()
   local instance_id, plan, worker, lease, queues = NODE.instance_id, NODE.plan, NODE.worker, NODE.lease, NODE.queues
   local id, fencing_token, mode, output, more = OUTCOME.run, OUTCOME.fencing_token, OUTCOME.mode, OUTCOME.output, OUTCOME.writes
   if more and (OUTCOME.deletes ~= '0' or #OUTCOME > 1000) or not has_fast_path(plan, instance_id) then return nil end
-  if string.sub(fencing_token, 1, 2) ~= '1:' then return nil end -- of what was claimed before, more is to be known
+  if string.sub(fencing_token, 1, 2) ~= '1:' then return nil end -- what was claimed before may have an outcome attached, for one thing
   local outs, k = PREPARED.edges, B .. 'run:' .. id
   local run_read = redis.call('HMGET', k, unpack(PREPARED.fields)) -- 212 at most: the compiler flags no node with more than 100 edges
-  if run_read.status ~= 'running' or run_read.plan ~= plan or run_read.stop or run_read.attached or run_read.messages or run_read.has_steps or (run_read.parked and run_read.parked ~= '0') then return nil end
+  if run_read.status ~= 'running' or run_read.plan ~= plan or run_read.stop or run_read.messages or run_read.has_steps or (run_read.parked and run_read.parked ~= '0') then return nil end
   local claims, since = string.match(run_read.state or '', '^L|%d+|(%d+)|%d+|(%d+)')
   if claims ~= '1' or fencing_token ~= '1:' .. run_read.created then return nil end
   local now = string.format('%d', elapsed(run_read.created, since))
