@@ -44,8 +44,12 @@ def test_a_test_that_is_a_coroutine() -> None:
             await env.add_worker()
             with env.override("shout", slow_shout):
                 assert (await env.client.execute("quick", {"text": "ho"}, timeout=60))["a"].startswith("ho 2")
-        with pytest.raises(ConfigurationError, match="async with"):
-            _ = AsyncTestEnvironment().client
+        outside = AsyncTestEnvironment()
+        with pytest.raises(ConfigurationError, match="was not entered: write `async with"):
+            _ = outside.client
+        for call in (outside.clock.advance("1d"), outside.run_until_idle(), outside.add_worker(), env.clock.now()):
+            with pytest.raises(ConfigurationError, match="async with"):
+                await call
 
     asyncio.run(test())
 
@@ -59,7 +63,7 @@ def test_both_have_the_same_methods(blocking: type, awaited: type) -> None:
             other = inspect.signature(getattr(blocking, name))
             assert inspect.signature(method).parameters == other.parameters, name
             assert inspect.iscoroutinefunction(method) or name == "override"
-    internal = {"is_busy", "at_work", "publish_checked"}
+    internal = {"is_busy", "at_work", "publish_checked", "check_entered"}
     public = {name for name, _ in inspect.getmembers(blocking, inspect.isroutine) if not name.startswith("_")}
     assert public - internal == {
         name for name, _ in inspect.getmembers(awaited, inspect.isroutine) if not name.startswith("_")

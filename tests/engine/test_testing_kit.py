@@ -184,8 +184,29 @@ def test_an_override_that_nothing_entered_is_reported(deployment: Path) -> None:
 
 def test_an_environment_that_was_not_entered_is_reported() -> None:
     env = TestEnvironment(blueprints={"b": "nodes: {a: {uses: echo}}"}, handlers={"echo": lambda ctx: 1})
-    with pytest.raises(ConfigurationError, match="write `with TestEnvironment"):
-        env.client  # noqa: B018
+    outside: list[Callable[[], Any]] = [
+        lambda: env.client,
+        lambda: env.clock.advance("1d"),
+        lambda: env.clock.advance_to_next_timer(),
+        lambda: env.clock.until_next_timer(),
+        lambda: env.clock.now(),
+        lambda: env.publish({"c": "nodes: {a: {uses: echo}}"}),
+        lambda: env.add_worker(),
+        lambda: env.kill_worker(),
+        lambda: env.run_until_idle(),
+        lambda: env.override("eco", lambda ctx: 1),
+    ]
+    for call in outside:
+        with pytest.raises(ConfigurationError, match="was not entered: write `with TestEnvironment"):
+            call()
+    with env.override("echo", lambda ctx: 2), env:  # a handler that was given is known before
+        run = env.client.start("b")
+        assert run.result(timeout=10)["a"] == 2
+    for call in (*outside, lambda: env.override("echo", lambda ctx: 1)):
+        with pytest.raises(ConfigurationError, match="ended with its block"):
+            call()
+    with pytest.raises(ConfigurationError, match="entered once"), env:
+        pass
 
 
 def test_spans_of_the_clock() -> None:

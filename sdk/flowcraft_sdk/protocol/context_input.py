@@ -34,6 +34,7 @@ ID_BELOW = re.compile(r"[^~]{1,200}~[A-Za-z][A-Za-z0-9]{0,99}")
 DIGEST_BYTES = 12
 """Of a context's fingerprint. It shows a mistake, an id that is used for two inputs, and each run keeps it."""
 
+NO_INPUT = "is no input of the blueprint"
 _SIMILAR = 0.85
 """Of `difflib`'s ratio, from which on an undeclared key counts as a misspelt input."""
 _SIMILAR_OF_A_MISFIT = 0.6
@@ -230,7 +231,7 @@ def misspelt_inputs(
 
 
 def _misspelt(key: str, name: str) -> dict[str, Any]:
-    message = f"is no input of the blueprint; did you mean '{name}'? Else declare it in `context:`"
+    message = f"{NO_INPUT}; did you mean '{name}'? Else declare it in `context:`"
     return {"loc": (key,), "type": "unexpected", "msg": message}
 
 

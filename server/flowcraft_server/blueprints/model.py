@@ -4,7 +4,7 @@ Files in any form are read into this model by the loader; `Blueprint.to_plain` g
 hashed and stored, in the words of flowcraft's JSON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -156,6 +156,7 @@ class Blueprint:
         positions: where each value stands, by its path in the plain form; nodes by id, edges by index.
         complete: False when the file holds nodes or edges that could not be read.
         nodes_known: False when there are nodes among them of which not even the id could be read.
+        stray_keys: by the id of a node, keys that it cannot have; they were reported, and stand for what it lacks.
     """
 
     id: str
@@ -176,6 +177,7 @@ class Blueprint:
     positions: SourcePositions = field(default_factory=SourcePositions, compare=False, repr=False)
     complete: bool = field(default=True, compare=False, repr=False)
     nodes_known: bool = field(default=True, compare=False, repr=False)
+    stray_keys: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def compensations(self) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from flowcraft_sdk._config.source_positions import written_path
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_sdk.errors import ConfigurationError, FlowcraftError
 from flowcraft_sdk.protocol.bounds import LONGEST_SPAN
-from flowcraft_sdk.protocol.context_input import as_context, check_tags, encoded, fill_contract, with_misspelt
+from flowcraft_sdk.protocol.context_input import NO_INPUT, as_context, check_tags, encoded, fill_contract, with_misspelt
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.schedules.definition import Overlap, Schedule
@@ -190,4 +190,7 @@ def _misfits_of(place: Place, section: ScheduleSection, blueprint: Blueprint) ->
     for error in errors:
         key = str(error["loc"][0])
         where = (*place, "input", key) if key in section.input else (*place, "input") if section.input else place
-        yield where, f"input '{key}' of blueprint '{blueprint.id}' {error['msg']}"
+        if error["type"] == "unexpected":
+            yield where, f"blueprint '{blueprint.id}' has no input '{key}'{error['msg'].removeprefix(NO_INPUT)}"
+        else:
+            yield where, f"input '{key}' of blueprint '{blueprint.id}' {error['msg']}"

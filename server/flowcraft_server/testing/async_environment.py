@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from flowcraft_sdk import AsyncClient, ConfigurationError
+from flowcraft_sdk import AsyncClient
 from flowcraft_server.testing.clock import TestClock
 from flowcraft_server.testing.environment import TestEnvironment
 from flowcraft_server.testing.sources import BlueprintSource
@@ -91,9 +91,9 @@ class AsyncTestEnvironment:
 
     def _put(self, env: TestEnvironment) -> None:
         self.sync = env
+        env._form = "async with AsyncTestEnvironment(...) as env:"
         self.clock = AsyncTestClock(env.clock)
         self._client: AsyncClient | None = None
-        self._entered = False
 
     @classmethod
     def from_config(cls, path: str | Path = "flowcraft.yaml", **options: Any) -> Self:
@@ -118,12 +118,9 @@ class AsyncTestEnvironment:
         """An SDK client of this environment.
 
         Raises:
-            ConfigurationError: The environment was not entered: nothing is published yet, and no worker runs.
+            ConfigurationError: The environment was not entered, or was left: nothing is published, and no worker runs.
         """
-        if not self._entered:
-            raise ConfigurationError(
-                "the environment was not entered: write `async with AsyncTestEnvironment(...) as env:`"
-            )
+        self.sync.check_entered()
         if self._client is None:
             self._client = AsyncClient(self.sync.url, namespace=self.sync.namespace)
             self._client.deployment.test_clock = True
@@ -136,7 +133,6 @@ class AsyncTestEnvironment:
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.sync.__enter__)
-        self._entered = True
         return self
 
     async def __aexit__(

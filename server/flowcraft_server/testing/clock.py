@@ -17,19 +17,29 @@ class TestClock:
     __test__ = False
 
     def __init__(
-        self, link: StoreLink, partitions: Partitions, moved: Callable[[], None], idle: Callable[[], None]
+        self,
+        link: StoreLink,
+        partitions: Partitions,
+        moved: Callable[[], None],
+        idle: Callable[[], None],
+        check_entered: Callable[[], None],
     ) -> None:
         self._link = link
         self._partitions = partitions
         self._moved = moved
         self._idle = idle
+        self._check_entered = check_entered
 
     def now(self) -> datetime:
         """Read the time as the scripts see it.
 
         Returns:
             The time, in UTC.
+
+        Raises:
+            ConfigurationError: The environment was not entered, or was left.
         """
+        self._check_entered()
         seconds, micros = self._link.redis.time()
         offset = int(self._link.redis.get(self._partitions.home.clock) or 0)
         return datetime.fromtimestamp(seconds + micros / 1e6, UTC) + timedelta(milliseconds=offset)
@@ -43,8 +53,9 @@ class TestClock:
                 silent for that time.
 
         Raises:
-            ConfigurationError: `by` is no duration.
+            ConfigurationError: `by` is no duration; or the environment was not entered, or was left.
         """
+        self._check_entered()
         seconds = check_span(by, "by")
         if seconds is None:
             raise ConfigurationError("say by how much the clock is to be moved")
@@ -79,7 +90,11 @@ class TestClock:
 
         Returns:
             The time, None if no timer is set.
+
+        Raises:
+            ConfigurationError: The environment was not entered, or was left.
         """
+        self._check_entered()
         heads = self._link.read_all([("ZRANGE", keys.timers, 0, 0, "WITHSCORES") for keys in self._partitions.all])
         due = min((float(head[1]) for head in heads if head), default=None)
         if due is None:

@@ -155,7 +155,7 @@ class TestEnvironment:
             raise ConfigurationError("handlers is a mapping of names to functions, such as {'charge': charge}")
         self.handlers = {name: as_runnable(name, function) for name, function in (handlers or {}).items()}
         self.link = StoreLink(self.url)
-        self.clock = TestClock(self.link, self.partitions, self._clock_moved, self.run_until_idle)
+        self.clock = TestClock(self.link, self.partitions, self._clock_moved, self.run_until_idle, self.check_entered)
         self.workers: list[Worker] = []
         self._models = as_models(models)
         self._history = history
@@ -171,6 +171,8 @@ class TestEnvironment:
         self._run_limits: RunLimits | None = None
         self._limit_of: dict[str, str] = {}
         self._entered = False
+        self._left = False
+        self._form = "with TestEnvironment(...) as env:"
         self._overrides: list[_Override] = []
 
     @classmethod
@@ -247,16 +249,28 @@ class TestEnvironment:
         """An SDK client of this environment.
 
         Raises:
-            ConfigurationError: The environment was not entered: nothing is published yet, and no worker runs.
+            ConfigurationError: The environment was not entered, or was left: nothing is published, and no worker runs.
         """
-        if not self._entered:
-            raise ConfigurationError("the environment was not entered: write `with TestEnvironment(...) as env:`")
+        self.check_entered()
         if self._client is None:
             self._client = Client(self.url, namespace=self.namespace)
             self._client.deployment.test_clock = True
         return self._client
 
+    def check_entered(self) -> None:
+        """Refuse what is done outside of the `with` block: no worker is there, and nothing is published.
+
+        Raises:
+            ConfigurationError: The environment was not entered yet, or was left.
+        """
+        if self._left:
+            raise ConfigurationError(f"the environment has ended with its block: do this inside of `{self._form}`")
+        if not self._entered:
+            raise ConfigurationError(f"the environment was not entered: write `{self._form}`")
+
     def __enter__(self) -> Self:
+        if self._entered:
+            raise ConfigurationError("an environment is entered once: make another one for a second `with` block")
         self._entered = True
         publish_settings(
             self.link.redis,
@@ -278,6 +292,7 @@ class TestEnvironment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._left = True
         for worker in self.workers:
             worker.drain(0.0)
         for worker in self.workers:
@@ -304,7 +319,9 @@ class TestEnvironment:
 
         Raises:
             ValueError: One of them has errors; the message lists them.
+            ConfigurationError: The environment was not entered, or was left.
         """
+        self.check_entered()
         blueprints = list(read_blueprints(sources))
         known = {**self._blueprints, **{blueprint.id: blueprint for blueprint in blueprints}}
         if self._check:
@@ -319,7 +336,11 @@ class TestEnvironment:
 
         Returns:
             The plan hash of each, by id.
+
+        Raises:
+            ConfigurationError: The environment was not entered, or was left.
         """
+        self.check_entered()
         blueprints = list(blueprints)
         self._blueprints = {**self._blueprints, **{blueprint.id: blueprint for blueprint in blueprints}}
         routes = {
@@ -335,7 +356,11 @@ class TestEnvironment:
 
         Returns:
             The worker.
+
+        Raises:
+            ConfigurationError: The environment was not entered, or was left.
         """
+        self.check_entered()
         chosen = replace(settings or self.settings, worker_id=new_worker_id(), partitions=self.partitions.count)
         worker = Worker(self.url, self.namespace, self.handlers, chosen, self._models, lifespan=self.lifespan)
         worker.start()
@@ -349,8 +374,9 @@ class TestEnvironment:
             worker: The worker; None for the one that was started last.
 
         Raises:
-            ConfigurationError: It is none of the environment's workers.
+            ConfigurationError: It is none of the environment's workers; or the environment was not entered, or was left.
         """
+        self.check_entered()
         if worker not in (None, *self.workers) or not self.workers:
             raise ConfigurationError("there is no such worker to kill; `add_worker` starts one")
         victim = worker or self.workers[-1]
@@ -369,12 +395,14 @@ class TestEnvironment:
 
         Raises:
             ConfigurationError: There is no such handler, and no node uses one; or the engine itself runs such nodes.
-                At the end of the environment, if an override was made that no `with` entered.
+                At the end of the environment, if an override was made that no `with` entered; once it has ended, always.
             HandlerError: What was given cannot be a handler.
         """
         if type in BUILTIN_USES:
             raise ConfigurationError(f"'{type}' is built in: no handler runs it, and none can be put in its place")
         before = self.handlers.get(type)
+        if self._left or before is None:  # what nodes use is known once they are published
+            self.check_entered()
         if before is None and type not in (used := self._used()):
             near = did_you_mean(type, [*self.handlers, *used])
             raise ConfigurationError(f"there is no handler '{type}' to replace, and no node uses one{near}")
@@ -398,7 +426,9 @@ class TestEnvironment:
 
         Raises:
             TimeoutError: A node is still running.
+            ConfigurationError: The environment was not entered, or was left.
         """
+        self.check_entered()
         until = clock() + timeout
         while self.is_busy():
             if clock() > until:

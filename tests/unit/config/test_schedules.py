@@ -64,7 +64,7 @@ def test_everything_can_be_set(load: Load) -> None:
         ("{blueprint: b, every: 5s}", "4:6   schedules.s: input 'customer' of blueprint 'b' is missing, expected string"),
         ("{blueprint: b, every: 5s, input: {reminders: 1}}", "4:39   schedules.s.input: input 'customer' of blueprint 'b' is missing"),
         ("{blueprint: b, every: 5s, input: {customer: 5}}", "4:50   schedules.s.input.customer: input 'customer' of blueprint 'b' expected string, got 5"),
-        ("{blueprint: b, every: 5s, input: {customer: x, reminder: 5}}", "schedules.s.input.reminder: input 'reminder' of blueprint 'b' is no input of the blueprint; did you mean 'reminders'?"),
+        ("{blueprint: b, every: 5s, input: {customer: x, reminder: 5}}", "schedules.s.input.reminder: blueprint 'b' has no input 'reminder'; did you mean 'reminders'?"),
         ("{blueprint: b, every: 5s, input: [1]}", "schedules.s.input: expected a mapping (key: value), got a list"),
         ("{blueprint: b, every: 5s, inptu: {customer: x}, input: {customer: x}}", "schedules.s.inptu: unknown key; did you mean 'input'?"),
         ("5", "schedules.s: expected a mapping (key: value), got '5'"),

@@ -125,6 +125,29 @@ _NEEDED = {
 }
 
 
+_TIME = ("seconds", "minutes", "hours", "milliseconds", "ms", "delay", "time", "interval", "countdown", "wait")
+_ANSWERS = {
+    **dict.fromkeys((*_TIME, "duration", "for", "deadline"), "timeout"),
+    **dict.fromkeys(("message", "question", "text"), "prompt"),
+    **dict.fromkeys(("options", "choices", "answers"), "actions"),
+}
+_WORDS_OF_OTHERS: Mapping[str, Mapping[str, str]] = {
+    "sleep": {**dict.fromkeys((*_TIME, "timeout"), "duration"), "date": "until", "at": "until"},
+    "wait": _ANSWERS,
+    "webhook": _ANSWERS,
+    "subflow": dict.fromkeys(("workflow", "workflowId", "call", "id", "flow", "uses"), "blueprintId"),
+    "map": {
+        **dict.fromkeys(("handler", "task", "function", "activity"), "uses"),
+        **dict.fromkeys(("workflow", "blueprintId", "subflow"), "call"),
+    },
+    "loop-controller": {
+        **dict.fromkeys(("max", "limit", "times", "iterations"), "maxIterations"),
+        **dict.fromkeys(("while", "if", "when"), "condition"),
+    },
+}
+"""What one may call our params, by kind and word; none of them looks like the param that is meant."""
+
+
 def check_builtins(findings: Findings) -> None:
     """Check the params of built-in kinds, and that batches fit together."""
     _check_iterations(findings)
@@ -200,7 +223,10 @@ def _unknown(findings: Findings, node: Node, name: str, known: Mapping[str, Chec
     path = node_path(node, "params", name)
     if name.startswith("x-"):
         return
-    if nearest(name, known) is not None:
+    if (meant := _WORDS_OF_OTHERS.get(node.uses, {}).get(name)) is not None:
+        shape = " It takes a unit, such as 30s or 5m" if name in _TIME and meant in ("duration", "timeout") else ""
+        findings.error(path, f"'{node.uses}' has no such param; did you mean '{meant}'?{shape}", key=True)
+    elif nearest(name, known) is not None:
         findings.error(path, f"'{node.uses}' has no such param{did_you_mean(name, known)}", key=True)
     else:
         misplaced = belongs_under_config(name)

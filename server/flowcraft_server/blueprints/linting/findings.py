@@ -64,12 +64,14 @@ class Findings:
         self.diagnostics.append(diagnostic)
 
     def lacks(self, path: Path, message: str, *names: str, below: Path | None = None) -> None:
-        """Note that a key is needed and is not there; it is left out if a misspelt key beside it may stand for it.
+        """Note that a key is needed and is not there; it is left out if a misspelt or misplaced key may stand for it.
 
         Args:
             names: the keys that would do.
             below: what the key would stand below, if that is not `path` without its last part.
         """
+        if path[0] == "nodes" and path[1] in self.blueprint.stray_keys:
+            return
         self.error(path, message)
         place = path[:-1] if below is None else below
         self._lacking += [(self.diagnostics[-1], place, name) for name in names]

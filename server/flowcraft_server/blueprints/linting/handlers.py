@@ -120,6 +120,8 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
     own = {key for key in params if key not in brought or not values or (*path, key) in values}
     for problem in problems_of(name, model, {**brought, **params}, findings.meant):
         first = problem.loc[0] if problem.loc else None
+        if problem.missing and first in findings.blueprint.stray_keys.get(str(path[1]), ()):
+            continue
         if brought and ((first is None and not own) or (first in brought and first not in own)):
             findings.note(problem_of_entry(name, problem, findings.handler_places))
         else:

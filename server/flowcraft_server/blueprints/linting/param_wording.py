@@ -51,14 +51,25 @@ _BOUNDS = {
 
 def param_misfit(details: "ErrorDetails") -> str:
     """What is wrong with a value, on one line."""
-    kind, value = details["type"], details["input"]
-    context: Mapping[str, Any] = details.get("ctx") or {}
-    if kind in _BOUNDS:
-        name, shape = _BOUNDS[kind]
-        return expected(shape.format(context.get(name)), value)
-    what = _KINDS.get(_SUFFIX.sub("", kind))
-    if what is not None:
-        return expected(what, value)
+    value, shape = details["input"], shape_of(details)
+    if shape is not None:
+        return expected(shape, value)
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = f"{message[:1].lower()}{message[1:]}"
     return message if "got " in message else f"{message}, got {found(value)}"
+
+
+def shape_of(details: "ErrorDetails") -> str | None:
+    """What was expected of a value; None where pydantic only has a message."""
+    kind = details["type"]
+    context: Mapping[str, Any] = details.get("ctx") or {}
+    if kind in _BOUNDS:
+        name, shape = _BOUNDS[kind]
+        return shape.format(context.get(name))
+    return _KINDS.get(_SUFFIX.sub("", kind))
+
+
+def is_of_another_kind(details: "ErrorDetails") -> bool:
+    """Whether a value is none of the kind that was expected, as against one of the kind that breaks a rule of it."""
+    kind = details["type"]
+    return kind in ("literal_error", "enum") or _SUFFIX.sub("", kind) in _KINDS

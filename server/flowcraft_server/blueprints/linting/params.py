@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.source_positions import Path, SourcePositions, written_path
-from flowcraft_server.blueprints.linting.param_wording import param_misfit
+from flowcraft_server.blueprints.linting.param_misfits import Misfit, misfits_of
 from flowcraft_server.blueprints.loading.keys import belongs_under_config
 from flowcraft_server.blueprints.suggestions import Lookups, suggested
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
 
     from flowcraft_sdk.node import HandlerSpec
 
@@ -60,8 +59,8 @@ def _problems(name: str, model: "type[BaseModel]", given: Mapping[str, Any], mea
         for place, known in _unread(model.model_validate(given), given):
             yield _unknown(name, place, known, meant)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            yield _explained(name, model, given, details, meant)
+        for misfit in misfits_of(error.errors(include_url=False), given):
+            yield _explained(name, model, misfit, meant)
         known = _known_keys(model)
         for key in given if "extra" not in model.model_config else ():
             if key not in known:
@@ -142,30 +141,26 @@ def _unknown(name: str, place: Path, known: Iterable[str], meant: Meant) -> Para
     return ParamProblem(place, f"handler '{name}' has no such param{misplaced or meant(key, known)}", at_key=True)
 
 
-def _explained(
-    name: str, model: "type[BaseModel]", given: Mapping[str, Any], details: "ErrorDetails", meant: Meant
-) -> ParamProblem:
-    missing, unknown = details["type"] == "missing", details["type"] == "extra_forbidden"
-    place = _in_data(given, details["loc"], missing)
-    if missing:
-        return ParamProblem(place, f"handler '{name}' needs it", missing=True)
-    if unknown:
-        fields = [field.alias or key for key, field in model.model_fields.items()]
-        return _unknown(name, place, fields if len(details["loc"]) == 1 else (), meant)
-    return ParamProblem(place, f"{param_misfit(details)} (handler '{name}')")
+def _explained(name: str, model: "type[BaseModel]", misfit: Misfit, meant: Meant) -> ParamProblem:
+    if misfit.type == "missing":
+        return ParamProblem(misfit.loc, f"handler '{name}' needs it", missing=True)
+    if misfit.type == "extra_forbidden":
+        return _unknown(name, misfit.loc, _fields_beside(model, misfit.loc), meant)
+    return ParamProblem(misfit.loc, f"{misfit.message} (handler '{name}')")
 
 
-def _in_data(data: Any, loc: tuple[int | str, ...], missing: bool) -> Path:
-    """The part of a validation error's location that is in the data: it also names branches of unions and the like."""
-    found: Path = ()
-    for part in loc:
-        if _holds(data, part):
-            data = data[part]
-            found = (*found, part)
-    return (*found, loc[-1]) if missing and loc else found
+def _fields_beside(model: "type[BaseModel]", loc: Path) -> list[str]:
+    """The keys that may stand where an unknown one does."""
+    models = [model]
+    for part in loc[:-1]:
+        if isinstance(part, str):  # an index leads to the entries of the field that it follows
+            fields = [(each, name) for each in models if (name := _known_keys(each).get(part)) is not None]
+            models = [inner for each, name in fields for inner in _models_in(each.model_fields[name].annotation)]
+    return [field.alias or key for each in models for key, field in each.model_fields.items()]
 
 
-def _holds(data: Any, part: int | str) -> bool:
-    if isinstance(data, Mapping):
-        return part in data
-    return isinstance(data, list) and isinstance(part, int) and part < len(data)
+def _models_in(annotation: Any) -> "Iterator[type[BaseModel]]":
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

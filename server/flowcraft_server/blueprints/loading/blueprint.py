@@ -30,6 +30,8 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
         reading.error(tree.position, "", f"expected a blueprint, a mapping with nodes and edges; got {kind_of(tree)}")
         return None
     ignored = EDITOR_BLUEPRINT_KEYS | EDITOR_JSON_KEYS if reading.lenient else EDITOR_BLUEPRINT_KEYS
+    misplaced = [] if "nodes" in tree.entries else [name for name, each in tree.entries.items() if _is_node(name, each)]
+    ignored = ignored.union(misplaced)
     entries = reading.fields(tree, (), BLUEPRINT_KEYS, ignored)
     reading.positions.put((), tree.position)
     for key, entry in entries.items():
@@ -41,6 +43,10 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
     drafts: list[NodeDraft] = []
     if "nodes" in entries:
         drafts = read_nodes(reading, entries["nodes"].value)
+    elif misplaced:
+        first = misplaced[0]
+        message = f"looks like a node, and nodes stand below 'nodes': write nodes: {{{first}: ...}}"
+        reading.lost_node(tree.entries[first].key_position, (first,), message)
     elif ("nodes",) not in reading.meant:  # it is reported under the name that it was written as
         reading.lost_node(tree.position, "nodes", "a blueprint needs nodes")
     if "finally" in entries:
@@ -55,8 +61,15 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
         positions=SourcePositions(reading.positions.keys, reading.positions.values, reading.positions.written),
         complete=reading.complete,
         nodes_known=reading.nodes_known,
+        stray_keys=reading.stray_keys,
         **fields,
     )
+
+
+def _is_node(name: str, entry: Entry) -> bool:
+    """Whether a key of the file holds what a node holds."""
+    value = entry.value
+    return name not in BLUEPRINT_KEYS and isinstance(value, Fields) and bool(value.entries.keys() & {"uses", "call"})
 
 
 def _top(reading: LoadContext, tree: Fields, entries: Mapping[str, Entry], default_id: str) -> dict[str, Any]:

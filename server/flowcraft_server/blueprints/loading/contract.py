@@ -68,6 +68,10 @@ def _read_input(reading: LoadContext, tree: Tree, path: Path, known: Collection[
     entries = reading.fields(tree, path, known)
     kind = _type(reading, entries["type"].value, (*path, "type")) if "type" in entries else "any"
     rule: dict[str, Any] = {"type": kind}
+    if not tree.entries.keys() <= set(known) and "required" in known and not entries.keys() & {"default", "required"}:
+        rule["required"] = (
+            False  # an unknown key may stand for a default: that the input is missing would follow from it
+        )
     if "default" in tree.entries and "default" in known:  # null is a default like any other
         rule["default"] = _checked_default(reading, tree.entries["default"], rule["type"], (*path, "default"))
     if "required" in entries:

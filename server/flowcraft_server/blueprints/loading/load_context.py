@@ -33,6 +33,7 @@ class LoadContext:
         complete: no node and no edge is left out.
         nodes_known: the id of every node is known, so that a name that is none of them is wrong for certain.
         meant: paths of keys for which another system's word was written, which was reported.
+        stray_keys: by the id of a node, keys that it cannot have and that look like none of those that it can.
     """
 
     def __init__(self, file: str, *, lenient: bool) -> None:
@@ -45,6 +46,7 @@ class LoadContext:
         self.complete = True
         self.nodes_known = True
         self.meant: set[Path] = set()
+        self.stray_keys: dict[str, list[str]] = {}
 
     def error(self, position: SourcePosition, path: Path | str, message: str) -> None:
         """Note a mistake."""
@@ -119,6 +121,9 @@ class LoadContext:
                 meant = belongs_under_config(name)
                 if word_of_another(name, EDGE_KEYS) == "condition" or name == "condition":
                     meant = f"; a condition stands on an edge: {{source: ..., target: {path[1]}, condition: ...}}"
+                if not meant and "params" in known:
+                    meant = f"; known: {', '.join(known)}; what the handler takes stands in 'params'"
+                    self.stray_keys.setdefault(str(path[1]), []).append(name)
             self.error(position, where, f"unknown key{meant or '; known: ' + listed(known)}")
 
     def any_fields(self, tree: Tree, path: Path, what: str) -> Mapping[str, Entry]:
