@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._transport.address import AddressError, checked_address
 from flowcraft_sdk._transport.connector import NAMESPACE, address_in
 from flowcraft_sdk.errors import ConfigurationError
@@ -55,12 +55,12 @@ def read_server_file(path: str | Path, profile: str | None = None) -> tuple[str,
     file = Path(path)
     folder = file.absolute().parent
     try:
-        text = read_regular_file(file, LARGEST).decode("utf-8-sig")
+        text = read_utf8_file(file, LARGEST)
         environ = environment_of(folder, os.environ)
     except OSError as error:
         raise ConfigurationError(f"{error.filename or file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}, or .env beside it, is not UTF-8 text: byte {error.start}") from None
+    except NotUtf8Error as error:
+        raise ConfigurationError(str(error)) from None
     tree, diagnostics = read_document(text, str(file))
     diagnostics += lay_profile_over(tree, profile or environ.get(PROFILE_VARIABLE), str(file), ("redis",))
     if diagnostics:

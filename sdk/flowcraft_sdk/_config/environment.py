@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.utf8_text import read_utf8_file
 
 PROFILE_VARIABLE = "FLOWCRAFT_PROFILE"
 CONFIG_VARIABLE = "FLOWCRAFT_CONFIG"
@@ -35,10 +35,10 @@ def environment_of(folder: Path, environ: Mapping[str, str]) -> Environment:
 
     Raises:
         OSError: the file is there but cannot be read, or has a line that sets no variable.
-        UnicodeDecodeError: it is not UTF-8 text.
+        NotUtf8Error: it is not UTF-8 text.
     """
     try:
-        text = read_regular_file(folder / ".env", LARGEST_ENV).decode("utf-8")
+        text = read_utf8_file(folder / ".env", LARGEST_ENV)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return Environment(environ)
     read: dict[str, str] = {}

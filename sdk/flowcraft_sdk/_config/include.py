@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 
 LARGEST = 1024 * 1024
 """Bytes of an included file."""
@@ -46,11 +46,11 @@ class Includes:
             path = (folder / name).resolve()
             if not path.is_relative_to(folder):
                 raise ValueError(f"!include '{name}' is outside of the blueprint's folder")
-            return read_regular_file(path, LARGEST).decode("utf-8-sig")
+            return read_utf8_file(path, LARGEST, name)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ValueError(f"!include '{name}': there is no such file in the blueprint's folder") from None
-        except UnicodeDecodeError:
-            raise ValueError(f"!include '{name}': not UTF-8 text") from None
+        except NotUtf8Error as error:
+            raise ValueError(f"!include '{name}': {error}") from None
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise ValueError(f"!include '{name}': cannot be read ({reason})") from None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowcraft_sdk._config.regular_file import read_regular_file
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 
 _TOKEN = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<inner>[^{}]*)\}|(?P<open>\{)|)")
 _VARIABLE = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:-|-|:\?|\?|:\+|\+)(?P<word>.*))?", re.DOTALL)
@@ -79,11 +79,11 @@ class Interpolation:
     def _file(self, name: str) -> str:
         path = self.folder / name
         try:
-            text = read_regular_file(path, _FILE_LIMIT).decode("utf-8")
+            text = read_utf8_file(path, _FILE_LIMIT, name)
         except OSError as error:
             raise InterpolationError(f"file {name} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise InterpolationError(f"file {name} is not UTF-8 text") from None
+        except NotUtf8Error as error:
+            raise InterpolationError(f"file {error}") from None
         text = text.rstrip("\r\n")  # the newline an editor or `echo` leaves is not part of a secret
         if text:
             self.secrets.add(text)

@@ -13,9 +13,9 @@ from flowcraft_sdk._config.document import read_document
 from flowcraft_sdk._config.environment import PROFILE_VARIABLE, Environment, environment_of
 from flowcraft_sdk._config.interpolation import Interpolation, InterpolationError
 from flowcraft_sdk._config.profiles import EXTENSION, PROFILES, no_profile, profiles_of
-from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.source_positions import SourcePosition, written_path
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._config.value_tree import Tree
 from flowcraft_server.blueprints.suggestions import suggested
 
@@ -130,17 +130,15 @@ def read_configuration(
     path = Path(os.path.abspath(path))
     reading = LoadContext(path, _shown(path))
     try:
-        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
+        text = read_utf8_file(path, LARGEST, reading.shown)
         environment = environment_of(path.parent, environ)
     except FileNotFoundError:
         other = path.with_suffix(".yml")
         hint = f"{other.name} is there: rename it" if other.exists() else "name another one, or make it"
         reading.report((), f"{reading.shown}: no such file; {hint}")
         return reading
-    except UnicodeDecodeError as error:
-        reading.report(
-            (), f"{error.reason} at byte {error.start}: the file, or .env beside it, is not UTF-8", at=reading.start
-        )
+    except NotUtf8Error as error:
+        reading.report((), error.reason, at=error.position)
         return reading
     except OSError as error:
         reading.report((), f"{error.filename}: cannot be read: {error.strerror}")

@@ -6,9 +6,9 @@ from typing import Any
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
-from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.source_positions import SourcePosition, SourcePositions
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_sdk._config.yaml_tree import Fields, Items, Scalar, Tree, kind_of
 from flowcraft_sdk.protocol.expressions import ExpressionError, compile_expression
@@ -55,11 +55,11 @@ def read_evaluation(path: Path) -> tuple[Evaluation | None, list[Diagnostic]]:
     """
     start = SourcePosition(str(path), 1, 1)
     try:
-        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
+        text = read_utf8_file(path, LARGEST)
     except OSError as error:
         return None, [Diagnostic("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
-    except UnicodeDecodeError as error:
-        return None, [Diagnostic("error", start, "", f"not UTF-8: {error.reason} at byte {error.start}")]
+    except NotUtf8Error as error:
+        return None, [Diagnostic("error", error.position, "", error.reason)]
     tree, diagnostics = read_yaml(text, str(path), Includes(path.parent), holds="one evaluation")
     if tree is None or (is_null(tree) and not diagnostics):
         message = "the file holds nothing; an evaluation needs blueprint and cases"

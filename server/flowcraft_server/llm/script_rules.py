@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from flowcraft_sdk._config.include import Includes
-from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.source_positions import Path as Path_
 from flowcraft_sdk._config.source_positions import SourcePosition, SourcePositions, written_path
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_sdk._config.yaml_tree import PositionTable
 from flowcraft_sdk.protocol.linear_patterns import PatternError, compile_linear
@@ -94,11 +94,11 @@ def load_script(path: Path) -> Script:
             file with line and column, and the rule.
     """
     try:
-        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
+        text = read_utf8_file(path, LARGEST)
     except OSError as error:
         raise LLMSettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise LLMSettingsError(f"{path}: not UTF-8 text: byte {error.start}") from None
+    except NotUtf8Error as error:
+        raise LLMSettingsError(str(error)) from None
     tree, diagnostics = read_yaml(text, str(path), Includes(path.parent), holds="one list of replies")
     if diagnostics:
         raise LLMSettingsError(f"{diagnostics[0].position}: {diagnostics[0].message}")

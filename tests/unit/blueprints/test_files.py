@@ -85,7 +85,7 @@ class TestIncludes:
         [
             ("none.txt", "there is no such file in the blueprint's folder"),
             ("folder", "there is no such file in the blueprint's folder"),
-            ("bytes.bin", "not UTF-8 text"),
+            ("bytes.bin", "!include 'bytes.bin': bytes.bin:1:1: not UTF-8 text but UTF-16"),
             ("large.txt", "larger than 1 MiB"),
             ('""', "needs the name of a file"),
         ],

@@ -73,7 +73,7 @@ def test_a_file_gives_its_text_without_its_last_newline(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_or_far_too_large(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "large").write_text("x" * (1024 * 1024 + 1))
-    with pytest.raises(InterpolationError, match="is not UTF-8 text"):
+    with pytest.raises(InterpolationError, match="binary:1:1: not UTF-8 text but UTF-16; save it as UTF-8"):
         Interpolation({}, tmp_path).fill("${file:binary}")
     with pytest.raises(InterpolationError, match="is larger than 1 MiB"):
         Interpolation({}, tmp_path).fill("${file:large}")

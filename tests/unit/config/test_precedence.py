@@ -162,7 +162,12 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     assert str(missing) == "nowhere.yaml: no such file; name another one, or make it"
     (folder / "binary.yaml").write_bytes(b"a: \xff\n")
     (binary,) = load_config(folder / "binary.yaml", environ={}).diagnostics
-    assert "is not UTF-8" in str(binary)
+    assert str(binary) == "binary.yaml:1:4   not UTF-8 text: byte 0xff; save it as UTF-8"
+    (folder / "right.yaml").write_text("name: x\n")
+    (folder / ".env").write_bytes("A=1\nB=stra\xdfe\n".encode("latin-1"))
+    (environment,) = load_config(folder / "right.yaml", environ={}).diagnostics
+    assert str(environment) == f"{folder / '.env'}:2:7   not UTF-8 text: byte 0xdf; save it as UTF-8"
+    (folder / ".env").unlink()
     (folder / "folder.yaml").mkdir()
     (folder_itself,) = load_config(folder / "folder.yaml", environ={}).diagnostics
     assert "cannot be read" in str(folder_itself)

@@ -119,7 +119,7 @@ def test_each_mistake_has_its_place(tmp_path: Path, text: str, expected: list[st
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "e.yaml"
     file.write_bytes(b"a: \xff")
-    assert "not UTF-8" in str(read_evaluation(file)[1][0])
+    assert str(read_evaluation(file)[1][0]) == f"{file}:1:4   not UTF-8 text: byte 0xff; save it as UTF-8"
     assert "cannot be read" in str(read_evaluation(tmp_path)[1][0])
 
 

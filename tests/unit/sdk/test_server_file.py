@@ -185,3 +185,14 @@ def test_a_line_of_the_env_file_that_sets_nothing_is_reported(tmp_path: Path, li
     assert "line 2 sets no variable" in diagnostic.message
     (tmp_path / ".env").write_text("# a comment\nexport A=1\nB='x y'\nC\n\n")
     assert read_server_file(path)[1] == "x"
+
+
+def test_a_file_that_is_not_utf8_is_named_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "flowcraft.yaml"
+    path.write_bytes(b"name: x\n# \xe9\n")
+    with pytest.raises(ConfigurationError, match=r"flowcraft.yaml:2:3: not UTF-8 text: byte 0xe9; save it as UTF-8"):
+        read_server_file(path)
+    path.write_text("name: x\n")
+    (tmp_path / ".env").write_bytes("A=1".encode("utf-16"))
+    with pytest.raises(ConfigurationError, match=r"/\.env:1:1: not UTF-8 text but UTF-16; save it as UTF-8"):
+        read_server_file(path)

@@ -11,9 +11,8 @@ from typing import Literal
 from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
-from flowcraft_sdk._config.lines import Lines
-from flowcraft_sdk._config.regular_file import read_regular_file
 from flowcraft_sdk._config.source_positions import SourcePosition
+from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_server.blueprints.loading.blueprint import read_blueprint
 from flowcraft_server.blueprints.loading.json_text import read_json
@@ -39,13 +38,11 @@ def load_file(path: str | Path) -> tuple[Blueprint | None, list[Diagnostic]]:
     if form is None:
         return None, [Diagnostic("error", start, "", f"a blueprint file ends in {', '.join(FORMATS)}")]
     try:
-        raw = read_regular_file(path, LARGEST)
+        text = read_utf8_file(path, LARGEST)
     except OSError as error:
         return None, [Diagnostic("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return None, [Diagnostic("error", _place(raw, error.start, str(path)), "", _not_utf8(raw, error))]
+    except NotUtf8Error as error:
+        return None, [Diagnostic("error", error.position, "", error.reason)]
     return _load(text, str(path), path.stem, form, Includes(path.parent))
 
 
@@ -135,14 +132,3 @@ def _load(
 
 def _order(diagnostic: Diagnostic) -> tuple[int, int]:
     return (diagnostic.position.line, diagnostic.position.column) if diagnostic.position is not None else (0, 0)
-
-
-def _place(raw: bytes, at: int, file: str) -> SourcePosition:
-    before = raw[:at].decode("utf-8-sig", "replace")
-    return Lines(before, file).position(len(before))
-
-
-def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "not UTF-8 text but UTF-16; save it as UTF-8"
-    return f"not UTF-8 text: byte {raw[error.start]:#04x}; save it as UTF-8"
