@@ -274,3 +274,26 @@ def test_a_handler_knows_the_actions_that_its_edges_take(environment: Any) -> No
     env = environment(blueprints={"id": "chooses", "nodes": nodes, "edges": edges}, handlers=handlers)
     env.client.start("chooses").result(timeout=60)
     assert seen == [("x", "y"), ("z",)]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "max_retries",
+            r"@handler takes no max_retries: it is set in the blueprint, by the node: `config: \{maxRetries: \.\.\.\}`, or for",
+        ),
+        ("retries", r"by the node: `config: \{maxRetries: \.\.\.\}`"),
+        ("retry_delay", r"by the node: `config: \{retryDelay: \.\.\.\}`"),
+        ("queue", r"by the node: `config: \{queue: \.\.\.\}`"),
+        ("on_error", r"by the node: `config: \{fallback: \.\.\.\}`$"),
+        ("acitons", r"@handler takes no acitons; did you mean actions\?"),
+        (
+            "colour",
+            "@handler takes no colour; it takes name, actions, params, timeout, writes, arguments, description, parks",
+        ),
+    ],
+)
+def test_an_argument_that_the_decorator_does_not_have(argument: str, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        declare(**{argument: 3})

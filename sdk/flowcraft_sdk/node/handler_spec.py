@@ -1,5 +1,6 @@
 """What handlers declare of themselves, and the decorator that they do it with."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,6 +68,7 @@ def handler(
     arguments: "type[BaseModel] | None" = None,
     description: str | None = None,
     parks: bool = False,
+    **unknown: Any,
 ) -> Any:
     """Declare a function, a coroutine function or a class with `__call__` to be a handler, bare or with arguments.
 
@@ -89,15 +91,18 @@ def handler(
         parks: Its node may be parked, and hold no worker, while a model call waits for more than a second for the limits of
             its provider. It is called again from its beginning then: replies and steps that are recorded answer it, other
             code is run once more.
+        unknown: None: an argument that there is not is refused, with what may be meant.
 
     Returns:
         The function itself, or a decorator that returns it.
 
     Raises:
-        TypeError: The name is no text, `actions` or `writes` is one text in place of a list of them, or `params` or `arguments`
-            is no pydantic model.
+        TypeError: There is no such argument, the name is no text, `actions` or `writes` is one text in place of a list of
+            them, or `params` or `arguments` is no pydantic model.
         ConfigurationError: The timeout is no duration, or 0.
     """
+    if unknown:
+        raise TypeError(_unknown_argument(next(iter(unknown))))
     seconds = check_span(timeout, "timeout")
     if seconds == 0:
         raise ConfigurationError("timeout is longer than 0; leave it out for the deployment's default")
@@ -127,3 +132,33 @@ def handler(
         return function
 
     return declare
+
+
+_ARGUMENTS = ("name", "actions", "params", "timeout", "writes", "arguments", "description", "parks")
+_OF_NODES = {
+    "maxRetries": ("retry", "retries", "maxretries", "maxattempts", "attempts", "retrypolicy", "autoretryfor"),
+    "retryDelay": ("retrydelay", "retrydelayseconds", "retrybackoff", "backoff", "defaultretrydelay"),
+    "nonRetryable": ("nonretryable", "dontautoretryfor", "nonretryableerrortypes"),
+    "fallback": ("fallback", "onerror", "onfailure"),
+    "compensate": ("compensate", "compensation", "undo"),
+    "joinStrategy": ("joinstrategy", "join", "triggerrule"),
+    "queue": ("queue", "taskqueue"),
+    "limit": ("limit", "concurrency", "ratelimit"),
+    "budget": ("budget",),
+}
+"""Settings of a node, with what they may be called here, in lower case and without underscores."""
+
+
+def _unknown_argument(written: str) -> str:
+    """What is wrong with an argument of the decorator that it does not have."""
+    plain = written.replace("_", "").lower()
+    for setting, words in _OF_NODES.items():
+        if plain in words:
+            or_for_all = (
+                "" if setting in ("fallback", "compensate", "limit") else ", or for all of its nodes in `defaults`"
+            )
+            where = f"it is set in the blueprint, by the node: `config: {{{setting}: ...}}`{or_for_all}"
+            return f"@handler takes no {written}: {where}"
+    near = difflib.get_close_matches(plain, _ARGUMENTS, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"@handler takes no {written}{meant or '; it takes ' + ', '.join(_ARGUMENTS)}"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+import flowcraft_sdk
 from flowcraft_server.testing import TestEnvironment
 
 PAGE = (Path(__file__).parents[3] / "docs/howto/web-frameworks.md").read_text("utf-8")
@@ -55,6 +56,26 @@ def test_fastapi(env: TestEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
         events = browser.get("/orders/o-1/events").text
         assert events.startswith("id: 1\ndata: ")
         assert '"type":"run_ended"' in events
+
+
+def test_each_error_of_a_request_has_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = module_of(monkeypatch, "app")
+    client, handle = flowcraft_sdk.AsyncClient, flowcraft_sdk.AsyncHandle
+    called = [client.start, client.execute, client.get_handle, handle.result, handle.describe, handle.status]
+    called += [handle.signal, handle.cancel, handle.events]
+    raised = {name for each in called for name in re.findall(r"^ +(\w+Error): ", each.__doc__ or "", re.MULTILINE)}
+    assert {"BlueprintNotFoundError", "RunLimitError", "RunFailedError", "SerializationError"} <= raised
+    kinds = tuple(page.STATUSES)
+    assert {name for name in raised if not issubclass(getattr(flowcraft_sdk, name), kinds)} == set()
+
+
+def test_a_blueprint_that_is_not_published_is_no_error_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TestEnvironment() as env:
+        monkeypatch.setenv("FLOWCRAFT_REDIS_URL", env.url)
+        monkeypatch.setenv("FLOWCRAFT_NAMESPACE", env.namespace)
+        with TestClient(module_of(monkeypatch, "app").app) as browser:
+            answer = browser.post("/orders/o-1", json={"customer": "Ada"})
+        assert (answer.status_code, "order" in answer.json()["detail"]) == (503, True)
 
 
 def test_django(env: TestEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
