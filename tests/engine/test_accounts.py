@@ -247,6 +247,45 @@ def test_the_log_says_that_a_run_failed_and_shows_the_traceback_of_the_last_atte
     assert own[2] == ("ERROR", "run failed: node 'a': KeyError: 'price'")
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "a: {uses: fails}\nfinally: {z: {uses: fine}}",
+        "a: {uses: fails}\nfinally: {z: {uses: fails_too}}",
+        "a: {uses: fails}\n  b: {uses: sleep, params: {duration: 5s}, next: c}\n  c: {uses: fine}\nonFailure: continue",
+        "d: {uses: fine, next: a, config: {compensate: u}}\n  a: {uses: fails}\n  u: {uses: fine}",
+    ],
+)
+def test_the_log_says_why_a_run_failed_whatever_ran_last(environment: Make, rest: str) -> None:
+    def fails(ctx: NodeContext) -> None:
+        raise KeyError("price")
+
+    def fails_too(ctx: NodeContext) -> None:
+        raise ValueError("the last one")
+
+    lines: list[str] = []
+    reported = threading.Event()
+
+    def note(message: Any) -> None:
+        if message.record["message"].startswith("run failed"):
+            lines.append(message.record["message"])
+            reported.set()
+
+    handlers = {"fails": fails, "fails_too": fails_too, "fine": lambda ctx: 1}
+    env = environment(handlers=handlers, blueprints=f"id: logged\nnodes:\n  {rest}\n")
+    sink = logger.add(note, level="ERROR")
+    try:
+        run = env.client.start("logged")
+        if "sleep" in rest:
+            env.run_until_idle()
+            env.clock.advance("10s")
+        run.wait(timeout=60)
+        assert reported.wait(60)
+    finally:
+        logger.remove(sink)
+    assert lines == ["run failed: node 'a': KeyError: 'price'"]
+
+
 def test_a_node_of_a_loop_keeps_the_account_of_its_last_round(environment: Any) -> None:
     graph = """
 nodes:

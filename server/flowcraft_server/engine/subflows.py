@@ -13,7 +13,6 @@ from flowcraft_sdk.protocol.paths import OWN, beginnings, walk
 from flowcraft_sdk.protocol.run_record import UNREADABLE
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.sources import Source, all_keys, is_expression, value_of
-from flowcraft_sdk.records import NodeFailure
 from flowcraft_server.blueprints.compiling.plan import Plan
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.continued_children import FormerChild, draft_of, read_former_child, work_left
@@ -21,6 +20,7 @@ from flowcraft_server.engine.engine import CLOSING_WAIT_MS, Engine
 from flowcraft_server.engine.failures import InvalidNodeInput, SubflowFailed
 from flowcraft_server.engine.outcome import Done, Outcome, Parked
 from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.engine.run_failures import first_failure
 from flowcraft_server.engine.values import MISSING
 
 SUBFLOW = "subflow"
@@ -380,16 +380,10 @@ def _own_result(plan: Plan, got: Mapping[str, bytes | None]) -> Any:
 
 
 def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> SubflowFailed:
-    record = engine.run_key(child_id)
-    first = engine.link.read_fields(record, ["f1", "cx"])
+    failure, details = first_failure(engine, child_id)
     blueprint_id = called_by(attempt).blueprint_id
     what = f"subflow '{blueprint_id}' (run {child_id}) {'was ' if status == 'cancelled' else ''}{status}"
-    if first[0] is None:
+    if failure is None and details is None:
         return SubflowFailed(what.replace("_", " "))
-    inner = engine.link.read_fields(record, [f"f:{first[0].decode()}"])[0]
-    details = None if inner is None else wire.loads(inner)
-    cause = ""
-    if isinstance(details, dict):
-        failure = NodeFailure(node_id=details["node"], type=details["type"], message=details["message"])
-        cause = f": node '{failure.node_id}': {failure.summary}"
+    cause = "" if failure is None else f": node '{failure.node_id}': {failure.summary}"
     return SubflowFailed(what + cause, {"run_id": child_id, "failure": details})

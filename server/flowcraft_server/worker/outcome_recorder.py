@@ -11,8 +11,10 @@ from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_server.engine.attempt import Attempt, ChildEnd
 from flowcraft_server.engine.claims import REPLY_CLAIM
+from flowcraft_server.engine.engine import Engine
 from flowcraft_server.engine.failures import InvalidNodeInput
 from flowcraft_server.engine.plans import PlanCache
+from flowcraft_server.engine.run_failures import first_failure
 from flowcraft_server.engine.subflows import called_by
 from flowcraft_server.store.own_connection import UnsendableError
 from flowcraft_server.worker.claimed_nodes import ClaimedNodes
@@ -33,6 +35,7 @@ class OutcomeRecorder:
 
     Args:
         tracing: makes the spans of runs that end; None for none.
+        engine: reads what a run failed with.
         memories: what the turns join that handlers have laid beside memories.
         wake_sweeper: called with the seconds after which a recorded timer falls due, and its run.
     """
@@ -49,7 +52,9 @@ class OutcomeRecorder:
         tracing: NodeTracing | None = None,
         *,
         memories: StoredMemories,
+        engine: Engine,
     ) -> None:
+        self._engine = engine
         self._memories = memories
         self._calls = calls
         self._claimed_nodes = claimed_nodes
@@ -113,7 +118,7 @@ class OutcomeRecorder:
                 self._memories.settle(attempt, call.script.name == "complete")
             if len(reply) > 1 and reply[1] != b"running":
                 if reply[1] == b"failed":
-                    _log_failed_run(attempt)
+                    self._log_failed_run(attempt)
                 if self._tracing is not None and reply[1] in ENDED:
                     self._tracing.run_ended(attempt.claim, reply[1].decode())
         elif code == b"stale":
@@ -134,6 +139,16 @@ class OutcomeRecorder:
         if following is not None and following.claim.attached is not None and code == b"ok":
             following.child_end = _child_end(attempt, call, following)
         return following
+
+    def _log_failed_run(self, attempt: Attempt) -> None:
+        """Log that a run failed, and what failed first: this attempt was its last, a `finally` node or another branch maybe."""
+        run_id = attempt.claim.run_id
+        try:
+            failure, _ = first_failure(self._engine, run_id)
+        except (redis.exceptions.RedisError, LookupError, ValueError):  # the line comes all the same
+            failure = None
+        why = "" if failure is None else f": node '{failure.node_id}': {failure.type}: {failure.message}"
+        logger.bind(run=run_id, blueprint=attempt.claim.blueprint_id).error("run failed{}", why)
 
     def _refusal(self, attempt: Attempt, code: str, reply: Any) -> InvalidNodeInput:
         """The node's failure where a script would not start a child or add nodes."""
@@ -160,10 +175,3 @@ def _child_end(attempt: Attempt, call: ScriptCall, following: Attempt) -> ChildE
         return None
     output = scripts.completed_output(call)
     return None if output is None else ChildEnd(claim.plan_hash, f"o:{claim.instance_id}", output)
-
-
-def _log_failed_run(attempt: Attempt) -> None:
-    """Log that a run failed, of which this attempt's outcome was the last."""
-    claim, failure = attempt.claim, attempt.failure
-    why = f": node '{claim.instance_id}': {failure.type}: {failure.message}" if failure is not None else ""
-    logger.bind(run=claim.run_id, blueprint=claim.blueprint_id).error("run failed{}", why)

@@ -158,7 +158,7 @@ class Worker:
         calls = OutcomeCalls(engine, held, settings.inline_value, redactor, activity)
         recorder = OutcomeRecorder(
             calls, claimed_nodes, plans, held, self._commit_batcher, settings, self._wake_sweeper, node_tracing,
-            memories=memories,
+            memories=memories, engine=engine,
         )  # fmt: skip
         self._control = control = AttemptControl(held, calls, recorder, claimed_nodes, activity)
         self._lifespan = EnteredLifespan(lifespan)
