@@ -28,6 +28,7 @@ class HandlerSpec:
         arguments: Pydantic model of its input where an agent calls it as a tool.
         description: What it is for, as the model of an agent gets to know it; None for the first paragraph of its docstring.
         parks: Whether its node may be parked while a model call waits for its provider, and be run again from its beginning.
+        output: Type of its output, as `check` knows it; None: not declared.
     """
 
     name: str | None = None
@@ -38,6 +39,7 @@ class HandlerSpec:
     arguments: "type[BaseModel] | None" = None
     description: str | None = None
     parks: bool = False
+    output: Any = None
 
 
 @overload
@@ -55,6 +57,7 @@ def handler(
     arguments: "type[BaseModel] | None" = None,
     description: str | None = None,
     parks: bool = False,
+    output: Any = None,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -68,6 +71,7 @@ def handler(
     arguments: "type[BaseModel] | None" = None,
     description: str | None = None,
     parks: bool = False,
+    output: Any = None,
     **unknown: Any,
 ) -> Any:
     """Declare a function, a coroutine function or a class with `__call__` to be a handler, bare or with arguments.
@@ -91,6 +95,8 @@ def handler(
         parks: Its node may be parked, and hold no worker, while a model call waits for more than a second for the limits of
             its provider. It is called again from its beginning then: replies and steps that are recorded answer it, other
             code is run once more.
+        output: Type of its output, such as a TypedDict, a dataclass or a pydantic model, by default its return annotation;
+            `check` finds paths that lead nowhere in it. A handler that returns a `NodeResult` declares it here.
         unknown: None: an argument that there is not is refused, with what may be meant.
 
     Returns:
@@ -125,6 +131,7 @@ def handler(
         arguments,
         description,
         parks,
+        output,
     )
 
     def declare(function: Function) -> Function:

@@ -82,7 +82,7 @@ def _handlers_of(deployment: LoadResult) -> dict[str, HandlerSpec] | None:
     """What the deployment's handlers declare; None where not all of them are known."""
     if any(diagnostic.path.startswith(("handlers", "handlerModules")) for diagnostic in deployment.errors):
         return None
-    return {name: handler.spec or HandlerSpec() for name, handler in deployment.handlers.items()}
+    return {name: handler.declared for name, handler in deployment.handlers.items()}
 
 
 def _taken(blueprint: Blueprint, other: Blueprint, path: Path) -> Diagnostic:

@@ -221,7 +221,7 @@ class _LintOptions:
 def _lint_options(loaded: LoadResult, settings: Settings, handlers: Mapping[str, Handler] | None) -> _LintOptions:
     specs = None
     if handlers is not None:
-        specs = {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
+        specs = {name: handler.declared for name, handler in handlers.items()}
     return _LintOptions(loaded, settings, specs, undecorated(settings.handler_modules))
 
 

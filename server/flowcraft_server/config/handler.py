@@ -1,11 +1,13 @@
 """A handler, as the configuration has registered it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.routes import NOWHERE, Route
+
+from .return_types import returned_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,12 @@ class Handler:
     params: Mapping[str, Any] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
     optional_resources: tuple[str, ...] = ()
+
+    @property
+    def declared(self) -> HandlerSpec:
+        """What it declares: by its decorator, and by its return annotation what its output is."""
+        spec = self.spec or HandlerSpec()
+        return spec if spec.output is not None else replace(spec, output=returned_type(self.function))
 
 
 def routes_of(handlers: Mapping[str, Handler]) -> dict[str, Route]:

@@ -309,7 +309,7 @@ def _specs(reading: LoadContext, handlers: dict[str, Handler]) -> dict[str, Hand
     """What handlers declare, by name; those that could not be imported are known by name all the same."""
     named = reading.merged.get(("handlers",))
     specs = dict.fromkeys(named if isinstance(named, dict) else (), HandlerSpec())
-    specs.update((name, handler.spec or HandlerSpec()) for name, handler in handlers.items())
+    specs.update((name, handler.declared) for name, handler in handlers.items())
     return specs
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_dirs, load_file, load_text
@@ -79,7 +78,7 @@ def check_blueprints(
     Raises:
         ValueError: One has; the message lists the errors, each with file, line and column.
     """
-    specs = {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
+    specs = {name: handler.declared for name, handler in handlers.items()}
     params = {name: handler.params for name, handler in handlers.items() if handler.params}
     catalog = Catalog(known)
     found = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowcraft_sdk import ConfigurationError
-from flowcraft_sdk.node import HandlerSpec, NonRetryableError
+from flowcraft_sdk.node import NonRetryableError
 from flowcraft_server.blueprints.agent_params import PROVIDED
 from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
@@ -277,7 +277,7 @@ def _mistakes(
 ) -> list[Diagnostic]:
     """What is wrong with the blueprints that are to be tested; where handlers are missing, nothing that depends on them."""
     settings = loaded.settings if loaded is not None else None
-    specs = None if missing else {name: handler.spec or HandlerSpec() for name, handler in handlers.items()}
+    specs = None if missing else {name: handler.declared for name, handler in handlers.items()}
     catalog, found = Catalog(known), []
     for blueprint in chosen:
         found += lint(

@@ -7,6 +7,7 @@ from typing import Any
 from flowcraft_server.blueprints.compiling.loops import strongly_connected
 from flowcraft_server.blueprints.graph import Graph
 from flowcraft_server.blueprints.model import Blueprint, Node
+from flowcraft_server.blueprints.output_schemas import Schema, schema_of
 
 
 class Catalog:
@@ -21,6 +22,7 @@ class Catalog:
         self.blueprints = blueprints
         self.is_partial = is_partial
         self._kept: dict[tuple[str, str], Any] = {}
+        self._schemas: dict[int, tuple[Any, Schema]] = {}
 
     def keep(self, blueprint: Blueprint, what: str, find: Callable[[], Any]) -> Any:
         """What `find` says of a blueprint; it is asked once."""
@@ -28,6 +30,13 @@ class Catalog:
         if key not in self._kept:
             self._kept[key] = find()
         return self._kept[key]
+
+    def schema_of(self, kind: Any) -> Schema:
+        """What is known of the values of a type, which may be one without a hash."""
+        found = self._schemas.get(id(kind))
+        if found is None:
+            found = self._schemas[id(kind)] = kind, schema_of(kind)
+        return found[1]
 
     @cached_property
     def ids(self) -> list[str]:

@@ -33,6 +33,7 @@ from flowcraft_server.blueprints.linting.sizes import check_sizes
 from flowcraft_server.blueprints.linting.sources import check_sources
 from flowcraft_server.blueprints.linting.subflows import check_subflows
 from flowcraft_server.blueprints.linting.test_cases import check_tests
+from flowcraft_server.blueprints.linting.value_paths import check_value_paths
 from flowcraft_server.blueprints.linting.variables import check_variables
 from flowcraft_server.blueprints.model import Blueprint
 
@@ -47,6 +48,7 @@ _OF_NODES = (
     check_subflows,
     check_expressions,
     check_sources,
+    check_value_paths,
     check_variables,
 )
 _OF_THE_WHOLE = (

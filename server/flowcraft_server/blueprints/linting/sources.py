@@ -37,7 +37,7 @@ def handed_over(node: Node) -> Iterator[tuple[Path, Source]]:
 def check_sources(findings: Findings) -> None:
     """Check every expression among sources and durations."""
     keys, certain, known = written_keys(findings), is_certain(findings), known_kinds(findings)
-    for path, source, own in _expressions(findings):
+    for path, source, own in expressions_of(findings):
         expression = compiled_at(findings, path, source)
         if expression is None:
             continue
@@ -81,7 +81,7 @@ def readable_kind(source: Source, known: KindOf) -> str | None:
         return None
 
 
-def _expressions(findings: Findings) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
+def expressions_of(findings: Findings) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     """Each with its place and the names that mean something of their own there."""
     for node in findings.set_up:
         for path, source in sources_of(node.inputs, node_path(node, "inputs")):

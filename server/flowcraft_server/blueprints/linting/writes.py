@@ -25,7 +25,7 @@ def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> Set[
 def _written(findings: Findings, blueprint: Blueprint) -> Iterator[str]:
     yield from blueprint.inputs_contract or ()
     yield from blueprint.context_keys or ()
-    for node in _of_each_handler(blueprint):
+    for node in of_each_handler(blueprint):
         yield from declared_writes(findings, node) or ()
     for _, _, key in writes(blueprint):
         yield key
@@ -38,12 +38,12 @@ def all_known(findings: Findings, blueprint: Blueprint) -> bool:
     known: bool = findings.keep(
         blueprint,
         "all known",
-        lambda: all(declared_writes(findings, node) is not None for node in _of_each_handler(blueprint)),
+        lambda: all(declared_writes(findings, node) is not None for node in of_each_handler(blueprint)),
     )
     return known
 
 
-def _of_each_handler(blueprint: Blueprint) -> Iterator[Node]:
+def of_each_handler(blueprint: Blueprint) -> Iterator[Node]:
     """Nodes that use what no node before them uses, and all that name a handler in their params."""
     seen: set[str] = set()
     for node in blueprint.nodes:
