@@ -64,6 +64,7 @@ from flowcraft_sdk.node.step_errors import StepLimitError, StepMismatchError, St
 from flowcraft_sdk.protocol.backup_format import BackupError
 from flowcraft_sdk.protocol.schedule_record import ScheduleInfo
 from flowcraft_sdk.records import (
+    Abandoned,
     BlueprintDetails,
     BlueprintInfo,
     BlueprintMetrics,
@@ -74,6 +75,7 @@ from flowcraft_sdk.records import (
     BulkPreview,
     CancelInfo,
     CancelRequestedEvent,
+    ChildAbandonedEvent,
     Compensation,
     CustomEvent,
     DeadLetter,
@@ -105,6 +107,7 @@ from flowcraft_sdk.records import (
     NodeStatus,
     NodeTakenOverEvent,
     NodeWaitingEvent,
+    ParentStoppedEvent,
     Progress,
     QueueInfo,
     RestoredItem,
@@ -139,6 +142,7 @@ from flowcraft_sdk.records.streams import StreamEnded, StreamGap, StreamItem, St
 __version__ = "0.1.0"
 __all__ = [
     "FAILED",
+    "Abandoned",
     "AccessDeniedError",
     "AsyncClient",
     "AsyncHandle",
@@ -161,6 +165,7 @@ __all__ = [
     "BulkPreview",
     "CancelInfo",
     "CancelRequestedEvent",
+    "ChildAbandonedEvent",
     "Client",
     "ClientSettings",
     "Compensation",
@@ -216,6 +221,7 @@ __all__ = [
     "NotDurableError",
     "NotReceivingError",
     "NotWaitingError",
+    "ParentStoppedEvent",
     "PayloadTooLargeError",
     "Progress",
     "ProtocolMismatchError",

@@ -13,6 +13,7 @@ from loguru import logger
 from flowcraft_sdk import (
     FAILED,
     BlueprintNotFoundError,
+    ChildAbandonedEvent,
     Client,
     ConfigurationError,
     DeadLetterNotFoundError,
@@ -24,6 +25,7 @@ from flowcraft_sdk import (
     NodeNotFoundError,
     NotReceivingError,
     NotWaitingError,
+    ParentStoppedEvent,
     RerunRefusedError,
     RunCancelledError,
     RunConflictError,
@@ -105,6 +107,19 @@ def client(request: pytest.FixtureRequest, env: TestEnvironment, address: str) -
 def name(client: Any, scenario: str) -> str:
     """An id that the other clients do not use."""
     return f"{scenario}-{client.kind_name}"
+
+
+def test_a_run_below_another_goes_on_when_that_is_cancelled(client: Any) -> None:
+    above = client.start("approval", run_id=name(client, "above"))
+    below = client.start("approval", parent=above, on_parent_cancel="abandon")
+    assert above.cancel("enough", grace=0)
+    found = below.describe()
+    assert (found.on_parent_cancel, found.abandoned.cause, found.status.is_terminal) == ("abandon", "cancelled", False)
+    assert above.describe().abandoned_children == (below.run_id,)
+    (left,) = [event for event in above.events(follow=False) if isinstance(event, ChildAbandonedEvent)]
+    (stopped,) = [event for event in below.events(follow=False) if isinstance(event, ParentStoppedEvent)]
+    assert (left.child_run_id, stopped.cause) == (below.run_id, "cancelled")
+    assert below.cancel(grace=0)
 
 
 def error_of(call: Callable[[], Any]) -> tuple[type, dict[str, Any]]:

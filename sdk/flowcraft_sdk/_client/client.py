@@ -14,7 +14,7 @@ from flowcraft_sdk._client.server_file import read_server_file
 from flowcraft_sdk._operations import list_runs
 from flowcraft_sdk._operations.deployment import Deployment, Seconds, checked_partitions
 from flowcraft_sdk._operations.over_redis import RedisOperations
-from flowcraft_sdk._operations.start import BudgetLike, Priority, StartOptions
+from flowcraft_sdk._operations.start import BudgetLike, OnParentCancel, Priority, StartOptions
 from flowcraft_sdk._transport.connector import ClientSettings, hidden, resolve_namespace, resolve_url, settled, url_of
 from flowcraft_sdk._transport.driver import SyncDriver
 from flowcraft_sdk.errors import RunConflictError
@@ -130,6 +130,7 @@ class Client:
         priority: Priority | None = None,
         budget: BudgetLike | None = None,
         key: str | None = None,
+        on_parent_cancel: OnParentCancel = "cancel",
         result_type: Any = None,
     ) -> Handle[Any]:
         """Record a run and queue its first nodes in one atomic step. Returns before any node has run.
@@ -155,6 +156,7 @@ class Client:
                 one of the two. The call that would follow raises BudgetExceededError in the handler, and its node fails.
             key: Such as the id of a customer: what the run is counted by where a blueprint or the deployment limits the
                 concurrent runs of one key (`limits.concurrentRunsPerKey`). Up to 200 characters.
+            on_parent_cancel: "abandon" lets it go on when its parent is cancelled, fails or times out; it inherits no deadline.
             result_type: Type that `result` is validated as.
 
         Returns:
@@ -176,8 +178,7 @@ class Client:
         options: StartOptions = {
             "on_conflict": on_conflict, "delay": delay, "start_at": start_at, "run_timeout": run_timeout,
             "tags": tags, "memo": memo, "version": version, "parent": parent, "priority": priority,
-            "budget": budget,
-            "key": key,
+            "budget": budget, "key": key, "on_parent_cancel": on_parent_cancel,
         }  # fmt: skip
         try:
             operation = self.operations.start(blueprint_id, ctx, chosen, options)

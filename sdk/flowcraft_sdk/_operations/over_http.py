@@ -128,6 +128,7 @@ class HttpOperations(HttpAdministration):
                 "priority": checked["priority"] or None,
                 "budget": None if budget is None else budget.model_dump(exclude_none=True),
                 "key": checked["key"] or None,
+                "on_parent_cancel": checked["on_parent_cancel"] or None,
             }
         )
         once = checked["on_conflict"] == "raise"  # the second of two requests would find the run of the first

@@ -61,6 +61,7 @@ from flowcraft_sdk.records import Budget
 BudgetLike = Budget | Mapping[str, Any]
 Priority = Literal["high", "normal", "low"]
 PRIORITIES = get_args(Priority)
+OnParentCancel = Literal["cancel", "abandon"]
 
 
 class StartOptions(TypedDict, total=False):
@@ -76,6 +77,7 @@ class StartOptions(TypedDict, total=False):
         memo: Small JSON value that `describe` shows.
         version: A plan hash, to start another version than the current one.
         parent: A run, or its id, whose deadline, depth of nesting and priority this one inherits.
+        on_parent_cancel: What becomes of it when that run stops: "cancel" stops it too, with "abandon" it goes on.
         priority: "high", "normal" or "low": in what order its nodes are claimed among those that are ready.
         budget: What its model calls may use at most, with those of its child runs: `usd`, `tokens` or both.
         key: What the run is counted by, where the number of runs with one key is limited.
@@ -93,6 +95,7 @@ class StartOptions(TypedDict, total=False):
     priority: Priority | None
     budget: BudgetLike | None
     key: str | None
+    on_parent_cancel: OnParentCancel
 
 
 def start(
@@ -248,6 +251,7 @@ def _send_start(
             schedule_json=schedule_json,
             trace=current_traceparent(),
             budget=order["budget"],
+            on_parent_cancel=order["on_parent_cancel"],
             context=context,
         )
         if text(reply[0]) != "other-plan":
@@ -270,6 +274,11 @@ def checked_options(options: StartOptions) -> dict[str, Any]:
     if options.get("delay") is not None and options.get("start_at") is not None:
         raise ConfigurationError("give delay or start_at, not both")
     memo, parent = options.get("memo"), options.get("parent")
+    on_parent_cancel = options.get("on_parent_cancel", "cancel")
+    if on_parent_cancel not in get_args(OnParentCancel):
+        raise ConfigurationError(f"on_parent_cancel is 'cancel' or 'abandon', got {shown(on_parent_cancel)}")
+    if on_parent_cancel == "abandon" and parent is None:
+        raise ConfigurationError("on_parent_cancel='abandon' is for a run with a parent: give parent, or leave it out")
     return {
         "on_conflict": on_conflict,
         "delay": check_span(options.get("delay"), "delay"),
@@ -281,6 +290,7 @@ def checked_options(options: StartOptions) -> dict[str, Any]:
         "budget": _budget(options.get("budget")),
         "version": check_text(options.get("version") or "", "version", LONGEST_NAME, least=0),
         "key": "" if options.get("key") is None else check_run_key(options.get("key")),
+        "on_parent_cancel": "" if on_parent_cancel == "cancel" else on_parent_cancel,
         "parent": "" if parent is None else check_known_run_id(getattr(parent, "run_id", parent)),
     }
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from flowcraft_sdk.node.language_model import AsyncLanguageModel as AsyncLanguageModel
 from flowcraft_sdk.node.language_model import LanguageModel as LanguageModel
@@ -298,6 +298,7 @@ class NodeContext(StepCalls, BaseNodeContext):
         key: str | None = None,
         tags: Iterable[str] = (),
         run_timeout: float | timedelta | str | None = None,
+        on_parent_cancel: Literal["cancel", "abandon"] = "cancel",
     ) -> str:
         """Start a run below this one, and do not wait for it. It is started once, however often the node is run.
 
@@ -310,6 +311,7 @@ class NodeContext(StepCalls, BaseNodeContext):
             key: Distinguishes it from others that the node starts; by default the number of the call in the attempt.
             tags: Short texts to find it by.
             run_timeout: Seconds that it may take, a timedelta, or a text such as `30s`.
+            on_parent_cancel: "abandon" lets it go on when this run is cancelled, fails or times out; it inherits no deadline.
 
         Returns:
             The id of the run.
@@ -375,6 +377,7 @@ class AsyncNodeContext(AsyncStepCalls, BaseNodeContext):
         key: str | None = None,
         tags: Iterable[str] = (),
         run_timeout: float | timedelta | str | None = None,
+        on_parent_cancel: Literal["cancel", "abandon"] = "cancel",
     ) -> str:
         """Start a run below this one, and do not wait for it. It is started once, however often the node is run.
 
@@ -387,6 +390,7 @@ class AsyncNodeContext(AsyncStepCalls, BaseNodeContext):
             key: Distinguishes it from others that the node starts; by default the number of the call in the attempt.
             tags: Short texts to find it by.
             run_timeout: Seconds that it may take, a timedelta, or a text such as `30s`.
+            on_parent_cancel: "abandon" lets it go on when this run is cancelled, fails or times out; it inherits no deadline.
 
         Returns:
             The id of the run.
@@ -406,6 +410,7 @@ class AsyncNodeContext(AsyncStepCalls, BaseNodeContext):
         key: str | None = None,
         tags: Iterable[str] = (),
         run_timeout: float | timedelta | str | None = None,
+        on_parent_cancel: Literal["cancel", "abandon"] = "cancel",
     ) -> Any:
         """Start a run below this one as `start_child` does, and wait for its result.
 
@@ -419,6 +424,7 @@ class AsyncNodeContext(AsyncStepCalls, BaseNodeContext):
             key: Distinguishes it from others that the node starts; by default the number of the call in the attempt.
             tags: Short texts to find it by.
             run_timeout: Seconds that it may take, a timedelta, or a text such as `30s`.
+            on_parent_cancel: "abandon" lets it go on when this run is cancelled, fails or times out; it inherits no deadline.
 
         Returns:
             The result of the run.

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from flowcraft_sdk.protocol import wire
-from flowcraft_sdk.protocol.run_record import moment
+from flowcraft_sdk.protocol.run_record import CAUSES, moment
 from flowcraft_sdk.records import RunEvent, typed_event
 
 _EVENTS = {
@@ -26,6 +26,8 @@ _EVENTS = {
     "e": "custom",
     "i": "signal_received",
     "X": "cancel_requested",
+    "a": "child_abandoned",
+    "A": "parent_stopped",
     "z": "run_closing",
     "m": "node_compensating",
     "E": "run_ended",
@@ -69,7 +71,18 @@ def _event_data(letter: str, rest: str, created_ms: float) -> dict[str, Any]:
         return {"fraction": fraction, "message": message}
     if letter == "e":
         return {"name": first, "data": wire.loads(second)}
-    named = {"w": "kind", "h": "worker", "i": "action", "X": "reason", "E": "status", "z": "status", "m": "compensates"}
+    if letter == "A":
+        return {"cause": CAUSES.get(rest, rest)}
+    named = {
+        "a": "child_run_id",
+        "w": "kind",
+        "h": "worker",
+        "i": "action",
+        "X": "reason",
+        "E": "status",
+        "z": "status",
+        "m": "compensates",
+    }
     return {named[letter]: rest} if letter in named else {}
 
 

@@ -16,6 +16,7 @@ from flowcraft_sdk.protocol.paths import OWN, resolve
 from flowcraft_sdk.protocol.sources import all_keys, value_of
 from flowcraft_sdk.protocol.usage_sums import usage_of
 from flowcraft_sdk.records import (
+    Abandoned,
     CancelInfo,
     Compensation,
     ItemCounts,
@@ -52,6 +53,10 @@ _MARKS = {
     "x": NodeStatus.CANCELLED,
 }
 """What became of a compensation."""
+
+
+CAUSES = {"cancel": "cancelled", "fail": "failed", "timeout": "timed_out", "node": "node_given_up"}
+"""What has become of a parent whose child goes on, by the script's word for why it stopped."""
 
 
 def node_status(state: str) -> NodeStatus:
@@ -183,9 +188,16 @@ class RunRecord:
             compensations=tuple(self._compensations()),
             children=tuple(self._children()),
             child_nodes=self._children(),
+            abandoned_children=tuple(child for child in self._children() if f"ab:{child}" in fields),
+            on_parent_cancel="abandon" if "ab" in fields else "cancel",
+            abandoned=self._abandoned(),
             ctx=self.context() if ctx else None,
             output=self.result() if outputs and completed else None,
         )
+
+    def _abandoned(self) -> Abandoned | None:
+        why, behind, at = self.fields.get("ab", "-").partition("|")
+        return Abandoned(cause=CAUSES.get(why, why), at=moment(at)) if behind else None
 
     def _closing(self) -> RunStatus | None:
         outcome, behind, _ = self.fields.get("cl", "-").partition("|")

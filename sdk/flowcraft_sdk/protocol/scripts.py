@@ -66,6 +66,7 @@ def start(
     schedule_json: str = "",
     budget: str = "",
     trace: str = "",
+    on_parent_cancel: str = "",
     context: Mapping[str, str | bytes],
 ) -> ScriptCall:
     """Record a run and make its first nodes ready.
@@ -78,13 +79,14 @@ def start(
         schedule_json: the schedule whose run this is, see the script's head.
         budget: what its model calls may use, see include/usage.lua; "" for anything.
         trace: `traceparent` of the caller's span; "" for none.
+        on_parent_cancel: abandon, if it goes on when its parent stops; else "".
         context: keys and wire JSON.
     """
     return call_of(
         "start", keys, token, run_id, blueprint_id, version, digest, on_conflict,
         "" if start_at_ms is None else start_at_ms, "" if run_timeout_ms is None else run_timeout_ms,
         tags_json, memo_json, parent, max_depth, forked_from, expected, priority, key, schedule_json, budget, trace,
-        *flat(context.items()),
+        on_parent_cancel, *flat(context.items()),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from flowcraft_sdk.records.bulk import BulkPreview as BulkPreview
 from flowcraft_sdk.records.bulk import RestoredItem as RestoredItem
 from flowcraft_sdk.records.events import EVENT_TYPES as EVENT_TYPES
 from flowcraft_sdk.records.events import CancelRequestedEvent as CancelRequestedEvent
+from flowcraft_sdk.records.events import ChildAbandonedEvent as ChildAbandonedEvent
 from flowcraft_sdk.records.events import CustomEvent as CustomEvent
 from flowcraft_sdk.records.events import EventsTruncatedEvent as EventsTruncatedEvent
 from flowcraft_sdk.records.events import NodeCancelledEvent as NodeCancelledEvent
@@ -25,6 +26,7 @@ from flowcraft_sdk.records.events import NodeSkippedEvent as NodeSkippedEvent
 from flowcraft_sdk.records.events import NodeStartedEvent as NodeStartedEvent
 from flowcraft_sdk.records.events import NodeTakenOverEvent as NodeTakenOverEvent
 from flowcraft_sdk.records.events import NodeWaitingEvent as NodeWaitingEvent
+from flowcraft_sdk.records.events import ParentStoppedEvent as ParentStoppedEvent
 from flowcraft_sdk.records.events import RunClosingEvent as RunClosingEvent
 from flowcraft_sdk.records.events import RunEndedEvent as RunEndedEvent
 from flowcraft_sdk.records.events import RunStartedEvent as RunStartedEvent
@@ -47,6 +49,7 @@ from flowcraft_sdk.records.pages import WaitingNode as WaitingNode
 from flowcraft_sdk.records.pages import WaitingPage as WaitingPage
 from flowcraft_sdk.records.runs import _TERMINAL as _TERMINAL
 from flowcraft_sdk.records.runs import STATES as STATES
+from flowcraft_sdk.records.runs import Abandoned as Abandoned
 from flowcraft_sdk.records.runs import BlueprintDetails as BlueprintDetails
 from flowcraft_sdk.records.runs import BlueprintInfo as BlueprintInfo
 from flowcraft_sdk.records.runs import CancelInfo as CancelInfo

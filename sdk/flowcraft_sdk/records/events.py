@@ -163,6 +163,24 @@ class CancelRequestedEvent(RunEvent):
         return str(self.data["reason"])
 
 
+class ChildAbandonedEvent(RunEvent):
+    """The run stops, or the node was given up, and a child run goes on. `node_id` is None for one of `start_child`."""
+
+    @property
+    def child_run_id(self) -> str:
+        """Id of the child run."""
+        return str(self.data["child_run_id"])
+
+
+class ParentStoppedEvent(RunEvent):
+    """The run's parent has stopped, and it goes on."""
+
+    @property
+    def cause(self) -> str:
+        """`cancelled`, `failed` or `timed_out`; or `node_given_up`, see `Abandoned`."""
+        return str(self.data["cause"])
+
+
 class RunClosingEvent(RunEvent):
     """Only compensations and nodes of `finally` are left to run."""
 
@@ -245,6 +263,8 @@ EVENT_TYPES: Mapping[str, type[RunEvent]] = {
     "custom": CustomEvent,
     "signal_received": SignalReceivedEvent,
     "cancel_requested": CancelRequestedEvent,
+    "child_abandoned": ChildAbandonedEvent,
+    "parent_stopped": ParentStoppedEvent,
     "run_closing": RunClosingEvent,
     "node_compensating": NodeCompensatingEvent,
     "run_ended": RunEndedEvent,

@@ -232,6 +232,19 @@ class CancelInfo(Record):
     forced: bool = False
 
 
+class Abandoned(Record):
+    """That a run goes on without its parent, which has stopped.
+
+    Attributes:
+        cause: What has become of the parent: it was `cancelled`, has `failed` or `timed_out`; or only the node that had started
+            this run was given up (`node_given_up`), as another item of its `map` failed.
+        at: When that was.
+    """
+
+    cause: str
+    at: datetime
+
+
 class Progress(Record):
     """How far a run is.
 
@@ -308,6 +321,9 @@ class RunSnapshot(RunSummary):
         failures: The failures for good, the first one first.
         children: Ids of its child runs.
         child_nodes: By the id of a child run the node that has started it: `call`, `each[7]`; empty for one of `ctx.start_child`.
+        abandoned_children: Ids of those child runs that go on, or went on, though this one has stopped.
+        on_parent_cancel: What becomes of it when its parent stops: "cancel" stops it too, with "abandon" it goes on.
+        abandoned: Since when it goes on without its parent, and why; None if it does not.
         closing: What it will end as, if it has only compensations and nodes of `finally` left to run; else None.
         compensations: What is undone, or is to be undone, in that order; empty unless the run fails, is cancelled or times out.
         ctx: The whole context; None unless it was asked for.
@@ -324,6 +340,9 @@ class RunSnapshot(RunSummary):
     failures: tuple[NodeFailure, ...] = ()
     children: tuple[str, ...] = ()
     child_nodes: Mapping[str, str] = {}
+    abandoned_children: tuple[str, ...] = ()
+    on_parent_cancel: Literal["cancel", "abandon"] = "cancel"
+    abandoned: Abandoned | None = None
     closing: RunStatus | None = None
     compensations: tuple[Compensation, ...] = ()
     ctx: Mapping[str, Any] | None = None
@@ -338,7 +357,7 @@ class RunEvent(Record):
         type: run_started, node_started (an attempt), node_completed, node_retrying, node_failed, node_recovered (it failed,
             and its fallback stands in), node_skipped, node_waiting, node_resumed (what it waited for has come),
             node_cancelled, node_taken_over, node_handed_back (by a worker that could not run it), node_progress,
-            step_recorded, step_failed, custom, signal_received, cancel_requested,
+            step_recorded, step_failed, custom, signal_received, cancel_requested, child_abandoned, parent_stopped,
             run_closing (what is left are compensations and nodes of `finally`), node_compensating, run_ended, events_truncated
             or unknown. `isinstance` with the class of the type (`NodeFailedEvent`) lets a type checker know what the event has.
         at: When it happened.

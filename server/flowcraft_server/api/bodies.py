@@ -52,6 +52,7 @@ class StartRun(RequestBody):
         on_conflict: What to do when the id is taken: `attach` to the same run, or `raise`.
         budget: What its model calls may use at most, with those of its child runs.
         key: What it is counted by, where the number of concurrent runs with one key is limited.
+        on_parent_cancel: What becomes of it when its parent stops: `cancel` stops it too, with `abandon` it goes on.
     """
 
     blueprint: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
@@ -68,6 +69,7 @@ class StartRun(RequestBody):
     on_conflict: Literal["attach", "raise"] = "attach"
     budget: RunBudget | None = None
     key: Annotated[str, Field(max_length=LONGEST_TAG)] | None = None
+    on_parent_cancel: Literal["cancel", "abandon"] = "cancel"
 
 
 class RunStarted(BaseModel):

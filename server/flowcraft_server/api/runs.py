@@ -98,6 +98,7 @@ async def start_run(
         priority=body.priority,
         budget=None if body.budget is None else body.budget.model_dump(exclude_none=True),
         key=body.key,
+        on_parent_cancel=body.on_parent_cancel,
     )
     location = {"location": href_of(handle.run_id)}
     if wait is not None:

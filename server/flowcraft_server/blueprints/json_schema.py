@@ -83,6 +83,8 @@ _CONFIG: Mapping[str, Schema] = {
     "compensate": {**_TEXT, "description": "The node that undoes this one if the run does not complete."},
     "budget": {"$ref": "#/$defs/budget"},
     "onItemError": {"enum": ["fail", "collect"], "description": "Whether a failing item fails the batch."},
+    "onParentCancel": {"enum": ["cancel", "abandon"],
+                       "description": "Of a subflow: whether the child run is stopped when this run stops, or goes on."},
 }  # fmt: skip
 _BUDGET: Mapping[str, Schema] = {
     "usd": {"type": "number", "minimum": LEAST_USD, "maximum": MOST_USD, "description": "US dollars."},

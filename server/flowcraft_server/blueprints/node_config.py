@@ -78,6 +78,7 @@ class NodeConfig:
         non_retryable: names of error types that are not tried again.
         budget: what the model calls of the node may use in a run.
         on_item_error: what a failing item of a batch does: fails the batch, or leaves its error among the results.
+        on_parent_cancel: what becomes of the child run when the run stops before it has ended: it is stopped, or goes on.
     """
 
     max_retries: int | None = None
@@ -92,6 +93,7 @@ class NodeConfig:
     compensate: str | None = None
     limit: str | None = None
     budget: Budget | None = None
+    on_parent_cancel: Literal["cancel", "abandon"] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """What is set, in the keys of the JSON form."""
@@ -109,6 +111,7 @@ class NodeConfig:
             "onItemError": self.on_item_error,
             "compensate": self.compensate,
             "budget": plain_budget(self.budget),
+            "onParentCancel": self.on_parent_cancel,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -149,6 +152,7 @@ class NodeConfig:
             timeout_from=timeout_from,
             compensate=plain.get("compensate"),
             budget=budget_of(plain.get("budget")),
+            on_parent_cancel=_choice(plain.get("onParentCancel"), "onParentCancel", ("cancel", "abandon")),
         )
 
 

@@ -345,10 +345,14 @@ def _facts(run: "RunSnapshot") -> Mapping[str, Any]:
         facts["priority"] = run.priority
     if run.parent_run_id:
         facts["parent"] = run.parent_run_id
+    if run.abandoned is not None:
+        facts["abandoned"] = f"{_time(run.abandoned.at)}, parent {run.abandoned.cause.replace('_', ' ')}"
     if run.forked_from:
         facts["rerun of"] = run.forked_from
     if run.children:
         facts["children"] = ", ".join(run.children)
+    if run.abandoned_children:
+        facts["go on"] = one_line(", ".join(run.abandoned_children))
     if run.tags:
         facts["tags"] = ", ".join(run.tags)
     if run.memo is not None:

@@ -180,6 +180,13 @@ class Attempt:
         return self.state is not _RUNNING
 
     @property
+    def outlives_stop(self) -> bool:
+        """Whether a stop of its run is none for it: it closes the run, or records a completed child that is to be undone."""
+        attached = self.claim.attached
+        records = attached is not None and attached[::2] == ("child", "completed")
+        return self.node.closing or (records and self.node.node.config.compensate is not None)
+
+    @property
     def brings_another(self) -> bool:
         """Whether a node may become ready with it: its successor, the first of its child run, or the parent of its run."""
         node = self.node

@@ -8,6 +8,7 @@ from itertools import islice
 from threading import get_ident
 from typing import Any, Protocol
 
+from flowcraft_sdk._operations.start import OnParentCancel
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.node import (
     AsyncNodeContext,
@@ -78,6 +79,7 @@ class HandlerServices(Protocol):
         key: str | None,
         tags: Iterable[str],
         run_timeout: Seconds | None,
+        on_parent_cancel: OnParentCancel,
     ) -> str:
         """Start a run below that of an attempt; returns its id."""
 
@@ -377,8 +379,9 @@ class BlockingNodeContext(_Shared, BlockingStepCalls, NodeContext):
         key: str | None = None,
         tags: Iterable[str] = (),
         run_timeout: float | timedelta | str | None = None,
+        on_parent_cancel: OnParentCancel = "cancel",
     ) -> str:
-        return self._services.start_child(self._attempt, blueprint_id, ctx, key, tags, run_timeout)
+        return self._services.start_child(self._attempt, blueprint_id, ctx, key, tags, run_timeout, on_parent_cancel)
 
     def webhook_key(self, node_id: str) -> str:
         return self._services.webhook_key(self._attempt, node_id)
@@ -429,8 +432,9 @@ class AwaitedNodeContext(_Shared, AwaitedStepCalls, AsyncNodeContext):
         key: str | None = None,
         tags: Iterable[str] = (),
         run_timeout: float | timedelta | str | None = None,
+        on_parent_cancel: OnParentCancel = "cancel",
     ) -> str:
-        arguments = (self._attempt, blueprint_id, ctx, key, tags, run_timeout)
+        arguments = (self._attempt, blueprint_id, ctx, key, tags, run_timeout, on_parent_cancel)
         return await asyncio.to_thread(self._services.start_child, *arguments)
 
     async def run_child(
@@ -441,8 +445,11 @@ class AwaitedNodeContext(_Shared, AwaitedStepCalls, AsyncNodeContext):
         key: str | None = None,
         tags: Iterable[str] = (),
         run_timeout: float | timedelta | str | None = None,
+        on_parent_cancel: OnParentCancel = "cancel",
     ) -> Any:
-        run_id = await self.start_child(blueprint_id, ctx, key=key, tags=tags, run_timeout=run_timeout)
+        run_id = await self.start_child(
+            blueprint_id, ctx, key=key, tags=tags, run_timeout=run_timeout, on_parent_cancel=on_parent_cancel
+        )
         pause = SHORTEST_CHILD_PAUSE
         while (found := await asyncio.to_thread(self._services.child_result, run_id)) is None:
             await asyncio.sleep(pause)  # no thread is held meanwhile

@@ -125,6 +125,10 @@ def _node(engine: Engine, owner: str, added: Any) -> Node:
         raise InvalidDynamicNode(
             f"dynamic node '{node.id}' of '{owner}' has a compensation; only nodes of the blueprint can have one"
         )
+    if node.config.on_parent_cancel is not None and node.uses not in BUILTIN_USES:
+        raise InvalidDynamicNode(
+            f"dynamic node '{node.id}' of '{owner}' has onParentCancel, but starts no child run: it uses '{node.uses}'"
+        )
     if node.uses in BUILTIN_USES:
         findings = Findings(Blueprint(id="dynamic", nodes=(node,), edges=()), None, {}, {})
         check_builtins(findings)
@@ -157,6 +161,8 @@ def _entry(engine: Engine, attempt: Attempt, node: Node, suspended: bool) -> str
         options["inputs"] = 1
     if node.config.on_item_error == "collect":
         options["collect"] = 1
+    if node.config.on_parent_cancel == "abandon":
+        options["abandons"] = 1
     items, queue = queue_of_items(node, engine.routes), queue_of(node, engine.routes)
     if items is not None:
         options["itemQueue"] = items

@@ -148,7 +148,14 @@ class _Services:
         return f"key-of-{node_id}"
 
     def start_child(
-        self, attempt: Attempt, blueprint_id: str, context: Any, key: str | None, tags: Any, run_timeout: Any
+        self,
+        attempt: Attempt,
+        blueprint_id: str,
+        context: Any,
+        key: str | None,
+        tags: Any,
+        run_timeout: Any,
+        on_parent_cancel: Any,
     ) -> str:
         """Take note of the run; returns an id for it."""
         self.started.append((blueprint_id, context))

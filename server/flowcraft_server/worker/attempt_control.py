@@ -59,7 +59,8 @@ class AttemptControl:
             created: when the run was created, in ms: another one may have its id by now.
         """
         for attempt in self.held.all():
-            if attempt.claim.run_id == run_id and created in (None, attempt.claim.run_created):
+            ours = attempt.claim.run_id == run_id and created in (None, attempt.claim.run_created)
+            if ours and not attempt.outlives_stop:
                 self.lose_lease(attempt, "the grace is over")
 
     def hand_back(self, attempt: Attempt) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from flowcraft_sdk import Client
+from flowcraft_sdk._operations.start import OnParentCancel
 from flowcraft_sdk.protocol.bounds import LONGEST_NAME, check_text
 from flowcraft_sdk.protocol.partitions import root_of
 from flowcraft_server.engine.attempt import Attempt
@@ -34,6 +35,7 @@ class ChildRuns:
         key: str | None,
         tags: Iterable[str],
         run_timeout: float | timedelta | str | None,
+        on_parent_cancel: OnParentCancel,
     ) -> str:
         """Start a run below that of an attempt; returns its id.
 
@@ -52,6 +54,7 @@ class ChildRuns:
             parent=run_id,
             tags=tags,
             run_timeout=run_timeout,
+            on_parent_cancel=on_parent_cancel,
         )
         return handle.run_id
 

@@ -24,7 +24,7 @@ class InFlightAttempts:
         if not self._stops:
             return
         created, reason = self._stops.get(attempt.claim.run_id, (None, None))
-        if reason is not None and created in (None, attempt.claim.run_created) and not attempt.node.closing:
+        if reason is not None and created in (None, attempt.claim.run_created) and not attempt.outlives_stop:
             attempt.request_stop(reason)
 
     def remove(self, attempt: Attempt) -> None:
@@ -59,7 +59,7 @@ class InFlightAttempts:
         self.add(attempt)
 
     def stop_run(self, run_id: str, reason: str, created: int | None = None) -> int:
-        """Ask every node of a run to give up, but those that close it; returns how many there were.
+        """Ask every node of a run to give up, but those that outlive its stop; returns how many there were.
 
         Args:
             created: when the run was created, in ms: another one may have its id by now, which is left alone.
@@ -71,7 +71,7 @@ class InFlightAttempts:
             stopped = [
                 attempt
                 for key, attempt in list(self._attempts.items())
-                if key[0] == run_id and created in (None, attempt.claim.run_created) and not attempt.node.closing
+                if key[0] == run_id and created in (None, attempt.claim.run_created) and not attempt.outlives_stop
             ]
         for attempt in stopped:
             attempt.request_stop(reason)

@@ -56,6 +56,10 @@ def env() -> Iterator[TestEnvironment]:
         )
         client.start("fails", {}, run_id="failed").wait(10)
         client.start("parent", {"text": "x"}, run_id="parent").wait(10)
+        kept = client.start("approval", {}, run_id="kept")
+        goes_on = client.start("approval", {}, run_id="kept~own", parent=kept, on_parent_cancel="abandon")
+        kept.cancel(grace=0)
+        goes_on.cancel(grace=0)
         client.start("approval", {}, run_id="asks").wait_for("waiting", timeout=60)
         yield env
 

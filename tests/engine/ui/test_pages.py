@@ -27,6 +27,8 @@ PAGES = [
     "/runs/failed?tab=result",
     "/runs/parent",
     "/runs/parent~1",
+    "/runs/kept",
+    "/runs/kept~own",
     "/runs/asks",
     "/runs/asks?tab=result",
     "/runs/asks?node=nowhere",
@@ -55,6 +57,8 @@ def test_pages_show_what_they_are_for(pages: TestClient) -> None:
     assert "who is &#34;" in pages.get("/runs/failed?node=boom").text
     assert "&lt;script&gt;" in pages.get("/runs/echoed?tab=context").text
     assert 'href="/runs/parent~1"' in pages.get("/runs/parent").text
+    assert "left child runs to go on: <a" in pages.get("/runs/kept").text
+    assert "It goes on without its parent run" in pages.get("/runs/kept~own").text
     waiting = pages.get("/waiting").text
     assert 'value="yes"' in waiting
     assert 'data-field="count" data-kind="integer"' in waiting

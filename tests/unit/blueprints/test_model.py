@@ -25,6 +25,7 @@ FULL = Blueprint(
                 queue="io",
                 non_retryable=("ValueError", "app.Fatal"),
                 on_item_error="collect",
+                on_parent_cancel="abandon",
             ),
         ),
         Node("c", "echo", inputs="a", config=NodeConfig(retry_delay=RetryDelay(500))),
@@ -52,6 +53,7 @@ def test_the_plain_form_is_json_in_the_words_of_the_original() -> None:
         "queue": "io",
         "nonRetryable": ["ValueError", "app.Fatal"],
         "onItemError": "collect",
+        "onParentCancel": "abandon",
     }
     assert plain["nodes"][2]["config"] == {"retryDelay": 500}
     assert plain["metadata"] == {"version": "2", "cycleEntryPoints": ["a"]}

@@ -109,7 +109,7 @@ def test_a_start_sends_the_context_key_by_key_and_a_token_of_its_own() -> None:
     args = call(asked).args
     assert args[1:5] == ("r1", "b", "", args[4])
     assert args[5:11] == ("attach", "", "", "", "", "")
-    assert args[12:] == ("", "h1", "", "", "", "", "", "post", b'"p"', "n", b"1")
+    assert args[12:] == ("", "h1", "", "", "", "", "", "", "post", b'"p"', "n", b"1")
     tokens = {call(start(server([b"started", b"h1"]))[1]).args[0] for _ in range(20)}
     assert len(tokens) == 20
 

@@ -16,9 +16,12 @@ if not r then
 end
 
 drop_lease(r, instance_id)
-if get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end -- a further attempt waits anew
+local owed = verdict == 'cancelled' and records_child(r, instance_id)
+if not owed and get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end -- a further attempt waits anew
 if verdict == 'retry' and (r.stop or needless(r, instance_id)) then verdict = 'cancelled' end
-if verdict == 'cancelled' then
+if owed then -- a worker has heard of the stop, which is none for this node
+  requeue(r, instance_id, n, 200)
+elseif verdict == 'cancelled' then
   if failure ~= '' then put(r, 'f:' .. instance_id, failure) end
   cancel_node(r, instance_id, n)
   maybe_finish(r)

@@ -1,6 +1,6 @@
 -- Records a run and makes its first nodes ready, in one commit.
 -- KEYS clock
--- ARGV token run blueprint version digest on_conflict start_at_ms run_timeout_ms tags memo parent max_depth forked_from expected priority key schedule budget trace context...
+-- ARGV token run blueprint version digest on_conflict start_at_ms run_timeout_ms tags memo parent max_depth forked_from expected priority key schedule budget trace on_parent_cancel context...
 --   token: names this call; with INBOX@NOTIFICATION_TOKEN the run's end is published to that inbox of the caller's, with that notification token
 --   version: a plan hash or ''; start_at ms or ''; run_timeout ms or ''; tags, memo JSON or ''; parent run id or ''; forked_from: the run that this one does again, or '';
 --   expected: the plan that the caller thinks is current, or ''; priority: high | normal | low, '' for that of its parent, else normal
@@ -9,6 +9,8 @@
 --   schedule: '', or the schedule whose run this is, as JSON: its `id`; for a tick also `tick` (ms), `revision` (of the state that this was decided by),
 --     `overlap`, `following` (the next ticks, as JSON), `due` (when to look at it next, ms), `queued` (the tick has waited), `missed` (the first one that was)
 --   trace: the traceparent of the caller's span, or ''
+--   on_parent_cancel: abandon, for a run that continues when its parent stops and has no deadline but its own, or ''. One that is started below a
+--     run that stops is stopped at once, or abandoned
 -- RETURNS {started, plan, overflow} (overflow: '', or queue, reject or cancelPrevious of a run that waits for a place, see places.lua) | {attached, status, plan} | {conflict, exists|different_input|different_blueprint|broken, blueprint} | {other-plan, the current one}
 --   (broken: what lies under the id is no record of a run) | {no-blueprint} | {no-version} | {no-parent} | {too-deep}
 --   of a tick also {tick, gone|changed} (the schedule, since it was read) | {tick, skipped|queued|waiting, a run that continues, its status}
@@ -27,7 +29,7 @@ if ARGV.schedule ~= '' then
 end
 
 -- @fields existing_run status plan token blueprint digest place
--- @fields parent_run status root depth deadline priority closing
+-- @fields parent_run status root depth deadline priority closing stop
 local existing_run = redis.pcall('HMGET', B .. 'run:' .. id, 'st', 'plan', 'tok', 'bp', 'dg', 'pl')
 if existing_run.status then
   if existing_run.token == token then
@@ -57,15 +59,18 @@ if meta.id ~= blueprint then return {'no-version'} end
 local options = {id = id, blueprint = blueprint, plan = plan, token = token, digest = digest, tags = ARGV.tags, memo = ARGV.memo,
                  fork = ARGV.forked_from, start_at = start_at, deadline = timeout and (NOW + timeout) or 0, depth = 0, priority = ARGV.priority, key = ARGV.key, budget = ARGV.budget,
                  trace = ARGV.trace}
+local parent_stops
 if ARGV.parent ~= '' then
-  local parent_run = redis.pcall('HMGET', B .. 'run:' .. ARGV.parent, 'st', 'root', 'dep', 'dl', 'pr', 'cl')
+  local parent_run = redis.pcall('HMGET', B .. 'run:' .. ARGV.parent, 'st', 'root', 'dep', 'dl', 'pr', 'cl', 'stop')
   if not parent_run.status then return {'no-parent'} end
   options.parent = ARGV.parent
   options.root = parent_run.root or ARGV.parent
   options.depth = tonumber(parent_run.depth or 0) + 1
   if options.priority == '' then options.priority = parent_run.priority or '' end
   if options.depth > tonumber(ARGV.max_depth) then return {'too-deep'} end
-  if parent_run.closing and parent_run.closing ~= '-' then parent_run.deadline = false end -- it may have passed, and has done its work
+  if ARGV.on_parent_cancel == 'abandon' then options.abandoned = '-' end
+  if options.abandoned or parent_run.closing and parent_run.closing ~= '-' then parent_run.deadline = false end -- it may have passed, and has done its work
+  parent_stops = parent_run.stop and not TERMINAL[parent_run.status]
   if parent_run.deadline and (options.deadline == 0 or tonumber(parent_run.deadline) < options.deadline) then options.deadline = tonumber(parent_run.deadline) end
 end
 
@@ -105,7 +110,7 @@ if begin_fast() then
   return {'started', plan, ''}
 end
 
---@include run plan joins graph loops memory_usage notify closing run_end child_run
+--@include run plan joins graph loops memory_usage notify closing run_end run_stop child_run
 if options.parent then
   redis.call('HSET', B .. 'run:' .. options.parent, 'k:' .. id, '')
   redis.call('HSETNX', B .. 'run:' .. options.parent, 'kids', 0) -- there is something below it
@@ -116,6 +121,10 @@ if r.st == 'queued' and overflow then
   pass_on_place('unplaced', r.id, r.cr, overflow == 'reject' and not note_start and 5000 or 0)
 elseif r.st == 'queued' then
   begin_run(r)
+end
+if parent_stops then -- it was asked for before its parent stopped, and is stopped along with it
+  local above = load_related(options.parent)
+  if above then stop_child(above, r, tonumber(setting('cancelGrace', '30000')), stop_run) end
 end
 commit()
 if note_start then note_start() end

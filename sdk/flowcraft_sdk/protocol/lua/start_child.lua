@@ -11,7 +11,7 @@
 --     the token under which `store_draft` has stored what it takes over, and `plan` is any that there is. Then context is: how many
 --     fields were stored, the nodes whose batches were, one a line, work items, the child that is done again, pairs field value
 --   trace: the traceparent of the node's span, or ''
---   timeout_ms: after which the child is stopped, 0 for never; its parent's deadline is its own as well
+--   timeout_ms: after which the child is stopped, 0 for never; its parent's deadline is its own as well, unless it continues when that stops
 -- The child's id is PARENT~NUMBER, which no user can give a run; a number whose id is taken all the same is passed over.
 -- RETURNS for each call an error, or {ok, child run id, next claim or nil, and unless that is a direct hand-off, how many nodes are ready in the queues} | {taken, child run id}: so are the next ones | {stale|already} | {no-blueprint} | {other-plan}: that plan is not, or no longer, the current one
 --   | {too-deep} | {stopping} (the node is cancelled) | {rerun, VERSION|SINCE|CHILD}: nothing was done, it is to take over from that child of
@@ -40,7 +40,8 @@ local function start_one(CHILD)
   if not drafted and CHILD.plan ~= '' and CHILD.plan ~= plan then return {'other-plan'} end
   local former_child = get(r, 'fk:' .. instance_id)
   if former_child and CHILD.draft == '' then return {'rerun', former_child} end
-  local deadline, timeout = tonumber(not closing_of(r) and get(r, 'dl') or 0), tonumber(CHILD.timeout_ms) -- while it closes that has done its work
+  local continues = options_of(r, instance_id).abandons
+  local deadline, timeout = tonumber(not continues and not closing_of(r) and get(r, 'dl') or 0), tonumber(CHILD.timeout_ms) -- while it closes that has done its work
   local depth = tonumber(get(r, 'dep') or 0) + 1
   if depth > tonumber(CHILD.max_depth) then return {'too-deep'} end
   local number = (tonumber(get(r, 'kids') or 0) or 0) + 1
@@ -63,7 +64,7 @@ local function start_one(CHILD)
   if former_child then put(r, 'fk:' .. instance_id, false) end
   local options = {id = child_id, blueprint = blueprint, plan = plan, token = '', digest = '', tags = '', memo = '',
                    parent = id, parent_node = instance_id, root = get(r, 'root') or id, depth = depth,
-                   deadline = deadline, start_at = 0, priority = get(r, 'pr'), trace = CHILD.trace, words = CHILD}
+                   deadline = deadline, start_at = 0, priority = get(r, 'pr'), trace = CHILD.trace, abandoned = continues and '-', words = CHILD}
   local child
   if drafted then
     options.fork = drafted_child.forked_from

@@ -310,6 +310,8 @@ class _Compiler:
             opts["inputs"] = 1
         if node.config.on_item_error == "collect":
             opts["collect"] = 1
+        if node.config.on_parent_cancel == "abandon":
+            opts["abandons"] = 1
         items = queue_of_items(node, self.routes)
         if items is not None:
             opts["itemQueue"] = items

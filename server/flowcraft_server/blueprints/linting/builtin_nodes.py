@@ -171,9 +171,20 @@ def check_builtins(findings: Findings) -> None:
         if node.config.on_item_error is not None and not batch:
             message = "says something about the items of a batch; this node has none"
             findings.warning(node_path(node, "config", "onItemError"), message)
+        if node.config.on_parent_cancel is not None:
+            _check_parent_cancel(findings, node)
         if node.uses in ("wait", "webhook", "sleep") and node.config.timeout_ms is not None:
             instead = "its params.duration says how long it takes" if node.uses == "sleep" else "params.timeout ends it"
             findings.warning(node_path(node, "config", "timeout"), f"does nothing for a '{node.uses}': {instead}")
+
+
+def _check_parent_cancel(findings: Findings, node: Node) -> None:
+    path = node_path(node, "config", "onParentCancel")
+    if node.uses != "subflow" and not (node.uses == "map" and node.params.get("call") is not None):
+        findings.error(path, "says what becomes of a child run; only a subflow, or a 'map' with 'call', starts one")
+    elif node.config.on_parent_cancel == "abandon" and node.config.compensate is not None:
+        message = f"'{node.config.compensate}' undoes what has completed before the run stops, not what goes on then"
+        findings.warning(path, message)
 
 
 def _check_params(findings: Findings, node: Node) -> None:

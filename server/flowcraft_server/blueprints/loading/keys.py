@@ -33,8 +33,9 @@ CONFIG_KEYS = (
     "onItemError",
     "compensate",
     "budget",
+    "onParentCancel",
 )
-DEFAULTS_KEYS = tuple(key for key in CONFIG_KEYS if key not in ("fallback", "compensate", "limit"))
+DEFAULTS_KEYS = tuple(key for key in CONFIG_KEYS if key not in ("fallback", "compensate", "limit", "onParentCancel"))
 LIMITS_KEYS = ("concurrentRuns", "concurrentRunsPerKey", "overflow")
 RETRY_DELAY_KEYS = ("initial", "factor", "max", "jitter")
 BUDGET_KEYS = ("usd", "tokens")
@@ -90,6 +91,7 @@ WORDS_OF_OTHERS = {
     "scheduleToCloseTimeout": "timeout", "executionTimeout": "timeout", "timeoutSec": "timeout",
     "triggerRule": "joinStrategy", "join": "joinStrategy", "taskQueue": "queue", "workPool": "queue", "pool": "queue",
     "nonRetryableErrorTypes": "nonRetryable", "dontAutoretryFor": "nonRetryable", "onError": "fallback",
+    "parentClosePolicy": "onParentCancel", "onParentClose": "onParentCancel", "parentPolicy": "onParentCancel",
     "compensation": "compensate", "compensateWith": "compensate", "undo": "compensate",
     "onExit": "finally", "handlerOn": "finally", "cleanup": "finally",
     "input": "inputs", "parameters": "inputs", "output": "outputs", "result": "outputs", "steps": "nodes", "tasks": "nodes",

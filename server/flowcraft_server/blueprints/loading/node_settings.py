@@ -67,6 +67,8 @@ def _setting(reading: LoadContext, key: str, tree: Tree, path: Path) -> tuple[st
         return "join", reading.choice(tree, path, ("all", "any"))
     if key == "onItemError":
         return "on_item_error", reading.choice(tree, path, ("fail", "collect"))
+    if key == "onParentCancel":
+        return "on_parent_cancel", reading.choice(tree, path, ("cancel", "abandon"))
     if key in ("fallback", "compensate"):
         return key, reading.text(tree, path, "the id of a node")
     if key == "queue":

@@ -5,7 +5,7 @@ import { followStreams } from "./stream.js";
 
 const TYPES = ["run_started", "node_started", "node_completed", "node_retrying", "node_failed", "node_recovered", "node_skipped",
   "node_waiting", "node_resumed", "node_cancelled", "node_taken_over", "node_handed_back", "node_progress", "step_recorded", "step_failed", "custom",
-  "signal_received", "cancel_requested", "run_closing", "node_compensating", "run_ended", "events_truncated", "unknown", "changed"];
+  "signal_received", "cancel_requested", "child_abandoned", "parent_stopped", "run_closing", "node_compensating", "run_ended", "events_truncated", "unknown", "changed"];
 // Ms between two updates of a page, at least.
 const PAUSE = 100;
 // Ms until the next attempt to reach a server that is away.

@@ -117,7 +117,7 @@ end
 -- runs that the caller has claimed nodes of with it, none of which it changes otherwise meanwhile.
 local function take(id, instance_id, worker, lease, announced, records)
   local k, run_head = B .. 'run:' .. id, records[id]
-  local state, attached, input_value
+  local state, attached, input_value, stops
   local entry = run_head and plan_entry(run_head.plan, instance_id, k)
   if entry then
     local input_field = sole_input(instance_id, entry)
@@ -126,8 +126,14 @@ local function take(id, instance_id, worker, lease, announced, records)
   else
     local v = redis.call('HMGET', k, 'n:' .. instance_id, 'r:' .. instance_id, 'stop', 'plan', 'bp', 'cr', 'h', 'st')
     run_head = {v[4], v[5], v[6], v[7], v[8]}
-    if not run_head.status or TERMINAL[run_head.status] or v[3] then return false end
-    state, attached = v[1], v[2]
+    stops, state, attached = v[3], v[1], v[2]
+    if not run_head.status or TERMINAL[run_head.status] then return false end
+    if stops then -- nothing is claimed but what has only a completed child to record that is to be undone, see `records_child`
+      local fine, came = pcall(cjson.decode, attached or 'null')
+      if not fine or type(came) ~= 'table' or came[1] ~= 'child' or came[3] ~= 'completed' then return false end
+      entry = plan_entry(run_head.plan, instance_id, k)
+      if not entry or not entry.options or not entry.options.compensate then return false end
+    end
   end
   local ready_node = {string.match(state or '', '^R|(%d+)|(%d+)|(%d+)|(%d+)|')}
   if not ready_node.attempt then
@@ -139,7 +145,7 @@ local function take(id, instance_id, worker, lease, announced, records)
     set_timer(NOW, 'p', id, instance_id)
     return false
   end
-  records[id] = run_head
+  if not stops then records[id] = run_head end
   local at = string.find(state, '@', 1, true)
   if at then redis.call('ZADD', B .. 'slots:' .. string.sub(state, at + 1), 'XX', -NOW, id .. '|' .. instance_id) end -- of a limit
   local set = {}

@@ -38,10 +38,10 @@ local function held(id, instance_id, fencing_token, fields)
 end
 
 -- Ends a claim: the lease goes once the run is written. False if the run stops, or nothing waits for the node any more: then it is
--- cancelled.
+-- cancelled, unless it has a completed child to record.
 local function leave_claim(r, instance_id, n)
   drop_lease(r, instance_id)
-  if not r.stop and not needless(r, instance_id) then return true end
+  if not r.stop and not needless(r, instance_id) or records_child(r, instance_id) then return true end
   cancel_node(r, instance_id, n)
   maybe_finish(r)
   return false

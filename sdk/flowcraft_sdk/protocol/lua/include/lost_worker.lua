@@ -38,7 +38,7 @@ do -- a script has 200 locals at most
     if executed or group == '1' then points = math.max(points, ALONE) end
     if alone then n.crashes = n.crashes + 1 end
     node_event(r, 't', instance_id, n.crashes .. '|' .. worker)
-    if r.stop then
+    if r.stop and not records_child(r, instance_id) then
       cancel_node(r, instance_id, n)
       return maybe_finish(r)
     end

@@ -26,11 +26,16 @@ local function close_batch(r, owner)
   batches().put(r, owner, b)
 end
 
--- Stops the child run of a node that does not wait for it any more.
-local function stop_child_of(r, instance_id)
-  local child = load_related(get(r, 'w:' .. instance_id))
+-- Cancels a node whose outcome nothing waits for any more, and stops its child run. If it has a compensation it waits until that has
+-- ended: what has completed is recorded, so that it is undone.
+local function give_up(r, instance_id, n)
+  if records_child(r, instance_id) then return end
+  local child = n.s == 'W' and n.more == 'subflow' and load_related(get(r, 'w:' .. instance_id))
+  local waits = child and options_of(r, instance_id).compensate
+  if not waits then cancel_node(r, instance_id, n) end
   if not child or TERMINAL[child.st] then return end
-  stop_related(child, function() stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
+  local stops = stop_related(child, function() return stop_child(r, child, tonumber(setting('cancelGrace', '30000')), stop_run) end)
+  if waits and not stops then cancel_node(r, instance_id, n) end
 end
 
 -- A failed dynamic node fails its owner, which waits for it; one whose handler is called again sees the failure there. What the owner added besides, and what that added, is cancelled
@@ -43,9 +48,8 @@ local function fail_owner(r, owner, fail)
   if r.stop then return end
   each_node(r, function(instance_id, other)
     if (other.s ~= 'R' and other.s ~= 'T' and other.s ~= 'W') or not needless(r, instance_id) then return end
-    cancel_node(r, instance_id, other)
+    give_up(r, instance_id, other)
     if other.s == 'W' and other.more == 'batch' then close_batch(r, instance_id) end
-    if other.s == 'W' and other.more == 'subflow' then stop_child_of(r, instance_id) end
   end)
 end
 
@@ -56,8 +60,7 @@ local function fail_map(r, owner, fail)
   local prefix = owner .. '['
   each_node(r, function(instance_id, item)
     if string.sub(instance_id, 1, #prefix) ~= prefix then return end
-    if item.s == 'R' or item.s == 'T' or item.s == 'W' then cancel_node(r, instance_id, item) end
-    if item.s == 'W' and item.more == 'subflow' then stop_child_of(r, instance_id) end
+    if item.s == 'R' or item.s == 'T' or item.s == 'W' then give_up(r, instance_id, item) end
   end)
   close_batch(r, owner)
   unpark_node(r, n)

@@ -6,7 +6,7 @@
 -- entry: of a node, in field `n:<node>`; without what is empty at its end.
 --   join: all | any; ins: for each incoming edge the field with the value that it carries; outs: the outgoing edges; reads: fields
 --   of the run that a claim returns; options: loops, header, fallback, fallbackOf, gather, inputs, collect, owner (of a dynamic
---   node), resumes (1: the owner's handler is called again once it has ended, see run_end.lua), fast (1: the fast path takes it), compensate (the node that undoes it), items (1: its items are undone, not the node itself),
+--   node), resumes (1: the owner's handler is called again once it has ended, see run_end.lua), fast (1: the fast path takes it), compensate (the node that undoes it), abandons (1: its child continues when the run stops), items (1: its items are undone, not the node itself),
 --   closing (c: a compensation, f: it is in `finally`), closes (1: the run may have something to close with when this node ends),
 --   limit (1: its queue has one), itemQueue (the queue of its items, where that has a limit)
 --   Of a node with more than 100 edges `outs` is how many there are, and they are in pieces of 100, fields `e:<piece>:<node>`;

@@ -131,9 +131,9 @@ local function examine_waiting(r, instance_id, n, defect)
   elseif n.more == 'subflow' then
     local st, child = child_status(r, instance_id)
     if not st then
-      defect('child-missing', instance_id, function() ready_with(r, instance_id, n, {'child', child, 'failed'}) end)
+      defect('child-missing', instance_id, function() take_child(r, instance_id, n, child, 'failed', r.stop) end)
     elseif TERMINAL[st] then
-      defect('child-unheard', instance_id, function() ready_with(r, instance_id, n, {'child', child, st}) end)
+      defect('child-unheard', instance_id, function() take_child(r, instance_id, n, child, st, r.stop) end)
     end
   end
 end

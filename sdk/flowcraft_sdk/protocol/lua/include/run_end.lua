@@ -83,19 +83,32 @@ local function dynamic_done(r, owner, resumes)
   resume(r, owner, n)
 end
 
--- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
-local function resume_parent(child)
-  local instance_id = get(child, 'pn') -- false: started for this parent, by none of its nodes
-  local p = load_related(child.par, instance_id and {'n:' .. instance_id, 'w:' .. instance_id, 't:' .. instance_id})
-  if not p or not instance_id or TERMINAL[p.st] then return end
-  local n = node_state(p, instance_id)
-  if not n or n.s ~= 'W' or get(p, 'w:' .. instance_id) ~= child.id then return end
-  if p.stop then
+-- Whether all that is left of a node is to record that its child has completed, and it has a compensation. A worker does that though
+-- the run stops or the node was given up: only what is recorded is undone.
+local function records_child(r, instance_id)
+  if not options_of(r, instance_id).compensate then return false end
+  local fine, attached = pcall(cjson.decode, get(r, 'r:' .. instance_id) or 'null')
+  return fine and type(attached) == 'table' and attached[1] == 'child' and attached[3] == 'completed'
+end
+
+-- Gives a node the outcome of its child. `needless`: nothing waits for the node; then it is cancelled, unless there is something to undo.
+local function take_child(p, instance_id, n, child_id, st, needless)
+  if needless and not (st == 'completed' and options_of(p, instance_id).compensate) then
     cancel_node(p, instance_id, n)
     if not p.stopping then maybe_finish(p) end
     return
   end
-  ready_with(p, instance_id, n, {'child', child.id, child.st})
+  ready_with(p, instance_id, n, {'child', child_id, st})
+end
+
+-- A child run has ended: its parent's node becomes ready with the outcome attached, in this same commit.
+local function resume_parent(child)
+  local instance_id = get(child, 'pn') -- false: none of its parent's nodes waits for it
+  local p = load_related(child.par, instance_id and {'n:' .. instance_id, 'w:' .. instance_id, 't:' .. instance_id})
+  if not p or not instance_id or TERMINAL[p.st] then return end
+  local n = node_state(p, instance_id)
+  if not n or n.s ~= 'W' or get(p, 'w:' .. instance_id) ~= child.id then return end
+  take_child(p, instance_id, n, child.id, child.st, p.stop or get(child, 'gu'))
 end
 
 local function change_status(r, st)

@@ -27,7 +27,7 @@ local function is_taken(id)
 end
 
 -- Fields and values of the record and of the context. options: id, blueprint, plan, token, digest, tags, memo, fork, parent,
--- parent_node, root, depth, deadline, start_at, priority, budget, trace, key, place (w if the run waits for a place, see places.lua); pairs_: where the context's key, value pairs begin in `options.words`, or in ARGV;
+-- parent_node, root, depth, deadline, start_at, priority, budget, trace, key, abandoned (- if it continues when its parent stops), place (w if the run waits for a place, see places.lua); pairs_: where the context's key, value pairs begin in `options.words`, or in ARGV;
 -- active: how many nodes are ready.
 local function record_of(options, st, pairs_, active)
   local record = {'bp', options.blueprint, 'plan', options.plan, 'st', st, 'cr', NOW, 'tok', options.token}
@@ -52,6 +52,7 @@ local function record_of(options, st, pairs_, active)
   add('bg', options.budget)
   add('key', options.key)
   add('pl', options.place)
+  add('ab', options.abandoned)
   if not keeps_history() then add('h', 'off') end
   local words = options.words or ARGV
   for i = pairs_, #words, 2 do

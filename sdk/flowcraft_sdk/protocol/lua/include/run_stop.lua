@@ -14,11 +14,41 @@ local function each_node(r, visit)
   end
 end
 
--- Stops a parent or child of the run at hand; false if that cannot be, as its record cannot be read.
+-- Stops a child of the run at hand; false if that cannot be, as its record cannot be read, or if it continues without its parent.
 local function stop_related(child, stop)
-  local fine, problem = pcall(stop, child)
-  if not fine then set_aside('run', child.id, problem) end
-  return fine
+  local fine, outcome = pcall(stop, child)
+  if not fine then set_aside('run', child.id, outcome) end
+  return fine and outcome ~= 'abandoned'
+end
+
+local abandon
+do -- a script has 200 locals at most
+
+-- A run continues without its parent `p`: it is a run of its own then, that no node waits for.
+local function leave_parent(r, p, why)
+  if get(r, 'pn') then
+    if r.st == 'waiting' then p.parked = p.parked - 1 end
+    put(r, 'pn', false)
+  end
+  put(r, 'ab', why .. '|' .. string.format('%.0f', NOW))
+  event(r, 'A', '', why)
+end
+
+-- Lets a child continue that was started to do so when its parent stops. Returns whether it continues. Its field `ab` is `-` before, then
+-- `WHY|MS`: why is what the parent's stop is, or node if only the node was given up.
+function abandon(r, child)
+  local kept, instance_id = get(child, 'ab'), get(child, 'pn')
+  if kept ~= '-' then return kept end
+  if instance_id then
+    node_event(r, 'a', instance_id, child.id)
+  else
+    event(r, 'a', '', child.id)
+  end
+  put(r, 'ab:' .. child.id, NOW)
+  leave_parent(child, r, r.stop or 'node')
+  return true
+end
+
 end
 
 -- Stops the child runs that were started for a run, but by none of its nodes.
@@ -33,11 +63,12 @@ local function stop_runs_without_node(r, stop)
 end
 
 local function stop_child(r, child, grace, stop)
+  if abandon(r, child) then return 'abandoned' end
+  -- Its node takes no outcome any more: if it has compensations it ends as cancelled though all of it completes, so that it is undone.
+  if get(child, 'pn') then put(child, 'gu', 1) end
   if closing_of(child) then return end -- it is at its end, and what closes it runs to its own
   -- A child's deadline is its parent's at the latest. If both have passed, it has timed out too, whichever timer comes first.
   if r.stop == 'timeout' and tonumber(get(child, 'dl') or NOW + 1) <= NOW then return stop(child, 'timeout', grace) end
-  -- Its node takes no outcome any more: if it has compensations it ends as cancelled though all of it completes, so that it is undone.
-  if get(child, 'pn') then put(child, 'gu', 1) end
   put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
   event(child, 'X', '', 'parent')
   stop(child, 'cancel', grace)
@@ -56,7 +87,7 @@ local function lose_plan(r, instance_id)
   put(r, 'cl', false)
   each_node(r, function(node, n)
     local child = n.s == 'W' and n.more == 'subflow' and load_related(get(r, 'w:' .. node))
-    if child then stop_related(child, function() stop_run(child, 'cancel', 0) end) end
+    if child then stop_related(child, function() if not abandon(r, child) then stop_run(child, 'cancel', 0) end end) end
     if n.s == 'R' or n.s == 'L' or n.s == 'T' or n.s == 'W' then
       unqueue(r, node, n)
       put_node(r, node, n, node == instance_id and 'F' or 'X')
@@ -67,6 +98,9 @@ local function lose_plan(r, instance_id)
   event(r, 'f', instance_id, 0)
   finish(r)
 end
+
+local force_stop
+do -- a script has 200 locals at most
 
 -- Whether a run is too large to be looked over in one call.
 local function is_large(r)
@@ -113,10 +147,11 @@ end
 -- What a stop does to a node. Returns whether a worker runs it.
 local function stop_node(r, instance_id, n, grace)
   if n.s == 'L' then return true end
+  if (n.s == 'R' or n.s == 'T') and records_child(r, instance_id) then return end
   if n.s == 'W' and n.more == 'subflow' then
     local child = load_related(get(r, 'w:' .. instance_id))
     local stops = child and not TERMINAL[child.st]
-    if not stops or not stop_related(child, function() stop_child(r, child, grace, stop_run) end) then
+    if not stops or not stop_related(child, function() return stop_child(r, child, grace, stop_run) end) then
       cancel_node(r, instance_id, n)
     end
   elseif n.s == 'R' or n.s == 'T' or n.s == 'W' then
@@ -127,7 +162,7 @@ end
 WORK.x = function(r, page_item)
   local grace = page_item.grace
   r.stopping = true
-  visit_page(r, page_item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) stop_child(r, child, grace, stop_run) end)
+  visit_page(r, page_item, function(instance_id, n) stop_node(r, instance_id, n, grace) end, function(child) return stop_child(r, child, grace, stop_run) end)
   r.stopping = nil
 end
 
@@ -152,7 +187,7 @@ stop_run = function(r, why, grace)
     is_running = true
   else
     each_node(r, visit)
-    stop_runs_without_node(r, function(child) stop_child(r, child, grace, stop_run) end)
+    stop_runs_without_node(r, function(child) return stop_child(r, child, grace, stop_run) end)
   end
   if is_running then notify_workers(r.id, why, r.cr) end
   r.stopping = nil
@@ -160,10 +195,13 @@ stop_run = function(r, why, grace)
   if r.stop and r.active > 0 then set_timer(NOW + grace, 'g', r.id) end
 end
 
--- The grace has ended: what still runs is fenced off and the run ends.
-local force_stop
+-- Of a run that was started by no node: one that continues without its parent has a grace of its own, if it is cancelled.
+local function force_child(child)
+  if not get(child, 'ab') then force_stop(child) end
+end
 
 local function end_node(r, instance_id, n)
+  if (n.s == 'L' or n.s == 'R' or n.s == 'T') and records_child(r, instance_id) then return end
   if n.s == 'W' and n.more == 'subflow' then
     local child = load_related(get(r, 'w:' .. instance_id))
     if not child or not TERMINAL[child.st] and not stop_related(child, force_stop) then cancel_node(r, instance_id, n) end
@@ -174,10 +212,11 @@ end
 
 WORK.o = function(r, page_item)
   r.stopping = true
-  visit_page(r, page_item, function(instance_id, n) end_node(r, instance_id, n) end, force_stop)
+  visit_page(r, page_item, function(instance_id, n) end_node(r, instance_id, n) end, force_child)
   r.stopping = nil
 end
 
+-- The grace has ended: what still runs is fenced off and the run ends.
 force_stop = function(r)
   if TERMINAL[r.st] or not r.stop then return end
   if plan_gone(r) then return lose_plan(r, '') end
@@ -187,10 +226,12 @@ force_stop = function(r)
     r.work[#r.work + 1] = {'o', '0'}
   else
     each_node(r, function(instance_id, n) end_node(r, instance_id, n) end)
-    stop_runs_without_node(r, force_stop)
+    stop_runs_without_node(r, force_child)
   end
   notify_workers(r.id, 'over', r.cr)
   r.stopping = nil
   put(r, 'forced', '1')
   maybe_finish(r)
+end
+
 end
