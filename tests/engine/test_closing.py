@@ -222,6 +222,23 @@ def test_a_cancelled_run_closes_too(env: TestEnvironment, blueprint: str, status
     assert lines[-1][1]["status"] == str(status)
 
 
+def test_a_compensation_that_may_run_yet_is_shown_as_one(
+    env: TestEnvironment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handle = env.client.start("waits")
+    handle.wait_for(RunStatus.WAITING, timeout=60)
+    found = handle.describe()
+    assert (found.nodes["undo"].compensates, found.nodes["a"].compensates) == ("a", None)
+    print_run(found, handle.attempts(), unfold=False)
+    assert "undo pending undoes 'a' if the run does not complete" in " ".join(capsys.readouterr().out.split())
+    handle.cancel(grace=0)
+    while handle.describe().nodes["nap"].status is not NodeStatus.WAITING:
+        pass
+    print_run(handle.describe(), handle.attempts(), unfold=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "undoing a (completed)" in shown and "undoes 'a'" in shown and "undoes 'a' if" not in shown
+
+
 def test_a_run_that_times_out_closes_without_a_deadline(env: TestEnvironment) -> None:
     handle = env.client.start("waits", run_timeout=60)
     handle.wait_for(RunStatus.WAITING, timeout=60)

@@ -167,11 +167,10 @@ class RunRecord:
         for field in fields:
             if field.startswith("n:") and field[2:] not in nodes:  # an item of a batch, or a dynamic node
                 nodes[field[2:]] = self._node(field[2:], outputs and "[" not in field)
-        undoing = {node.get("config", {}).get("compensate") for node in self.doc["nodes"]}
         graph = [
             nodes[node["id"]]
             for node in self.doc["nodes"]
-            if node["id"] not in undoing or nodes[node["id"]].status is not NodeStatus.PENDING
+            if node["id"] not in self._undoing or nodes[node["id"]].status is not NodeStatus.PENDING
         ]
         completed = self.status is RunStatus.COMPLETED
         return RunSnapshot(
@@ -223,7 +222,7 @@ class RunRecord:
     def _node(self, instance_id: str, with_output: bool) -> NodeSnapshot:
         raw = self.fields.get(f"n:{instance_id}")
         if raw is None:
-            return NodeSnapshot(status=NodeStatus.PENDING)
+            return NodeSnapshot(status=NodeStatus.PENDING, compensates=self._undoing.get(instance_id))
         letter, attempt, claims, crashes, *rest = _in_full(raw).split("|")
         status = _STATES.get(letter, NodeStatus.UNKNOWN)
         if letter in "PS" and int(claims) > 0:
@@ -260,6 +259,7 @@ class RunRecord:
             child_run_id=self._latest_children.get(instance_id),
             items=self._items(instance_id),
             added_by=self._added(instance_id).get("owner"),
+            compensates=self._undoing.get(instance_id),
             progress=progress[0],
             message=progress[1],
             usage=usage_of(self.fields, f"us:{instance_id}"),
@@ -287,6 +287,15 @@ class RunRecord:
         if letter == "L" and not kept:
             kept = rest[0]
         return (moment(self.created_ms + float(kept)) if kept else None), None, float(parked or 0) / 1000
+
+    @cached_property
+    def _undoing(self) -> dict[str, str]:
+        """By compensation the node that it undoes."""
+        return {
+            node["config"]["compensate"]: node["id"]
+            for node in reversed(self.doc["nodes"])  # the first one that names it counts
+            if (node.get("config") or {}).get("compensate") is not None
+        }
 
     @cached_property
     def _latest_children(self) -> dict[str, str]:

@@ -126,6 +126,7 @@ class NodeSnapshot(Record):
         child_run_id: Id of the child run of a subflow.
         items: How far its items are, of a batch in its latest round; None for any other node.
         added_by: The node that has added it while the run went; None for a node of the blueprint.
+        compensates: Id of the node that it undoes if the run does not complete, of a compensation; None for any other node.
         progress: Fraction from 0 to 1 that the handler reported.
         message: Text that the handler reported with it.
         usage: What its model calls have used, with those of its child run; None without any.
@@ -151,6 +152,7 @@ class NodeSnapshot(Record):
     child_run_id: str | None = None
     items: ItemCounts | None = None
     added_by: str | None = None
+    compensates: str | None = None
     progress: float | None = None
     message: str = ""
     usage: Usage | None = None

@@ -181,7 +181,16 @@ def about_node(node: "NodeSnapshot") -> str:
         return f"waits: {node.blocked_by}"
     if str(node.status) == "completed":
         error = ""  # of an attempt before the one that succeeded: `--attempts` shows it
-    return error or node.message or node.child_run_id or ""
+    return error or node.message or node.child_run_id or _about_compensation(node)
+
+
+def _about_compensation(node: "NodeSnapshot") -> str:
+    """What a node undoes, so that one that is pending for good in a run that completes is not taken for one that is stuck."""
+    if node.compensates is None:
+        return ""
+    if str(node.status) == "pending":
+        return f"undoes '{node.compensates}' if the run does not complete"
+    return f"undoes '{node.compensates}'"
 
 
 def _by_node(attempts: "Iterable[NodeAttempt]") -> "dict[str, list[NodeAttempt]]":
@@ -363,7 +372,9 @@ def _facts(run: "RunSnapshot") -> Mapping[str, Any]:
         facts["closing"] = f"will end as {run.closing}"
     if run.compensations:
         shown = [f"{undone.compensates} ({undone.status})" for undone in run.compensations[:MOST_UNDONE]]
-        facts["undone"] = one_line(", ".join(shown) + (", ..." if len(run.compensations) > MOST_UNDONE else ""))
+        facts["undoing" if run.closing is not None else "undone"] = one_line(
+            ", ".join(shown) + (", ..." if len(run.compensations) > MOST_UNDONE else "")
+        )
     return facts
 
 
