@@ -90,7 +90,7 @@ def _is_of_a_model(error: Exception) -> bool:
 
 async def _model(name: str | None, models: LanguageModels | None, llm: Any, streams: bool) -> "_OfProvider":
     if name is not None and ":" in name:
-        model = _inferred(name)
+        model = inferred(name)
         configured = {} if models is None else {provider.name: provider for provider in models.providers}
         like = configured.get(name.partition(":")[0]) or configured.get(model.system)
         return _OfProvider(model, NamedProvider(model, like), llm)
@@ -105,7 +105,12 @@ def _streamed(model: Model, llm: Any) -> Model:
     return StreamedModel(model, llm.begin_shown) if isinstance(llm, AsyncHandlerModel) else model
 
 
-def _inferred(name: str) -> Model:
+def inferred(name: str) -> Model:
+    """The model that pydantic-ai knows by a name such as `openai:gpt-4`. No call is made.
+
+    Raises:
+        LLMSettingsError: there is none, or what it needs is not installed or set.
+    """
     try:
         return infer_model(name)
     except ImportError as error:

@@ -20,6 +20,7 @@ from .client_errors import TextCommands
 from .diagnostic_formats import FORMATS
 from .diagnostic_output import print_diagnostics, print_suggestions
 from .examples import SERVER, add_examples
+from .model_checks import with_model_checks
 from .provider_files import with_provider_files
 from .server_loading import errors_printed as _errors_printed
 from .server_loading import known_url as _known_url
@@ -215,7 +216,7 @@ def api(
 @as_json_option
 def check(file: Path, profile: str | None, format_: str, offline: bool, strict: bool, as_json: bool) -> None:
     """Check the file, its handlers, its blueprints, its schedules and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
-    loaded = with_provider_files(load_config(file, profile=profile))
+    loaded = with_model_checks(with_provider_files(load_config(file, profile=profile)))
     format_ = "json" if as_json else format_
     print_diagnostics(loaded.diagnostics, format_, loaded.path)
     if format_ == "text" and not loaded.errors:

@@ -7,12 +7,21 @@ from flowcraft_server.blueprints.agent_params import AGENT
 from flowcraft_server.blueprints.model import Blueprint, Diagnostic
 
 NEEDED = "agents need pydantic-ai: pip install 'flowcraft-server[agents]'"
+NEEDED_BY_TRACING = "pip install 'flowcraft-server[otel]'"
 NEEDED_BY_MODELS = "pip install 'flowcraft-server[llm]'"
 
 
 def has_models_extra() -> bool:
     """Whether the libraries are installed that call models over HTTP."""
     return all(importlib.util.find_spec(name) is not None for name in ("httpx2", "openai"))
+
+
+def has_tracing_extra() -> bool:
+    """Whether OpenTelemetry is installed."""
+    try:
+        return importlib.util.find_spec("opentelemetry.sdk") is not None
+    except ModuleNotFoundError:  # not even its namespace is there
+        return False
 
 
 def has_extra() -> bool:

@@ -22,7 +22,14 @@ from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.observability.redaction import Redactor, secrets_in, secrets_of_address
 
-from .agents_extra import NEEDED_BY_MODELS, has_extra, has_models_extra, missing_extra
+from .agents_extra import (
+    NEEDED_BY_MODELS,
+    NEEDED_BY_TRACING,
+    has_extra,
+    has_models_extra,
+    has_tracing_extra,
+    missing_extra,
+)
 from .blueprint_cache import BlueprintCache, key_of
 from .blueprint_files import params_of, places_of, with_join, with_params
 from .explain import LONGEST_SHOWN, mistakes_of
@@ -337,6 +344,9 @@ def _check_limits(reading: LoadContext, settings: Settings) -> None:
 
 
 def _warn(reading: LoadContext, settings: Settings) -> None:
+    if settings.tracing.enabled and not has_tracing_extra():
+        about = f"is on and needs the extra otel: {NEEDED_BY_TRACING}; workers will not start"
+        reading.report(("tracing",), about, severity="warning")
     name = settings.llm.default
     provider = settings.llm.providers.get(name or "")
     kind, path = getattr(provider, "type", ""), ("llm", "providers", str(name))

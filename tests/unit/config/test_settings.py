@@ -326,6 +326,16 @@ def test_a_default_provider_without_its_extra_is_a_warning(reported: Reported, m
     assert "llm.providers.a.type: needs the extra llm: pip install 'flowcraft-server[llm]'; nodes that call" in only
 
 
+def test_tracing_without_its_extra_is_a_warning(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reported(MODULE + "tracing: on\n") == []
+    monkeypatch.setattr("flowcraft_server.config.load.has_tracing_extra", lambda: False)
+    (only,) = reported(MODULE + "tracing: on\n")
+    assert only.startswith(
+        "flowcraft.yaml:2:10   tracing: is on and needs the extra otel: pip install 'flowcraft-server[otel]';"
+    )
+    assert reported(MODULE + "tracing: off\n") == []
+
+
 def test_a_file_that_serves_nothing(reported: Reported) -> None:
     assert reported("name: x\n") == [
         "flowcraft.yaml:1:1   there is nothing to serve: name handlers, handlerModules or blueprints"
