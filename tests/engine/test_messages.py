@@ -142,6 +142,8 @@ def test_what_cannot_be_sent_is_refused(env: TestEnvironment) -> None:
         with pytest.raises(NotReceivingError) as refused:
             run.send(node, 1)
         assert refused.value.reason == reason
+    with pytest.raises(NotReceivingError, match="has no node 'wa'; did you mean 'w'"):
+        run.send("wa", 1)
     after = env.client.start("after")
     after.wait_for("waiting", timeout=30)
     with pytest.raises(NotReceivingError) as refused:

@@ -1,5 +1,6 @@
 """Messages to nodes: sent by clients, kept in the run, taken by the node's handler."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -30,10 +31,11 @@ def send(deployment: Deployment, run_id: str, node_id: str, message: Any, messag
     code = text(reply[0])
     if code in ("ok", "duplicate"):
         return text(reply[1])
-    _refused(run_id, path, code, [text(part) for part in reply[1:]])
+    known = [str(node["id"]) for node in (doc or {}).get("nodes", ())]
+    _refused(run_id, path, code, [text(part) for part in reply[1:]], known)
 
 
-def _refused(run_id: str, path: str, code: str, rest: Sequence[str]) -> NoReturn:
+def _refused(run_id: str, path: str, code: str, rest: Sequence[str], known: Sequence[str]) -> NoReturn:
     if code == "missing":
         raise RunNotFoundError(run_id)
     if code == "ended":
@@ -41,7 +43,7 @@ def _refused(run_id: str, path: str, code: str, rest: Sequence[str]) -> NoReturn
             run_id, rest[0], f"run {run_id} has ended ({rest[0]}): no node of it takes messages any more"
         )
     reason, why = {
-        "unknown": ("unknown", f"run {run_id} has no node '{path}'"),
+        "unknown": ("unknown", f"run {run_id} has no node '{path}'{_near(path, known)}"),
         "over": ("ended", f"node '{path}' of run {run_id} has ended, or is about to: it takes no messages any more"),
         "full": (
             "full",
@@ -49,3 +51,8 @@ def _refused(run_id: str, path: str, code: str, rest: Sequence[str]) -> NoReturn
         ),
     }[code]
     raise NotReceivingError(run_id, rest[1], path, reason, why)
+
+
+def _near(path: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(path[:100], known[:2000], 1)
+    return f"; did you mean '{found[0]}'?" if found else ""

@@ -2,7 +2,7 @@
 
 pydantic-ai is an extra of this package: nothing of it is loaded before the first agent runs.
 
-Imported by: worker.
+Imported by: cli, worker.
 """
 
 from typing import Any

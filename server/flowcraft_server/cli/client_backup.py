@@ -10,6 +10,7 @@ import click
 
 from .client_errors import EXIT_USAGE
 from .counts import counted
+from .existing_file import ExistingFile
 from .shared_options import as_json_option
 from .terminal import write, write_json
 
@@ -67,7 +68,7 @@ def backup(connect: Callable[[], "Client"], file: Path, force: bool, as_json: bo
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=ExistingFile())
 @click.option("--dry-run", is_flag=True, help="Only look whether the file can be read.")
 @as_json_option
 @click.pass_obj

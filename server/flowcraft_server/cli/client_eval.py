@@ -9,6 +9,7 @@ import click
 
 from .client_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from .client_input import nearest_config
+from .existing_file import ExistingFile
 from .private_server import entered, refuse_addresses, server_errors
 from .shared_options import as_json_option, given
 from .terminal import write, write_json
@@ -44,7 +45,7 @@ class ShareParam(click.ParamType[float]):
 
 
 @click.command("eval")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("file", type=ExistingFile(), metavar="FILE")
 @click.option("-k", "expression", metavar="EXPR", help="Only cases whose names have these words: 'a and not b'.")
 @click.option(
     "--repeat",
@@ -56,7 +57,7 @@ class ShareParam(click.ParamType[float]):
     "--threshold", type=ShareParam(), metavar="SHARE", help="What has to pass, as 0.9 or 90%, in place of the file's."
 )
 @click.option(
-    "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    "--compare", type=ExistingFile(), metavar="FILE",
     help="An earlier result, or another version of the blueprint, which is run as well.",
 )  # fmt: skip
 @click.option(

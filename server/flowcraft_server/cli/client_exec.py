@@ -12,6 +12,7 @@ import click
 from .client_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TIMEOUT, EXIT_USAGE
 from .client_input import DurationParam, InputFile, InputFileType, nearest_config, start_context, texts_explained
 from .client_output import event_line, print_outcome
+from .existing_file import ExistingFile
 from .private_server import entered, refuse_addresses, server_errors
 from .shared_options import as_json_option, given
 from .terminal import console, write
@@ -32,7 +33,7 @@ LOOK_PAUSE = 1.0
 
 
 @click.command("exec")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE")
+@click.argument("file", type=ExistingFile(), metavar="FILE")
 @click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="A value of the start context.")
 @click.option(
     "-f", "--file", "context_file", type=InputFileType(), help="A start context as JSON; - is standard input."

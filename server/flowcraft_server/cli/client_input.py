@@ -100,7 +100,11 @@ class InputFileType(click.ParamType[InputFile]):
         try:
             return InputFile(str(value), read_regular_file(value, LARGEST_INPUT))
         except OSError as error:
-            hint = "" if isinstance(error, FileNotFoundError) else "; - is standard input"
+            hint = "; - is standard input"
+            if isinstance(error, FileNotFoundError):
+                from flowcraft_server.blueprints.loading.near_file import meant_file
+
+                hint = meant_file(Path(value))
             self.fail(f"'{value}': {error.strerror}{hint}", param, ctx)
 
 

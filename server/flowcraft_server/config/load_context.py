@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from flowcraft_sdk._config.source_positions import Path as Place
 from flowcraft_sdk._config.source_positions import SourcePosition, written_path
 from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._config.value_tree import Tree
-from flowcraft_server.blueprints.suggestions import suggested
+from flowcraft_server.blueprints.suggestions import MOST_KNOWN, did_you_mean, suggested
 
 from .keys import remove_empty_sections, remove_unknown_keys, write_out_short_forms
 from .overrides import from_command_line, from_environment
@@ -123,6 +124,13 @@ class LoadContext:
         return SourcePosition(self.shown, 1, 1)
 
 
+def _yaml_files(folder: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in islice(folder.iterdir(), MOST_KNOWN) if each.suffix == ".yaml")
+    except OSError:
+        return []
+
+
 def read_configuration(
     path: Path, profile: str | None, overrides: Mapping[str, Any], environ: Mapping[str, str]
 ) -> LoadContext:
@@ -134,8 +142,9 @@ def read_configuration(
         environment = environment_of(path.parent, environ)
     except FileNotFoundError:
         other = path.with_suffix(".yml")
-        hint = f"{other.name} is there: rename it" if other.exists() else "name another one, or make it"
-        reading.report((), f"{reading.shown}: no such file; {hint}")
+        near = did_you_mean(path.name, _yaml_files(path.parent))
+        hint = f"; {other.name} is there: rename it" if other.exists() else near or "; name another one, or make it"
+        reading.report((), f"{reading.shown}: no such file{hint}")
         return reading
     except NotUtf8Error as error:
         reading.report((), error.reason, at=error.position)

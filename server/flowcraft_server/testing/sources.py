@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import load_dirs, load_file, load_text
+from flowcraft_server.blueprints.loading.near_file import meant_file
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.handler import Handler
 
@@ -30,7 +31,7 @@ def read_blueprints(sources: BlueprintSource | Iterable[BlueprintSource]) -> Ite
         yield sources
     elif isinstance(sources, Path):
         if not sources.exists():
-            raise ValueError(f"{sources}: no such file or folder")
+            raise ValueError(f"{sources}: no such file or folder{meant_file(sources)}")
         loaded = load_dirs([sources]) if sources.is_dir() else load_file(sources)
         yield from _checked(*loaded)
     elif isinstance(sources, Mapping):

@@ -12,6 +12,7 @@ from flowcraft_server.blueprints.agent_params import PROVIDED
 from flowcraft_server.blueprints.linting.catalog import Catalog
 from flowcraft_server.blueprints.linting.linter import lint
 from flowcraft_server.blueprints.loading.loader import FORMATS, load_dirs
+from flowcraft_server.blueprints.loading.near_file import meant_file
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.blueprint_files import handler_routes, params_of, places_of, with_params
@@ -164,7 +165,7 @@ def load_suite(
         raise ConfigurationError("no flowcraft.yaml here or above: name blueprint files or folders, or give --config")
     for path in paths:
         if not path.exists():
-            raise ConfigurationError(f"{path}: no such file or folder")
+            raise ConfigurationError(f"{path}: no such file or folder{meant_file(path)}")
         if path.is_file() and path.suffix.lower() not in FORMATS:
             raise ConfigurationError(f"{path}: a blueprint file ends in {', '.join(FORMATS)}")
     loaded = None if config is None else load_config(config, profile=profile, with_handlers=False)

@@ -17,6 +17,7 @@ from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_server.blueprints.loading.blueprint import read_blueprint
 from flowcraft_server.blueprints.loading.json_text import read_json
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null
+from flowcraft_server.blueprints.loading.near_file import meant_file
 from flowcraft_server.blueprints.model import Blueprint
 
 Format = Literal["yaml", "json"]
@@ -40,7 +41,8 @@ def load_file(path: str | Path) -> tuple[Blueprint | None, list[Diagnostic]]:
     try:
         text = read_utf8_file(path, LARGEST)
     except OSError as error:
-        return None, [Diagnostic("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}")]
+        near = meant_file(path) if isinstance(error, FileNotFoundError) else ""
+        return None, [Diagnostic("error", start, "", f"cannot be read: {error.strerror or type(error).__name__}{near}")]
     except NotUtf8Error as error:
         return None, [Diagnostic("error", error.position, "", error.reason)]
     return _load(text, str(path), path.stem, form, Includes(path.parent))
