@@ -16,6 +16,8 @@ QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 CLASSES = {"completed", "failed", "cancelled"}
 PLACE_OF_RUN = {"leases": 0, "timers": 1}
 """Which part of an entry is the run."""
+STAYS = -1
+"""What TTL answers for a key that does not expire. It is another number for one that is gone by now."""
 
 
 def names_of(env: TestEnvironment) -> list[str]:
@@ -47,7 +49,7 @@ def leaked_keys(env: TestEnvironment) -> list[str]:
 def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -> str:
     family, colon, rest = name.partition(":")
     if not colon and family in ("replies", "reply_sizes"):
-        return "" if env.link.redis.ttl(keys.base + name) > 0 else "does not expire"
+        return "does not expire" if env.link.redis.ttl(keys.base + name) == STAYS else ""
     if not colon:
         return "" if family in SINGLE else "is of no family"
     if family in OF_RUNS:
@@ -59,7 +61,11 @@ def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -
         batches = (env.link.redis.hget(keys.run(run_id), "batches") or b"").decode().split("\n")
         return "" if bar and owner in batches else "is a batch that its run does not know of"
     if family in ("stream", "streams"):
-        return "" if rest.partition("|")[0] in listed and env.link.redis.ttl(keys.base + name) > 0 else "stays for ever"
+        return (
+            ""
+            if rest.partition("|")[0] in listed and env.link.redis.ttl(keys.base + name) != STAYS
+            else "stays for ever"
+        )
     if family == "schedule":
         return "" if rest in members(env, keys, "schedules") else "is of a schedule that is not listed"
     if name == "usage:total":
@@ -70,7 +76,7 @@ def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -
         has_turns = env.link.redis.hexists(keys.base + name, "at")
         if has_turns and rest not in members(env, keys, "memories"):
             return "is a memory that is not listed"
-        return "does not expire" if env.link.redis.ttl(keys.base + name) == -1 else ""  # it may be gone by now
+        return "does not expire" if env.link.redis.ttl(keys.base + name) == STAYS else ""
     if family in (
         "lost",
         "draft",
@@ -84,7 +90,7 @@ def _wrong_with(env: TestEnvironment, keys: Keys, name: str, listed: set[str]) -
         "parking",
         "reply",
     ):
-        return "" if env.link.redis.ttl(keys.base + name) > 0 else "does not expire"
+        return "does not expire" if env.link.redis.ttl(keys.base + name) == STAYS else ""
     if family in ("ready", "q"):
         return "" if QUEUE.fullmatch(rest.removesuffix("!")) else "is of no queue"
     if family in ("limit", "limited", "slots"):

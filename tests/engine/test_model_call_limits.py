@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from flowcraft_server.llm import Endpoint, LanguageModels, OpenAICompatible, Ret
 from flowcraft_server.llm.call_gate import CallLimit, Passage
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.call_limits import CallLimits, _wanted_pause
+from tests.acceptance.server_program import eventually
 from tests.unit.llm.chat_server import Answer, chat_server, refusal, reply
 
 Make = Callable[..., TestEnvironment]
@@ -150,10 +152,14 @@ def ask_all(count: int) -> Callable[[AsyncNodeContext], Any]:
     return ask
 
 
-def environment_of(make: Make, url: str, limit: CallLimit, count: int = 6, **retries: Any) -> TestEnvironment:
+def environment_of(
+    make: Make, url: str, limit: CallLimit, count: int = 6, *, budget: int | None = None, **retries: Any
+) -> TestEnvironment:
     policy = RetryPolicy(**{"initial": 0.01, "max_delay": 0.02, **retries})
     provider = OpenAICompatible("main", Endpoint(url, "key", "m", 20.0, 50, policy, limit=limit))
     blueprints = {"ask": "nodes: {a: {uses: ask}, b: {uses: ask}}"}
+    if budget is not None:
+        blueprints["ask"] = f"{{budget: {{tokens: {budget}}}, nodes: {{a: {{uses: ask}}}}}}"
     return make(
         blueprints=blueprints, handlers={"ask": ask_all(count)}, models=LanguageModels({"main": provider}), workers=2
     )
@@ -172,6 +178,16 @@ def test_workers_make_no_more_calls_at_once_than_the_limit(environment: Make) ->
         assert env.client.start("ask").result(timeout=30) == {"a": ["ok"] * 6, "b": ["ok"] * 6}
     assert server.most_at_once == 2
     assert len(server.requests) == 12
+
+
+def test_a_call_that_has_waited_for_its_place_is_not_made_once_the_budget_is_used_up(environment: Make) -> None:
+    answer = reply("ok", hang=0.2)
+    body = json.loads(answer.body) | {"usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
+    with chat_server(replace(answer, body=json.dumps(body))) as server:
+        env = environment_of(environment, server.url, CallLimit(concurrent=1), budget=1)
+        with pytest.raises(RunFailedError, match="BudgetExceededError"):
+            env.client.start("ask").result(timeout=30)
+    assert len(server.requests) == 1, "all of them had asked before it was answered"
 
 
 @pytest.mark.parametrize("headers", [{"retry_after": "0.2"}, {}])
@@ -197,6 +213,10 @@ def test_a_provider_that_wants_no_calls_for_years_is_asked_again_after_a_day(env
         env = environment_of(environment, server.url, CallLimit(concurrent=1), count=1)
         with pytest.raises(RunFailedError, match="LLMRateLimited"):
             env.client.start("ask").result(timeout=30)
+        pace = env.partitions.home.base + "pace:main/m"
+        assert eventually(
+            lambda: int(env.link.redis.hget(pace, "until") or 0) > 0
+        )  # else it begins after the clock is moved
         env.clock.advance("25h")
         assert env.client.start("ask").result(timeout=30) == {"a": ["ok"], "b": ["ok"]}
 

@@ -229,7 +229,8 @@ class CallLimits:
             self._admit(pace, int(now), [found.decode() for found in admitted])
             if int(closed_ms) > LONGEST_WAIT * 1000:
                 for waiter in list(pace.waiting.values()):
-                    if waiter.falls_back or not waiter.node:
+                    # What has begun to wait since the call was sent is answered by the next one.
+                    if waiter.is_sent and (waiter.falls_back or not waiter.node):
                         _resolve(waiter, _Closed(int(closed_ms) / 1000))
                         waiter.parking = None
             self._park(name, pace, dict(zip([call.id for call in asking], json.loads(waits) or (), strict=True)))

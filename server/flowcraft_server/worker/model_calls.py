@@ -2,21 +2,24 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from loguru import logger
 
 from flowcraft_sdk.node import BudgetExceededError, NodeCancelled
 from flowcraft_sdk.protocol import scripts
+from flowcraft_sdk.protocol.clock import clock
 from flowcraft_sdk.protocol.script_call import ScriptCall
 from flowcraft_sdk.protocol.usage_scripts import CALL_ID
 from flowcraft_sdk.protocol.usage_sums import FIRST_DAY, read_budget, read_sum, total, write_budget
 from flowcraft_sdk.records import Budget, Usage
 from flowcraft_server.engine.attempt import Attempt
 from flowcraft_server.engine.engine import Engine
-from flowcraft_server.llm.call_gate import CallGate, call_gate
+from flowcraft_server.llm.call_gate import CallGate, CallLimit, Passage, call_gate
 from flowcraft_server.llm.calls import ModelReply, ModelRequest
 from flowcraft_server.llm.errors import LLMSettingsError
 from flowcraft_server.llm.layers import AsyncCall, Call, CallLayer
@@ -29,6 +32,9 @@ from flowcraft_server.worker.parking import AttemptParking
 from flowcraft_server.worker.reply_cache import CacheEntry, ReplyCache, read_reply
 
 _INSTALL = ", or install the prices of public models with: pip install 'flowcraft-server[agents]'"
+WAITED = 0.05
+"""Seconds from which on a call has waited for its limits, and budgets are looked at again. Without a wait they take some ms."""
+
 LOOK = 0.2
 """Seconds after which a function that waits for Redis looks whether it is to stop."""
 
@@ -63,7 +69,8 @@ class ModelCalls:
         gate = self._limits.gate(attempt.claim.run_id, AttemptParking(attempt))
         # What the cache answers costs nothing, so no budget holds for it.
         cached = () if self._cache is None else (CachedReplies(self._cache, self, attempt),)
-        return (*cached, BudgetCheck(self, attempt), UsageCount(self, attempt, gate))
+        budgets = BudgetCheck(self, attempt)
+        return (*cached, budgets, UsageCount(self, attempt, gate, budgets))
 
     def budget_call(self, attempt: Attempt) -> ScriptCall:
         """The call that looks which budgets are used up."""
@@ -190,11 +197,46 @@ class BudgetCheck:
 
     async def acall(self, provider: Provider, request: ModelRequest, further: AsyncCall) -> ModelReply:
         """See `CallLayer.acall`."""
+        await self.check(provider, request)
+        return await further(request)
+
+    async def check(self, provider: Provider, request: ModelRequest) -> None:
+        """Let nothing through if a budget is used up: see `ModelCalls.check`."""
         reply = await asyncio.wrap_future(self._calls.send(self._calls.budget_call(self._attempt)))
         tags = self._calls.check(provider, request, reply)
         if tags:
             await asyncio.to_thread(self._calls.check_tags, tags)
-        return await further(request)
+
+
+class BudgetedGate:
+    """Looks at the budgets again once a call has waited for the limits of its provider: others were made meanwhile.
+
+    Args:
+        check: looks at them; it raises if one is used up.
+    """
+
+    def __init__(self, gate: CallGate, check: Callable[[], Awaitable[None]]) -> None:
+        self._gate = gate
+        self._check = check
+
+    @property
+    def waits(self) -> bool:
+        """See `CallGate.waits`."""
+        return self._gate.waits
+
+    @property
+    def parks(self) -> bool:
+        """See `CallGate.parks`."""
+        return self._gate.parks
+
+    @asynccontextmanager
+    async def passage(self, provider: str, model: str, limit: CallLimit, tokens: int) -> AsyncIterator[Passage]:
+        """See `CallGate.passage`."""
+        began = clock()
+        async with self._gate.passage(provider, model, limit, tokens) as passage:
+            if clock() - began >= WAITED:
+                await self._check()
+            yield passage
 
 
 class CachedReplies:
@@ -255,21 +297,22 @@ class CachedReplies:
 class UsageCount:
     """Has calls go through the limits of all processes, and counts each that the provider has answered."""
 
-    def __init__(self, calls: ModelCalls, attempt: Attempt, gate: CallGate) -> None:
+    def __init__(self, calls: ModelCalls, attempt: Attempt, gate: CallGate, budgets: BudgetCheck) -> None:
         self._gate = gate
+        self._budgets = budgets
         self._calls = calls
         self._attempt = attempt
 
     def call(self, provider: Provider, request: ModelRequest, further: Call) -> ModelReply:
         """See `CallLayer.call`."""
-        call_gate.set(self._gate)
+        call_gate.set(BudgetedGate(self._gate, partial(self._budgets.check, provider, request)))
         reply = further(request)
         self._calls.count(self._attempt, provider, request, reply)
         return reply
 
     async def acall(self, provider: Provider, request: ModelRequest, further: AsyncCall) -> ModelReply:
         """See `CallLayer.acall`."""
-        call_gate.set(self._gate)
+        call_gate.set(BudgetedGate(self._gate, partial(self._budgets.check, provider, request)))
         reply = await further(request)
         self._calls.count(self._attempt, provider, request, reply)
         return reply
