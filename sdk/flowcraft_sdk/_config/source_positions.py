@@ -1,9 +1,10 @@
 """Where things stand in a file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+_T = TypeVar("_T")
 Path = tuple[str | int, ...]
 """A place within nested mappings and lists: keys and indexes from the outside in."""
 
@@ -46,6 +47,39 @@ class SourcePositions:
     def shown(self, path: Path) -> str:
         """A path as the file writes it."""
         return written_path(as_written(path, self.written))
+
+
+class _LatePlaces(Mapping[Path, _T]):
+    def __init__(self, table: Callable[[Path | None], Mapping[Path, _T]]) -> None:
+        self._table = table
+
+    def __getitem__(self, path: Path) -> _T:
+        return self._table(path)[path]
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, tuple) and path in self._table(path)
+
+    def __bool__(self) -> bool:  # without finding them all
+        return True
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._table(None))
+
+    def __len__(self) -> int:
+        return len(self._table(None))
+
+
+def late_positions(find: Callable[[Path | None], SourcePositions]) -> SourcePositions:
+    """Places that are found when they are asked for.
+
+    Args:
+        find: gives a table that holds all there is at a path and around it; with None all there is.
+    """
+    return SourcePositions(
+        _LatePlaces(lambda path: find(path).keys),
+        _LatePlaces(lambda path: find(path).values),
+        _LatePlaces(lambda path: find(path).written),
+    )
 
 
 def as_written(path: Path, written: Mapping[Path, Path]) -> Path:

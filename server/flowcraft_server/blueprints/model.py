@@ -52,7 +52,6 @@ class Node:
         uses: name of a handler, or one of `BUILTIN_USES`.
         params: settings for the handler.
         inputs: where its input comes from: a source, or sources by name; None for what its incoming edge brings.
-        position: where its id stands.
     """
 
     id: str
@@ -60,7 +59,6 @@ class Node:
     params: Mapping[str, Any] = field(default_factory=dict)
     inputs: str | Mapping[str, Source] | None = None
     config: NodeConfig = field(default_factory=NodeConfig)
-    position: SourcePosition | None = field(default=None, compare=False)
 
     def to_plain(self) -> dict[str, Any]:
         """The node in the words of the JSON form."""
@@ -100,7 +98,6 @@ class Edge:
         action: taken when the source returns this action; None for any.
         condition: taken when this expression holds; None for always.
         transform: expression for what the target gets; None for the source's output.
-        position: where it stands.
         place: its path in the file it was read from, such as `edges[2]` or `nodes.a.next.x`.
     """
 
@@ -109,7 +106,6 @@ class Edge:
     action: str | None = None
     condition: str | None = None
     transform: str | None = None
-    position: SourcePosition | None = field(default=None, compare=False)
     place: str = field(default="", compare=False)
 
     def to_plain(self) -> dict[str, Any]:

@@ -41,4 +41,4 @@ def missing_extra(blueprints: Iterable[Blueprint], handlers: Collection[str]) ->
     for blueprint in blueprints:
         node = next((node for node in blueprint.nodes if node.uses == AGENT), None)
         if node is not None:
-            yield Diagnostic("warning", node.position, f"nodes.{node.id}.uses", NEEDED)
+            yield Diagnostic("warning", blueprint.positions.of_key(("nodes", node.id)), f"nodes.{node.id}.uses", NEEDED)

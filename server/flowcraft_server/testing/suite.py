@@ -226,11 +226,10 @@ def with_modules(suite: Suite, modules: Sequence[str]) -> tuple[Suite, list[str]
     missing = {name: reason for name, reason in suite.missing.items() if name not in handlers}
     for blueprint in suite.chosen if not problems else ():
         for node in blueprint.nodes:
-            problems += [
-                f"{node.position or blueprint.file}   nodes.{node.id}: handler '{name}' cannot be used ({missing[name]})"
-                for name in _names(node)
-                if name in missing
-            ]
+            for name in _names(node):
+                if name in missing:
+                    place = blueprint.positions.of_key(("nodes", node.id)) or blueprint.file
+                    problems.append(f"{place}   nodes.{node.id}: handler '{name}' cannot be used ({missing[name]})")
     return replace(suite, handlers={**suite.handlers, **handlers}, missing=missing), problems
 
 

@@ -112,7 +112,7 @@ class TestPlaces:
         position = positions.of_key(("nodes", "größe", "params", "deep"))
         assert position is not None
         assert (position.line, position.column) == (3, 34)
-        assert read(self.TEXT).nodes[1].position == positions.keys["nodes", "next one"]
+        assert positions.of_key(("nodes", "next one")) == SourcePosition("main.yaml", 4, 3)
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\u2029"])

@@ -100,7 +100,7 @@ class Findings:
         """Where the value at a path stands, or of what it belongs to."""
         positions = self.blueprint.positions
         if len(path) == 2 and path[0] == "nodes" and path[1] in self.graph.nodes:
-            return self.graph.nodes[str(path[1])].position or positions.of(path)
+            return positions.of_key(path)
         return positions.of(path)
 
     def shown(self, path: Path) -> str:

@@ -45,10 +45,11 @@ def check_error_names(findings: Findings) -> None:
 
 def check_retries(findings: Findings) -> None:
     """Check that a pause between attempts has further attempts; called where nodes have one unless they set more."""
-    for node in findings.graph.nodes.values():
+    for node in findings.set_up:
+        if node.config.retry_delay is None or node.config.max_retries not in (None, 1):
+            continue
         written = node_path(node, "config", "maxRetries") in findings.blueprint.positions.keys
-        wrong = written and node.config.max_retries is None  # it is reported by itself
-        if node.config.retry_delay is not None and node.config.max_retries in (None, 1) and not wrong:
+        if not written or node.config.max_retries is not None:  # else it is reported by itself
             path = node_path(node, "config", "retryDelay")
             findings.warning(
                 path, "has no effect: the node has one attempt; set maxRetries, which counts the first one too"
@@ -115,10 +116,10 @@ def _check_params(findings: Findings, name: str, params: Mapping[str, Any], path
     if model is None:
         return
     brought = findings.handler_params.get(name, {})
-    values = findings.blueprint.positions.values
-    # What the entry brings may have been put among the node's params: only what the blueprint holds has a place in it.
-    own = {key for key in params if key not in brought or not values or (*path, key) in values}
     for problem in problems_of(name, model, {**brought, **params}, findings.meant):
+        values = findings.blueprint.positions.values
+        # What the entry brings may have been put among the node's params: only what the blueprint holds has a place in it.
+        own = {key for key in params if key not in brought or not values or (*path, key) in values}
         first = problem.loc[0] if problem.loc else None
         if problem.missing and first in findings.blueprint.stray_keys.get(str(path[1]), ()):
             continue

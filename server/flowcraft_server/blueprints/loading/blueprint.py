@@ -1,8 +1,8 @@
 """Puts a blueprint together from the values of a file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from flowcraft_sdk._config.source_positions import SourcePositions
 from flowcraft_sdk._config.yaml_tree import Entry, Fields, Tree, kind_of
@@ -24,8 +24,22 @@ from flowcraft_server.blueprints.model import WAITING_USES, Blueprint, Edge, Nod
 from flowcraft_server.blueprints.node_config import NOTHING_SET, NodeConfig
 
 
-def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Blueprint | None:
-    """The blueprint that a file holds, as far as it can be read; None if the file is no mapping."""
+class Parts(Protocol):
+    """The nodes and edges of a blueprint, if they are read otherwise than from a tree."""
+
+    def read_nodes(self, reading: LoadContext) -> list[NodeDraft]:
+        """The nodes."""
+
+    def read_edges(self, reading: LoadContext) -> list[Link]:
+        """The edges of the list `edges`."""
+
+
+def read_blueprint(reading: LoadContext, tree: Tree, default_id: str, parts: Parts | None = None) -> Blueprint | None:
+    """The blueprint that a file holds, as far as it can be read; None if the file is no mapping.
+
+    Args:
+        parts: what reads the nodes and edges, if these are not in the tree.
+    """
     if not isinstance(tree, Fields):
         reading.error(tree.position, "", f"expected a blueprint, a mapping with nodes and edges; got {kind_of(tree)}")
         return None
@@ -41,7 +55,9 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
     if "defaults" in entries:
         defaults = read_config(reading, entries["defaults"].value, ("defaults",), DEFAULTS_KEYS)
     drafts: list[NodeDraft] = []
-    if "nodes" in entries:
+    if parts is not None:
+        drafts = parts.read_nodes(reading)
+    elif "nodes" in entries:
         drafts = read_nodes(reading, entries["nodes"].value)
     elif misplaced:
         first = misplaced[0]
@@ -52,11 +68,14 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str) -> Bluepri
     if "finally" in entries:
         fields["finally_nodes"] = tuple(read_finally(reading, entries["finally"].value, drafts))
     links = [link for draft in drafts for link in draft.links]
-    links += read_edges(reading, entries["edges"].value) if "edges" in entries else []
+    if parts is not None:
+        links += parts.read_edges(reading)
+    elif "edges" in entries:
+        links += read_edges(reading, entries["edges"].value)
     check_forms(reading, links)
     return Blueprint(
         nodes=tuple(_node(draft, defaults) for draft in drafts),
-        edges=tuple(_edge(reading, index, link) for index, link in enumerate(links)),
+        edges=tuple(_edges(reading, links) if parts is None else [_without_places(link) for link in links]),
         file=reading.file,
         positions=SourcePositions(reading.positions.keys, reading.positions.values, reading.positions.written),
         complete=reading.complete,
@@ -121,16 +140,21 @@ def _node(draft: NodeDraft, defaults: NodeConfig) -> Node:
         )  # meant for handlers; people answer more slowly
     if draft.join is not None:
         config = with_defaults(config, NodeConfig(join="any" if draft.join == "any" else "all"))
-    return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults), draft.position)
+    return Node(draft.id, draft.uses, draft.params, draft.inputs, with_defaults(config, defaults))
 
 
-def _edge(reading: LoadContext, index: int, link: Link) -> Edge:
+def _edges(reading: LoadContext, links: list[Link]) -> Iterator[Edge]:
     positions = reading.positions.values
-    if link.number != index:  # else they were noted when it was read
-        for part in ("source", "target", "action", "condition", "transform"):
-            # What stands there may be of an edge before it that could not be read: its number is another one's now.
-            positions.pop(("edges", index, part), None)
-            if part in link.positions:
-                positions["edges", index, part] = link.positions[part]
-    positions["edges", index] = link.position
-    return Edge(link.source, link.target, link.action, link.condition, link.transform, link.position, link.place)
+    for index, link in enumerate(links):
+        if link.number != index:  # else they were noted when it was read
+            for part in ("source", "target", "action", "condition", "transform"):
+                # What stands there may be of an edge before it that could not be read: its number is another one's now.
+                positions.pop(("edges", index, part), None)
+                if part in link.positions:
+                    positions["edges", index, part] = link.positions[part]
+        positions["edges", index] = link.position
+        yield _without_places(link)
+
+
+def _without_places(link: Link) -> Edge:
+    return Edge(link.source, link.target, link.action, link.condition, link.transform, link.place)

@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.lines import Lines
 from flowcraft_sdk._config.source_positions import SourcePosition
 from flowcraft_sdk._config.yaml_scalars import number
-from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Scalar, Tree, make_fields, make_items
+from flowcraft_sdk._config.yaml_tree import DEEPEST, Entry, Fields, Items, Scalar, Tree, make_fields, make_items
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]+|\\.)*')
@@ -19,8 +20,10 @@ _MEMBER = re.compile(rf"{_BLANK}{_PLAIN}{_BLANK}:{_BLANK}{_PLAIN}{_BLANK}(?:(,)(
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {"true": True, "false": False, "null": None}
 _SPACE = re.compile(_BLANK)
+_COLON = re.compile(rf"{_BLANK}:{_BLANK}")
 _SEPARATOR = re.compile(rf"{_BLANK}([,\]}}]){_BLANK}")
 _STRUCTURE = frozenset('{}[]",:')
+_scan = json.JSONDecoder().raw_decode
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -41,6 +44,56 @@ def read_json(text: str, file: str) -> tuple[Tree | None, list[Diagnostic]]:
         return None, scanner.diagnostics
 
 
+class JsonOutline:
+    """A JSON mapping that is known to be valid, of which two keys hold most: where these begin, and the rest as a tree.
+
+    Args:
+        large: the keys whose values are read item by item, when one of them is asked for.
+
+    Attributes:
+        top: the mapping; an empty list stands at each of the large keys.
+    """
+
+    def __init__(self, text: str, file: str, large: Collection[str]) -> None:
+        self._text = text
+        self._scanner = _Scanner(text, file)
+        self._begin: dict[str, int] = {}
+        self._items: dict[str, list[int]] = {}
+        self.top = self._scanner.outline(large, self._begin)
+
+    def item(self, key: str, index: int) -> tuple[SourcePosition | None, Tree] | None:
+        """What stands at a place of a large list or mapping, and in a mapping where its key stands; None if there is none."""
+        if key not in self._items:
+            begin = self._begin.get(key)
+            self._items[key] = _items_from(self._text, begin) if begin is not None else []
+        places = self._items[key]
+        if index >= len(places):
+            return None
+        return self._scanner.item(places[index], self._text[self._begin[key]] == "{")
+
+
+def _items_from(text: str, begin: int) -> list[int]:
+    """Where each item of a list begins, or each key of a mapping."""
+    at = begin + 1
+    by_key, space, separator, colon = text[begin] == "{", _SPACE.match, _SEPARATOR.match, _COLON.match
+    found: list[int] = []
+    start = space(text, at)
+    at = start.end() if start is not None else at
+    if text[at] in "}]":
+        return found
+    while True:
+        found.append(at)
+        if by_key:
+            _, at = _scan(text, at)
+            after = colon(text, at)
+            at = after.end() if after is not None else at
+        _, at = _scan(text, at)
+        end = separator(text, at)
+        if end is None or end[1] != ",":
+            return found
+        at = end.end()
+
+
 class _Scanner:
     def __init__(self, text: str, file: str) -> None:
         self.text = text
@@ -56,6 +109,41 @@ class _Scanner:
         if self._at < len(self.text):
             raise self._stop("expected the end of the file")
         return tree
+
+    def outline(self, large: Collection[str], begin: dict[str, int]) -> Fields:
+        """The mapping of the text without what stands at some of its keys.
+
+        Args:
+            begin: gets where that begins.
+        """
+        self._next()
+        position = self._place(self._at)
+        self._at += 1
+        entries: dict[str, Entry] = {}
+        ends = self._next() == "}"
+        while not ends:
+            key_position = self._place(self._at)
+            key = self._string()
+            self._next()
+            self._at += 1
+            if key in large and self._next() in "[{":
+                begin[key] = self._at
+                value: Tree = Items((), self._place(self._at))
+                _, self._at = _scan(self.text, self._at)
+            else:
+                value = self._value(1)
+            entries[key] = Entry(key_position, value)
+            ends = self._separator("}")
+            self._skip()
+        return Fields(entries, position)
+
+    def item(self, at: int, by_key: bool) -> tuple[SourcePosition | None, Tree]:
+        """The value at a place, or behind the key there."""
+        self._at = at
+        if not by_key:
+            return None, self._value(2)
+        key_position, _, value = self._member(1)
+        return key_position, value
 
     def _refuse(self, at: int, message: str) -> None:
         self.diagnostics.append(Diagnostic("error", self._place(at), "", message))

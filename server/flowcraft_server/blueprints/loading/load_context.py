@@ -13,7 +13,9 @@ from flowcraft_server.blueprints.loading.keys import EDGE_KEYS, STRUCTURE, belon
 from flowcraft_server.blueprints.suggestions import did_you_mean, listed, nearest
 
 LONGEST_ID = 200
-_PLAIN_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_ID}}}")
+PLAIN_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_ID}}}")
+"""Ids of nodes and blueprints about which no question arises."""
+
 MOST_REPORTED = 10
 """Diagnostics with the same words at the same place of a file."""
 _PIECE = re.compile(r"[\s'\"()=<>&|!?]")
@@ -173,7 +175,7 @@ class LoadContext:
 
     def check_identifier(self, text: str, position: SourcePosition, path: Path, what: str) -> None:
         """Note an id that cannot be one."""
-        if _PLAIN_ID.fullmatch(text):
+        if PLAIN_ID.fullmatch(text):
             return
         wrong = ""
         if not text.strip():

@@ -5,19 +5,22 @@ it: the linter can find further mistakes in it, but it is not to be run.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from flowcraft_sdk._config.collection import without_collection
 from flowcraft_sdk._config.diagnostics import Diagnostic
 from flowcraft_sdk._config.include import Includes
-from flowcraft_sdk._config.source_positions import SourcePosition
+from flowcraft_sdk._config.source_positions import SourcePosition, SourcePositions
 from flowcraft_sdk._config.utf8_text import NotUtf8Error, read_utf8_file
 from flowcraft_sdk._config.yaml_reader import read_yaml
 from flowcraft_server.blueprints.loading.blueprint import read_blueprint
 from flowcraft_server.blueprints.loading.json_text import read_json
+from flowcraft_server.blueprints.loading.late_places import LatePlaces
 from flowcraft_server.blueprints.loading.load_context import LoadContext, is_null
 from flowcraft_server.blueprints.loading.near_file import meant_file
+from flowcraft_server.blueprints.loading.simple_form import NotSimple, plain_json, read_simple
 from flowcraft_server.blueprints.model import Blueprint
 
 Format = Literal["yaml", "json"]
@@ -122,6 +125,35 @@ def _load(
         ]
     if not text.strip():
         return None, [Diagnostic("error", start, "", "the file is empty; a blueprint needs nodes")]
+    try:
+        return _load_simply(text, file, default_id, form), []
+    except NotSimple:
+        return _load_in_full(text, file, default_id, form, includes)
+
+
+def _load_simply(text: str, file: str, default_id: str, form: Format) -> Blueprint:
+    """Read a text that nothing is wrong with; what includes files is not among them, for these may have changed later.
+
+    Raises:
+        NotSimple: it is to be read in full.
+    """
+    if form != "json":
+        raise NotSimple
+    blueprint, nodes = read_simple(LoadContext(file, lenient=True), plain_json(text), default_id)
+
+    @without_collection()
+    def in_full() -> SourcePositions:
+        found, _ = _load_in_full(text, file, default_id, form, Includes(None))
+        return SourcePositions() if found is None else found.positions
+
+    return replace(blueprint, positions=LatePlaces(text, file, default_id, in_full, nodes).positions)
+
+
+def _load_in_full(
+    text: str, file: str, default_id: str, form: Format, includes: Includes
+) -> tuple[Blueprint | None, list[Diagnostic]]:
+    """Read a text with the places of all that is in it, and find all that is wrong with it."""
+    start = SourcePosition(file, 1, 1)
     tree, diagnostics = read_json(text, file) if form == "json" else read_yaml(text, file, includes)
     reading = LoadContext(file, lenient=form == "json")
     if tree is None or (is_null(tree) and not diagnostics):

@@ -41,7 +41,7 @@ def read_config(reading: LoadContext, tree: Tree, path: Path, known: Collection[
 
 def with_defaults(config: NodeConfig, defaults: NodeConfig) -> NodeConfig:
     """The config, completed by the blueprint's defaults."""
-    if defaults == NOTHING_SET:
+    if defaults is NOTHING_SET or defaults == NOTHING_SET:
         return config
     if config is NOTHING_SET:
         return defaults
