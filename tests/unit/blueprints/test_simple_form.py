@@ -88,6 +88,8 @@ TOPS = (
     '"tests": [{"name": "t", "mocks": {"a": {"output": 1}}, "expect": {"ran": ["a"]}}]',
     '"name": "editor"',
     '"nods": 1',
+    '"stray": {"uses": "echo"}',
+    '"x-stray": {"uses": "echo"}',
     '"onFailure": "stp"',
 )
 
@@ -139,6 +141,12 @@ def test_both_ways_of_reading_agree(text: str) -> None:
     assert lint(found, handlers={}, blueprints={}, max_attempts=1) == lint(
         full, handlers={}, blueprints={}, max_attempts=1
     )
+
+
+@pytest.mark.parametrize("top", TOPS)
+def test_both_agree_on_other_keys(top: str) -> None:
+    text = f'{{{top}, "nodes": {{"a": {{"uses": "echo"}}}}}}'
+    assert load_text(text, "b.json", "default", "json") == in_full(text)
 
 
 @pytest.mark.parametrize("node", USUAL_NODES)

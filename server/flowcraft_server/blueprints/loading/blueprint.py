@@ -44,7 +44,8 @@ def read_blueprint(reading: LoadContext, tree: Tree, default_id: str, parts: Par
         reading.error(tree.position, "", f"expected a blueprint, a mapping with nodes and edges; got {kind_of(tree)}")
         return None
     ignored = EDITOR_BLUEPRINT_KEYS | EDITOR_JSON_KEYS if reading.lenient else EDITOR_BLUEPRINT_KEYS
-    misplaced = [] if "nodes" in tree.entries else [name for name, each in tree.entries.items() if _is_node(name, each)]
+    has_nodes = parts is not None or "nodes" in tree.entries
+    misplaced = [] if has_nodes else [name for name, each in tree.entries.items() if _is_node(name, each)]
     ignored = ignored.union(misplaced)
     entries = reading.fields(tree, (), BLUEPRINT_KEYS, ignored)
     reading.positions.put((), tree.position)
