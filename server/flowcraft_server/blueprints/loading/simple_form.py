@@ -1,8 +1,8 @@
 """Reads a blueprint with which nothing is wrong, and notes no place of anything: places take several times as long as the rest.
 
-Large files are written by programs, in the plainest of forms. Those forms are read here at once; any other node or edge is read as
-ever, with its places left out. A file with anything wrong or unusual about it is `NotSimple` and is read in full; places are looked
-for when one is asked for, see `late_places`.
+Large files are written by programs, in the plainest of forms. Those forms are read here at once; any other node or edge is read
+as ever, with its places left out. A file with anything wrong or unusual about it is `NotSimple` and is read in full; places are
+looked for when one is asked for, see `late_places`.
 """
 
 import json
