@@ -185,6 +185,7 @@ class BlueprintFile(pytest.File):
             pytest.Collector.CollectError: A blueprint has errors, or the deployment does.
         """
         from flowcraft_server.llm.errors import LLMSettingsError
+        from flowcraft_server.testing.blueprint_warnings import BlueprintWarning
         from flowcraft_server.testing.suite import load_suite
 
         suites = _runners(self.config).suites
@@ -196,11 +197,20 @@ class BlueprintFile(pytest.File):
         suite = suites[self.config_file]
         if suite.diagnostics:
             raise self.CollectError("\n".join(map(str, suite.diagnostics)))
+        for diagnostic in suite.warnings if _is_first_worker(self.config) else ():
+            if diagnostic.position is not None and Path(diagnostic.position.file).resolve() == self.path.resolve():
+                self.warn(BlueprintWarning(str(diagnostic).removesuffix("   [warning]")))
         for case in suite.cases:
             if case.blueprint.file is not None and Path(case.blueprint.file).resolve() == self.path.resolve():
                 item: BlueprintCase = BlueprintCase.from_parent(self, name=case.name)
                 item.case = case
                 yield item
+
+
+def _is_first_worker(config: pytest.Config) -> bool:
+    """Whether what collecting brings up is to be shown by this process: with pytest-xdist each worker collects all."""
+    given: dict[str, str] = getattr(config, "workerinput", {})
+    return given.get("workerid", "gw0") == "gw0"
 
 
 class BlueprintCase(pytest.Item):

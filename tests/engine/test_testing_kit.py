@@ -1,6 +1,7 @@
 """`TestEnvironment` as tests of users meet it: a deployment's file, paths, overrides, and mistakes that are reported at once."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from flowcraft_sdk import AsyncNodeContext, ConfigurationError, NodeContext, RunFailedError, RunStatus
 from flowcraft_server.config.handler_forms import HandlerError
 from flowcraft_server.llm import LLMSettingsError
-from flowcraft_server.testing import TestEnvironment, run_handler
+from flowcraft_server.testing import BlueprintWarning, TestEnvironment, run_handler
 
 FILE = """
 name: shop
@@ -253,3 +254,32 @@ def test_a_function_is_a_model_and_without_one_a_call_says_so() -> None:
                 env.client.execute(blueprint, timeout=20)
     with pytest.raises(LLMSettingsError, match=missing):
         run_handler(ask)
+
+
+WARNED = "inputs: {name: string}\nnodes: {pay: {uses: charge, inputs: name.first}}\n"
+
+
+def test_what_check_warns_of_is_a_warning_of_python(deployment: Path, recwarn: pytest.WarningsRecorder) -> None:
+    expected = [
+        (
+            "flow.yaml",
+            2,
+            "flow.yaml:2:37   nodes.pay.inputs: 'name' is a string and has no parts: 'name.first' is always null",
+        ),
+    ]
+
+    def shown() -> list[tuple[str, int, str]]:
+        found = [each for each in recwarn if each.category is BlueprintWarning]
+        recwarn.clear()
+        return [(Path(each.filename).name, each.lineno, str(each.message).rpartition("/")[2]) for each in found]
+
+    warnings.simplefilter("default", BlueprintWarning)
+    with TestEnvironment(handlers={"charge": lambda ctx: 1}, blueprints={"flow": WARNED}) as env:
+        assert shown() == expected
+        env.publish({"id": "json", "nodes": [{"id": "pay", "uses": "charge"}], "edges": [], "extra": 1})
+        assert [message.partition("   ")[2] for _, _, message in shown()] == ["extra: unknown key, ignored"]
+        env.publish({"right": WARNED.replace(".first", "")})
+    assert shown() == []
+    (deployment / "flows" / "flow.yaml").write_text(WARNED)
+    with TestEnvironment.from_config(deployment / "flowcraft.yaml"):
+        assert shown() == expected

@@ -97,3 +97,16 @@ def test_without_the_option_they_are_not(tmp_path: Path) -> None:
     assert "1 passed" in ran(tmp_path)
     (tmp_path / "flowcraft.yaml").unlink()
     assert "flowcraft_env: there is no flowcraft.yaml in the folder of test_env.py or above it" in ran(tmp_path)
+
+
+@pytest.mark.parametrize("more", [[], ["-n2"]])
+def test_what_check_warns_of_is_in_the_summary_once(tmp_path: Path, more: list[str]) -> None:
+    deployment(tmp_path, "flowcraft_blueprints = true\n")
+    (tmp_path / "flows" / "flow.yaml").write_text("inputs: {n: number}\n" + FLOW.replace("inputs: n,", "inputs: n.x,"))
+    printed = ran(tmp_path, "flows", *more)
+    message = "flow.yaml:3:36   nodes.look.inputs: 'n' is a number and has no parts: 'n.x' is always null"
+    assert printed.count(message) == 1, printed
+    assert "BlueprintWarning" in printed
+    assert "BlueprintWarning" not in ran(
+        tmp_path, "flows", "-W", "ignore::flowcraft_server.testing.BlueprintWarning", *more
+    )

@@ -141,7 +141,7 @@ def handler(
     return declare
 
 
-_ARGUMENTS = ("name", "actions", "params", "timeout", "writes", "arguments", "description", "parks")
+_ARGUMENTS = ("name", "actions", "params", "timeout", "writes", "arguments", "description", "parks", "output")
 _OF_NODES = {
     "maxRetries": ("retry", "retries", "maxretries", "maxattempts", "attempts", "retrypolicy", "autoretryfor"),
     "retryDelay": ("retrydelay", "retrydelayseconds", "retrybackoff", "backoff", "defaultretrydelay"),

@@ -191,6 +191,8 @@ def _suite(ctx: click.Context, evaluation: "Evaluation", as_json: bool) -> "Suit
 def _usable(suite: "Suite", as_json: bool) -> "Suite":
     from flowcraft_server.testing.suite import with_modules
 
+    from .diagnostic_output import print_diagnostics
+
     suite, problems = with_modules(suite, ())
     if suite.diagnostics:
         _refuse(list(suite.diagnostics), as_json)
@@ -198,6 +200,7 @@ def _usable(suite: "Suite", as_json: bool) -> "Suite":
         for problem in problems:
             write(problem, err=True)
         raise click.exceptions.Exit(EXIT_USAGE)
+    print_diagnostics(suite.warnings, "text")  # on standard error, with --json too
     return suite
 
 

@@ -78,6 +78,7 @@ def exec_(
         for problem in problems:
             write(problem, err=True)
         raise click.exceptions.Exit(EXIT_USAGE)
+    print_diagnostics(suite.warnings, "text")
     configure_logging(log_level, "pretty", secrets=suite.secrets)
     with server_errors(), texts_explained(pairs):
         snapshot = _run(suite, context, timeout)

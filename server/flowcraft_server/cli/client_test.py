@@ -63,6 +63,7 @@ def test(
         print_diagnostics(suite.diagnostics, "json" if as_json else "text")
         raise click.exceptions.Exit(EXIT_USAGE)
     cases = _chosen(suite, expression)
+    print_diagnostics(suite.warnings, "text")  # on standard error, with --json too
     configure_logging(log_level, "pretty", secrets=suite.secrets)
     begin = time.perf_counter()
     coverage, results = Coverage(), []

@@ -133,7 +133,7 @@ class BlueprintFiles:
     def _read_changed(self, settings: Settings) -> list[Diagnostic]:
         """Read what has changed since the last time; returns what is wrong with the folders."""
         diagnostics: list[Diagnostic] = []
-        folders = _folders(self.folder, settings)
+        folders = blueprint_folders(self.folder, settings)
         paths = blueprint_files(folders, diagnostics)
         beside = frozenset(
             _signatures(path for folder in folders for path in _all_files(folder) if path not in set(paths))
@@ -183,10 +183,10 @@ class BlueprintFiles:
 
 def folder_state(folder: Path, settings: Settings) -> dict[str, Signature]:
     """The files of the blueprint folders, and those beside them that a blueprint may take in."""
-    return dict(_signatures(path for place in _folders(folder, settings) for path in _all_files(place)))
+    return dict(_signatures(path for place in blueprint_folders(folder, settings) for path in _all_files(place)))
 
 
-def _folders(folder: Path, settings: Settings) -> list[Path]:
+def blueprint_folders(folder: Path, settings: Settings) -> list[Path]:
     """As the loader of the deployment names them, so that messages do."""
     places = [folder / name for name in settings.blueprints.dirs]
     return [

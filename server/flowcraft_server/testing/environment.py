@@ -32,6 +32,7 @@ from flowcraft_server.store.embedded import EmbeddedStore
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import publish_blueprints, publish_settings
 from flowcraft_server.store.schedules import publish_schedules
+from flowcraft_server.testing.blueprint_warnings import warn_of
 from flowcraft_server.testing.clock import TestClock
 from flowcraft_server.testing.handlers import as_runnable, in_place_of
 from flowcraft_server.testing.models import as_models
@@ -216,6 +217,7 @@ class TestEnvironment:
         errors = [str(diagnostic) for diagnostic in loaded.diagnostics if diagnostic.severity == "error"]
         if errors or loaded.settings is None:
             raise ConfigurationError("; ".join(errors))
+        warn_of(loaded.diagnostics, but=loaded.path)
         for name in handlers or {}:
             if name not in loaded.handlers:
                 raise ConfigurationError(f"{path} names no handler '{name}'{did_you_mean(name, loaded.handlers)}")

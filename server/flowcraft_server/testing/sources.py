@@ -11,6 +11,7 @@ from flowcraft_server.blueprints.loading.loader import load_dirs, load_file, loa
 from flowcraft_server.blueprints.loading.near_file import meant_file
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.handler import Handler
+from flowcraft_server.testing.blueprint_warnings import warn_of
 
 BlueprintSource = Path | str | Mapping[str, Any] | Blueprint
 
@@ -58,6 +59,7 @@ def _checked(loaded: Blueprint | list[Blueprint] | None, diagnostics: list[Any])
     errors = [str(diagnostic) for diagnostic in diagnostics if diagnostic.severity == "error"]
     if errors or loaded is None:
         raise ValueError("\n".join(errors) or "no blueprint")
+    warn_of(diagnostics)
     yield from loaded if isinstance(loaded, list) else [loaded]
 
 
@@ -69,7 +71,7 @@ def _is_path(text: str) -> bool:
 def check_blueprints(
     blueprints: Iterable[Blueprint], known: Mapping[str, Blueprint], handlers: Mapping[str, Handler]
 ) -> None:
-    """Make sure that blueprints have no mistake that `flowcraft-server check` would call an error.
+    """Make sure that blueprints have no mistake that `flowcraft-server check` would call an error; warn of what it warns of.
 
     Args:
         blueprints: The blueprints.
@@ -83,10 +85,11 @@ def check_blueprints(
     params = {name: handler.params for name, handler in handlers.items() if handler.params}
     catalog = Catalog(known)
     found = [
-        str(diagnostic)
+        diagnostic
         for blueprint in blueprints
         for diagnostic in lint(blueprint, handlers=specs, blueprints=catalog, handler_params=params)
-        if diagnostic.severity == "error"
     ]
-    if found:
-        raise ValueError("\n".join(found))
+    errors = [str(diagnostic) for diagnostic in found if diagnostic.severity == "error"]
+    if errors:
+        raise ValueError("\n".join(errors))
+    warn_of(found)

@@ -16,6 +16,7 @@ from flowcraft_server.blueprints.loading.near_file import meant_file
 from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Diagnostic, Node
 from flowcraft_server.blueprints.suggestions import did_you_mean
 from flowcraft_server.config.blueprint_files import handler_routes, params_of, places_of, with_params
+from flowcraft_server.config.blueprint_reload import blueprint_folders
 from flowcraft_server.config.handler import Handler
 from flowcraft_server.config.handler_forms import HandlerError
 from flowcraft_server.config.handlers import register_handlers, undecorated
@@ -67,6 +68,7 @@ class Suite:
         cases: in the order of the files.
         blueprints: all that subflows may call, those of the cases among them.
         diagnostics: errors for which the cases cannot be run.
+        warnings: what else `check` finds in the blueprints of the cases.
         secrets: texts that must not be shown.
         handlers, queues, settings, models, lifespan: of the deployment.
         notes: what is to be known of the run of the cases, a line each.
@@ -77,6 +79,7 @@ class Suite:
     cases: tuple[Case, ...]
     blueprints: tuple[Blueprint, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
     secrets: frozenset[str] = frozenset()
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     queues: Mapping[str, str] = field(default_factory=dict)
@@ -171,18 +174,27 @@ def load_suite(
     loaded = None if config is None else load_config(config, profile=profile, with_handlers=False)
     if loaded is not None and (loaded.errors or loaded.settings is None):
         return Suite((), diagnostics=tuple(loaded.errors), secrets=loaded.secrets)
-    named, diagnostics = load_dirs(paths)
+    ours_in = [] if loaded is None or loaded.settings is None else blueprint_folders(loaded.folder, loaded.settings)
+    named, diagnostics = load_dirs(paths or ours_in)  # of ours it is for what the loader warns of
     ours = list(loaded.blueprints) if loaded is not None else []
     by_file = {Path(blueprint.file).resolve(): blueprint for blueprint in ours if blueprint.file}
     chosen = [by_file.get(Path(blueprint.file or "").resolve(), blueprint) for blueprint in named] if paths else ours
     if only is not None and not paths:
         chosen = [blueprint for blueprint in ours if blueprint.id == only]
+        diagnostics = [
+            each for each in diagnostics if chosen and each.position and each.position.file == chosen[0].file
+        ]
     known = {blueprint.id: blueprint for blueprint in (*ours, *chosen)}
     handlers, missing = _handlers_of(loaded, known.values())
     diagnostics += _mistakes(loaded, chosen, known, handlers, missing)
+    clean = Redactor(loaded.secrets if loaded is not None else ()).clean
+    diagnostics = [replace(diagnostic, message=clean(diagnostic.message)) for diagnostic in dict.fromkeys(diagnostics)]
     errors = tuple(diagnostic for diagnostic in diagnostics if diagnostic.severity == "error")
+    warnings = tuple(diagnostic for diagnostic in diagnostics if diagnostic.severity == "warning")
     cases = tuple(Case(blueprint, index) for blueprint in chosen for index in range(len(blueprint.tests)))
-    suite = Suite(cases, tuple(known.values()), errors, handlers=handlers, missing=missing, chosen=tuple(chosen))
+    suite = Suite(
+        cases, tuple(known.values()), errors, warnings, handlers=handlers, missing=missing, chosen=tuple(chosen)
+    )
     if loaded is None or loaded.settings is None:
         return suite
     settings = loaded.settings
@@ -286,5 +298,7 @@ def _mistakes(
             blueprints=catalog,
             handler_params=params_of(settings) if settings is not None else {},
             handler_places=places_of(loaded.values) if loaded is not None else None,
+            max_attempts=settings.defaults.max_retries if settings is not None else None,
+            queues=settings.executor.queues if settings is not None else None,
         )
     return list(dict.fromkeys(found))
