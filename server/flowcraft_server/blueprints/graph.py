@@ -170,7 +170,12 @@ class Graph:
         closed = [part for part in self.components() if self._is_closed(part)]
         if not closed:
             return {}
-        outermost = set(find_outermost(self._uses(), self._links(), self.blueprint.cycle_entry_points))
+        if self._forest is not None:
+            length = {node: len(part) for part in closed for node in part}
+            loops = self._forest.loops.items()  # of these, one that lies in no other has all of its part as its cycle
+            outermost = {header for header, loop in loops if length.get(header) == len(loop.cycle)}
+        else:
+            outermost = set(find_outermost(self._uses(), self._links(), self.blueprint.cycle_entry_points))
         return {next((node for node in part if node in outermost), part[0]): part for part in closed}
 
     def _is_closed(self, part: list[str]) -> bool:

@@ -68,6 +68,8 @@ class _Compiler:
         self._plain_edges: dict[str, list[Any]] = {}
         self._around: dict[str, frozenset[str]] = {}
         self._crossings: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+        self._ways_to: dict[str, tuple[frozenset[str], str]] = {}
+        self._has_fallback = {node.id for node in blueprint.nodes if node.config.fallback in self.nodes}
         self._stands_in = {node.config.fallback for node in blueprint.nodes if node.config.fallback is not None}
         self._has_expressions: set[str] = set()
         self._brings_other = {node.id for node in blueprint.nodes if node.config.fallback is not None}
@@ -421,12 +423,20 @@ class _Compiler:
         inner = [node_id for node_id in ordered if node_id != header and node_id in self._loop_order]
         joins, entries, clear = {}, [], []
         for node_id in ordered:
+            origins, inside = self._ways(node_id)
+            is_join = len(self.incoming[node_id]) > 1 or node_id in self.forest.loops
+            if origins <= region:  # as with most
+                if is_join:
+                    joins[node_id] = inside
+                continue
             ways = self.incoming[node_id]
-            if len(ways) > 1 or node_id in self.forest.loops:
+            if is_join:
                 joins[node_id] = "".join(self._mask(origin, node_id, region) for origin, _, _ in ways)
             entries += [[node_id, i] for i, (origin, _, _) in enumerate(ways, start=1) if origin not in region]
-            if self.nodes[node_id].config.fallback in self.nodes:
-                clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]
+        if self._has_fallback:
+            for node_id in ordered:
+                if node_id in self._has_fallback:
+                    clear += [f"x:{node_id}>{i}" for i in range(len(self.out[node_id]))] + [f"s:{node_id}"]
         return {
             "nodes": ordered,
             "joins": joins,
@@ -437,11 +447,31 @@ class _Compiler:
             "depth": len(self.forest.chain[header]),
         }
 
+    def _ways(self, node_id: str) -> tuple[frozenset[str], str]:
+        """Where all that leads to a node comes from, and its mask in a loop that holds all of that."""
+        found = self._ways_to.get(node_id)
+        if found is None:
+            origins = [origin for origin, _, _ in self.incoming[node_id]]
+            mask = "".join("b" if (origin, node_id) in self.forest.back else "u" for origin in origins)
+            found = self._ways_to[node_id] = frozenset(origins), mask
+        return found
+
     @cached_property
     def _exits(self) -> dict[str, list[list[Any]]]:
         """The edges that leave each loop; one that leaves several at once is with the outermost of them."""
         found: dict[str, list[list[Any]]] = {header: [] for header in self.forest.loops}
+        chain = self.forest.chain
         for node_id in self.nodes:
+            around = chain[node_id]
+            if not around or (
+                all(chain[edge.target] == around for edge in self.out[node_id])
+                and all(
+                    chain[self._implied[node_id, kind][0]] == around
+                    for kind in ("fallback", "batch")
+                    if (node_id, kind) in self._implied
+                )
+            ):
+                continue  # none of its edges leaves a loop
             edges = self._edges_from(node_id)
             edges += [
                 self._implied_edge(node_id, kind) for kind in ("fallback", "batch") if (node_id, kind) in self._implied

@@ -53,49 +53,60 @@ def no_loops(nodes: Iterable[str]) -> LoopForest:
 
 def strongly_connected(nodes: Sequence[str], successors: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """Tarjan's components, iterative; each in the order of `nodes`."""
-    index: dict[str, int] = {}
+    done = len(nodes) + 1  # of what is in a component, and of what is none of the nodes: nothing is reached over it
+    index = dict.fromkeys(nodes, 0)
     low: dict[str, int] = {}
     stack: list[str] = []
-    on_stack: set[str] = set()
     found: list[list[str]] = []
-    order = {node: i for i, node in enumerate(nodes)}
+    order: dict[str, int] = {}
+    count = 0
     for root in nodes:
-        if root in index:
+        if index[root]:
             continue
         work = [(root, iter(successors.get(root, ())))]
-        index[root] = low[root] = len(index)
+        count += 1
+        index[root] = low[root] = count
         stack.append(root)
-        on_stack.add(root)
         while work:
             node, rest = work[-1]
+            least = low[node]
             for target in rest:
-                if target not in order:
-                    continue
-                if target not in index:
-                    index[target] = low[target] = len(index)
+                place = index.get(target, done)
+                if not place:
+                    count += 1
+                    index[target] = low[target] = count
                     stack.append(target)
-                    on_stack.add(target)
                     work.append((target, iter(successors.get(target, ()))))
+                    low[node] = least
                     break
-                if target in on_stack:
-                    low[node] = min(low[node], index[target])
+                if place < least:
+                    least = place
             else:
                 work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == index[node]:
-                    found.append(_pop_component(node, stack, on_stack, order))
+                if least != index[node]:
+                    above = work[-1][0]  # a root reaches nothing before it
+                    if least < low[above]:
+                        low[above] = least
+                elif stack[-1] == node:
+                    stack.pop()
+                    index[node] = done
+                    found.append([node])
+                else:
+                    order = order or {name: place for place, name in enumerate(nodes)}
+                    first = _last_index(stack, node)
+                    component = stack[first:]
+                    del stack[first:]
+                    for member in component:
+                        index[member] = done
+                    found.append(sorted(component, key=order.__getitem__))
     return found
 
 
-def _pop_component(node: str, stack: list[str], on_stack: set[str], order: Mapping[str, int]) -> list[str]:
-    component = []
-    while True:
-        member = stack.pop()
-        on_stack.discard(member)
-        component.append(member)
-        if member == node:
-            return sorted(component, key=order.__getitem__)
+def _last_index(stack: Sequence[str], node: str) -> int:
+    at = len(stack) - 1
+    while stack[at] != node:
+        at -= 1
+    return at
 
 
 def cycles_of(nodes: Sequence[str], successors: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -190,6 +201,7 @@ class _Search:
             self.incoming.setdefault(link.target, []).append(link)
         self._entry_points = set(entry_points)
         self._starts = set(starts)
+        self._controllers = {node for node, kind in uses.items() if kind == LOOP_CONTROLLER}
         # A fallback or a gather begins no iteration if it can be helped.
         self._stands_in = {link.target for link in links if link.side}
 
@@ -225,10 +237,15 @@ class _Search:
 
     def _choose_header(self, component: list[str], cycle: set[str]) -> str:
         def is_entered(node: str) -> bool:
-            return node in self._starts or any(
+            if node in self._starts:
+                return True
+            return any(
                 link.source not in cycle and (link.source, node) not in self.back for link in self.incoming[node]
             )
 
+        if self._entry_points.isdisjoint(cycle) and self._controllers.isdisjoint(cycle):  # the first one counts
+            first = next((node for node in component if node not in self._stands_in and is_entered(node)), None)
+            return first or next((node for node in component if node not in self._stands_in), component[0])
         candidates = [node for node in component if node not in self._stands_in and is_entered(node)]
         candidates = candidates or [node for node in component if node not in self._stands_in] or component
         for wanted in (
@@ -270,7 +287,7 @@ class _SideBranches:
             ancestors.add(header)
             around = loops[header].cycle  # that of the outermost one holds those of the others
             header = loops[header].parent
-        deciding = {node for node in loop.cycle if self._decides(node, loop.cycle)}
+        deciding: dict[str, bool] = {}
         left: dict[str, int] = {}  # by unit: ways into it that do not come from the region, as far as is known
         pending = list(loop.region)
         while pending:
@@ -284,7 +301,9 @@ class _SideBranches:
                 if known is None:
                     known = self._ways_into(unit, target)
                 left[unit] = known - 1
-                if source in deciding and not link.side:
+                if source not in deciding:
+                    deciding[source] = source in loop.cycle and self._decides(source, loop.cycle)
+                if deciding[source] and not link.side:
                     left[unit] = -1  # it is left over this edge
                 elif left[unit] == 0:
                     fresh = loops[unit[1:]].cycle if unit[0] == "L" else {target}
