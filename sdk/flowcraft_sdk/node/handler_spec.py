@@ -29,6 +29,7 @@ class HandlerSpec:
         description: What it is for, as the model of an agent gets to know it; None for the first paragraph of its docstring.
         parks: Whether its node may be parked while a model call waits for its provider, and be run again from its beginning.
         output: Type of its output, as `check` knows it; None: not declared.
+        reads: Every context key that it reads, as `check` finds them in its code; None: not known.
     """
 
     name: str | None = None
@@ -40,6 +41,7 @@ class HandlerSpec:
     description: str | None = None
     parks: bool = False
     output: Any = None
+    reads: tuple[str, ...] | None = None
 
 
 @overload

@@ -7,6 +7,7 @@ from typing import Any
 from flowcraft_sdk.node import HandlerSpec
 from flowcraft_server.blueprints.routes import NOWHERE, Route
 
+from .context_reads import context_reads
 from .return_types import returned_type
 
 
@@ -40,9 +41,10 @@ class Handler:
 
     @property
     def declared(self) -> HandlerSpec:
-        """What it declares: by its decorator, and by its return annotation what its output is."""
+        """What it declares by its decorator; besides, by its code, what its output is and which context keys it reads."""
         spec = self.spec or HandlerSpec()
-        return spec if spec.output is not None else replace(spec, output=returned_type(self.function))
+        output = returned_type(self.function) if spec.output is None else spec.output
+        return replace(spec, output=output, reads=context_reads(self.function))
 
 
 def routes_of(handlers: Mapping[str, Handler]) -> dict[str, Route]:

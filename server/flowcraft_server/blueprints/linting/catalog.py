@@ -53,6 +53,17 @@ class Catalog:
         return one == other or (one in rings and rings[one] == rings.get(other))
 
     @cached_property
+    def returned_from(self) -> dict[str, list[Any]]:
+        """By the id of a blueprint, what the nodes that call it make of its outcome."""
+        found: dict[str, list[Any]] = {}
+        for blueprint in self.blueprints.values():
+            for node in blueprint.nodes:
+                called = called_id(node)
+                if called is not None and node.params.get("outputs"):
+                    found.setdefault(called, []).append(node.params["outputs"])
+        return found
+
+    @cached_property
     def _rings(self) -> dict[str, int]:
         return self._numbered({name: list(calls(blueprint)) for name, blueprint in self.blueprints.items()})
 

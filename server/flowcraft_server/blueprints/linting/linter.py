@@ -33,6 +33,7 @@ from flowcraft_server.blueprints.linting.sizes import check_sizes
 from flowcraft_server.blueprints.linting.sources import check_sources
 from flowcraft_server.blueprints.linting.subflows import check_subflows
 from flowcraft_server.blueprints.linting.test_cases import check_tests
+from flowcraft_server.blueprints.linting.unread_inputs import check_unread_inputs
 from flowcraft_server.blueprints.linting.value_paths import check_value_paths
 from flowcraft_server.blueprints.linting.variables import check_variables
 from flowcraft_server.blueprints.model import Blueprint
@@ -56,6 +57,7 @@ _OF_THE_WHOLE = (
     check_closing,
     check_actions,
     check_inputs,
+    check_unread_inputs,
     check_order,
     check_cycles,
     check_joins,

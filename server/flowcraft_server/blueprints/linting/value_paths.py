@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from flowcraft_sdk._config.source_positions import Path
+from flowcraft_sdk.protocol.bounds import LONGEST_PATH
 from flowcraft_sdk.protocol.expressions import Expression, ExpressionError, compile_expression
 from flowcraft_sdk.protocol.sources import Source, compiled, is_expression
 from flowcraft_server.blueprints.agent_params import AGENT, HOLE
@@ -54,7 +55,9 @@ def _plain(findings: Findings) -> Iterator[tuple[Path, str]]:
 def _dotted(sources: Iterator[tuple[Path, Source]]) -> Iterator[tuple[Path, str]]:
     """The paths with more than one part."""
     yield from (
-        (path, each) for path, each in sources if isinstance(each, str) and "." in each and not is_expression(each)
+        (path, each)
+        for path, each in sources
+        if isinstance(each, str) and "." in each and len(each) <= LONGEST_PATH and not is_expression(each)
     )
 
 
@@ -91,7 +94,7 @@ def _check_returned(findings: Findings, node: Node) -> None:
 
 
 def _parts_read(source: Source) -> list[Sequence[str]]:
-    if not isinstance(source, str):
+    if not isinstance(source, str) or len(source) > LONGEST_PATH:  # of a longer one another check reports it
         return []
     if not is_expression(source):
         return [source.split(".")]

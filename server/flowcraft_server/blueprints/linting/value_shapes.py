@@ -16,6 +16,8 @@ GROUPS = ("_outputs", "_own")
 
 _DEEPEST = 20
 """Names that one is made of, one after the other; those of blueprints that call each other have no end."""
+_MOST_PARTS = 200
+"""Of a path that is looked at."""
 _FAILED_ITEM: Mapping[str, Any] = {"type": "object", "properties": {"error": {}}, "additionalProperties": False}
 
 
@@ -55,6 +57,8 @@ class ValueShapes:
 
     def base(self, parts: Sequence[str]) -> tuple[int, Shape | None]:
         """What a path begins with: the longest beginning that is a name here, how many parts it has, and what it stands for."""
+        if len(parts) > _MOST_PARTS:
+            return len(parts), None
         group = parts[0] if parts[0] in GROUPS else ""
         rest = parts[1:] if group else parts
         for count in range(len(rest), 0, -1):

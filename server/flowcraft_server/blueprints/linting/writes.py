@@ -8,7 +8,7 @@ from flowcraft_server.blueprints.model import BUILTIN_USES, Blueprint, Node
 
 _KEY_PARAMS = ("outputKey", "key")
 HOW_TO_DECLARE = "; of a key that a handler writes, say so in `context:` or with @handler(writes=[...])"
-_WORKER = {"map": "uses", "batch-scatter": "workerUsesKey"}
+WORKER = {"map": "uses", "batch-scatter": "workerUsesKey"}
 
 
 def written_keys(findings: Findings, blueprint: Blueprint | None = None) -> Set[str]:
@@ -48,7 +48,7 @@ def of_each_handler(blueprint: Blueprint) -> Iterator[Node]:
     seen: set[str] = set()
     for node in blueprint.nodes:
         if node.uses not in seen:
-            if node.uses not in _WORKER:
+            if node.uses not in WORKER:
                 seen.add(node.uses)
             yield node
 
@@ -57,7 +57,7 @@ def declared_writes(findings: Findings, node: Node) -> tuple[str, ...] | None:
     """What the handler of a node declares to write; None if it does not say."""
     uses = node.uses
     if uses in BUILTIN_USES:
-        worker = node.params.get(_WORKER[uses]) if uses in _WORKER else None
+        worker = node.params.get(WORKER[uses]) if uses in WORKER else None
         if not isinstance(worker, str):
             return ()
         uses = worker
