@@ -236,6 +236,7 @@ def test_another_item_of_its_map_fails(environment: Make, caught: bool) -> None:
     assert ended.status is RunStatus.FAILED
     assert [each.compensates for each in ended.compensations] == ["each[0]"]
     assert undone == ["picked slow"]
+    assert [event.type for event in slow.events(follow=False)].count("cancel_requested") == 1
     assert broken_invariants(env) == []
 
 
@@ -294,3 +295,55 @@ def test_in_a_large_run_that_is_stopped_in_pieces(environment: Make) -> None:
     assert ended.status is RunStatus.CANCELLED
     completed = [each.run_id for each in env.client.list_runs(parent=run.run_id, status=RunStatus.COMPLETED)]
     assert len(completed) == len(undone) == len(set(undone)) == len(ended.compensations)
+
+
+COURSE = """
+nodes:
+  first: {uses: step, config: {compensate: undo}}
+  sub: {call: below, needs: first, config: {compensate: undo}}
+  after: {uses: step, needs: sub, config: {compensate: undo}}
+  last: {uses: step, needs: after}
+  undo: {uses: undo, inputs: _compensates.node}
+"""
+BELOW = "nodes:\n  a: {uses: step}\n  b: {uses: step, needs: a}\nfinally: {c: {uses: step}}\n"
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("grace", [0, 30])
+@pytest.mark.parametrize("at", ["first", "a", "b", "c", "after", "last"])
+def test_wherever_the_cancellation_comes_a_completed_child_is_undone_once(
+    environment: Make, at: str, grace: int, kill: bool
+) -> None:
+    undone: list[Any] = []
+    there, go = Event(), Event()
+
+    def step(ctx: NodeContext) -> str:
+        if ctx.node_id == at and not there.is_set():
+            there.set()
+            go.wait(30)
+        return ctx.node_id
+
+    handlers = {"step": step, "undo": lambda ctx: undone.append((ctx.input, ctx.idempotency_key))}
+    env = environment(workers=2, blueprints={"course": COURSE, "below": BELOW}, handlers=handlers)
+    run = env.client.start("course")
+    assert there.wait(30)
+    run.cancel("enough", grace=grace)
+    if kill:
+        env.kill_worker()
+    go.set()
+    if kill:
+        env.add_worker()
+    while not run.done():
+        env.clock.advance(5)  # leases of the worker that was killed, and the grace
+    ended = run.describe()
+    children = [env.client.get_handle(child).status() for child in ended.children]
+    completed = children == [RunStatus.COMPLETED]
+    if ended.status is RunStatus.COMPLETED:  # nothing of it was left when the cancellation came
+        assert undone == [] and at == "last"
+        return
+    assert ended.status is RunStatus.CANCELLED
+    names = [name for name, _ in dict.fromkeys(undone)]
+    assert names == [each.compensates for each in ended.compensations]
+    assert ("sub" in names) == completed
+    assert names == [name for name in ("after", "sub", "first") if name in names]
+    assert completed == (ended.nodes["sub"].status is NodeStatus.COMPLETED)

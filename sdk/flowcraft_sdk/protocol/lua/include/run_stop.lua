@@ -67,6 +67,7 @@ local function stop_child(r, child, grace, stop)
   -- Its node takes no outcome any more: if it has compensations it ends as cancelled though all of it completes, so that it is undone.
   if get(child, 'pn') then put(child, 'gu', 1) end
   if closing_of(child) then return end -- it is at its end, and what closes it runs to its own
+  if child.stop then return end -- the first reason counts
   -- A child's deadline is its parent's at the latest. If both have passed, it has timed out too, whichever timer comes first.
   if r.stop == 'timeout' and tonumber(get(child, 'dl') or NOW + 1) <= NOW then return stop(child, 'timeout', grace) end
   put(child, 'cx', cjson.encode({reason = 'its parent run ' .. r.id .. ' is stopping', at = NOW, grace = grace}))
