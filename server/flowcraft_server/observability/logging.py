@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -209,6 +210,10 @@ def traceback_of(record: "Record") -> str:
         return f"not shown: {type(own).__name__} while it was formatted"
 
 
+_NEVER_AWAITED = re.compile(r"(.+:\d+): RuntimeWarning: (coroutine '.*' was never awaited)")
+"""How Python warns of a coroutine that was made and dropped, as a handler does that forgets an `await`."""
+
+
 class _IntoLoguru(logging.Handler):
     """Hands the records of standard logging over, with the level and the place they came from."""
 
@@ -217,7 +222,11 @@ class _IntoLoguru(logging.Handler):
         if record.levelname in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
             level = record.levelname
         bound = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        bound.log(level, "{}", record.getMessage())
+        text = record.getMessage()
+        if record.name == "py.warnings" and (forgotten := _NEVER_AWAITED.match(text)):
+            place, what = forgotten.groups()
+            text = f"{what}, so it did nothing: put `await` before it ({place})"
+        bound.log(level, "{}", text)
 
 
 def _route_standard_logging(level: str) -> None:

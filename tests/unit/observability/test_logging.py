@@ -1,5 +1,6 @@
 """What is written to the log, for people and for machines, and what never is."""
 
+import asyncio
 import io
 import json
 import logging
@@ -184,3 +185,21 @@ def test_names_of_secrets() -> None:
 def test_short_texts_are_no_secrets() -> None:
     assert Redactor(["ab"]).clean("ab cab") == "ab cab"
     assert Redactor(["abcd", "abcdef"]).clean("abcdef abcd") == "******** ********"
+
+
+def test_a_coroutine_that_a_handler_did_not_await_is_one_line_with_run_node_and_place() -> None:
+    async def handler() -> None:
+        asyncio.sleep(1)  # type: ignore[unused-coroutine]
+
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        logging.captureWarnings(False)  # `catch_warnings` has put the function back that shows them
+        logging.captureWarnings(True)
+        with working_for(lambda run: CurrentNode(run, "fetch"), "r1"):
+            asyncio.run(handler())
+    (line,) = json_lines(stream)
+    assert (line["run"], line["node"], line["level"]) == ("r1", "fetch", "warning")
+    assert line["message"].startswith("coroutine 'sleep' was never awaited, so it did nothing: put `await` before it (")
+    assert "test_logging.py:" in line["message"] and "\n" not in line["message"]
