@@ -14,7 +14,7 @@ LIKENESS = 0.7
 
 _WORDS_OF_OTHERS = {
     "uri": ("url",), "address": ("url", "bind"), "dsn": ("url",), "broker": ("url",), "brokerurl": ("url",), "redisurl": ("url",),
-    "host": ("bind", "url"), "port": ("bind",), "listen": ("bind",), "addr": ("bind", "url"), "cors": ("allowedHosts",),
+    "host": ("bind", "url"), "port": ("bind", "url"), "listen": ("bind",), "addr": ("bind", "url"), "cors": ("allowedHosts",),
     "endpoint": ("baseUrl",), "key": ("apiKey",), "token": ("apiKey", "tokens"), "users": ("tokens",),
     "concurrency": ("workers",), "workerconcurrency": ("workers",), "threads": ("workers",), "queues": ("queue",),
     "retries": ("maxRetries",), "attempts": ("maxRetries",), "maxattempts": ("maxRetries",), "backoff": ("retryDelay", "factor"),
@@ -25,7 +25,7 @@ _WORDS_OF_OTHERS = {
     "schedule": ("cron",), "crontab": ("cron",), "tz": ("timezone",), "interval": ("every",),
     "args": ("input",), "kwargs": ("input",),
     "ratelimit": ("rate",), "cost": ("usd",), "dollars": ("usd",), "cmd": ("command",), "environment": ("env",),
-    "models": ("llm",), "database": ("redis",), "db": ("redis",), "workername": ("name",),
+    "models": ("llm",), "database": ("redis", "url"), "db": ("redis", "url"), "workername": ("name",),
     "namespace": ("name",), "prefix": ("name",),
 }  # fmt: skip
 """What other systems, Celery above all, call our keys: without dashes and underscores, in lower case."""
