@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from loguru import logger
 
+from flowcraft_sdk.node import BudgetExceededError
+
 from .call_gate import EXPECTED_REPLY, CallLimit, Passage, answer_headers, call_gate
 from .concurrency import ConcurrencyLimit
 from .errors import LLMError, LLMRateLimited
@@ -70,6 +72,8 @@ class ProviderCalls:
         while True:
             try:
                 return await call()
+            except BudgetExceededError:  # while it waited: no fault of the provider
+                raise
             except Exception as error:
                 failure = self.failure_of(error)
                 if failure is None:
