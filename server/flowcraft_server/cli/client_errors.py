@@ -32,6 +32,9 @@ DEFAULT_ADDRESS = "flowcraft.default_address"
 """The key under which a command's context keeps whether nothing named the address of Redis."""
 _NO_FILE = "no flowcraft.yaml is in this folder or above it, so this is the default address: give --config or --url"
 
+_FILE = re.compile(r"^Got unexpected extra arguments? \(([^\s)]{1,200}\.(?:ya?ml|json))[\s)]")
+"""What click says of a file that was given without its option."""
+
 _INPUT = re.compile(r"^Got unexpected extra arguments? \(([\w.-]{1,60}=[^\s)]{1,60})")
 """What click says of an input that was given without its option."""
 
@@ -80,6 +83,14 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
             error = click.UsageError(hint, error.ctx)
             if not ctx.meta.get(AS_JSON):
                 raise error from None
+        if (
+            isinstance(error, click.UsageError)
+            and (named := _FILE.search(error.message))
+            and (hint := _file_hint(error.ctx, named[1]))
+        ):
+            error = click.UsageError(f"{error.message}; {hint}", error.ctx)
+            if not ctx.meta.get(AS_JSON):
+                raise error from None
         if not ctx.meta.get(AS_JSON):
             raise
         cause = error.__context__ if type(error) is click.ClickException else None
@@ -88,6 +99,16 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
 
 def _takes_inputs(ctx: click.Context | None) -> bool:
     return ctx is not None and any("-i" in param.opts for param in ctx.command.params)
+
+
+def _file_hint(ctx: click.Context | None, name: str) -> str:
+    """How a command is given a file that takes none as an argument."""
+    if ctx is None or not any("--config" in param.opts for param in ctx.command.params):
+        return ""
+    hint = f"the file of the deployment is written -c {name}"
+    if ctx.command_path.startswith("flowcraft-server"):
+        hint += f"; a single blueprint is checked by: flowcraft blueprint check {name}"
+    return hint
 
 
 def exit_with(ctx: click.Context, kind: str, line: str, code: int, error: Exception | None = None) -> NoReturn:

@@ -57,3 +57,10 @@ def test_nothing_is_suggested_that_is_not_alike() -> None:
 def test_blueprints_of_an_environment() -> None:
     with pytest.raises(ValueError, match=re.escape("did you mean 'blueprints/support.yaml'?")):
         TestEnvironment(blueprints=Path("blueprints/suport.yaml"), workers=0).__enter__()
+
+
+def test_a_file_that_was_given_without_its_option() -> None:
+    done = CliRunner().invoke(server, ["check", "flowcraft.yaml"])
+    assert done.exit_code == 2
+    assert "the file of the deployment is written -c flowcraft.yaml;" in done.output
+    assert "flowcraft blueprint check flowcraft.yaml" in done.output

@@ -8,6 +8,7 @@ from flowcraft_sdk.protocol.sources import is_expression, is_source
 from flowcraft_server.blueprints.durations import moment_of, parse_duration_ms
 from flowcraft_server.blueprints.graph import gather_of
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
+from flowcraft_server.blueprints.linting.handed_types import check_list_input
 from flowcraft_server.blueprints.linting.sizes import MOST_NESTED
 from flowcraft_server.blueprints.linting.sources import DURATION_PARAMS, MOMENT
 from flowcraft_server.blueprints.loading.keys import belongs_under_config
@@ -168,6 +169,8 @@ def check_builtins(findings: Findings) -> None:
         if node.uses in DURATION_PARAMS:
             _check_end(findings, node)
         batch = node.uses in ("batch-scatter", "map")
+        if batch:
+            check_list_input(findings, node)
         if node.config.on_item_error is not None and not batch:
             message = "says something about the items of a batch; this node has none"
             findings.warning(node_path(node, "config", "onItemError"), message)

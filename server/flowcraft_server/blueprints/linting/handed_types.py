@@ -33,6 +33,29 @@ def check_handed_types(findings: Findings, node: Node, child: Blueprint) -> None
             note(node_path(node, "params", "inputs", name), f"{message}: {outcome}")
 
 
+def check_list_input(findings: Findings, node: Node) -> None:
+    """Check the type of what a node takes for a list of items, as far as it is declared or known of an expression.
+
+    It is an error where nothing can write another value, and a warning where a handler may.
+    """
+    source = node.inputs
+    if not isinstance(source, str):
+        return
+    if is_expression(source):
+        kind, certain = readable_kind(source, known_kinds(findings)), False
+    else:
+        rule = (findings.blueprint.inputs_contract or {}).get(source) or (findings.blueprint.context_keys or {}).get(
+            source
+        )
+        kind = None if rule is None else rule.get("type", "any")
+        certain = all_known(findings, findings.blueprint) and not _is_written(findings, source)
+    if kind is None or kind == "any" or _goes_into(kind, "array"):
+        return
+    note = findings.error if certain else findings.warning
+    outcome = "the node would fail" if certain else "the node fails unless a handler writes another value"
+    note(node_path(node, "inputs"), f"'{node.uses}' works on a list, and '{source}' is {kind}: {outcome}")
+
+
 def _misfits(findings: Findings, node: Node, source: Source, wanted: str) -> Iterator[tuple[str, bool]]:
     """What speaks against a source, and whether that is certain."""
     if wanted == "any":
