@@ -60,7 +60,7 @@ def test_blueprints_of_an_environment() -> None:
 
 
 def test_a_file_that_was_given_without_its_option() -> None:
-    done = CliRunner().invoke(server, ["check", "flowcraft.yaml"])
+    done = CliRunner().invoke(server, ["check", "flowcraft.yaml"], prog_name="flowcraft-server")
     assert done.exit_code == 2
     assert "the file of the deployment is written -c flowcraft.yaml;" in done.output
     assert "flowcraft blueprint check flowcraft.yaml" in done.output
