@@ -1,15 +1,10 @@
 """The Flowcraft SDK: start runs, hold a handle, write handlers."""
 
-from flowcraft_sdk._client.async_client import AsyncClient
-from flowcraft_sdk._client.async_handle import AsyncHandle
-from flowcraft_sdk._client.async_http_client import AsyncHttpClient
-from flowcraft_sdk._client.client import Client
-from flowcraft_sdk._client.handle import Handle
-from flowcraft_sdk._client.http_client import HttpClient
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from flowcraft_sdk._operations.http_errors import AccessDeniedError, UnexpectedReplyError
-from flowcraft_sdk._operations.rerun import FAILED, FailedNodes
-from flowcraft_sdk._operations.start import StartOptions
-from flowcraft_sdk._transport.connector import ClientSettings
 from flowcraft_sdk._transport.http_connector import HttpSettings
 from flowcraft_sdk.errors import (
     BackendRefusedError,
@@ -61,7 +56,6 @@ from flowcraft_sdk.node import (
     handler,
 )
 from flowcraft_sdk.node.step_errors import StepLimitError, StepMismatchError, StepTimeoutError
-from flowcraft_sdk.protocol.backup_format import BackupError
 from flowcraft_sdk.protocol.schedule_record import ScheduleInfo
 from flowcraft_sdk.records import (
     Abandoned,
@@ -138,6 +132,18 @@ from flowcraft_sdk.records import (
 )
 from flowcraft_sdk.records.steps import StepRecord, StepTotals
 from flowcraft_sdk.records.streams import StreamEnded, StreamGap, StreamItem, StreamStarted, StreamText
+
+if TYPE_CHECKING:
+    from flowcraft_sdk._client.async_client import AsyncClient
+    from flowcraft_sdk._client.async_handle import AsyncHandle
+    from flowcraft_sdk._client.async_http_client import AsyncHttpClient
+    from flowcraft_sdk._client.client import Client
+    from flowcraft_sdk._client.handle import Handle
+    from flowcraft_sdk._client.http_client import HttpClient
+    from flowcraft_sdk._operations.rerun import FAILED, FailedNodes
+    from flowcraft_sdk._operations.start import StartOptions
+    from flowcraft_sdk._transport.connector import ClientSettings
+    from flowcraft_sdk.protocol.backup_format import BackupError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -283,3 +289,30 @@ __all__ = [
     "WorkerInfo",
     "handler",
 ]  # fmt: skip
+
+# What only callers need is imported when it is first asked for: handlers, and the checks of files, need no driver of Redis.
+_IMPORTED_LATER = {
+    "AsyncClient": "_client.async_client",
+    "AsyncHandle": "_client.async_handle",
+    "AsyncHttpClient": "_client.async_http_client",
+    "BackupError": "protocol.backup_format",
+    "Client": "_client.client",
+    "ClientSettings": "_transport.connector",
+    "FAILED": "_operations.rerun",
+    "FailedNodes": "_operations.rerun",
+    "Handle": "_client.handle",
+    "HttpClient": "_client.http_client",
+    "StartOptions": "_operations.start",
+}
+
+if not TYPE_CHECKING:  # type checkers would take any name for one of this module's
+
+    def __getattr__(name: str) -> object:
+        place = _IMPORTED_LATER.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        value = globals()[name] = getattr(import_module(f"{__name__}.{place}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_IMPORTED_LATER})

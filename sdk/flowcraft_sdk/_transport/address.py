@@ -3,13 +3,12 @@
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.connection import parse_url
-
-from flowcraft_sdk._transport.cluster import ClusterAddress
-from flowcraft_sdk._transport.sentinel import SentinelAddress
+if TYPE_CHECKING:  # an address is looked over without redis-py, which takes longer to load than all the rest
+    from flowcraft_sdk._transport.cluster import ClusterAddress
+    from flowcraft_sdk._transport.sentinel import SentinelAddress
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 VALKEY_SCHEMES = ("valkey", "valkeys", "valkey+sentinel", "valkeys+sentinel", "valkey+cluster", "valkeys+cluster")
@@ -128,11 +127,13 @@ def _check_sentinels(places: str, path: str) -> None:
         raise AddressError("after the name stands the number of the database, such as /0")
 
 
-def sentinel_address(url: str) -> SentinelAddress | None:
+def sentinel_address(url: str) -> "SentinelAddress | None":
     """What a checked `redis+sentinel://` address says; None for another kind of address."""
     scheme, _, rest = url.partition("://")
     if not scheme.endswith("+sentinel"):
         return None
+    from flowcraft_sdk._transport.sentinel import SentinelAddress
+
     before, _, query = rest.partition("?")
     netloc, _, path = before.partition("/")
     user, at, places = netloc.rpartition("@")
@@ -156,11 +157,13 @@ def _check_nodes(places: str, path: str) -> None:
         raise AddressError(f"a cluster has one database, number 0; {EXPECTED_CLUSTER}")
 
 
-def cluster_address(url: str) -> ClusterAddress | None:
+def cluster_address(url: str) -> "ClusterAddress | None":
     """What a checked `redis+cluster://` address says; None for another kind of address."""
     scheme, _, rest = url.partition("://")
     if not scheme.endswith("+cluster"):
         return None
+    from flowcraft_sdk._transport.cluster import ClusterAddress
+
     before, _, query = rest.partition("?")
     user, at, places = before.partition("/")[0].rpartition("@")
     tls = scheme.startswith("rediss")
@@ -178,6 +181,8 @@ def _host_and_port(place: str, port: int) -> tuple[str, int]:
 
 def _connection_options(plain: str) -> dict[str, Any]:
     """The options of an address of one server, without where it is."""
+    from redis.connection import parse_url
+
     options = dict(parse_url(plain))  # type: ignore[no-untyped-call]
     for name in ("host", "port", "connection_class"):
         options.pop(name, None)

@@ -2,17 +2,16 @@
 
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-
-from flowcraft_sdk.protocol.durations import parse_duration
-from flowcraft_server.capacity.model import MOST_PARTITIONS, Constants, Load, Needs, load_constants, needs_of
-from flowcraft_server.config.quantities import BYTES, format_size
 
 from .counts import counted
 from .shared_options import as_json_option
 from .terminal import write, write_json
+
+if TYPE_CHECKING:
+    from flowcraft_server.capacity.model import Constants, Load, Needs
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)([kM]?)/(s|second|m|minute|h|hour|d|day)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -56,13 +55,26 @@ def read_size(text: str) -> int:
     Raises:
         ValueError: it is no size.
     """
+    from flowcraft_server.config.quantities import BYTES
+
     found = _SIZE.fullmatch(text.strip()) if len(text) < 100 else None
     if found is None or float(found[1]) > MOST:
         raise ValueError(f"expected a size such as 4kB, 64KiB or 16GiB, got {text[:40]!r}")
     return int(float(found[1]) * BYTES[found[2].replace("k", "K")])
 
 
-RATE, SIZE, DURATION = _Quantity("RATE", read_rate), _Quantity("SIZE", read_size), _Quantity("DURATION", parse_duration)
+def read_duration(text: str) -> float:
+    """Seconds of `1s`, `500ms` or `7d`.
+
+    Raises:
+        ValueError: it is no span of time.
+    """
+    from flowcraft_sdk.protocol.durations import parse_duration
+
+    return parse_duration(text)
+
+
+RATE, SIZE, DURATION = _Quantity("RATE", read_rate), _Quantity("SIZE", read_size), _Quantity("DURATION", read_duration)
 
 
 @click.command("capacity")
@@ -79,6 +91,8 @@ RATE, SIZE, DURATION = _Quantity("RATE", read_rate), _Quantity("SIZE", read_size
 @as_json_option
 def capacity(as_json: bool, runs: float, keep: float, node_time: float, run_time: float | None, **options: Any) -> None:
     """Work out what a load needs: Redis nodes, memory, partitions, workers. On paper, from measured constants."""
+    from flowcraft_server.capacity.model import Load, load_constants, needs_of
+
     if options["memory"] < 1:
         raise click.UsageError("--memory is more than nothing")
     load = Load(runs_per_second=runs, keep=keep, node_seconds=node_time, run_seconds=run_time, **options)
@@ -93,8 +107,11 @@ def capacity(as_json: bool, runs: float, keep: float, node_time: float, run_time
             write(line)
 
 
-def lines_about(load: Load, needs: Needs, constants: Constants) -> list[str]:
+def lines_about(load: "Load", needs: "Needs", constants: "Constants") -> list[str]:
     """What is printed."""
+    from flowcraft_server.capacity.model import MOST_PARTITIONS
+    from flowcraft_server.config.quantities import format_size
+
     why = "memory" if needs.primaries_for_memory > needs.primaries_for_processors else "its processor"
     rates = f"{load.runs_per_second:,.1f} runs/s, {needs.nodes_per_second:,.0f} nodes/s"
     nodes = f"{needs.primaries:,} of {format_size(load.memory)} (by {why})"

@@ -6,22 +6,16 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flowcraft_server import __version__
-from flowcraft_server.config.load import LoadResult, load_config, load_settings
-from flowcraft_server.config.model import Settings
-from flowcraft_server.observability.logging import configure_logging
 
 from .capacity import capacity
 from .client_errors import TextCommands
 from .diagnostic_formats import FORMATS
-from .diagnostic_output import print_diagnostics, print_suggestions
 from .examples import SERVER, add_examples
-from .model_checks import with_model_checks
-from .provider_files import with_provider_files
 from .server_loading import errors_printed as _errors_printed
 from .server_loading import known_url as _known_url
 from .server_loading import redis_variable as _redis_variable
@@ -30,9 +24,12 @@ from .server_operation import drain, reload
 from .server_options import common as _common
 from .server_options import overrides as _overrides
 from .server_options import working as _working
-from .server_output import print_next_times, print_settings, print_started, print_verdict
 from .shared_options import CONFIG, as_json_option, json_before, keep
 from .terminal import write, write_json
+
+if TYPE_CHECKING:
+    from flowcraft_server.config.load import LoadResult
+    from flowcraft_server.config.model import Settings
 
 EXIT_FAILED = 1
 EXIT_INVALID = 2
@@ -72,6 +69,8 @@ def dev(file: Path, profile: str | None, **options: Any) -> None:
     from flowcraft_server.service.program import restart_this_program
     from flowcraft_server.service.stopping import StopRequests
     from flowcraft_server.store.embedded import EmbeddedStore
+
+    from .server_output import print_started
 
     overrides = _overrides(**options)
     loaded, settings = _load_or_exit(file, profile, overrides)
@@ -188,6 +187,8 @@ def api(
 ) -> None:
     """Serve the HTTP API and the web pages only, beside workers that run elsewhere."""
     from flowcraft_server.api.server import serve_api
+    from flowcraft_server.config.load import load_config
+    from flowcraft_server.observability.logging import configure_logging
     from flowcraft_server.service.parent_watch import end_with_parent
     from flowcraft_server.service.stopping import StopRequests
     from flowcraft_server.ui.pages import add_pages
@@ -216,6 +217,14 @@ def api(
 @as_json_option
 def check(file: Path, profile: str | None, format_: str, offline: bool, strict: bool, as_json: bool) -> None:
     """Check the file, its handlers, its blueprints, its schedules and its Redis. Exit code 2: a file is wrong, 1: Redis is."""
+    from flowcraft_server.config.load import load_config
+    from flowcraft_server.observability.logging import configure_logging
+
+    from .diagnostic_output import print_diagnostics, print_suggestions
+    from .model_checks import with_model_checks
+    from .provider_files import with_provider_files
+    from .server_output import print_next_times, print_verdict
+
     loaded = with_model_checks(with_provider_files(load_config(file, profile=profile)))
     format_ = "json" if as_json else format_
     print_diagnostics(loaded.diagnostics, format_, loaded.path)
@@ -244,6 +253,10 @@ def config() -> None:
 @as_json_option
 def config_show(file: Path, profile: str | None, origin: bool, as_json: bool, **options: Any) -> None:
     """Print the settings that count, secrets masked. The options of `run` show what they would change."""
+    from flowcraft_server.config.load import load_settings
+
+    from .server_output import print_settings
+
     loaded = load_settings(file, profile=profile, overrides=_overrides(**options))
     print_settings(loaded, _settings_or_exit(loaded), origin, as_json)
 
@@ -258,6 +271,9 @@ def schema(file: Path, profile: str | None, which: str | None, to_files: bool, a
 
     The schema of blueprints knows the deployment's handlers, their params and actions: write it anew when they have changed.
     """
+    from flowcraft_server.config.load import load_config
+
+    from .diagnostic_output import print_diagnostics
     from .schema_files import schemas_of, write_schemas
 
     if to_files and which is not None:
@@ -292,6 +308,8 @@ def schema(file: Path, profile: str | None, which: str | None, to_files: bool, a
 @as_json_option
 def health(file: Path, profile: str | None, this_host: bool, liveness: bool, as_json: bool) -> None:
     """Exit 0 if Redis answers and a worker was seen lately: for the health check of a container."""
+    from flowcraft_server.config.load import load_settings
+    from flowcraft_server.observability.logging import configure_logging
     from flowcraft_server.service.health import check_health, check_liveness
     from flowcraft_server.store.embedded import running_url
 
@@ -314,6 +332,8 @@ def health(file: Path, profile: str | None, this_host: bool, liveness: bool, as_
 @as_json_option
 def gc(file: Path, profile: str | None, dry: bool, as_json: bool) -> None:
     """Remove ended runs that are past retention, now; the workers do it by themselves, once a minute."""
+    from flowcraft_server.config.load import load_settings
+    from flowcraft_server.observability.logging import configure_logging
     from flowcraft_server.service.retention import clean, overdue
 
     loaded = load_settings(file, profile=profile)
@@ -333,8 +353,13 @@ def _print_line(what: str, line: str, as_json: bool) -> None:
 
 def _load_or_exit(
     file: Path, profile: str | None, overrides: dict[str, Any], *, blueprints: bool = True
-) -> tuple[LoadResult, Settings]:
+) -> "tuple[LoadResult, Settings]":
     """Load a deployment and set up logging; print what is wrong and exit if anything is."""
+    from flowcraft_server.config.load import load_config
+    from flowcraft_server.observability.logging import configure_logging
+
+    from .provider_files import with_provider_files
+
     loaded = load_config(file, profile=profile, overrides=overrides, with_blueprints=blueprints, keep=blueprints)
     loaded = with_provider_files(loaded)
     settings = _settings_or_exit(loaded)
@@ -344,7 +369,7 @@ def _load_or_exit(
     return loaded, settings
 
 
-def _external_url(loaded: LoadResult, settings: Settings) -> str:
+def _external_url(loaded: "LoadResult", settings: "Settings") -> str:
     """The address of a Redis that is not ours: redis.url, or REDIS_URL where the file names none."""
     if not settings.redis.embedded:
         return settings.redis.url
@@ -356,7 +381,22 @@ def _external_url(loaded: LoadResult, settings: Settings) -> str:
     return url
 
 
-def _check_redis(loaded: LoadResult, settings: Settings) -> str:
+def _check_redis(loaded: "LoadResult", settings: "Settings") -> str:
+    from flowcraft_server.store.binary import find_server
+    from flowcraft_server.store.embedded import running_url
+
+    if settings.redis.embedded:
+        running = running_url(loaded.place(settings.redis.data_dir), timeout=0.2)
+        if running:
+            from flowcraft_server.service.deployment import Deployment
+
+            for warning in Deployment(loaded, settings, running).look_for_missing_handlers():
+                write(f"warning: {warning}", err=True)
+        return f"embedded, by {find_server()}"
+    return _check_external_redis(loaded, settings)
+
+
+def _check_external_redis(loaded: "LoadResult", settings: "Settings") -> str:
     from flowcraft_sdk.protocol.keys import Keys
     from flowcraft_server.service.deployment import Deployment
     from flowcraft_server.service.redis_checks import (
@@ -369,14 +409,7 @@ def _check_redis(loaded: LoadResult, settings: Settings) -> str:
         warnings_about,
     )
     from flowcraft_server.service.redis_report import describe_redis, recommendations
-    from flowcraft_server.store.binary import find_server
-    from flowcraft_server.store.embedded import running_url
 
-    if settings.redis.embedded:
-        running = running_url(loaded.place(settings.redis.data_dir), timeout=0.2)
-        for warning in Deployment(loaded, settings, running).look_for_missing_handlers() if running else ():
-            write(f"warning: {warning}", err=True)
-        return f"embedded, by {find_server()}"
     url = settings.redis.url
     client = wait_for_redis(url, settings.redis.connect_timeout)
     diagnostics = find_problems(client, url)

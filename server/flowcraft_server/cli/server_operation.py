@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowcraft_server.config.load import load_settings
-from flowcraft_server.observability.logging import configure_logging
-
 from .client_errors import EXIT_FAILED
 from .server_answers import print_answers, waiting_option
 from .server_loading import errors_printed, known_url, settings_or_exit
@@ -61,6 +58,8 @@ def _ask_servers(
 ) -> None:
     """Ask server processes something, and print their answers."""
     from flowcraft_sdk import BackendUnavailableError, Client
+    from flowcraft_server.config.load import load_settings
+    from flowcraft_server.observability.logging import configure_logging
     from flowcraft_server.store.embedded import running_url
 
     loaded = load_settings(file, profile=profile)

@@ -7,9 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from flowcraft_sdk._config.environment import CONFIG_VARIABLE
-
-from .client_input import nearest_config
+from .client_input import CONFIG_VARIABLE, nearest_config
 from .shared_options import CONFIG, given
 
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from flowcraft_sdk._config.environment import environment_of
-from flowcraft_sdk._transport.connector import URL_VARIABLES
 from flowcraft_server.blueprints.linting.catalog import called_id
 from flowcraft_server.blueprints.model import Blueprint
 from flowcraft_server.config.load import LoadResult
@@ -24,13 +23,13 @@ from flowcraft_server.config.show import plain_settings, with_origins
 from flowcraft_server.observability.terminal import plain_text
 from flowcraft_server.schedules.definition import SHOWN, Schedule
 from flowcraft_server.schedules.timing import zone_of
-from flowcraft_server.service.deployment import Published
-from flowcraft_server.service.namespace_peers import listed_publications
-from flowcraft_server.service.redis_checks import shown_url
-from flowcraft_server.store.embedded import EmbeddedStore
 
 from .counts import counted
 from .terminal import write, write_json
+
+if TYPE_CHECKING:
+    from flowcraft_server.service.deployment import Published
+    from flowcraft_server.store.embedded import EmbeddedStore
 
 _MOST_SCHEDULES = 5
 _LOOKED_AT = 20
@@ -90,6 +89,8 @@ def print_settings(loaded: LoadResult, settings: Settings, origin: bool, as_json
 
 def _origins(loaded: LoadResult, settings: Settings, plain: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """As `with_origins`; of the embedded store also which variable all but `dev` take the address from."""
+    from flowcraft_sdk._transport.connector import URL_VARIABLES
+
     environ = environment_of(loaded.folder, os.environ)
     variable = next((name for name in URL_VARIABLES if environ.get(name)), None)
     for path, value, place in with_origins(plain, loaded.values):
@@ -107,9 +108,11 @@ def address_row(settings: Settings, api: str) -> tuple[str, str]:
 
 
 def print_started(
-    loaded: LoadResult, settings: Settings, url: str, published: Published, store: EmbeddedStore | None, api: str
+    loaded: LoadResult, settings: Settings, url: str, published: "Published", store: "EmbeddedStore | None", api: str
 ) -> None:
     """Print what runs now, where its state is, and what to type next; `api` is the address of the HTTP API, '' for none."""
+    from flowcraft_server.service.namespace_peers import listed_publications
+
     executor = settings.executor
     workers = (
         counted(executor.workers, "process", "processes")
@@ -159,7 +162,9 @@ def _suggested_start(blueprints: Sequence[Blueprint]) -> str:
     return plain_text(shlex.join([*words, "--follow"]), one_line=True)
 
 
-def _store_line(url: str, store: EmbeddedStore | None) -> str:
+def _store_line(url: str, store: "EmbeddedStore | None") -> str:
+    from flowcraft_server.service.redis_checks import shown_url
+
     if store is None:
         return shown_url(url)
     how = "joined the server that runs already" if store.attached else "a server of our own"

@@ -22,7 +22,6 @@ from flowcraft_server.config.schedules import schedules_of
 from flowcraft_server.store.link import StoreLink
 from flowcraft_server.store.publish import WrongPartitions, publish_blueprints, publish_settings
 from flowcraft_server.store.schedules import publish_schedules
-from flowcraft_server.worker.lost_threads import end_this_process
 
 from .api_process import ApiProcess
 from .components import Component
@@ -48,7 +47,6 @@ from .redis_checks import (
 )
 from .stopping import StopRequests
 from .supervisor import Supervisor, child_command
-from .worker import build_worker
 
 URL_VARIABLE = "FLOWCRAFT__REDIS__URL"
 LISTEN_SECONDS = 1.0
@@ -323,6 +321,11 @@ class Deployment:
             link.close()
 
     def _build_worker(self) -> Component:
+        # A process that only checks, or only watches over others, does without what runs nodes.
+        from flowcraft_server.worker.lost_threads import end_this_process
+
+        from .worker import build_worker
+
         return build_worker(
             self.url,
             self.settings,

@@ -6,15 +6,14 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from typing import IO, TYPE_CHECKING
 
 from flowcraft_sdk.protocol.clock import clock
 
 from .filelock import FileLock
+
+if TYPE_CHECKING:  # whether a server runs is seen without redis-py, where none does
+    import redis
 
 LONGEST_SOCKET_PATH = 103
 """Bytes that a socket's path may have: 107 on Linux, 103 on macOS."""
@@ -102,8 +101,12 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def ask(socket: Path, timeout: float) -> redis.Redis:
+def ask(socket: Path, timeout: float) -> "redis.Redis":
     """A client of the server at a socket that waits `timeout` seconds for an answer and sends nothing twice."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     return redis.Redis(unix_socket_path=str(socket), socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
 
@@ -117,6 +120,8 @@ def wait_until_ready(socket: Path, timeout: float, process: ServerProcess | None
     Raises:
         StoreError: it ended or did not answer in time.
     """
+    import redis
+
     deadline = clock() + timeout
     pause = 0.001
     with ask(socket, timeout) as client:
@@ -137,6 +142,8 @@ def wait_until_ready(socket: Path, timeout: float, process: ServerProcess | None
 
 def server_pid(socket: Path, timeout: float = 1.0) -> int | None:
     """Process id of the server that answers at a socket within `timeout` seconds, else None."""
+    import redis
+
     try:
         with ask(socket, timeout) as client:
             return int(client.info("server")["process_id"])
@@ -155,6 +162,8 @@ def shut_down(socket: Path, lock: FileLock, process: ServerProcess | None, timeo
     Raises:
         StoreError: it lives in spite of all.
     """
+    import redis
+
     pid = server_pid(socket)
     if pid is not None:
         try:

@@ -56,11 +56,26 @@ async def aio(client: AsyncClient) -> None:
 def test_importing_it_brings_in_nothing_heavy() -> None:
     program = (
         "import sys, flowcraft_sdk\n"
-        "heavy = {'huey', 'starlette', 'loguru', 'yaml', 'click', 'rich', 'openai', 'flowcraft_server', 'httpx'}\n"
+        "heavy = {'redis', 'asyncio', 'huey', 'starlette', 'loguru', 'yaml', 'click', 'rich', 'openai', 'flowcraft_server', 'httpx'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_names_that_are_imported_later_are_ordinary_names() -> None:
+    program = (
+        "import flowcraft_sdk\n"
+        "assert set(flowcraft_sdk.__all__) <= set(dir(flowcraft_sdk))\n"
+        "from flowcraft_sdk import *\n"
+        "assert all(globals()[name] is getattr(flowcraft_sdk, name) for name in flowcraft_sdk.__all__)\n"
+        "assert flowcraft_sdk.Client is vars(flowcraft_sdk)['Client']\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(AttributeError, match="module 'flowcraft_sdk' has no attribute 'Clients'"):
+        _ = flowcraft_sdk.Clients  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'Clients' from 'flowcraft_sdk'"):
+        from flowcraft_sdk import Clients  # type: ignore[attr-defined]  # noqa: F401
 
 
 def test_every_public_name_is_there_once() -> None:
