@@ -361,6 +361,37 @@ def test_a_parent_whose_plan_is_lost(env: TestEnvironment) -> None:
     complete(child)
 
 
+def test_runs_without_a_node_below_one_whose_plan_is_lost(env: TestEnvironment) -> None:
+    run = env.client.start("starts")
+    run.wait_for(RunStatus.WAITING, timeout=30)
+    goes_on, stops = (env.client.get_handle(run_id) for run_id in run.describe(ctx=True).ctx["a"])  # type: ignore[index]
+    for child in (goes_on, stops):
+        child.wait_for(RunStatus.WAITING, timeout=30)
+    plan = env.partitions.for_run(run.run_id).plan(run.describe().blueprint_version)
+    kept = env.link.redis.dump(plan)
+    env.link.redis.delete(plan)
+    run.cancel(grace=0)
+    assert run.status() is RunStatus.FAILED
+    env.link.redis.restore(plan, 0, kept)
+    assert stops.wait(timeout=30).status is RunStatus.CANCELLED
+    abandoned = goes_on.describe().abandoned
+    assert abandoned is not None and abandoned.cause == "failed"
+    complete(goes_on)
+
+
+def test_one_that_is_deleted_leaves_nothing_in_its_parent(env: TestEnvironment) -> None:
+    above = env.client.start("asks")
+    run_id = f"{above.run_id}~again"
+    below = env.client.start("asks", run_id=run_id, parent=above, on_parent_cancel="abandon")
+    above.cancel(grace=0)
+    assert above.describe().abandoned_children == (below.run_id,)
+    below.cancel(grace=0)
+    assert below.delete()
+    below = env.client.start("asks", run_id=run_id, parent=above)  # another one, which nothing has abandoned
+    assert (above.describe().children, above.describe().abandoned_children) == ((below.run_id,), ())
+    below.cancel(grace=0)
+
+
 def test_retention_keeps_those_above_it_until_it_has_ended(environment: Make) -> None:
     env = environment(blueprints=BLUEPRINTS, handlers=HANDLERS, partitions=1)
     run = env.client.start("calls")

@@ -347,3 +347,48 @@ def test_wherever_the_cancellation_comes_a_completed_child_is_undone_once(
     assert ("sub" in names) == completed
     assert names == [name for name in ("after", "sub", "first") if name in names]
     assert completed == (ended.nodes["sub"].status is NodeStatus.COMPLETED)
+
+
+HOLDS = """
+nodes:
+  each: {uses: map, inputs: items, params: {call: held}, config: {fallback: caught}}
+  caught: {uses: caught}
+"""
+HELD = "inputs: {}\nnodes: {a: {uses: pick}}\nfinally: {hold: {uses: wait}}\n"
+
+
+@pytest.mark.parametrize("first", ["parent", "child"])
+def test_one_that_closes_and_waits_when_its_item_is_given_up_counts_no_more(environment: Make, first: str) -> None:
+    begun, go = Event(), Event()
+
+    def pick(ctx: NodeContext) -> Any:
+        if ctx.input == "bad":
+            raise ValueError("none left")
+        return ctx.input
+
+    def caught(ctx: NodeContext) -> str:
+        begun.set()
+        go.wait(30)
+        return "instead"
+
+    env = environment(blueprints={"holds": HOLDS, "held": HELD}, handlers={"pick": pick, "caught": caught})
+    run = env.client.start("holds", {"items": ["x", "bad"]})
+    while len(run.describe().children) < 2:
+        pass
+    good, bad = (
+        env.client.get_handle(child) for _, child in sorted((n, c) for c, n in run.describe().child_nodes.items())
+    )
+    for child in (good, bad):
+        child.wait_for(RunStatus.WAITING, timeout=30)
+    bad.signal("hold", 1)  # it has failed, and with it the map; `good` is at its end, and is left to close
+    assert begun.wait(30)
+    assert run.status() is RunStatus.RUNNING
+    assert broken_invariants(env) == []
+    for name in (first, "child" if first == "parent" else "parent"):
+        if name == "parent":
+            go.set()
+            assert run.result(timeout=30) is not None
+        else:
+            good.signal("hold", 1)
+            assert good.wait(timeout=30).status is RunStatus.COMPLETED
+        assert broken_invariants(env) == []

@@ -60,7 +60,7 @@ local function remove_run(id)
   redis.call('UNLINK', k, B .. 'events:' .. id, B .. 'logs:' .. id)
   remove_streams(id)
   write_beside('HINCRBY', 'stats', 'bytes', -(tonumber(ended_run.bytes) or 0))
-  if ended_run.parent then redis.pcall('HDEL', B .. 'run:' .. ended_run.parent, 'k:' .. id) end
+  if ended_run.parent then redis.pcall('HDEL', B .. 'run:' .. ended_run.parent, 'k:' .. id, 'ab:' .. id) end
   leave_tombstone(id, ended_run.status, tonumber(ended_run.ended) or NOW)
   if ended_run.plan and ended_run.blueprint then
     write_beside('HINCRBY', 'plans', ended_run.plan, -1)

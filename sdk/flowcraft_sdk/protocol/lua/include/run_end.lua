@@ -31,10 +31,12 @@ local function unpark_node(r, n)
   if n.s == 'W' and n.more ~= 'subflow' then r.parked = r.parked - 1 end
 end
 
--- Ends a active node as cancelled.
+-- Ends an active node as cancelled. Its child run, if it is still waiting, counts as parked no more.
 local function cancel_node(r, instance_id, n)
   unqueue(r, instance_id, n)
   unpark_node(r, n)
+  local child = n.s == 'W' and n.more == 'subflow' and load_related(get(r, 'w:' .. instance_id) or '')
+  if child and child.st == 'waiting' then r.parked = r.parked - 1 end
   put_node(r, instance_id, n, 'X')
   node_event(r, 'x', instance_id)
   note_undone(r)
@@ -115,10 +117,12 @@ local function change_status(r, st)
   local before = r.st
   if before == st then return end
   set_status(r, st)
-  if r.par and (st == 'waiting' or before == 'waiting') and get(r, 'pn') then
-    local p = load_related(r.par)
-    if p then p.parked = p.parked + (st == 'waiting' and 1 or -1) end
-  end
+  local instance_id = r.par and (st == 'waiting' or before == 'waiting') and get(r, 'pn')
+  if not instance_id then return end
+  local state, child = 'n:' .. instance_id, 'w:' .. instance_id
+  local p = load_related(r.par, {state, child})
+  if not p or string.sub(get(p, state) or '', 1, 1) ~= 'W' or get(p, child) ~= r.id then return end -- its node was given up
+  p.parked = p.parked + (st == 'waiting' and 1 or -1)
 end
 
 local function outcome(r)

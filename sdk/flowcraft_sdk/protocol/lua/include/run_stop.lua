@@ -24,12 +24,9 @@ end
 local abandon
 do -- a script has 200 locals at most
 
--- A run continues without its parent `p`: it is a run of its own then, that no node waits for.
-local function leave_parent(r, p, why)
-  if get(r, 'pn') then
-    if r.st == 'waiting' then p.parked = p.parked - 1 end
-    put(r, 'pn', false)
-  end
+-- A run continues without its parent: it is a run of its own then, that no node waits for.
+local function leave_parent(r, why)
+  if get(r, 'pn') then put(r, 'pn', false) end
   put(r, 'ab', why .. '|' .. string.format('%.0f', NOW))
   event(r, 'A', '', why)
 end
@@ -45,7 +42,7 @@ function abandon(r, child)
     event(r, 'a', '', child.id)
   end
   put(r, 'ab:' .. child.id, NOW)
-  leave_parent(child, r, r.stop or 'node')
+  leave_parent(child, r.stop or 'node')
   return true
 end
 
@@ -94,6 +91,7 @@ local function lose_plan(r, instance_id)
       put_node(r, node, n, node == instance_id and 'F' or 'X')
     end
   end)
+  stop_runs_without_node(r, function(child) if not abandon(r, child) then stop_run(child, 'cancel', 0) end end)
   r.active, r.parked, r.todo, r.work, r.touched = 0, 0, false, {}, {}
   put(r, 'todo', false)
   event(r, 'f', instance_id, 0)
