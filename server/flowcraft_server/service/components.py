@@ -1,7 +1,7 @@
 """The contract of what a server process is made of, and the loop that runs such parts until a stop is requested."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from loguru import logger
 
@@ -35,6 +35,16 @@ class Component(Protocol):
 
     def stop(self) -> bool:
         """End at once, whatever was called before; returns whether all that ran has finished."""
+
+
+@runtime_checkable
+class WorkerComponent(Component, Protocol):
+    """A worker of this very process. A process that only watches over others knows it without loading what runs nodes."""
+
+    @property
+    def worker_id(self) -> str:
+        """The id of the worker."""
+        ...
 
 
 def serve(components: Sequence[Component], stop: StopRequests, drain_timeout: float) -> bool:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .components import Component
+from .components import Component, WorkerComponent
 from .deployment import Deployment
 from .publishing import KeptPublished
 from .reloading import Reloader
 from .server_record import ServerRecord
 from .stopping import StopRequests
 from .supervisor import Supervisor
-from .worker import ServedWorker
 
 
 class Operation:
@@ -37,7 +36,7 @@ class Operation:
         if deployment.supervised:
             return
         supervisor = next((each for each in workers if isinstance(each, Supervisor)), None)
-        served = [each.worker_id for each in workers if isinstance(each, ServedWorker)]
+        served = [each.worker_id for each in workers if isinstance(each, WorkerComponent)]
         develops = deployment.command == "dev"
         mode = deployment.settings.blueprints.reload
         watch = mode == "watch" or (mode == "auto" and develops)

@@ -37,3 +37,14 @@ def test_files_are_checked_without_what_runs_nodes(words: list[str], tmp_path: P
     heavy = ("redis", "huey", "flowcraft_server.worker", "flowcraft_sdk._client", "flowcraft_sdk._transport.connector")
     assert loaded("client", heavy, "init", ".", cwd=tmp_path) == "[]"
     assert loaded("server", heavy, *words, cwd=tmp_path) == "[]"
+
+
+def test_a_process_that_watches_over_workers_has_not_loaded_what_runs_nodes() -> None:
+    program = (
+        "import sys\n"
+        "import flowcraft_server.service.launch\n"
+        "heavy = {'huey', 'flowcraft_server.llm', 'flowcraft_server.agents', 'flowcraft_server.worker.worker'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
