@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from flowcraft_sdk import AsyncNodeContext, Budget, BudgetExceededError, NodeContext, RunFailedError, Usage
+from flowcraft_sdk import AsyncNodeContext, Budget, BudgetExceededError, NodeContext, RunFailedError, RunStatus, Usage
 from flowcraft_sdk.errors import ConfigurationError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.usage_sums import budget_of, read_budget, read_day, write_budget
@@ -25,6 +25,8 @@ BLUEPRINTS = {
     "whole": "{budget: {usd: 0.0003}, nodes: {a: {uses: ask_async, params: {times: 5}}}}",
     "parent": "nodes: {a: {call: twice, config: {budget: {tokens: 1k}}}}",
     "strict": "nodes: {a: {call: twice, config: {budget: {tokens: 100}}}}",
+    "abandons": "{budget: {tokens: 250}, nodes: {a: {call: later, config: {onParentCancel: abandon}}}}",
+    "later": "nodes: {w: {uses: wait}, a: {uses: ask, needs: w, params: {times: 5}}}",
     "each": "nodes: {a: {uses: map, inputs: list, params: {uses: ask}}}",
     "gathered": "nodes: {a: {uses: gathered}}",
     "unpriced": "nodes: {a: {uses: ask, params: {model: other}}}",
@@ -157,6 +159,23 @@ def test_a_budget_ends_the_run_and_names_the_sums(
     again = run.rerun() if hasattr(run, "rerun") else None
     if again is not None and options:
         assert "is used up" in failure(again).message  # the same budget, and nothing used yet
+
+
+def test_a_child_that_goes_on_counts_for_the_tags_above_it_and_no_more_for_its_parent() -> None:
+    settings = WorkerSettings(tag_budgets={"acme": Budget(tokens=300)})
+    models = LanguageModels({"counted": Counted()})
+    with TestEnvironment(blueprints=BLUEPRINTS, handlers={"ask": ask, "ask_async": ask_async, "gathered": gathered}, models=models, settings=settings) as env:  # fmt: skip
+        for tag, count in (("free", 5), ("acme", 3)):
+            run = env.client.start("abandons", tags=[tag])
+            run.wait_for(RunStatus.WAITING, timeout=20)
+            child = env.client.get_handle(run.describe().children[0])
+            run.cancel(grace=0)
+            child.signal("w", 1)
+            ended = child.wait(timeout=20)
+            assert ended.usage is not None and ended.usage.calls == count
+            assert run.describe().usage is None
+            assert day_sums(env)[f"tag {tag}"].calls == count
+        assert "the budget of tag 'acme'" in ended.failures[0].message
 
 
 def test_the_budget_of_a_tag_is_for_all_its_runs_of_a_day(env: TestEnvironment) -> None:

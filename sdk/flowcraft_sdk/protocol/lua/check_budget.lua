@@ -21,11 +21,12 @@ end
 
 local first = true
 climb(ARGV.run, ARGV.node, {'us', 'bg', 'plan', 'tags'}, function(id, _, node, v)
-  local hash = v[3] or ''
-  local plan = redis.pcall('HMGET', B .. 'plan:' .. hash, 'budget', 'budget:' .. node)
-  check('node', id .. '/' .. node, first and ARGV.budget ~= '' and ARGV.budget or plan[2], v.node_sum)
-  check('run', id, v[2], v[1])
-  check('blueprint', id, plan[1], v[1])
+  if not v.apart then
+    local plan = redis.pcall('HMGET', B .. 'plan:' .. (v[3] or ''), 'budget', 'budget:' .. node)
+    check('node', id .. '/' .. node, first and ARGV.budget ~= '' and ARGV.budget or plan[2], v.node_sum)
+    check('run', id, v[2], v[1])
+    check('blueprint', id, plan[1], v[1])
+  end
   if next(budgeted) then
     for _, tag in ipairs(tags_of(v[4])) do
       if budgeted[tag] then has_tag[tag] = true end

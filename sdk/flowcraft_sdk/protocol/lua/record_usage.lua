@@ -59,7 +59,7 @@ end
 
 local names, blueprint = {}, nil
 climb(ARGV.run, ARGV.node, {'us', 'tags', 'bp'}, function(_, k, node, v)
-  if not TERMINAL[v.st] then redis.call('HSET', k, 'us', added(v[1]), 'us:' .. node, added(v.node_sum)) end
+  if not TERMINAL[v.st] and not v.apart then redis.call('HSET', k, 'us', added(v[1]), 'us:' .. node, added(v.node_sum)) end
   for _, tag in ipairs(tags_of(v[2])) do names['t|' .. tostring(tag)] = true end
   blueprint = blueprint or v[3]
 end)

@@ -28,14 +28,21 @@ local function tags_of(text)
 end
 
 -- Calls `each(run, k, node, v)` for a run and those above it; v: its `fields` as they are read, `node` the one that the calls below are of.
+-- `v.apart`: a run below it was abandoned: its calls are none of this run's, but the tags hold for them as before.
 local function climb(id, node, fields, each)
+  local apart = false
   for _ = 1, DEEPEST do
-    local k, wanted = B .. 'run:' .. id, {'st', 'par', 'pn', 'us:' .. node}
+    local k, wanted = B .. 'run:' .. id, {'st', 'par', 'pn', 'us:' .. node, 'ab'}
     for _, field in ipairs(fields) do wanted[#wanted + 1] = field end
     local v = redis.pcall('HMGET', k, unpack(wanted)) -- 10 at most
     if v['err'] or not v[1] then return end
-    each(id, k, node, {st = v[1], node_sum = v[4], unpack(v, 5)}) -- 10 at most
-    if not v[2] or not v[3] then return end
-    id, node = v[2], item_of(v[3]) or v[3]
+    each(id, k, node, {st = v[1], node_sum = v[4], apart = apart, unpack(v, 6)}) -- 10 at most
+    local parent, above = v[2], v[3]
+    if parent and not above and v[5] and v[5] ~= '-' then
+      above, apart = redis.pcall('HGET', B .. 'run:' .. parent, 'k:' .. id), true -- empty: no node had started it
+      if type(above) == 'table' then return end
+    end
+    if not parent or not above or above == '' then return end
+    id, node = parent, item_of(above) or above
   end
 end
