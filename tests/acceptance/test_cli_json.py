@@ -213,7 +213,9 @@ def test_what_begins_as_json_and_is_none_is_no_text(flowcraft: Flowcraft, value:
 def test_strict_makes_warnings_fail(tmp_path: Path) -> None:
     (tmp_path / "flowcraft.yaml").write_text("name: x\nblueprints: {dirs: [b]}\n")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "a.yaml").write_text("inputs: {x: any}\nnodes: {a: {uses: wait, inputs: x}}\noutputs: {y: nothing}\n")
+    (tmp_path / "b" / "a.yaml").write_text(
+        "inputs: {x: any}\nnodes: {a: {uses: wait, inputs: x}}\noutputs: {y: nothing}\n"
+    )
     for command, arguments in ((server.main, ["check", "--offline"]), (main, ["blueprint", "check"])):
         config = ["-c", str(tmp_path / "flowcraft.yaml")]
         lax = CliRunner().invoke(command, [*arguments, *config])
