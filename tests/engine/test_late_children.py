@@ -148,6 +148,20 @@ def test_the_worker_that_recorded_it_goes(saga: Saga, how: str) -> None:
     saga.check("cancelled", first="c", sub="c")
 
 
+def test_it_could_not_be_recorded_at_first(saga: Saga) -> None:
+    saga.complete(saga.begin())
+    back = saga.next("sub")
+    saga.cancel(grace_ms=0)
+    saga.fail(back, "retry", delay_ms=500)
+    saga.env.clock.advance(1)
+    saga.sweep()
+    again = saga.next("sub")  # not with another child: the run stops
+    assert (again.attached, again.attempt) == (("child", "r~1", "completed"), 2)
+    saga.complete(again, decisions="t")
+    saga.undo_all("undo-sub", "undo-first")
+    saga.check("cancelled", first="c", sub="c")
+
+
 def test_one_that_does_not_complete_is_not_undone(saga: Saga) -> None:
     last = saga.begin()
     saga.cancel()

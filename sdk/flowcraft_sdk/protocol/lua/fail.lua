@@ -16,10 +16,11 @@ if not r then
 end
 
 drop_lease(r, instance_id)
-local owed = verdict == 'cancelled' and records_child(r, instance_id)
+local ends = verdict == 'retry' and (r.stop or needless(r, instance_id)) -- no further attempt begins
+local owed = (ends or verdict == 'cancelled') and records_child(r, instance_id)
 if not owed and get(r, 'r:' .. instance_id) then put(r, 'r:' .. instance_id, false) end -- a further attempt waits anew
-if verdict == 'retry' and (r.stop or needless(r, instance_id)) then verdict = 'cancelled' end
-if owed then -- a worker has heard of the stop, which is none for this node
+if ends and not owed then verdict = 'cancelled' end
+if owed and verdict == 'cancelled' then -- a worker has heard of the stop, which is none for this node
   requeue(r, instance_id, n, 200)
 elseif verdict == 'cancelled' then
   if failure ~= '' then put(r, 'f:' .. instance_id, failure) end
