@@ -71,7 +71,9 @@ class ScheduleSection(Section):
     @classmethod
     def _is_a_zone(cls, name: str | None) -> str | None:
         if name is not None and name not in zone_names():
-            raise mistake(f"no time zone '{name}'{did_you_mean(name, zone_names()) or '; write UTC, or Europe/Berlin'}")
+            # An abbreviation is that of several zones, or of a part of the year: one that looks alike may be hours off.
+            near = "" if name.isupper() else did_you_mean(name, zone_names())
+            raise mistake(f"no time zone '{name}'{near or '; write UTC, or a place such as Europe/Berlin'}")
         return name
 
     @field_validator("every")

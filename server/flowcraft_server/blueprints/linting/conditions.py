@@ -8,6 +8,7 @@ from flowcraft_sdk.protocol.expressions import Expression, ExpressionError, comp
 from flowcraft_sdk.protocol.sources import compiled, is_expression
 from flowcraft_server.blueprints.linting.findings import Findings, node_path
 from flowcraft_server.blueprints.linting.writes import all_known, written_keys
+from flowcraft_server.blueprints.quoting import quoted
 from flowcraft_server.blueprints.suggestions import did_you_mean
 
 _RESULT = ("output", "action")
@@ -24,7 +25,7 @@ def check_expressions(findings: Findings) -> None:
             continue
         for part, source in (("condition", edge.condition), ("transform", edge.transform)):
             if source is not None:
-                expression = compiled_at(findings, ("edges", index, part), source)
+                expression = _plain_at(findings, ("edges", index, part), source)
                 _check_result(findings, ("edges", index, part), expression)
                 check_keys(findings, ("edges", index, part), expression, keys, certain)
     for node in findings.set_up:
@@ -32,7 +33,7 @@ def check_expressions(findings: Findings) -> None:
         if not isinstance(condition, str) or not condition:
             continue
         path = node_path(node, "params", "condition")
-        expression = compiled_at(findings, path, condition)
+        expression = _plain_at(findings, path, condition)
         check_keys(findings, path, expression, keys, certain)
         if expression is not None and "result" in expression.names and "result" not in findings.graph.nodes:
             findings.warning(path, "a loop's condition has no 'result'; read a node's output by the node's id")
@@ -42,6 +43,17 @@ def is_certain(findings: Findings) -> bool:
     """Whether all that a run may hold is known."""
     declared = findings.blueprint.inputs_contract is not None or findings.blueprint.context_keys is not None
     return declared and findings.handlers is not None and all_known(findings, findings.blueprint)
+
+
+def _plain_at(findings: Findings, path: Path, source: str) -> Expression | None:
+    """The expression where nothing else may stand. One that is written as a source is refused: the engine cannot read it."""
+    if is_expression(source):
+        findings.error(
+            path,
+            f"this is an expression as it is: write it without the '=' before it, {quoted(source.strip()[1:].strip())}",
+        )
+        return None
+    return compiled_at(findings, path, source)
 
 
 def compiled_at(findings: Findings, path: Path, source: str) -> Expression | None:

@@ -11,6 +11,19 @@ def check_cycles(findings: Findings) -> None:
     endless = _check_endless(findings)
     _check_entries(findings, endless)
     _check_reach(findings)
+    _check_bodies(findings)
+
+
+def _check_bodies(findings: Findings) -> None:
+    """Check that the bodies of loops lead back: else there is one round, and what follows the loop is never taken."""
+    loops = [node for node in findings.graph.nodes.values() if node.uses == "loop-controller"]
+    if not loops or not findings.blueprint.complete or findings.has_wrong_names:
+        return
+    in_cycles = {node_id for part in findings.graph.components() for node_id in part}
+    for node in loops:
+        if node.id not in in_cycles and findings.graph.outgoing.get(node.id):
+            message = f"no edge leads back to this loop: end what it repeats with one, as in `next: {node.id}`"
+            findings.consequence(node_path(node), message)
 
 
 def _check_endless(findings: Findings) -> set[str]:

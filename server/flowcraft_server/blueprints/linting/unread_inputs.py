@@ -25,6 +25,8 @@ def check_unread_inputs(findings: Findings) -> None:
     blueprint = findings.blueprint
     if not blueprint.inputs_contract or blueprint.outputs is None or findings.handlers is None:
         return
+    if any(diagnostic.severity == "error" for diagnostic in findings.diagnostics):
+        return  # what is wrong may have been meant to read them
     unread = dict.fromkeys(blueprint.inputs_contract)
     for name in _named(findings):
         unread.pop(name, None)
