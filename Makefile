@@ -8,6 +8,8 @@ SET_UP_DIST := $(VENV)/set-up-dist
 SET_UP_DOCS := $(VENV)/set-up-docs
 SET_UP_UI := $(VENV)/set-up-ui
 export PYTHON
+# Tests start many programs: each of them would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup chromium demo test test-installed test-ui shots check check-docker check-image recording docs dist cluster test-cluster coverage fuzz chaos chaos-hostile chaos-reload chaos-failover bench bench-quick guard clean
 

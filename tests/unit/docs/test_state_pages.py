@@ -110,7 +110,9 @@ class TestFields:
 
     def test_fields_of_a_plan(self) -> None:
         (row,) = [row for row in rows(STORE.partition("## Timers")[0]) if "`B plan:HASH`" in row[0]]
-        read = literals(r"(?:plan_field\(r|field_of_plan\(plan|'plan:' \.\. \w+), '(\w+):?") - {"hash"} | {
+        read = literals(r"(?:plan_field\(r|field_of_plan\(plan|'plan:' \.\. (?:\w+|\(v\[3\] or ''\))), '(\w+):?") - {
+            "hash"
+        } | {
             "doc",  # this and the format are for workers only, no script reads them
             "format",
             "e",

@@ -22,7 +22,7 @@ def _check_bodies(findings: Findings) -> None:
     in_cycles = {node_id for part in findings.graph.components() for node_id in part}
     for node in loops:
         if node.id not in in_cycles and findings.graph.outgoing.get(node.id):
-            message = f"no edge leads back to this loop: end what it repeats with one, as in `next: {node.id}`"
+            message = f"nothing goes back to this loop: end what it repeats with an edge to it, as in `next: {node.id}`"
             findings.consequence(node_path(node), message)
 
 
