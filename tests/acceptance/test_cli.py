@@ -291,3 +291,12 @@ def test_without_a_file_the_default_address_is_named_as_such(tmp_path: Path, mon
 def test_options_of_a_wait_without_one_are_refused(option: tuple[str, str]) -> None:
     result = CliRunner().invoke(main, ["--url", "redis://127.0.0.1:1/0", "start", "b", *option])
     assert result.exit_code == 2 and "go with --wait or --follow" in result.stderr
+
+
+def test_a_key_of_the_result_is_written_alike_in_each_command(flowcraft: Flowcraft) -> None:
+    having = {
+        option: {name for name, command in main.commands.items() for param in command.params if option in param.opts}
+        for option in ("--key", "--result-key")
+    }
+    assert having == {"--key": {"start"}, "--result-key": {"start", "result", "exec"}}
+    assert "Did you mean '--result-key'?" in flowcraft("result", "r", "--key", "a").stderr

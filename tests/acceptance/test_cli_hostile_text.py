@@ -62,7 +62,7 @@ def call(env: TestEnvironment, *arguments: str) -> Result:
 
 COMMAND_LINES = [
     ("show", "waits", "--ctx"), ("show", "reported", "--ctx"), ("show", "broken"), ("show", "cancelled"), ("status", "waits"),
-    ("result", "reported"), ("result", "reported", "--key", "reports"), ("result", "broken"), ("result", "cancelled"),
+    ("result", "reported"), ("result", "reported", "--result-key", "reports"), ("result", "broken"), ("result", "cancelled"),
     ("result", "waits", "--timeout", "0.05"), ("list",), ("dlq", "list"), ("doctor",), ("blueprint", "list"),
     ("blueprint", "show", "hostile"), ("blueprint", "show", "hostile", "--format", "mermaid"),
     ("blueprint", "diff", "hostile", "reported"), ("signal", "waits", "asks", "--action", HOSTILE),
@@ -93,7 +93,7 @@ def test_json_holds_the_same_value_escaped(env: TestEnvironment, arguments: tupl
 
 
 def test_the_words_of_a_run_are_still_there(env: TestEnvironment) -> None:
-    shown = call(env, "result", "reported", "--key", "reports").stdout
+    shown = call(env, "result", "reported", "--result-key", "reports").stdout
     assert "\\x1b]0;owned\\x07" in shown
     assert "[red]x[/red]" in shown
     assert "\\u202egnp.exe" in shown

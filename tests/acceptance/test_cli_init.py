@@ -107,7 +107,7 @@ def test_exec(tmp_path: Path) -> None:
     )
     done = run(tmp_path, "flowcraft", "exec", "one.yaml", "-i", "n=Ada", "--handlers", "steps.py")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"a": "ADA", "b": "ada"}), done.stderr
-    done = run(tmp_path, "flowcraft", "exec", "one.yaml", "-i", "n=Ada", "--handlers", "steps", "--key", "a")
+    done = run(tmp_path, "flowcraft", "exec", "one.yaml", "-i", "n=Ada", "--handlers", "steps", "--result-key", "a")
     assert (done.returncode, done.stdout) == (0, "ADA\n")
     done = run(tmp_path, "flowcraft", "exec", "one.yaml", "-i", "n=Ada")
     assert (done.returncode, done.stdout) == (2, "")

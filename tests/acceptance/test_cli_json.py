@@ -89,7 +89,7 @@ def test_every_value_has_one_form() -> None:
 def test_results_events_and_contexts_have_that_form(flowcraft: Flowcraft) -> None:
     result = flowcraft("start", "values", "--id", "v1", "--wait", "--json")
     assert json.loads(result.stdout)["output"] == {"v": FORM}
-    assert json.loads(flowcraft("result", "v1", "--key", "v", "--json").stdout) == FORM
+    assert json.loads(flowcraft("result", "v1", "--result-key", "v", "--json").stdout) == FORM
     shown = json.loads(flowcraft("show", "v1", "--ctx", "--json").stdout)
     assert shown["ctx"]["v"] == shown["output"]["v"] == shown["nodes"]["v"]["output"] == FORM
     assert ISO.fullmatch(shown["created_at"])

@@ -53,9 +53,7 @@ PRIORITIES = ("high", "normal", "low")
 timeout_option = click.option(
     "--timeout", type=DurationParam(), metavar="SPAN", help="Wait no longer than this, such as 30s."
 )
-result_key_option = click.option(
-    "--result-key", "--key", "key", metavar="KEY", help="Print only this key of the result."
-)
+result_key_option = click.option("--result-key", "key", metavar="KEY", help="Print only this key of the result.")
 
 
 @click.group(cls=Commands, params=deployment_options(), context_settings={"help_option_names": ["-h", "--help"]})

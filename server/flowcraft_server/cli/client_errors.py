@@ -78,6 +78,10 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.option_name == "--key" and _has(error.ctx, "--result-key"):
+            error = click.NoSuchOption("--key", possibilities=["--result-key"], ctx=error.ctx)  # not `--token`
+            if not ctx.meta.get(AS_JSON):
+                raise error from None
         if isinstance(error, click.UsageError) and _takes_inputs(error.ctx) and (given := _INPUT.search(error.message)):
             hint = f"{error.message}; an input of the run is written -i {given[1]}"
             error = click.UsageError(hint, error.ctx)
@@ -98,12 +102,16 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
 
 
 def _takes_inputs(ctx: click.Context | None) -> bool:
-    return ctx is not None and any("-i" in param.opts for param in ctx.command.params)
+    return _has(ctx, "-i")
+
+
+def _has(ctx: click.Context | None, option: str) -> bool:
+    return ctx is not None and any(option in param.opts for param in ctx.command.params)
 
 
 def _file_hint(ctx: click.Context | None, name: str) -> str:
     """How a command is given a file that takes none as an argument."""
-    if ctx is None or not any("--config" in param.opts for param in ctx.command.params):
+    if not _has(ctx, "--config") or ctx is None:
         return ""
     hint = f"the file of the deployment is written -c {name}"
     if ctx.command_path.startswith("flowcraft-server"):

@@ -43,7 +43,7 @@ LOOK_PAUSE = 1.0
     help="A module, or a .py file, whose functions are handlers; may be repeated.",
 )  # fmt: skip
 @click.option("--timeout", type=DurationParam(), metavar="SPAN", help="Give the run up after this, such as 5m.")
-@click.option("--result-key", "--key", "key", metavar="KEY", help="Print only this key of the result.")
+@click.option("--result-key", "key", metavar="KEY", help="Print only this key of the result.")
 @click.option("--log-level", default="error", show_default=True, metavar="LEVEL", help="What is logged meanwhile.")
 @as_json_option
 @click.pass_context

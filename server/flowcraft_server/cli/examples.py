@@ -63,7 +63,9 @@ FLOWCRAFT: Mapping[str, Shown] = {
         short="Do ended runs again as new runs.",
     ),
     "restore": _shown("restore runs.ndjson --dry-run", "restore runs.ndjson", short="Put a backup into this deployment."),
-    "result": _shown("result order-1 --timeout 30s", "result order-1 --key total", short="Wait for a run and print its result."),
+    "result": _shown(
+        "result order-1 --timeout 30s", "result order-1 --result-key total", short="Wait for a run and print its result."
+    ),
     "rm": _shown("rm order-1", "rm --status completed --until 30d --yes", short="Remove ended runs."),
     "run": _shown("run watch order-1", short="The commands about a run, by this name."),
     "schedule": _shown("schedule list"),
