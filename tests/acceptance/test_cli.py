@@ -299,4 +299,4 @@ def test_a_key_of_the_result_is_written_alike_in_each_command(flowcraft: Flowcra
         for option in ("--key", "--result-key")
     }
     assert having == {"--key": {"start"}, "--result-key": {"start", "result", "exec"}}
-    assert "Did you mean '--result-key'?" in flowcraft("result", "r", "--key", "a").stderr
+    assert "a key of the result is named by --result-key" in flowcraft("result", "r", "--key", "a").stderr

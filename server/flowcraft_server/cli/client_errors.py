@@ -79,7 +79,7 @@ def _usage_errors(ctx: click.Context) -> Iterator[None]:
         yield
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name == "--key" and _has(error.ctx, "--result-key"):
-            error = click.NoSuchOption("--key", possibilities=["--result-key"], ctx=error.ctx)  # not `--token`
+            error = click.UsageError("No such option '--key'; a key of the result is named by --result-key", error.ctx)
             if not ctx.meta.get(AS_JSON):
                 raise error from None
         if isinstance(error, click.UsageError) and _takes_inputs(error.ctx) and (given := _INPUT.search(error.message)):
