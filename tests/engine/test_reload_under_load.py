@@ -13,7 +13,7 @@ from flowcraft_server.config.load import load_config
 from flowcraft_server.service import reloading
 from flowcraft_server.service.deployment import Deployment
 from flowcraft_server.service.publishing import KeptPublished
-from flowcraft_server.service.reloading import Reloader
+from flowcraft_server.service.reloading import Reloader, ReloadReport
 from flowcraft_server.service.stopping import StopRequests
 from flowcraft_server.testing import TestEnvironment
 
@@ -136,3 +136,19 @@ def test_a_deployment_file_with_mistakes_changes_nothing(deployed: Deployed) -> 
     assert report.restart == ["executor.workers"]
     assert len(report.published) == 1
     assert deployed.redis.hget(deployed.env.keys.settings, "events") == "77"
+
+
+def test_a_reload_that_failed_is_made_up_for_by_the_next_one(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed.write_one(3, "v1")
+
+    def fail(*_args: Any) -> Any:
+        raise ValueError("a defect of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reloading, "compile_blueprint", fail)
+        with pytest.raises(ValueError, match="a defect of ours"):
+            deployed.reloader.reload()
+    assert [name.partition("@")[0] for name in deployed.reloader.reload().published] == ["b3"]
+    assert ReloadReport(failure="it failed").lines() == ["no blueprint was published", "it failed"]

@@ -63,7 +63,9 @@ class ReloadReport:
 
     def lines(self) -> list[str]:
         """For people."""
-        unchanged = "no blueprint has changed" if self.publishes else "the blueprints are published by another server"
+        unchanged = "the blueprints are published by another server"
+        if self.publishes:
+            unchanged = "no blueprint was published" if self.failure else "no blueprint has changed"
         shown = [f"published {', '.join(self.published)}" if self.published else unchanged]
         mistakes = _grouped(self.mistakes)
         shown += [f"not reloaded, what was before stays: {mistake}" for mistake in mistakes[:MOST_LINES]]
@@ -291,6 +293,9 @@ class Reloader:
         except redis.exceptions.RedisError as error:
             self._files.blueprints = before  # they are looked at again at the next reload
             report.failure = f"Redis refused the blueprints: {error}"
+        except BaseException:
+            self._files.blueprints = before  # else the next reload would find that nothing has changed
+            raise
 
     def _publish(self, kept: KeptPublished, reread: Reread, settings: Settings) -> list[str]:
         """Publish what has changed; returns the versions."""
