@@ -10,6 +10,7 @@ from loguru import logger
 from flowcraft_sdk import NodeContext, NodeStatus, NonRetryableError, RunStatus, WaitTimeoutError
 from flowcraft_sdk.protocol import scripts
 from flowcraft_sdk.protocol.scripts import ClaimRequest
+from flowcraft_server.store.link import StoreLink, StoreUnavailable
 from flowcraft_server.testing import TestEnvironment
 from tests.engine.accounts import disagreements
 
@@ -284,6 +285,24 @@ def test_the_log_says_why_a_run_failed_whatever_ran_last(environment: Make, rest
     finally:
         logger.remove(sink)
     assert lines == ["run failed: node 'a': KeyError: 'price'"]
+
+
+def test_a_run_whose_failure_cannot_be_read_keeps_no_other_one_waiting(
+    environment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply that ends a run may bring a node of another one: while Redis is away nothing may be lost of it."""
+
+    def fails(ctx: NodeContext) -> None:
+        raise NonRetryableError("no")
+
+    def refuse(*_args: Any) -> Any:
+        raise StoreUnavailable("it does not answer")
+
+    monkeypatch.setattr(StoreLink, "read_fields_once", refuse)
+    env = environment(handlers={"fails": fails}, blueprints="id: f\nnodes: {a: {uses: fails}}")
+    runs = [env.client.start("f") for _ in range(60)]
+    assert {run.wait(timeout=20).status for run in runs} == {RunStatus.FAILED}
+    assert not list(env.workers[0].held.all())
 
 
 def test_a_node_of_a_loop_keeps_the_account_of_its_last_round(environment: Any) -> None:

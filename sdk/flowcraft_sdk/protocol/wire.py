@@ -63,9 +63,9 @@ def loads(data: bytes | str) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    if data == NULL:
-        return None
     text = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if text == NULL:
+        return None
     value = _parse(text)
     return _revive(value) if b'"$' in text and isinstance(value, list | dict) else value
 

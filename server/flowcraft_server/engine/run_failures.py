@@ -1,21 +1,26 @@
 """What a run failed with, read from its record."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from flowcraft_sdk.protocol import wire
 from flowcraft_sdk.records import NodeFailure
 
-if TYPE_CHECKING:
-    from flowcraft_server.engine.engine import Engine
+ReadFields = Callable[[str, Sequence[str]], Sequence[bytes | None]]
+"""Reads fields of a hash, as `StoreLink.read_fields`."""
 
 
-def first_failure(engine: "Engine", run_id: str) -> tuple[NodeFailure | None, Any]:
-    """The failure of the node that failed first of a run, and as it is kept; None where there is none, or none is kept."""
-    record = engine.run_key(run_id)
-    first = engine.link.read_fields(record, ["f1"])[0]
+def first_failure(read: ReadFields, record: str) -> tuple[NodeFailure | None, Any]:
+    """The failure of the node that failed first of a run, and as it is kept; None where there is none, or none is kept.
+
+    Args:
+        read: reads the record.
+        record: the key of the run's record.
+    """
+    first = read(record, ["f1"])[0]
     if first is None:
         return None, None
-    kept = engine.link.read_fields(record, [f"f:{first.decode()}"])[0]
+    kept = read(record, [f"f:{first.decode()}"])[0]
     details = None if kept is None else wire.loads(kept)
     if not isinstance(details, dict):
         return None, details

@@ -380,7 +380,7 @@ def _own_result(plan: Plan, got: Mapping[str, bytes | None]) -> Any:
 
 
 def _failure(engine: Engine, attempt: Attempt, child_id: str, status: str) -> SubflowFailed:
-    failure, details = first_failure(engine, child_id)
+    failure, details = first_failure(engine.link.read_fields, engine.run_key(child_id))
     blueprint_id = called_by(attempt).blueprint_id
     what = f"subflow '{blueprint_id}' (run {child_id}) {'was ' if status == 'cancelled' else ''}{status}"
     if failure is None and details is None:

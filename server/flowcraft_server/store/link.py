@@ -188,6 +188,14 @@ class StoreLink:
         for connection in list(self._asleep):
             connection.cut()
 
+    def read_fields_once(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Values of some fields of a hash, None where absent.
+
+        Raises:
+            StoreUnavailable: Redis does not answer; it is not tried again.
+        """
+        return list(self.read_all([("HMGET", key, *fields)])[0]) if fields else []
+
     def read_fields(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
         """Values of some fields of a hash, None where absent. Tried again for `RETRY_SECONDS` seconds."""
         if not fields:

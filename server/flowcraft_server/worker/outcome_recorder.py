@@ -1,6 +1,7 @@
 """Sends the calls that record outcomes, and handles the replies to them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -116,11 +117,8 @@ class OutcomeRecorder:
         if code == b"ok":
             if attempt.remembered:  # else the mark in the run says whether it has completed
                 self._memories.settle(attempt, call.script.name == "complete")
-            if len(reply) > 1 and reply[1] != b"running":
-                if reply[1] == b"failed":
-                    self._log_failed_run(attempt)
-                if self._tracing is not None and reply[1] in ENDED:
-                    self._tracing.run_ended(attempt.claim, reply[1].decode())
+            if self._tracing is not None and len(reply) > 1 and reply[1] in ENDED:
+                self._tracing.run_ended(attempt.claim, reply[1].decode())
         elif code == b"stale":
             logger.warning("run {} node {}: outcome refused, the node is no longer ours", *attempt.key)
         elif code in (b"no-blueprint", b"too-deep", b"clash", b"too-many", b"taken"):
@@ -138,15 +136,18 @@ class OutcomeRecorder:
         following = self._claimed_nodes.open(claim) if claim else None
         if following is not None and following.claim.attached is not None and code == b"ok":
             following.child_end = _child_end(attempt, call, following)
+        if code == b"ok" and len(reply) > 1 and reply[1] == b"failed":
+            self._log_failed_run(attempt)
         return following
 
     def _log_failed_run(self, attempt: Attempt) -> None:
-        """Log that a run failed, and what failed first: this attempt was its last, a `finally` node or another branch maybe."""
-        run_id = attempt.claim.run_id
-        try:
-            failure, _ = first_failure(self._engine, run_id)
-        except (redis.exceptions.RedisError, LookupError, ValueError):  # the line comes all the same
-            failure = None
+        """Log that a run failed, and what failed first: this attempt was its last, a `finally` node or another branch maybe.
+
+        The reply may have brought a node: nothing is raised, and what cannot be read at once is left out.
+        """
+        run_id, failure = attempt.claim.run_id, None
+        with suppress(Exception):
+            failure, _ = first_failure(self._engine.link.read_fields_once, self._engine.run_key(run_id))
         why = "" if failure is None else f": node '{failure.node_id}': {failure.type}: {failure.message}"
         logger.bind(run=run_id, blueprint=attempt.claim.blueprint_id).error("run failed{}", why)
 
