@@ -26,6 +26,7 @@ from flowcraft_sdk._operations.durability import ASYNC, ONE_REPLICA, REPLICA
 from flowcraft_sdk._transport.cluster import slot_of
 from tests.chaos.deployment import NAMESPACE, Deployment
 from tests.chaos.flows import FLOWS, context
+from tests.chaos.tables import as_table
 from tests.chaos.verdict import Verdict, judge_record
 
 WORKERS = 2
@@ -316,7 +317,7 @@ def table(outcome: Outcome, failovers: int) -> str:
         ("failovers after which that took more than 2 s", sum(seconds > 2 for seconds in outcome.slowest)),
         ("time", f"{outcome.seconds:.0f} s"),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return as_table(rows)
 
 
 def _spread(seconds: list[float]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from flowcraft_sdk import Handle
 from tests.acceptance.server_program import eventually
 from tests.chaos.deployment import Deployment
+from tests.chaos.tables import as_table
 
 WORKERS = 3
 AT_ONCE = 15
@@ -115,7 +116,7 @@ def table(report: Report) -> str:
         ("defects that the doctor finds", len(report.hanging)),
         ("time", f"{report.seconds:.0f} s"),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return as_table(rows)
 
 
 def main() -> int:

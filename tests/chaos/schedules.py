@@ -20,6 +20,7 @@ from flowcraft_server.schedules.definition import Schedule
 from flowcraft_server.store.schedules import publish_schedules
 from tests.acceptance.server_program import eventually
 from tests.chaos.deployment import Deployment
+from tests.chaos.tables import as_table
 
 SERVERS = 3
 INTERVAL = 60_000
@@ -149,7 +150,7 @@ def table(report: Report) -> str:
         ("slowest run, from its tick to its end", f"{report.slowest:.2f} s"),
         ("time", f"{report.seconds:.0f} s"),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return as_table(rows)
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.acceptance.server_program import eventually
 from tests.chaos.deployment import Deployment
 from tests.chaos.flows import FLOWS, context
+from tests.chaos.tables import as_table
 from tests.chaos.verdict import Verdict, judge
 
 WORKERS = 3
@@ -106,7 +107,7 @@ def table(storm: Storm) -> str:
         ("slowest new claim, from the kill", f"{max(verdict.resumed, default=0):.2f} s"),
         ("time", f"{storm.seconds:.0f} s"),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return as_table(rows)
 
 
 def main() -> int:
