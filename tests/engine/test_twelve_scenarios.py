@@ -28,6 +28,7 @@ from flowcraft_sdk import (
 )
 from flowcraft_server.testing import TestEnvironment
 from flowcraft_server.worker.settings import WorkerSettings
+from tests.acceptance.server_program import eventually
 from tests.blocking_client import BOTH, clients
 
 BLUEPRINTS = {
@@ -50,6 +51,8 @@ BLUEPRINTS = {
 CALLS: list[tuple[str, str]] = []
 GATES: dict[str, threading.Event] = {}
 STUBBORN = threading.Event()
+BEGUN: set[str] = set()
+"""Runs whose stubborn handler was called: a run is running as soon as a worker holds its node."""
 
 
 class Verdict(BaseModel):
@@ -67,6 +70,7 @@ def gate(ctx: NodeContext) -> None:
 
 
 def stubborn(ctx: NodeContext) -> str:
+    BEGUN.add(ctx.run_id)
     STUBBORN.wait(10)
     return "too late"
 
@@ -164,20 +168,25 @@ def test_6_a_failure_is_reported(client: Any) -> None:
     assert "raise Peculiar(1, 2, 3)" in failure.traceback
 
 
-def test_7_cancelling(client: Any) -> None:
+def test_7_cancelling(client: Any, env: TestEnvironment) -> None:
     later = client.start("gate", delay=600)
     assert later.cancel("not wanted")
     assert later.status() is RunStatus.CANCELLED
     run = client.start("gate", {"id": 1})
     run.wait_for(RunStatus.RUNNING, timeout=30)
     assert run.cancel("stop it")
-    assert run.cancel("again")
     with pytest.raises(RunCancelledError) as cancelled:
         run.result(timeout=30)
     assert cancelled.value.reason == "stop it"
     assert not run.cancel()
+    slow = client.start("stubborn")
+    assert eventually(lambda: slow.run_id in BEGUN)
+    assert slow.cancel("first")
+    assert slow.cancel("again"), "it is still stopping"
+    env.clock.advance("31s")
+    assert (slow.wait(timeout=30).cancel.reason, slow.describe().cancel.forced) == ("first", True)
     deaf = client.start("stubborn")
-    deaf.wait_for(RunStatus.RUNNING, timeout=30)
+    assert eventually(lambda: deaf.run_id in BEGUN)
     deaf.cancel(grace=0)
     assert deaf.wait(timeout=30).cancel.forced
     tree = client.start("tree")
